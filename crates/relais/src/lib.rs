@@ -1,1 +1,19 @@
-//! placeholder
+//! Relais: what changes in a business application is stored durably, told to everyone who should know at
+//! once, and told to everyone who was away on their return, without a gap and without a repeat.
+//!
+//! This crate is the application on top of the floors below it: `relais-protocol` (the vocabulary and the
+//! codecs), `relais-hub` (live sessions) and `relais-store` (the database). `ARCHITECTURE.md` has the map.
+
+pub mod app;
+pub mod auth;
+pub mod boot;
+pub mod cli;
+pub mod config;
+pub mod error;
+pub mod features;
+pub mod gateways;
+pub mod http;
+pub mod telemetry;
+
+pub use app::App;
+pub use error::AppError;

@@ -1,0 +1,242 @@
+//! The one rule: may this principal do this?
+
+use relais_protocol::event::{Channel, Topic};
+
+use super::principal::{Access, Principal};
+
+/// The family of the relay's topics: `societe:<name>`.
+const SOCIETE: &str = "societe";
+
+/// What somebody wants to do.
+#[derive(Clone, Copy, Debug)]
+pub enum Action<'a> {
+    /// Read the files of a société and listen to its events.
+    RelayRead(&'a str),
+    /// Write, delete or restore files of a société.
+    RelayWrite(&'a str),
+    /// See the sociétés that may be read; needs at least one, or the right to all.
+    RelayList,
+    /// Listen to a topic or to every topic of a family.
+    Subscribe(&'a Channel),
+    /// Publish to a topic.
+    Publish(&'a Topic),
+    /// Manage users, keys and settings.
+    Administer,
+}
+
+/// Decides without I/O, from what the principal carries. What is not allowed here is refused.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Whether everybody may use the relay.
+    pub open_mode: bool,
+}
+
+impl Policy {
+    /// Whether `principal` may do `action`.
+    #[must_use]
+    pub fn allows(self, principal: &Principal, action: Action<'_>) -> bool {
+        match action {
+            Action::RelayRead(societe) => self.may_read(principal, societe),
+            Action::RelayWrite(societe) => self.may_write(principal, societe),
+            Action::RelayList => !self.readable(principal).is_empty(),
+            Action::Subscribe(channel) => self.may_subscribe(principal, channel),
+            Action::Publish(topic) => may_publish(principal, topic),
+            Action::Administer => principal.is_admin(),
+        }
+    }
+
+    /// The sociétés whose files `principal` may read and whose events it may hear.
+    #[must_use]
+    pub fn readable(self, principal: &Principal) -> Access {
+        if self.open_mode {
+            return Access::All;
+        }
+        match principal {
+            Principal::Anonymous => Access::none(),
+            Principal::User(user) if user.admin || user.staff => Access::All,
+            Principal::User(user) => user.grants.read.clone(),
+            Principal::Service(service) => service.grants.read.clone(),
+        }
+    }
+
+    fn may_read(self, principal: &Principal, societe: &str) -> bool {
+        self.open_mode
+            || match principal {
+                Principal::Anonymous => false,
+                Principal::User(user) => user.admin || user.staff || user.grants.read.contains(societe),
+                Principal::Service(service) => service.grants.read.contains(societe),
+            }
+    }
+
+    fn may_write(self, principal: &Principal, societe: &str) -> bool {
+        self.open_mode
+            || match principal {
+                Principal::Anonymous => false,
+                Principal::User(user) => user.admin || user.grants.write.contains(societe),
+                Principal::Service(service) => service.grants.write.contains(societe),
+            }
+    }
+
+    fn may_subscribe(self, principal: &Principal, channel: &Channel) -> bool {
+        let relay = match channel {
+            Channel::Topic(topic) => topic.family() == SOCIETE && self.may_read(principal, topic.key()),
+            Channel::Family(family) => &**family == SOCIETE && self.readable(principal) == Access::All,
+        };
+        relay
+            || match principal {
+                Principal::Anonymous => false,
+                Principal::Service(service) => service.scopes.iter().any(|s| s.allows_subscribe(channel)),
+                Principal::User(user) => match channel {
+                    Channel::Family(_) => false,
+                    // A person's own topic is the one named like the principal.
+                    Channel::Topic(topic) => match topic.family() {
+                        "user" | "ext" => topic.as_str() == &*user.principal_id,
+                        "role" => match topic.key() {
+                            "admin" => user.admin,
+                            "staff" => user.staff || user.admin,
+                            _ => false,
+                        },
+                        "system" => true,
+                        _ => false,
+                    },
+                },
+            }
+    }
+}
+
+/// The topics of the relay are published by the relay alone, whatever a scope says.
+fn may_publish(principal: &Principal, topic: &Topic) -> bool {
+    match principal {
+        Principal::Service(service) if topic.family() != SOCIETE => {
+            service.scopes.iter().any(|scope| scope.allows_publish(topic))
+        }
+        Principal::Anonymous | Principal::User(_) | Principal::Service(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::principal::{Grants, Service, User};
+    use super::*;
+
+    const CLOSED: Policy = Policy { open_mode: false };
+    const OPEN: Policy = Policy { open_mode: true };
+
+    fn user(admin: bool, staff: bool, grants: &[(&str, bool)]) -> Principal {
+        Principal::User(Arc::new(User {
+            principal_id: "user:7".into(),
+            id: "7".into(),
+            email: "a@b.fr".into(),
+            display_name: "A".into(),
+            admin,
+            staff,
+            grants: Grants::from_pairs(grants.iter().copied()),
+            expires_at: None,
+        }))
+    }
+
+    fn key(scopes: &[&str]) -> Principal {
+        let scopes: Vec<_> = scopes.iter().map(|text| text.parse().unwrap()).collect();
+        Principal::Service(Arc::new(Service {
+            principal_id: "key:1".into(),
+            id: "1".into(),
+            name: "batch".into(),
+            grants: Grants::from_scopes(&scopes),
+            scopes,
+            expires_at: None,
+        }))
+    }
+
+    fn hears(policy: Policy, principal: &Principal, channel: &str) -> bool {
+        policy.allows(principal, Action::Subscribe(&channel.parse().unwrap()))
+    }
+
+    #[test]
+    fn scopes_allow_exactly_what_they_name() {
+        // scope, read a, write a, read b, write b, list, administer
+        let matrix = [
+            ("relay:read:a", [true, false, false, false, true, false]),
+            ("relay:write:a", [true, true, false, false, true, false]),
+            ("relay:read:*", [true, false, true, false, true, false]),
+            ("relay:write:*", [true, true, true, true, true, false]),
+            ("relay:*", [true, true, true, true, true, false]),
+            ("relay:*:a", [true, true, false, false, true, false]),
+            ("events:*", [false, false, false, false, false, false]),
+            ("events:publish:*", [false, false, false, false, false, false]),
+            ("admin:*", [false, false, false, false, false, true]),
+        ];
+        for (scope, expected) in matrix {
+            let key = key(&[scope]);
+            let actions = [
+                Action::RelayRead("a"),
+                Action::RelayWrite("a"),
+                Action::RelayRead("b"),
+                Action::RelayWrite("b"),
+                Action::RelayList,
+                Action::Administer,
+            ];
+            let actual = actions.map(|action| CLOSED.allows(&key, action));
+            assert_eq!(actual, expected, "{scope}");
+        }
+    }
+
+    #[test]
+    fn several_scopes_add_up() {
+        let key = key(&["relay:read:a", "relay:write:b"]);
+        assert_eq!(CLOSED.readable(&key), Access::only(["a", "b"]));
+        assert!(CLOSED.allows(&key, Action::RelayWrite("b")) && !CLOSED.allows(&key, Action::RelayWrite("a")));
+    }
+
+    #[test]
+    fn roles_and_grants_decide_what_a_person_may_do() {
+        let plain = user(false, false, &[("a", false), ("b", true)]);
+        assert!(CLOSED.allows(&plain, Action::RelayRead("a")) && !CLOSED.allows(&plain, Action::RelayWrite("a")));
+        assert!(CLOSED.allows(&plain, Action::RelayRead("b")) && CLOSED.allows(&plain, Action::RelayWrite("b")));
+        assert!(!CLOSED.allows(&plain, Action::RelayRead("c")) && !CLOSED.allows(&plain, Action::Administer));
+        let staff = user(false, true, &[]);
+        assert!(CLOSED.allows(&staff, Action::RelayRead("c")) && !CLOSED.allows(&staff, Action::RelayWrite("c")));
+        let admin = user(true, false, &[]);
+        assert!(CLOSED.allows(&admin, Action::RelayWrite("c")) && CLOSED.allows(&admin, Action::Administer));
+        assert!(!CLOSED.allows(&user(false, false, &[]), Action::RelayList));
+    }
+
+    #[test]
+    fn nobody_in_particular_has_the_relay_in_open_mode_and_nothing_otherwise() {
+        let nobody = Principal::Anonymous;
+        assert!(OPEN.allows(&nobody, Action::RelayWrite("a")) && hears(OPEN, &nobody, "societe:*"));
+        assert!(!OPEN.allows(&nobody, Action::Administer) && !hears(OPEN, &nobody, "system"));
+        assert!(!CLOSED.allows(&nobody, Action::RelayList) && !hears(CLOSED, &nobody, "societe:a"));
+    }
+
+    #[test]
+    fn channels_are_heard_by_those_they_are_for() {
+        let reader = user(false, false, &[("a", false)]);
+        for (channel, expected) in [
+            ("societe:a", true),
+            ("societe:b", false),
+            ("societe:*", false),
+            ("user:7", true),
+            ("user:8", false),
+            ("user:*", false),
+            ("role:admin", false),
+            ("system", true),
+            ("conversation:1", false),
+        ] {
+            assert_eq!(hears(CLOSED, &reader, channel), expected, "{channel}");
+        }
+        assert!(hears(CLOSED, &user(false, true, &[]), "societe:*"));
+        assert!(hears(CLOSED, &key(&["events:subscribe:flow:*"]), "flow:paie"));
+        assert!(!hears(CLOSED, &key(&["events:subscribe:flow:paie"]), "flow:*"));
+        assert!(!hears(CLOSED, &key(&["events:publish:*"]), "flow:paie"));
+    }
+
+    #[test]
+    fn publishing_needs_a_scope_and_the_relays_topics_are_its_own() {
+        let key = key(&["events:publish:*"]);
+        let (flow, societe) = (Topic::new("flow:paie").unwrap(), Topic::new("societe:a").unwrap());
+        assert!(CLOSED.allows(&key, Action::Publish(&flow)) && !CLOSED.allows(&key, Action::Publish(&societe)));
+        assert!(!OPEN.allows(&Principal::Anonymous, Action::Publish(&flow)));
+    }
+}

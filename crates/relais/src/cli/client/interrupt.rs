@@ -1,0 +1,70 @@
+//! Stopping cleanly when the person at the terminal or the system asks.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+/// Says whether to stop. The first Ctrl-C (or SIGTERM) asks to finish cleanly, the second one ends at once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stop(CancellationToken);
+
+impl Stop {
+    /// Listens for the signals from now on.
+    pub(crate) fn on_signals() -> Self {
+        let stop = Self::default();
+        let asked = stop.clone();
+        tokio::spawn(async move {
+            signal().await;
+            asked.0.cancel();
+            signal().await;
+            std::process::exit(130);
+        });
+        stop
+    }
+
+    /// Whether a stop has been asked for.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
+    /// Asks for a stop.
+    #[cfg(test)]
+    pub(crate) fn ask(&self) {
+        self.0.cancel();
+    }
+
+    /// Waits until a stop is asked for.
+    pub(crate) async fn asked(&self) {
+        self.0.cancelled().await;
+    }
+
+    /// Waits for `pause`; false if a stop was asked for meanwhile.
+    pub(crate) async fn sleep(&self, pause: Duration) -> bool {
+        self.until(tokio::time::sleep(pause)).await.is_some()
+    }
+
+    /// Runs `work` to its end; none if a stop was asked for meanwhile and it was dropped.
+    pub(crate) async fn until<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.0.run_until_cancelled(work).await
+    }
+}
+
+#[cfg(unix)]
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        Err(_) => drop(tokio::signal::ctrl_c().await),
+    }
+}
+
+#[cfg(not(unix))]
+async fn signal() {
+    drop(tokio::signal::ctrl_c().await);
+}

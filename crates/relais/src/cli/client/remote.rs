@@ -1,0 +1,266 @@
+//! One server: its requests and their errors.
+
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{self, HeaderValue};
+use reqwest::multipart::{Form, Part};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use serde::de::DeserializeOwned;
+
+use super::error::{ClientError, Refusal, RefusalBody};
+use super::interrupt::Stop;
+use super::model::{Changes, Listing, Manifest, Societes, SyncReply, Uploaded};
+use super::retry::{Backoff, retry_after};
+
+/// The time for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time for a small request and its answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// The time for one upload.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(600);
+/// The largest JSON answer that is read: a listing of many files.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// A server and the right to use it.
+#[derive(Clone, Debug)]
+pub(crate) struct Remote {
+    http: reqwest::Client,
+    base: Url,
+    authorization: Option<HeaderValue>,
+    retries: u32,
+}
+
+/// What `GET /api/files/changes` is asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ChangesQuery<'a> {
+    /// The cursor of the last answer.
+    pub since: Option<&'a str>,
+    /// Only these; empty means all that the key may read.
+    pub societes: &'a [String],
+    /// How long the server waits for something to happen, in seconds.
+    pub wait_s: u64,
+}
+
+impl Remote {
+    /// A server by its address. Nothing is sent yet.
+    pub(crate) fn new(server: &str, key: Option<&str>, retries: u32) -> Result<Self, ClientError> {
+        let wrong = |why: &str| {
+            ClientError::Usage(format!("--server {server}: {why}; it looks like http://127.0.0.1:8000"))
+        };
+        let base = Url::parse(server).map_err(|e| wrong(&e.to_string()))?;
+        if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
+            return Err(wrong("not an http or https address"));
+        }
+        let authorization = key.map(|key| HeaderValue::try_from(format!("Bearer {key}"))).transpose();
+        let mut authorization = authorization
+            .map_err(|_| ClientError::Usage("the key has characters that no key has".into()))?;
+        if let Some(value) = &mut authorization {
+            value.set_sensitive(true);
+        }
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            // A redirect would send the key, or a half-read body, to somebody else.
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("relais/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|e| ClientError::Usage(format!("cannot set up HTTP: {}", innermost(&e))))?;
+        Ok(Self { http, base, authorization, retries })
+    }
+
+    /// The server's address, to be shown.
+    pub(crate) fn server(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    /// The sociétés that the key may read.
+    pub(crate) async fn societes(&self) -> Result<Vec<String>, ClientError> {
+        let request = self.request(Method::GET, &["societes"]).timeout(ANSWER_TIMEOUT);
+        Ok(self.json::<Societes>(request).await?.societes)
+    }
+
+    /// The files of a société; none if the server does not have it.
+    pub(crate) async fn files(&self, societe: &str) -> Result<Option<Listing>, ClientError> {
+        let request = self.request(Method::GET, &["societe", societe, "files"]).timeout(ANSWER_TIMEOUT);
+        absent(self.json(request).await)
+    }
+
+    /// Compares what is here with what the server has; none if the server does not have the société.
+    pub(crate) async fn compare(
+        &self,
+        societe: &str,
+        manifest: &Manifest,
+    ) -> Result<Option<SyncReply>, ClientError> {
+        let request = self.request(Method::POST, &["sync", societe]).json(manifest).timeout(ANSWER_TIMEOUT);
+        absent(self.json(request).await)
+    }
+
+    /// Sends one file.
+    pub(crate) async fn upload(
+        &self,
+        societe: &str,
+        filename: &str,
+        content: Bytes,
+    ) -> Result<Uploaded, ClientError> {
+        let length = content.len() as u64;
+        let part = Part::stream_with_length(content, length).file_name(filename.to_owned());
+        let part = part.mime_str("application/json").map_err(|e| self.unreachable(&e))?;
+        let request = self
+            .request(Method::POST, &["upload", societe])
+            .multipart(Form::new().percent_encode_noop().part("file", part))
+            .timeout(UPLOAD_TIMEOUT);
+        self.json(request).await
+    }
+
+    /// Deletes one file; false if the server did not have it.
+    pub(crate) async fn delete(&self, societe: &str, filename: &str) -> Result<bool, ClientError> {
+        let request = self.request(Method::DELETE, &["delete", societe, filename]).timeout(ANSWER_TIMEOUT);
+        Ok(absent(self.send(request).await)?.is_some())
+    }
+
+    /// Starts the download of one file, from byte `from` on if the content is still the one of `sha256`.
+    pub(crate) async fn download(
+        &self,
+        societe: &str,
+        filename: &str,
+        from: Option<(u64, &str)>,
+    ) -> Result<Response, ClientError> {
+        let mut request = self.request(Method::GET, &["download", societe, filename]);
+        if let Some((offset, sha256)) = from {
+            request = request
+                .header(header::RANGE, format!("bytes={offset}-"))
+                .header(header::IF_RANGE, format!("\"{sha256}\""))
+                .header(header::ACCEPT_ENCODING, "identity");
+        }
+        self.send(request).await
+    }
+
+    /// What happened since a cursor.
+    pub(crate) async fn changes(&self, query: ChangesQuery<'_>) -> Result<Changes, ClientError> {
+        let request = self
+            .request(Method::GET, &["changes"])
+            .query(&since(query.since, query.societes))
+            .query(&[("limit", "500".to_owned()), ("wait", query.wait_s.to_string())])
+            .timeout(ANSWER_TIMEOUT + Duration::from_secs(query.wait_s));
+        self.json(request).await
+    }
+
+    /// Opens the event stream after a cursor.
+    pub(crate) async fn events(
+        &self,
+        cursor: Option<&str>,
+        societes: &[String],
+    ) -> Result<Response, ClientError> {
+        let mut request = self
+            .request(Method::GET, &["events"])
+            .query(&since(None, societes))
+            .header(header::ACCEPT, "text/event-stream")
+            .header(header::ACCEPT_ENCODING, "identity");
+        if let Some(cursor) = cursor {
+            request = request.header("Last-Event-ID", cursor);
+        }
+        self.send(request).await
+    }
+
+    /// Runs `attempt` until it succeeds, fails for good, has failed too often, or a stop is asked for.
+    pub(crate) async fn retrying<T, F>(
+        &self,
+        stop: &Stop,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        let mut backoff = Backoff::from_entropy();
+        loop {
+            let error = match attempt().await {
+                Err(error) if error.is_passing() && backoff.failures() < self.retries => error,
+                settled => return settled,
+            };
+            if !stop.sleep(backoff.next(error.retry_after())).await {
+                return Err(error);
+            }
+        }
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(["api", "files"]).extend(path);
+        }
+        let request = self.http.request(method, url);
+        match &self.authorization {
+            Some(value) => request.header(header::AUTHORIZATION, value.clone()),
+            None => request,
+        }
+    }
+
+    /// Sends a request; an answer that is an error becomes one.
+    async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let answer = request.send().await.map_err(|e| self.unreachable(&e))?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        if let Some(place) = answer.headers().get(header::LOCATION).filter(|_| status.is_redirection()) {
+            let reason = format!("it redirects to {}", String::from_utf8_lossy(place.as_bytes()));
+            return Err(ClientError::Unexpected { place: self.server().to_owned(), reason });
+        }
+        let retry_after = retry_after(answer.headers());
+        let body = self.body(answer).await.unwrap_or_default();
+        let body = serde_json::from_slice(&body).unwrap_or_else(|_| RefusalBody::default());
+        Err(ClientError::Refused(Box::new(Refusal { status, body, retry_after })))
+    }
+
+    async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
+        let answer = self.send(request).await?;
+        let place = answer.url().path().to_owned();
+        let body = self.body(answer).await?;
+        serde_json::from_slice(&body)
+            .map_err(|e| ClientError::Unexpected { place, reason: format!("its JSON is not as expected ({e})") })
+    }
+
+    async fn body(&self, mut answer: Response) -> Result<Vec<u8>, ClientError> {
+        let mut body = Vec::new();
+        while let Some(piece) = answer.chunk().await.map_err(|e| self.unreachable(&e))? {
+            if body.len() + piece.len() > ANSWER_BYTES_MAX {
+                let reason = format!("the answer is longer than {ANSWER_BYTES_MAX} bytes");
+                return Err(ClientError::Unexpected { place: answer.url().path().to_owned(), reason });
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(body)
+    }
+
+    /// The error of a connection that could not be made or broke.
+    pub(crate) fn unreachable(&self, error: &reqwest::Error) -> ClientError {
+        let reason = if error.is_timeout() { "timed out".to_owned() } else { innermost(error) };
+        ClientError::Unreachable { server: self.server().to_owned(), reason }
+    }
+
+    /// The error of a connection on which nothing arrives any more.
+    pub(crate) fn silent(&self) -> ClientError {
+        ClientError::Unreachable { server: self.server().to_owned(), reason: "it fell silent".to_owned() }
+    }
+}
+
+fn since<'a>(cursor: Option<&'a str>, societes: &'a [String]) -> Vec<(&'static str, &'a str)> {
+    let cursor = cursor.map(|cursor| ("since", cursor));
+    cursor.into_iter().chain(societes.iter().map(|societe| ("societe", societe.as_str()))).collect()
+}
+
+fn absent<T>(outcome: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
+    match outcome {
+        Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,180 @@
+//! The command line: one file per subcommand.
+
+mod client;
+mod completions;
+mod config;
+mod doctor;
+mod key;
+mod listen;
+pub mod out;
+mod pull;
+mod push;
+mod sample;
+mod serve;
+mod token;
+mod transfer;
+mod user;
+mod watch;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::AppError;
+use crate::config::{Config, ConfigError, Overrides};
+
+/// A real-time hub for business applications.
+#[derive(Debug, Parser)]
+#[command(name = "relais", version, about, propagate_version = true)]
+pub struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The options that every subcommand takes.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Globals {
+    /// Folder for everything the server keeps [default: ./relais-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Configuration file [default: ./relais.toml if it exists]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print JSON, for programs
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+impl Globals {
+    /// Reads the configuration with these options on top.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every mistake found.
+    pub fn load_config(&self) -> Result<Config, ConfigError> {
+        self.load_config_listening(None)
+    }
+
+    fn load_config_listening(&self, listen: Option<String>) -> Result<Config, ConfigError> {
+        let flags = Overrides { config: self.config.clone(), data: self.data.clone(), listen };
+        let env = std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)));
+        crate::config::load(&flags, env)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(serve::ServeArgs),
+    /// Send files: only what changed
+    Push(push::PushArgs),
+    /// Mirror files into a folder
+    Pull(pull::PullArgs),
+    /// Send files whenever they change in a folder
+    Watch(watch::WatchArgs),
+    /// Print events as they come
+    Listen(listen::ListenArgs),
+    /// Make realistic accounting exports for three sociétés
+    Sample(sample::SampleArgs),
+    /// Users: add, list, disable, grant
+    User(user::UserArgs),
+    /// Print a token for a user
+    Token(token::TokenArgs),
+    /// API keys: add, list, revoke
+    Key(key::KeyArgs),
+    /// Test everything the configuration names and say what to do
+    Doctor(doctor::DoctorArgs),
+    /// Print the configuration that results from all sources, with secrets hidden
+    Config(config::ConfigArgs),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+    /// Print the OpenAPI document
+    #[command(hide = true)]
+    Openapi,
+    /// Print the AsyncAPI document
+    #[command(hide = true)]
+    Asyncapi,
+}
+
+/// Why a command failed, in words for the person at the terminal.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct CliError {
+    message: String,
+}
+
+impl CliError {
+    /// An error whose message says what happened and what to do.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into() }
+    }
+}
+
+impl From<std::io::Error> for CliError {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<AppError> for CliError {
+    fn from(error: AppError) -> Self {
+        Self::new(error.message())
+    }
+}
+
+impl From<relais_store::StoreError> for CliError {
+    fn from(error: relais_store::StoreError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+/// Reads the arguments, runs the command and turns its outcome into an exit code: 0 success, 1 failure,
+/// 2 wrong usage.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            out::problem(&format!("cannot start the runtime: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(run(cli));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            out::problem(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), CliError> {
+    let globals = cli.globals;
+    match cli.command {
+        Command::Serve(args) => serve::run(args, &globals).await,
+        Command::Push(args) => push::run(args, &globals).await,
+        Command::Pull(args) => pull::run(args, &globals).await,
+        Command::Watch(args) => watch::run(args, &globals).await,
+        Command::Listen(args) => listen::run(args, &globals).await,
+        Command::Sample(args) => sample::run(args, &globals).await,
+        Command::User(args) => user::run(args, &globals).await,
+        Command::Token(args) => token::run(args, &globals).await,
+        Command::Key(args) => key::run(args, &globals).await,
+        Command::Doctor(args) => doctor::run(args, &globals).await,
+        Command::Config(args) => config::run(args, &globals).await,
+        Command::Completions(args) => completions::run(args, &globals).await,
+        Command::Openapi => out::json(&crate::http::openapi::document()),
+        Command::Asyncapi => out::json(&crate::http::asyncapi::document()),
+    }
+}

@@ -1,0 +1,22 @@
+//! `relais serve`: run the server.
+
+use super::{CliError, Globals};
+use crate::boot;
+
+/// Arguments of `relais serve`.
+#[derive(Debug, clap::Args)]
+pub struct ServeArgs {
+    /// Address and port to listen on [default: 127.0.0.1:8000]
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<String>,
+}
+
+/// Runs until SIGTERM or SIGINT, then drains.
+pub async fn run(args: ServeArgs, globals: &Globals) -> Result<(), CliError> {
+    let config = globals.load_config_listening(args.listen)?;
+    let _telemetry = crate::telemetry::init(&config.log, &config.telemetry)?;
+    let server = boot::start(config).await.map_err(|e| CliError::new(e.to_string()))?;
+    boot::wait_for_signal().await;
+    server.stop().await;
+    Ok(())
+}

@@ -1,0 +1,324 @@
+//! Reading the configuration from its four sources and reporting every mistake at once.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::Config;
+
+/// What the command line sets; it wins over every other source.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--config FILE`: the file to read instead of `relais.toml`.
+    pub config: Option<PathBuf>,
+    /// `--data DIR`.
+    pub data: Option<PathBuf>,
+    /// `--listen ADDR:PORT`.
+    pub listen: Option<String>,
+}
+
+/// Everything that is wrong with the configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration has {} error(s):\n{}", .0.len(), .0.iter().map(|e| format!("  - {e}")).collect::<Vec<_>>().join("\n"))]
+pub struct ConfigError(pub Vec<String>);
+
+/// Names that other systems and the documentation use, beside `RELAIS_<SECTION>_<FIELD>`.
+const FIXED_NAMES: &[(&str, &str)] = &[
+    ("RELAIS_LISTEN", "server.listen"),
+    ("RELAIS_DATA", "server.data"),
+    ("RELAIS_DATABASE_URL", "database.url"),
+    ("RELAIS_JWT_SECRET", "auth.jwt.secret"),
+    ("RELAIS_ADMIN_EMAIL", "auth.admin_email"),
+    ("RELAIS_ADMIN_PASSWORD", "auth.admin_password"),
+    ("RELAIS_SERVER", "client.server"),
+    ("RELAIS_KEY", "client.key"),
+    ("BASE_FILES_DIR", "relay.files_dir"),
+    ("ALLOWED_ORIGINS", "server.allowed_origins"),
+];
+
+/// Variables of that shape that mean something else.
+const OTHER_USES: &[&str] = &["RELAIS_CONFIG", "RELAIS_TEST_", "RELAIS_BENCH_"];
+
+/// The greatest number of mistakes that one reading of a file reports.
+const FILE_ERRORS_MAX: usize = 20;
+
+/// Reads the configuration: defaults, then the file, then `env`, then `flags`.
+///
+/// # Errors
+/// [`ConfigError`] with every mistake found, each with its source and a remedy.
+pub fn load(
+    flags: &Overrides,
+    env: impl IntoIterator<Item = (String, String)>,
+) -> Result<Config, ConfigError> {
+    let env: Vec<(String, String)> = env.into_iter().collect();
+    let mut errors = Vec::new();
+    let defaults = serde_json::to_value(Config::default()).map_err(|e| ConfigError(vec![e.to_string()]))?;
+    let mut tree = defaults.clone();
+    if let Some(file) = config_file(flags, &env) {
+        match read_file(&file) {
+            Ok(found) => merge(&mut tree, found),
+            Err(found) => errors.extend(found),
+        }
+    }
+    for (name, value) in &env {
+        if let Err(error) = apply_variable(&mut tree, &defaults, name, value) {
+            errors.push(error);
+        }
+    }
+    apply_flags(&mut tree, flags);
+    match serde_json::from_value::<Config>(tree) {
+        Ok(config) => {
+            errors.extend(config.mistakes());
+            if errors.is_empty() { Ok(config) } else { Err(ConfigError(errors)) }
+        }
+        Err(error) => {
+            if errors.is_empty() {
+                errors.push(error.to_string());
+            }
+            Err(ConfigError(errors))
+        }
+    }
+}
+
+fn config_file(flags: &Overrides, env: &[(String, String)]) -> Option<PathBuf> {
+    let named = || env.iter().find(|(name, _)| name == "RELAIS_CONFIG").map(|(_, file)| PathBuf::from(file));
+    flags.config.clone().or_else(named).or_else(|| {
+        let usual = PathBuf::from("relais.toml");
+        usual.exists().then_some(usual)
+    })
+}
+
+/// Reads one file. A wrong line is reported, blanked and the rest is read again, so that all are found.
+fn read_file(file: &Path) -> Result<Value, Vec<String>> {
+    let mut text = std::fs::read_to_string(file)
+        .map_err(|e| vec![format!("{}: {e}; check the path and the permissions", file.display())])?;
+    let whole: Value = match toml::from_str(&text) {
+        Ok(tree) => tree,
+        Err(error) => return Err(vec![describe(file, &text, &error)]),
+    };
+    let mut errors = Vec::new();
+    while let Err(error) = toml::from_str::<Config>(&text) {
+        errors.push(describe(file, &text, &error));
+        let Some(span) = error.span() else { break };
+        let start = text[..span.start].rfind('\n').map_or(0, |at| at + 1);
+        let end = text[span.start..].find('\n').map_or(text.len(), |at| span.start + at);
+        if errors.len() >= FILE_ERRORS_MAX || text[start..end].trim_start().starts_with('[') {
+            break;
+        }
+        text.replace_range(start..end, "");
+    }
+    if errors.is_empty() { Ok(whole) } else { Err(errors) }
+}
+
+fn describe(file: &Path, text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+    format!("{}:{line}: {}", file.display(), error.message())
+}
+
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
+
+fn apply_variable(tree: &mut Value, defaults: &Value, name: &str, text: &str) -> Result<(), String> {
+    if OTHER_USES.iter().any(|other| name.starts_with(other)) {
+        return Ok(());
+    }
+    if name == "RELAY_PORT" {
+        return apply_port(tree, text);
+    }
+    let fixed = FIXED_NAMES.iter().find(|(fixed, _)| *fixed == name);
+    let path: Vec<String> = match (fixed, name.strip_prefix("RELAIS_")) {
+        (Some((_, path)), _) => path.split('.').map(str::to_owned).collect(),
+        (None, Some(rest)) => resolve(defaults, &rest.to_ascii_lowercase())
+            .ok_or_else(|| format!("{name}: there is no such setting; `relais config` lists them"))?,
+        (None, None) => return Ok(()),
+    };
+    let like = path.iter().fold(defaults, |node, key| &node[key.as_str()]);
+    let value = parse_like(like, text).map_err(|expected| format!("{name}: {text:?} is not {expected}"))?;
+    let slot = path.iter().fold(tree, |node, key| &mut node[key.as_str()]);
+    *slot = value;
+    Ok(())
+}
+
+/// The original's way to say the port; the address stays what it is.
+fn apply_port(tree: &mut Value, text: &str) -> Result<(), String> {
+    let port: u16 = text.parse().map_err(|_| format!("RELAY_PORT: {text:?} is not a port (1 to 65535)"))?;
+    let slot = &mut tree["server"]["listen"];
+    if let Some(Ok(mut address)) = slot.as_str().map(str::parse::<std::net::SocketAddr>) {
+        address.set_port(port);
+        *slot = address.to_string().into();
+    }
+    Ok(())
+}
+
+/// Finds the setting that `SECTION_FIELD` names; fields have underscores too, so the known names decide.
+fn resolve(node: &Value, rest: &str) -> Option<Vec<String>> {
+    let fields = node.as_object()?;
+    if fields.contains_key(rest) {
+        return Some(vec![rest.to_owned()]);
+    }
+    fields.iter().find_map(|(key, child)| {
+        let inner = rest.strip_prefix(key.as_str())?.strip_prefix('_')?;
+        let mut path = resolve(child, inner)?;
+        path.insert(0, key.clone());
+        Some(path)
+    })
+}
+
+/// Reads a text as the kind of value that the default has.
+fn parse_like(like: &Value, text: &str) -> Result<Value, &'static str> {
+    match like {
+        Value::Bool(_) => match text.to_ascii_lowercase().as_str() {
+            "1" | "true" | "yes" | "on" => Ok(true.into()),
+            "0" | "false" | "no" | "off" | "" => Ok(false.into()),
+            _ => Err("true or false"),
+        },
+        Value::Number(_) => text.parse::<i64>().map(Value::from).map_err(|_| "a whole number"),
+        Value::Array(_) => Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect()),
+        Value::Object(_) => Err("a single value: set its fields one by one"),
+        Value::Null | Value::String(_) => Ok(text.into()),
+    }
+}
+
+fn apply_flags(tree: &mut Value, flags: &Overrides) {
+    if let Some(data) = &flags.data {
+        tree["server"]["data"] = data.display().to_string().into();
+    }
+    if let Some(listen) = &flags.listen {
+        tree["server"]["listen"] = listen.clone().into();
+    }
+}
+
+impl Config {
+    /// What does not fit together, each with a remedy.
+    fn mistakes(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        if !(1..=127).contains(&self.relay.depth_max) {
+            found.push(format!("relay.depth_max: {} is not between 1 and 127", self.relay.depth_max));
+        }
+        if self.relay.file_bytes_max == 0 {
+            found.push("relay.file_bytes_max: 0 would refuse every file".into());
+        }
+        if self.relay.extensions.iter().any(|e| !e.starts_with('.') || e.len() < 2) {
+            found.push("relay.extensions: each ending starts with a dot, for instance \".json\"".into());
+        }
+        if self.hub.idle_timeout_s <= self.hub.ping_interval_s {
+            found.push(format!(
+                "hub.idle_timeout_s ({}) has to be longer than hub.ping_interval_s ({})",
+                self.hub.idle_timeout_s, self.hub.ping_interval_s
+            ));
+        }
+        for rule in &self.relay.schemas {
+            if !rule.schema.is_file() {
+                found.push(format!("relay.schemas: {} is not a file", rule.schema.display()));
+            }
+        }
+        found.extend(self.auth.mistakes(self.server.listen.ip()));
+        found
+    }
+
+    /// The same configuration with every secret hidden, to be shown.
+    #[must_use]
+    pub fn without_secrets(&self) -> Value {
+        let mut tree = serde_json::to_value(self).unwrap_or_default();
+        hide(&mut tree);
+        if let Some(url) = tree["database"]["url"].as_str() {
+            tree["database"]["url"] = hide_password(url).into();
+        }
+        tree
+    }
+}
+
+fn hide(node: &mut Value) {
+    let Value::Object(fields) = node else { return };
+    for (key, value) in fields {
+        let secret = ["secret", "password", "key"].iter().any(|word| key.ends_with(word));
+        match value {
+            Value::String(_) if secret => *value = "••••••".into(),
+            other => hide(other),
+        }
+    }
+}
+
+fn hide_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    match rest.rsplit_once('@') {
+        Some((who, place)) => {
+            let user = who.split(':').next().unwrap_or_default();
+            format!("{scheme}://{user}:••••••@{place}")
+        }
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn with_file(text: &str, pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        load(&Overrides { config: Some(file.path().into()), ..Overrides::default() }, env(pairs))
+    }
+
+    #[test]
+    fn later_sources_win() {
+        let config = with_file(
+            "[server]\nlisten = \"127.0.0.1:1\"\ndata = \"from-file\"\n[relay]\nversions_kept = 3",
+            &[("RELAIS_LISTEN", "127.0.0.1:2"), ("RELAIS_RELAY_VERSIONS_KEPT", "4")],
+        )
+        .unwrap();
+        assert_eq!(config.server.listen.port(), 2);
+        assert_eq!(config.server.data, PathBuf::from("from-file"));
+        assert_eq!(config.relay.versions_kept, 4);
+    }
+
+    #[test]
+    fn the_originals_variables_work() {
+        let names = [
+            ("RELAY_PORT", "8123"),
+            ("BASE_FILES_DIR", "exports"),
+            ("ALLOWED_ORIGINS", "http://localhost:3000, https://app.example"),
+        ];
+        let config = with_file("", &names).unwrap();
+        assert_eq!(config.server.listen.port(), 8123);
+        assert_eq!(config.relay_files_dir(), PathBuf::from("exports"));
+        assert_eq!(config.server.allowed_origins, ["http://localhost:3000", "https://app.example"]);
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once() {
+        let error = with_file(
+            "[server]\nlisten = 5\n[relay]\nversions_kept = \"many\"\nquota = 1\n",
+            &[("RELAIS_HUB_QUEUE_BYTES", "lots"), ("RELAIS_RELAY_NOTHING", "1")],
+        )
+        .unwrap_err();
+        let text = error.to_string();
+        for part in [":2:", ":4:", ":5:", "RELAIS_HUB_QUEUE_BYTES", "RELAIS_RELAY_NOTHING"] {
+            assert!(text.contains(part), "{part} is missing in {text}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let config = with_file(
+            "[database]\nurl = \"postgres://me:hunter2@db/relais\"\n[client]\nkey = \"rk_1_hunter2\"",
+            &[("RELAIS_JWT_SECRET", "hunter2hunter2hunter2hunter2hunter2")],
+        )
+        .unwrap();
+        let shown = config.without_secrets().to_string();
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(shown.contains("postgres://me:"), "{shown}");
+    }
+}

@@ -1,0 +1,56 @@
+//! The configuration: defaults, then `relais.toml`, then the environment, then flags, checked as a whole.
+
+mod auth;
+mod client;
+mod load;
+mod relay;
+mod server;
+
+pub use auth::*;
+pub use client::ClientConfig;
+pub use load::{ConfigError, Overrides, load};
+pub use relay::{DuplicateKeys, RelayConfig, SchemaRule};
+pub use server::{DatabaseConfig, HubLimits, LogConfig, LogFormat, ServerConfig, TelemetryConfig};
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that can be set, one struct per concern.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where the server listens and how it stops.
+    pub server: ServerConfig,
+    /// Which database.
+    pub database: DatabaseConfig,
+    /// The relay of JSON files.
+    pub relay: RelayConfig,
+    /// Who may do what.
+    pub auth: AuthConfig,
+    /// Limits of live connections.
+    pub hub: HubLimits,
+    /// What is logged and how.
+    pub log: LogConfig,
+    /// Traces.
+    pub telemetry: TelemetryConfig,
+    /// What the commands that talk to a server use.
+    pub client: ClientConfig,
+}
+
+impl Config {
+    /// The folder of the relay's plain files.
+    #[must_use]
+    pub fn relay_files_dir(&self) -> PathBuf {
+        self.relay.files_dir.clone().unwrap_or_else(|| self.server.data.join("payloads_societes"))
+    }
+
+    /// The URL of the database: the one that is set, else a SQLite file in the data folder.
+    #[must_use]
+    pub fn database_url(&self) -> String {
+        self.database
+            .url
+            .clone()
+            .unwrap_or_else(|| format!("sqlite:{}", self.server.data.join("relais.db").display()))
+    }
+}

@@ -1,0 +1,138 @@
+//! Settings of the server, the database, live connections, logs and traces.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Where the server listens and how it stops.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// The folder for everything the server keeps.
+    pub data: PathBuf,
+    /// Origins that browsers may call from; `*` is every origin. Empty: the server's own origin only.
+    pub allowed_origins: Vec<String>,
+    /// Connections at most, live ones included.
+    pub connections_max: usize,
+    /// Seconds a client may take to send its request headers, and an idle connection is kept.
+    pub header_timeout_s: u64,
+    /// Seconds for a request body to make progress; a client that sends nothing for so long gets 408.
+    pub body_stall_timeout_s: u64,
+    /// Seconds over which live clients are asked to reconnect elsewhere when the server stops.
+    pub drain_s: u64,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
+            data: PathBuf::from("relais-data"),
+            allowed_origins: Vec::new(),
+            connections_max: 100_000,
+            header_timeout_s: 20,
+            body_stall_timeout_s: 30,
+            drain_s: 3,
+        }
+    }
+}
+
+/// Which database.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DatabaseConfig {
+    /// `sqlite:PATH` or `postgres://…`; none: `relais.db` in the data folder.
+    pub url: Option<String>,
+    /// Connections for reading.
+    pub readers: usize,
+    /// Days that events stay in the log, so that a client that was away for so long still recovers.
+    pub events_days: u32,
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self { url: None, readers: 4, events_days: 30 }
+    }
+}
+
+/// Limits of live connections.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HubLimits {
+    /// Live sessions at most.
+    pub sessions_max: usize,
+    /// Live sessions at most from one address; 0 is no limit.
+    pub sessions_per_address_max: usize,
+    /// Live sessions at most of one user or key; 0 is no limit.
+    pub sessions_per_principal_max: usize,
+    /// Topics that one session may listen to.
+    pub subscriptions_per_session_max: usize,
+    /// Bytes that may wait for a client that reads slowly, before it is told to reconnect and resume.
+    pub queue_bytes: usize,
+    /// Bytes of one message from a client.
+    pub message_bytes: usize,
+    /// Events that a returning client is sent at most; one that missed more starts afresh.
+    pub recover_events_max: usize,
+    /// Seconds between two pings to a quiet client.
+    pub ping_interval_s: u32,
+    /// Seconds without any sign of life after which a client counts as gone.
+    pub idle_timeout_s: u32,
+    /// Seconds that a client which has to authenticate may take for it.
+    pub authenticate_timeout_s: u32,
+}
+
+impl Default for HubLimits {
+    fn default() -> Self {
+        Self {
+            sessions_max: 100_000,
+            sessions_per_address_max: 0,
+            sessions_per_principal_max: 0,
+            subscriptions_per_session_max: 200,
+            queue_bytes: 1024 * 1024,
+            message_bytes: 64 * 1024,
+            recover_events_max: 10_000,
+            ping_interval_s: 25,
+            idle_timeout_s: 60,
+            authenticate_timeout_s: 10,
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// What is logged and how.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// What is logged, as `tracing` filters: `info`, `relais=debug`, ….
+    pub filter: String,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { filter: "info".into(), format: LogFormat::Auto }
+    }
+}
+
+/// Traces.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// Where traces go by OTLP over HTTP (`http://collector:4318`); none: nowhere.
+    pub otlp_endpoint: Option<String>,
+}

@@ -1,0 +1,139 @@
+//! The one error that leaves the server, and its JSON.
+
+use axum::Json;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use relais_store::StoreError;
+use serde_json::{Map, Value};
+
+/// An answer that is not the one asked for: a status, a stable code and a message for people.
+///
+/// Its JSON serves the clients of every system Relais stands in for: `detail`, `message` and `error` say the
+/// same thing under the names that each expects, `code` is stable and meant for programs. Further fields
+/// (`line`, `column`, `cursor`, …) are documented in `docs/api/errors.md`.
+#[derive(Debug)]
+pub struct AppError(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    fields: Map<String, Value>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl AppError {
+    /// An error with the status, the stable code and the message that the client sees.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner { status, code, message: message.into(), fields: Map::new(), headers: Vec::new() }))
+    }
+
+    /// A fault of ours: logged here with its cause, told to the client without it.
+    pub fn internal(cause: impl std::fmt::Display) -> Self {
+        tracing::error!(%cause, "request failed");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "Erreur interne du serveur. L'incident est dans son journal.",
+        )
+    }
+
+    /// Adds a field to the JSON.
+    #[must_use]
+    pub fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
+        self.0.fields.insert(field.to_owned(), value.into());
+        self
+    }
+
+    /// Adds a header to the response. A value that no header can carry is left out.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.0.headers.push((name, value));
+        }
+        self
+    }
+
+    /// Says when to try again, in seconds, in the header and in the JSON.
+    #[must_use]
+    pub fn retry_after(self, seconds: u64) -> Self {
+        self.with_header(header::RETRY_AFTER, &seconds.to_string()).with("retry_after", seconds)
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
+    /// The stable code, for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.0.code
+    }
+
+    /// The message, for people.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The JSON body of the answer.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut body = self.0.fields.clone();
+        let reason = self.0.status.canonical_reason().unwrap_or("Error");
+        body.insert("detail".into(), self.0.message.clone().into());
+        body.insert("message".into(), self.0.message.clone().into());
+        body.insert("error".into(), reason.into());
+        body.insert("code".into(), self.0.code.into());
+        Value::Object(body)
+    }
+}
+
+impl std::fmt::Display for AppError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.0.message, self.0.code)
+    }
+}
+
+impl std::error::Error for AppError {}
+
+impl IntoResponse for AppError {
+    fn into_response(self) -> Response {
+        let mut response = (self.0.status, Json(self.to_json())).into_response();
+        if self.0.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        for (name, value) in self.0.headers {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}
+
+impl From<StoreError> for AppError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable { .. } => {
+                tracing::warn!(%error, "database unavailable");
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "database_unavailable",
+                    "La base de données ne répond pas. Réessayez dans un instant.",
+                )
+                .retry_after(2)
+            }
+            StoreError::Full { .. } => {
+                tracing::error!(%error, "disk full");
+                Self::new(
+                    StatusCode::INSUFFICIENT_STORAGE,
+                    "disk_full",
+                    "Le disque du serveur est plein : rien n'a été modifié. Libérez de l'espace puis réessayez.",
+                )
+            }
+            other => Self::internal(other),
+        }
+    }
+}

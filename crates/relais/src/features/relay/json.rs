@@ -1,0 +1,330 @@
+//! Whether a text is JSON (RFC 8259) that every reader understands alike (RFC 7493), and where it is not.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+use std::io::Read;
+
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
+
+/// Up to this many keys a list is searched faster than a set is filled.
+const KEYS_IN_LIST: usize = 12;
+
+/// What a text has to keep to, beside the grammar.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Levels of nesting at most, up to 127.
+    pub depth_max: usize,
+    /// Whether an object may name a key twice.
+    pub duplicate_keys: bool,
+}
+
+/// What is wrong with a text, where, in French for the caller.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("JSON invalide, ligne {line}, colonne {column} : {what}")]
+pub struct JsonFault {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in bytes, from 1.
+    pub column: usize,
+    /// What is wrong.
+    pub what: String,
+    /// The text ends before the value does: it may be the beginning of a valid one.
+    pub incomplete: bool,
+}
+
+/// Checks a text that is in memory.
+///
+/// # Errors
+/// [`JsonFault`] at the first place that is wrong.
+pub fn check(text: &[u8], rules: Rules) -> Result<(), JsonFault> {
+    let valid = std::str::from_utf8(text).map_err(|error| utf8_fault(text, error))?;
+    if valid.starts_with('\u{FEFF}') {
+        return Err(fault(1, 1, "le fichier commence par une marque d'ordre des octets (BOM) ; enregistrez-le en UTF-8 sans BOM"));
+    }
+    run(&mut serde_json::Deserializer::from_str(valid), rules)
+}
+
+/// Checks a text as it is read, without holding it.
+///
+/// # Errors
+/// [`JsonFault`] at the first place that is wrong; a failing reader counts as one.
+pub fn check_reader(reader: impl Read, rules: Rules) -> Result<(), JsonFault> {
+    run(&mut serde_json::Deserializer::from_reader(reader), rules)
+}
+
+/// Checks the beginning of a longer text, to refuse it early.
+///
+/// # Errors
+/// [`JsonFault`] if no continuation could make it valid.
+pub fn check_beginning(text: &[u8], rules: Rules) -> Result<(), JsonFault> {
+    match check(text, rules) {
+        Err(fault) if !fault.incomplete => Err(fault),
+        _ => Ok(()),
+    }
+}
+
+fn run<'de, R: serde_json::de::Read<'de>>(
+    deserializer: &mut serde_json::Deserializer<R>,
+    rules: Rules,
+) -> Result<(), JsonFault> {
+    let value = Value { rules, depth: 0 };
+    value.deserialize(&mut *deserializer).and_then(|()| deserializer.end()).map_err(|error| {
+        let what = if error.is_eof() { "le texte s'arrête trop tôt".to_owned() } else { translate(&error) };
+        JsonFault { line: error.line(), column: error.column(), what, incomplete: error.is_eof() }
+    })
+}
+
+fn fault(line: usize, column: usize, what: &str) -> JsonFault {
+    JsonFault { line, column, what: what.to_owned(), incomplete: false }
+}
+
+fn utf8_fault(text: &[u8], error: std::str::Utf8Error) -> JsonFault {
+    let before = &text[..error.valid_up_to()];
+    let line = before.iter().filter(|b| **b == b'\n').count() + 1;
+    let column = before.iter().rev().take_while(|b| **b != b'\n').count() + 1;
+    let incomplete = error.error_len().is_none();
+    JsonFault { line, column, what: "un octet n'est pas de l'UTF-8".into(), incomplete }
+}
+
+/// The parser's messages in the words of the relay's users.
+fn translate(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let message = text.split(" at line ").next().unwrap_or_default();
+    let known = [
+        ("trailing comma", "une virgule est de trop"),
+        ("trailing characters", "du texte suit la fin de la valeur"),
+        ("expected value", "une valeur est attendue"),
+        ("expected ident", "true, false ou null est attendu"),
+        ("expected `:`", "« : » est attendu"),
+        ("expected `,` or `]`", "« , » ou « ] » est attendu"),
+        ("expected `,` or `}`", "« , » ou « } » est attendu"),
+        ("key must be a string", "une clé entre guillemets est attendue"),
+        ("invalid escape", "une séquence d'échappement est inconnue"),
+        ("invalid number", "un nombre est mal écrit"),
+        ("number out of range", "un nombre dépasse ce qu'un lecteur peut représenter"),
+        ("control character", "un caractère de contrôle n'est pas échappé"),
+        ("invalid unicode code point", "un octet n'est pas de l'UTF-8"),
+        ("lone leading surrogate", "une moitié de paire de substitution est seule"),
+        ("unexpected end of hex escape", "une séquence \\u est incomplète"),
+        ("recursion limit exceeded", "l'imbrication est trop profonde"),
+    ];
+    known
+        .iter()
+        .find(|(start, _)| message.starts_with(start))
+        .map_or_else(|| message.to_owned(), |(_, french)| (*french).to_owned())
+}
+
+/// Walks one value, keeping nothing but the keys of the objects it is in.
+#[derive(Clone, Copy)]
+struct Value {
+    rules: Rules,
+    depth: usize,
+}
+
+impl Value {
+    fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
+        if self.depth >= self.rules.depth_max {
+            let most = self.rules.depth_max;
+            return Err(E::custom(format!("l'imbrication dépasse {most} niveaux")));
+        }
+        Ok(Self { depth: self.depth + 1, ..self })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Value {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Value {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let inner = self.deeper()?;
+        while items.next_element_seed(inner)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
+        let inner = self.deeper()?;
+        let mut keys = Keys::default();
+        while let Some(key) = fields.next_key_seed(Key)? {
+            if !self.rules.duplicate_keys
+                && let Some(twice) = keys.insert(key)
+            {
+                return Err(A::Error::custom(format!("la clé {twice:?} est présente deux fois")));
+            }
+            fields.next_value_seed(inner)?;
+        }
+        Ok(())
+    }
+}
+
+/// The keys of one object: a list while there are few, then a set.
+#[derive(Default)]
+struct Keys<'de> {
+    few: Vec<Cow<'de, str>>,
+    many: HashSet<Cow<'de, str>>,
+}
+
+impl<'de> Keys<'de> {
+    /// Gives the key back if it was there already.
+    fn insert(&mut self, key: Cow<'de, str>) -> Option<Cow<'de, str>> {
+        if !self.many.is_empty() {
+            return if self.many.contains(&key) { Some(key) } else { self.keep(key) };
+        }
+        if self.few.contains(&key) {
+            return Some(key);
+        }
+        self.few.push(key);
+        if self.few.len() > KEYS_IN_LIST {
+            self.many.extend(self.few.drain(..));
+        }
+        None
+    }
+
+    fn keep(&mut self, key: Cow<'de, str>) -> Option<Cow<'de, str>> {
+        self.many.insert(key);
+        None
+    }
+}
+
+/// Takes a key without copying it where the text is in memory.
+struct Key;
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Cow<'de, str>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Cow<'de, str>, E> {
+        Ok(Cow::Borrowed(text))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Cow<'de, str>, E> {
+        Ok(Cow::Owned(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const RULES: Rules = Rules { depth_max: 64, duplicate_keys: false };
+
+    fn fault_of(text: &[u8]) -> JsonFault {
+        check(text, RULES).expect_err("the text is not valid")
+    }
+
+    #[test]
+    fn valid_texts_pass_from_memory_and_from_a_reader() {
+        for text in ["{}", " [1, 2.5e3, \"é\", null] ", "\"x\"", "{\"a\":{\"a\":[{\"a\":1}]}}", "-0"] {
+            assert_eq!(check(text.as_bytes(), RULES), Ok(()), "{text}");
+            assert_eq!(check_reader(text.as_bytes(), RULES), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_fault_has_its_line_and_column() {
+        let found = fault_of(b"{\n  \"a\": 1,\n  \"b\": x\n}");
+        assert_eq!((found.line, found.column), (3, 8));
+        assert_eq!(found.to_string(), "JSON invalide, ligne 3, colonne 8 : une valeur est attendue");
+    }
+
+    #[test]
+    fn a_truncated_text_is_incomplete_and_a_wrong_one_is_not() {
+        assert!(fault_of(b"{\"a\": [1, 2").incomplete);
+        assert!(!fault_of(b"{\"a\": ]").incomplete);
+        assert_eq!(check_beginning(b"{\"a\": [1, 2", RULES), Ok(()));
+    }
+
+    #[test]
+    fn a_flood_of_brackets_is_refused_at_the_limit() {
+        let found = check_beginning(&vec![b'['; 1 << 20], RULES).expect_err("too deep");
+        assert_eq!(found.what, "l'imbrication dépasse 64 niveaux");
+        assert_eq!(check([vec![b'['; 64], vec![b']'; 64]].concat().as_slice(), RULES), Ok(()));
+    }
+
+    #[test]
+    fn invalid_utf_8_is_found_where_it_is() {
+        let found = fault_of(b"{\"a\":\n \"\xff\"}");
+        assert_eq!((found.line, found.column), (2, 3));
+    }
+
+    #[test]
+    fn a_key_twice_is_refused_in_small_and_large_objects() {
+        assert_eq!(fault_of(br#"{"a":1,"a":2}"#).what, "la clé \"a\" est présente deux fois");
+        assert_eq!(fault_of(br#"{"a":1,"\u0061":2}"#).what, "la clé \"a\" est présente deux fois");
+        let mut large: Vec<String> = (0..40).map(|n| format!("\"k{n}\":{n}")).collect();
+        assert_eq!(check(format!("{{{}}}", large.join(",")).as_bytes(), RULES), Ok(()));
+        large.push("\"k3\":0".into());
+        assert!(check(format!("{{{}}}", large.join(",")).as_bytes(), RULES).is_err());
+        let lenient = Rules { duplicate_keys: true, ..RULES };
+        assert_eq!(check(br#"{"a":1,"a":2}"#, lenient), Ok(()));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_named() {
+        assert!(fault_of(b"\xef\xbb\xbf{}").what.contains("BOM"));
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_full_parse(text in "[\\[\\]{}\",:0-9a-b\\\\ .eE+-]{0,24}") {
+            let lenient = Rules { depth_max: 127, duplicate_keys: true };
+            let parsed = serde_json::from_str::<serde_json::Value>(&text).is_ok();
+            prop_assert_eq!(check(text.as_bytes(), lenient).is_ok(), parsed);
+        }
+
+        #[test]
+        fn a_prefix_of_a_valid_text_may_continue(cut in 0usize..60) {
+            let text = r#"{"comptes": [{"montant": -12.5e3, "libellé": "été\n"}, null]}"#.as_bytes();
+            prop_assert_eq!(check_beginning(&text[..cut.min(text.len())], RULES), Ok(()));
+        }
+    }
+}

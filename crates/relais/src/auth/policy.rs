@@ -186,17 +186,25 @@ mod tests {
     fn several_scopes_add_up() {
         let key = key(&["relay:read:a", "relay:write:b"]);
         assert_eq!(CLOSED.readable(&key), Access::only(["a", "b"]));
-        assert!(CLOSED.allows(&key, Action::RelayWrite("b")) && !CLOSED.allows(&key, Action::RelayWrite("a")));
+        assert!(
+            CLOSED.allows(&key, Action::RelayWrite("b")) && !CLOSED.allows(&key, Action::RelayWrite("a"))
+        );
     }
 
     #[test]
     fn roles_and_grants_decide_what_a_person_may_do() {
         let plain = user(false, false, &[("a", false), ("b", true)]);
-        assert!(CLOSED.allows(&plain, Action::RelayRead("a")) && !CLOSED.allows(&plain, Action::RelayWrite("a")));
-        assert!(CLOSED.allows(&plain, Action::RelayRead("b")) && CLOSED.allows(&plain, Action::RelayWrite("b")));
+        assert!(
+            CLOSED.allows(&plain, Action::RelayRead("a")) && !CLOSED.allows(&plain, Action::RelayWrite("a"))
+        );
+        assert!(
+            CLOSED.allows(&plain, Action::RelayRead("b")) && CLOSED.allows(&plain, Action::RelayWrite("b"))
+        );
         assert!(!CLOSED.allows(&plain, Action::RelayRead("c")) && !CLOSED.allows(&plain, Action::Administer));
         let staff = user(false, true, &[]);
-        assert!(CLOSED.allows(&staff, Action::RelayRead("c")) && !CLOSED.allows(&staff, Action::RelayWrite("c")));
+        assert!(
+            CLOSED.allows(&staff, Action::RelayRead("c")) && !CLOSED.allows(&staff, Action::RelayWrite("c"))
+        );
         let admin = user(true, false, &[]);
         assert!(CLOSED.allows(&admin, Action::RelayWrite("c")) && CLOSED.allows(&admin, Action::Administer));
         assert!(!CLOSED.allows(&user(false, false, &[]), Action::RelayList));
@@ -236,7 +244,9 @@ mod tests {
     fn publishing_needs_a_scope_and_the_relays_topics_are_its_own() {
         let key = key(&["events:publish:*"]);
         let (flow, societe) = (Topic::new("flow:paie").unwrap(), Topic::new("societe:a").unwrap());
-        assert!(CLOSED.allows(&key, Action::Publish(&flow)) && !CLOSED.allows(&key, Action::Publish(&societe)));
+        assert!(
+            CLOSED.allows(&key, Action::Publish(&flow)) && !CLOSED.allows(&key, Action::Publish(&societe))
+        );
         assert!(!OPEN.allows(&Principal::Anonymous, Action::Publish(&flow)));
     }
 }

@@ -211,9 +211,23 @@ mod tests {
     #[test]
     fn what_might_mean_more_than_it_says_is_refused() {
         for text in [
-            "", "*", "*:*", "relay", "relay:", "relay:read", "relay:write", "relay:read:", "relay:read:rsp-*",
-            "relay:read:a:b", "relay:delete:a", "events:publish", "events:publish:", "admin", "admin:read",
-            "admin:*:users", "Relay:read:a",
+            "",
+            "*",
+            "*:*",
+            "relay",
+            "relay:",
+            "relay:read",
+            "relay:write",
+            "relay:read:",
+            "relay:read:rsp-*",
+            "relay:read:a:b",
+            "relay:delete:a",
+            "events:publish",
+            "events:publish:",
+            "admin",
+            "admin:read",
+            "admin:*:users",
+            "Relay:read:a",
         ] {
             assert!(text.parse::<Scope>().is_err(), "{text:?}");
         }

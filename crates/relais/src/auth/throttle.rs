@@ -73,7 +73,11 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-fn wait<K: Eq + Hash, Q: Eq + Hash + ?Sized>(entries: &HashMap<K, Entry>, key: &Q, now: Timestamp) -> Option<u64>
+fn wait<K: Eq + Hash, Q: Eq + Hash + ?Sized>(
+    entries: &HashMap<K, Entry>,
+    key: &Q,
+    now: Timestamp,
+) -> Option<u64>
 where
     K: std::borrow::Borrow<Q>,
 {

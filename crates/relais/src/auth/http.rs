@@ -1,0 +1,229 @@
+//! Credentials in HTTP requests.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::{ConnectInfo, FromRef, FromRequestParts};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+
+use super::{Auth, Credential, Principal};
+use crate::AppError;
+
+/// The cookie that carries a session.
+pub const SESSION_COOKIE: &str = "relais_session";
+
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Who makes this request. Refuses a credential that is not valid, and a cookie that another site made the
+/// browser send.
+///
+/// Looked for in this order: `Authorization: Bearer`, `X-API-Key`, `?token=` (only on `GET` of a WebSocket or an
+/// event stream, whose browser clients cannot set headers), the session cookie.
+#[derive(Clone, Debug)]
+pub struct Caller(pub Principal);
+
+impl<S> FromRequestParts<S> for Caller
+where
+    Auth: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
+        let Some(credential) = credential(parts)? else { return Ok(Self(Principal::Anonymous)) };
+        if matches!(credential, Credential::Session(_)) {
+            check_same_origin(parts)?;
+        }
+        Auth::from_ref(state).authenticate(Some(credential)).await.map(Self)
+    }
+}
+
+/// The address that a request came from, if the server knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientAddress(pub Option<IpAddr>);
+
+impl<S: Send + Sync> FromRequestParts<S> for ClientAddress {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())))
+    }
+}
+
+/// The credential of a request.
+///
+/// # Errors
+/// 401 if `Authorization` is there but cannot be understood.
+pub fn credential(parts: &Parts) -> Result<Option<Credential>, AppError> {
+    if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
+        let text = value.to_str().unwrap_or_default();
+        return match text.split_once(' ') {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") && !rest.trim().is_empty() => {
+                Ok(Some(Credential::Bearer(rest.trim().to_owned())))
+            }
+            _ => Err(super::unauthenticated("En-tête Authorization invalide : « Bearer <token> » attendu")),
+        };
+    }
+    if let Some(value) = parts.headers.get(API_KEY) {
+        return Ok(Some(Credential::Bearer(value.to_str().unwrap_or_default().trim().to_owned())));
+    }
+    if let Some(token) = query_token(parts) {
+        return Ok(Some(Credential::Bearer(token)));
+    }
+    Ok(session_secret(&parts.headers).map(|secret| Credential::Session(secret.to_owned())))
+}
+
+/// The value of the session cookie.
+#[must_use]
+pub fn session_secret(headers: &HeaderMap) -> Option<&str> {
+    let values = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, value)| *name == SESSION_COOKIE && !value.is_empty()).map(|(_, value)| value)
+}
+
+fn query_token(parts: &Parts) -> Option<String> {
+    let query = parts.uri.query()?;
+    if parts.method != Method::GET || !(is_websocket(&parts.headers) || is_event_stream(&parts.headers)) {
+        return None;
+    }
+    let value = query.split('&').find_map(|pair| pair.strip_prefix("token="))?;
+    let text = percent_encoding::percent_decode_str(value).decode_utf8().ok()?;
+    (!text.is_empty()).then(|| text.into_owned())
+}
+
+fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    let mut parts = values.flat_map(|value| value.split(',')).filter_map(|part| part.split(';').next());
+    parts.any(|part| part.trim().eq_ignore_ascii_case(wanted))
+}
+
+fn is_websocket(headers: &HeaderMap) -> bool {
+    has_token(headers, &header::UPGRADE, "websocket")
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    has_token(headers, &header::ACCEPT, "text/event-stream")
+}
+
+/// Refuses what another site made the browser send: with a cookie, changes and WebSockets must come from our
+/// own pages. `Sec-Fetch-Site` decides if the browser sends it, else `Origin`, and a request with neither is
+/// refused.
+///
+/// # Errors
+/// 403 if the request does not come from our own pages.
+pub fn check_same_origin(parts: &Parts) -> Result<(), AppError> {
+    let headers = &parts.headers;
+    let reading = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
+    if reading && !is_websocket(headers) {
+        return Ok(());
+    }
+    let own = match headers.get(FETCH_SITE) {
+        Some(site) => site == "same-origin",
+        None => {
+            let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+            let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+            let origin_host = origin.and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+            origin_host.is_some() && origin_host == host
+        }
+    };
+    if own {
+        return Ok(());
+    }
+    Err(AppError::new(
+        StatusCode::FORBIDDEN,
+        "cross_site",
+        "Requête refusée : elle ne vient pas d'une page de ce serveur",
+    ))
+}
+
+/// The `Set-Cookie` value that starts a session, or ends it when there is no secret.
+#[must_use]
+pub fn session_cookie(secret: Option<&str>, max_age_s: u64, headers: &HeaderMap) -> String {
+    let proto = HeaderName::from_static("x-forwarded-proto");
+    let secure = if has_token(headers, &proto, "https") { "; Secure" } else { "" };
+    let (value, age) = secret.map_or(("", 0), |secret| (secret, max_age_s));
+    format!("{SESSION_COOKIE}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age}{secure}")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+
+    use super::*;
+
+    fn parts(method: Method, uri: &str, headers: &[(&str, &str)]) -> Parts {
+        let mut request = Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn bearer(text: &str) -> Option<Credential> {
+        Some(Credential::Bearer(text.to_owned()))
+    }
+
+    fn found(uri: &str, headers: &[(&str, &str)]) -> Option<Credential> {
+        credential(&parts(Method::GET, uri, headers)).unwrap()
+    }
+
+    #[test]
+    fn credentials_are_found_where_clients_put_them() {
+        assert!(found("/", &[]).is_none());
+        assert!(found("/", &[("authorization", "bearer abc")]) == bearer("abc"));
+        assert!(found("/", &[("x-api-key", "rk_a_b")]) == bearer("rk_a_b"));
+        let cookies = [("cookie", "theme=dark; relais_session=s3")];
+        assert!(found("/", &cookies) == Some(Credential::Session("s3".into())));
+        assert!(found("/", &[cookies[0], ("authorization", "Bearer abc")]) == bearer("abc"));
+    }
+
+    #[test]
+    fn an_authorization_that_cannot_be_understood_is_not_taken_for_none() {
+        for value in ["Basic abc", "Bearer", "Bearer ", "abc"] {
+            let error = credential(&parts(Method::GET, "/", &[("authorization", value)])).err().unwrap();
+            assert_eq!(error.status(), StatusCode::UNAUTHORIZED, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_token_in_the_address_counts_only_where_headers_cannot_be_set() {
+        let uri = "/api/files/ws?since=1&token=a%2Eb";
+        assert!(found(uri, &[("upgrade", "websocket")]) == bearer("a.b"));
+        assert!(found(uri, &[("accept", "text/event-stream")]) == bearer("a.b"));
+        assert!(found(uri, &[]).is_none());
+        assert!(credential(&parts(Method::POST, uri, &[("accept", "text/event-stream")])).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_cookie_that_another_site_made_the_browser_send_is_refused() {
+        let host = ("host", "relais.fr");
+        let allowed = |method: Method, headers: &[(&str, &str)]| {
+            let headers: Vec<_> = headers.iter().copied().chain([host]).collect();
+            check_same_origin(&parts(method, "/", &headers)).is_ok()
+        };
+        assert!(allowed(Method::POST, &[("sec-fetch-site", "same-origin")]));
+        assert!(allowed(Method::POST, &[("origin", "https://relais.fr")]));
+        assert!(allowed(Method::GET, &[("sec-fetch-site", "cross-site")]), "reading changes nothing");
+        for refused in [
+            &[("sec-fetch-site", "cross-site")][..],
+            &[("sec-fetch-site", "same-site"), ("origin", "https://relais.fr")],
+            &[("origin", "https://evil.fr")],
+            &[("origin", "https://relais.fr.evil.fr")],
+            &[("origin", "null")],
+            &[],
+        ] {
+            assert!(!allowed(Method::POST, refused), "{refused:?}");
+            let socket: Vec<_> = refused.iter().copied().chain([("upgrade", "websocket")]).collect();
+            assert!(!allowed(Method::GET, &socket), "{socket:?}");
+        }
+    }
+
+    #[test]
+    fn the_cookie_cannot_be_read_by_scripts_and_is_secure_behind_https() {
+        let cookie = session_cookie(Some("s"), 60, &HeaderMap::new());
+        assert_eq!(cookie, "relais_session=s; Path=/; HttpOnly; SameSite=Lax; Max-Age=60");
+        let https = parts(Method::GET, "/", &[("x-forwarded-proto", "https")]).headers;
+        assert!(session_cookie(None, 60, &https).ends_with("Max-Age=0; Secure"));
+    }
+}

@@ -1,0 +1,371 @@
+//! Identity and access: who is calling, and may they?
+//!
+//! [`Auth::authenticate`] turns a credential into a [`Principal`], which carries its rights; [`Auth::allows`] is
+//! the one rule that every command and every subscription asks, without I/O.
+
+mod cache;
+mod claims;
+pub mod http;
+mod jwks;
+mod key;
+mod password;
+mod policy;
+mod principal;
+mod scope;
+pub(crate) mod secret;
+pub(crate) mod store;
+mod throttle;
+mod token;
+
+pub use cache::TTL_MS as CACHE_TTL_MS;
+pub use password::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
+pub use policy::{Action, Policy};
+pub use principal::{Access, Grants, Principal, Service, User};
+pub use scope::{SCOPE_BYTES_MAX, Scope, ScopeError};
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use jsonwebtoken::Algorithm;
+use relais_protocol::time::{SharedClock, Timestamp};
+use relais_store::Store;
+use tokio::sync::broadcast;
+
+use crate::AppError;
+use crate::config::AuthConfig;
+use cache::RowCache;
+use claims::{Claims, TokenError};
+use jwks::Jwks;
+use password::Passwords;
+use store::{Account, KeyRow, SessionRow};
+use throttle::Throttle;
+use token::Tokens;
+
+/// A session or a key says at most so often in the database that it was used.
+const TOUCH_MS: i64 = 60_000;
+/// Changes of rights that a slow listener may be behind.
+const CHANGES_MAX: usize = 256;
+
+/// Why identity and access cannot be set up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// The operating system gives no random bytes.
+    #[error("the system gives no randomness: {0}")]
+    Randomness(String),
+    /// The file with the secret that signs tokens cannot be used.
+    #[error("{}: {1}; check the file and its permissions, or set RELAIS_JWT_SECRET", .0.display())]
+    SecretFile(PathBuf, String),
+    /// The client that fetches an identity provider's keys cannot be made.
+    #[error("no HTTP client for auth.jwks.url: {0}")]
+    HttpClient(String),
+}
+
+impl From<AuthError> for AppError {
+    fn from(error: AuthError) -> Self {
+        Self::internal(error)
+    }
+}
+
+/// What a caller presents.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// A token or an API key, from `Authorization`, `X-API-Key` or `?token=`.
+    Bearer(String),
+    /// The value of the session cookie.
+    Session(String),
+}
+
+/// Identity and access. Cheap to clone.
+#[derive(Clone)]
+pub struct Auth {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: AuthConfig,
+    policy: Policy,
+    store: Store,
+    clock: SharedClock,
+    passwords: Passwords,
+    tokens: Tokens,
+    jwks: Option<Jwks>,
+    throttle: Throttle,
+    accounts: RowCache<Option<Arc<Account>>>,
+    sessions: RowCache<Option<SessionRow>>,
+    keys: RowCache<Option<Arc<KeyRow>>>,
+    changes: broadcast::Sender<Arc<str>>,
+}
+
+impl Auth {
+    /// Sets up identity and access. Blocks for a moment on files.
+    ///
+    /// Without a configured secret one is generated in `<data_dir>/secrets/jwt`.
+    ///
+    /// # Errors
+    /// [`AuthError`] if the secret cannot be read or made.
+    pub fn open(
+        config: &AuthConfig,
+        store: Store,
+        data_dir: &Path,
+        open_mode: bool,
+        clock: SharedClock,
+    ) -> Result<Self, AuthError> {
+        let secret = match &config.jwt.secret {
+            Some(secret) => secret.clone(),
+            None => secret::load_or_create(&data_dir.join("secrets").join("jwt"))?,
+        };
+        let inner = Inner {
+            policy: Policy { open_mode },
+            passwords: Passwords::new(),
+            tokens: Tokens::new(&secret, config.jwt.clone()),
+            jwks: Jwks::new(&config.jwks, config.jwt.leeway_s, clock.clone())?,
+            throttle: Throttle::default(),
+            accounts: RowCache::new(),
+            sessions: RowCache::new(),
+            keys: RowCache::new(),
+            changes: broadcast::Sender::new(CHANGES_MAX),
+            config: config.clone(),
+            store,
+            clock,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Who presents this credential. Without one: nobody in particular, who has the relay in open mode and
+    /// nothing otherwise. A credential that is presented is always checked.
+    ///
+    /// # Errors
+    /// 401 if the credential is not valid, or what the database reports.
+    pub async fn authenticate(&self, credential: Option<Credential>) -> Result<Principal, AppError> {
+        match credential {
+            None => Ok(Principal::Anonymous),
+            Some(Credential::Session(secret)) => self.session(&secret).await,
+            Some(Credential::Bearer(text)) if text.starts_with(key::PREFIX) => self.key(&text).await,
+            Some(Credential::Bearer(text)) => self.token(&text).await,
+        }
+    }
+
+    /// Whether `principal` may do `action`. No I/O.
+    #[must_use]
+    pub fn allows(&self, principal: &Principal, action: Action<'_>) -> bool {
+        self.inner.policy.allows(principal, action)
+    }
+
+    /// Refuses what `principal` may not do.
+    ///
+    /// # Errors
+    /// 401 if nobody said who they are, 403 otherwise.
+    pub fn require(&self, principal: &Principal, action: Action<'_>) -> Result<(), AppError> {
+        if self.allows(principal, action) {
+            return Ok(());
+        }
+        if principal.is_anonymous() {
+            return Err(unauthenticated("Authentification requise"));
+        }
+        let message = match action {
+            Action::RelayRead(societe) | Action::RelayWrite(societe) => {
+                format!("Accès refusé à la société {societe}")
+            }
+            Action::Administer => "Accès réservé aux administrateurs".to_owned(),
+            Action::Subscribe(channel) => format!("Accès refusé au canal {channel}"),
+            Action::Publish(topic) => format!("Accès refusé au canal {topic}"),
+            Action::RelayList => "Accès refusé".to_owned(),
+        };
+        Err(AppError::new(StatusCode::FORBIDDEN, "forbidden", message))
+    }
+
+    /// The sociétés whose files `principal` may read and whose events it may hear.
+    #[must_use]
+    pub fn readable_societes(&self, principal: &Principal) -> Access {
+        self.inner.policy.readable(principal)
+    }
+
+    /// The ids of principals whose rights changed or ended: their live sessions must be checked again. A
+    /// listener that falls behind is told so and checks everybody.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<Arc<str>> {
+        self.inner.changes.subscribe()
+    }
+
+    /// Whether everybody may use the relay.
+    #[must_use]
+    pub fn open_mode(&self) -> bool {
+        self.inner.policy.open_mode
+    }
+
+    async fn session(&self, secret: &str) -> Result<Principal, AppError> {
+        let id = secret::digest(secret);
+        let now = self.now();
+        let session = match self.inner.sessions.get(&id, now) {
+            Some(found) => found,
+            None => {
+                let seen = self.inner.sessions.seen();
+                let wanted = id.clone();
+                let found = self.inner.store.read(move |tx| store::find_session(tx, &wanted)).await?;
+                self.inner.sessions.keep(&id, found.clone(), now, seen);
+                found
+            }
+        };
+        let ended = || unauthenticated("Session expirée, reconnectez-vous");
+        let session = session.filter(|row| row.expires_at > now).ok_or_else(ended)?;
+        let account = self.account(&session.user_id).await?.ok_or_else(ended)?;
+        if account.disabled || session.created_at < account.valid_from {
+            return Err(ended());
+        }
+        let used = now.as_millis().saturating_sub(session.last_seen.as_millis()) >= TOUCH_MS;
+        if used && let Err(error) = self.touch_session(id, session.created_at, now).await {
+            tracing::warn!(%error, "the use of a session could not be noted");
+        }
+        Ok(Principal::User(Arc::new(account.principal(Some(session.expires_at)))))
+    }
+
+    async fn touch_session(&self, id: String, created: Timestamp, now: Timestamp) -> Result<(), AppError> {
+        let expires = self.session_end(created, now);
+        let wanted = id.clone();
+        self.inner.store.write(move |tx| store::touch_session(tx, &wanted, now, expires)).await?;
+        self.inner.sessions.forget(&id);
+        Ok(())
+    }
+
+    /// When a session ends that began at `created` and is used at `now`.
+    pub(crate) fn session_end(&self, created: Timestamp, now: Timestamp) -> Timestamp {
+        let plus = |from: Timestamp, seconds: u64| {
+            from.plus_millis(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000))
+        };
+        plus(now, self.inner.config.session_idle_s).min(plus(created, self.inner.config.session_max_s))
+    }
+
+    async fn key(&self, text: &str) -> Result<Principal, AppError> {
+        let wrong = || unauthenticated("Clé d'API invalide, expirée ou révoquée");
+        let (id, secret) = key::parse(text).ok_or_else(wrong)?;
+        let now = self.now();
+        let row = match self.inner.keys.get(id, now) {
+            Some(found) => found,
+            None => {
+                let seen = self.inner.keys.seen();
+                let wanted = id.to_owned();
+                let found =
+                    self.inner.store.read(move |tx| store::find_key(tx, &wanted)).await?.map(Arc::new);
+                self.inner.keys.keep(id, found.clone(), now, seen);
+                found
+            }
+        };
+        // Compared also when there is no such key, so that time does not tell which ids exist.
+        let stored = row.as_ref().map_or("", |row| &row.secret_hash);
+        let matches = secret::same(&secret::digest(secret), stored);
+        let row = row.filter(|row| matches && row.is_valid(now)).ok_or_else(wrong)?;
+        let used_before = row.last_used_at.map_or(i64::MIN, Timestamp::as_millis);
+        if now.as_millis().saturating_sub(used_before) >= TOUCH_MS {
+            let wanted = row.service.id.clone();
+            let noted = self.inner.store.write(move |tx| store::touch_key(tx, &wanted, now)).await;
+            if let Err(error) = noted {
+                tracing::warn!(%error, "the use of a key could not be noted");
+            }
+            self.inner.keys.forget(id);
+        }
+        Ok(Principal::Service(row.service.clone()))
+    }
+
+    async fn token(&self, text: &str) -> Result<Principal, AppError> {
+        self.token_bearer(text).await?.map_err(|error| {
+            tracing::debug!(%error, "a token was refused");
+            unauthenticated("Token invalide ou expiré")
+        })
+    }
+
+    async fn token_bearer(&self, text: &str) -> Result<Result<Principal, TokenError>, AppError> {
+        let signature = match token::signature(text) {
+            Ok(signature) => signature,
+            Err(error) => return Ok(Err(error)),
+        };
+        match (signature.algorithm, &self.inner.jwks) {
+            (Algorithm::HS256, _) => match self.inner.tokens.verify(text, self.now()) {
+                Ok(claims) => self.shared_secret_bearer(&claims).await,
+                Err(error) => Ok(Err(error)),
+            },
+            (Algorithm::RS256 | Algorithm::ES256, Some(jwks)) => {
+                let user = match jwks.verify(text, &signature).await {
+                    Ok(claims) => claims.user(&self.inner.config.claims, "ext"),
+                    Err(error) => Err(error),
+                };
+                Ok(user.map(|user| Principal::User(Arc::new(user))))
+            }
+            _ => Ok(Err(TokenError::Algorithm)),
+        }
+    }
+
+    /// Somebody in our table has the rights that the table says; anybody else those that the token says.
+    async fn shared_secret_bearer(&self, claims: &Claims) -> Result<Result<Principal, TokenError>, AppError> {
+        let id = match claims.user_id(&self.inner.config.claims) {
+            Ok(id) => id,
+            Err(error) => return Ok(Err(error)),
+        };
+        let Some(account) = self.account(&id).await? else {
+            let user = claims.user(&self.inner.config.claims, "user");
+            return Ok(user.map(|user| Principal::User(Arc::new(user))));
+        };
+        let issued = claims.seconds("iat").ok().flatten().unwrap_or(0);
+        if account.disabled || issued < account.valid_from.as_secs() {
+            return Ok(Err(TokenError::Expired));
+        }
+        Ok(Ok(Principal::User(Arc::new(account.principal(claims.expires_at())))))
+    }
+
+    async fn account(&self, id: &str) -> Result<Option<Arc<Account>>, AppError> {
+        let now = self.now();
+        if let Some(found) = self.inner.accounts.get(id, now) {
+            return Ok(found);
+        }
+        let seen = self.inner.accounts.seen();
+        let wanted = id.to_owned();
+        let found = self.inner.store.read(move |tx| store::find_account(tx, &wanted)).await?.map(Arc::new);
+        self.inner.accounts.keep(id, found.clone(), now, seen);
+        Ok(found)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    pub(crate) fn config(&self) -> &AuthConfig {
+        &self.inner.config
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    pub(crate) fn passwords(&self) -> &Passwords {
+        &self.inner.passwords
+    }
+
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.inner.tokens
+    }
+
+    pub(crate) fn throttle(&self) -> &Throttle {
+        &self.inner.throttle
+    }
+
+    /// The rights of a user changed: what is kept of them no longer counts.
+    pub(crate) fn user_changed(&self, id: &str) {
+        self.inner.accounts.forget(id);
+        let _ = self.inner.changes.send(format!("user:{id}").into());
+    }
+
+    /// A session ended.
+    pub(crate) fn session_changed(&self, id: &str) {
+        self.inner.sessions.forget(id);
+    }
+
+    /// A key was revoked.
+    pub(crate) fn key_changed(&self, id: &str) {
+        self.inner.keys.forget(id);
+        let _ = self.inner.changes.send(format!("key:{id}").into());
+    }
+}
+
+fn unauthenticated(message: &str) -> AppError {
+    AppError::new(StatusCode::UNAUTHORIZED, "unauthenticated", message)
+}

@@ -18,6 +18,7 @@ mod throttle;
 mod token;
 
 pub use cache::TTL_MS as CACHE_TTL_MS;
+pub(crate) use key::NewKey;
 pub use password::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
 pub use policy::{Action, Policy};
 pub use principal::{Access, Grants, Principal, Service, User};

@@ -1,0 +1,390 @@
+//! The HTTP edge of accounts.
+
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{FromRef, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+use relais_protocol::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::{IntoParams, OpenApi, ToSchema};
+
+use super::model::{AuditEntry, Grant, KeyInfo, NewUser, UserChanges, UserInfo};
+use super::service::{Accounts, Actor};
+use crate::AppError;
+use crate::auth::http::{Caller, ClientAddress, check_same_origin, session_cookie, session_secret};
+use crate::auth::{Action, Auth, Principal};
+
+/// Entries of a page when nothing is said, and at most.
+const PAGE: usize = 50;
+const PAGE_MAX: usize = 200;
+
+/// The routes of accounts, for any state that has an [`Auth`].
+pub fn router<S>() -> Router<S>
+where
+    Auth: FromRef<S>,
+    S: Clone + Send + Sync + 'static,
+{
+    Router::new()
+        .route("/api/connexion", post(sign_in_legacy))
+        .route("/api/auth/login", post(sign_in))
+        .route("/api/auth/logout", post(sign_out))
+        .route("/api/auth/me", get(show_me))
+        .route("/api/v1/users", get(list_users).post(create_user))
+        .route("/api/v1/users/{id}", get(show_user).patch(update_user))
+        .route("/api/v1/users/{id}/disable", post(disable_user))
+        .route("/api/v1/users/{id}/grants", get(list_grants).put(set_grant))
+        .route("/api/v1/users/{id}/grants/{societe}", delete(remove_grant))
+        .route("/api/v1/keys", get(list_keys).post(create_key))
+        .route("/api/v1/keys/{id}", delete(revoke_key))
+        .route("/api/v1/audit", get(list_audit))
+}
+
+/// The API description of accounts.
+#[derive(OpenApi)]
+#[openapi(paths(
+    sign_in, sign_in_legacy, sign_out, show_me, list_users, create_user, show_user, update_user, disable_user,
+    list_grants, set_grant, remove_grant, list_keys, create_key, revoke_key, list_audit
+))]
+pub struct AccountsApi;
+
+type Body<T> = Result<Json<T>, JsonRejection>;
+
+fn body<T>(body: Body<T>) -> Result<T, AppError> {
+    let refused = |rejection: JsonRejection| {
+        let message = format!("Corps de requête invalide : {}", rejection.body_text());
+        AppError::new(rejection.status(), "invalid_body", message)
+    };
+    body.map(|Json(value)| value).map_err(refused)
+}
+
+/// Refuses whoever does not administer, and names who does for the record.
+fn administer(auth: &Auth, caller: &Caller, address: ClientAddress) -> Result<(Accounts, Actor), AppError> {
+    auth.require(&caller.0, Action::Administer)?;
+    Ok((Accounts::new(auth.clone()), Actor::caller(&caller.0, address.0)))
+}
+
+/// Who signs in.
+#[derive(Deserialize, ToSchema)]
+pub struct SignIn {
+    /// The address of the user.
+    pub email: String,
+    /// The password.
+    pub password: String,
+}
+
+/// Somebody who has signed in.
+#[derive(Serialize, ToSchema)]
+pub struct SignInReply {
+    /// For `Authorization: Bearer`; valid 24 hours unless configured otherwise.
+    pub token: String,
+    /// Who.
+    pub user: UserInfo,
+}
+
+/// Sign in
+#[utoipa::path(post, path = "/api/auth/login", tag = "access", request_body = SignIn, responses(
+    (status = 200, description = "Signed in; also sets the cookie `relais_session`", body = SignInReply),
+    (status = 401, description = "Wrong address or password"),
+    (status = 429, description = "Too many attempts; see Retry-After")))]
+async fn sign_in(
+    State(auth): State<Auth>,
+    address: ClientAddress,
+    headers: HeaderMap,
+    given: Body<SignIn>,
+) -> Result<Response, AppError> {
+    let SignIn { email, password } = body(given)?;
+    let max_age_s = auth.config().session_max_s;
+    let replaced = session_secret(&headers);
+    let signed_in = Accounts::new(auth).sign_in(&email, password, address.0, replaced).await?;
+    let cookie = session_cookie(Some(&signed_in.session), max_age_s, &headers);
+    let reply = SignInReply { token: signed_in.token, user: signed_in.user };
+    Ok(([(header::SET_COOKIE, cookie), no_store()], Json(reply)).into_response())
+}
+
+/// Sign in (the name that existing clients use)
+#[utoipa::path(post, path = "/api/connexion", tag = "access", request_body = SignIn, responses(
+    (status = 200, description = "As /api/auth/login", body = SignInReply)))]
+async fn sign_in_legacy(
+    auth: State<Auth>,
+    address: ClientAddress,
+    headers: HeaderMap,
+    given: Body<SignIn>,
+) -> Result<Response, AppError> {
+    sign_in(auth, address, headers, given).await
+}
+
+/// Sign out
+///
+/// Ends the session of the cookie. A token stays valid until it expires.
+#[utoipa::path(post, path = "/api/auth/logout", tag = "access", responses(
+    (status = 200, description = "Signed out, or was not signed in")))]
+async fn sign_out(
+    State(auth): State<Auth>,
+    address: ClientAddress,
+    request: axum::extract::Request,
+) -> Result<Response, AppError> {
+    let (parts, _) = request.into_parts();
+    if let Some(secret) = session_secret(&parts.headers) {
+        check_same_origin(&parts)?;
+        let credential = crate::auth::Credential::Session(secret.to_owned());
+        // A session that no longer counts is ended all the same.
+        let principal = auth.authenticate(Some(credential)).await.unwrap_or_default();
+        Accounts::new(auth).sign_out(secret, &Actor::caller(&principal, address.0)).await?;
+    }
+    let cookie = session_cookie(None, 0, &parts.headers);
+    let reply = json!({"success": true, "message": "Déconnexion réussie"});
+    Ok(([(header::SET_COOKIE, cookie), no_store()], Json(reply)).into_response())
+}
+
+/// Who am I
+#[utoipa::path(get, path = "/api/auth/me", tag = "access", responses(
+    (status = 200, description = "The caller: `principal`, and `user` for a person"),
+    (status = 401, description = "Not signed in")))]
+async fn show_me(State(auth): State<Auth>, Caller(principal): Caller) -> Result<Response, AppError> {
+    let user = match &principal {
+        Principal::Anonymous => {
+            let message = "Authentification requise";
+            return Err(AppError::new(StatusCode::UNAUTHORIZED, "unauthenticated", message));
+        }
+        Principal::Service(_) => Value::Null,
+        Principal::User(user) => match Accounts::new(auth).find_user(&user.id).await {
+            Ok(info) if *user.principal_id == *format!("user:{}", info.id) => json!(info),
+            Err(error) if error.status() != StatusCode::NOT_FOUND => return Err(error),
+            _ => json!({"id": user.id, "email": user.email, "firstname": user.display_name, "lastname": "",
+                        "phone": "", "admin": user.admin, "staff": user.staff}),
+        },
+    };
+    let reply = json!({"principal": &*principal.id(), "name": principal.display_name(), "user": user});
+    Ok(([no_store()], Json(reply)).into_response())
+}
+
+fn no_store() -> (header::HeaderName, String) {
+    (header::CACHE_CONTROL, "no-store".to_owned())
+}
+
+/// Which part of a list.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Page {
+    /// From the reply before; none: from the beginning.
+    cursor: Option<String>,
+    /// Entries at most: 50 unless said, never more than 200.
+    limit: Option<usize>,
+}
+
+impl Page {
+    fn read(page: Result<Query<Self>, QueryRejection>) -> Result<(String, usize), AppError> {
+        let refused = |e: QueryRejection| AppError::new(StatusCode::BAD_REQUEST, "invalid_query", e.body_text());
+        let Query(page) = page.map_err(refused)?;
+        Ok((page.cursor.unwrap_or_default(), page.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX)))
+    }
+}
+
+/// The reply of a list: one entry more was asked for, to know whether there is more.
+fn listed<T: Serialize>(name: &str, mut entries: Vec<T>, limit: usize, id: impl Fn(&T) -> &str) -> Json<Value> {
+    let more = entries.len() > limit;
+    entries.truncate(limit);
+    let cursor = entries.last().filter(|_| more).map(|last| id(last).to_owned());
+    Json(json!({name: entries, "cursor": cursor}))
+}
+
+/// List users
+#[utoipa::path(get, path = "/api/v1/users", tag = "accounts", params(Page), responses(
+    (status = 200, description = "`users`, and `cursor` if there are more", body = Vec<UserInfo>)))]
+async fn list_users(
+    State(auth): State<Auth>,
+    caller: Caller,
+    address: ClientAddress,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Result<Json<Value>, AppError> {
+    let (accounts, _) = administer(&auth, &caller, address)?;
+    let (after, limit) = Page::read(page)?;
+    Ok(listed("users", accounts.list_users(after, limit + 1).await?, limit, |user| &user.id))
+}
+
+/// Make a user
+#[utoipa::path(post, path = "/api/v1/users", tag = "accounts", request_body = NewUser, responses(
+    (status = 201, body = UserInfo), (status = 400, description = "A value that cannot be taken"),
+    (status = 409, description = "The address is in use")))]
+async fn create_user(
+    State(auth): State<Auth>,
+    caller: Caller,
+    address: ClientAddress,
+    given: Body<NewUser>,
+) -> Result<(StatusCode, Json<UserInfo>), AppError> {
+    let (accounts, actor) = administer(&auth, &caller, address)?;
+    Ok((StatusCode::CREATED, Json(accounts.create_user(&actor, body(given)?).await?)))
+}
+
+/// Show a user
+#[utoipa::path(get, path = "/api/v1/users/{id}", tag = "accounts", params(("id" = String, Path)), responses(
+    (status = 200, body = UserInfo), (status = 404, description = "No such user")))]
+async fn show_user(
+    State(auth): State<Auth>,
+    caller: Caller,
+    address: ClientAddress,
+    Path(id): Path<String>,
+) -> Result<Json<UserInfo>, AppError> {
+    let (accounts, _) = administer(&auth, &caller, address)?;
+    accounts.find_user(&id).await.map(Json)
+}
+
+/// Change a user
+///
+/// A new password, and disabling, end the user's sessions and tokens.
+#[utoipa::path(patch, path = "/api/v1/users/{id}", tag = "accounts", params(("id" = String, Path)),
+    request_body = UserChanges, responses((status = 200, body = UserInfo),
+    (status = 404, description = "No such user"),
+    (status = 409, description = "The address is in use, or this is the last administrator")))]
+async fn update_user(
+    State(auth): State<Auth>,
+    caller: Caller,
+    address: ClientAddress,
+    Path(id): Path<String>,
+    given: Body<UserChanges>,
+) -> Result<Json<UserInfo>, AppError> {
+    let (accounts, actor) = administer(&auth, &caller, address)?;
+    accounts.update_user(&actor, &id, body(given)?).await.map(Json)
+}
+
+/// Disable a user
+#[utoipa::path(post, path = "/api/v1/users/{id}/disable", tag = "accounts", params(("id" = String, Path)),
+    responses((status = 200, body = UserInfo), (status = 404, description = "No such user")))]
+async fn disable_user(
+    State(auth): State<Auth>,
+    caller: Caller,
+    address: ClientAddress,
+    Path(id): Path<String>,
+) -> Result<Json<UserInfo>, AppError> {
+    let (accounts, actor) = administer(&auth, &caller, address)?;
+    let changes = UserChanges { disabled: Some(true), ..UserChanges::default() };
+    accounts.update_user(&actor, &id, changes).await.map(Json)
+}
+
+/// List a user's grants
+#[utoipa::path(get, path = "/api/v1/users/{id}/grants", tag = "accounts", params(("id" = String, Path)),
+    responses((status = 200, description = "`grants`", body = Vec<Grant>)))]
+async fn list_grants(
+    State(auth): State<Auth>,
+    caller: Caller,
+    address: ClientAddress,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, AppError> {
+    let (accounts, _) = administer(&auth, &caller, address)?;
+    Ok(Json(json!({"grants": accounts.list_grants(&id).await?})))
+}
+
+/// Give a user access to a société
+#[utoipa::path(put, path = "/api/v1/users/{id}/grants", tag = "accounts", params(("id" = String, Path)),
+    request_body = Grant, responses((status = 200, body = Grant), (status = 404, description = "No such user")))]
+async fn set_grant(
+    State(auth): State<Auth>,
+    caller: Caller,
+    address: ClientAddress,
+    Path(id): Path<String>,
+    given: Body<Grant>,
+) -> Result<Json<Grant>, AppError> {
+    let (accounts, actor) = administer(&auth, &caller, address)?;
+    let grant = body(given)?;
+    accounts.set_grant(&actor, &id, grant.clone()).await?;
+    Ok(Json(grant))
+}
+
+/// Take a user's access to a société away
+#[utoipa::path(delete, path = "/api/v1/users/{id}/grants/{societe}", tag = "accounts",
+    params(("id" = String, Path), ("societe" = String, Path)),
+    responses((status = 204), (status = 404, description = "There was none")))]
+async fn remove_grant(
+    State(auth): State<Auth>,
+    caller: Caller,
+    address: ClientAddress,
+    Path((id, societe)): Path<(String, String)>,
+) -> Result<StatusCode, AppError> {
+    let (accounts, actor) = administer(&auth, &caller, address)?;
+    accounts.remove_grant(&actor, &id, &societe).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A key to be made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewKeyRequest {
+    /// What the key is called.
+    pub name: String,
+    /// What it may do: `relay:write:rsp-bgs`, `relay:read:*`, ….
+    pub scopes: Vec<String>,
+    /// When it ends; none: never.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A key that was made.
+#[derive(Serialize, ToSchema)]
+pub struct NewKeyReply {
+    /// The key itself, shown this once.
+    pub key: String,
+    /// What it is called and what it may do.
+    #[serde(flatten)]
+    pub info: KeyInfo,
+}
+
+/// Make an API key
+#[utoipa::path(post, path = "/api/v1/keys", tag = "accounts", request_body = NewKeyRequest, responses(
+    (status = 201, description = "The only reply that shows the key", body = NewKeyReply),
+    (status = 400, description = "A scope or another value that cannot be taken")))]
+async fn create_key(
+    State(auth): State<Auth>,
+    caller: Caller,
+    address: ClientAddress,
+    given: Body<NewKeyRequest>,
+) -> Result<Response, AppError> {
+    let (accounts, actor) = administer(&auth, &caller, address)?;
+    let new = body(given)?;
+    let (info, key) = accounts.create_key(&actor, &new.name, &new.scopes, new.expires_at).await?;
+    Ok((StatusCode::CREATED, [no_store()], Json(NewKeyReply { key, info })).into_response())
+}
+
+/// List API keys
+#[utoipa::path(get, path = "/api/v1/keys", tag = "accounts", params(Page), responses(
+    (status = 200, description = "`keys`, and `cursor` if there are more", body = Vec<KeyInfo>)))]
+async fn list_keys(
+    State(auth): State<Auth>,
+    caller: Caller,
+    address: ClientAddress,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Result<Json<Value>, AppError> {
+    let (accounts, _) = administer(&auth, &caller, address)?;
+    let (after, limit) = Page::read(page)?;
+    Ok(listed("keys", accounts.list_keys(after, limit + 1).await?, limit, |key| &key.id))
+}
+
+/// Revoke an API key
+#[utoipa::path(delete, path = "/api/v1/keys/{id}", tag = "accounts", params(("id" = String, Path)), responses(
+    (status = 204, description = "Revoked, at once"), (status = 404, description = "No such key")))]
+async fn revoke_key(
+    State(auth): State<Auth>,
+    caller: Caller,
+    address: ClientAddress,
+    Path(id): Path<String>,
+) -> Result<StatusCode, AppError> {
+    let (accounts, actor) = administer(&auth, &caller, address)?;
+    accounts.revoke_key(&actor, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Who did what, newest first
+#[utoipa::path(get, path = "/api/v1/audit", tag = "accounts", params(Page), responses(
+    (status = 200, description = "`entries`, and `cursor` if there are more", body = Vec<AuditEntry>)))]
+async fn list_audit(
+    State(auth): State<Auth>,
+    caller: Caller,
+    address: ClientAddress,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Result<Json<Value>, AppError> {
+    let (accounts, _) = administer(&auth, &caller, address)?;
+    let (before, limit) = Page::read(page)?;
+    Ok(listed("entries", accounts.list_audit(before, limit + 1).await?, limit, |entry| &entry.id))
+}

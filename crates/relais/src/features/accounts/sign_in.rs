@@ -1,0 +1,162 @@
+//! Signing in and out.
+
+use std::net::IpAddr;
+
+use axum::http::StatusCode;
+
+use super::model::UserInfo;
+use super::service::{Accounts, Actor, record};
+use crate::AppError;
+use crate::auth::secret;
+use crate::auth::store::{SessionRow, delete_session, find_account, find_sign_in, insert_session};
+
+/// The longest address that is looked up, in bytes.
+const EMAIL_BYTES_MAX: usize = 254;
+
+/// Somebody who has just signed in.
+pub struct SignedIn {
+    /// Who.
+    pub user: UserInfo,
+    /// For programs: a token.
+    pub token: String,
+    /// For browsers: the value of the session cookie.
+    pub session: String,
+}
+
+impl Accounts {
+    /// Signs somebody in: a new session, in place of `replaces` if the browser had one, and a token.
+    ///
+    /// # Errors
+    /// 401 for a wrong address or password and for a disabled user, all alike; 429 after too many attempts.
+    pub async fn sign_in(
+        &self,
+        email: &str,
+        password: String,
+        address: Option<IpAddr>,
+        replaces: Option<&str>,
+    ) -> Result<SignedIn, AppError> {
+        let email = email.trim().to_lowercase();
+        if email.len() > EMAIL_BYTES_MAX {
+            return Err(refused());
+        }
+        self.auth.throttle().attempt(&email, address, self.auth.now()).map_err(slow_down)?;
+        let wanted = email.clone();
+        let found = self.auth.store().read(move |tx| find_sign_in(tx, &wanted)).await?;
+        let (id, hash) = found.unzip();
+        let right = self.auth.passwords().verify(password, hash.clone()).await?;
+        let signed_in = match (id, hash) {
+            (Some(id), Some(hash)) if right => self.start_session(&email, id, hash, address, replaces).await?,
+            _ => None,
+        };
+        match signed_in {
+            Some(signed_in) => {
+                self.auth.throttle().succeeded(&email, address);
+                Ok(signed_in)
+            }
+            None => {
+                self.record_failure(email, address).await?;
+                Err(refused())
+            }
+        }
+    }
+
+    /// Nothing if the user was disabled, or the password changed, while it was being verified.
+    async fn start_session(
+        &self,
+        email: &str,
+        id: String,
+        hash: String,
+        address: Option<IpAddr>,
+        replaces: Option<&str>,
+    ) -> Result<Option<SignedIn>, AppError> {
+        let session = secret::random_hex::<32>()?;
+        let session_id = secret::digest(&session);
+        let replaced = replaces.map(secret::digest);
+        let actor = Actor { name: format!("user:{id}"), address };
+        let (auth, email) = (self.auth.clone(), email.to_owned());
+        let started = self.auth.store().write(move |tx| {
+            let now = tx.now();
+            if find_sign_in(tx, &email)?.is_none_or(|(_, current)| current != hash) {
+                return Ok::<_, AppError>(None);
+            }
+            let Some(account) = find_account(tx, &id)?.filter(|account| !account.disabled) else {
+                return Ok(None);
+            };
+            let expires_at = auth.session_end(now, now);
+            let row = SessionRow { user_id: id.clone(), created_at: now, last_seen: now, expires_at };
+            insert_session(tx, &session_id, &row)?;
+            if let Some(replaced) = replaced {
+                delete_session(tx, &replaced)?;
+                let auth = auth.clone();
+                tx.after_commit(move || auth.session_changed(&replaced));
+            }
+            record(tx, &actor.did(now, "sign_in", format!("user:{id}"), String::new()))?;
+            // An earlier request with this session may have found none.
+            tx.after_commit(move || auth.session_changed(&session_id));
+            Ok(Some(UserInfo::from(&account)))
+        });
+        let Some(user) = started.await? else { return Ok(None) };
+        let token = self.auth.tokens().issue(&user.id, &user.email, self.auth.now(), None)?;
+        Ok(Some(SignedIn { user, token, session }))
+    }
+
+    async fn record_failure(&self, email: String, address: Option<IpAddr>) -> Result<(), AppError> {
+        let actor = Actor { name: "anonymous".into(), address };
+        let target: String = email.chars().filter(|c| !c.is_control()).collect();
+        let entry = actor.did(self.auth.now(), "sign_in_failed", target, String::new());
+        self.auth.store().write(move |tx| record(tx, &entry)).await.map_err(AppError::from)
+    }
+
+    /// Ends a session. One that is not there has ended already.
+    ///
+    /// # Errors
+    /// What the database reports.
+    pub async fn sign_out(&self, session: &str, actor: &Actor) -> Result<(), AppError> {
+        let id = secret::digest(session);
+        let (auth, actor) = (self.auth.clone(), actor.clone());
+        self.auth
+            .store()
+            .write(move |tx| {
+                if delete_session(tx, &id)? > 0 {
+                    record(tx, &actor.did(tx.now(), "sign_out", actor.name.clone(), String::new()))?;
+                }
+                tx.after_commit(move || auth.session_changed(&id));
+                Ok(())
+            })
+            .await
+    }
+
+    /// A token for the user with this id or address, valid for `ttl_s` seconds or as configured.
+    ///
+    /// # Errors
+    /// 404 if there is no such user, 409 if the user is disabled.
+    pub async fn issue_token(
+        &self,
+        actor: &Actor,
+        id_or_email: &str,
+        ttl_s: Option<u64>,
+    ) -> Result<String, AppError> {
+        let user = self.find_user(id_or_email).await?;
+        if user.disabled {
+            return Err(AppError::new(StatusCode::CONFLICT, "disabled", "Cet utilisateur est désactivé"));
+        }
+        let now = self.auth.now();
+        let token = self.auth.tokens().issue(&user.id, &user.email, now, ttl_s)?;
+        let entry = actor.did(now, "token_issued", format!("user:{}", user.id), String::new());
+        self.auth.store().write(move |tx| record(tx, &entry)).await?;
+        Ok(token)
+    }
+}
+
+fn refused() -> AppError {
+    AppError::new(StatusCode::UNAUTHORIZED, "invalid_credentials", "Email ou mot de passe incorrect")
+}
+
+fn slow_down(seconds: u64) -> AppError {
+    AppError::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "too_many_attempts",
+        format!("Trop de tentatives de connexion. Réessayez dans {seconds} s."),
+    )
+    .retry_after(seconds)
+}

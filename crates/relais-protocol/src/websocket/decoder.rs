@@ -1,0 +1,276 @@
+//! Reading what a client sends.
+
+use super::ProtocolError;
+use super::header::{Header, Opcode};
+use super::mask::apply_mask;
+
+/// What a connection may send before it is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Payload of one frame, in bytes.
+    pub frame_bytes: u32,
+    /// Payload of one message, over all its fragments, in bytes.
+    pub message_bytes: u32,
+    /// Fragments of one message.
+    pub fragments: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { frame_bytes: 64 * 1024, message_bytes: 256 * 1024, fragments: 64 }
+    }
+}
+
+/// What a client said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// A whole text message.
+    Text(&'a str),
+    /// A whole binary message.
+    Binary(&'a [u8]),
+    /// Answer with a pong of the same bytes.
+    Ping(&'a [u8]),
+    /// A sign of life.
+    Pong(&'a [u8]),
+    /// The end; answer with a close frame. What follows is not read (section 5.5.1).
+    Close(Option<Close<'a>>),
+}
+
+/// Why a client closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Close<'a> {
+    /// A code that may be on the wire (section 7.4).
+    pub code: u16,
+    /// A text for people, often empty.
+    pub reason: &'a str,
+}
+
+/// Reads the frames of a client, piece by piece as they arrive, and refuses everything that RFC 6455 refuses.
+///
+/// A frame that arrived whole is unmasked where it lies and borrowed from there; bytes are kept only while a
+/// frame or a fragmented message is incomplete, so a silent connection costs the size of this struct.
+#[derive(Debug)]
+pub struct Decoder {
+    limits: Limits,
+    /// The front of a frame of which more is to come, or a whole frame that was just handed out.
+    partial: Vec<u8>,
+    fragments: Option<Box<Fragments>>,
+    /// What was handed out last is released by the next call.
+    handed_out: HandedOut,
+    closed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HandedOut {
+    Nothing,
+    Partial,
+    Fragments,
+}
+
+/// Where a whole frame lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Input,
+    Partial,
+}
+
+/// A message that has begun.
+#[derive(Debug)]
+struct Fragments {
+    text: bool,
+    bytes: Vec<u8>,
+    /// Up to here `bytes` is whole UTF-8 characters.
+    checked: usize,
+    count: u32,
+}
+
+impl Decoder {
+    /// A decoder at the start of a connection.
+    #[must_use]
+    pub const fn new(limits: Limits) -> Self {
+        Self { limits, partial: Vec::new(), fragments: None, handed_out: HandedOut::Nothing, closed: false }
+    }
+
+    /// The next message in `input`, of which the part that was read is cut off; `None` when all is read and
+    /// more must arrive. The message borrows from `input` or from the decoder.
+    ///
+    /// # Errors
+    /// [`ProtocolError`]: answer with a close frame of its code and end the connection; the decoder is of no
+    /// further use.
+    pub fn next<'a, 'b: 'a>(
+        &'a mut self,
+        input: &mut &'b mut [u8],
+    ) -> Result<Option<Message<'a>>, ProtocolError> {
+        self.release();
+        while !self.closed {
+            let Some((header, place)) = self.locate(input)? else { return Ok(None) };
+            self.check_order(&header)?;
+            if !header.fin || header.opcode == Opcode::Continuation {
+                if self.gather(&header, place, input)? {
+                    return self.gathered().map(Some);
+                }
+                continue;
+            }
+            self.closed = header.opcode == Opcode::Close;
+            if place == Place::Input {
+                return message(header.opcode, cut(input, &header)).map(Some);
+            }
+            self.handed_out = HandedOut::Partial;
+            let payload = &mut self.partial[header.head_bytes..];
+            apply_mask(payload, header.key);
+            return message(header.opcode, payload).map(Some);
+        }
+        *input = &mut [];
+        Ok(None)
+    }
+
+    /// Bytes that are kept for what is incomplete, or for the message that was handed out last.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        self.partial.capacity() + self.fragments.as_ref().map_or(0, |f| f.bytes.capacity())
+    }
+
+    fn release(&mut self) {
+        match self.handed_out {
+            HandedOut::Nothing => return,
+            HandedOut::Partial => self.partial = Vec::new(),
+            HandedOut::Fragments => self.fragments = None,
+        }
+        self.handed_out = HandedOut::Nothing;
+    }
+
+    /// Finds the next whole frame, or keeps what there is of it.
+    fn locate(&mut self, input: &mut &mut [u8]) -> Result<Option<(Header, Place)>, ProtocolError> {
+        if self.partial.is_empty() {
+            return match Header::read(input, &self.limits)? {
+                Some(header) if input.len() >= header.frame_bytes() => Ok(Some((header, Place::Input))),
+                _ => {
+                    self.keep(input, usize::MAX);
+                    Ok(None)
+                }
+            };
+        }
+        // Never beyond the head until its length is known, then never beyond the frame.
+        let mut header = Header::read(&self.partial, &self.limits)?;
+        while header.is_none() && !input.is_empty() {
+            self.keep(input, 1);
+            header = Header::read(&self.partial, &self.limits)?;
+        }
+        let Some(header) = header else { return Ok(None) };
+        self.keep(input, header.frame_bytes() - self.partial.len());
+        Ok((self.partial.len() == header.frame_bytes()).then_some((header, Place::Partial)))
+    }
+
+    fn keep(&mut self, input: &mut &mut [u8], bytes_max: usize) {
+        let bytes = bytes_max.min(input.len());
+        let (kept, rest) = std::mem::take(input).split_at_mut(bytes);
+        self.partial.extend_from_slice(kept);
+        *input = rest;
+    }
+
+    /// Sections 5.4 and 5.5: control frames may come between fragments, other messages may not.
+    fn check_order(&self, header: &Header) -> Result<(), ProtocolError> {
+        match (header.opcode, &self.fragments) {
+            (Opcode::Continuation, None) => Err(ProtocolError::UnexpectedContinuation),
+            (Opcode::Text | Opcode::Binary, Some(_)) => Err(ProtocolError::ExpectedContinuation),
+            _ if header.payload_bytes > self.limits.message_bytes as usize => {
+                Err(ProtocolError::MessageTooLarge(self.limits.message_bytes))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Adds a fragment to its message; true if it was the last.
+    fn gather(
+        &mut self,
+        header: &Header,
+        place: Place,
+        input: &mut &mut [u8],
+    ) -> Result<bool, ProtocolError> {
+        let mut kept = Vec::new();
+        let payload = match place {
+            Place::Input => cut(input, header),
+            Place::Partial => {
+                kept = std::mem::take(&mut self.partial);
+                let payload = &mut kept[header.head_bytes..];
+                apply_mask(payload, header.key);
+                payload
+            }
+        };
+        let fragments = self.fragments.get_or_insert_with(|| Box::new(Fragments::of(header.opcode)));
+        fragments.add(payload, &self.limits)?;
+        drop(kept);
+        Ok(header.fin)
+    }
+
+    fn gathered(&mut self) -> Result<Message<'_>, ProtocolError> {
+        self.handed_out = HandedOut::Fragments;
+        let Some(fragments) = &self.fragments else { return Err(ProtocolError::UnexpectedContinuation) };
+        message(if fragments.text { Opcode::Text } else { Opcode::Binary }, &fragments.bytes)
+    }
+}
+
+impl Fragments {
+    fn of(opcode: Opcode) -> Self {
+        Self { text: opcode == Opcode::Text, bytes: Vec::new(), checked: 0, count: 0 }
+    }
+
+    fn add(&mut self, payload: &[u8], limits: &Limits) -> Result<(), ProtocolError> {
+        self.count += 1;
+        if self.count > limits.fragments {
+            return Err(ProtocolError::TooManyFragments(limits.fragments));
+        }
+        if self.bytes.len() + payload.len() > limits.message_bytes as usize {
+            return Err(ProtocolError::MessageTooLarge(limits.message_bytes));
+        }
+        self.bytes.extend_from_slice(payload);
+        if self.text { self.check_text() } else { Ok(()) }
+    }
+
+    /// Section 8.1: fails at the first byte that cannot be UTF-8; a character cut by the end of a fragment
+    /// is looked at again with the next one.
+    fn check_text(&mut self) -> Result<(), ProtocolError> {
+        match std::str::from_utf8(&self.bytes[self.checked..]) {
+            Ok(text) => self.checked += text.len(),
+            Err(error) if error.error_len().is_none() => self.checked += error.valid_up_to(),
+            Err(_) => return Err(ProtocolError::NotUtf8),
+        }
+        Ok(())
+    }
+}
+
+/// Cuts a whole frame off the front of `input` and unmasks its payload there.
+fn cut<'b>(input: &mut &'b mut [u8], header: &Header) -> &'b mut [u8] {
+    let (frame, rest) = std::mem::take(input).split_at_mut(header.frame_bytes());
+    *input = rest;
+    let payload = &mut frame[header.head_bytes..];
+    apply_mask(payload, header.key);
+    payload
+}
+
+fn message(opcode: Opcode, payload: &[u8]) -> Result<Message<'_>, ProtocolError> {
+    Ok(match opcode {
+        Opcode::Text => Message::Text(std::str::from_utf8(payload).map_err(|_| ProtocolError::NotUtf8)?),
+        Opcode::Binary | Opcode::Continuation => Message::Binary(payload),
+        Opcode::Ping => Message::Ping(payload),
+        Opcode::Pong => Message::Pong(payload),
+        Opcode::Close => Message::Close(close(payload)?),
+    })
+}
+
+/// Sections 5.5.1 and 7.4.
+fn close(payload: &[u8]) -> Result<Option<Close<'_>>, ProtocolError> {
+    let (code, reason) = match payload {
+        [] => return Ok(None),
+        [_] => return Err(ProtocolError::CloseLength),
+        [high, low, reason @ ..] => (u16::from_be_bytes([*high, *low]), reason),
+    };
+    if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+        return Err(ProtocolError::CloseCode(code));
+    }
+    let reason = std::str::from_utf8(reason).map_err(|_| ProtocolError::NotUtf8)?;
+    Ok(Some(Close { code, reason }))
+}
+
+#[cfg(test)]
+mod tests;

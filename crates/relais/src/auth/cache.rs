@@ -7,7 +7,7 @@ use relais_protocol::time::Timestamp;
 
 /// How long a row counts. Changes made by this process show at once; those made by another process, such as
 /// the command line or another node, after this time at the latest.
-pub(crate) const TTL_MS: i64 = 5_000;
+pub const TTL_MS: i64 = 5_000;
 
 /// Rows kept at most.
 const ENTRIES_MAX: usize = 10_000;

@@ -101,7 +101,7 @@ impl Jwks {
                     state.fetched_at = Some(self.clock.now());
                 }
                 Err(error) => {
-                    tracing::warn!(url = %self.url, %error, "fetching the identity provider's keys failed")
+                    tracing::warn!(url = %self.url, %error, "fetching the identity provider's keys failed");
                 }
             }
         }

@@ -55,7 +55,7 @@ pub enum AuthError {
     #[error("the system gives no randomness: {0}")]
     Randomness(String),
     /// The file with the secret that signs tokens cannot be used.
-    #[error("{}: {1}; check the file and its permissions, or set RELAIS_JWT_SECRET", .0.display())]
+    #[error("{}: {}; check the file and its permissions, or set RELAIS_JWT_SECRET", .0.display(), .1)]
     SecretFile(PathBuf, String),
     /// The client that fetches an identity provider's keys cannot be made.
     #[error("no HTTP client for auth.jwks.url: {0}")]

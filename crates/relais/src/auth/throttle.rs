@@ -73,13 +73,10 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-fn wait<K: Eq + Hash, Q: Eq + Hash + ?Sized>(
-    entries: &HashMap<K, Entry>,
-    key: &Q,
-    now: Timestamp,
-) -> Option<u64>
+fn wait<K, Q>(entries: &HashMap<K, Entry>, key: &Q, now: Timestamp) -> Option<u64>
 where
-    K: std::borrow::Borrow<Q>,
+    K: Eq + Hash + std::borrow::Borrow<Q>,
+    Q: Eq + Hash + ?Sized,
 {
     let missing = entries.get(key)?.until.as_millis().saturating_sub(now.as_millis());
     u64::try_from(missing).ok().filter(|ms| *ms > 0).map(|ms| ms.div_ceil(1000))

@@ -1,5 +1,7 @@
 //! The HTTP edge of accounts.
 
+#![expect(unused_qualifications, reason = "the API description macro writes whole paths")]
+
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{FromRef, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -45,8 +47,22 @@ where
 /// The API description of accounts.
 #[derive(OpenApi)]
 #[openapi(paths(
-    sign_in, sign_in_legacy, sign_out, show_me, list_users, create_user, show_user, update_user, disable_user,
-    list_grants, set_grant, remove_grant, list_keys, create_key, revoke_key, list_audit
+    sign_in,
+    sign_in_legacy,
+    sign_out,
+    show_me,
+    list_users,
+    create_user,
+    show_user,
+    update_user,
+    disable_user,
+    list_grants,
+    set_grant,
+    remove_grant,
+    list_keys,
+    create_key,
+    revoke_key,
+    list_audit
 ))]
 pub struct AccountsApi;
 
@@ -177,14 +193,20 @@ pub struct Page {
 
 impl Page {
     fn read(page: Result<Query<Self>, QueryRejection>) -> Result<(String, usize), AppError> {
-        let refused = |e: QueryRejection| AppError::new(StatusCode::BAD_REQUEST, "invalid_query", e.body_text());
+        let refused =
+            |e: QueryRejection| AppError::new(StatusCode::BAD_REQUEST, "invalid_query", e.body_text());
         let Query(page) = page.map_err(refused)?;
         Ok((page.cursor.unwrap_or_default(), page.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX)))
     }
 }
 
 /// The reply of a list: one entry more was asked for, to know whether there is more.
-fn listed<T: Serialize>(name: &str, mut entries: Vec<T>, limit: usize, id: impl Fn(&T) -> &str) -> Json<Value> {
+fn listed<T: Serialize>(
+    name: &str,
+    mut entries: Vec<T>,
+    limit: usize,
+    id: impl Fn(&T) -> &str,
+) -> Json<Value> {
     let more = entries.len() > limit;
     entries.truncate(limit);
     let cursor = entries.last().filter(|_| more).map(|last| id(last).to_owned());

@@ -86,7 +86,8 @@ impl Accounts {
     /// 400 if the address or the password cannot be taken, or what the database reports.
     pub async fn ensure_first_admin(&self) -> Result<bool, AppError> {
         let config = self.auth.config();
-        let (Some(email), Some(password)) = (config.admin_email.clone(), config.admin_password.clone()) else {
+        let (Some(email), Some(password)) = (config.admin_email.clone(), config.admin_password.clone())
+        else {
             return Ok(false);
         };
         if self.auth.store().read(|tx| store::has_users(tx)).await? {
@@ -198,7 +199,8 @@ impl Accounts {
             .write(move |tx| {
                 let mut user = find_account(tx, &id)?.ok_or_else(user_unknown)?;
                 let details = apply(&mut user, &changes, hash.is_some());
-                if (!user.admin || user.disabled) && was_admin(tx, &id)? && !store::has_other_admin(tx, &id)? {
+                if (!user.admin || user.disabled) && was_admin(tx, &id)? && !store::has_other_admin(tx, &id)?
+                {
                     return Err(last_admin());
                 }
                 if store::find_id(tx, &user.email)?.is_some_and(|other| other != id) {
@@ -234,7 +236,10 @@ impl Accounts {
             .read(move |tx| {
                 find_account(tx, &id)?.ok_or_else(user_unknown)?;
                 let found = grants(tx, &id)?;
-                Ok(found.into_iter().map(|(societe, writes)| Grant { societe, access: access(writes) }).collect())
+                Ok(found
+                    .into_iter()
+                    .map(|(societe, writes)| Grant { societe, access: access(writes) })
+                    .collect())
             })
             .await
     }
@@ -247,7 +252,12 @@ impl Accounts {
         let writes = match grant.access.as_str() {
             "read" => false,
             "write" => true,
-            other => return Err(bad_request("access", format!("Accès « {other} » inconnu : read ou write attendu"))),
+            other => {
+                return Err(bad_request(
+                    "access",
+                    format!("Accès « {other} » inconnu : read ou write attendu"),
+                ));
+            }
         };
         let societe = grant.societe;
         if format!("relay:read:{societe}").parse::<Scope>().is_err() {
@@ -259,7 +269,10 @@ impl Accounts {
             .write(move |tx| {
                 find_account(tx, &id)?.ok_or_else(user_unknown)?;
                 if grants(tx, &id)?.len() >= GRANTS_MAX {
-                    return Err(bad_request("societe", format!("Au plus {GRANTS_MAX} sociétés par utilisateur")));
+                    return Err(bad_request(
+                        "societe",
+                        format!("Au plus {GRANTS_MAX} sociétés par utilisateur"),
+                    ));
                 }
                 store::set_grant(tx, &id, &societe, writes)?;
                 let details = format!("{} {societe}", access(writes));
@@ -427,7 +440,8 @@ fn access(writes: bool) -> String {
 
 fn check_text(text: &str) -> Result<(), AppError> {
     if text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control) {
-        let message = format!("Texte trop long (plus de {TEXT_BYTES_MAX} octets) ou avec un caractère de contrôle");
+        let message =
+            format!("Texte trop long (plus de {TEXT_BYTES_MAX} octets) ou avec un caractère de contrôle");
         return Err(bad_request("text", message));
     }
     Ok(())

@@ -45,7 +45,9 @@ impl Accounts {
         let (id, hash) = found.unzip();
         let right = self.auth.passwords().verify(password, hash.clone()).await?;
         let signed_in = match (id, hash) {
-            (Some(id), Some(hash)) if right => self.start_session(&email, id, hash, address, replaces).await?,
+            (Some(id), Some(hash)) if right => {
+                self.start_session(&email, id, hash, address, replaces).await?
+            }
             _ => None,
         };
         match signed_in {

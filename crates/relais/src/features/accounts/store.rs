@@ -21,11 +21,7 @@ pub(super) fn find_id(tx: &mut impl Query, email: &str) -> Result<Option<String>
 }
 
 /// Users in order of their ids, after `after`; without their grants.
-pub(super) fn list_users(
-    tx: &mut impl Query,
-    after: &str,
-    limit: usize,
-) -> Result<Vec<Account>, StoreError> {
+pub(super) fn list_users(tx: &mut impl Query, after: &str, limit: usize) -> Result<Vec<Account>, StoreError> {
     let sql = concat!("SELECT ", account_columns!(), " FROM users WHERE id > $1 ORDER BY id LIMIT $2");
     tx.query(sql, params![after, limit], account)
 }

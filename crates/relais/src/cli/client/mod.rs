@@ -52,6 +52,11 @@ impl From<&str> for Key {
 }
 
 impl ServerArgs {
+    /// How often a request that failed for a passing reason is tried again.
+    pub(super) fn retries(&self) -> u32 {
+        self.retries
+    }
+
     /// The server named by flags, else environment, else configuration file. Nothing is sent yet.
     ///
     /// # Errors

@@ -1,0 +1,90 @@
+//! What differs between a folder and a server.
+
+use std::collections::BTreeSet;
+
+use crate::cli::client::model::{Manifest, RemoteFile, SyncReply};
+
+/// The differences of one société, in the order of the names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Difference {
+    /// Here, and not or not the same on the server.
+    pub send: Vec<String>,
+    /// Only on the server.
+    pub server_only: Vec<String>,
+    /// The same on both sides.
+    pub unchanged: u64,
+}
+
+impl Difference {
+    /// From the server's comparison of a manifest. What the server deleted is sent again: it is here.
+    pub(crate) fn from_sync(manifest: &Manifest, reply: &SyncReply) -> Self {
+        let named = reply.fetch.iter().map(|file| &file.filename);
+        let named: BTreeSet<&String> = named.chain(&reply.send).chain(&reply.delete).collect();
+        let (send, server_only): (Vec<_>, Vec<_>) =
+            named.into_iter().cloned().partition(|name| manifest.contains_key(name));
+        let unchanged = (manifest.len() - send.len()) as u64;
+        Self { send, server_only, unchanged }
+    }
+
+    /// From a listing of the server's files.
+    pub(crate) fn from_listing(manifest: &Manifest, files: &[RemoteFile]) -> Self {
+        let server: Manifest = files.iter().map(|f| (f.filename.clone(), f.sha256.clone())).collect();
+        let send: Vec<String> = differing(manifest, &server);
+        let server_only = server.keys().filter(|name| !manifest.contains_key(*name)).cloned().collect();
+        let unchanged = (manifest.len() - send.len()) as u64;
+        Self { send, server_only, unchanged }
+    }
+
+    /// Against a server that has nothing of this société.
+    pub(crate) fn all(manifest: &Manifest) -> Self {
+        Self { send: manifest.keys().cloned().collect(), ..Self::default() }
+    }
+}
+
+fn differing(manifest: &Manifest, server: &Manifest) -> Vec<String> {
+    manifest.iter().filter(|(name, hash)| server.get(*name) != Some(*hash)).map(|(n, _)| n.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(pairs: &[(&str, &str)]) -> Manifest {
+        pairs.iter().map(|(name, hash)| ((*name).to_owned(), (*hash).to_owned())).collect()
+    }
+
+    fn remote(pairs: &[(&str, &str)]) -> Vec<RemoteFile> {
+        let file = |(name, hash): &(&str, &str)| RemoteFile {
+            filename: (*name).to_owned(),
+            sha256: (*hash).to_owned(),
+            size: 1,
+        };
+        pairs.iter().map(file).collect()
+    }
+
+    #[test]
+    fn what_differs_is_sent_whatever_the_reason() {
+        let here = manifest(&[("same", "1"), ("new", "2"), ("stale", "3"), ("deleted there", "4")]);
+        let reply = SyncReply {
+            fetch: remote(&[("stale", "9"), ("theirs", "8")]),
+            send: vec!["new".into()],
+            delete: vec!["deleted there".into()],
+            unchanged: 1,
+        };
+        let expected = Difference {
+            send: vec!["deleted there".into(), "new".into(), "stale".into()],
+            server_only: vec!["theirs".into()],
+            unchanged: 1,
+        };
+        assert_eq!(Difference::from_sync(&here, &reply), expected);
+        let listed = remote(&[("same", "1"), ("stale", "9"), ("theirs", "8")]);
+        assert_eq!(Difference::from_listing(&here, &listed), expected);
+    }
+
+    #[test]
+    fn a_server_without_the_societe_gets_everything() {
+        let here = manifest(&[("a", "1"), ("b", "2")]);
+        assert_eq!(Difference::all(&here).send, ["a", "b"]);
+        assert_eq!(Difference::from_listing(&here, &[]), Difference::all(&here));
+    }
+}

@@ -1,0 +1,214 @@
+//! Sending local files: only what differs, several at once, each with its own outcome.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+
+use super::plan::Difference;
+use super::summary::{Failure, Item, Summary};
+use crate::cli::client::folder::{self, LocalFile};
+use crate::cli::client::model::Manifest;
+use crate::cli::client::progress::{self, Progress};
+use crate::cli::client::{ClientError, Remote, Stop};
+
+/// How files are sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SendOptions {
+    /// How many files are under way at once.
+    pub jobs: usize,
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// Delete on the server what is not here.
+    pub delete: bool,
+    /// Output is for programs: no progress bar.
+    pub json: bool,
+}
+
+/// What there is to do, after comparing.
+#[derive(Debug, Default)]
+struct Work {
+    send: Vec<LocalFile>,
+    delete: Vec<Item>,
+}
+
+/// Makes the server's sociétés the same as `files`.
+///
+/// # Errors
+/// [`ClientError`] if nothing could be compared. What happens to single files is in the [`Summary`].
+pub(crate) async fn send_changed(
+    remote: &Remote,
+    files: Vec<LocalFile>,
+    options: SendOptions,
+    stop: &Stop,
+) -> Result<Summary, ClientError> {
+    let started = Instant::now();
+    let mut summary = Summary { dry_run: options.dry_run, ..Summary::default() };
+    let work = compare(remote, files, options, stop, &mut summary).await?;
+    if options.dry_run {
+        summary.bytes = work.send.iter().map(|file| file.stamp.size).sum();
+        summary.sent = work.send.into_iter().map(|file| Item::new(file.societe, file.filename)).collect();
+        summary.deleted = work.delete;
+    } else {
+        carry_out(remote, work, options, stop, &mut summary).await;
+    }
+    summary.interrupted = stop.is_asked();
+    summary.seconds = progress::seconds(started.elapsed());
+    Ok(summary)
+}
+
+/// Hashes what is here and asks the server what differs, société by société.
+async fn compare(
+    remote: &Remote,
+    files: Vec<LocalFile>,
+    options: SendOptions,
+    stop: &Stop,
+    summary: &mut Summary,
+) -> Result<Work, ClientError> {
+    let mut work = Work::default();
+    for (societe, files) in by_societe(files) {
+        if stop.is_asked() {
+            break;
+        }
+        let (manifest, mut files) = hash_all(files, options.jobs, summary).await;
+        let difference = remote
+            .retrying(stop, || difference(remote, &societe, &manifest, options.dry_run))
+            .await?;
+        summary.unchanged += difference.unchanged;
+        work.send.extend(difference.send.iter().filter_map(|name| files.remove(name)));
+        if options.delete {
+            work.delete.extend(difference.server_only.into_iter().map(|name| Item::new(societe.clone(), name)));
+        }
+    }
+    Ok(work)
+}
+
+fn by_societe(files: Vec<LocalFile>) -> BTreeMap<String, Vec<LocalFile>> {
+    let mut groups: BTreeMap<String, Vec<LocalFile>> = BTreeMap::new();
+    for file in files {
+        groups.entry(file.societe.clone()).or_default().push(file);
+    }
+    groups
+}
+
+/// Hashes files, several at once. One that cannot be read is reported and left out.
+async fn hash_all(
+    files: Vec<LocalFile>,
+    jobs: usize,
+    summary: &mut Summary,
+) -> (Manifest, BTreeMap<String, LocalFile>) {
+    let hashed = stream::iter(files).map(|file| async move {
+        let path = file.path.clone();
+        let hash = tokio::task::spawn_blocking(move || folder::hash_file(&path)).await;
+        (file, hash.map_err(std::io::Error::other).flatten())
+    });
+    let mut hashed = hashed.buffer_unordered(jobs);
+    let (mut manifest, mut readable) = (Manifest::new(), BTreeMap::new());
+    while let Some((file, hash)) = hashed.next().await {
+        match hash {
+            Ok(hash) => {
+                manifest.insert(file.filename.clone(), hash);
+                readable.insert(file.filename.clone(), file);
+            }
+            Err(error) => {
+                let error = ClientError::local(&file.path, error);
+                summary.failed.push(Failure::new(Item::new(file.societe, file.filename), &error));
+            }
+        }
+    }
+    (manifest, readable)
+}
+
+/// A trial reads the listing, because a comparison is announced to every listener as a synchronisation.
+async fn difference(
+    remote: &Remote,
+    societe: &str,
+    manifest: &Manifest,
+    dry_run: bool,
+) -> Result<Difference, ClientError> {
+    Ok(if dry_run {
+        let listing = remote.files(societe).await?.unwrap_or_default();
+        Difference::from_listing(manifest, &listing.files)
+    } else {
+        match remote.compare(societe, manifest).await? {
+            Some(reply) => Difference::from_sync(manifest, &reply),
+            None => Difference::all(manifest),
+        }
+    })
+}
+
+async fn carry_out(remote: &Remote, work: Work, options: SendOptions, stop: &Stop, summary: &mut Summary) {
+    let total = work.send.iter().map(|file| file.stamp.size).sum();
+    let bar = Progress::start(total, work.send.len(), options.json);
+    let sends = work.send.into_iter().map(|file| send_one(remote, file, stop));
+    let mut sends = stream::iter(sends).buffer_unordered(options.jobs);
+    while let Some((item, outcome)) = sends.next().await {
+        match outcome {
+            Ok(Some(bytes)) => {
+                bar.advance(bytes, &item.filename);
+                summary.bytes += bytes;
+                summary.sent.push(item);
+            }
+            Ok(None) => {}
+            Err(error) => fail(summary, &bar, item, &error),
+        }
+    }
+    drop(sends);
+    for item in work.delete {
+        if stop.is_asked() {
+            break;
+        }
+        match remote.retrying(stop, || remote.delete(&item.societe, &item.filename)).await {
+            Ok(_) => summary.deleted.push(item),
+            Err(error) => fail(summary, &bar, item, &error),
+        }
+    }
+    bar.finish();
+    summary.sent.sort_by(|a, b| (&a.societe, &a.filename).cmp(&(&b.societe, &b.filename)));
+}
+
+fn fail(summary: &mut Summary, bar: &Progress, item: Item, error: &ClientError) {
+    let failure = Failure::new(item, error);
+    bar.note(&failure.line());
+    summary.failed.push(failure);
+}
+
+/// Sends one file; none if a stop was asked for before it began.
+async fn send_one(
+    remote: &Remote,
+    file: LocalFile,
+    stop: &Stop,
+) -> (Item, Result<Option<u64>, ClientError>) {
+    let item = Item::new(file.societe.clone(), file.filename.clone());
+    if stop.is_asked() {
+        return (item, Ok(None));
+    }
+    let outcome = async {
+        let path = file.path.clone();
+        let read = tokio::task::spawn_blocking(move || folder::read(&path)).await;
+        let content = read.map_err(|e| ClientError::local(&file.path, e)).flatten()?;
+        upload(remote, &item, content.into(), stop).await.map(Some)
+    };
+    let outcome = outcome.await;
+    (item, outcome)
+}
+
+/// Sends one content and checks that the server got what was sent. Gives the number of bytes.
+pub(crate) async fn upload(
+    remote: &Remote,
+    item: &Item,
+    content: Bytes,
+    stop: &Stop,
+) -> Result<u64, ClientError> {
+    let answer =
+        remote.retrying(stop, || remote.upload(&item.societe, &item.filename, content.clone())).await?;
+    let expected = folder::hash_bytes(&content);
+    match answer.sha256 {
+        Some(stored) if stored != expected => Err(ClientError::Unexpected {
+            place: item.shown(),
+            reason: format!("the server stored content {stored}, {expected} was sent"),
+        }),
+        _ => Ok(content.len() as u64),
+    }
+}

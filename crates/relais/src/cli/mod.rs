@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand.
 
+mod accounts;
 mod client;
 mod completions;
 mod config;

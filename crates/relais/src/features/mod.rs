@@ -3,3 +3,9 @@
 
 pub mod accounts;
 pub mod relay;
+
+/// The schema of every feature.
+#[must_use]
+pub fn migrations() -> Vec<relais_store::Migration> {
+    [accounts::MIGRATIONS, relay::MIGRATIONS].concat()
+}

@@ -31,7 +31,7 @@ const en = {
   silent: "The server does not answer. Check that it runs and that the network works.",
   odd: (s) => `Unexpected answer (${s})`, units: ["B", "kB", "MB", "GB"],
 };
-const lang = navigator.languages.map((l) => l.slice(0, 2)).find((l) => l === "fr" || l === "en") || "fr";
+const locale = navigator.languages.find((l) => /^(fr|en)/.test(l)) || "fr", lang = locale.slice(0, 2);
 const T = lang === "en" ? en : fr;
 const order = new Intl.Collator(lang, { numeric: true });
 const $ = (id) => document.getElementById(id);
@@ -50,12 +50,12 @@ function make(tag, text, attributes = {}) {
 
 function bytes(n) {
   const unit = n < 1000 ? 0 : Math.min(3, Math.floor(Math.log10(n) / 3));
-  return `${(n / 1000 ** unit).toLocaleString(lang, { maximumSignificantDigits: 3 })} ${T.units[unit]}`;
+  return `${(n / 1000 ** unit).toLocaleString(locale, { maximumSignificantDigits: 3 })} ${T.units[unit]}`;
 }
 
 function when(text, style) {
   const at = new Date(text);
-  return isNaN(at) ? "–" : at.toLocaleString(lang, { dateStyle: style, timeStyle: "medium" });
+  return isNaN(at) ? "–" : at.toLocaleString(locale, { dateStyle: style, timeStyle: "medium" });
 }
 
 /** Runs `act` once for all calls within `ms`. */
@@ -323,6 +323,7 @@ async function signIn(submit, how) {
   submit.preventDefault();
   try {
     await how();
+    if (!key) document.cookie = "signed_in=1; SameSite=Lax; path=/";
     $("signin").hidden = true;
     $("content").hidden = $("logout").hidden = false;
     $("password").value = $("key").value = "";
@@ -349,6 +350,7 @@ function useKey() {
 
 async function logOut() {
   if (!key) await call("api/auth/logout", { method: "POST" }).catch(() => {});
+  document.cookie = "signed_in=; max-age=0; path=/";
   location.reload();
 }
 
@@ -405,4 +407,5 @@ addEventListener("online", () => { if (!stopped && !socket) reconnect(); });
 setInterval(() => {
   if (!stopped && !document.hidden) showStatus().catch((error) => error.status === 0 && socket && lost());
 }, 30000);
+$("logout").hidden = !document.cookie.includes("signed_in=1");
 reconnect();

@@ -54,7 +54,8 @@ pub enum SubscribeError {
     /// The hub has stopped.
     #[error("the hub has stopped")]
     Stopped,
-    /// The missed events could not be read. The session is not in the channel.
+    /// The missed events could not be read. The session is closed with 1011: live frames that waited behind
+    /// them can no longer be put in order, so the client comes back and resumes.
     #[error(transparent)]
     Log(#[from] LogError),
 }

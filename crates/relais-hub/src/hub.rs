@@ -1,23 +1,42 @@
 //! The handle that the application holds.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
 use relais_protocol::event::{Channel, Cursor, Epoch, Event, Position};
+use tokio::sync::oneshot;
 
-use crate::close::CloseReason;
+use crate::close::{CloseCode, CloseReason};
 use crate::config::HubConfig;
 use crate::dialect::Filter;
+use crate::engine::Engine;
 use crate::error::{OpenError, SubscribeError};
+use crate::inbox::{Command, Join};
 use crate::log::EventLog;
 use crate::presence::{Presence, PresenceWatcher};
+use crate::recovery::{JoinPoint, Replay, replay};
 use crate::session::{Identity, Session, SessionSpec};
+use crate::shared::Shared;
 use crate::stats::HubStats;
 
 /// The handle of the hub; clones share it. When the last one is dropped the hub stops.
 #[derive(Clone)]
-pub struct Hub {}
+pub struct Hub {
+    thread: Arc<Thread>,
+}
+
+/// Stops the hub's thread when the last handle goes.
+struct Thread {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.shared.inbox.stop();
+    }
+}
 
 /// Where a subscription starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +76,9 @@ pub struct Joined {
 
 impl Hub {
     /// Starts the hub's thread. `head` is the place of the last event that is already in the log.
+    ///
+    /// # Panics
+    /// If the operating system gives no thread.
     #[must_use]
     pub fn start(
         config: HubConfig,
@@ -64,8 +86,19 @@ impl Hub {
         log: Arc<dyn EventLog>,
         presence: Arc<dyn PresenceWatcher>,
     ) -> Self {
-        let _ = (config, head, log, presence);
-        Self {}
+        let shared = Arc::new(Shared::new(config, head, log));
+        let engine = Engine::new(Arc::clone(&shared), presence);
+        let thread = std::thread::Builder::new().name("hub".into()).spawn(move || engine.run());
+        drop(thread.expect("the system gives a thread at start"));
+        Self { thread: Arc::new(Thread { shared }) }
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.thread.shared
+    }
+
+    fn push(&self, command: Command) {
+        self.shared().inbox.push(command);
     }
 
     /// Hands over a committed event, in `seq` order, from one thread. An ephemeral event (`seq` 0) may come
@@ -73,12 +106,16 @@ impl Hub {
     ///
     /// Blocks while the inbox is full if the event is durable; drops it if it is ephemeral.
     pub fn publish(&self, event: Arc<Event>) {
-        let _ = event;
+        if !self.shared().inbox.publish(event, None) {
+            self.shared().figures.ephemeral_dropped.fetch_add(1, Relaxed);
+        }
     }
 
     /// Hands over an ephemeral event of which a slow session gets the newest per topic, name and `key`.
     pub fn publish_latest(&self, event: Arc<Event>, key: Arc<str>) {
-        let _ = (event, key);
+        if !self.shared().inbox.publish(event, Some(key)) {
+            self.shared().figures.ephemeral_dropped.fetch_add(1, Relaxed);
+        }
     }
 
     /// Opens a session.
@@ -86,16 +123,24 @@ impl Hub {
     /// # Errors
     /// [`OpenError`] if a limit is reached, the hub is draining, or the socket is gone.
     pub fn open(&self, spec: SessionSpec) -> Result<Arc<Session>, OpenError> {
-        let _ = spec;
-        Err(OpenError::Draining)
+        let shared = self.shared();
+        spec.transport.configure(shared.config.send_buffer_bytes)?;
+        shared.admission.lock().admit(&spec.identity, spec.address, &shared.config)?;
+        let identify_within_s = spec.identify_within_s;
+        let id = shared.next_session.fetch_add(1, Relaxed);
+        let session = Arc::new(Session::new(spec, id, shared));
+        self.push(Command::Open { session: Arc::clone(&session), identify_within_s });
+        Ok(session)
     }
 
     /// Gives a session its principal once it has said who it is.
     ///
     /// # Errors
     /// [`OpenError::TooManyForPrincipal`]; the session keeps its old identity.
-    pub fn identify(&self, session: &Session, identity: Identity) -> Result<(), OpenError> {
-        let _ = (session, identity);
+    pub fn identify(&self, session: &Arc<Session>, identity: Identity) -> Result<(), OpenError> {
+        let identity = Arc::new(identity);
+        session.change_identity(&identity)?;
+        self.push(Command::Identify { session: Arc::clone(session), identity });
         Ok(())
     }
 
@@ -120,6 +165,9 @@ impl Hub {
     /// Joins several channels at one place of the log, so that one cursor resumes them all: what was missed
     /// is replayed in the order of the log, an event that several channels cover once.
     ///
+    /// Dropping the future before it is done closes the session with 1011: frames may be held that can no
+    /// longer be put in order.
+    ///
     /// # Errors
     /// [`SubscribeError`]; the session is then in none of these channels, and `preface` was not called.
     pub async fn subscribe_all(
@@ -129,62 +177,137 @@ impl Hub {
         from: From,
         preface: impl FnOnce(&Joined) -> Bytes + Send,
     ) -> Result<Joined, SubscribeError> {
-        let _ = (session, subscriptions, from, preface);
-        Err(SubscribeError::Stopped)
+        check_start(&subscriptions, from)?;
+        let mut point = self.join(session, subscriptions.clone()).await?;
+        self.learn_offset(&subscriptions, &mut point).await?;
+        let found = replay(self.shared(), &*session.dialect, &subscriptions, from, &point).await?;
+        let recovered = found.is_some();
+        let Replay { frames, events } = found.unwrap_or(Replay { frames: Vec::new(), events: 0 });
+        let epoch = self.shared().epoch;
+        let cursor = Cursor { epoch, seq: point.head_seq };
+        let joined = Joined { epoch, offset: point.offset, cursor, recovered, replayed: events };
+        let mut all = Vec::with_capacity(frames.len() + 1);
+        all.push(preface(&joined));
+        all.extend(frames);
+        point.release(all);
+        Ok(joined)
+    }
+
+    async fn join(
+        &self,
+        session: &Arc<Session>,
+        subscriptions: Vec<Subscription>,
+    ) -> Result<JoinPoint, SubscribeError> {
+        let (reply, answer) = oneshot::channel();
+        let session = Arc::clone(session);
+        self.push(Command::Join(Box::new(Join { session, subscriptions, reply })));
+        answer.await.unwrap_or(Err(SubscribeError::Stopped))
+    }
+
+    /// Asks the log for the offset of a topic that has been quiet since its stream exists.
+    async fn learn_offset(
+        &self,
+        subscriptions: &[Subscription],
+        point: &mut JoinPoint,
+    ) -> Result<(), SubscribeError> {
+        let [Subscription { channel: Channel::Topic(topic), .. }] = subscriptions else {
+            point.offset = None;
+            return Ok(());
+        };
+        if point.offset.is_none() {
+            let offset = self.shared().log.position(topic, point.head_seq).await?;
+            point.offset = Some(offset);
+            self.push(Command::Offset { topic: topic.clone(), offset });
+        }
+        Ok(())
     }
 
     /// Leaves a channel; nothing happens if the session is not in it.
-    pub fn unsubscribe(&self, session: &Session, channel: Channel) {
-        let _ = (session, channel);
+    pub fn unsubscribe(&self, session: &Arc<Session>, channel: Channel) {
+        self.push(Command::Leave { session: Arc::clone(session), channel });
     }
 
     /// Takes every session of `principal` out of `channel` at once and tells them in their dialect.
     pub fn revoke(&self, principal: &str, channel: Channel) {
-        let _ = (principal, channel);
+        self.push(Command::Revoke { principal: principal.into(), channel });
     }
 
     /// Closes every session of `principal`: signed out, locked or removed.
-    pub fn close_principal(&self, principal: &str, reason: CloseReason) {
-        let _ = (principal, reason);
+    pub fn close_principal(&self, principal: &str, reason: impl Into<CloseReason>) {
+        self.push(Command::ClosePrincipal { principal: principal.into(), reason: reason.into() });
     }
 
     /// Sends complete frame bytes to one session, after all frames that already wait for it.
-    pub fn send(&self, session: &Session, frame: Bytes) {
-        let _ = (session, frame);
+    pub fn send(&self, session: &Arc<Session>, frame: Bytes) {
+        session.send(frame);
     }
 
     /// Closes a session after the frames that already wait for it.
-    pub fn close(&self, session: &Session, reason: CloseReason) {
-        let _ = (session, reason);
+    pub fn close(&self, session: &Arc<Session>, reason: impl Into<CloseReason>) {
+        session.close(&reason.into());
     }
 
-    /// Who is in a channel, in alphabetical order; the whole list, once what was asked before is done.
+    /// Who is in a channel, in alphabetical order, once everything that was asked before is done.
     pub async fn presence(&self, channel: &Channel) -> Vec<Presence> {
-        let _ = channel;
-        Vec::new()
+        let (reply, answer) = oneshot::channel();
+        self.push(Command::Presence { channel: channel.clone(), reply });
+        answer.await.unwrap_or_default()
     }
 
     /// What the hub holds and has done.
     #[must_use]
     pub fn stats(&self) -> HubStats {
-        HubStats::default()
+        self.shared().figures.snapshot()
     }
 
     /// The place of the last durable event that was published.
     #[must_use]
     pub fn head(&self) -> Cursor {
-        Cursor { epoch: Epoch(0), seq: 0 }
+        Cursor { epoch: self.shared().epoch, seq: self.shared().figures.head_seq.load(Relaxed) }
     }
 
     /// One second passes, under [`Ticks::Manual`](crate::Ticks::Manual).
-    pub fn tick(&self) {}
+    pub fn tick(&self) {
+        self.push(Command::Tick);
+    }
 
-    /// Returns when everything that was asked before is done and written.
-    pub async fn settled(&self) {}
+    /// Returns when everything that was asked before is done, and written or queued.
+    pub async fn settled(&self) {
+        let (reply, answer) = oneshot::channel();
+        self.push(Command::Settled { reply });
+        let _ = answer.await;
+    }
 
     /// Refuses new sessions, tells every session to reconnect, evenly over `spread`, and returns when all
     /// have ended or had [`HubConfig::close_timeout_s`] to do so.
     pub async fn drain(&self, spread: Duration) {
-        let _ = spread;
+        self.shared().admission.lock().draining = true;
+        let (reply, answer) = oneshot::channel();
+        self.push(Command::Sessions { reply });
+        let sessions = answer.await.unwrap_or_default();
+        let steps = u32::try_from(spread.as_millis() / DRAIN_STEP.as_millis()).unwrap_or(u32::MAX).max(1);
+        let per_step = sessions.len().div_ceil(steps as usize).max(1);
+        for some in sessions.chunks(per_step) {
+            some.iter().for_each(|session| session.close(&CloseCode::GoingAway.into()));
+            if !spread.is_zero() {
+                tokio::time::sleep(spread / steps).await;
+            }
+        }
+        let (reply, answer) = oneshot::channel();
+        self.push(Command::WhenEmpty { reply });
+        let _ = answer.await;
+    }
+}
+
+/// How often a drain closes some sessions.
+const DRAIN_STEP: Duration = Duration::from_millis(20);
+
+fn check_start(subscriptions: &[Subscription], from: From) -> Result<(), SubscribeError> {
+    match (from, subscriptions) {
+        (From::Position(_), [Subscription { channel: Channel::Topic(_), .. }]) => Ok(()),
+        (From::Position(_), [Subscription { channel, .. }, ..]) => {
+            Err(SubscribeError::NotATopic(channel.clone()))
+        }
+        _ => Ok(()),
     }
 }

@@ -14,19 +14,33 @@
 //! - [`CloseCode`]: why a connection ends, and whether its client should come back;
 //! - [`Broker`]: events of other nodes.
 
+mod admission;
 mod broker;
 mod close;
 mod config;
 mod dialect;
+mod engine;
 mod error;
+mod heartbeat;
+mod history;
 mod hub;
+mod inbox;
 mod log;
+mod members;
+mod outbox;
+mod parcel;
+mod pass;
 mod presence;
 mod queue;
+mod recovery;
 mod session;
+mod shared;
+mod slots;
 mod socket;
 mod stats;
+mod streams;
 mod transport;
+mod wheel;
 
 pub use broker::{Broker, BrokerSink, LocalBroker};
 pub use close::{CloseCode, CloseReason};

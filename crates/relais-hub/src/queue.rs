@@ -32,7 +32,13 @@ impl QueueBody {
 impl Stream for QueueBody {
     type Item = Bytes;
 
-    fn poll_next(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        Poll::Ready(None)
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.session.poll_take(cx)
+    }
+}
+
+impl Drop for QueueBody {
+    fn drop(&mut self) {
+        self.session.end();
     }
 }

@@ -1,9 +1,22 @@
 //! One live connection of a principal.
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::task::{Context, Poll};
 
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+
+use crate::close::CloseReason;
 use crate::dialect::Dialect;
+use crate::error::OpenError;
+use crate::inbox::Command;
+use crate::outbox::{Delivered, Drained, Outbox, State};
+use crate::parcel::Parcel;
+use crate::shared::Shared;
 use crate::transport::Transport;
 
 /// Who a session belongs to.
@@ -53,10 +66,41 @@ pub struct SessionSpec {
 pub struct Session {
     id: SessionId,
     address: IpAddr,
-    identity: Arc<Identity>,
+    pub(crate) dialect: Arc<dyn Dialect>,
+    pub(crate) transport: Transport,
+    shared: Arc<Shared>,
+    identity: Mutex<Arc<Identity>>,
+    /// Order of writes is decided under this lock, and the non-blocking write itself happens under it.
+    outbox: Mutex<Outbox>,
+    /// The task that drains the outbox.
+    waker: AtomicWaker,
+    /// Second of the last sign of life.
+    active_at_s: AtomicU32,
+    /// Where the hub's thread keeps this session.
+    slot: AtomicU32,
+    pub(crate) dialect_number: u16,
+    /// Whether it still counts against the limits.
+    admitted: AtomicBool,
 }
 
 impl Session {
+    pub(crate) fn new(spec: SessionSpec, id: u64, shared: &Arc<Shared>) -> Self {
+        Self {
+            id: SessionId(id),
+            address: spec.address,
+            dialect_number: shared.dialect_number(spec.dialect.name()),
+            dialect: spec.dialect,
+            transport: spec.transport,
+            identity: Mutex::new(Arc::new(spec.identity)),
+            outbox: Mutex::new(Outbox::new()),
+            waker: AtomicWaker::new(),
+            active_at_s: AtomicU32::new(shared.now_s.load(Relaxed)),
+            slot: AtomicU32::new(u32::MAX),
+            admitted: AtomicBool::new(true),
+            shared: Arc::clone(shared),
+        }
+    }
+
     /// Its name in logs.
     #[must_use]
     pub fn id(&self) -> SessionId {
@@ -72,12 +116,204 @@ impl Session {
     /// Who it belongs to now.
     #[must_use]
     pub fn identity(&self) -> Arc<Identity> {
-        Arc::clone(&self.identity)
+        Arc::clone(&self.identity.lock())
     }
 
     /// Whether it still takes frames: neither closing nor closed.
     #[must_use]
     pub fn is_open(&self) -> bool {
+        self.outbox.lock().state == State::Open
+    }
+
+    /// Bytes that wait for the client to read.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.outbox.lock().bytes()
+    }
+
+    /// Changes whom it belongs to and counts for; refused if the new principal has too many sessions.
+    pub(crate) fn change_identity(&self, identity: &Arc<Identity>) -> Result<(), OpenError> {
+        let mut admission = self.shared.admission.lock();
+        // A session that has ended counts for nobody any more.
+        if self.admitted.load(Relaxed) {
+            admission.exchange(&self.identity(), identity, &self.shared.config)?;
+        }
+        *self.identity.lock() = Arc::clone(identity);
+        Ok(())
+    }
+
+    pub(crate) fn slot(&self) -> u32 {
+        self.slot.load(Relaxed)
+    }
+
+    pub(crate) fn set_slot(&self, slot: u32) {
+        self.slot.store(slot, Relaxed);
+    }
+
+    pub(crate) fn active_at_s(&self) -> u32 {
+        self.active_at_s.load(Relaxed)
+    }
+
+    /// Notes a sign of life.
+    pub(crate) fn touch(&self) {
+        self.active_at_s.store(self.shared.now_s.load(Relaxed), Relaxed);
+    }
+
+    pub(crate) fn deliver(&self, parcel: &Parcel<'_>) -> Delivered {
+        let delivered =
+            self.outbox.lock().deliver(&self.transport, &*self.dialect, parcel, &self.shared.config);
+        if delivered != Delivered::Written && delivered != Delivered::Gone {
+            self.waker.wake();
+        }
+        delivered
+    }
+
+    /// Sends a personal frame after all that wait.
+    pub(crate) fn send(self: &Arc<Self>, frame: Bytes) {
+        if frame.is_empty() {
+            return;
+        }
+        let mut outbox = self.outbox.lock();
+        if outbox.state != State::Open {
+            return;
+        }
+        let kept = outbox.send(&*self.dialect, frame, &self.shared.config);
+        let _ = outbox.drain(&self.transport);
+        drop(outbox);
+        self.waker.wake();
+        if !kept {
+            self.shared.figures.slow_closed.fetch_add(1, Relaxed);
+            self.tell_closing();
+        }
+    }
+
+    /// Answers a ping, unless the client sends pings and does not read.
+    pub(crate) fn send_pong(&self, frame: Bytes) {
+        let mut outbox = self.outbox.lock();
+        if outbox.state == State::Open && outbox.bytes() + frame.len() <= self.shared.config.queue_bytes {
+            outbox.send_control(frame);
+            let _ = outbox.drain(&self.transport);
+        }
+    }
+
+    /// Sends a heartbeat. Nothing is queued behind what waits already: that is a sign of life by itself.
+    pub(crate) fn send_heartbeat(&self, frame: Bytes) {
+        let mut outbox = self.outbox.lock();
+        if outbox.state == State::Open && outbox.is_empty() && !frame.is_empty() {
+            outbox.send_control(frame);
+            let drained = outbox.drain(&self.transport);
+            drop(outbox);
+            if drained != Drained::Empty {
+                self.waker.wake();
+            }
+        }
+    }
+
+    /// Starts to close; nothing happens if it is closing already.
+    pub(crate) fn close(self: &Arc<Self>, reason: &CloseReason) {
+        if self.begin_close(reason) {
+            self.tell_closing();
+        }
+    }
+
+    /// [`close`](Self::close) without telling the hub's thread, for that thread itself.
+    pub(crate) fn begin_close(&self, reason: &CloseReason) -> bool {
+        let mut outbox = self.outbox.lock();
+        if outbox.state != State::Open {
+            return false;
+        }
+        outbox.finish(&*self.dialect, reason);
+        let _ = outbox.drain(&self.transport);
+        drop(outbox);
+        self.waker.wake();
         true
+    }
+
+    fn tell_closing(self: &Arc<Self>) {
+        self.shared.inbox.push(Command::Closing(Arc::clone(self)));
+    }
+
+    /// Makes live frames wait for a recovery; `false` if the session is not open.
+    pub(crate) fn hold(&self) -> bool {
+        let mut outbox = self.outbox.lock();
+        let open = outbox.state == State::Open;
+        if open {
+            outbox.hold();
+        }
+        open
+    }
+
+    /// Puts what a recovery found in front of the live frames that waited for it.
+    pub(crate) fn release(&self, recovered: Vec<Bytes>) {
+        let mut outbox = self.outbox.lock();
+        outbox.release(recovered);
+        let _ = outbox.drain(&self.transport);
+        drop(outbox);
+        self.waker.wake();
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.outbox.lock().state
+    }
+
+    /// Writes what waits; ready when nothing does any more, or the connection failed.
+    pub(crate) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<State> {
+        self.waker.register(cx.waker());
+        let Transport::Socket(stream) = &self.transport else { return Poll::Ready(self.state()) };
+        loop {
+            {
+                let mut outbox = self.outbox.lock();
+                if outbox.drain(&self.transport) != Drained::Blocked {
+                    return Poll::Ready(outbox.state);
+                }
+            }
+            match stream.poll_write_ready(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => {
+                    self.outbox.lock().end();
+                    return Poll::Ready(self.state());
+                }
+            }
+        }
+    }
+
+    /// Takes everything that waits in one chunk, for a queue transport; `None` at the end.
+    pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.waker.register(cx.waker());
+        let mut outbox = self.outbox.lock();
+        if let Some(chunk) = outbox.take_all() {
+            self.touch();
+            return Poll::Ready(Some(chunk));
+        }
+        match outbox.state {
+            State::Open => Poll::Pending,
+            State::Closing(_) | State::Closed(_) => Poll::Ready(None),
+        }
+    }
+
+    /// Ends the session at once: nothing more is written, its place is free.
+    pub(crate) fn end(self: &Arc<Self>) {
+        self.kill();
+        self.shared.inbox.push(Command::Ended(Arc::clone(self)));
+    }
+
+    /// [`end`](Self::end) without telling the hub's thread, for that thread itself.
+    pub(crate) fn kill(&self) {
+        self.outbox.lock().end();
+        if self.admitted.swap(false, Relaxed) {
+            self.shared.admission.lock().dismiss(&self.identity(), self.address);
+        }
+        self.waker.wake();
+    }
+
+    /// Says that no more frames follow, so that the client closes.
+    pub(crate) fn shut_down_write(&self) -> io::Result<()> {
+        match &self.transport {
+            Transport::Socket(stream) => {
+                socket2::SockRef::from(&**stream).shutdown(std::net::Shutdown::Write)
+            }
+            Transport::Queue => Ok(()),
+        }
     }
 }

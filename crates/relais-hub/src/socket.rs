@@ -1,16 +1,28 @@
 //! The read side of a WebSocket, and its end.
 
+use std::cell::RefCell;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use relais_protocol::websocket::{Limits, ProtocolError};
+use relais_protocol::websocket::{Decoder, Limits, Message, Opcode, ProtocolError, encode_frame};
+use tokio::net::TcpStream;
 
-use crate::close::CloseReason;
+use crate::close::{CloseCode, CloseReason};
+use crate::outbox::State;
 use crate::session::Session;
+use crate::transport::Transport;
+
+/// Bytes read at once. One buffer per thread serves all connections: a silent one has none of its own.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH_BYTES]);
+}
 
 /// What a dialect does with a client's messages.
 ///
@@ -23,7 +35,7 @@ pub trait Receiver: Send + Unpin + 'static {
     /// A complete binary message. Refused with 1003 unless the dialect takes it.
     fn binary(&mut self, session: &Arc<Session>, bytes: &[u8]) -> Flow {
         let _ = (session, bytes);
-        Flow::Close(crate::close::CloseCode::Unsupported.into())
+        Flow::Close(CloseCode::Unsupported.into())
     }
 }
 
@@ -43,7 +55,7 @@ pub enum Ended {
     /// The client closed, with this code if it gave one.
     ByClient(Option<u16>),
     /// We closed, with this code.
-    ByServer(u16),
+    ByServer(CloseCode),
     /// The client broke the protocol.
     Protocol(ProtocolError),
     /// The connection was lost.
@@ -54,28 +66,194 @@ pub enum Ended {
 /// the future is dropped before. `leftover` is what the HTTP server had read beyond the upgrade request.
 ///
 /// # Panics
-/// If the session's transport is not a socket.
+/// When polled, if the session's transport is not a socket.
 pub fn run_socket<R: Receiver>(
     session: Arc<Session>,
     leftover: Bytes,
     receiver: R,
     limits: Limits,
 ) -> SocketRun<R> {
-    let _ = (leftover, limits);
-    SocketRun { session, receiver }
+    SocketRun {
+        session,
+        receiver,
+        decoder: Decoder::new(limits),
+        backlog: leftover.into(),
+        work: None,
+        phase: Phase::Talking,
+    }
 }
 
 /// The future of [`run_socket`].
 pub struct SocketRun<R> {
     session: Arc<Session>,
     receiver: R,
+    decoder: Decoder,
+    /// Bytes that arrived behind a message whose work is under way.
+    backlog: Vec<u8>,
+    work: Option<BoxFuture<'static, Flow>>,
+    phase: Phase,
+}
+
+/// How far the conversation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Talking,
+    /// Our close frame is written; the client has until the close timeout to answer it.
+    AwaitingClose(CloseCode),
+    /// Everything is said; what waits is written, then the connection ends.
+    Leaving(Ended),
+    /// The same after the client broke the protocol: what it still sends is read and thrown away, because
+    /// closing a socket with unread bytes would destroy our close frame on its way.
+    Discarding(Ended),
 }
 
 impl<R: Receiver> Future for SocketRun<R> {
     type Output = Ended;
 
-    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Ended> {
-        let _ = (&self.session, &self.receiver);
-        Poll::Ready(Ended::Lost)
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
+        let this = self.get_mut();
+        let session = Arc::clone(&this.session);
+        let Transport::Socket(stream) = &session.transport else {
+            panic!("run_socket needs a session with a socket")
+        };
+        loop {
+            let drained = this.session.poll_drain(cx);
+            if let Some(ended) = this.after_drain(drained) {
+                return Poll::Ready(ended);
+            }
+            if let Phase::Leaving(_) = this.phase {
+                // Not empty yet: only the write side matters now.
+                return Poll::Pending;
+            }
+            if let Some(work) = &mut this.work {
+                let flow = ready!(work.as_mut().poll(cx));
+                this.work = None;
+                this.follow(flow);
+                continue;
+            }
+            if !this.backlog.is_empty() {
+                let mut backlog = std::mem::take(&mut this.backlog);
+                this.feed(&mut backlog);
+                continue;
+            }
+            match ready!(stream.poll_read_ready(cx)) {
+                Ok(()) => this.read(stream),
+                Err(_) => return Poll::Ready(this.lost()),
+            }
+        }
+    }
+}
+
+impl<R: Receiver> SocketRun<R> {
+    /// What the state of the write side means for the conversation.
+    fn after_drain(&mut self, drained: Poll<State>) -> Option<Ended> {
+        match (drained, self.phase) {
+            (Poll::Ready(State::Closed(_)), Phase::Leaving(ended) | Phase::Discarding(ended)) => Some(ended),
+            (Poll::Ready(State::Closed(Some(code))), _) => Some(Ended::ByServer(code)),
+            (Poll::Ready(State::Closed(None)), _) => Some(Ended::Lost),
+            (Poll::Ready(_), Phase::Leaving(ended @ Ended::Protocol(_))) => {
+                self.phase = Phase::Discarding(ended);
+                self.session.shut_down_write().err().map(|_| ended)
+            }
+            (Poll::Ready(_), Phase::Leaving(ended)) => Some(ended),
+            (Poll::Ready(State::Closing(code)), Phase::Talking) => {
+                self.phase = Phase::AwaitingClose(code);
+                // Work that is under way has nobody left to answer.
+                self.work = None;
+                self.backlog = Vec::new();
+                self.session.shut_down_write().err().map(|_| Ended::ByServer(code))
+            }
+            (Poll::Ready(State::Open | State::Closing(_)) | Poll::Pending, _) => None,
+        }
+    }
+
+    fn read(&mut self, stream: &TcpStream) {
+        SCRATCH.with_borrow_mut(|scratch| match stream.try_read(scratch) {
+            Ok(0) => {
+                let ended = self.lost();
+                self.phase = Phase::Leaving(ended);
+                self.session.end();
+            }
+            Ok(n) => {
+                self.session.touch();
+                if !matches!(self.phase, Phase::Discarding(_)) {
+                    self.feed(&mut scratch[..n]);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => {
+                let ended = self.lost();
+                self.phase = Phase::Leaving(ended);
+                self.session.end();
+            }
+        });
+    }
+
+    /// How a connection that ended without a close frame from the client ended.
+    fn lost(&self) -> Ended {
+        match self.phase {
+            Phase::Talking => Ended::Lost,
+            Phase::AwaitingClose(code) => Ended::ByServer(code),
+            Phase::Leaving(ended) | Phase::Discarding(ended) => ended,
+        }
+    }
+
+    /// Handles the messages in `bytes`, up to one that needs work or ends the conversation.
+    fn feed(&mut self, bytes: &mut [u8]) {
+        let mut input = bytes;
+        while self.work.is_none() && !matches!(self.phase, Phase::Leaving(_)) {
+            let message = match self.decoder.next(&mut input) {
+                Ok(Some(message)) => message,
+                Ok(None) => return,
+                Err(error) => {
+                    self.phase = Phase::Leaving(Ended::Protocol(error));
+                    return self.session.close(&error.into());
+                }
+            };
+            let talking = self.phase == Phase::Talking && self.session.is_open();
+            let flow = match message {
+                Message::Text(text) if talking => self.receiver.text(&self.session, text),
+                Message::Binary(bytes) if talking => self.receiver.binary(&self.session, bytes),
+                Message::Ping(payload) => {
+                    let mut pong = Vec::with_capacity(2 + payload.len());
+                    encode_frame(Opcode::Pong, payload, &mut pong);
+                    self.session.send_pong(pong.into());
+                    Flow::Continue
+                }
+                Message::Close(close) => {
+                    let code = close.map(|close| close.code);
+                    return self.client_closes(code);
+                }
+                Message::Text(_) | Message::Binary(_) | Message::Pong(_) => Flow::Continue,
+            };
+            self.follow(flow);
+        }
+        if self.work.is_some() {
+            self.backlog = input.to_vec();
+        }
+    }
+
+    fn follow(&mut self, flow: Flow) {
+        match flow {
+            Flow::Continue => {}
+            Flow::Await(work) => self.work = Some(work),
+            Flow::Close(reason) => self.session.close(&reason),
+        }
+    }
+
+    /// The client's close frame is answered with ours, unless it is the answer to ours.
+    fn client_closes(&mut self, code: Option<u16>) {
+        let ended = match self.phase {
+            Phase::AwaitingClose(code) => Ended::ByServer(code),
+            _ => Ended::ByClient(code),
+        };
+        self.phase = Phase::Leaving(ended);
+        self.session.close(&CloseCode::Normal.into());
+    }
+}
+
+impl<R> Drop for SocketRun<R> {
+    fn drop(&mut self) {
+        self.session.end();
     }
 }

@@ -1,0 +1,90 @@
+//! How many sessions there may be: in all, per principal and per address.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::config::HubConfig;
+use crate::error::OpenError;
+use crate::session::Identity;
+
+/// Who has how many sessions.
+#[derive(Default)]
+pub(crate) struct Admission {
+    total: usize,
+    principals: HashMap<Arc<str>, usize>,
+    addresses: HashMap<IpAddr, usize>,
+    pub draining: bool,
+}
+
+impl Admission {
+    pub(crate) fn admit(
+        &mut self,
+        identity: &Identity,
+        address: IpAddr,
+        config: &HubConfig,
+    ) -> Result<(), OpenError> {
+        if self.draining {
+            return Err(OpenError::Draining);
+        }
+        if self.total >= config.sessions_max {
+            return Err(OpenError::TooManySessions(config.sessions_max));
+        }
+        let limit = config.sessions_per_address_max;
+        if self.addresses.get(&address).is_some_and(|n| *n >= limit) {
+            return Err(OpenError::TooManyForAddress { address, limit });
+        }
+        self.count_principal(identity, config)?;
+        *self.addresses.entry(address).or_default() += 1;
+        self.total += 1;
+        Ok(())
+    }
+
+    pub(crate) fn dismiss(&mut self, identity: &Identity, address: IpAddr) {
+        self.total = self.total.saturating_sub(1);
+        discount(&mut self.addresses, &address);
+        self.discount_principal(identity);
+    }
+
+    pub(crate) fn exchange(
+        &mut self,
+        old: &Identity,
+        new: &Identity,
+        config: &HubConfig,
+    ) -> Result<(), OpenError> {
+        self.discount_principal(old);
+        let outcome = self.count_principal(new, config);
+        if outcome.is_err() && !old.anonymous {
+            *self.principals.entry(Arc::clone(&old.principal)).or_default() += 1;
+        }
+        outcome
+    }
+
+    fn count_principal(&mut self, identity: &Identity, config: &HubConfig) -> Result<(), OpenError> {
+        if identity.anonymous {
+            return Ok(());
+        }
+        let limit = config.sessions_per_principal_max;
+        let count = self.principals.entry(Arc::clone(&identity.principal)).or_default();
+        if *count >= limit {
+            return Err(OpenError::TooManyForPrincipal { principal: identity.principal.to_string(), limit });
+        }
+        *count += 1;
+        Ok(())
+    }
+
+    fn discount_principal(&mut self, identity: &Identity) {
+        if !identity.anonymous {
+            discount(&mut self.principals, &identity.principal);
+        }
+    }
+}
+
+fn discount<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The hub's thread.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use relais_protocol::event::{Channel, Event};
+use tokio::sync::oneshot;
+
+use crate::close::CloseReason;
+use crate::config::Ticks;
+use crate::inbox::{Command, Join, Woken};
+use crate::members::{Entry, Members};
+use crate::pass::Pass;
+use crate::presence::{Presence, PresenceWatcher};
+use crate::recovery::JoinPoint;
+use crate::session::{Identity, Session};
+use crate::shared::Shared;
+use crate::stats::Meters;
+use crate::wheel::Wheel;
+
+/// Everything the hub's thread owns.
+pub(crate) struct Engine {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) members: Members,
+    pub(crate) wheel: Wheel<(u32, u64)>,
+    pass: Pass,
+    head_seq: u64,
+    when_empty: Vec<oneshot::Sender<()>>,
+    meters: Meters,
+}
+
+impl Engine {
+    pub(crate) fn new(shared: Arc<Shared>, watcher: Arc<dyn PresenceWatcher>) -> Self {
+        Self {
+            members: Members::new(watcher),
+            wheel: Wheel::new(),
+            pass: Pass::new(&shared),
+            head_seq: shared.figures.head_seq.load(Relaxed),
+            when_empty: Vec::new(),
+            meters: Meters::new(),
+            shared,
+        }
+    }
+
+    /// Works until the inbox is stopped, then lets go of every session.
+    pub(crate) fn run(mut self) {
+        let mut commands = VecDeque::new();
+        let mut next_tick = match self.shared.config.ticks {
+            Ticks::System => Some(Instant::now() + Duration::from_secs(1)),
+            Ticks::Manual => None,
+        };
+        let pause = Duration::from_micros(self.shared.config.burst_pause_us);
+        loop {
+            if self.shared.inbox.take(&mut commands, next_tick) == Woken::Stopped {
+                break;
+            }
+            commands.drain(..).for_each(|command| self.handle(command));
+            self.flush();
+            if let Some(due) = next_tick.filter(|due| Instant::now() >= *due) {
+                next_tick = Some(due + Duration::from_secs(1));
+                self.tick();
+            }
+            self.tell();
+            // While bursts are seen, a short rest gathers more frames for each write.
+            if std::mem::take(&mut self.pass.busy) && !pause.is_zero() {
+                std::thread::sleep(pause);
+            }
+        }
+        self.members.sessions.iter().for_each(|(_, entry)| entry.session.kill());
+    }
+
+    fn handle(&mut self, command: Command) {
+        match command {
+            Command::Publish { event, key } => self.publish(event, key),
+            Command::Open { session, identify_within_s } => self.open(&session, identify_within_s),
+            Command::Identify { session, identity } => self.identify(&session, &identity),
+            Command::Join(join) => self.join(*join),
+            Command::Leave { session, channel } => self.leave(&session, &channel),
+            Command::Offset { topic, offset } => self.learn_offset(&Channel::Topic(topic), offset),
+            Command::Revoke { principal, channel } => self.revoke(&principal, &channel),
+            Command::ClosePrincipal { principal, reason } => self.close_principal(&principal, &reason),
+            Command::Closing(session) => self.closing(&session),
+            Command::Ended(session) => self.ended(session.slot(), session.id().0),
+            Command::Presence { channel, reply } => {
+                let _ = reply.send(self.presence(&channel));
+            }
+            Command::Sessions { reply } => {
+                let all = self.members.sessions.iter().map(|(_, entry)| Arc::clone(&entry.session));
+                let _ = reply.send(all.collect());
+            }
+            Command::WhenEmpty { reply } => self.when_empty.push(reply),
+            Command::Settled { reply } => {
+                self.flush();
+                self.tell();
+                let _ = reply.send(());
+            }
+            Command::Tick => {
+                self.flush();
+                self.tick();
+            }
+        }
+    }
+
+    fn publish(&mut self, event: Arc<Event>, key: Option<Arc<str>>) {
+        if event.is_durable() {
+            if event.seq <= self.head_seq {
+                tracing::debug!(seq = event.seq, head = self.head_seq, "event published twice, ignored");
+                return;
+            }
+            if event.seq > self.head_seq + 1 {
+                tracing::warn!(seq = event.seq, head = self.head_seq, "gap in the published events");
+            }
+            self.head_seq = event.seq;
+            self.shared.figures.head_seq.store(event.seq, Relaxed);
+            self.shared.history.lock().push(&event);
+        }
+        self.pass.add(&mut self.members, event, key);
+        if self.pass.is_full() {
+            self.flush();
+        }
+    }
+
+    /// Writes what has gathered. Runs before every change of membership, so that a joiner gets only what
+    /// comes after its join, and a leaver everything before its leave, in order.
+    pub(crate) fn flush(&mut self) {
+        if self.pass.is_empty() {
+            return;
+        }
+        self.pass.run(&mut self.members);
+        let casualties = std::mem::take(&mut self.pass.casualties);
+        for &slot in &casualties {
+            self.retire(slot);
+        }
+        self.pass.casualties = casualties;
+        self.pass.casualties.clear();
+    }
+
+    fn open(&mut self, session: &Arc<Session>, identify_within_s: Option<u32>) {
+        let now = self.wheel.now();
+        let id = session.id().0;
+        let entry = Entry {
+            principal: Arc::clone(&session.identity().principal),
+            session: Arc::clone(session),
+            subscriptions: Vec::new(),
+            due_s: 0,
+            deadline_s: now + self.shared.config.ping_interval_s,
+            identify_by_s: identify_within_s.map_or(0, |seconds| now + seconds.max(1)),
+            pass: 0,
+        };
+        let slot = self.members.sessions.insert(entry);
+        session.set_slot(slot);
+        self.schedule(slot, id);
+    }
+
+    fn identify(&mut self, session: &Session, identity: &Identity) {
+        let slot = session.slot();
+        if let Some(entry) = self.members.entry(slot, session.id().0) {
+            entry.identify_by_s = 0;
+            self.members.rename(slot, &identity.principal);
+        }
+    }
+
+    fn join(&mut self, join: Join) {
+        let Join { session, subscriptions, reply } = join;
+        self.flush();
+        let slot = session.slot();
+        let limit = self.shared.config.subscriptions_per_session_max;
+        let checked = match self.members.entry(slot, session.id().0) {
+            Some(_) => self.members.check_join(slot, &subscriptions, limit),
+            None => Err(crate::error::SubscribeError::SessionClosed),
+        };
+        let answer = match checked {
+            Ok(()) if session.hold() => Ok(self.seat(&session, &subscriptions)),
+            Ok(()) => Err(crate::error::SubscribeError::SessionClosed),
+            Err(error) => Err(error),
+        };
+        // If nobody waits for the answer any more, dropping the join point closes the held session.
+        let _ = reply.send(answer);
+    }
+
+    fn seat(&mut self, session: &Arc<Session>, subscriptions: &[crate::hub::Subscription]) -> JoinPoint {
+        subscriptions.iter().for_each(|wanted| self.members.join(session.slot(), wanted));
+        let offset = match subscriptions {
+            [one] => {
+                self.members.streams.find(&one.channel).and_then(|n| self.members.streams.get(n)?.offset)
+            }
+            _ => None,
+        };
+        JoinPoint::new(Arc::clone(session), self.head_seq, offset)
+    }
+
+    fn leave(&mut self, session: &Session, channel: &Channel) {
+        self.flush();
+        if self.members.entry(session.slot(), session.id().0).is_some() {
+            self.members.leave(session.slot(), channel);
+        }
+    }
+
+    fn learn_offset(&mut self, channel: &Channel, offset: u64) {
+        let stream = self.members.streams.find(channel);
+        if let Some(stream) = stream.and_then(|number| self.members.streams.get_mut(number)) {
+            stream.offset.get_or_insert(offset);
+        }
+    }
+
+    fn revoke(&mut self, principal: &str, channel: &Channel) {
+        self.flush();
+        for slot in self.members.of_principal(principal, channel) {
+            self.members.leave(slot, channel);
+            if let Some(entry) = self.members.sessions.get(slot) {
+                entry.session.send(entry.session.dialect.revoked(channel));
+            }
+        }
+    }
+
+    fn close_principal(&mut self, principal: &str, reason: &CloseReason) {
+        self.flush();
+        let theirs = self.members.sessions.iter().filter(|(_, entry)| &*entry.principal == principal);
+        let slots: Vec<u32> = theirs.map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.begin_close(slot, reason);
+        }
+    }
+
+    pub(crate) fn begin_close(&mut self, slot: u32, reason: &CloseReason) {
+        if let Some(entry) = self.members.sessions.get(slot) {
+            entry.session.begin_close(reason);
+            self.retire(slot);
+        }
+    }
+
+    fn closing(&mut self, session: &Session) {
+        self.flush();
+        if self.members.entry(session.slot(), session.id().0).is_some() {
+            self.retire(session.slot());
+        }
+    }
+
+    /// Takes a closing session out of its channels and gives it a last deadline.
+    fn retire(&mut self, slot: u32) {
+        self.members.leave_all(slot);
+        let deadline_s = self.wheel.now() + self.shared.config.close_timeout_s;
+        if let Some(entry) = self.members.sessions.get_mut(slot) {
+            entry.deadline_s = deadline_s;
+            let id = entry.session.id().0;
+            self.schedule(slot, id);
+        }
+    }
+
+    pub(crate) fn ended(&mut self, slot: u32, id: u64) {
+        self.flush();
+        if self.members.entry(slot, id).is_some() {
+            self.members.leave_all(slot);
+            self.members.sessions.remove(slot);
+        }
+    }
+
+    fn presence(&mut self, channel: &Channel) -> Vec<Presence> {
+        let stream = self.members.streams.find(channel).and_then(|number| self.members.streams.get(number));
+        let mut all: Vec<Presence> = stream
+            .into_iter()
+            .flat_map(|stream| &stream.present)
+            .map(|(principal, sessions)| Presence { principal: Arc::clone(principal), sessions: *sessions })
+            .collect();
+        all.sort_by(|a, b| a.principal.cmp(&b.principal));
+        all
+    }
+
+    fn tell(&mut self) {
+        let figures = &self.shared.figures;
+        figures.sessions.store(self.members.sessions.len() as u64, Relaxed);
+        figures.streams.store(self.members.streams.len() as u64, Relaxed);
+        figures.subscriptions.store(self.members.subscriptions as u64, Relaxed);
+        self.meters.tell(figures);
+        if self.members.sessions.len() == 0 {
+            for reply in self.when_empty.drain(..) {
+                let _ = reply.send(());
+            }
+        }
+    }
+}

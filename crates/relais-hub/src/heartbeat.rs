@@ -1,0 +1,61 @@
+//! What time does to sessions: pings, silence, and the end of a close.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::close::{CloseCode, CloseReason};
+use crate::engine::Engine;
+use crate::outbox::State;
+
+impl Engine {
+    /// One second passes.
+    pub(crate) fn tick(&mut self) {
+        let due = self.wheel.turn();
+        self.shared.now_s.store(self.wheel.now(), Relaxed);
+        for (slot, id) in due {
+            self.look_at(slot, id);
+        }
+    }
+
+    /// Notes when the session must be looked at next.
+    pub(crate) fn schedule(&mut self, slot: u32, id: u64) {
+        let idle_timeout_s = self.shared.config.idle_timeout_s;
+        let Some(entry) = self.members.entry(slot, id) else { return };
+        let mut due = entry.deadline_s;
+        if entry.session.state() == State::Open {
+            due = due.min(entry.session.active_at_s() + idle_timeout_s);
+            if entry.identify_by_s > 0 {
+                due = due.min(entry.identify_by_s);
+            }
+        }
+        let due = self.wheel.schedule((slot, id), due);
+        if let Some(entry) = self.members.entry(slot, id) {
+            entry.due_s = due;
+        }
+    }
+
+    fn look_at(&mut self, slot: u32, id: u64) {
+        let now = self.wheel.now();
+        let config = &self.shared.config;
+        let (ping_interval_s, idle_timeout_s) = (config.ping_interval_s, config.idle_timeout_s);
+        let Some(entry) = self.members.entry(slot, id).filter(|entry| entry.due_s == now) else { return };
+        if entry.session.state() != State::Open {
+            if now < entry.deadline_s {
+                return self.schedule(slot, id);
+            }
+            entry.session.kill();
+            return self.ended(slot, id);
+        }
+        if entry.identify_by_s > 0 && now >= entry.identify_by_s {
+            return self.begin_close(slot, &CloseCode::NotAuthenticated.into());
+        }
+        if now - entry.session.active_at_s().min(now) >= idle_timeout_s {
+            let silent = CloseReason::new(CloseCode::GoingAway, "silent too long: reconnect and resume");
+            return self.begin_close(slot, &silent);
+        }
+        if now >= entry.deadline_s {
+            entry.deadline_s = now + ping_interval_s;
+            entry.session.send_heartbeat(entry.session.dialect.ping());
+        }
+        self.schedule(slot, id);
+    }
+}

@@ -1,0 +1,179 @@
+//! Sessions as the hub's thread knows them: which channels they are in, and when they are due.
+
+use std::sync::Arc;
+
+use relais_protocol::event::Channel;
+
+use crate::dialect::Filter;
+use crate::error::SubscribeError;
+use crate::hub::Subscription;
+use crate::presence::PresenceWatcher;
+use crate::session::Session;
+use crate::slots::Slots;
+use crate::streams::Streams;
+
+/// One session.
+pub(crate) struct Entry {
+    pub session: Arc<Session>,
+    /// Whom presence counts it for.
+    pub principal: Arc<str>,
+    pub subscriptions: Vec<Seat>,
+    /// The second at which the wheel brings it up.
+    pub due_s: u32,
+    /// The second of its next ping, or of its end if it is closing.
+    pub deadline_s: u32,
+    /// The second by which it must have identified itself; 0 if it has, or need not.
+    pub identify_by_s: u32,
+    /// The last pass in which it was noted as having frames to gather.
+    pub pass: u32,
+}
+
+/// A place in a channel.
+pub(crate) struct Seat {
+    pub stream: u32,
+    /// Place among the members of its dialect.
+    pub place: u32,
+    pub filter: Option<Arc<dyn Filter>>,
+}
+
+/// Who is in which channel. Changes happen only between passes: removing a member during a walk would skip
+/// another.
+pub(crate) struct Members {
+    pub sessions: Slots<Entry>,
+    pub streams: Streams,
+    pub subscriptions: usize,
+    watcher: Arc<dyn PresenceWatcher>,
+}
+
+impl Members {
+    pub(crate) fn new(watcher: Arc<dyn PresenceWatcher>) -> Self {
+        Self { sessions: Slots::new(), streams: Streams::new(), subscriptions: 0, watcher }
+    }
+
+    /// The entry in `slot`, if it is still the session `id`.
+    pub(crate) fn entry(&mut self, slot: u32, id: u64) -> Option<&mut Entry> {
+        self.sessions.get_mut(slot).filter(|entry| entry.session.id().0 == id)
+    }
+
+    pub(crate) fn check_join(
+        &self,
+        slot: u32,
+        wanted: &[Subscription],
+        limit: usize,
+    ) -> Result<(), SubscribeError> {
+        let entry = self.sessions.get(slot).ok_or(SubscribeError::SessionClosed)?;
+        if entry.subscriptions.len() + wanted.len() > limit {
+            return Err(SubscribeError::TooManySubscriptions(limit));
+        }
+        for (i, subscription) in wanted.iter().enumerate() {
+            let channel = &subscription.channel;
+            let seated = self.streams.find(channel).is_some_and(|s| entry.seat_in(s).is_some());
+            if seated || wanted[..i].iter().any(|other| other.channel == *channel) {
+                return Err(SubscribeError::AlreadySubscribed(channel.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn join(&mut self, slot: u32, wanted: &Subscription) {
+        let Some(entry) = self.sessions.get_mut(slot) else { return };
+        let number = self.streams.find_or_create(&wanted.channel);
+        let Some(stream) = self.streams.get_mut(number) else { return };
+        let place = stream.add(&entry.session, slot);
+        let first = stream.count(&entry.principal);
+        entry.subscriptions.push(Seat { stream: number, place, filter: wanted.filter.clone() });
+        self.subscriptions += 1;
+        if first {
+            self.watcher.entered(&wanted.channel, &entry.principal);
+        }
+        self.refresh_direct(slot);
+    }
+
+    /// Takes a session out of a channel; false if it was not in it.
+    pub(crate) fn leave(&mut self, slot: u32, channel: &Channel) -> bool {
+        let Some(number) = self.streams.find(channel) else { return false };
+        let Some(seat) = self.sessions.get(slot).and_then(|entry| entry.seat_in(number)) else {
+            return false;
+        };
+        self.unseat(slot, seat);
+        self.refresh_direct(slot);
+        true
+    }
+
+    pub(crate) fn leave_all(&mut self, slot: u32) {
+        while self.sessions.get(slot).is_some_and(|entry| !entry.subscriptions.is_empty()) {
+            let last = self.sessions.get(slot).map_or(0, |entry| entry.subscriptions.len() - 1);
+            self.unseat(slot, last);
+        }
+    }
+
+    fn unseat(&mut self, slot: u32, seat: usize) {
+        let Some(entry) = self.sessions.get_mut(slot) else { return };
+        let Seat { stream: number, place, .. } = entry.subscriptions.swap_remove(seat);
+        if entry.subscriptions.is_empty() {
+            entry.subscriptions = Vec::new();
+        }
+        self.subscriptions -= 1;
+        let (principal, dialect) = (Arc::clone(&entry.principal), entry.session.dialect_number);
+        let Some(stream) = self.streams.get_mut(number) else { return };
+        let mut moved = None;
+        if let Some(group) = stream.group_mut(dialect) {
+            group.members.swap_remove(place as usize);
+            moved = group.members.get(place as usize).map(|member| member.slot);
+        }
+        if stream.discount(&principal) {
+            let channel = stream.channel.clone();
+            self.watcher.left(&channel, &principal);
+        }
+        if let Some(other) = moved.and_then(|slot| self.sessions.get_mut(slot))
+            && let Some(seat) = other.seat_in(number)
+        {
+            other.subscriptions[seat].place = place;
+        }
+        self.streams.forget_if_empty(number);
+    }
+
+    /// A session gets batches as they are only while it has one channel and no filter. Whether that holds can
+    /// change only when it has one or two.
+    fn refresh_direct(&mut self, slot: u32) {
+        let Some(entry) = self.sessions.get(slot) else { return };
+        let direct = entry.subscriptions.len() == 1;
+        for seat in entry.subscriptions.iter().filter(|_| entry.subscriptions.len() <= 2) {
+            let group =
+                self.streams.get_mut(seat.stream).and_then(|s| s.group_mut(entry.session.dialect_number));
+            if let Some(member) = group.and_then(|group| group.members.get_mut(seat.place as usize)) {
+                member.direct = direct && seat.filter.is_none();
+            }
+        }
+    }
+
+    /// Counts the session's places for another principal.
+    pub(crate) fn rename(&mut self, slot: u32, principal: &Arc<str>) {
+        let Some(entry) = self.sessions.get_mut(slot) else { return };
+        let old = std::mem::replace(&mut entry.principal, Arc::clone(principal));
+        for seat in &entry.subscriptions {
+            let Some(stream) = self.streams.get_mut(seat.stream) else { continue };
+            if stream.count(principal) {
+                self.watcher.entered(&stream.channel, principal);
+            }
+            if stream.discount(&old) {
+                self.watcher.left(&stream.channel, &old);
+            }
+        }
+    }
+
+    /// The sessions of `principal` in `channel`.
+    pub(crate) fn of_principal(&self, principal: &str, channel: &Channel) -> Vec<u32> {
+        let Some(stream) = self.streams.find(channel).and_then(|number| self.streams.get(number)) else {
+            return Vec::new();
+        };
+        let members = stream.groups.iter().flat_map(|group| &group.members).map(|member| member.slot);
+        members.filter(|slot| self.sessions.get(*slot).is_some_and(|e| &*e.principal == principal)).collect()
+    }
+}
+
+impl Entry {
+    pub(crate) fn seat_in(&self, stream: u32) -> Option<usize> {
+        self.subscriptions.iter().position(|seat| seat.stream == stream)
+    }
+}

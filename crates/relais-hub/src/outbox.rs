@@ -1,0 +1,342 @@
+//! What waits for one session.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::close::{CloseCode, CloseReason};
+use crate::config::HubConfig;
+use crate::dialect::Dialect;
+use crate::parcel::{LatestKey, Parcel};
+use crate::transport::Transport;
+
+/// Slices given to the kernel at once.
+const SLICES_MAX: usize = 64;
+
+/// How far a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It takes frames.
+    Open,
+    /// Its last frame is in the queue.
+    Closing(CloseCode),
+    /// Nothing more is written.
+    Closed(Option<CloseCode>),
+}
+
+/// What became of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivered {
+    Written,
+    Queued,
+    /// Too much waits already: the session is closing now.
+    Slow,
+    /// The connection failed.
+    Broken,
+    /// The session was closing or closed.
+    Gone,
+}
+
+/// How far a drain came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Drained {
+    Empty,
+    Blocked,
+    Broken,
+}
+
+/// The newest values of ephemeral events.
+type Latest = Vec<(LatestKey, Bytes)>;
+
+/// What waits for one session: empty, and then without memory of its own, unless the socket is full or a
+/// recovery is under way. Every decision about the order of writes is taken under the lock around it.
+pub(crate) struct Outbox {
+    pub state: State,
+    /// Whole frames, of which the front one may be partly written.
+    queue: VecDeque<Bytes>,
+    front_written: usize,
+    /// Unwritten bytes in `queue` and `held`.
+    bytes: usize,
+    /// Bytes among them that a recovery put there: they do not make a session slow.
+    replayed: usize,
+    /// Recoveries under way.
+    holds: u16,
+    /// Live frames that wait until the recovered ones are in front of them.
+    held: VecDeque<Bytes>,
+    latest: Option<Box<Latest>>,
+}
+
+impl Outbox {
+    pub(crate) const fn new() -> Self {
+        Self {
+            state: State::Open,
+            queue: VecDeque::new(),
+            front_written: 0,
+            bytes: 0,
+            replayed: 0,
+            holds: 0,
+            held: VecDeque::new(),
+            latest: None,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Writes the parcel at once if nothing waits before it, else queues it.
+    pub(crate) fn deliver(
+        &mut self,
+        transport: &Transport,
+        dialect: &dyn Dialect,
+        parcel: &Parcel<'_>,
+        config: &HubConfig,
+    ) -> Delivered {
+        if self.state != State::Open {
+            return Delivered::Gone;
+        }
+        let direct = self.queue.is_empty() && self.holds == 0;
+        if direct && let Transport::Socket(stream) = transport {
+            return match stream.try_write(parcel.wire()) {
+                Ok(n) if n == parcel.wire().len() => Delivered::Written,
+                Ok(n) => self.keep_tail(parcel, n),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.keep_tail(parcel, 0),
+                Err(_) => self.broken(),
+            };
+        }
+        let (frames, durable_bytes) = self.sort(parcel, direct, config);
+        let waiting = self.bytes.saturating_sub(self.replayed);
+        if waiting > 0 && waiting + durable_bytes > config.queue_bytes {
+            self.finish_early(dialect, &CloseCode::SlowConsumer.into());
+            return Delivered::Slow;
+        }
+        frames.into_iter().for_each(|frame| self.push(frame));
+        Delivered::Queued
+    }
+
+    /// Splits what must wait from what may be replaced by something newer.
+    fn sort(&mut self, parcel: &Parcel<'_>, direct: bool, config: &HubConfig) -> (Vec<Bytes>, usize) {
+        if direct || !parcel.has_ephemeral() {
+            return (vec![parcel.slice(0, parcel.wire().len())], parcel.wire().len());
+        }
+        let (mut durable, mut durable_bytes) = (Vec::new(), 0);
+        let mut run = 0;
+        let mut start = 0;
+        for (key, end) in parcel.frames() {
+            if let Some(key) = key {
+                if run < start {
+                    durable.push(parcel.slice(run, start));
+                    durable_bytes += start - run;
+                }
+                self.replace_latest(key, &parcel.slice(start, end), config);
+                run = end;
+            }
+            start = end;
+        }
+        if run < start {
+            durable.push(parcel.slice(run, start));
+            durable_bytes += start - run;
+        }
+        (durable, durable_bytes)
+    }
+
+    fn replace_latest(&mut self, key: LatestKey, frame: &Bytes, config: &HubConfig) {
+        // A copy, so that a small value does not keep its whole batch alive.
+        let frame = Bytes::copy_from_slice(frame);
+        let latest = self.latest.get_or_insert_default();
+        if let Some(place) = latest.iter().position(|(old, _)| *old == key) {
+            latest.remove(place);
+        } else if latest.len() >= config.latest_values_max {
+            return;
+        }
+        latest.push((key, frame));
+    }
+
+    fn keep_tail(&mut self, parcel: &Parcel<'_>, written: usize) -> Delivered {
+        self.queue.push_back(parcel.slice(0, parcel.wire().len()));
+        self.front_written = written;
+        self.bytes += parcel.wire().len() - written;
+        Delivered::Queued
+    }
+
+    fn push(&mut self, frames: Bytes) {
+        self.bytes += frames.len();
+        if self.holds > 0 {
+            self.held.push_back(frames);
+        } else {
+            self.queue.push_back(frames);
+        }
+    }
+
+    /// Queues a personal frame after everything that waits; `false` if the session had to be closed for it.
+    pub(crate) fn send(&mut self, dialect: &dyn Dialect, frame: Bytes, config: &HubConfig) -> bool {
+        let waiting = self.bytes.saturating_sub(self.replayed);
+        if waiting > 0 && waiting + frame.len() > config.queue_bytes {
+            self.finish_early(dialect, &CloseCode::SlowConsumer.into());
+            return false;
+        }
+        self.push(frame);
+        true
+    }
+
+    /// Queues a control frame, which does not wait for a recovery.
+    pub(crate) fn send_control(&mut self, frame: Bytes) {
+        self.bytes += frame.len();
+        self.queue.push_back(frame);
+    }
+
+    /// From here on live frames wait for a recovery.
+    pub(crate) fn hold(&mut self) {
+        self.holds += 1;
+    }
+
+    /// The recovery is done: what it found goes in front of the live frames that waited for it.
+    pub(crate) fn release(&mut self, recovered: Vec<Bytes>) {
+        self.holds -= 1;
+        if self.state != State::Open {
+            return;
+        }
+        for frames in recovered.into_iter().filter(|frames| !frames.is_empty()) {
+            self.bytes += frames.len();
+            self.replayed += frames.len();
+            self.queue.push_back(frames);
+        }
+        if self.holds == 0 {
+            self.queue.append(&mut std::mem::take(&mut self.held));
+        }
+    }
+
+    /// Writes what waits until it is gone or the socket is full.
+    pub(crate) fn drain(&mut self, transport: &Transport) -> Drained {
+        let Transport::Socket(stream) = transport else { return Drained::Blocked };
+        loop {
+            if self.queue.is_empty() {
+                self.take_latest();
+                if self.queue.is_empty() {
+                    self.queue = VecDeque::new();
+                    return Drained::Empty;
+                }
+            }
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let count = self.queue.len().min(SLICES_MAX);
+            for (slice, frames) in slices.iter_mut().zip(&self.queue) {
+                *slice = IoSlice::new(frames);
+            }
+            slices[0] = IoSlice::new(&self.queue[0][self.front_written..]);
+            match stream.try_write_vectored(&slices[..count]) {
+                Ok(written) => self.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Drained::Blocked,
+                Err(_) => {
+                    self.broken();
+                    return Drained::Broken;
+                }
+            }
+        }
+    }
+
+    /// Everything that waits in one chunk, for a queue transport.
+    pub(crate) fn take_all(&mut self) -> Option<Bytes> {
+        self.take_latest();
+        let queue = std::mem::take(&mut self.queue);
+        let total: usize = queue.iter().map(Bytes::len).sum();
+        self.advanced(total);
+        match queue.len() {
+            0 => None,
+            1 => queue.into_iter().next(),
+            _ => {
+                let mut chunk = BytesMut::with_capacity(total);
+                queue.iter().for_each(|frames| chunk.extend_from_slice(frames));
+                Some(chunk.freeze())
+            }
+        }
+    }
+
+    fn take_latest(&mut self) {
+        if self.holds == 0
+            && let Some(latest) = self.latest.take()
+        {
+            for (_, frame) in *latest {
+                self.bytes += frame.len();
+                self.queue.push_back(frame);
+            }
+        }
+    }
+
+    fn advance(&mut self, written: usize) {
+        self.advanced(written);
+        let mut left = written;
+        while left > 0 {
+            let rest = self.queue[0].len() - self.front_written;
+            if left < rest {
+                self.front_written += left;
+                return;
+            }
+            left -= rest;
+            self.front_written = 0;
+            self.queue.pop_front();
+        }
+    }
+
+    fn advanced(&mut self, written: usize) {
+        self.bytes = self.bytes.saturating_sub(written);
+        self.replayed = self.replayed.saturating_sub(written).min(self.bytes);
+    }
+
+    /// Queues the close frame after what waits.
+    pub(crate) fn finish(&mut self, dialect: &dyn Dialect, reason: &CloseReason) {
+        self.state = State::Closing(reason.code);
+        self.latest = None;
+        // Live frames without the recovered ones before them would move the client's cursor past a gap.
+        let held = std::mem::take(&mut self.held);
+        self.bytes -= held.iter().map(Bytes::len).sum::<usize>();
+        self.send_close(dialect, reason);
+    }
+
+    /// Forgets what waits and queues the close frame, right after the frame of which a part is written.
+    fn finish_early(&mut self, dialect: &dyn Dialect, reason: &CloseReason) {
+        self.state = State::Closing(reason.code);
+        (self.latest, self.held, self.replayed) = (None, VecDeque::new(), 0);
+        self.queue.truncate(1);
+        let Some(front) = self.queue.pop_front() else { return self.send_close(dialect, reason) };
+        let mut end = 0;
+        while end < self.front_written {
+            end += dialect.frame_len(&front[end..]).max(1);
+        }
+        let end = end.min(front.len());
+        self.bytes = end - self.front_written;
+        if self.bytes > 0 {
+            self.queue.push_back(front.slice(..end));
+        } else {
+            self.front_written = 0;
+        }
+        self.send_close(dialect, reason);
+    }
+
+    fn send_close(&mut self, dialect: &dyn Dialect, reason: &CloseReason) {
+        let last = dialect.close(reason);
+        if !last.is_empty() {
+            self.send_control(last);
+        }
+    }
+
+    fn broken(&mut self) -> Delivered {
+        self.end();
+        Delivered::Broken
+    }
+
+    /// Nothing more is written; what waits is forgotten.
+    pub(crate) fn end(&mut self) {
+        let code = match self.state {
+            State::Open => None,
+            State::Closing(code) => Some(code),
+            State::Closed(code) => code,
+        };
+        *self = Self { state: State::Closed(code), holds: self.holds, ..Self::new() };
+    }
+}

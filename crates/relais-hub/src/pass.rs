@@ -1,0 +1,232 @@
+//! One pass: the events since the last one become batches, and the batches are written to their members.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use relais_protocol::event::Event;
+
+use crate::members::{Entry, Members};
+use crate::outbox::Delivered;
+use crate::parcel::{Frame, Parcel, PassEvent};
+use crate::shared::Shared;
+
+/// The events since the last pass, and buffers that are reused from pass to pass.
+pub(crate) struct Pass {
+    shared: Arc<Shared>,
+    number: u32,
+    events: Vec<PassEvent>,
+    dirty: Vec<u32>,
+    /// Sessions whose frames must be gathered from several channels or through a filter.
+    gathering: Vec<u32>,
+    /// Sessions that turned out too slow or gone.
+    pub casualties: Vec<u32>,
+    /// Whether some stream had several frames in a pass since this was last reset.
+    pub busy: bool,
+    full: bool,
+    encoded: Vec<u8>,
+    encodings: Vec<(u16, std::ops::Range<usize>)>,
+    picks: Vec<Pick>,
+    own_bytes: Vec<u8>,
+    own_frames: Vec<Frame>,
+    tally: Tally,
+}
+
+/// A frame that a session wants.
+#[derive(Clone, Copy)]
+struct Pick {
+    event: u32,
+    stream: u32,
+    start: u32,
+    end: u32,
+}
+
+#[derive(Default)]
+struct Tally {
+    frames: u64,
+    writes: u64,
+    slow: u64,
+}
+
+impl Tally {
+    fn note(&mut self, delivered: Delivered, frames: usize) -> bool {
+        match delivered {
+            Delivered::Written | Delivered::Queued => {
+                self.frames += frames as u64;
+                self.writes += 1;
+                true
+            }
+            Delivered::Slow => {
+                self.slow += 1;
+                false
+            }
+            Delivered::Broken | Delivered::Gone => false,
+        }
+    }
+}
+
+impl Pass {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            number: 0,
+            events: Vec::new(),
+            dirty: Vec::new(),
+            gathering: Vec::new(),
+            casualties: Vec::new(),
+            busy: false,
+            full: false,
+            encoded: Vec::new(),
+            encodings: Vec::new(),
+            picks: Vec::new(),
+            own_bytes: Vec::new(),
+            own_frames: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Whether a batch has reached its bound and should be written before more is added.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// Adds an event to the batches of the channels that hear it: encoded once per dialect.
+    pub(crate) fn add(&mut self, members: &mut Members, event: Arc<Event>, key: Option<Arc<str>>) {
+        let index = u32::try_from(self.events.len()).expect("the inbox is bounded");
+        self.encoded.clear();
+        self.encodings.clear();
+        for number in members.streams.covering(&event.topic).into_iter().flatten() {
+            let Some(stream) = members.streams.get_mut(number) else { continue };
+            if event.is_durable() && stream.offset.is_none_or(|offset| offset < event.offset) {
+                stream.offset = Some(event.offset);
+            }
+            let mut written = false;
+            for group in stream.groups.iter_mut().filter(|group| !group.members.is_empty()) {
+                let known = self.encodings.iter().find(|(dialect, _)| *dialect == group.number);
+                let range = if let Some((_, range)) = known {
+                    range.clone()
+                } else {
+                    let start = self.encoded.len();
+                    group.dialect.encode(&event, &mut self.encoded);
+                    self.encodings.push((group.number, start..self.encoded.len()));
+                    start..self.encoded.len()
+                };
+                if !range.is_empty() {
+                    group.push_frame(index, &self.encoded[range]);
+                    written = true;
+                    self.busy |= group.frames.len() >= 2;
+                    self.full |= group.buffer.len() >= self.shared.config.batch_bytes;
+                }
+            }
+            if written && !stream.dirty {
+                stream.dirty = true;
+                self.dirty.push(number);
+            }
+        }
+        self.events.push(PassEvent { event, key });
+    }
+
+    /// Writes what was added to everybody who wants it.
+    pub(crate) fn run(&mut self, members: &mut Members) {
+        self.number = self.number.wrapping_add(1);
+        let dirty = std::mem::take(&mut self.dirty);
+        for &number in &dirty {
+            if let Some(stream) = members.streams.get_mut(number) {
+                stream.groups.iter_mut().for_each(super::streams::Group::freeze);
+            }
+        }
+        for &number in &dirty {
+            self.walk(members, number);
+        }
+        let gathering = std::mem::take(&mut self.gathering);
+        for &slot in &gathering {
+            if let Some(entry) = members.sessions.get(slot)
+                && !self.gather(members, entry)
+            {
+                self.casualties.push(slot);
+            }
+        }
+        for &number in &dirty {
+            if let Some(stream) = members.streams.get_mut(number) {
+                stream.dirty = false;
+                stream.groups.iter_mut().for_each(super::streams::Group::recycle);
+            }
+        }
+        (self.dirty, self.gathering) = (dirty, gathering);
+        self.dirty.clear();
+        self.gathering.clear();
+        self.tell();
+    }
+
+    /// Gives every member that takes the whole batch the batch, and notes the others.
+    fn walk(&mut self, members: &mut Members, number: u32) {
+        let Members { sessions, streams, .. } = members;
+        let Some(stream) = streams.get(number) else { return };
+        for group in stream.groups.iter().filter(|group| !group.frames.is_empty()) {
+            let parcel = Parcel::shared(&group.batch, &group.frames, &self.events);
+            for member in &group.members {
+                if member.direct {
+                    if !self.tally.note(member.session.deliver(&parcel), parcel.frame_count()) {
+                        self.casualties.push(member.slot);
+                    }
+                } else if let Some(entry) = sessions.get_mut(member.slot)
+                    && entry.pass != self.number
+                {
+                    entry.pass = self.number;
+                    self.gathering.push(member.slot);
+                }
+            }
+        }
+    }
+
+    /// Collects a session's frames from all its channels in the order of the inbox, each event once, and
+    /// writes them together; false if the session is too slow or gone.
+    fn gather(&mut self, members: &Members, entry: &Entry) -> bool {
+        self.picks.clear();
+        let dialect = entry.session.dialect_number;
+        for seat in &entry.subscriptions {
+            let Some(stream) = members.streams.get(seat.stream).filter(|stream| stream.dirty) else {
+                continue;
+            };
+            let Some(group) = stream.group(dialect) else { continue };
+            let mut start = 0;
+            for frame in &group.frames {
+                let event = &self.events[frame.event as usize].event;
+                if seat.filter.as_ref().is_none_or(|filter| filter.passes(event)) {
+                    self.picks.push(Pick { event: frame.event, stream: seat.stream, start, end: frame.end });
+                }
+                start = frame.end;
+            }
+        }
+        self.picks.sort_by_key(|pick| pick.event);
+        self.picks.dedup_by_key(|pick| pick.event);
+        if self.picks.is_empty() {
+            return true;
+        }
+        self.own_bytes.clear();
+        self.own_frames.clear();
+        for pick in &self.picks {
+            if let Some(group) = members.streams.get(pick.stream).and_then(|stream| stream.group(dialect)) {
+                self.own_bytes.extend_from_slice(&group.batch[pick.start as usize..pick.end as usize]);
+                let end = u32::try_from(self.own_bytes.len()).expect("batches are bounded");
+                self.own_frames.push(Frame { event: pick.event, end });
+            }
+        }
+        let parcel = Parcel::own(&self.own_bytes, &self.own_frames, &self.events);
+        self.tally.note(entry.session.deliver(&parcel), parcel.frame_count())
+    }
+
+    fn tell(&mut self) {
+        let figures = &self.shared.figures;
+        let Tally { frames, writes, slow } = std::mem::take(&mut self.tally);
+        figures.published.fetch_add(self.events.len() as u64, Relaxed);
+        figures.delivered.fetch_add(frames, Relaxed);
+        figures.writes.fetch_add(writes, Relaxed);
+        figures.slow_closed.fetch_add(slow, Relaxed);
+        self.events.clear();
+        self.full = false;
+    }
+}

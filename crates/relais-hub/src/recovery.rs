@@ -1,0 +1,205 @@
+//! What a client missed: from memory, else from the log, else an honest "start afresh".
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use relais_protocol::event::{Channel, Cursor, Event, Position, Topic};
+
+use crate::close::CloseCode;
+use crate::dialect::Dialect;
+use crate::hub::{From, Subscription};
+use crate::log::LogError;
+use crate::session::Session;
+use crate::shared::Shared;
+
+/// Events read from the log at once.
+const PAGE: usize = 512;
+
+/// Bytes of replayed frames that are queued as one slice.
+const SLICE_BYTES: usize = 64 * 1024;
+
+/// Where a session joined: it gets live what comes after `head_seq`, and those frames wait for it until this
+/// is released.
+pub(crate) struct JoinPoint {
+    /// Whose frames are held; taken by the release.
+    session: Option<Arc<Session>>,
+    pub head_seq: u64,
+    /// The topic's offset there, if the hub knows it.
+    pub offset: Option<u64>,
+}
+
+impl JoinPoint {
+    pub(crate) fn new(session: Arc<Session>, head_seq: u64, offset: Option<u64>) -> Self {
+        Self { session: Some(session), head_seq, offset }
+    }
+
+    /// Puts `recovered` in front of the live frames and lets them all go.
+    pub(crate) fn release(mut self, recovered: Vec<Bytes>) {
+        if let Some(session) = self.session.take() {
+            session.release(recovered);
+        }
+    }
+}
+
+impl Drop for JoinPoint {
+    /// A join that is given up in the middle has held frames that can no longer be put in order: the client
+    /// comes back and resumes.
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            session.close(&CloseCode::Internal.into());
+            session.release(Vec::new());
+        }
+    }
+}
+
+/// The replayed frames, and of how many events.
+pub(crate) struct Replay {
+    pub frames: Vec<Bytes>,
+    pub events: usize,
+}
+
+/// Reads and encodes what `subscriptions` missed since `from` up to the join; `None` if that is not known
+/// any more or is too much.
+pub(crate) async fn replay(
+    shared: &Shared,
+    dialect: &dyn Dialect,
+    subscriptions: &[Subscription],
+    from: From,
+    point: &JoinPoint,
+) -> Result<Option<Replay>, LogError> {
+    let missed = match (from, subscriptions) {
+        (From::Now, _) => Some(Vec::new()),
+        (From::Cursor(cursor), _) => after_cursor(shared, subscriptions, cursor, point.head_seq).await?,
+        (From::Position(position), [Subscription { channel: Channel::Topic(topic), .. }]) => {
+            after_position(shared, topic, position, point).await?
+        }
+        (From::Position(_), _) => None,
+    };
+    Ok(missed.and_then(|events| encode(shared, dialect, subscriptions, &events)))
+}
+
+async fn after_cursor(
+    shared: &Shared,
+    subscriptions: &[Subscription],
+    cursor: Cursor,
+    head_seq: u64,
+) -> Result<Option<Vec<Arc<Event>>>, LogError> {
+    if cursor.epoch != shared.epoch || cursor.seq > head_seq {
+        return Ok(None);
+    }
+    let wanted = |event: &Event| subscriptions.iter().any(|s| s.channel.covers(&event.topic));
+    let remembered = shared.history.lock().between(cursor.seq, head_seq, wanted);
+    if let Some(events) = remembered {
+        return Ok((events.len() <= shared.config.recover_events_max).then_some(events));
+    }
+    let _turn = shared.recoveries.acquire().await;
+    let mut all = Vec::new();
+    for subscription in subscriptions {
+        let left = shared.config.recover_events_max.saturating_sub(all.len());
+        match channel_after(shared, &subscription.channel, cursor.seq, head_seq, left).await? {
+            Some(events) => all.extend(events),
+            None => return Ok(None),
+        }
+    }
+    // Asked after the reading: what is kept now was there all the time.
+    if cursor.seq + 1 < shared.log.bounds().await?.first_seq_kept {
+        return Ok(None);
+    }
+    all.sort_by_key(|event| event.seq);
+    all.dedup_by_key(|event| event.seq);
+    Ok(Some(all))
+}
+
+/// All events of one channel, page by page; `None` if there are more than `limit`.
+async fn channel_after(
+    shared: &Shared,
+    channel: &Channel,
+    after_seq: u64,
+    up_to_seq: u64,
+    limit: usize,
+) -> Result<Option<Vec<Arc<Event>>>, LogError> {
+    let (mut all, mut after, mut bytes) = (Vec::new(), after_seq, 0);
+    loop {
+        let page = shared.log.after_cursor(channel, after, up_to_seq, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(Some(all)) };
+        (after, bytes) = (last.seq, bytes + data_bytes(&page));
+        let end = page.len() < PAGE;
+        all.extend(page);
+        if all.len() > limit || bytes > shared.config.recover_bytes_max {
+            return Ok(None);
+        }
+        if end {
+            return Ok(Some(all));
+        }
+    }
+}
+
+async fn after_position(
+    shared: &Shared,
+    topic: &Topic,
+    position: Position,
+    point: &JoinPoint,
+) -> Result<Option<Vec<Arc<Event>>>, LogError> {
+    let Some(missing) = point.offset.and_then(|head| head.checked_sub(position.offset)) else {
+        return Ok(None);
+    };
+    if position.epoch != shared.epoch {
+        return Ok(None);
+    }
+    if missing > shared.config.recover_events_max as u64 {
+        return Ok(None);
+    }
+    let wanted = |event: &Event| event.topic == *topic && event.offset > position.offset;
+    let remembered = {
+        let history = shared.history.lock();
+        let after = history.first_seq().saturating_sub(1);
+        history.between(after, point.head_seq, wanted).unwrap_or_default()
+    };
+    if remembered.len() as u64 == missing {
+        return Ok(Some(remembered));
+    }
+    let _turn = shared.recoveries.acquire().await;
+    let (mut all, mut after, mut bytes) = (Vec::new(), position.offset, 0);
+    loop {
+        let page = shared.log.after_offset(topic, after, point.head_seq, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        (after, bytes) = (last.offset, bytes + data_bytes(&page));
+        all.extend(page);
+        if all.len() as u64 >= missing || bytes > shared.config.recover_bytes_max {
+            break;
+        }
+    }
+    Ok((all.len() as u64 == missing).then_some(all))
+}
+
+fn data_bytes(events: &[Arc<Event>]) -> usize {
+    events.iter().map(|event| event.data.len()).sum()
+}
+
+fn encode(
+    shared: &Shared,
+    dialect: &dyn Dialect,
+    subscriptions: &[Subscription],
+    events: &[Arc<Event>],
+) -> Option<Replay> {
+    let mut replay = Replay { frames: Vec::new(), events: 0 };
+    let (mut buffer, mut total) = (Vec::new(), 0);
+    let passes = |event: &Event| {
+        subscriptions.iter().any(|s| {
+            s.channel.covers(&event.topic) && s.filter.as_ref().is_none_or(|filter| filter.passes(event))
+        })
+    };
+    for event in events.iter().filter(|event| passes(event)) {
+        dialect.encode(event, &mut buffer);
+        replay.events += 1;
+        if total + buffer.len() > shared.config.recover_bytes_max {
+            return None;
+        }
+        if buffer.len() >= SLICE_BYTES {
+            total += buffer.len();
+            replay.frames.push(Bytes::from(std::mem::take(&mut buffer)));
+        }
+    }
+    replay.frames.push(Bytes::from(buffer));
+    Some(replay)
+}

@@ -1,0 +1,47 @@
+//! One timer for all sessions.
+
+/// Seconds ahead that the wheel can hold; what is due later is looked at again on the way.
+const SPOKES: u32 = 128;
+
+/// Names of what is due, sorted by the second. Nothing is ever taken out: whoever is no longer due at that
+/// second ignores the call.
+pub(crate) struct Wheel<T> {
+    now: u32,
+    spokes: Vec<Vec<T>>,
+}
+
+impl<T> Wheel<T> {
+    pub(crate) fn new() -> Self {
+        Self { now: 0, spokes: (0..SPOKES).map(|_| Vec::new()).collect() }
+    }
+
+    pub(crate) fn now(&self) -> u32 {
+        self.now
+    }
+
+    /// Notes `name` for the second `due`, and returns the second at which it will come up: later than now,
+    /// and not later than the wheel reaches.
+    pub(crate) fn schedule(&mut self, name: T, due: u32) -> u32 {
+        let due = due.clamp(self.now + 1, self.now + SPOKES - 1);
+        self.spokes[(due % SPOKES) as usize].push(name);
+        due
+    }
+
+    /// One second passes: what comes up now.
+    pub(crate) fn turn(&mut self) -> Vec<T> {
+        self.now += 1;
+        std::mem::take(&mut self.spokes[(self.now % SPOKES) as usize])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_comes_up_at_its_second() {
+        let mut wheel = Wheel::new();
+        assert_eq!((wheel.schedule('a', 2), wheel.schedule('b', 0), wheel.schedule('c', 900)), (2, 1, 127));
+        assert_eq!((wheel.turn(), wheel.turn(), wheel.turn()), (vec!['b'], vec!['a'], vec![]));
+    }
+}

@@ -1,0 +1,203 @@
+//! Tokens by shared secret, API keys, and rights that end at once.
+
+use axum::http::StatusCode;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use relais::auth::{Access, Action, Auth, CACHE_TTL_MS, Credential, Principal};
+use relais::features::accounts::{Accounts, Grant, UserChanges};
+use relais_protocol::time::Clock;
+use serde_json::{Value, json};
+
+use super::{PASSWORD, SECRET, Server, config, on_each_database, open, tester};
+
+fn signed(claims: &Value, secret: &str, algorithm: Algorithm) -> String {
+    jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret.as_bytes()))
+        .unwrap()
+}
+
+async fn bearer(auth: &Auth, text: &str) -> Result<Principal, StatusCode> {
+    auth.authenticate(Some(Credential::Bearer(text.into()))).await.map_err(|error| error.status())
+}
+
+async fn key(server: &Server, scopes: &[&str]) -> (String, String) {
+    let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+    let (info, key) = server.accounts.create_key(&tester(), "batch", &scopes, None).await.unwrap();
+    (info.id, key)
+}
+
+#[tokio::test]
+async fn an_existing_backends_users_come_with_the_rights_that_their_token_says() {
+    on_each_database(config(), |server| async move {
+        let exp = server.clock.now().as_secs() + 60;
+        let claims = json!({"user_id": 42, "email": "a@b.fr", "exp": exp, "societes": ["rsp-bgs"]});
+        let principal = bearer(&server.auth, &signed(&claims, SECRET, Algorithm::HS256)).await.unwrap();
+        assert_eq!(&*principal.id(), "user:42");
+        assert_eq!(server.auth.readable_societes(&principal), Access::only(["rsp-bgs"]));
+        let refused = server.auth.require(&principal, Action::RelayWrite("rsp-bgs")).unwrap_err();
+        assert_eq!(refused.message(), "Accès refusé à la société rsp-bgs");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_cannot_give_one_of_our_users_more_than_the_table_says() {
+    on_each_database(config(), |server| async move {
+        let user = server.add("marie@relais.fr", false).await;
+        let now = server.clock.now().as_secs();
+        let claims = json!({"user_id": user.id, "admin": true, "societes": "*", "iat": now, "exp": now + 60});
+        let principal = bearer(&server.auth, &signed(&claims, SECRET, Algorithm::HS256)).await.unwrap();
+        assert!(!principal.is_admin());
+        assert_eq!(server.auth.readable_societes(&principal), Access::none());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tokens_with_another_secret_or_algorithm_or_time_are_refused() {
+    on_each_database(config(), |server| async move {
+        let now = server.clock.now().as_secs();
+        let good = json!({"user_id": "42", "exp": now + 60});
+        let refused = [
+            signed(&good, "another-secret-of-the-right-length-32", Algorithm::HS256),
+            signed(&good, SECRET, Algorithm::HS384),
+            signed(&good, SECRET, Algorithm::HS512),
+            signed(&json!({"user_id": "42", "exp": now - 60}), SECRET, Algorithm::HS256),
+            signed(&json!({"user_id": "42", "exp": now + 99, "nbf": now + 60}), SECRET, Algorithm::HS256),
+            signed(&json!({"user_id": "42"}), SECRET, Algorithm::HS256),
+            signed(&json!({"exp": now + 60}), SECRET, Algorithm::HS256),
+            String::new(),
+            "x".repeat(100_000),
+        ];
+        for token in refused {
+            let outcome = bearer(&server.auth, &token).await;
+            assert_eq!(outcome.err(), Some(StatusCode::UNAUTHORIZED), "{:.80}", token);
+        }
+        assert!(bearer(&server.auth, &signed(&good, SECRET, Algorithm::HS256)).await.is_ok());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_key_does_what_its_scopes_say_until_it_ends() {
+    on_each_database(config(), |server| async move {
+        let end = server.clock.now().plus_millis(3_600_000);
+        let scopes = ["relay:write:rsp-bgs".to_owned()];
+        let made = server.accounts.create_key(&tester(), "batch", &scopes, Some(end)).await;
+        let (info, key) = made.unwrap();
+        let principal = bearer(&server.auth, &key).await.unwrap();
+        assert_eq!((&*principal.id(), principal.display_name()), (&*format!("key:{}", info.id), "batch"));
+        assert!(server.auth.allows(&principal, Action::RelayWrite("rsp-bgs")));
+        assert!(!server.auth.allows(&principal, Action::RelayRead("other")));
+        server.clock.advance_s(3_600);
+        assert_eq!(bearer(&server.auth, &key).await.err(), Some(StatusCode::UNAUTHORIZED));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_key_with_a_wrong_secret_is_refused() {
+    on_each_database(config(), |server| async move {
+        let (id, key) = key(&server, &["relay:*"]).await;
+        let other = format!("rk_{id}_{}", "0".repeat(64));
+        for wrong in
+            [other, key[..key.len() - 1].to_owned(), format!("{key}0"), "rk_none_0".into(), "rk_".into()]
+        {
+            assert_eq!(bearer(&server.auth, &wrong).await.err(), Some(StatusCode::UNAUTHORIZED), "{wrong}");
+        }
+        assert!(bearer(&server.auth, &key).await.is_ok());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_revoked_key_is_refused_at_once_and_its_listeners_are_told() {
+    on_each_database(config(), |server| async move {
+        let (id, key) = key(&server, &["relay:*"]).await;
+        assert!(bearer(&server.auth, &key).await.is_ok());
+        let mut changes = server.auth.changes();
+        server.accounts.revoke_key(&tester(), &id).await.unwrap();
+        assert_eq!(bearer(&server.auth, &key).await.err(), Some(StatusCode::UNAUTHORIZED));
+        assert_eq!(&*changes.recv().await.unwrap(), format!("key:{id}"));
+        assert_eq!(
+            server.accounts.revoke_key(&tester(), &id).await.unwrap_err().status(),
+            StatusCode::NOT_FOUND
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_use_of_a_key_is_noted_once_a_minute() {
+    on_each_database(config(), |server| async move {
+        let (_, key) = key(&server, &["relay:*"]).await;
+        let mut noted = Vec::new();
+        for _ in 0..4 {
+            bearer(&server.auth, &key).await.unwrap();
+            let used = server.accounts.list_keys(String::new(), 1).await.unwrap()[0].last_used_at.unwrap();
+            noted.push(used.as_millis() - 1_700_000_000_000);
+            server.clock.advance_s(30);
+        }
+        assert_eq!(noted, [0, 0, 60_000, 60_000]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_disabled_user_loses_sessions_and_tokens_at_once_and_for_good() {
+    on_each_database(config(), |server| async move {
+        let user = server.add("marie@relais.fr", false).await;
+        let signed_in = server.sign_in("marie@relais.fr", PASSWORD).await;
+        let (token, session) = (signed_in.text("token"), signed_in.session());
+        assert_eq!(server.get("/api/auth/me", token).await.status, StatusCode::OK);
+        assert_eq!(server.with_cookie("GET", "/api/auth/me", &session).await.status, StatusCode::OK);
+        server.clock.advance_s(1);
+        for disabled in [true, false] {
+            let changes = UserChanges { disabled: Some(disabled), ..UserChanges::default() };
+            server.accounts.update_user(&tester(), &user.id, changes).await.unwrap();
+            assert_eq!(server.get("/api/auth/me", token).await.status, StatusCode::UNAUTHORIZED);
+            let status = server.with_cookie("GET", "/api/auth/me", &session).await.status;
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "disabled: {disabled}");
+        }
+        assert_eq!(server.sign_in("marie@relais.fr", PASSWORD).await.status, StatusCode::OK, "enabled again");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_new_password_ends_what_the_old_one_began() {
+    on_each_database(config(), |server| async move {
+        let user = server.add("marie@relais.fr", false).await;
+        let before = server.sign_in("marie@relais.fr", PASSWORD).await;
+        server.clock.advance_s(1);
+        let changes = UserChanges { password: Some("another password".into()), ..UserChanges::default() };
+        server.accounts.update_user(&tester(), &user.id, changes).await.unwrap();
+        assert_eq!(server.get("/api/auth/me", before.text("token")).await.status, StatusCode::UNAUTHORIZED);
+        let status = server.with_cookie("GET", "/api/auth/me", &before.session()).await.status;
+        assert_eq!(status, StatusCode::UNAUTHORIZED);
+        assert_eq!(server.sign_in("marie@relais.fr", PASSWORD).await.status, StatusCode::UNAUTHORIZED);
+        let after = server.sign_in("marie@relais.fr", "another password").await;
+        assert_eq!(server.get("/api/auth/me", after.text("token")).await.status, StatusCode::OK);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_another_process_changes_counts_within_the_documented_time() {
+    on_each_database(config(), |server| async move {
+        let user = server.add("marie@relais.fr", false).await;
+        let token = server.sign_in("marie@relais.fr", PASSWORD).await.text("token").to_owned();
+        assert!(bearer(&server.auth, &token).await.is_ok());
+        let (url, clock) = (server.url.clone(), server.clock.clone());
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().to_owned();
+        let opened = tokio::task::spawn_blocking(move || open(&url, &data, &config(), clock));
+        let (store, auth) = opened.await.unwrap();
+        let grant = Grant { societe: "rsp-bgs".into(), access: "write".into() };
+        Accounts::new(auth).set_grant(&tester(), &user.id, grant).await.unwrap();
+        store.shutdown().await;
+        server.clock.advance_s(CACHE_TTL_MS / 1000);
+        let principal = bearer(&server.auth, &token).await.unwrap();
+        assert!(server.auth.allows(&principal, Action::RelayWrite("rsp-bgs")));
+        server.store.check().await.unwrap();
+    })
+    .await;
+}

@@ -1,0 +1,3 @@
+//! Tests of the whole application, one module per feature.
+
+mod accounts;

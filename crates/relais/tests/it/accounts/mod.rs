@@ -1,5 +1,7 @@
 //! Users, keys, sessions, tokens and the record, through HTTP and on both databases.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod administration;
 mod credentials;
 mod identity_provider;

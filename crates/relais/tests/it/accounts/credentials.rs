@@ -69,7 +69,7 @@ async fn tokens_with_another_secret_or_algorithm_or_time_are_refused() {
         ];
         for token in refused {
             let outcome = bearer(&server.auth, &token).await;
-            assert_eq!(outcome.err(), Some(StatusCode::UNAUTHORIZED), "{:.80}", token);
+            assert_eq!(outcome.err(), Some(StatusCode::UNAUTHORIZED), "{token:.80}");
         }
         assert!(bearer(&server.auth, &signed(&good, SECRET, Algorithm::HS256)).await.is_ok());
     })

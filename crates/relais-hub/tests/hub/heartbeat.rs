@@ -1,0 +1,87 @@
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use relais_hub::{CloseCode, Ended, Identity, OpenError, SessionSpec, Transport};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::support::{Echo, World, soon, spec};
+
+#[tokio::test]
+async fn a_silent_client_is_pinged_and_its_pong_keeps_it() {
+    let world = World::new();
+    let mut client = world.connect_as("a", "plain", Echo(world.hub.clone())).await;
+    for _ in 0..6 {
+        world.tick(25).await;
+        let Some(Ok(Message::Ping(_))) = soon("a ping", client.socket.next()).await else {
+            panic!("a ping every 25 s")
+        };
+        // The client library sends its pong with what it writes next.
+        client.say("x").await;
+        assert_eq!(client.next().await.unwrap(), "you said x");
+    }
+    assert!(client.session.is_open());
+}
+
+#[tokio::test]
+async fn a_client_that_never_answers_is_closed_and_forgotten() {
+    let world = World::new();
+    let mut client = world.connect("a").await;
+    world.tick(59).await;
+    assert!(client.session.is_open());
+    world.tick(1).await;
+    assert!(!client.session.is_open());
+    assert_eq!(client.next().await, Err(CloseCode::GoingAway.number()));
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_answer_the_close_is_cut_off() {
+    let world = World::new();
+    let client = world.connect("a").await;
+    world.hub.close(&client.session, CloseCode::Normal);
+    world.tick(4).await;
+    assert_eq!(world.hub.stats().sessions, 1);
+    world.tick(1).await;
+    assert_eq!(world.hub.stats().sessions, 0);
+    assert_eq!(soon("the end", client.ended).await.unwrap(), Ended::ByServer(CloseCode::Normal));
+}
+
+#[tokio::test]
+async fn who_does_not_say_who_they_are_in_time_is_closed() {
+    let world = World::new();
+    let open = |principal: &str| {
+        let identify_within_s = Some(10);
+        let spec = SessionSpec { identify_within_s, ..spec(principal, "plain", Transport::Queue) };
+        world.hub.open(spec).unwrap()
+    };
+    let (stranger, user) = (open("x"), open("y"));
+    world.hub.identify(&user, Identity::of("user:1")).unwrap();
+    world.tick(10).await;
+    assert_eq!((stranger.is_open(), user.is_open()), (false, true));
+}
+
+#[tokio::test]
+async fn a_session_that_nobody_runs_does_not_stay() {
+    let world = World::new();
+    let (near, _far) = world.sockets().await;
+    let session = world.hub.open(spec("a", "plain", Transport::socket(near))).unwrap();
+    world.tick(65).await;
+    assert_eq!((world.hub.stats().sessions, Arc::strong_count(&session)), (0, 1));
+}
+
+#[tokio::test]
+async fn a_drain_sends_everybody_away_and_lets_nobody_in() {
+    let world = World::new();
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        clients.push(world.connect("a").await);
+    }
+    let hub = world.hub.clone();
+    let drain = tokio::spawn(async move { hub.drain(std::time::Duration::from_millis(50)).await });
+    for mut client in clients {
+        assert_eq!(client.next().await, Err(CloseCode::GoingAway.number()));
+        assert_eq!(client.end().await, Ended::ByServer(CloseCode::GoingAway));
+    }
+    soon("the drain", drain).await.unwrap();
+    let late = world.hub.open(spec("a", "plain", Transport::Queue));
+    assert!(matches!(late, Err(OpenError::Draining)));
+}

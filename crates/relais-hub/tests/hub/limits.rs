@@ -1,0 +1,84 @@
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use relais_hub::{From, HubConfig, Identity, OpenError, SessionSpec, SubscribeError, Transport};
+
+use crate::support::{World, channel, no_preface, spec, still};
+
+fn queue(principal: &str, address: [u8; 4]) -> SessionSpec {
+    SessionSpec { address: IpAddr::from(address), ..spec(principal, "plain", Transport::Queue) }
+}
+
+#[tokio::test]
+async fn sessions_are_limited_in_all_per_principal_and_per_address() {
+    let config =
+        HubConfig { sessions_max: 5, sessions_per_principal_max: 2, sessions_per_address_max: 3, ..still() };
+    let world = World::with(config);
+    let open = |principal: &str, host: u8| world.hub.open(queue(principal, [127, 0, 0, host]));
+    let _a = (open("a", 1).unwrap(), open("a", 1).unwrap());
+    assert!(matches!(open("a", 2), Err(OpenError::TooManyForPrincipal { limit: 2, .. })));
+    let _b = open("b", 1).unwrap();
+    assert!(matches!(open("c", 1), Err(OpenError::TooManyForAddress { limit: 3, .. })));
+    let _c = (open("c", 2).unwrap(), open("d", 2).unwrap());
+    assert!(matches!(open("e", 3), Err(OpenError::TooManySessions(5))));
+}
+
+#[tokio::test]
+async fn a_place_is_free_again_when_its_session_has_ended() {
+    let world = World::with(HubConfig { sessions_per_principal_max: 1, ..still() });
+    for _ in 0..3 {
+        let session = world.hub.open(queue("a", [127, 0, 0, 1])).unwrap();
+        drop(relais_hub::QueueBody::new(session));
+    }
+}
+
+#[tokio::test]
+async fn a_session_counts_for_whom_it_turns_out_to_be() {
+    let world = World::with(HubConfig { sessions_per_principal_max: 1, ..still() });
+    let anonymous = || SessionSpec { identity: Identity::anonymous(), ..queue("", [127, 0, 0, 1]) };
+    let (one, two) = (world.hub.open(anonymous()).unwrap(), world.hub.open(anonymous()).unwrap());
+    world.hub.identify(&one, Identity::of("user:1")).unwrap();
+    let refused = world.hub.identify(&two, Identity::of("user:1"));
+    assert!(matches!(refused, Err(OpenError::TooManyForPrincipal { .. })));
+    assert_eq!(*two.identity(), Identity::anonymous());
+    world.hub.identify(&two, Identity::of("user:2")).unwrap();
+    assert_eq!(*two.identity(), Identity::of("user:2"));
+}
+
+#[tokio::test]
+async fn the_channels_of_a_session_are_limited_and_leaving_frees_a_place() {
+    let world = World::with(HubConfig { subscriptions_per_session_max: 2, ..still() });
+    let session = world.hub.open(queue("a", [127, 0, 0, 1])).unwrap();
+    let join = |name: &str| world.hub.subscribe(&session, channel(name), None, From::Now, no_preface);
+    join("t:1").await.unwrap();
+    join("t:2").await.unwrap();
+    assert!(matches!(join("t:3").await, Err(SubscribeError::TooManySubscriptions(2))));
+    world.hub.unsubscribe(&session, channel("t:1"));
+    join("t:3").await.unwrap();
+    world.hub.settled().await;
+    assert_eq!(world.hub.stats().subscriptions, 2);
+}
+
+#[tokio::test]
+async fn a_closed_session_joins_nothing() {
+    let world = World::new();
+    let session = world.hub.open(queue("a", [127, 0, 0, 1])).unwrap();
+    world.hub.close(&session, relais_hub::CloseCode::Normal);
+    let refused = world.hub.subscribe(&session, channel("t:1"), None, From::Now, no_preface).await;
+    assert!(matches!(refused, Err(SubscribeError::SessionClosed)));
+}
+
+#[tokio::test]
+async fn the_inbox_is_bounded_and_makes_the_publisher_wait_without_losing_anything() {
+    let world = Arc::new(World::with(HubConfig { inbox_bytes: 2000, ..still() }));
+    let mut client = world.connect("a").await;
+    world.hub.subscribe(&client.session, channel("t:1"), None, From::Now, no_preface).await.unwrap();
+    let publisher = Arc::clone(&world);
+    let thread = std::thread::spawn(move || {
+        (0..500).for_each(|_| {
+            publisher.publish("t:1", "x");
+        })
+    });
+    assert_eq!(client.texts(500).await.len(), 500);
+    thread.join().unwrap();
+}

@@ -1,0 +1,11 @@
+//! The hub from outside: real sockets, a WebSocket client that is not ours, and a log in memory.
+
+mod backpressure;
+mod connection;
+mod fanout;
+mod heartbeat;
+mod limits;
+mod model;
+mod presence;
+mod recovery;
+mod support;

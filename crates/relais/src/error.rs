@@ -116,24 +116,34 @@ impl IntoResponse for AppError {
 impl From<StoreError> for AppError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable { .. } => {
+            StoreError::Unavailable(_) | StoreError::Closed => {
                 tracing::warn!(%error, "database unavailable");
                 Self::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "database_unavailable",
-                    "La base de données ne répond pas. Réessayez dans un instant.",
+                    "La base de données ne répond pas : rien n'a été modifié. Réessayez dans un instant.",
                 )
                 .retry_after(2)
             }
-            StoreError::Full { .. } => {
-                tracing::error!(%error, "disk full");
+            StoreError::CommitUnknown(_) => {
+                tracing::warn!(%error, "outcome of a commit unknown");
                 Self::new(
-                    StatusCode::INSUFFICIENT_STORAGE,
-                    "disk_full",
-                    "Le disque du serveur est plein : rien n'a été modifié. Libérez de l'espace puis réessayez.",
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "outcome_unknown",
+                    "La connexion à la base de données a été perdue pendant l'enregistrement : renvoyez la même \
+                     demande, elle ne sera pas faite deux fois.",
                 )
+                .retry_after(2)
+            }
+            StoreError::Full => {
+                tracing::error!(%error, "disk full");
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", DISK_FULL)
             }
             other => Self::internal(other),
         }
     }
 }
+
+/// What a full disk means for the caller.
+pub const DISK_FULL: &str =
+    "Le disque du serveur est plein : rien n'a été modifié. Libérez de l'espace puis réessayez.";

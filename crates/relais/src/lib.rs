@@ -10,6 +10,7 @@ pub mod boot;
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod event_log;
 pub mod features;
 pub mod gateways;
 pub mod http;

@@ -87,14 +87,18 @@ struct Listener<'a> {
 
 impl Listener<'_> {
     /// One connection, from opening the stream to its end or the last event wanted.
-    async fn connection(&mut self, backoff: &mut Backoff, pause: &mut Option<Duration>) -> Result<(), Ending> {
+    async fn connection(
+        &mut self,
+        backoff: &mut Backoff,
+        pause: &mut Option<Duration>,
+    ) -> Result<(), Ending> {
         let mut stream = self.remote.events(self.cursor.as_deref(), &self.args.societe).await?;
         let (mut parser, mut events) = (SseParser::default(), Vec::new());
         while self.left > 0 {
             let piece = tokio::time::timeout(SILENCE_MAX, stream.chunk()).await;
             let piece = piece.map_err(|_| self.remote.silent())?;
             let Some(piece) = piece.map_err(|e| self.remote.unreachable(&e))? else {
-                return Err(Ending::Lost(self.remote.silent()));
+                return Err(Ending::Lost(self.remote.closed()));
             };
             let read = parser.feed(&piece, &mut events);
             *pause = parser.retry_ms().map(Duration::from_millis);
@@ -107,13 +111,13 @@ impl Listener<'_> {
                     self.cursor = Some(event.id);
                 }
             }
-            read.map_err(|e| self.unreadable(e))?;
+            read.map_err(|e| self.unreadable(&e))?;
         }
         Ok(())
     }
 
     async fn take(&mut self, kind: &str, data: &str) -> Result<(), Ending> {
-        let frame: Frame = serde_json::from_str(data).map_err(|e| self.unreadable(e))?;
+        let frame: Frame = serde_json::from_str(data).map_err(|e| self.unreadable(&e))?;
         if kind == "connection" {
             self.connected(&frame);
             return Ok(());
@@ -139,7 +143,7 @@ impl Listener<'_> {
         }
     }
 
-    fn unreadable(&self, reason: impl ToString) -> ClientError {
+    fn unreadable(&self, reason: &impl ToString) -> ClientError {
         ClientError::Unexpected { place: self.remote.server().to_owned(), reason: reason.to_string() }
     }
 
@@ -156,7 +160,12 @@ impl Listener<'_> {
             self.cursor = Some(current);
             return Ok(());
         }
-        if !error.is_passing() || backoff.failures() >= 1 && !self.announced && self.gave_up(backoff) {
+        // A server that was never there is a mistake to report; one that went away comes back.
+        let hope = match self.announced {
+            true => error.may_pass_for_a_follower(),
+            false => error.is_passing() && backoff.failures() < self.args.server.retries(),
+        };
+        if !hope {
             return Err(CliError::new(error.to_string()));
         }
         if backoff.failures() == 0 {
@@ -164,11 +173,6 @@ impl Listener<'_> {
         }
         stop.sleep(backoff.next(error.retry_after().or(asked))).await;
         Ok(())
-    }
-
-    /// A server that was never there is a mistake to report; one that went away comes back.
-    fn gave_up(&self, backoff: &Backoff) -> bool {
-        backoff.failures() >= self.args.server.retries()
     }
 }
 
@@ -229,7 +233,10 @@ mod tests {
         let json = r#"{"type":"file_uploaded","societe":"s","filename":"a.json","size":12345,
             "timestamp":"2026-11-21T10:00:00.000Z"}"#;
         assert_eq!(line(json), "s  a.json  12.3 KB");
-        assert_eq!(line(r#"{"type":"file_deleted","societe":"s","filename":"a.json"}"#), "s  a.json  deleted");
+        assert_eq!(
+            line(r#"{"type":"file_deleted","societe":"s","filename":"a.json"}"#),
+            "s  a.json  deleted"
+        );
         assert_eq!(
             line(r#"{"type":"sync_completed","societe":"s","files_count":4}"#),
             "s  synchronised, 4 file(s)"

@@ -37,7 +37,9 @@ pub(super) async fn run(args: PushArgs, globals: &Globals) -> Result<(), CliErro
     let files = folder::collect(&args.paths, args.societe.as_deref())?;
     if files.is_empty() {
         let place = args.paths[0].display();
-        return Err(CliError::new(format!("no JSON files in {place}; `relais sample` makes some to try with")));
+        return Err(CliError::new(format!(
+            "no JSON files in {place}; `relais sample` makes some to try with"
+        )));
     }
     let options = SendOptions {
         jobs: args.jobs.into(),

@@ -55,8 +55,8 @@ pub struct RelayConfig {
     pub versions_kept: u32,
     /// Bytes of file contents kept in memory for downloads.
     pub cache_bytes: u64,
-    /// Uploads that may be under way at once.
-    pub uploads_max: usize,
+    /// Bytes of uploads that may be in memory at once; beyond it an upload is asked to come back (503).
+    pub upload_memory_bytes: u64,
     /// Seconds between two comparisons of the folder with the database, beside the live watch.
     pub rescan_s: u64,
     /// JSON Schemas.
@@ -75,7 +75,7 @@ impl Default for RelayConfig {
             duplicate_keys: DuplicateKeys::Reject,
             versions_kept: 10,
             cache_bytes: 32 * 1024 * 1024,
-            uploads_max: 256,
+            upload_memory_bytes: 256 * 1024 * 1024,
             rescan_s: 300,
             schemas: Vec::new(),
         }

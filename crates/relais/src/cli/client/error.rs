@@ -108,6 +108,12 @@ impl ClientError {
         }
     }
 
+    /// Whether somebody who has been served before should keep trying: a server in trouble recovers, a refusal
+    /// does not change by itself.
+    pub(crate) fn may_pass_for_a_follower(&self) -> bool {
+        self.is_passing() || self.status().is_some_and(|status| status.is_server_error())
+    }
+
     /// The pause that the server asked for.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -133,7 +139,7 @@ impl ClientError {
     }
 
     /// An error of a file or folder on this computer.
-    pub(crate) fn local(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
+    pub(crate) fn local(path: impl Into<PathBuf>, reason: impl std::fmt::Display) -> Self {
         Self::Local { path: path.into(), reason: reason.to_string() }
     }
 }
@@ -170,7 +176,9 @@ mod tests {
 
     #[test]
     fn only_what_passes_by_itself_is_tried_again() {
-        for (status, passes) in [(408, true), (429, true), (503, true), (400, false), (401, false), (507, false)] {
+        for (status, passes) in
+            [(408, true), (429, true), (503, true), (400, false), (401, false), (507, false)]
+        {
             assert_eq!(refused(status, "{}").is_passing(), passes, "{status}");
         }
     }

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::error::ClientError;
@@ -29,12 +30,12 @@ pub(crate) struct LocalFile {
 }
 
 /// Size and time of the last change of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Stamp {
     /// Bytes.
     pub size: u64,
     /// Nanoseconds since 1970, 0 if the file system does not say.
-    pub modified_ns: i128,
+    pub modified_ns: i64,
 }
 
 impl Stamp {
@@ -45,9 +46,9 @@ impl Stamp {
     }
 }
 
-fn nanoseconds(time: Option<SystemTime>) -> i128 {
+fn nanoseconds(time: Option<SystemTime>) -> i64 {
     let since = time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
-    since.map_or(0, |since| i128::try_from(since.as_nanos()).unwrap_or(0))
+    since.map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(0))
 }
 
 /// The files that `paths` name. A folder stands for the JSON files in it; without `societe`, for those in its
@@ -69,7 +70,8 @@ pub(crate) fn collect(paths: &[PathBuf], societe: Option<&str>) -> Result<Vec<Lo
         }
     }
     files.sort_by(|a, b| (&a.societe, &a.filename).cmp(&(&b.societe, &b.filename)));
-    match files.windows(2).find(|two| two[0].societe == two[1].societe && two[0].filename == two[1].filename) {
+    match files.windows(2).find(|two| two[0].societe == two[1].societe && two[0].filename == two[1].filename)
+    {
         Some(two) => Err(ClientError::local(
             &two[1].path,
             format!("would be the same file on the server as {}; give only one", two[0].path.display()),
@@ -99,7 +101,10 @@ fn collect_folder(folder: &Path, societe: &str, files: &mut Vec<LocalFile>) -> R
     for entry in entries(folder)? {
         if is_json(&entry) && entry.is_file() {
             if files.len() >= FILES_MAX {
-                return Err(ClientError::local(folder, format!("has more than {FILES_MAX} files; send parts")));
+                return Err(ClientError::local(
+                    folder,
+                    format!("has more than {FILES_MAX} files; send parts"),
+                ));
             }
             match one(&entry, societe) {
                 Ok(file) => files.push(file),
@@ -195,7 +200,8 @@ mod tests {
 
     #[test]
     fn subfolders_are_societes() {
-        let top = folder(&["rsp-bgs/b.json", "rsp-bgs/a.JSON", "rsp-sb/c.json", "rsp-sb/.c.part.json", "n.txt"]);
+        let top =
+            folder(&["rsp-bgs/b.json", "rsp-bgs/a.JSON", "rsp-sb/c.json", "rsp-sb/.c.part.json", "n.txt"]);
         let found = collect(&[top.path().into()], None).unwrap();
         assert_eq!(names(&found), ["rsp-bgs/a.JSON", "rsp-bgs/b.json", "rsp-sb/c.json"]);
     }

@@ -54,8 +54,8 @@ impl Remote {
             return Err(wrong("not an http or https address"));
         }
         let authorization = key.map(|key| HeaderValue::try_from(format!("Bearer {key}"))).transpose();
-        let mut authorization = authorization
-            .map_err(|_| ClientError::Usage("the key has characters that no key has".into()))?;
+        let mut authorization =
+            authorization.map_err(|_| ClientError::Usage("the key has characters that no key has".into()))?;
         if let Some(value) = &mut authorization {
             value.set_sensitive(true);
         }
@@ -217,8 +217,10 @@ impl Remote {
         let answer = self.send(request).await?;
         let place = answer.url().path().to_owned();
         let body = self.body(answer).await?;
-        serde_json::from_slice(&body)
-            .map_err(|e| ClientError::Unexpected { place, reason: format!("its JSON is not as expected ({e})") })
+        serde_json::from_slice(&body).map_err(|e| ClientError::Unexpected {
+            place,
+            reason: format!("its JSON is not as expected ({e})"),
+        })
     }
 
     async fn body(&self, mut answer: Response) -> Result<Vec<u8>, ClientError> {
@@ -242,6 +244,12 @@ impl Remote {
     /// The error of a connection on which nothing arrives any more.
     pub(crate) fn silent(&self) -> ClientError {
         ClientError::Unreachable { server: self.server().to_owned(), reason: "it fell silent".to_owned() }
+    }
+
+    /// The error of a stream that the server ended.
+    pub(crate) fn closed(&self) -> ClientError {
+        let reason = "the connection was closed".to_owned();
+        ClientError::Unreachable { server: self.server().to_owned(), reason }
     }
 }
 

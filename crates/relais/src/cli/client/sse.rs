@@ -133,7 +133,8 @@ mod tests {
 
     #[test]
     fn where_the_pieces_are_cut_does_not_matter() {
-        let text = "\u{feff}: hello\r\nid:1\r\ndata: é\r\ndata:  b\r\n\r\ndata\n\ndata: z\r\rid: 3\n\n".as_bytes();
+        let text =
+            "\u{feff}: hello\r\nid:1\r\ndata: é\r\ndata:  b\r\n\r\ndata\n\ndata: z\r\rid: 3\n\n".as_bytes();
         let whole = read(&[text]).unwrap();
         assert_eq!(whole, [event("1", "", "é\n b"), event("1", "", ""), event("1", "", "z")]);
         for cut in 0..text.len() {

@@ -1,7 +1,9 @@
 //! Moving files between folders and a server: what differs, what is sent, what came of it.
 
+mod fetch;
 pub(super) mod mirror;
+pub(super) mod outbox;
 pub(super) mod plan;
 pub(super) mod send;
-pub(super) mod state;
+mod state;
 pub(super) mod summary;

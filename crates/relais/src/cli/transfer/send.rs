@@ -72,13 +72,13 @@ async fn compare(
             break;
         }
         let (manifest, mut files) = hash_all(files, options.jobs, summary).await;
-        let difference = remote
-            .retrying(stop, || difference(remote, &societe, &manifest, options.dry_run))
-            .await?;
+        let difference =
+            remote.retrying(stop, || difference(remote, &societe, &manifest, options.dry_run)).await?;
         summary.unchanged += difference.unchanged;
         work.send.extend(difference.send.iter().filter_map(|name| files.remove(name)));
         if options.delete {
-            work.delete.extend(difference.server_only.into_iter().map(|name| Item::new(societe.clone(), name)));
+            work.delete
+                .extend(difference.server_only.into_iter().map(|name| Item::new(societe.clone(), name)));
         }
     }
     Ok(work)
@@ -175,11 +175,7 @@ fn fail(summary: &mut Summary, bar: &Progress, item: Item, error: &ClientError) 
 }
 
 /// Sends one file; none if a stop was asked for before it began.
-async fn send_one(
-    remote: &Remote,
-    file: LocalFile,
-    stop: &Stop,
-) -> (Item, Result<Option<u64>, ClientError>) {
+async fn send_one(remote: &Remote, file: LocalFile, stop: &Stop) -> (Item, Result<Option<u64>, ClientError>) {
     let item = Item::new(file.societe.clone(), file.filename.clone());
     if stop.is_asked() {
         return (item, Ok(None));

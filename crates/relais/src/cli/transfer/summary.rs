@@ -110,7 +110,9 @@ impl Summary {
         }
         match self.failed.len() {
             0 => Ok(()),
-            n => Err(CliError::new(format!("{n} file(s) failed; the rest is done, so run it again once mended"))),
+            n => Err(CliError::new(format!(
+                "{n} file(s) failed; the rest is done, so run it again once mended"
+            ))),
         }
     }
 }

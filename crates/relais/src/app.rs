@@ -1,0 +1,151 @@
+//! What the handlers share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::extract::FromRef;
+use relais_hub::Hub;
+use relais_protocol::event::Cursor;
+use relais_protocol::time::SharedClock;
+use relais_store::Store;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::auth::Auth;
+use crate::config::Config;
+use crate::features::relay::Relay;
+use crate::gateways::expiry::Expiries;
+
+/// The parts of the running application. Cheap to clone; made once, in `boot`.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+/// What an [`App`] is made of.
+pub struct Parts {
+    /// The settings.
+    pub config: Arc<Config>,
+    /// The time.
+    pub clock: SharedClock,
+    /// The database.
+    pub store: Store,
+    /// Live sessions.
+    pub hub: Hub,
+    /// Who may do what.
+    pub auth: Auth,
+    /// The relay of JSON files.
+    pub relay: Relay,
+    /// Moves with every event that was published, for those who wait for one.
+    pub heads: watch::Receiver<Cursor>,
+    /// Sessions that end when their credential does.
+    pub expiries: Arc<Expiries>,
+    /// Whether the server takes requests; false while it drains.
+    pub accepting: watch::Receiver<bool>,
+    /// Kilobytes that uploads may still hold in memory.
+    pub upload_memory: Arc<Semaphore>,
+    /// WebSocket clients of the relay.
+    pub relay_listeners: Arc<AtomicUsize>,
+    /// What `/metrics` shows.
+    pub metrics: metrics_exporter_prometheus::PrometheusHandle,
+}
+
+impl App {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn clock(&self) -> &SharedClock {
+        &self.0.clock
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// Live sessions.
+    #[must_use]
+    pub fn hub(&self) -> &Hub {
+        &self.0.hub
+    }
+
+    /// Who may do what.
+    #[must_use]
+    pub fn auth(&self) -> &Auth {
+        &self.0.auth
+    }
+
+    /// The relay of JSON files.
+    #[must_use]
+    pub fn relay(&self) -> &Relay {
+        &self.0.relay
+    }
+
+    /// Moves with every event that was published.
+    #[must_use]
+    pub fn heads(&self) -> watch::Receiver<Cursor> {
+        self.0.heads.clone()
+    }
+
+    /// Sessions that end when their credential does.
+    #[must_use]
+    pub fn expiries(&self) -> &Arc<Expiries> {
+        &self.0.expiries
+    }
+
+    /// Whether the server takes requests; false while it drains.
+    #[must_use]
+    pub fn is_accepting(&self) -> bool {
+        *self.0.accepting.borrow()
+    }
+
+    /// Room for so many bytes of an upload; nothing if other uploads hold it all.
+    #[must_use]
+    pub fn upload_memory(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let kilobytes = u32::try_from(bytes.div_ceil(1024)).ok()?;
+        Arc::clone(&self.0.upload_memory).try_acquire_many_owned(kilobytes).ok()
+    }
+
+    /// How many WebSocket clients the relay has.
+    #[must_use]
+    pub fn relay_listeners(&self) -> usize {
+        self.0.relay_listeners.load(Ordering::Relaxed)
+    }
+
+    /// Counts a WebSocket client of the relay until the guard is dropped.
+    #[must_use]
+    pub fn count_relay_listener(&self) -> ListenerGuard {
+        self.0.relay_listeners.fetch_add(1, Ordering::Relaxed);
+        ListenerGuard(Arc::clone(&self.0.relay_listeners))
+    }
+
+    /// What `/metrics` shows.
+    #[must_use]
+    pub fn render_metrics(&self) -> String {
+        self.0.metrics.render()
+    }
+}
+
+/// See [`App::count_relay_listener`].
+pub struct ListenerGuard(Arc<AtomicUsize>);
+
+impl Drop for ListenerGuard {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl FromRef<App> for Auth {
+    fn from_ref(app: &App) -> Self {
+        app.auth().clone()
+    }
+}

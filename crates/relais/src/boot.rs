@@ -1,0 +1,286 @@
+//! The only place where concrete types are chosen and put together.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use parking_lot::Mutex;
+use relais_hub::{CloseCode, CloseReason, Hub, HubConfig, NobodyWatches};
+use relais_protocol::time::{SharedClock, SystemClock};
+use relais_store::blobs::LocalBlobs;
+use relais_store::{Store, StoreConfig, StoreError};
+use tokio::sync::{Semaphore, broadcast, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::{App, Parts};
+use crate::auth::{Auth, AuthError};
+use crate::config::{Config, HubLimits};
+use crate::event_log::{Publisher, StoredLog};
+use crate::features::accounts::Accounts;
+use crate::features::relay::{self, Relay, RelayError};
+use crate::gateways::expiry::Expiries;
+use crate::http::{self, Server};
+use crate::AppError;
+
+/// How often sessions are checked for expired credentials.
+const EXPIRY_CHECK: Duration = Duration::from_secs(1);
+/// How often old events are forgotten.
+const TRIM: Duration = Duration::from_secs(3600);
+/// Events that are kept however old they are.
+const EVENTS_KEPT_MIN: u64 = 1000;
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// The data folder.
+    #[error("{path}: {error}; choose another folder with --data or RELAIS_DATA, or check its permissions")]
+    Data {
+        /// The folder.
+        path: String,
+        /// What the disk says.
+        error: std::io::Error,
+    },
+    /// The address.
+    #[error("cannot listen on {address}: {error}; stop the other program, or choose another address with --listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The database.
+    #[error("database: {0}")]
+    Store(#[from] StoreError),
+    /// The relay's folder or schemas.
+    #[error("relay: {0}")]
+    Relay(#[from] RelayError),
+    /// Identity and access.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// The first administrator.
+    #[error("first administrator: {0}")]
+    Admin(AppError),
+    /// Metrics, or a task that did not end well.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// A server that runs.
+pub struct Running {
+    app: App,
+    server: Server,
+    address: SocketAddr,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    accepting: watch::Sender<bool>,
+}
+
+/// Starts a server with the computer's own clock.
+///
+/// # Errors
+/// [`BootError`] with what to do.
+pub async fn start(config: Config) -> Result<Running, BootError> {
+    start_with(config, Arc::new(SystemClock)).await
+}
+
+/// Starts a server: opens the database, finishes what a crash interrupted, then listens.
+///
+/// # Errors
+/// [`BootError`] with what to do.
+pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, BootError> {
+    let config = Arc::new(config);
+    let data = config.server.data.clone();
+    std::fs::create_dir_all(&data)
+        .map_err(|error| BootError::Data { path: data.display().to_string(), error })?;
+    let (metrics, store) = (install_metrics()?, open_store(&config, Arc::clone(&clock)).await?);
+    let hub = Hub::start(
+        hub_config(&config.hub),
+        store.head(),
+        Arc::new(StoredLog(store.clone())),
+        Arc::new(NobodyWatches),
+    );
+    let (heads_sender, heads) = watch::channel(store.head());
+    store.set_sink(Arc::new(Publisher { hub: hub.clone(), heads: heads_sender }));
+
+    let blobs = LocalBlobs::open(&data.join("blobs"))
+        .map_err(|error| BootError::Internal(format!("blobs: {error}")))?;
+    let relay =
+        Relay::open(store.clone(), Arc::new(blobs), config.relay.clone(), &config.relay_files_dir()).await?;
+    let open_mode = config.auth.is_open(config.server.listen.ip());
+    let auth = Auth::open(&config.auth, store.clone(), &data, open_mode, Arc::clone(&clock))?;
+    Accounts::new(auth.clone()).ensure_first_admin().await.map_err(BootError::Admin)?;
+
+    let (accepting_sender, accepting) = watch::channel(true);
+    let memory = usize::try_from(config.relay.upload_memory_bytes / 1024).unwrap_or(Semaphore::MAX_PERMITS);
+    let app = App::new(Parts {
+        config: Arc::clone(&config),
+        clock,
+        store,
+        hub,
+        auth,
+        relay,
+        heads,
+        expiries: Arc::new(Expiries::default()),
+        accepting,
+        upload_memory: Arc::new(Semaphore::new(memory.min(Semaphore::MAX_PERMITS))),
+        relay_listeners: Arc::new(AtomicUsize::new(0)),
+        metrics,
+    });
+    serve(app, accepting_sender, open_mode)
+}
+
+fn serve(app: App, accepting: watch::Sender<bool>, open_mode: bool) -> Result<Running, BootError> {
+    let wanted = app.config().server.listen;
+    let listener = http::listen(wanted).map_err(|error| BootError::Listen { address: wanted, error })?;
+    let address = listener.local_addr().map_err(|error| BootError::Listen { address: wanted, error })?;
+    let server = Server::start(listener, http::router(&app), &app.config().server);
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    tasks.spawn(relay::watch(app.relay().clone(), stop.clone()));
+    tasks.spawn(end_expired_sessions(app.clone(), stop.clone()));
+    tasks.spawn(end_changed_sessions(app.clone(), stop.clone()));
+    tasks.spawn(trim_log(app.clone(), stop.clone()));
+    let mode = if open_mode { "open to every program on this computer" } else { "credentials required" };
+    tracing::info!(%address, mode, data = %app.config().server.data.display(), "listening on http://{address}");
+    Ok(Running { app, server, address, tasks, stop, accepting })
+}
+
+impl Running {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The application, for tests.
+    #[must_use]
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Drains: accepts nothing new, finishes requests, asks live clients to reconnect, writes everything.
+    pub async fn stop(mut self) {
+        tracing::info!("stopping: requests under way are finished, live clients are asked to reconnect");
+        self.accepting.send_replace(false);
+        let spread = Duration::from_secs(self.app.config().server.drain_s);
+        let hub = self.app.hub().clone();
+        tokio::join!(self.server.stop(), hub.drain(spread));
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.app.store().shutdown().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// Returns when the process is asked to end.
+pub async fn wait_for_signal() {
+    let terminated = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(error) => {
+                tracing::warn!(%error, "SIGTERM cannot be heard");
+                std::future::pending().await
+            }
+        }
+    };
+    tokio::select! {
+        () = terminated => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+async fn open_store(config: &Config, clock: SharedClock) -> Result<Store, BootError> {
+    let mut store_config = StoreConfig::new(config.database_url().parse()?);
+    store_config.readers = config.database.readers;
+    let opened = tokio::task::spawn_blocking(move || {
+        Store::open(&store_config, &crate::features::migrations(), clock)
+    });
+    Ok(opened.await.map_err(|e| BootError::Internal(e.to_string()))??)
+}
+
+fn hub_config(limits: &HubLimits) -> HubConfig {
+    let or_none = |limit: usize| if limit == 0 { usize::MAX } else { limit };
+    HubConfig {
+        queue_bytes: limits.queue_bytes,
+        sessions_max: limits.sessions_max,
+        sessions_per_address_max: or_none(limits.sessions_per_address_max),
+        sessions_per_principal_max: or_none(limits.sessions_per_principal_max),
+        subscriptions_per_session_max: limits.subscriptions_per_session_max,
+        recover_events_max: limits.recover_events_max,
+        ping_interval_s: limits.ping_interval_s,
+        idle_timeout_s: limits.idle_timeout_s,
+        ..HubConfig::default()
+    }
+}
+
+/// The recorder belongs to the process: servers that tests start beside each other share it.
+fn install_metrics() -> Result<PrometheusHandle, BootError> {
+    static HANDLE: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
+    const SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+    let fault = |error: &dyn std::fmt::Display| BootError::Internal(format!("metrics: {error}"));
+    let mut handle = HANDLE.lock();
+    if let Some(handle) = &*handle {
+        return Ok(handle.clone());
+    }
+    let builder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)
+        .map_err(|e| fault(&e))?;
+    let installed = builder.install_recorder().map_err(|e| fault(&e))?;
+    *handle = Some(installed.clone());
+    Ok(installed)
+}
+
+async fn end_expired_sessions(app: App, stop: CancellationToken) {
+    let mut seconds = tokio::time::interval(EXPIRY_CHECK);
+    let mut passed = 0u32;
+    while until(&stop, seconds.tick()).await {
+        app.expiries().close_due(app.hub(), app.clock().now());
+        passed = passed.wrapping_add(1);
+        if passed.is_multiple_of(60) {
+            app.expiries().forget_ended();
+        }
+    }
+}
+
+/// A principal whose rights changed is asked to reconnect: the new connection gets the new rights.
+async fn end_changed_sessions(app: App, stop: CancellationToken) {
+    let mut changes = app.auth().changes();
+    loop {
+        let change = tokio::select! {
+            () = stop.cancelled() => return,
+            change = changes.recv() => change,
+        };
+        let text = "your rights have changed: reconnect and resume";
+        match change {
+            Ok(principal) => {
+                app.hub().close_principal(&principal, CloseReason::new(CloseCode::GoingAway, text));
+            }
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                tracing::warn!(missed, "changes of rights came faster than sessions could be ended");
+            }
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+async fn trim_log(app: App, stop: CancellationToken) {
+    let mut hours = tokio::time::interval(TRIM);
+    let kept_ms = i64::from(app.config().database.events_days) * 86_400_000;
+    while until(&stop, hours.tick()).await {
+        match app.store().trim_events(app.clock().now().plus_millis(-kept_ms), EVENTS_KEPT_MIN).await {
+            Ok(0) => {}
+            Ok(gone) => tracing::info!(gone, "old events were forgotten"),
+            Err(error) => tracing::warn!(%error, "old events could not be forgotten; trying again in an hour"),
+        }
+    }
+}
+
+async fn until(stop: &CancellationToken, tick: impl Future) -> bool {
+    tokio::select! {
+        () = stop.cancelled() => false,
+        _ = tick => true,
+    }
+}

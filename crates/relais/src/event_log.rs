@@ -1,0 +1,78 @@
+//! The store's event log as the hub reads it.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use relais_hub::{EventLog, Hub, LogBounds, LogError};
+use relais_protocol::event::{Channel, Cursor, Event, Topic};
+use relais_store::{EventSink, Store, StoreError};
+use tokio::sync::watch;
+
+/// Reads what listeners missed.
+pub struct StoredLog(pub Store);
+
+fn fault(error: StoreError) -> LogError {
+    LogError(Box::new(error))
+}
+
+fn shared(events: Vec<Event>) -> Vec<Arc<Event>> {
+    events.into_iter().map(Arc::new).collect()
+}
+
+impl EventLog for StoredLog {
+    fn after_cursor<'a>(
+        &'a self,
+        channel: &'a Channel,
+        after_seq: u64,
+        up_to_seq: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Arc<Event>>, LogError>> {
+        async move { self.0.events_after(channel, after_seq, up_to_seq, limit).await.map(shared).map_err(fault) }
+            .boxed()
+    }
+
+    fn after_offset<'a>(
+        &'a self,
+        topic: &'a Topic,
+        after_offset: u64,
+        up_to_seq: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Arc<Event>>, LogError>> {
+        let found = self.0.events_after_offset(topic, after_offset, up_to_seq, limit);
+        found.map(|events| events.map(shared).map_err(fault)).boxed()
+    }
+
+    fn bounds(&self) -> BoxFuture<'_, Result<LogBounds, LogError>> {
+        let bounds = self.0.log_bounds();
+        bounds
+            .map(|bounds| {
+                let bounds = bounds.map_err(fault)?;
+                Ok(LogBounds { first_seq_kept: bounds.first_seq_kept, head: bounds.head.seq })
+            })
+            .boxed()
+    }
+
+    fn position<'a>(&'a self, topic: &'a Topic, up_to_seq: u64) -> BoxFuture<'a, Result<u64, LogError>> {
+        async move {
+            self.0.topic_position(topic, up_to_seq).await.map(|place| place.offset).map_err(fault)
+        }
+        .boxed()
+    }
+}
+
+/// Hands committed events to the hub and wakes those who wait for one.
+pub struct Publisher {
+    /// Where listeners are.
+    pub hub: Hub,
+    /// Where the log stands.
+    pub heads: watch::Sender<Cursor>,
+}
+
+impl EventSink for Publisher {
+    fn committed(&self, event: Arc<Event>) {
+        let cursor = event.cursor();
+        self.hub.publish(event);
+        self.heads.send_replace(cursor);
+    }
+}

@@ -1,0 +1,356 @@
+//! The transactions that change a file: the row, the version and the event together, and the plain file
+//! right after the commit.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use relais_protocol::event::{Cursor, Topic};
+use relais_store::{Emitted, WriteTx};
+use serde_json::json;
+
+use super::error::RelayError;
+use super::folder::{Folder, Staged, Stat};
+use super::index::{InFlight, Index};
+use super::model::{Announced, FileMeta, Origin, Request, Stored};
+use super::name::{FileName, SocieteName};
+use super::store::{self, FileRow};
+
+/// The family of the relay's topics.
+pub const TOPIC_FAMILY: &str = "societe";
+
+/// Contents up to this size travel in the transaction; larger ones go to the blobs before it.
+pub const INLINE_BYTES_MAX: usize = 128 * 1024;
+
+/// A content that was checked.
+#[derive(Clone, Debug)]
+pub struct Content {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// Their SHA-256 in hexadecimal digits.
+    pub sha256: Arc<str>,
+}
+
+impl Content {
+    /// Whether the bytes travel in the transaction.
+    #[must_use]
+    pub fn is_inline(&self) -> bool {
+        self.bytes.len() <= INLINE_BYTES_MAX
+    }
+}
+
+/// What the transactions work on.
+pub struct Ledger {
+    pub(super) folder: Arc<Folder>,
+    pub(super) index: Arc<Index>,
+    pub(super) quota_bytes: u64,
+    pub(super) files_max: usize,
+    pub(super) versions_kept: u64,
+    /// The last event whose plain file is in its place.
+    placed_seq: AtomicU64,
+    /// Files whose plain file could not be put into its place.
+    unplaced: Mutex<HashSet<(SocieteName, FileName)>>,
+}
+
+impl Ledger {
+    pub(super) fn new(folder: Arc<Folder>, index: Arc<Index>, config: &crate::config::RelayConfig) -> Self {
+        Self {
+            folder,
+            index,
+            quota_bytes: config.quota_bytes,
+            files_max: config.files_per_societe_max,
+            versions_kept: config.versions_kept.into(),
+            placed_seq: AtomicU64::new(0),
+            unplaced: Mutex::new(HashSet::new()),
+        }
+    }
+
+    /// The last event whose plain file is in its place, as are all before it.
+    pub(super) fn placed_seq(&self) -> u64 {
+        self.placed_seq.load(Ordering::Acquire)
+    }
+
+    /// Files whose plain file is still to be put into its place.
+    pub(super) fn unplaced(&self) -> Vec<(SocieteName, FileName)> {
+        self.unplaced.lock().iter().cloned().collect()
+    }
+
+    /// Stores a content as the new version of a file, announces it, and puts the plain file into its place.
+    /// The same content as now makes no version and no event.
+    pub(super) fn put(
+        self: &Arc<Self>,
+        tx: &mut WriteTx<'_>,
+        request: &Request,
+        content: &Content,
+        origin: Origin,
+    ) -> Result<Stored, RelayError> {
+        let current = store::file(tx, &request.societe, &request.filename)?;
+        let live = current.as_ref().filter(|row| !row.deleted).map(|row| &row.meta);
+        let now = live.map(|meta| &*meta.sha256);
+        if !request.precondition.holds(now) {
+            return Err(RelayError::Precondition { current: now.map(str::to_owned) });
+        }
+        if let Some(meta) = live.filter(|meta| meta.sha256 == content.sha256) {
+            return self.put_again(tx, request, content, meta);
+        }
+        self.check_room(tx, request, content, live)?;
+        let in_flight = self.index.begin_change(&request.societe, &request.filename);
+        let staged = self.folder.stage(&request.societe, &request.filename, &content.bytes)?;
+        let mut meta = self.next_meta(tx, current.as_ref(), request, content, staged.stat());
+        let emitted = announce_upload(tx, &request.societe, &mut meta, origin)?;
+        self.record(tx, request, content, &meta, origin)?;
+        self.place_after_commit(tx, &request.societe, &meta, staged, in_flight);
+        Ok(stored(meta, Some(emitted)))
+    }
+
+    /// Takes what another program wrote into the folder as the new version, if it is still there as it was
+    /// read.
+    pub(super) fn adopt(
+        self: &Arc<Self>,
+        tx: &mut WriteTx<'_>,
+        request: &Request,
+        content: &Content,
+        read_as: Stat,
+    ) -> Result<Option<Stored>, RelayError> {
+        let (societe, filename) = (&request.societe, &request.filename);
+        if self.index.is_changing(societe, filename) || self.folder.stat(societe, filename)? != Some(read_as) {
+            return Ok(None);
+        }
+        let current = store::file(tx, societe, filename)?;
+        let live = current.as_ref().filter(|row| !row.deleted).map(|row| &row.meta);
+        let mut meta = match live {
+            Some(meta) if meta.sha256 == content.sha256 => FileMeta { mtime_ns: read_as.mtime_ns, ..meta.clone() },
+            _ => self.next_meta(tx, current.as_ref(), request, content, read_as),
+        };
+        let changed = live.is_none_or(|before| before.version != meta.version);
+        let emitted = if changed {
+            let emitted = announce_upload(tx, societe, &mut meta, Origin::Folder)?;
+            self.record(tx, request, content, &meta, Origin::Folder)?;
+            Some(emitted)
+        } else {
+            store::put_file(tx, societe, &meta, false)?;
+            None
+        };
+        self.index_after_commit(tx, societe, &meta);
+        Ok(Some(stored(meta, emitted)))
+    }
+
+    /// Deletes a file, announces it, and removes the plain file. Its versions stay.
+    pub(super) fn delete(self: &Arc<Self>, tx: &mut WriteTx<'_>, request: &Request) -> Result<Announced, RelayError> {
+        if self.index.file(&request.societe, &request.filename).is_some() {
+            self.folder.check_writable(&request.societe)?;
+        }
+        self.delete_row(tx, request)
+    }
+
+    /// As [`Ledger::delete`], whether the folder can be written or not: the plain file may be gone already.
+    pub(super) fn delete_row(
+        self: &Arc<Self>,
+        tx: &mut WriteTx<'_>,
+        request: &Request,
+    ) -> Result<Announced, RelayError> {
+        let (societe, filename) = (&request.societe, &request.filename);
+        let current = store::file(tx, societe, filename)?.filter(|row| !row.deleted);
+        let now = current.as_ref().map(|row| &*row.meta.sha256);
+        if !request.precondition.holds(now) {
+            return Err(RelayError::Precondition { current: now.map(str::to_owned) });
+        }
+        let mut meta = current.ok_or(RelayError::NoFile)?.meta;
+        let data = json!({ "societe": societe.as_str(), "filename": filename.as_str() });
+        let emitted = tx.emit(&topic(societe)?, "file_deleted", data.to_string())?;
+        meta.seq = emitted.seq;
+        meta.modified_at = tx.now();
+        store::put_file(tx, societe, &meta, true)?;
+        let (ledger, in_flight) = (Arc::clone(self), self.index.begin_change(societe, filename));
+        let (societe, filename, seq) = (societe.clone(), filename.clone(), meta.seq);
+        tx.after_commit(move || {
+            if let Err(error) = ledger.folder.remove(&societe, &filename) {
+                ledger.report_unplaced(&societe, &filename, &error);
+            }
+            ledger.index.remove(&societe, &filename);
+            ledger.placed_seq.fetch_max(seq, Ordering::Release);
+            drop(in_flight);
+        });
+        Ok(announced(emitted))
+    }
+
+    /// Announces that a société was synchronised.
+    pub(super) fn announce_sync(
+        tx: &mut WriteTx<'_>,
+        societe: &SocieteName,
+        files_count: usize,
+    ) -> Result<Announced, RelayError> {
+        let data = json!({ "societe": societe.as_str(), "files_count": files_count });
+        Ok(announced(tx.emit(&topic(societe)?, "sync_completed", data.to_string())?))
+    }
+
+    /// Puts the stored content of a file into its place again: after a crash, or when a disk is back.
+    pub(super) fn replace_plain_file(
+        self: &Arc<Self>,
+        tx: &mut WriteTx<'_>,
+        row: &FileRow,
+        content: &[u8],
+    ) -> Result<(), RelayError> {
+        let in_flight = self.index.begin_change(&row.societe, &row.meta.filename);
+        let staged = self.folder.stage(&row.societe, &row.meta.filename, content)?;
+        let meta = FileMeta { mtime_ns: staged.stat().mtime_ns, ..row.meta.clone() };
+        store::put_file(tx, &row.societe, &meta, false)?;
+        self.place_after_commit(tx, &row.societe, &meta, staged, in_flight);
+        Ok(())
+    }
+
+    /// The plain file of a deleted one is gone at last.
+    pub(super) fn forget_unplaced(&self, societe: &SocieteName, filename: &FileName) {
+        self.unplaced.lock().remove(&(societe.clone(), filename.clone()));
+    }
+
+    /// The same content again: only the plain file is restored if it is not as it should be.
+    fn put_again(
+        self: &Arc<Self>,
+        tx: &mut WriteTx<'_>,
+        request: &Request,
+        content: &Content,
+        meta: &FileMeta,
+    ) -> Result<Stored, RelayError> {
+        let (societe, filename) = (&request.societe, &request.filename);
+        let expected = Stat { size: meta.size, mtime_ns: meta.mtime_ns };
+        if !self.index.is_changing(societe, filename) && self.folder.stat(societe, filename)? != Some(expected) {
+            let row = FileRow { societe: societe.clone(), meta: meta.clone(), deleted: false };
+            self.replace_plain_file(tx, &row, &content.bytes)?;
+        }
+        let cursor = Cursor { epoch: tx.epoch(), seq: meta.seq };
+        Ok(Stored { meta: meta.clone(), changed: false, offset: None, cursor })
+    }
+
+    fn check_room(
+        &self,
+        tx: &mut WriteTx<'_>,
+        request: &Request,
+        content: &Content,
+        live: Option<&FileMeta>,
+    ) -> Result<(), RelayError> {
+        if live.is_some() && self.quota_bytes == 0 {
+            return Ok(());
+        }
+        let (files, bytes) = store::usage(tx, &request.societe)?;
+        if live.is_none() && files >= self.files_max as u64 {
+            return Err(RelayError::TooManyFiles { societe: request.societe.clone(), max: self.files_max });
+        }
+        let after = bytes - live.map_or(0, |meta| meta.size) + content.bytes.len() as u64;
+        if self.quota_bytes > 0 && after > self.quota_bytes {
+            return Err(RelayError::Quota { societe: request.societe.clone(), max: self.quota_bytes });
+        }
+        Ok(())
+    }
+
+    fn next_meta(
+        &self,
+        tx: &WriteTx<'_>,
+        current: Option<&FileRow>,
+        request: &Request,
+        content: &Content,
+        stat: Stat,
+    ) -> FileMeta {
+        FileMeta {
+            filename: request.filename.clone(),
+            version: current.map_or(0, |row| row.meta.version) + 1,
+            size: content.bytes.len() as u64,
+            sha256: Arc::clone(&content.sha256),
+            modified_at: tx.now(),
+            mtime_ns: stat.mtime_ns,
+            seq: 0,
+        }
+    }
+
+    fn record(
+        &self,
+        tx: &mut WriteTx<'_>,
+        request: &Request,
+        content: &Content,
+        meta: &FileMeta,
+        origin: Origin,
+    ) -> Result<(), RelayError> {
+        let bytes = content.is_inline().then_some(&*content.bytes);
+        store::put_file(tx, &request.societe, meta, false)?;
+        store::add_version(tx, &request.societe, meta, &request.by, origin, bytes)?;
+        if let Some(last) = meta.version.checked_sub(self.versions_kept + 1).filter(|last| *last > 0) {
+            store::drop_versions(tx, &request.societe, &meta.filename, last)?;
+        }
+        Ok(())
+    }
+
+    fn place_after_commit(
+        self: &Arc<Self>,
+        tx: &mut WriteTx<'_>,
+        societe: &SocieteName,
+        meta: &FileMeta,
+        staged: Staged,
+        in_flight: InFlight,
+    ) {
+        let (ledger, societe, meta) = (Arc::clone(self), societe.clone(), meta.clone());
+        tx.after_commit(move || {
+            let key = (societe.clone(), meta.filename.clone());
+            match staged.place() {
+                Ok(()) => drop(ledger.unplaced.lock().remove(&key)),
+                Err(error) => ledger.report_unplaced(&societe, &meta.filename, &error),
+            }
+            let seq = meta.seq;
+            ledger.index.put(&societe, meta);
+            ledger.placed_seq.fetch_max(seq, Ordering::Release);
+            drop(in_flight);
+        });
+    }
+
+    fn index_after_commit(self: &Arc<Self>, tx: &mut WriteTx<'_>, societe: &SocieteName, meta: &FileMeta) {
+        let (ledger, societe, meta) = (Arc::clone(self), societe.clone(), meta.clone());
+        tx.after_commit(move || {
+            let seq = meta.seq;
+            ledger.index.put(&societe, meta);
+            ledger.placed_seq.fetch_max(seq, Ordering::Release);
+        });
+    }
+
+    fn report_unplaced(&self, societe: &SocieteName, filename: &FileName, error: &std::io::Error) {
+        tracing::error!(%societe, %filename, %error, "a stored file could not be put into the folder; trying again");
+        self.unplaced.lock().insert((societe.clone(), filename.clone()));
+    }
+}
+
+/// The topic of a société.
+pub(super) fn topic(societe: &SocieteName) -> Result<Topic, RelayError> {
+    Topic::new(&format!("{TOPIC_FAMILY}:{societe}"))
+        .map_err(|e| RelayError::Store(relais_store::StoreError::Value(e.to_string())))
+}
+
+fn announce_upload(
+    tx: &mut WriteTx<'_>,
+    societe: &SocieteName,
+    meta: &mut FileMeta,
+    origin: Origin,
+) -> Result<Emitted, RelayError> {
+    let data = json!({
+        "societe": societe.as_str(),
+        "filename": meta.filename.as_str(),
+        "size": meta.size,
+        "sha256": &*meta.sha256,
+        "version": meta.version,
+        "origin": origin.as_str(),
+    });
+    let emitted = tx.emit(&topic(societe)?, "file_uploaded", data.to_string())?;
+    meta.seq = emitted.seq;
+    Ok(emitted)
+}
+
+fn stored(meta: FileMeta, emitted: Option<Emitted>) -> Stored {
+    let offset = emitted.map(|e| e.position.offset);
+    let epoch = emitted.map_or_else(Default::default, |e| e.position.epoch);
+    let cursor = Cursor { epoch, seq: meta.seq };
+    Stored { meta, changed: emitted.is_some(), offset, cursor }
+}
+
+fn announced(emitted: Emitted) -> Announced {
+    let cursor = Cursor { epoch: emitted.position.epoch, seq: emitted.seq };
+    Announced { offset: emitted.position.offset, cursor }
+}

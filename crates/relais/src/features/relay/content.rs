@@ -1,0 +1,221 @@
+//! Contents: from memory, from the folder, from the database, plain or compressed.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quick_cache::Weighter;
+use relais_store::blobs::Blobs as _;
+
+use super::Relay;
+use super::change::Content;
+use super::error::RelayError;
+use super::folder::Stat;
+use super::model::FileMeta;
+use super::name::{FileName, SocieteName};
+use super::store;
+
+/// A content larger than this share of the cache is not kept in it.
+const CACHE_SHARE: u64 = 8;
+
+/// Below this size compression gains nothing worth its header.
+pub const COMPRESS_BYTES_MIN: usize = 1024;
+
+/// How a content is encoded for the wire (RFC 9110 section 8.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Coding {
+    /// As it is.
+    Identity,
+    /// RFC 1952.
+    Gzip,
+    /// RFC 7932.
+    Brotli,
+    /// RFC 8878.
+    Zstd,
+}
+
+impl Coding {
+    /// The token in `Accept-Encoding` and `Content-Encoding`.
+    #[must_use]
+    pub fn token(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Gzip => "gzip",
+            Self::Brotli => "br",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+/// Contents that were asked for lately, by hash and coding, bounded in bytes.
+pub struct Cache {
+    entries: quick_cache::sync::Cache<(Arc<str>, Coding), Bytes, Bytewise>,
+    entry_bytes_max: u64,
+}
+
+#[derive(Clone)]
+struct Bytewise;
+
+impl Weighter<(Arc<str>, Coding), Bytes> for Bytewise {
+    fn weight(&self, _key: &(Arc<str>, Coding), value: &Bytes) -> u64 {
+        value.len() as u64 + 200
+    }
+}
+
+impl Cache {
+    /// A cache of at most `bytes_max`.
+    #[must_use]
+    pub fn new(bytes_max: u64) -> Self {
+        let expected = usize::try_from(bytes_max / 16_384).unwrap_or(1024).clamp(16, 100_000);
+        Self {
+            entries: quick_cache::sync::Cache::with_weighter(expected, bytes_max, Bytewise),
+            entry_bytes_max: bytes_max / CACHE_SHARE,
+        }
+    }
+
+    fn get(&self, key: &(Arc<str>, Coding)) -> Option<Bytes> {
+        self.entries.get(key)
+    }
+
+    fn keep(&self, key: (Arc<str>, Coding), content: Bytes) {
+        if content.len() as u64 <= self.entry_bytes_max {
+            self.entries.insert(key, content);
+        }
+    }
+}
+
+impl Relay {
+    /// The present content of a file and what is known about it. What another program wrote a moment ago is
+    /// taken in first; if it is not accepted, the last good content is given.
+    ///
+    /// # Errors
+    /// [`RelayError::NoFile`], or what the disk or the database reports.
+    pub async fn content(
+        &self,
+        societe: &SocieteName,
+        filename: &FileName,
+    ) -> Result<(Arc<FileMeta>, Bytes), RelayError> {
+        let ledger = &self.0.ledger;
+        let mut known = ledger.index.file(societe, filename);
+        if !ledger.index.is_changing(societe, filename) {
+            // A stat of a path in the kernel's cache costs less than a hop to the blocking pool.
+            let stat = ledger.folder.stat(societe, filename)?;
+            if known.as_ref().map(|meta| Stat { size: meta.size, mtime_ns: meta.mtime_ns }) != stat {
+                self.reconcile_file(societe, filename).await?;
+                known = ledger.index.file(societe, filename);
+            }
+        }
+        let meta = known.ok_or(RelayError::NoFile)?;
+        let key = (Arc::clone(&meta.sha256), Coding::Identity);
+        if let Some(content) = self.0.cache.get(&key) {
+            return Ok((meta, content));
+        }
+        let content = self.load(societe, &meta).await?;
+        self.0.cache.keep(key, content.clone());
+        Ok((meta, content))
+    }
+
+    /// From the folder if it holds what it should, else from the database.
+    async fn load(&self, societe: &SocieteName, meta: &Arc<FileMeta>) -> Result<Bytes, RelayError> {
+        let (folder, max) = (Arc::clone(&self.0.ledger.folder), self.0.config.file_bytes_max);
+        let (name, wanted) = (societe.clone(), Arc::clone(meta));
+        let found = tokio::task::spawn_blocking(move || folder.read(&name, &wanted.filename, max)).await;
+        match found.map_err(|e| RelayError::Io(e.into()))?? {
+            Some((stat, bytes)) if stat == (Stat { size: meta.size, mtime_ns: meta.mtime_ns }) => Ok(bytes.into()),
+            _ => self.stored_content(societe, &meta.filename, meta.version).await,
+        }
+    }
+
+    /// The content of a version that is kept.
+    ///
+    /// # Errors
+    /// [`RelayError::NoVersion`], or the database.
+    pub async fn stored_content(
+        &self,
+        societe: &SocieteName,
+        filename: &FileName,
+        version: u64,
+    ) -> Result<Bytes, RelayError> {
+        let (societe, filename) = (societe.clone(), filename.clone());
+        let found = self.0.store.read(move |tx| store::version_content(tx, &societe, &filename, version)).await;
+        match found.map_err(RelayError::Store)? {
+            None => Err(RelayError::NoVersion(version)),
+            Some((_, _, Some(bytes))) => Ok(bytes.into()),
+            Some((sha256, _, None)) => self.large(&sha256).await,
+        }
+    }
+
+    /// A content in `coding`, compressed once and kept.
+    ///
+    /// # Errors
+    /// What the encoder reports.
+    pub async fn encoded(&self, sha256: &Arc<str>, content: Bytes, coding: Coding) -> Result<Bytes, RelayError> {
+        let key = (Arc::clone(sha256), coding);
+        if coding == Coding::Identity {
+            return Ok(content);
+        }
+        if let Some(encoded) = self.0.cache.get(&key) {
+            return Ok(encoded);
+        }
+        let encoded = tokio::task::spawn_blocking(move || compress(&content, coding)).await;
+        let encoded = Bytes::from(encoded.map_err(|e| RelayError::Io(e.into()))??);
+        self.0.cache.keep(key, encoded.clone());
+        Ok(encoded)
+    }
+
+    /// Puts a content into the blobs that is too large for the transaction.
+    pub(super) async fn keep_large(&self, content: &Content) -> Result<(), RelayError> {
+        if !content.is_inline() {
+            self.0.blobs.put(&content.sha256, content.bytes.clone()).await.map_err(RelayError::from)?;
+        }
+        Ok(())
+    }
+
+    async fn large(&self, sha256: &str) -> Result<Bytes, RelayError> {
+        let found = self.0.blobs.get(sha256).await.map_err(RelayError::from)?;
+        found.map(Bytes::from).ok_or_else(|| {
+            let lost = format!("the blob {sha256} is missing: restore it from a backup");
+            RelayError::Io(std::io::Error::new(std::io::ErrorKind::NotFound, lost))
+        })
+    }
+
+    /// Removes blobs that no version needs any more.
+    ///
+    /// # Errors
+    /// What the disk or the database reports.
+    pub async fn collect_garbage(&self) -> Result<usize, RelayError> {
+        let mut removed = 0;
+        for sha256 in self.0.blobs.list_settled().await.map_err(RelayError::from)? {
+            let hash = sha256.clone();
+            let used = self.0.store.read(move |tx| store::blob_is_used(tx, &hash)).await;
+            if !used.map_err(RelayError::Store)? {
+                self.0.blobs.delete(&sha256).await.map_err(RelayError::from)?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+}
+
+fn compress(content: &[u8], coding: Coding) -> std::io::Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(content.len() / 4);
+    match coding {
+        Coding::Identity => out.extend_from_slice(content),
+        Coding::Gzip => {
+            let mut encoder = flate2::write::GzEncoder::new(&mut out, flate2::Compression::new(6));
+            encoder.write_all(content)?;
+            encoder.finish()?;
+        }
+        Coding::Brotli => {
+            let mut encoder = brotli::CompressorWriter::new(&mut out, 4096, 5, 22);
+            encoder.write_all(content)?;
+            encoder.flush()?;
+        }
+        Coding::Zstd => {
+            let mut encoder = zstd::stream::write::Encoder::new(&mut out, 6)?;
+            encoder.write_all(content)?;
+            encoder.finish()?;
+        }
+    }
+    Ok(out)
+}

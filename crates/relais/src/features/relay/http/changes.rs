@@ -1,0 +1,144 @@
+//! The change feed, for clients that ask instead of listening.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
+use relais_protocol::event::{Cursor, Event};
+use serde_json::{Value, json};
+
+use super::super::frame;
+use super::super::service::Changes;
+use super::super::SocieteName;
+use super::{may_read, societe};
+use crate::auth::http::Caller;
+use crate::auth::{Access, Action, Principal};
+use crate::{App, AppError};
+
+/// Events of one page at most, and by default.
+const LIMIT_MAX: usize = 1000;
+const LIMIT_DEFAULT: usize = 500;
+/// Seconds that a client may wait for something to happen.
+const WAIT_MAX_S: u64 = 60;
+
+/// What listeners and the change feed are asked for.
+#[derive(Debug, Default)]
+pub(crate) struct ListenQuery {
+    /// Where the client stands.
+    pub(crate) since: Option<Cursor>,
+    /// Which sociétés; all that may be read if none.
+    pub(crate) societes: BTreeSet<SocieteName>,
+    limit: Option<usize>,
+    wait_s: u64,
+}
+
+impl ListenQuery {
+    /// Reads a query string; `societe` may come several times.
+    pub(crate) fn parse(query: Option<&str>) -> Result<Self, AppError> {
+        let mut parsed = Self::default();
+        for (key, value) in form_pairs(query.unwrap_or_default()) {
+            let wrong = |what: &str| {
+                let text = format!("Paramètre « {key} » invalide : {value:?} n'est pas {what}");
+                AppError::new(StatusCode::BAD_REQUEST, "invalid_parameter", text)
+            };
+            match key.as_str() {
+                "since" if value.is_empty() => {}
+                "since" => parsed.since = Some(value.parse().map_err(|_| wrong("un curseur de ce serveur"))?),
+                "societe" => drop(parsed.societes.insert(societe(&value)?)),
+                "limit" => {
+                    let limit = value.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
+                    parsed.limit = Some(limit.ok_or_else(|| wrong("un nombre de 1 à 1000"))?);
+                }
+                "wait" => {
+                    let wait = value.parse().ok().filter(|wait| *wait <= WAIT_MAX_S);
+                    parsed.wait_s = wait.ok_or_else(|| wrong("un nombre de secondes de 0 à 60"))?;
+                }
+                _ => {}
+            }
+        }
+        Ok(parsed)
+    }
+
+    /// The sociétés whose events the caller gets: those asked for, each of which must be allowed, or all that
+    /// are.
+    pub(crate) fn wanted(&self, app: &App, caller: &Principal) -> Result<Access, AppError> {
+        if self.societes.is_empty() {
+            app.auth().require(caller, Action::RelayList)?;
+            return Ok(app.auth().readable_societes(caller));
+        }
+        for name in &self.societes {
+            may_read(app, caller, name)?;
+        }
+        Ok(Access::only(self.societes.iter().map(SocieteName::as_str)))
+    }
+}
+
+pub(crate) fn form_pairs(query: &str) -> impl Iterator<Item = (String, String)> + '_ {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decode(key), decode(value))
+    })
+}
+
+fn decode(text: &str) -> String {
+    let spaced = text.replace('+', " ");
+    percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+}
+
+/// What happened in the sociétés that the caller may read.
+#[utoipa::path(get, path = "/api/files/changes", tag = "relay",
+    params(("since" = Option<String>, Query, description = "Cursor of an earlier reply or frame; without one from the oldest event that is kept"),
+        ("societe" = Option<Vec<String>>, Query, description = "Only these sociétés"),
+        ("limit" = Option<usize>, Query, description = "Events at most, 1 to 1000, by default 500"),
+        ("wait" = Option<u64>, Query, description = "Seconds to wait for something to happen, at most 60")),
+    responses(
+        (status = 200, description = "`{\"changes\": [frame…], \"cursor\", \"has_more\"}`, oldest first, with the frames of the WebSocket"),
+        (status = 400, description = "`invalid_parameter`"),
+        (status = 410, description = "`cursor_expired`, with the present `cursor`: list the files, then go on from it")))]
+pub(super) async fn list_changes(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, AppError> {
+    answer(&app, &caller, ListenQuery::parse(query.as_deref())?).await
+}
+
+/// What happened in one société.
+#[utoipa::path(get, path = "/api/files/societe/{societe}/changes", tag = "relay",
+    params(("societe" = String, Path), ("since" = Option<String>, Query), ("limit" = Option<usize>, Query), ("wait" = Option<u64>, Query)),
+    responses((status = 200, description = "As `/api/files/changes`"), (status = 410, description = "`cursor_expired`")))]
+pub(super) async fn list_societe_changes(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, AppError> {
+    let mut query = ListenQuery::parse(query.as_deref())?;
+    query.societes = BTreeSet::from([societe(&name)?]);
+    answer(&app, &caller, query).await
+}
+
+async fn answer(app: &App, caller: &Principal, query: ListenQuery) -> Result<Json<Value>, AppError> {
+    let access = query.wanted(app, caller)?;
+    let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
+    let wanted = |event: &Event| access.contains(event.topic.key());
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(query.wait_s);
+    let mut heads = app.heads();
+    let mut since = query.since;
+    loop {
+        let _ = heads.borrow_and_update();
+        let page = app.relay().changes(since, limit, wanted).await?;
+        let nothing = page.events.is_empty() && !page.has_more;
+        if !nothing || tokio::time::timeout_at(deadline, heads.changed()).await.is_err() {
+            return Ok(Json(render(&page)));
+        }
+        since = Some(page.cursor);
+    }
+}
+
+fn render(page: &Changes) -> Value {
+    let changes: Vec<Value> = page.events.iter().map(frame::event_value).collect();
+    json!({ "changes": changes, "cursor": page.cursor.to_string(), "has_more": page.has_more })
+}

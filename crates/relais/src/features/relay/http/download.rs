@@ -1,0 +1,208 @@
+//! Downloads: conditional, in parts, compressed.
+
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use bytes::Bytes;
+use relais_protocol::time::Timestamp;
+
+use super::super::content::COMPRESS_BYTES_MIN;
+use super::super::{Coding, FileName};
+use super::precondition::{client_has, etag};
+use super::{existing, may_read};
+use crate::auth::http::Caller;
+use crate::{App, AppError};
+
+/// What a download may be asked for.
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct DownloadQuery {
+    version: Option<u64>,
+}
+
+/// What is sent.
+struct Selected<'a> {
+    filename: &'a FileName,
+    sha256: std::sync::Arc<str>,
+    modified_at: Option<Timestamp>,
+    content: Bytes,
+}
+
+/// Download a file.
+#[utoipa::path(get, path = "/api/files/download/{societe}/{filename}", tag = "relay",
+    params(("societe" = String, Path), ("filename" = String, Path),
+        ("version" = Option<u64>, Query, description = "A version that is kept, instead of the present content"),
+        ("if-none-match" = Option<String>, Header, description = "Entity tag that the client has"),
+        ("range" = Option<String>, Header, description = "One range of bytes of the plain content"),
+        ("accept-encoding" = Option<String>, Header, description = "gzip, br or zstd")),
+    responses(
+        (status = 200, description = "The content, `application/json`, with `ETag` (its SHA-256), `Last-Modified` and `Content-Disposition`", content_type = "application/json"),
+        (status = 206, description = "The part"), (status = 304, description = "The client has it"),
+        (status = 404, description = "`file_not_found`, `version_not_found`"),
+        (status = 416, description = "`range_not_satisfiable`")))]
+pub(super) async fn download_file(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    Path((name, file)): Path<(String, String)>,
+    Query(query): Query<DownloadQuery>,
+    headers: HeaderMap,
+) -> Result<Response, AppError> {
+    let file = existing(&file)?;
+    let name = super::SocieteName::new(&name).map_err(|_| super::RelayError::NoFile)?;
+    may_read(&app, &caller, &name)?;
+    let selected = match query.version {
+        None => {
+            let (meta, content) = app.relay().content(&name, &file).await?;
+            let (sha256, modified_at) = (meta.sha256.clone(), Some(meta.modified_at));
+            Selected { filename: &file, sha256, modified_at, content }
+        }
+        Some(version) => {
+            let content = app.relay().stored_content(&name, &file, version).await?;
+            let sha256 = super::super::model::sha256_hex(&content).into();
+            Selected { filename: &file, sha256, modified_at: None, content }
+        }
+    };
+    respond(&app, &headers, selected).await
+}
+
+async fn respond(app: &App, headers: &HeaderMap, selected: Selected<'_>) -> Result<Response, AppError> {
+    let coding = negotiate(headers, selected.content.len());
+    if client_has(headers, &selected.sha256) {
+        return Ok(with_headers(StatusCode::NOT_MODIFIED, &selected, coding, Body::empty()));
+    }
+    if let Some(range) = range(headers, &selected) {
+        return part(&selected, range);
+    }
+    let content = app.relay().encoded(&selected.sha256, selected.content.clone(), coding).await?;
+    let length = content.len();
+    let mut response = with_headers(StatusCode::OK, &selected, coding, Body::from(content));
+    response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    Ok(response)
+}
+
+fn with_headers(status: StatusCode, selected: &Selected<'_>, coding: Coding, body: Body) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    if let Ok(tag) = HeaderValue::try_from(etag(&selected.sha256, coding)) {
+        headers.insert(header::ETAG, tag);
+    }
+    if let Some(modified) = selected.modified_at.and_then(http_date) {
+        headers.insert(header::LAST_MODIFIED, modified);
+    }
+    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    if status == StatusCode::NOT_MODIFIED {
+        return response;
+    }
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Some(disposition) = disposition(selected.filename) {
+        headers.insert(header::CONTENT_DISPOSITION, disposition);
+    }
+    if coding != Coding::Identity {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.token()));
+    }
+    response
+}
+
+/// RFC 9110 section 5.6.7.
+fn http_date(moment: Timestamp) -> Option<HeaderValue> {
+    let moment = jiff::Timestamp::from_second(moment.as_secs()).ok()?;
+    HeaderValue::try_from(jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&moment).ok()?)
+        .ok()
+}
+
+/// RFC 6266, with RFC 8187 for names beyond ASCII.
+fn disposition(filename: &FileName) -> Option<HeaderValue> {
+    let name = filename.as_str();
+    if name.is_ascii() {
+        return HeaderValue::try_from(format!("attachment; filename=\"{name}\"")).ok();
+    }
+    let encoded = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC);
+    HeaderValue::try_from(format!("attachment; filename*=UTF-8''{encoded}")).ok()
+}
+
+/// The best coding that both sides know (RFC 9110 section 12.5.3).
+fn negotiate(headers: &HeaderMap, size: usize) -> Coding {
+    let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+    let Some(accepted) = accepted.filter(|_| size >= COMPRESS_BYTES_MIN) else { return Coding::Identity };
+    let quality = |token: &str| {
+        accepted.split(',').find_map(|item| {
+            let mut parts = item.split(';').map(str::trim);
+            let known = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(token));
+            let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(Ok(1.0), str::parse::<f32>);
+            known.then(|| weight.unwrap_or(0.0))
+        })
+    };
+    let wanted = [Coding::Zstd, Coding::Brotli, Coding::Gzip].map(|coding| (coding, quality(coding.token())));
+    let best = wanted.into_iter().filter_map(|(coding, q)| Some((coding, q?))).filter(|(_, q)| *q > 0.0);
+    best.fold((Coding::Identity, 0.0), |best, next| if next.1 > best.1 { next } else { best }).0
+}
+
+/// The range that is asked for and applies: from, and up to but without.
+enum Range {
+    Bytes(usize, usize),
+    Unsatisfiable,
+}
+
+/// One range of bytes (RFC 9110 section 14); several, or another unit, are answered with the whole.
+fn range(headers: &HeaderMap, selected: &Selected<'_>) -> Option<Range> {
+    let text = headers.get(header::RANGE)?.to_str().ok()?.strip_prefix("bytes=")?;
+    if let Some(condition) = headers.get(header::IF_RANGE)
+        && condition.as_bytes() != etag(&selected.sha256, Coding::Identity).as_bytes()
+    {
+        return None;
+    }
+    let size = selected.content.len();
+    let (from, to) = text.split_once('-').filter(|_| !text.contains(','))?;
+    let (start, end) = match (from.trim(), to.trim()) {
+        ("", suffix) => (size.saturating_sub(suffix.parse().ok()?), size),
+        (from, "") => (from.parse().ok()?, size),
+        (from, to) => (from.parse().ok()?, to.parse::<usize>().ok()?.saturating_add(1).min(size)),
+    };
+    Some(if start < end { Range::Bytes(start, end) } else { Range::Unsatisfiable })
+}
+
+fn part(selected: &Selected<'_>, range: Range) -> Result<Response, AppError> {
+    let size = selected.content.len();
+    let Range::Bytes(start, end) = range else {
+        let text = format!("La plage demandée est hors du fichier, qui a {size} octets");
+        return Err(AppError::new(StatusCode::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", text)
+            .with_header(header::CONTENT_RANGE, &format!("bytes */{size}")));
+    };
+    let content = selected.content.slice(start..end);
+    let body = Body::from(content);
+    let mut response = with_headers(StatusCode::PARTIAL_CONTENT, selected, Coding::Identity, body);
+    let covered = format!("bytes {start}-{}/{size}", end - 1);
+    if let Ok(covered) = HeaderValue::try_from(covered) {
+        response.headers_mut().insert(header::CONTENT_RANGE, covered);
+    }
+    response.headers_mut().insert(header::CONTENT_LENGTH, (end - start).into());
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn coding(accepted: &'static str, size: usize) -> Coding {
+        negotiate(&HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(accepted))]), size)
+    }
+
+    #[test]
+    fn the_best_common_coding_is_chosen() {
+        assert_eq!(coding("gzip, deflate, br", 5000), Coding::Brotli);
+        assert_eq!(coding("gzip;q=1.0, br;q=0.5", 5000), Coding::Gzip);
+        assert_eq!(coding("gzip;q=0, zstd", 5000), Coding::Zstd);
+        assert_eq!(coding("deflate, identity", 5000), Coding::Identity);
+        assert_eq!(coding("gzip", 100), Coding::Identity);
+    }
+
+    #[test]
+    fn a_name_beyond_ascii_is_encoded() {
+        let name = FileName::new("été.json").unwrap();
+        assert_eq!(disposition(&name).unwrap(), "attachment; filename*=UTF-8''%C3%A9t%C3%A9%2Ejson");
+    }
+}

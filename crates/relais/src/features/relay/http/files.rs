@@ -1,0 +1,192 @@
+//! Lists, status, synchronisation, deletion.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
+
+use super::super::model::{FileMeta, Request};
+use super::{existing, may_read, may_write, societe};
+use crate::auth::http::Caller;
+use crate::auth::{Action, Principal};
+use crate::{App, AppError};
+
+/// Bytes of a manifest at most.
+const MANIFEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Sociétés that the caller may read.
+#[utoipa::path(get, path = "/api/files/societes", tag = "relay",
+    responses((status = 200, description = "`{\"societes\": [\"rsp-bgs\", …]}` in order; an empty list if nothing is stored")))]
+pub(super) async fn list_societes(
+    State(app): State<App>,
+    Caller(caller): Caller,
+) -> Result<Json<Value>, AppError> {
+    may_list(&app, &caller)?;
+    let readable = app.auth().readable_societes(&caller);
+    let names: Vec<String> = app
+        .relay()
+        .societes()
+        .iter()
+        .filter(|name| readable.contains(name.as_str()))
+        .map(ToString::to_string)
+        .collect();
+    Ok(Json(json!({ "societes": names })))
+}
+
+/// Files of a société.
+#[utoipa::path(get, path = "/api/files/societe/{societe}/files", tag = "relay",
+    params(("societe" = String, Path, description = "Name of the société")),
+    responses(
+        (status = 200, description = "`{\"societe\", \"files\": [{\"filename\", \"societe\", \"size\" (bytes), \"last_modified\" (RFC 3339), \"type_data\", \"annee\", \"sha256\", \"version\"}], \"cursor\"}`: this list plus the changes since `cursor` is the list at any later time"),
+        (status = 404, description = "`societe_not_found`")))]
+pub(super) async fn list_files(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, AppError> {
+    let name = societe(&name)?;
+    may_read(&app, &caller, &name)?;
+    // The cursor first: a change in between is then told again, and telling it twice does no harm.
+    let cursor = app.relay().cursor();
+    let files: Vec<Value> =
+        app.relay().files(&name)?.iter().map(|meta| describe(name.as_str(), meta)).collect();
+    Ok(Json(json!({ "societe": name.as_str(), "files": files, "cursor": cursor.to_string() })))
+}
+
+fn describe(societe: &str, meta: &FileMeta) -> Value {
+    json!({
+        "filename": meta.filename.as_str(),
+        "societe": societe,
+        "size": meta.size,
+        "last_modified": meta.modified_at,
+        "type_data": meta.filename.type_data(),
+        "annee": meta.filename.annee(),
+        "sha256": &*meta.sha256,
+        "version": meta.version,
+    })
+}
+
+/// State of the relay.
+#[utoipa::path(get, path = "/api/files/status", tag = "relay",
+    responses((status = 200, description = "`{\"status\": \"ready\", \"societes_count\", \"total_files\", \"websocket_connections\", \"last_update\", \"cursor\"}`, or `{\"status\": \"no_data\", \"message\"}` while nothing is stored")))]
+pub(super) async fn get_status(
+    State(app): State<App>,
+    Caller(caller): Caller,
+) -> Result<Json<Value>, AppError> {
+    may_list(&app, &caller)?;
+    let readable = app.auth().readable_societes(&caller);
+    let totals = app.relay().totals(|name| readable.contains(name.as_str()));
+    if totals.societes == 0 {
+        return Ok(Json(json!({ "status": "no_data", "message": "Aucune donnée disponible" })));
+    }
+    Ok(Json(json!({
+        "status": "ready",
+        "societes_count": totals.societes,
+        "total_files": totals.files,
+        "websocket_connections": app.relay_listeners(),
+        "last_update": totals.last_update,
+        "cursor": app.relay().cursor().to_string(),
+    })))
+}
+
+fn may_list(app: &App, caller: &Principal) -> Result<(), AppError> {
+    app.auth().require(caller, Action::RelayList)
+}
+
+/// Synchronise a société.
+///
+/// Without a body, looks at the folder again and tells the listeners `sync_completed`. With a manifest, a JSON
+/// object of file names and SHA-256 hashes, answers what the client has to fetch, send and delete; nothing is
+/// changed and nobody is told.
+#[utoipa::path(post, path = "/api/files/sync/{societe}", tag = "relay",
+    params(("societe" = String, Path, description = "Name of the société")),
+    request_body(content = Option<BTreeMap<String, String>>, description = "Optional manifest `{\"<filename>\": \"<sha256>\"}`"),
+    responses(
+        (status = 200, description = "`{\"message\", \"societe\", \"files_count\", \"cursor\"}`; with a manifest also `fetch` (`[{\"filename\", \"sha256\", \"size\"}]`), `send`, `delete` (names) and `unchanged` (count)"),
+        (status = 400, description = "`invalid_manifest`"), (status = 404, description = "`societe_not_found`")))]
+pub(super) async fn sync_societe(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    Path(name): Path<String>,
+    body: axum::body::Body,
+) -> Result<Json<Value>, AppError> {
+    let name = societe(&name)?;
+    let body = axum::body::to_bytes(body, MANIFEST_BYTES_MAX).await.map_err(|_| manifest_fault("trop long ou interrompu"))?;
+    if let Some(manifest) = manifest(&body)? {
+        may_read(&app, &caller, &name)?;
+        return compare(&app, name, manifest).await;
+    }
+    may_write(&app, &caller, &name)?;
+    let (count, announced) = app.relay().sync(&name).await?;
+    Ok(Json(json!({
+        "message": format!("Synchronisation terminée pour {name}"),
+        "societe": name.as_str(),
+        "files_count": count,
+        "offset": announced.offset,
+        "cursor": announced.cursor.to_string(),
+    })))
+}
+
+/// A body that is an object is a manifest; clients of old send none, or something that is not JSON.
+fn manifest(body: &Bytes) -> Result<Option<BTreeMap<String, String>>, AppError> {
+    if body.first() != Some(&b'{') {
+        return Ok(None);
+    }
+    serde_json::from_slice(body).map(Some).map_err(|e| manifest_fault(&e.to_string()))
+}
+
+fn manifest_fault(what: &str) -> AppError {
+    let text = format!("Manifeste invalide ({what}) : un objet {{\"<fichier>\": \"<sha256>\"}} est attendu");
+    AppError::new(StatusCode::BAD_REQUEST, "invalid_manifest", text)
+}
+
+async fn compare(
+    app: &App,
+    name: super::SocieteName,
+    manifest: BTreeMap<String, String>,
+) -> Result<Json<Value>, AppError> {
+    let result = app.relay().compare(&name, manifest).await?;
+    let fetch: Vec<Value> = result
+        .fetch
+        .iter()
+        .map(|meta| json!({ "filename": meta.filename.as_str(), "sha256": &*meta.sha256, "size": meta.size }))
+        .collect();
+    Ok(Json(json!({
+        "message": format!("Synchronisation terminée pour {name}"),
+        "societe": name.as_str(),
+        "files_count": result.files_count,
+        "fetch": fetch,
+        "send": result.send,
+        "delete": result.delete,
+        "unchanged": result.unchanged,
+        "cursor": result.cursor.map(|cursor| cursor.to_string()),
+    })))
+}
+
+/// Delete a file. Its versions are kept and can be restored.
+#[utoipa::path(delete, path = "/api/files/delete/{societe}/{filename}", tag = "relay",
+    params(("societe" = String, Path), ("filename" = String, Path),
+        ("if-match" = Option<String>, Header, description = "Entity tag that the file must have now")),
+    responses(
+        (status = 200, description = "`{\"message\", \"offset\", \"cursor\"}`"),
+        (status = 404, description = "`file_not_found`"), (status = 412, description = "`precondition_failed`")))]
+pub(super) async fn delete_file(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    Path((name, file)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, AppError> {
+    let name = societe(&name)?;
+    may_write(&app, &caller, &name)?;
+    let mut request = Request::new(caller.display_name().into(), name, existing(&file)?);
+    request.precondition = super::precondition::of_change(&headers);
+    let announced = app.relay().delete(request).await?;
+    Ok(Json(json!({
+        "message": "Fichier supprimé avec succès",
+        "offset": announced.offset,
+        "cursor": announced.cursor.to_string(),
+    })))
+}

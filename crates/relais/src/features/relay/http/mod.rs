@@ -1,0 +1,110 @@
+//! The relay over HTTP: the seven calls of its first clients, and what was added beside them.
+
+pub(crate) mod changes;
+mod download;
+mod files;
+mod precondition;
+mod upload;
+mod versions;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::routing::{delete, get, post};
+
+use super::error::RelayError;
+use super::name::{FileName, SocieteName};
+use crate::auth::{Action, Principal};
+use crate::{App, AppError};
+
+/// The OpenAPI document of these calls.
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    paths(
+        files::list_societes, files::list_files, files::get_status, files::sync_societe, files::delete_file,
+        upload::upload_file, download::download_file, versions::list_versions, versions::restore_version,
+        changes::list_changes, changes::list_societe_changes,
+    ),
+    tags((name = "relay", description = "JSON files per société, and what happens to them"))
+)]
+pub struct RelayApi;
+
+/// The routes.
+pub fn router() -> Router<App> {
+    Router::new()
+        .route("/api/files/societes", get(files::list_societes))
+        .route("/api/files/societe/{societe}/files", get(files::list_files))
+        .route("/api/files/societe/{societe}/changes", get(changes::list_societe_changes))
+        .route("/api/files/changes", get(changes::list_changes))
+        .route("/api/files/download/{societe}/{filename}", get(download::download_file))
+        .route("/api/files/upload/{societe}", post(upload::upload_file))
+        .route("/api/files/sync/{societe}", post(files::sync_societe))
+        .route("/api/files/delete/{societe}/{filename}", delete(files::delete_file))
+        .route("/api/files/versions/{societe}/{filename}", get(versions::list_versions))
+        .route("/api/files/restore/{societe}/{filename}", post(versions::restore_version))
+        .route("/api/files/status", get(files::get_status))
+        // Uploads count their bytes themselves, to say which limit was passed.
+        .layer(DefaultBodyLimit::disable())
+}
+
+fn societe(text: &str) -> Result<SocieteName, RelayError> {
+    SocieteName::new(text).map_err(RelayError::SocieteName)
+}
+
+fn filename(text: &str) -> Result<FileName, RelayError> {
+    FileName::new(text).map_err(RelayError::FileName)
+}
+
+/// The name of a file that is only read: a name that no file can have is a file that is not there.
+fn existing(text: &str) -> Result<FileName, RelayError> {
+    FileName::new(text).map_err(|_| RelayError::NoFile)
+}
+
+fn may_read(app: &App, principal: &Principal, societe: &SocieteName) -> Result<(), AppError> {
+    app.auth().require(principal, Action::RelayRead(societe.as_str()))
+}
+
+fn may_write(app: &App, principal: &Principal, societe: &SocieteName) -> Result<(), AppError> {
+    app.auth().require(principal, Action::RelayWrite(societe.as_str()))
+}
+
+impl From<RelayError> for AppError {
+    fn from(error: RelayError) -> Self {
+        let text = error.to_string();
+        let plain = |status, code| Self::new(status, code, text.clone());
+        match error {
+            RelayError::SocieteName(_) => plain(StatusCode::BAD_REQUEST, "invalid_societe_name"),
+            RelayError::FileName(_) => plain(StatusCode::BAD_REQUEST, "invalid_file_name"),
+            RelayError::Extension => plain(StatusCode::BAD_REQUEST, "not_a_json_file"),
+            RelayError::Empty => plain(StatusCode::BAD_REQUEST, "empty_file"),
+            RelayError::Json(fault) => plain(StatusCode::BAD_REQUEST, "invalid_json")
+                .with("line", fault.line)
+                .with("column", fault.column),
+            RelayError::Schema(violations) => plain(StatusCode::UNPROCESSABLE_ENTITY, "schema_violation")
+                .with("errors", serde_json::to_value(violations).unwrap_or_default()),
+            RelayError::TooLarge { max } => {
+                plain(StatusCode::PAYLOAD_TOO_LARGE, "file_too_large").with("max_bytes", max)
+            }
+            RelayError::Quota { max, .. } => {
+                plain(StatusCode::INSUFFICIENT_STORAGE, "quota_exceeded").with("max_bytes", max)
+            }
+            RelayError::TooManyFiles { max, .. } => {
+                plain(StatusCode::INSUFFICIENT_STORAGE, "too_many_files").with("max_files", max)
+            }
+            RelayError::NoSociete(_) => plain(StatusCode::NOT_FOUND, "societe_not_found"),
+            RelayError::NoFile => plain(StatusCode::NOT_FOUND, "file_not_found"),
+            RelayError::NoVersion(_) => plain(StatusCode::NOT_FOUND, "version_not_found"),
+            RelayError::Precondition { current } => {
+                plain(StatusCode::PRECONDITION_FAILED, "precondition_failed").with("current_sha256", current)
+            }
+            RelayError::CursorExpired(cursor) => {
+                plain(StatusCode::GONE, "cursor_expired").with("cursor", cursor.to_string())
+            }
+            RelayError::Occupied(_) => plain(StatusCode::CONFLICT, "name_occupied"),
+            RelayError::DiskFull => plain(StatusCode::INSUFFICIENT_STORAGE, "disk_full"),
+            RelayError::ReadOnly => plain(StatusCode::SERVICE_UNAVAILABLE, "folder_not_writable").retry_after(30),
+            RelayError::Io(error) => Self::internal(error),
+            RelayError::Store(error) => error.into(),
+        }
+    }
+}

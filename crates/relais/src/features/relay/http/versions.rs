@@ -1,0 +1,71 @@
+//! Earlier versions.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use super::super::model::Request;
+use super::{existing, may_read, may_write, precondition, societe, upload};
+use crate::auth::http::Caller;
+use crate::{App, AppError};
+
+/// Versions of a file that are kept, also of a deleted one.
+#[utoipa::path(get, path = "/api/files/versions/{societe}/{filename}", tag = "relay",
+    params(("societe" = String, Path), ("filename" = String, Path)),
+    responses(
+        (status = 200, description = "`{\"societe\", \"filename\", \"versions\": [{\"version\", \"size\", \"sha256\", \"created_at\", \"created_by\", \"origin\", \"current\"}]}`, newest first"),
+        (status = 404, description = "`file_not_found`")))]
+pub(super) async fn list_versions(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    Path((name, file)): Path<(String, String)>,
+) -> Result<Json<Value>, AppError> {
+    let (name, file) = (societe(&name)?, existing(&file)?);
+    may_read(&app, &caller, &name)?;
+    let versions: Vec<Value> = app
+        .relay()
+        .versions(&name, &file)
+        .await?
+        .into_iter()
+        .map(|version| {
+            json!({
+                "version": version.version,
+                "size": version.size,
+                "sha256": version.sha256,
+                "created_at": version.created_at,
+                "created_by": version.created_by,
+                "origin": version.origin,
+                "current": version.current,
+            })
+        })
+        .collect();
+    Ok(Json(json!({ "societe": name.as_str(), "filename": file.as_str(), "versions": versions })))
+}
+
+/// Which version to restore.
+#[derive(Debug, serde::Deserialize, utoipa::ToSchema)]
+pub(super) struct RestoreBody {
+    /// A version that is kept.
+    version: u64,
+}
+
+/// Put an earlier version back. It becomes a new version and is announced as an upload.
+#[utoipa::path(post, path = "/api/files/restore/{societe}/{filename}", tag = "relay",
+    params(("societe" = String, Path), ("filename" = String, Path)), request_body = RestoreBody,
+    responses((status = 200, description = "As for an upload"), (status = 404, description = "`version_not_found`")))]
+pub(super) async fn restore_version(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    Path((name, file)): Path<(String, String)>,
+    headers: HeaderMap,
+    Json(body): Json<RestoreBody>,
+) -> Result<Response, AppError> {
+    let (name, file) = (societe(&name)?, existing(&file)?);
+    may_write(&app, &caller, &name)?;
+    let mut request = Request::new(caller.display_name().into(), name.clone(), file);
+    request.precondition = precondition::of_change(&headers);
+    let stored = app.relay().restore(request, body.version).await?;
+    Ok(upload::reply(&name, &stored, "Version restaurée avec succès"))
+}

@@ -1,0 +1,134 @@
+//! What the relay holds now, in memory: lists, the status and downloads ask no database.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::model::{FileMeta, Totals};
+use super::name::{FileName, SocieteName};
+
+/// The current files of every société. Changes are applied in the order in which they were committed.
+#[derive(Default)]
+pub struct Index {
+    societes: RwLock<BTreeMap<SocieteName, Files>>,
+    /// Files whose committed content is not in its place yet, with the number of such changes.
+    in_flight: RwLock<HashMap<(SocieteName, FileName), usize>>,
+}
+
+type Files = BTreeMap<FileName, Arc<FileMeta>>;
+
+impl Index {
+    /// The names of all sociétés, in order.
+    #[must_use]
+    pub fn societes(&self) -> Vec<SocieteName> {
+        self.societes.read().keys().cloned().collect()
+    }
+
+    /// Whether there is such a société, with files or without.
+    #[must_use]
+    pub fn has_societe(&self, societe: &SocieteName) -> bool {
+        self.societes.read().contains_key(societe)
+    }
+
+    /// The files of a société in the order of their names; nothing if there is no such société.
+    #[must_use]
+    pub fn files(&self, societe: &SocieteName) -> Option<Vec<Arc<FileMeta>>> {
+        self.societes.read().get(societe).map(|files| files.values().cloned().collect())
+    }
+
+    /// How many files a société has; nothing if there is no such société.
+    #[must_use]
+    pub fn file_count(&self, societe: &SocieteName) -> Option<usize> {
+        self.societes.read().get(societe).map(BTreeMap::len)
+    }
+
+    /// One file.
+    #[must_use]
+    pub fn file(&self, societe: &SocieteName, filename: &FileName) -> Option<Arc<FileMeta>> {
+        self.societes.read().get(societe)?.get(filename).cloned()
+    }
+
+    /// The relay as a whole, over the sociétés that pass `visible`.
+    #[must_use]
+    pub fn totals(&self, visible: impl Fn(&SocieteName) -> bool) -> Totals {
+        let societes = self.societes.read();
+        let mut totals = Totals::default();
+        for (_, files) in societes.iter().filter(|(name, _)| visible(name)) {
+            totals.societes += 1;
+            totals.files += files.len();
+            totals.last_update = totals.last_update.max(files.values().map(|meta| meta.modified_at).max());
+        }
+        totals
+    }
+
+    /// Notes that a société exists.
+    pub fn add_societe(&self, societe: &SocieteName) {
+        let mut societes = self.societes.write();
+        if !societes.contains_key(societe) {
+            societes.insert(societe.clone(), Files::new());
+        }
+    }
+
+    /// Forgets a société whose folder is gone, if it has no files.
+    pub fn remove_empty_societe(&self, societe: &SocieteName) {
+        let mut societes = self.societes.write();
+        if societes.get(societe).is_some_and(BTreeMap::is_empty) {
+            societes.remove(societe);
+        }
+    }
+
+    /// A file has this content now.
+    pub fn put(&self, societe: &SocieteName, meta: FileMeta) {
+        let mut societes = self.societes.write();
+        match societes.get_mut(societe) {
+            Some(files) => {
+                files.insert(meta.filename.clone(), Arc::new(meta));
+            }
+            None => {
+                let files = Files::from([(meta.filename.clone(), Arc::new(meta))]);
+                societes.insert(societe.clone(), files);
+            }
+        }
+    }
+
+    /// A file is gone.
+    pub fn remove(&self, societe: &SocieteName, filename: &FileName) {
+        if let Some(files) = self.societes.write().get_mut(societe) {
+            files.remove(filename);
+        }
+    }
+
+    /// A change of this file is under way until the guard is dropped: what the folder shows of it is not to
+    /// be taken for somebody else's change.
+    #[must_use]
+    pub fn begin_change(self: &Arc<Self>, societe: &SocieteName, filename: &FileName) -> InFlight {
+        let key = (societe.clone(), filename.clone());
+        *self.in_flight.write().entry(key.clone()).or_default() += 1;
+        InFlight { index: Arc::clone(self), key }
+    }
+
+    /// Whether a change of this file is under way.
+    #[must_use]
+    pub fn is_changing(&self, societe: &SocieteName, filename: &FileName) -> bool {
+        self.in_flight.read().contains_key(&(societe.clone(), filename.clone()))
+    }
+}
+
+/// A change that is under way: see [`Index::begin_change`].
+pub struct InFlight {
+    index: Arc<Index>,
+    key: (SocieteName, FileName),
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let mut in_flight = self.index.in_flight.write();
+        if let Some(count) = in_flight.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                in_flight.remove(&self.key);
+            }
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The relay: a company's JSON files reach every device the moment they change.
+//!
+//! A file belongs to a société (a company). Storing one checks it, writes the row, the version and the event
+//! in one transaction, puts the plain file into the folder right after the commit, and then tells the
+//! listeners. The plain files stay readable and writable for other programs: what they change is noticed and
+//! announced like an upload.
+//!
+//! - [`Relay`]: what can be asked of it;
+//! - `change`: the transactions; `folder`: the plain files; `index`: the present in memory;
+//! - `reconcile` and `watch`: what other programs changed, and what a crash interrupted;
+//! - `json`, `schema`, `name`: what is accepted;
+//! - `http` and `frame`: the edge.
+
+mod change;
+mod content;
+mod error;
+mod folder;
+pub mod frame;
+pub mod http;
+mod index;
+pub mod json;
+mod model;
+mod name;
+mod reconcile;
+mod schema;
+mod service;
+mod store;
+mod watch;
+
+pub use change::{Content, TOPIC_FAMILY};
+pub use content::Coding;
+pub use error::RelayError;
+pub use model::{Announced, FileMeta, Origin, Precondition, Request, Stored, Totals, Version};
+pub use name::{FileName, NameFault, SocieteName};
+pub use schema::Violation;
+pub use service::{Changes, Comparison, Relay};
+pub use store::MIGRATIONS;
+pub(crate) use watch::run as watch;
+
+/// Whether every schema of the configuration can be read and compiled.
+///
+/// # Errors
+/// Which one cannot, and why.
+pub fn check_schemas(rules: &[crate::config::SchemaRule]) -> Result<(), String> {
+    schema::Schemas::load(rules).map(drop)
+}

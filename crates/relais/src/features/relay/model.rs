@@ -1,0 +1,157 @@
+//! What the relay knows about a file.
+
+use std::sync::Arc;
+
+use relais_protocol::event::Cursor;
+use relais_protocol::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::name::{FileName, SocieteName};
+
+/// The current state of one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileMeta {
+    /// Its name.
+    pub filename: FileName,
+    /// Counts contents from 1; a deletion does not count.
+    pub version: u64,
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256 of the content, 64 lower-case hexadecimal digits.
+    pub sha256: Arc<str>,
+    /// When this version was stored.
+    pub modified_at: Timestamp,
+    /// The modification time of the plain file, in nanoseconds: with the size it tells whether another
+    /// program wrote to it.
+    pub mtime_ns: i64,
+    /// The place in the log of the event that told of it.
+    pub seq: u64,
+}
+
+/// Where a content came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// A client sent it.
+    Upload,
+    /// Another program wrote it into the folder.
+    Folder,
+    /// An earlier version was put back.
+    Restore,
+}
+
+impl Origin {
+    /// The word on the wire and in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Upload => "upload",
+            Self::Folder => "folder",
+            Self::Restore => "restore",
+        }
+    }
+}
+
+/// One version that is kept.
+#[derive(Clone, Debug)]
+pub struct Version {
+    /// Its number.
+    pub version: u64,
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256 of the content.
+    pub sha256: String,
+    /// When it was stored.
+    pub created_at: Timestamp,
+    /// Who stored it.
+    pub created_by: String,
+    /// Where it came from: see [`Origin`].
+    pub origin: String,
+    /// Whether it is what the file holds now.
+    pub current: bool,
+}
+
+/// The outcome of an upload or a restore.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The file as it is now.
+    pub meta: FileMeta,
+    /// Whether anything changed: the same content again makes no version and no event.
+    pub changed: bool,
+    /// The place of the event in its société's topic; none if nothing changed.
+    pub offset: Option<u64>,
+    /// Where a listener stands that has heard of it.
+    pub cursor: Cursor,
+}
+
+/// The outcome of an event that is about the société or a deletion.
+#[derive(Clone, Copy, Debug)]
+pub struct Announced {
+    /// The place in the société's topic.
+    pub offset: u64,
+    /// Where a listener stands that has heard of it.
+    pub cursor: Cursor,
+}
+
+/// What must hold for a change to happen (RFC 9110 section 13).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Precondition {
+    /// Nothing.
+    #[default]
+    None,
+    /// The file has one of these contents now (`If-Match`).
+    Match(Vec<String>),
+    /// There is a file (`If-Match: *`).
+    Exists,
+    /// There is no such file (`If-None-Match: *`).
+    Absent,
+}
+
+impl Precondition {
+    /// Whether it holds for a file whose content has this hash now.
+    #[must_use]
+    pub fn holds(&self, current: Option<&str>) -> bool {
+        match (self, current) {
+            (Self::None, _) | (Self::Exists, Some(_)) | (Self::Absent, None) => true,
+            (Self::Match(hashes), Some(now)) => hashes.iter().any(|hash| hash == now),
+            (Self::Match(_) | Self::Exists, None) | (Self::Absent, Some(_)) => false,
+        }
+    }
+}
+
+/// Who asks, and what must hold.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The name of the caller, for the versions and the audit.
+    pub by: Arc<str>,
+    /// Which société.
+    pub societe: SocieteName,
+    /// Which file.
+    pub filename: FileName,
+    /// What must hold.
+    pub precondition: Precondition,
+}
+
+/// The state of the relay as a whole.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    /// Sociétés.
+    pub societes: usize,
+    /// Files.
+    pub files: usize,
+    /// When a file last changed.
+    pub last_update: Option<Timestamp>,
+}
+
+/// SHA-256 in lower-case hexadecimal digits.
+#[must_use]
+pub fn sha256_hex(content: &[u8]) -> String {
+    hex::encode(Sha256::digest(content))
+}
+
+/// Whether a text could be one of our hashes.
+#[must_use]
+pub fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}

@@ -1,0 +1,269 @@
+//! Bringing the folder and the database together: what other programs changed, and what a crash interrupted.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use relais_store::StoreError;
+
+use super::Relay;
+use super::error::RelayError;
+use super::folder::Stat;
+use super::model::{Precondition, Request};
+use super::name::{FileName, SocieteName};
+use super::store::{self, FileRow};
+
+/// Who stores what other programs wrote.
+const FOLDER_USER: &str = "folder";
+
+/// What a comparison of one file led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reconciled {
+    /// The folder holds what the database says, or a change is under way that will be looked at again.
+    Nothing,
+    /// A change by another program was stored and announced.
+    Changed,
+    /// The folder holds something that is not accepted; the last good content stays.
+    Refused,
+}
+
+impl Relay {
+    /// Loads what is stored and finishes what a crash interrupted. Called once, before anybody is served.
+    ///
+    /// # Errors
+    /// What the database or the disk reports.
+    pub(super) async fn recover(&self) -> Result<(), RelayError> {
+        let (rows, settled) = self
+            .0
+            .store
+            .read(|tx| Ok::<_, StoreError>((store::all_files(tx)?, store::settled_seq(tx)?)))
+            .await?;
+        for row in rows.iter().filter(|row| !row.deleted) {
+            self.0.ledger.index.put(&row.societe, row.meta.clone());
+        }
+        for row in rows.into_iter().filter(|row| row.meta.seq > settled) {
+            self.finish(row).await?;
+        }
+        self.rescan().await?;
+        self.settle().await
+    }
+
+    /// Brings the plain file of one row up to date, whose writing may have been interrupted.
+    pub(super) async fn finish(&self, row: FileRow) -> Result<(), RelayError> {
+        let (folder, max) = (Arc::clone(&self.0.ledger.folder), self.0.config.file_bytes_max);
+        let (societe, filename) = (row.societe.clone(), row.meta.filename.clone());
+        let found = tokio::task::spawn_blocking(move || folder.read(&societe, &filename, max)).await;
+        let found = found.map_err(|e| RelayError::Io(e.into()))??;
+        if row.deleted {
+            return self.finish_deletion(&row, found.map(|(stat, _)| stat));
+        }
+        let Some((stat, bytes)) = found else { return self.rewrite(row).await };
+        let Ok(content) = self.checked(&row.societe, &row.meta.filename, bytes.into()).await else {
+            return self.rewrite(row).await;
+        };
+        if content.sha256 == row.meta.sha256 {
+            self.adopt(&row.societe, &row.meta.filename, content, stat).await?;
+            return Ok(());
+        }
+        let (societe, filename, sha256) =
+            (row.societe.clone(), row.meta.filename.clone(), Arc::clone(&content.sha256));
+        let earlier =
+            self.0.store.read(move |tx| store::held(tx, &societe, &filename, &sha256)).await.map_err(
+                RelayError::Store,
+            )?;
+        if earlier {
+            self.rewrite(row).await
+        } else {
+            self.adopt(&row.societe, &row.meta.filename, content, stat).await.map(drop)
+        }
+    }
+
+    /// Removes the plain file that a deletion left, unless another program wrote a new one.
+    fn finish_deletion(&self, row: &FileRow, found: Option<Stat>) -> Result<(), RelayError> {
+        let left = Stat { size: row.meta.size, mtime_ns: row.meta.mtime_ns };
+        if found == Some(left) {
+            self.0.ledger.folder.remove(&row.societe, &row.meta.filename)?;
+        }
+        self.0.ledger.forget_unplaced(&row.societe, &row.meta.filename);
+        Ok(())
+    }
+
+    async fn rewrite(&self, row: FileRow) -> Result<(), RelayError> {
+        let content = self.stored_content(&row.societe, &row.meta.filename, row.meta.version).await?;
+        let ledger = Arc::clone(&self.0.ledger);
+        self.0.store.write(move |tx| ledger.replace_plain_file(tx, &row, &content)).await
+    }
+
+    /// Compares the whole folder with what is stored.
+    ///
+    /// # Errors
+    /// What the database or the disk reports.
+    pub async fn rescan(&self) -> Result<(), RelayError> {
+        let folder = Arc::clone(&self.0.ledger.folder);
+        let present = tokio::task::spawn_blocking(move || folder.societes()).await;
+        let present = present.map_err(|e| RelayError::Io(e.into()))??;
+        let mut all: BTreeSet<SocieteName> = present.iter().cloned().collect();
+        all.extend(self.0.ledger.index.societes());
+        for societe in &all {
+            self.rescan_societe(societe).await?;
+        }
+        Ok(())
+    }
+
+    /// Compares one société's folder with what is stored.
+    ///
+    /// # Errors
+    /// What the database or the disk reports.
+    pub async fn rescan_societe(&self, societe: &SocieteName) -> Result<(), RelayError> {
+        let (folder, name) = (Arc::clone(&self.0.ledger.folder), societe.clone());
+        let extensions = self.0.config.extensions.clone();
+        let listed = tokio::task::spawn_blocking(move || {
+            let Some(files) = folder.files(&name, &extensions)? else { return Ok(None) };
+            let with_stat = |file: FileName| Ok((folder.stat(&name, &file)?, file));
+            files.into_iter().map(with_stat).collect::<std::io::Result<Vec<_>>>().map(Some)
+        });
+        let listed = listed.await.map_err(|e| RelayError::Io(e.into()))??;
+        let is_there = listed.is_some();
+        if is_there {
+            self.0.ledger.index.add_societe(societe);
+        }
+        let listed = listed.unwrap_or_default();
+        let names: BTreeSet<FileName> = listed.iter().map(|(_, name)| name.clone()).collect();
+        let differing = listed.into_iter().filter(|(stat, name)| !self.is_as_stored(societe, name, *stat));
+        let mut suspects: Vec<FileName> = differing.map(|(_, name)| name).collect();
+        let known = self.0.ledger.index.files(societe).unwrap_or_default();
+        suspects.extend(known.iter().map(|meta| meta.filename.clone()).filter(|name| !names.contains(name)));
+        for filename in suspects {
+            self.reconcile_file(societe, &filename).await?;
+        }
+        if !is_there {
+            self.0.ledger.index.remove_empty_societe(societe);
+        }
+        Ok(())
+    }
+
+    fn is_as_stored(&self, societe: &SocieteName, filename: &FileName, stat: Option<Stat>) -> bool {
+        let meta = self.0.ledger.index.file(societe, filename);
+        meta.map(|meta| Stat { size: meta.size, mtime_ns: meta.mtime_ns }) == stat
+    }
+
+    /// Compares one plain file with what is stored, and stores and announces what another program changed.
+    /// A content that is not accepted (it may be half written) is left alone until it changes again.
+    ///
+    /// # Errors
+    /// What the database or the disk reports.
+    pub async fn reconcile_file(
+        &self,
+        societe: &SocieteName,
+        filename: &FileName,
+    ) -> Result<Reconciled, RelayError> {
+        let ledger = &self.0.ledger;
+        if ledger.index.is_changing(societe, filename) || !filename.has_extension(&self.0.config.extensions) {
+            return Ok(Reconciled::Nothing);
+        }
+        let (folder, max) = (Arc::clone(&ledger.folder), self.0.config.file_bytes_max);
+        let (societe_name, name) = (societe.clone(), filename.clone());
+        let known = ledger.index.file(societe, filename);
+        let expected = known.as_ref().map(|meta| Stat { size: meta.size, mtime_ns: meta.mtime_ns });
+        let found = tokio::task::spawn_blocking(move || {
+            let stat = folder.stat(&societe_name, &name)?;
+            if stat == expected || stat.is_none() {
+                return Ok::<FoundFile, std::io::Error>((stat, None));
+            }
+            Ok((stat, folder.read(&societe_name, &name, max)?))
+        });
+        match found.await.map_err(|e| RelayError::Io(e.into()))?? {
+            (stat, _) if stat == expected => Ok(Reconciled::Nothing),
+            (None, _) => self.adopt_removal(societe, filename).await,
+            (Some(_), None) => Ok(Reconciled::Refused),
+            (Some(_), Some((stat, bytes))) => {
+                match self.checked(societe, filename, bytes.into()).await {
+                    Ok(content) => self.adopt(societe, filename, content, stat).await,
+                    Err(error) => {
+                        tracing::warn!(%societe, %filename, %error, "a file in the folder is not accepted; its last good content stays");
+                        metrics::counter!("relais_relay_folder_refused_total").increment(1);
+                        Ok(Reconciled::Refused)
+                    }
+                }
+            }
+        }
+    }
+
+    async fn adopt(
+        &self,
+        societe: &SocieteName,
+        filename: &FileName,
+        content: super::change::Content,
+        stat: Stat,
+    ) -> Result<Reconciled, RelayError> {
+        self.keep_large(&content).await?;
+        let (ledger, request) = (Arc::clone(&self.0.ledger), by_folder(societe, filename));
+        let stored = self.0.store.write(move |tx| ledger.adopt(tx, &request, &content, stat)).await?;
+        Ok(if stored.is_some_and(|s| s.changed) { Reconciled::Changed } else { Reconciled::Nothing })
+    }
+
+    async fn adopt_removal(
+        &self,
+        societe: &SocieteName,
+        filename: &FileName,
+    ) -> Result<Reconciled, RelayError> {
+        let (ledger, request) = (Arc::clone(&self.0.ledger), by_folder(societe, filename));
+        self.0
+            .store
+            .write(move |tx| {
+                let still_gone = ledger.folder.stat(&request.societe, &request.filename)?.is_none();
+                if ledger.index.is_changing(&request.societe, &request.filename) || !still_gone {
+                    return Ok(Reconciled::Nothing);
+                }
+                ledger.announce_removal(tx, &request)
+            })
+            .await
+    }
+
+    /// Makes the plain files survive a power cut, and remembers up to where they do.
+    ///
+    /// # Errors
+    /// What the database or the disk reports.
+    pub async fn settle(&self) -> Result<(), RelayError> {
+        for (societe, filename) in self.0.ledger.unplaced() {
+            let row = self.0.store.read(move |tx| store::file(tx, &societe, &filename)).await;
+            if let Some(row) = row.map_err(RelayError::Store)? {
+                self.finish(row).await?;
+            }
+        }
+        let (placed, ledger) = (self.0.ledger.placed_seq(), Arc::clone(&self.0.ledger));
+        if !ledger.unplaced().is_empty() || placed <= self.settled_seq() {
+            return Ok(());
+        }
+        let synced = tokio::task::spawn_blocking(move || ledger.folder.sync()).await;
+        synced.map_err(|e| RelayError::Io(e.into()))??;
+        self.0.store.write(move |tx| store::set_settled_seq(tx, placed)).await.map_err(RelayError::Store)?;
+        self.note_settled(placed);
+        Ok(())
+    }
+}
+
+type FoundFile = (Option<Stat>, Option<(Stat, Vec<u8>)>);
+
+fn by_folder(societe: &SocieteName, filename: &FileName) -> Request {
+    Request {
+        by: FOLDER_USER.into(),
+        societe: societe.clone(),
+        filename: filename.clone(),
+        precondition: Precondition::None,
+    }
+}
+
+impl super::change::Ledger {
+    /// A file that another program removed is deleted like any other, if the database still has it.
+    fn announce_removal(
+        self: &Arc<Self>,
+        tx: &mut relais_store::WriteTx<'_>,
+        request: &Request,
+    ) -> Result<Reconciled, RelayError> {
+        match self.delete_row(tx, request) {
+            Err(RelayError::NoFile) => Ok(Reconciled::Nothing),
+            Err(error) => Err(error),
+            Ok(_) => Ok(Reconciled::Changed),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! JSON Schemas for some sociétés and files.
+
+use std::path::Path;
+
+use globset::{Glob, GlobMatcher};
+use jsonschema::Validator;
+use serde_json::Value;
+
+use super::name::{FileName, SocieteName};
+use crate::config::SchemaRule;
+
+/// Deviations that are reported of one file at most.
+const VIOLATIONS_MAX: usize = 20;
+
+/// Where a content deviates from its schema.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Violation {
+    /// The place in the content: a JSON Pointer (RFC 6901).
+    pub pointer: String,
+    /// What is wrong there.
+    pub message: String,
+}
+
+/// The schemas of the configuration, compiled.
+pub struct Schemas(Vec<Rule>);
+
+struct Rule {
+    societe: GlobMatcher,
+    files: GlobMatcher,
+    schema: Validator,
+}
+
+impl Schemas {
+    /// Reads and compiles them.
+    ///
+    /// # Errors
+    /// Which file or glob is wrong, and how.
+    pub fn load(rules: &[SchemaRule]) -> Result<Self, String> {
+        rules.iter().map(Rule::load).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether any schema holds for this file.
+    #[must_use]
+    pub fn concern(&self, societe: &SocieteName, filename: &FileName) -> bool {
+        self.0.iter().any(|rule| rule.concerns(societe, filename))
+    }
+
+    /// Checks a content, known to be JSON, against every schema that holds for its file.
+    ///
+    /// # Errors
+    /// The deviations, at most 20.
+    pub fn check(
+        &self,
+        societe: &SocieteName,
+        filename: &FileName,
+        content: &[u8],
+    ) -> Result<(), Vec<Violation>> {
+        if !self.concern(societe, filename) {
+            return Ok(());
+        }
+        let value: Value = serde_json::from_slice(content)
+            .map_err(|e| vec![Violation { pointer: String::new(), message: e.to_string() }])?;
+        let rules = self.0.iter().filter(|rule| rule.concerns(societe, filename));
+        let found: Vec<Violation> = rules
+            .flat_map(|rule| rule.schema.iter_errors(&value))
+            .take(VIOLATIONS_MAX)
+            .map(|e| Violation { pointer: e.instance_path().to_string(), message: e.to_string() })
+            .collect();
+        if found.is_empty() { Ok(()) } else { Err(found) }
+    }
+}
+
+impl Rule {
+    fn load(rule: &SchemaRule) -> Result<Self, String> {
+        Ok(Self {
+            societe: glob(&rule.societe)?,
+            files: glob(&rule.files)?,
+            schema: compile(&rule.schema)?,
+        })
+    }
+
+    fn concerns(&self, societe: &SocieteName, filename: &FileName) -> bool {
+        self.societe.is_match(societe.as_str()) && self.files.is_match(filename.as_str())
+    }
+}
+
+fn glob(text: &str) -> Result<GlobMatcher, String> {
+    Glob::new(text).map(|glob| glob.compile_matcher()).map_err(|e| format!("relay.schemas: {e}"))
+}
+
+fn compile(file: &Path) -> Result<Validator, String> {
+    let wrong = |e: &dyn std::fmt::Display| format!("relay.schemas: {}: {e}", file.display());
+    let text = std::fs::read(file).map_err(|e| wrong(&e))?;
+    let schema: Value = serde_json::from_slice(&text).map_err(|e| wrong(&e))?;
+    jsonschema::validator_for(&schema).map_err(|e| wrong(&e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schema_holds_for_the_files_it_names() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), r#"{"type":"object","required":["annee"]}"#).unwrap();
+        let rule = SchemaRule {
+            societe: "rsp-*".into(),
+            files: "comptes_mensuel_*.json".into(),
+            schema: file.path().into(),
+        };
+        let schemas = Schemas::load(&[rule]).unwrap();
+        let check = |societe: &str, filename: &str, content: &str| {
+            let (societe, filename) = (SocieteName::new(societe).unwrap(), FileName::new(filename).unwrap());
+            schemas.check(&societe, &filename, content.as_bytes())
+        };
+        assert_eq!(check("rsp-bgs", "comptes_mensuel_2023.json", r#"{"annee":2023}"#), Ok(()));
+        assert_eq!(check("autre", "comptes_mensuel_2023.json", "{}"), Ok(()));
+        let violations = check("rsp-bgs", "comptes_mensuel_2023.json", "{}").unwrap_err();
+        assert!(violations[0].message.contains("annee"), "{violations:?}");
+    }
+}

@@ -1,0 +1,373 @@
+//! What can be asked of the relay.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use relais_protocol::event::{Channel, Cursor, Event};
+use relais_store::blobs::LocalBlobs;
+use relais_store::{Store, StoreError};
+
+use super::change::{self, Content, Ledger, TOPIC_FAMILY};
+use super::content::Cache;
+use super::error::RelayError;
+use super::folder::Folder;
+use super::index::Index;
+use super::json::{self, Rules};
+use super::model::{
+    Announced, FileMeta, Origin, Precondition, Request, Stored, Totals, Version, is_sha256, sha256_hex,
+};
+use super::name::{FileName, SocieteName};
+use super::schema::Schemas;
+use super::store;
+use crate::config::{DuplicateKeys, RelayConfig};
+
+/// Contents up to this size are checked where they arrive; larger ones on the blocking pool.
+const CHECK_HERE_BYTES_MAX: usize = 64 * 1024;
+
+/// Files that one manifest may name.
+const MANIFEST_FILES_MAX: usize = 20_000;
+
+/// The relay. Cheap to clone.
+#[derive(Clone)]
+pub struct Relay(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) store: Store,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) blobs: Arc<LocalBlobs>,
+    pub(super) config: RelayConfig,
+    pub(super) schemas: Schemas,
+    pub(super) cache: Cache,
+    settled_seq: AtomicU64,
+}
+
+/// What a client that mirrors a société has to do: see [`Relay::compare`].
+#[derive(Clone, Debug, Default)]
+pub struct Comparison {
+    /// Files the server holds.
+    pub files_count: usize,
+    /// Files to download: missing at the client, or stale there.
+    pub fetch: Vec<Arc<FileMeta>>,
+    /// Files to upload: contents the server never had.
+    pub send: Vec<String>,
+    /// Files to remove at the client: the server deleted what the client still has.
+    pub delete: Vec<String>,
+    /// Files that are the same on both sides.
+    pub unchanged: usize,
+    /// Where the answer stands in the log.
+    pub cursor: Option<Cursor>,
+}
+
+/// One page of the change feed.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    /// The events, oldest first.
+    pub events: Vec<Event>,
+    /// Where to go on.
+    pub cursor: Cursor,
+    /// Whether there is more at once.
+    pub has_more: bool,
+}
+
+impl Relay {
+    /// Opens the folder, loads what is stored and finishes what a crash interrupted.
+    ///
+    /// # Errors
+    /// Why the folder, the schemas or the database cannot be used.
+    pub async fn open(
+        store: Store,
+        blobs: Arc<LocalBlobs>,
+        config: RelayConfig,
+        files_dir: &std::path::Path,
+    ) -> Result<Self, RelayError> {
+        let schemas = Schemas::load(&config.schemas)
+            .map_err(|e| RelayError::Io(std::io::Error::new(std::io::ErrorKind::InvalidInput, e)))?;
+        let folder = Folder::open(files_dir)?;
+        let ledger = Arc::new(Ledger::new(folder, Arc::new(Index::default()), &config));
+        let cache = Cache::new(config.cache_bytes);
+        let inner = Inner { store, ledger, blobs, config, schemas, cache, settled_seq: AtomicU64::new(0) };
+        let relay = Self(Arc::new(inner));
+        relay.recover().await?;
+        Ok(relay)
+    }
+
+    /// The settings it runs with.
+    #[must_use]
+    pub fn config(&self) -> &RelayConfig {
+        &self.0.config
+    }
+
+    /// Where a listener stands that has heard of everything so far.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        self.0.store.head()
+    }
+
+    /// The names of all sociétés, in order.
+    #[must_use]
+    pub fn societes(&self) -> Vec<SocieteName> {
+        self.0.ledger.index.societes()
+    }
+
+    /// The files of a société in the order of their names.
+    ///
+    /// # Errors
+    /// [`RelayError::NoSociete`].
+    pub fn files(&self, societe: &SocieteName) -> Result<Vec<Arc<FileMeta>>, RelayError> {
+        self.0.ledger.index.files(societe).ok_or_else(|| RelayError::NoSociete(societe.clone()))
+    }
+
+    /// One file, if it is there.
+    #[must_use]
+    pub fn file(&self, societe: &SocieteName, filename: &FileName) -> Option<Arc<FileMeta>> {
+        self.0.ledger.index.file(societe, filename)
+    }
+
+    /// The relay as a whole, over the sociétés that pass `visible`.
+    #[must_use]
+    pub fn totals(&self, visible: impl Fn(&SocieteName) -> bool) -> Totals {
+        self.0.ledger.index.totals(visible)
+    }
+
+    /// Refuses a name whose ending is not taken.
+    ///
+    /// # Errors
+    /// [`RelayError::Extension`].
+    pub fn check_extension(&self, filename: &FileName) -> Result<(), RelayError> {
+        if filename.has_extension(&self.0.config.extensions) { Ok(()) } else { Err(RelayError::Extension) }
+    }
+
+    /// Refuses the beginning of a content that cannot become valid.
+    ///
+    /// # Errors
+    /// [`RelayError::Json`].
+    pub fn check_beginning(&self, beginning: &[u8]) -> Result<(), RelayError> {
+        Ok(json::check_beginning(beginning, self.rules())?)
+    }
+
+    /// Stores a content as the new version of a file and announces it; the same content again does neither.
+    ///
+    /// # Errors
+    /// [`RelayError`]; nothing was changed then.
+    pub async fn upload(&self, request: Request, bytes: Bytes) -> Result<Stored, RelayError> {
+        self.check_extension(&request.filename)?;
+        let content = self.checked(&request.societe, &request.filename, bytes).await?;
+        self.put(request, content, Origin::Upload).await
+    }
+
+    /// Puts an earlier version back, as a new one.
+    ///
+    /// # Errors
+    /// [`RelayError::NoVersion`] and whatever an upload may meet.
+    pub async fn restore(&self, request: Request, version: u64) -> Result<Stored, RelayError> {
+        let bytes = self.stored_content(&request.societe, &request.filename, version).await?;
+        let sha256 = sha256_hex(&bytes).into();
+        self.put(request, Content { bytes, sha256 }, Origin::Restore).await
+    }
+
+    async fn put(&self, request: Request, content: Content, origin: Origin) -> Result<Stored, RelayError> {
+        self.keep_large(&content).await?;
+        let ledger = Arc::clone(&self.0.ledger);
+        self.0.store.write(move |tx| ledger.put(tx, &request, &content, origin)).await
+    }
+
+    /// Deletes a file and announces it. Its versions stay, so that it can be restored.
+    ///
+    /// # Errors
+    /// [`RelayError::NoFile`], [`RelayError::Precondition`], [`RelayError::ReadOnly`], or the database.
+    pub async fn delete(&self, request: Request) -> Result<Announced, RelayError> {
+        let ledger = Arc::clone(&self.0.ledger);
+        self.0.store.write(move |tx| ledger.delete(tx, &request)).await
+    }
+
+    /// Looks at a société's folder again and announces that it is synchronised.
+    ///
+    /// # Errors
+    /// [`RelayError::NoSociete`] and what the disk or the database reports.
+    pub async fn sync(&self, societe: &SocieteName) -> Result<(usize, Announced), RelayError> {
+        self.rescan_societe(societe).await?;
+        let count = self.0.ledger.index.file_count(societe);
+        let count = count.ok_or_else(|| RelayError::NoSociete(societe.clone()))?;
+        let name = societe.clone();
+        let announced = self.0.store.write(move |tx| Ledger::announce_sync(tx, &name, count)).await?;
+        Ok((count, announced))
+    }
+
+    /// Compares what a client has (file name → SHA-256) with what is stored.
+    ///
+    /// A content that the server once had is stale: the client fetches the present one, or removes its copy if
+    /// the server deleted the file. A content the server never had is new: the client sends it.
+    ///
+    /// # Errors
+    /// [`RelayError::FileName`] for a name that no file can have, or the database.
+    pub async fn compare(
+        &self,
+        societe: &SocieteName,
+        manifest: BTreeMap<String, String>,
+    ) -> Result<Comparison, RelayError> {
+        if manifest.len() > MANIFEST_FILES_MAX {
+            return Err(RelayError::TooManyFiles { societe: societe.clone(), max: MANIFEST_FILES_MAX });
+        }
+        let cursor = Some(self.cursor());
+        let here: BTreeMap<String, Arc<FileMeta>> = self
+            .0
+            .ledger
+            .index
+            .files(societe)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|meta| (meta.filename.as_str().to_owned(), meta))
+            .collect();
+        let mut result = Comparison { files_count: here.len(), cursor, ..Comparison::default() };
+        let mut differing = Vec::new();
+        for (name, sha256) in &manifest {
+            let filename = FileName::new(name).map_err(RelayError::FileName)?;
+            match here.get(filename.as_str()) {
+                Some(meta) if *meta.sha256 == **sha256 => result.unchanged += 1,
+                _ => differing.push((name.clone(), filename, sha256.to_ascii_lowercase())),
+            }
+        }
+        let mentioned = |meta: &FileMeta| manifest.contains_key(meta.filename.as_str());
+        result.fetch = here.values().filter(|meta| !mentioned(meta)).cloned().collect();
+        for (name, filename, stale) in self.which_are_stale(societe, differing).await? {
+            match (here.get(filename.as_str()), stale) {
+                (Some(meta), true) => result.fetch.push(Arc::clone(meta)),
+                (None, true) => result.delete.push(name),
+                (_, false) => result.send.push(name),
+            }
+        }
+        Ok(result)
+    }
+
+    async fn which_are_stale(
+        &self,
+        societe: &SocieteName,
+        differing: Vec<(String, FileName, String)>,
+    ) -> Result<Vec<(String, FileName, bool)>, RelayError> {
+        if differing.is_empty() {
+            return Ok(Vec::new());
+        }
+        let societe = societe.clone();
+        let judged = self.0.store.read(move |tx| {
+            differing
+                .into_iter()
+                .map(|(name, filename, sha256)| {
+                    let stale = is_sha256(&sha256) && store::held(tx, &societe, &filename, &sha256)?;
+                    Ok::<_, StoreError>((name, filename, stale))
+                })
+                .collect::<Result<Vec<_>, _>>()
+        });
+        Ok(judged.await?)
+    }
+
+    /// The versions that are kept of a file, newest first, also of a deleted one.
+    ///
+    /// # Errors
+    /// [`RelayError::NoFile`] or the database.
+    pub async fn versions(&self, societe: &SocieteName, filename: &FileName) -> Result<Vec<Version>, RelayError> {
+        let (societe, filename) = (societe.clone(), filename.clone());
+        let found = self.0.store.read(move |tx| store::versions(tx, &societe, &filename)).await;
+        let found = found.map_err(RelayError::Store)?;
+        if found.is_empty() { Err(RelayError::NoFile) } else { Ok(found) }
+    }
+
+    /// A page of what happened after `since`; from the oldest event that is kept without one. Events that do
+    /// not pass `wanted` are left out.
+    ///
+    /// # Errors
+    /// [`RelayError::CursorExpired`] if the log cannot be continued from there, or the database.
+    pub async fn changes(
+        &self,
+        since: Option<Cursor>,
+        limit: usize,
+        wanted: impl Fn(&Event) -> bool,
+    ) -> Result<Changes, RelayError> {
+        let bounds = self.0.store.log_bounds().await?;
+        let head = self.cursor();
+        if let Some(cursor) = since
+            && !bounds.can_recover(cursor)
+        {
+            return Err(RelayError::CursorExpired(head));
+        }
+        let after = since.map_or(bounds.first_seq_kept.saturating_sub(1), |cursor| cursor.seq);
+        let channel = Channel::Family(TOPIC_FAMILY.into());
+        let page = self.0.store.events_after(&channel, after, head.seq, limit).await?;
+        let has_more = page.len() >= limit;
+        let cursor = match page.last() {
+            Some(last) if has_more => last.cursor(),
+            _ => Cursor { seq: head.seq.max(after), ..head },
+        };
+        Ok(Changes { events: page.into_iter().filter(wanted).collect(), cursor, has_more })
+    }
+
+    /// Checks a content: size, JSON, schema.
+    pub(super) async fn checked(
+        &self,
+        societe: &SocieteName,
+        filename: &FileName,
+        bytes: Bytes,
+    ) -> Result<Content, RelayError> {
+        if bytes.len() as u64 > self.0.config.file_bytes_max {
+            return Err(RelayError::TooLarge { max: self.0.config.file_bytes_max });
+        }
+        if bytes.is_empty() {
+            return Err(RelayError::Empty);
+        }
+        if bytes.len() <= CHECK_HERE_BYTES_MAX {
+            return self.check_now(societe, filename, bytes);
+        }
+        let (relay, societe, filename) = (self.clone(), societe.clone(), filename.clone());
+        tokio::task::spawn_blocking(move || relay.check_now(&societe, &filename, bytes))
+            .await
+            .map_err(|e| RelayError::Io(e.into()))?
+    }
+
+    fn check_now(
+        &self,
+        societe: &SocieteName,
+        filename: &FileName,
+        bytes: Bytes,
+    ) -> Result<Content, RelayError> {
+        json::check(&bytes, self.rules())?;
+        self.0.schemas.check(societe, filename, &bytes).map_err(RelayError::Schema)?;
+        let sha256 = sha256_hex(&bytes).into();
+        Ok(Content { bytes, sha256 })
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
+            depth_max: self.0.config.depth_max,
+            duplicate_keys: self.0.config.duplicate_keys == DuplicateKeys::Accept,
+        }
+    }
+
+    pub(super) fn settled_seq(&self) -> u64 {
+        self.0.settled_seq.load(Ordering::Acquire)
+    }
+
+    pub(super) fn note_settled(&self, seq: u64) {
+        self.0.settled_seq.store(seq, Ordering::Release);
+    }
+}
+
+/// A request without conditions.
+impl Request {
+    /// A change of one file by `by`.
+    #[must_use]
+    pub fn new(by: Arc<str>, societe: SocieteName, filename: FileName) -> Self {
+        Self { by, societe, filename, precondition: Precondition::None }
+    }
+}
+
+/// The channel of one société, or of all.
+///
+/// # Errors
+/// [`RelayError::Store`] if the name is too long for a topic.
+pub fn channel(societe: Option<&SocieteName>) -> Result<Channel, RelayError> {
+    match societe {
+        Some(societe) => change::topic(societe).map(Channel::Topic),
+        None => Ok(Channel::Family(TOPIC_FAMILY.into())),
+    }
+}

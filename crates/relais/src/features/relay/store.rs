@@ -1,0 +1,242 @@
+//! The relay's tables.
+
+use relais_protocol::time::Timestamp;
+use relais_store::{Migration, Query, Row, StoreError, WriteTx, params};
+
+use super::model::{FileMeta, Origin, Version};
+use super::name::{FileName, SocieteName};
+
+/// The steps of the schema.
+pub const MIGRATIONS: &[Migration] = &[Migration {
+    version: 200,
+    name: "relay files",
+    sql: "CREATE TABLE relay_files (
+              societe TEXT NOT NULL,
+              filename TEXT NOT NULL,
+              version BIGINT NOT NULL,
+              size BIGINT NOT NULL,
+              sha256 TEXT NOT NULL,
+              modified_at BIGINT NOT NULL,
+              mtime_ns BIGINT NOT NULL,
+              seq BIGINT NOT NULL,
+              deleted BIGINT NOT NULL,
+              PRIMARY KEY (societe, filename)
+          );
+          CREATE TABLE relay_versions (
+              societe TEXT NOT NULL,
+              filename TEXT NOT NULL,
+              version BIGINT NOT NULL,
+              size BIGINT NOT NULL,
+              sha256 TEXT NOT NULL,
+              created_at BIGINT NOT NULL,
+              created_by TEXT NOT NULL,
+              origin TEXT NOT NULL,
+              content {blob},
+              PRIMARY KEY (societe, filename, version)
+          );
+          CREATE INDEX relay_versions_sha256 ON relay_versions (sha256);
+          CREATE TABLE relay_state (id BIGINT PRIMARY KEY, settled_seq BIGINT NOT NULL);
+          INSERT INTO relay_state (id, settled_seq) VALUES (1, 0);",
+}];
+
+/// A row of `relay_files`.
+#[derive(Clone, Debug)]
+pub(crate) struct FileRow {
+    pub(crate) societe: SocieteName,
+    pub(crate) meta: FileMeta,
+    pub(crate) deleted: bool,
+}
+
+const COLUMNS: &str = "SELECT filename, version, size, sha256, modified_at, mtime_ns, seq, deleted, societe \
+                       FROM relay_files ORDER BY societe, filename";
+const ONE: &str = "SELECT filename, version, size, sha256, modified_at, mtime_ns, seq, deleted, societe \
+                   FROM relay_files WHERE societe = $1 AND filename = $2";
+
+fn file_row(row: &Row<'_>) -> Result<FileRow, StoreError> {
+    let name = |e: super::name::NameFault| StoreError::Value(e.to_string());
+    Ok(FileRow {
+        societe: SocieteName::new(row.str(8)?).map_err(name)?,
+        meta: FileMeta {
+            filename: FileName::new(row.str(0)?).map_err(name)?,
+            version: row.u64(1)?,
+            size: row.u64(2)?,
+            sha256: row.str(3)?.into(),
+            modified_at: row.timestamp(4)?,
+            mtime_ns: row.i64(5)?,
+            seq: row.u64(6)?,
+        },
+        deleted: row.bool(7)?,
+    })
+}
+
+/// Every file, deleted ones included.
+pub(crate) fn all_files(tx: &mut impl Query) -> Result<Vec<FileRow>, StoreError> {
+    tx.query(COLUMNS, params![], file_row)
+}
+
+/// One file, also if it is deleted.
+pub(crate) fn file(
+    tx: &mut impl Query,
+    societe: &SocieteName,
+    filename: &FileName,
+) -> Result<Option<FileRow>, StoreError> {
+    tx.query_opt(ONE, params![societe.as_str(), filename.as_str()], file_row)
+}
+
+/// Files and bytes that a société holds now.
+pub(crate) fn usage(tx: &mut impl Query, societe: &SocieteName) -> Result<(u64, u64), StoreError> {
+    tx.query_one(
+        "SELECT COUNT(*), CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM relay_files \
+         WHERE societe = $1 AND deleted = 0",
+        params![societe.as_str()],
+        |row| Ok((row.u64(0)?, row.u64(1)?)),
+    )
+}
+
+/// Writes the current state of a file.
+pub(crate) fn put_file(
+    tx: &mut WriteTx<'_>,
+    societe: &SocieteName,
+    meta: &FileMeta,
+    deleted: bool,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO relay_files \
+             (societe, filename, version, size, sha256, modified_at, mtime_ns, seq, deleted) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+         ON CONFLICT (societe, filename) DO UPDATE SET version = excluded.version, size = excluded.size, \
+             sha256 = excluded.sha256, modified_at = excluded.modified_at, mtime_ns = excluded.mtime_ns, \
+             seq = excluded.seq, deleted = excluded.deleted",
+        params![
+            societe.as_str(),
+            meta.filename.as_str(),
+            meta.version,
+            meta.size,
+            &*meta.sha256,
+            meta.modified_at,
+            meta.mtime_ns,
+            meta.seq,
+            deleted
+        ],
+    )?;
+    Ok(())
+}
+
+/// Adds a version. Without `content` the bytes are in the blobs, under their hash.
+pub(crate) fn add_version(
+    tx: &mut WriteTx<'_>,
+    societe: &SocieteName,
+    meta: &FileMeta,
+    by: &str,
+    origin: Origin,
+    content: Option<&[u8]>,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO relay_versions \
+             (societe, filename, version, size, sha256, created_at, created_by, origin, content) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        params![
+            societe.as_str(),
+            meta.filename.as_str(),
+            meta.version,
+            meta.size,
+            &*meta.sha256,
+            meta.modified_at,
+            by,
+            origin.as_str(),
+            content
+        ],
+    )?;
+    Ok(())
+}
+
+/// Forgets the versions up to and including `last`.
+pub(crate) fn drop_versions(
+    tx: &mut WriteTx<'_>,
+    societe: &SocieteName,
+    filename: &FileName,
+    last: u64,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "DELETE FROM relay_versions WHERE societe = $1 AND filename = $2 AND version <= $3",
+        params![societe.as_str(), filename.as_str(), last],
+    )?;
+    Ok(())
+}
+
+/// The versions that are kept, newest first.
+pub(crate) fn versions(
+    tx: &mut impl Query,
+    societe: &SocieteName,
+    filename: &FileName,
+) -> Result<Vec<Version>, StoreError> {
+    tx.query(
+        "SELECT v.version, v.size, v.sha256, v.created_at, v.created_by, v.origin, \
+             CASE WHEN f.version = v.version AND f.deleted = 0 THEN 1 ELSE 0 END \
+         FROM relay_versions v JOIN relay_files f ON f.societe = v.societe AND f.filename = v.filename \
+         WHERE v.societe = $1 AND v.filename = $2 ORDER BY v.version DESC LIMIT 1000",
+        params![societe.as_str(), filename.as_str()],
+        |row| {
+            Ok(Version {
+                version: row.u64(0)?,
+                size: row.u64(1)?,
+                sha256: row.text(2)?,
+                created_at: row.timestamp(3)?,
+                created_by: row.text(4)?,
+                origin: row.text(5)?,
+                current: row.bool(6)?,
+            })
+        },
+    )
+}
+
+/// The hash and, if it is in the row, the content of one version.
+pub(crate) fn version_content(
+    tx: &mut impl Query,
+    societe: &SocieteName,
+    filename: &FileName,
+    version: u64,
+) -> Result<Option<(String, Timestamp, Option<Vec<u8>>)>, StoreError> {
+    tx.query_opt(
+        "SELECT sha256, created_at, content FROM relay_versions \
+         WHERE societe = $1 AND filename = $2 AND version = $3",
+        params![societe.as_str(), filename.as_str(), version],
+        |row| Ok((row.text(0)?, row.timestamp(1)?, row.opt_bytes(2)?)),
+    )
+}
+
+/// Whether the file ever held, as far as is remembered, a content with this hash.
+pub(crate) fn held(
+    tx: &mut impl Query,
+    societe: &SocieteName,
+    filename: &FileName,
+    sha256: &str,
+) -> Result<bool, StoreError> {
+    let found = tx.query_opt(
+        "SELECT 1 FROM relay_versions WHERE societe = $1 AND filename = $2 AND sha256 = $3 LIMIT 1",
+        params![societe.as_str(), filename.as_str(), sha256],
+        |row| row.i64(0),
+    )?;
+    Ok(found.is_some())
+}
+
+/// Whether any version still needs the blob of this hash.
+pub(crate) fn blob_is_used(tx: &mut impl Query, sha256: &str) -> Result<bool, StoreError> {
+    let found = tx.query_opt(
+        "SELECT 1 FROM relay_versions WHERE sha256 = $1 AND content IS NULL LIMIT 1",
+        params![sha256],
+        |row| row.i64(0),
+    )?;
+    Ok(found.is_some())
+}
+
+/// The place in the log up to which the plain files are known to be on the disk.
+pub(crate) fn settled_seq(tx: &mut impl Query) -> Result<u64, StoreError> {
+    tx.query_one("SELECT settled_seq FROM relay_state WHERE id = 1", params![], |row| row.u64(0))
+}
+
+/// Moves that place.
+pub(crate) fn set_settled_seq(tx: &mut WriteTx<'_>, seq: u64) -> Result<(), StoreError> {
+    tx.execute("UPDATE relay_state SET settled_seq = $1 WHERE id = 1", params![seq])?;
+    Ok(())
+}

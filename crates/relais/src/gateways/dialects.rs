@@ -1,0 +1,135 @@
+//! What clients read: the relay's frames and the native ones, on WebSockets and on event streams.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use relais_hub::{CloseReason, Dialect};
+use relais_protocol::event::{Channel, Event};
+use relais_protocol::websocket::{Opcode, close_frame, encode_frame, text_frame_with};
+use serde_json::{Value, json};
+
+use crate::features::relay::frame;
+
+/// One text frame (RFC 6455 section 5.6) with this JSON.
+pub(super) fn text_frame(value: &Value) -> Bytes {
+    let mut out = Vec::new();
+    encode_frame(Opcode::Text, value.to_string().as_bytes(), &mut out);
+    out.into()
+}
+
+/// One block of an event stream (WHATWG HTML, section 9.2). The data has no line breaks: it is our JSON.
+pub(super) fn stream_block(id: &str, name: &str, data: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(data.len() + 64);
+    out.extend_from_slice(b"id: ");
+    out.extend_from_slice(id.as_bytes());
+    out.extend_from_slice(b"\nevent: ");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\ndata: ");
+    out.extend_from_slice(data);
+    out.extend_from_slice(b"\n\n");
+    out
+}
+
+/// How an event becomes JSON.
+type Encode = fn(&Event, &mut Vec<u8>);
+
+/// A dialect whose events are WebSocket text frames.
+pub(super) struct SocketDialect {
+    name: &'static str,
+    encode: Encode,
+}
+
+/// A dialect whose events are blocks of an event stream.
+pub(super) struct StreamDialect {
+    name: &'static str,
+    encode: Encode,
+}
+
+/// The relay's frames on its WebSocket.
+pub(super) fn relay_socket() -> Arc<dyn Dialect> {
+    Arc::new(SocketDialect { name: "relay-socket", encode: frame::write_event })
+}
+
+/// The relay's frames on an event stream.
+pub(super) fn relay_stream() -> Arc<dyn Dialect> {
+    Arc::new(StreamDialect { name: "relay-stream", encode: frame::write_event })
+}
+
+/// The hub's own frames on a WebSocket.
+pub(super) fn native_socket() -> Arc<dyn Dialect> {
+    Arc::new(SocketDialect { name: "native-socket", encode: write_native })
+}
+
+/// The hub's own frames on an event stream.
+pub(super) fn native_stream() -> Arc<dyn Dialect> {
+    Arc::new(StreamDialect { name: "native-stream", encode: write_native })
+}
+
+/// `{"type":"event","topic","name","offset","epoch","cursor","at","data"}`.
+pub(super) fn write_native(event: &Event, out: &mut Vec<u8>) {
+    let topic = Value::from(event.topic.as_str());
+    let name = Value::from(&*event.name);
+    // Writing to a vector cannot fail.
+    let _ = write!(
+        out,
+        "{{\"type\":\"event\",\"topic\":{topic},\"name\":{name},\"offset\":{},\"epoch\":\"{}\",\"cursor\":\"{}\",\
+         \"at\":\"{}\",\"data\":{}}}",
+        event.offset,
+        event.epoch,
+        event.cursor(),
+        event.at,
+        event.data
+    );
+}
+
+impl Dialect for SocketDialect {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn encode(&self, event: &Event, out: &mut Vec<u8>) {
+        text_frame_with(out, |out| (self.encode)(event, out));
+    }
+
+    fn ping(&self) -> Bytes {
+        Bytes::from_static(&[0x89, 0])
+    }
+
+    fn close(&self, reason: &CloseReason) -> Bytes {
+        let mut out = Vec::new();
+        close_frame(reason.code.number(), &reason.text, &mut out);
+        out.into()
+    }
+
+    fn revoked(&self, channel: &Channel) -> Bytes {
+        text_frame(&json!({ "type": "unsubscribed", "channel": channel.to_string(), "reason": "forbidden" }))
+    }
+}
+
+impl Dialect for StreamDialect {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn encode(&self, event: &Event, out: &mut Vec<u8>) {
+        let mut data = Vec::with_capacity(event.data.len() + 200);
+        (self.encode)(event, &mut data);
+        out.extend_from_slice(&stream_block(&event.cursor().to_string(), &event.name, &data));
+    }
+
+    fn ping(&self) -> Bytes {
+        Bytes::from_static(b": ping\n\n")
+    }
+
+    fn close(&self, reason: &CloseReason) -> Bytes {
+        let data = json!({
+            "code": reason.code.number(), "reason": reason.text, "reconnect": reason.code.reconnect(),
+        });
+        format!("event: close\ndata: {data}\n\n").into()
+    }
+
+    fn frame_len(&self, wire: &[u8]) -> usize {
+        wire.windows(2).position(|pair| pair == b"\n\n").map_or(wire.len(), |at| at + 2)
+    }
+}

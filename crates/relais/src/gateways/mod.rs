@@ -1,0 +1,64 @@
+//! Live connections: how clients come in, and what they speak.
+//!
+//! A gateway turns a request into a session of the hub; a dialect turns events into frames and frames into
+//! commands. No feature knows which of them carried a command.
+
+mod dialects;
+pub mod expiry;
+mod native;
+mod poll;
+mod relay;
+mod upgrade;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use relais_hub::{Identity, OpenError, SubscribeError};
+
+use crate::auth::Principal;
+use crate::{App, AppError};
+
+pub use native::NativeApi;
+pub use relay::RelayStreamApi;
+
+/// The routes of live connections.
+pub fn router() -> Router<App> {
+    Router::new()
+        .route("/api/files/ws", get(relay::open_socket))
+        .route("/api/files/events", get(relay::open_stream))
+        .route("/api/v1/ws", get(native::open_socket))
+        .route("/api/v1/events", get(native::open_stream))
+        .route("/api/v1/poll", get(poll::poll_events))
+}
+
+/// Runs a connection. It ends with its socket, which the hub closes when the server drains.
+fn spawn(connection: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(connection);
+}
+
+fn identity(principal: &Principal) -> Identity {
+    if principal.is_anonymous() { Identity::anonymous() } else { Identity::of(&principal.id()) }
+}
+
+impl From<OpenError> for AppError {
+    fn from(error: OpenError) -> Self {
+        let text = format!("Connexion refusée : {error}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", text).retry_after(5)
+    }
+}
+
+impl From<SubscribeError> for AppError {
+    fn from(error: SubscribeError) -> Self {
+        match error {
+            SubscribeError::AlreadySubscribed(_)
+            | SubscribeError::TooManySubscriptions(_)
+            | SubscribeError::NotATopic(_) => {
+                Self::new(StatusCode::BAD_REQUEST, "subscription_refused", error.to_string())
+            }
+            SubscribeError::SessionClosed | SubscribeError::Stopped => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", error.to_string()).retry_after(2)
+            }
+            SubscribeError::Log(_) => Self::internal(error),
+        }
+    }
+}

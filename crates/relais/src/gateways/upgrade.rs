@@ -1,0 +1,86 @@
+//! From an HTTP request to a WebSocket (RFC 6455 section 4.2), and back to the bare stream.
+
+use std::net::SocketAddr;
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use sha1::{Digest, Sha1};
+use tokio::net::TcpStream;
+
+use crate::AppError;
+
+/// RFC 6455 section 1.3.
+const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// A request that asks for a WebSocket and may have one.
+pub(super) struct Handshake {
+    accept: HeaderValue,
+    upgrade: OnUpgrade,
+    /// Where the client connects from.
+    pub(super) address: SocketAddr,
+}
+
+impl Handshake {
+    /// Checks the request.
+    ///
+    /// # Errors
+    /// 400 or 426 with what is missing.
+    pub(super) fn new(request: &mut Request) -> Result<Self, AppError> {
+        let headers = request.headers();
+        if !has_token(headers, &header::UPGRADE, "websocket") || !has_token(headers, &header::CONNECTION, "upgrade")
+        {
+            return Err(refused(StatusCode::UPGRADE_REQUIRED, "ce chemin est un WebSocket")
+                .with_header(header::UPGRADE, "websocket"));
+        }
+        if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+            return Err(refused(StatusCode::UPGRADE_REQUIRED, "la version 13 du protocole est attendue")
+                .with_header(header::SEC_WEBSOCKET_VERSION, "13"));
+        }
+        let key = headers.get(header::SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
+        if !STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16) {
+            return Err(refused(StatusCode::BAD_REQUEST, "Sec-WebSocket-Key n'est pas une clé de 16 octets"));
+        }
+        let digest = Sha1::new().chain_update(key).chain_update(KEY_SUFFIX).finalize();
+        let accept = HeaderValue::try_from(STANDARD.encode(digest)).map_err(AppError::internal)?;
+        let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
+        let upgrade = request.extensions_mut().remove::<OnUpgrade>();
+        match (upgrade, address) {
+            (Some(upgrade), Some(address)) => Ok(Self { accept, upgrade, address }),
+            _ => Err(refused(StatusCode::UPGRADE_REQUIRED, "cette connexion ne peut pas devenir un WebSocket")),
+        }
+    }
+
+    /// The answer that switches protocols, and the stream once it is sent.
+    pub(super) fn accept(self) -> (Response, impl Future<Output = Option<(TcpStream, Bytes)>> + Send) {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = response.headers_mut();
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, self.accept);
+        (response, bare_stream(self.upgrade))
+    }
+}
+
+/// The stream without the HTTP server around it, and what was read beyond the request.
+async fn bare_stream(upgrade: OnUpgrade) -> Option<(TcpStream, Bytes)> {
+    let upgraded = upgrade.await.inspect_err(|error| tracing::debug!(%error, "no upgrade")).ok()?;
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    Some((parts.io.into_inner(), parts.read_buf))
+}
+
+fn refused(status: StatusCode, what: &str) -> AppError {
+    AppError::new(status, "websocket_expected", format!("Connexion WebSocket refusée : {what}"))
+}
+
+fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|token| token.trim().eq_ignore_ascii_case(wanted))
+}

@@ -1,0 +1,164 @@
+//! The AsyncAPI document: what goes over the WebSockets and the event streams.
+
+use axum::Json;
+use serde_json::{Value, json};
+
+/// The document (AsyncAPI 3.0).
+#[must_use]
+pub fn document() -> Value {
+    json!({
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Relais: live connections",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Every durable event has an `offset` in its topic, without gaps, and a `cursor` that \
+                names its place in the whole log. A client keeps the last cursor it saw and names it when it \
+                reconnects: it then receives what it missed, in order, each event once, before what is new.",
+        },
+        "defaultContentType": "application/json",
+        "channels": {
+            "relay": {
+                "address": "/api/files/ws",
+                "description": "The relay's WebSocket. Query: `since` (cursor), `societe` (repeatable), `token`. What a \
+                    client sends is ignored. The same frames come from the event stream `/api/files/events`.",
+                "messages": {
+                    "connection": { "$ref": "#/components/messages/connection" },
+                    "file_uploaded": { "$ref": "#/components/messages/file_uploaded" },
+                    "file_deleted": { "$ref": "#/components/messages/file_deleted" },
+                    "sync_completed": { "$ref": "#/components/messages/sync_completed" },
+                },
+            },
+            "hub": {
+                "address": "/api/v1/ws",
+                "description": "The hub's own protocol. The same events come from the event stream `/api/v1/events` and \
+                    from long polling, `/api/v1/poll`.",
+                "messages": {
+                    "command": { "$ref": "#/components/messages/command" },
+                    "connected": { "$ref": "#/components/messages/connected" },
+                    "authenticated": { "$ref": "#/components/messages/authenticated" },
+                    "subscribed": { "$ref": "#/components/messages/subscribed" },
+                    "unsubscribed": { "$ref": "#/components/messages/unsubscribed" },
+                    "presence": { "$ref": "#/components/messages/presence" },
+                    "pong": { "$ref": "#/components/messages/pong" },
+                    "event": { "$ref": "#/components/messages/event" },
+                    "error": { "$ref": "#/components/messages/error" },
+                },
+            },
+        },
+        "operations": {
+            "receiveRelayEvents": { "action": "send", "channel": { "$ref": "#/channels/relay" } },
+            "commandHub": {
+                "action": "receive", "channel": { "$ref": "#/channels/hub" },
+                "messages": [{ "$ref": "#/channels/hub/messages/command" }],
+            },
+            "receiveHubEvents": { "action": "send", "channel": { "$ref": "#/channels/hub" } },
+        },
+        "components": { "messages": messages() },
+    })
+}
+
+/// `GET /asyncapi.json`.
+pub(super) async fn send() -> Json<Value> {
+    Json(document())
+}
+
+fn messages() -> Value {
+    json!({
+        "connection": relay_message("First, always. `recovered` is there if `since` was given: false means that the \
+            list of files has to be read again.", &["message", "timestamp", "epoch", "cursor"], &json!({
+                "message": text(), "timestamp": time(), "epoch": epoch(), "cursor": cursor(),
+                "recovered": { "type": "boolean" },
+            })),
+        "file_uploaded": relay_message("A file has a new content.",
+            &["societe", "filename", "size", "sha256", "version", "origin", "timestamp", "offset", "epoch", "cursor"],
+            &json!({
+                "societe": text(), "filename": text(), "size": count("bytes"), "sha256": hash(),
+                "version": count("counts the contents of this file, from 1"),
+                "origin": { "enum": ["upload", "folder", "restore"] },
+                "timestamp": time(), "offset": offset(), "epoch": epoch(), "cursor": cursor(),
+            })),
+        "file_deleted": relay_message("A file is gone; its versions are kept.",
+            &["societe", "filename", "timestamp", "offset", "epoch", "cursor"], &json!({
+                "societe": text(), "filename": text(),
+                "timestamp": time(), "offset": offset(), "epoch": epoch(), "cursor": cursor(),
+            })),
+        "sync_completed": relay_message("A client says that it has sent everything.",
+            &["societe", "files_count", "timestamp", "offset", "epoch", "cursor"], &json!({
+                "societe": text(), "files_count": count("files of the société"),
+                "timestamp": time(), "offset": offset(), "epoch": epoch(), "cursor": cursor(),
+            })),
+        "command": { "summary": "What a client says; `id` is given back in the reply.", "payload": { "oneOf": [
+            object("authenticate", &["token"], &json!({ "id": {}, "token": text() })),
+            object("subscribe", &["channel"], &json!({
+                "id": {}, "channel": text(), "since": cursor(),
+                "position": { "type": "object", "required": ["epoch", "offset"],
+                    "properties": { "epoch": epoch(), "offset": offset() } },
+            })),
+            object("unsubscribe", &["channel"], &json!({ "id": {}, "channel": text() })),
+            object("presence", &["channel"], &json!({ "id": {}, "channel": text() })),
+            object("ping", &[], &json!({ "id": {} })),
+        ] } },
+        "connected": relay_message("First, always.", &["timestamp"], &json!({ "timestamp": time() })),
+        "authenticated": relay_message("The token is good.", &["principal"], &json!({ "principal": text(), "id": {} })),
+        "subscribed": relay_message("Replayed events follow, then new ones.",
+            &["channel", "epoch", "cursor", "recovered", "replayed"], &json!({
+                "channel": text(), "epoch": epoch(), "cursor": cursor(), "offset": offset(), "id": {},
+                "recovered": { "type": "boolean" }, "replayed": count("events"),
+            })),
+        "unsubscribed": relay_message("No more events of this channel.", &["channel"],
+            &json!({ "channel": text(), "reason": text(), "id": {} })),
+        "presence": relay_message("Who listens.", &["channel", "members"], &json!({
+            "channel": text(), "id": {},
+            "members": { "type": "array", "items": { "type": "object",
+                "properties": { "principal": text(), "sessions": count("live sessions") } } },
+        })),
+        "pong": relay_message("Answers `ping`.", &[], &json!({ "id": {} })),
+        "event": relay_message("Something happened.",
+            &["topic", "name", "offset", "epoch", "cursor", "at", "data"], &json!({
+                "topic": text(), "name": text(), "offset": offset(), "epoch": epoch(), "cursor": cursor(),
+                "at": time(), "data": { "type": "object" },
+            })),
+        "error": relay_message("A command was refused; the connection stays.", &["code", "message"],
+            &json!({ "code": text(), "message": text(), "id": {} })),
+    })
+}
+
+/// A message whose `type` is its name is told apart by it alone.
+fn relay_message(summary: &str, required: &[&str], properties: &Value) -> Value {
+    json!({ "summary": summary, "payload": { "type": "object", "required": required, "properties": properties } })
+}
+
+fn object(kind: &str, required: &[&str], properties: &Value) -> Value {
+    let mut properties = properties.clone();
+    properties["type"] = json!({ "const": kind });
+    let required: Vec<&str> = ["type"].iter().chain(required).copied().collect();
+    json!({ "type": "object", "required": required, "properties": properties })
+}
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+fn time() -> Value {
+    json!({ "type": "string", "format": "date-time" })
+}
+
+fn count(what: &str) -> Value {
+    json!({ "type": "integer", "minimum": 0, "description": what })
+}
+
+fn hash() -> Value {
+    json!({ "type": "string", "pattern": "^[0-9a-f]{64}$", "description": "SHA-256 of the content" })
+}
+
+fn epoch() -> Value {
+    json!({ "type": "string", "pattern": "^[0-9a-f]{16}$", "description": "names one life of the log" })
+}
+
+fn offset() -> Value {
+    json!({ "type": "integer", "minimum": 0, "description": "place in the topic, from 1 and without gaps" })
+}
+
+fn cursor() -> Value {
+    json!({ "type": "string", "pattern": "^[0-9a-f]{16}-[0-9]+$", "description": "place in the whole log; opaque" })
+}

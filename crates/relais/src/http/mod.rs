@@ -1,0 +1,49 @@
+//! The HTTP edge: routes that belong to no feature, the middle layers, and the server itself.
+
+pub mod asyncapi;
+mod health;
+mod landing;
+mod layers;
+pub mod openapi;
+mod server;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+
+use crate::features::{accounts, relay};
+use crate::{App, AppError, gateways};
+
+pub use server::{Server, listen};
+
+/// Every route of the server.
+pub fn router(app: &App) -> Router {
+    let routes = Router::new()
+        .route("/", get(landing::show_root))
+        .route("/assets/{file}", get(landing::send_asset))
+        .route("/healthz", get(health::get_health))
+        .route("/readyz", get(health::get_readiness))
+        .route("/metrics", get(health::get_metrics))
+        .route("/openapi.json", get(openapi::send))
+        .route("/asyncapi.json", get(asyncapi::send))
+        .route("/docs", get(openapi::show))
+        .route("/docs/{*file}", get(openapi::send_asset))
+        .merge(relay::http::router())
+        .merge(accounts::http::router())
+        .merge(gateways::router())
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed);
+    layers::around(routes, app).with_state(app.clone())
+}
+
+async fn not_found() -> AppError {
+    AppError::new(StatusCode::NOT_FOUND, "not_found", "Adresse inconnue : la liste des appels est sous /docs")
+}
+
+async fn method_not_allowed() -> AppError {
+    AppError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "Méthode non permise à cette adresse : voir /docs",
+    )
+}

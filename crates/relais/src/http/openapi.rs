@@ -1,0 +1,58 @@
+//! The OpenAPI document and its viewer.
+
+use std::sync::{Arc, LazyLock};
+
+use axum::Json;
+use axum::extract::Path;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as Document;
+use utoipa_swagger_ui::Config;
+
+use crate::features::{accounts, relay};
+use crate::{AppError, gateways};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Relais",
+        description = "Files, events and accounts. Errors are `{\"detail\", \"message\", \"error\", \"code\"}`; every code is in docs/api/errors.md. Credentials: `Authorization: Bearer <token or API key>`, `X-API-Key`, or the session cookie.",
+        license(name = "MIT OR Apache-2.0")
+    ),
+    tags((name = "hub", description = "Events of any channel"))
+)]
+struct Base;
+
+/// The document of every HTTP call.
+#[must_use]
+pub fn document() -> Document {
+    let mut document = Base::openapi();
+    document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    document.merge(relay::http::RelayApi::openapi());
+    document.merge(gateways::RelayStreamApi::openapi());
+    document.merge(gateways::NativeApi::openapi());
+    document.merge(accounts::http::AccountsApi::openapi());
+    document
+}
+
+/// `GET /openapi.json`.
+pub(super) async fn send() -> Json<Document> {
+    Json(document())
+}
+
+static VIEWER: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| Arc::new(Config::from("/openapi.json")));
+
+/// `GET /docs`: the viewer needs its folder to find its files.
+pub(super) async fn show() -> Redirect {
+    Redirect::permanent("/docs/index.html")
+}
+
+/// The viewer's files, from the binary.
+pub(super) async fn send_asset(Path(file): Path<String>) -> Response {
+    match utoipa_swagger_ui::serve(&file, Arc::clone(&VIEWER)) {
+        Ok(Some(found)) => ([(header::CONTENT_TYPE, found.content_type)], found.bytes).into_response(),
+        Ok(None) => AppError::new(StatusCode::NOT_FOUND, "not_found", "Adresse inconnue").into_response(),
+        Err(error) => AppError::internal(error).into_response(),
+    }
+}

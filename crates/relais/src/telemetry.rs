@@ -1,0 +1,59 @@
+//! Logs and traces.
+
+use std::io::IsTerminal as _;
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::WithExportConfig as _;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::cli::CliError;
+use crate::config::{LogConfig, LogFormat, TelemetryConfig};
+
+/// Sends what is left of the traces when it is dropped.
+pub struct Telemetry(Option<SdkTracerProvider>);
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.0.take().map(|provider| provider.shutdown()) {
+            tracing::warn!(%error, "the last traces were not sent");
+        }
+    }
+}
+
+/// Starts logging to standard error and, if an endpoint is set, sending traces by OTLP over HTTP.
+///
+/// # Errors
+/// [`CliError`] if the filter or the endpoint cannot be understood.
+pub fn init(log: &LogConfig, telemetry: &TelemetryConfig) -> Result<Telemetry, CliError> {
+    let filter = EnvFilter::try_new(&log.filter)
+        .map_err(|e| CliError::new(format!("log.filter: {e}; write for instance \"info,relais=debug\"")))?;
+    let text = match log.format {
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+        LogFormat::Text => true,
+        LogFormat::Json => false,
+    };
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = if text {
+        lines.with_ansi(std::io::stderr().is_terminal()).boxed()
+    } else {
+        lines.json().flatten_event(true).boxed()
+    };
+    let provider = telemetry.otlp_endpoint.as_deref().map(exporter).transpose()?;
+    let traces = provider.as_ref().map(|p| tracing_opentelemetry::layer().with_tracer(p.tracer("relais")));
+    tracing_subscriber::registry().with(filter).with(traces).with(lines).try_init().ok();
+    Ok(Telemetry(provider))
+}
+
+fn exporter(endpoint: &str) -> Result<SdkTracerProvider, CliError> {
+    let url = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_http()
+        .with_endpoint(url)
+        .build()
+        .map_err(|e| CliError::new(format!("telemetry.otlp_endpoint: {e}")))?;
+    let resource = opentelemetry_sdk::Resource::builder().with_service_name("relais").build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}

@@ -1,5 +1,6 @@
 //! The commands' side of the relay's HTTP contract: which server, requests, retries, local folders.
 
+pub(super) mod chance;
 mod error;
 pub(super) mod folder;
 mod interrupt;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::chance::Chance;
+
 /// The first pause; each one after it doubles.
 const FIRST: Duration = Duration::from_millis(250);
 /// The longest pause that is chosen here.
@@ -13,21 +15,19 @@ const ASKED_LONGEST: Duration = Duration::from_secs(120);
 #[derive(Clone, Debug)]
 pub(crate) struct Backoff {
     failures: u32,
-    chance: u64,
+    chance: Chance,
 }
 
 impl Backoff {
     /// Starts at the shortest pause; `seed` decides the chance.
+    #[cfg(test)]
     pub(crate) fn new(seed: u64) -> Self {
-        Self { failures: 0, chance: seed }
+        Self { failures: 0, chance: Chance::new(seed) }
     }
 
     /// Starts at the shortest pause with a seed from the operating system.
     pub(crate) fn from_entropy() -> Self {
-        let mut seed = [0; 8];
-        // Without entropy every client waits alike, which is worse but not wrong.
-        let _ = getrandom::fill(&mut seed);
-        Self::new(u64::from_le_bytes(seed))
+        Self { failures: 0, chance: Chance::from_entropy() }
     }
 
     /// How often it has failed since the last success.
@@ -41,7 +41,7 @@ impl Backoff {
         let full = FIRST.saturating_mul(1 << self.failures.min(16)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
         let half = full / 2;
-        let jitter = half.mul_f64(self.fraction());
+        let jitter = half.mul_f64(self.chance.fraction());
         match asked {
             Some(asked) => asked.min(ASKED_LONGEST) + jitter.min(Duration::from_secs(1)),
             None => half + jitter,
@@ -51,15 +51,6 @@ impl Backoff {
     /// Forgets the failures, after a success.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
-    }
-
-    /// A number in 0..1 (SplitMix64: enough to spread clients, not a secret).
-    fn fraction(&mut self) -> f64 {
-        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.chance;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        f64::from((z >> 40) as u32) / f64::from(1_u32 << 24)
     }
 }
 

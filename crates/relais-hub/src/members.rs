@@ -81,6 +81,10 @@ impl Members {
         let Some(stream) = self.streams.get_mut(number) else { return };
         let place = stream.add(&entry.session, slot);
         let first = stream.count(&entry.principal);
+        if entry.subscriptions.is_empty() {
+            // Most sessions are in one channel for their whole life.
+            entry.subscriptions.reserve_exact(1);
+        }
         entry.subscriptions.push(Seat { stream: number, place, filter: wanted.filter.clone() });
         self.subscriptions += 1;
         if first {

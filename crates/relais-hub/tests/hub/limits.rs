@@ -77,7 +77,7 @@ async fn the_inbox_is_bounded_and_makes_the_publisher_wait_without_losing_anythi
     let thread = std::thread::spawn(move || {
         (0..500).for_each(|_| {
             publisher.publish("t:1", "x");
-        })
+        });
     });
     assert_eq!(client.texts(500).await.len(), 500);
     thread.join().unwrap();

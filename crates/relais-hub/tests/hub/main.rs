@@ -1,5 +1,7 @@
 //! The hub from outside: real sockets, a WebSocket client that is not ours, and a log in memory.
 
+#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+
 mod backpressure;
 mod connection;
 mod fanout;

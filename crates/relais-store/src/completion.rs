@@ -1,0 +1,84 @@
+//! What follows a commit, in the order of commits, away from the writer thread.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, OnceLock};
+
+use relais_protocol::event::Event;
+
+use crate::error::StoreError;
+use crate::head::SharedHead;
+use crate::tx::{Effects, WriteTx};
+
+/// Where committed events go.
+pub trait EventSink: Send + Sync {
+    /// Called once per committed event, in the order of `seq` and without gaps, by one thread. Must be quick
+    /// and must not wait for the store.
+    fn committed(&self, event: Arc<Event>);
+}
+
+/// A closure on its way through the writer, and its caller who waits.
+pub(crate) trait Work: Send {
+    /// Runs the closure; returns whether its changes are to be kept.
+    fn run(&mut self, tx: &mut WriteTx<'_>) -> bool;
+
+    /// Tells the caller: the closure's own result, or why it does not count.
+    fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
+}
+
+/// A closure whose fate is decided.
+pub(crate) struct Finished {
+    pub(crate) work: Box<dyn Work>,
+    pub(crate) outcome: Result<(), StoreError>,
+    pub(crate) effects: Effects,
+}
+
+/// What the writer hands over.
+pub(crate) enum Batch {
+    /// A group, after its commit.
+    Group(Vec<Finished>),
+    /// Events of the log that another writer committed, or this one without learning of it.
+    CaughtUp(Vec<Event>),
+}
+
+/// Works through what the writer hands over, until the writer is gone.
+pub(crate) fn run(batches: &Receiver<Batch>, sink: &OnceLock<Arc<dyn EventSink>>, head: &SharedHead) {
+    for batch in batches {
+        match batch {
+            Batch::Group(group) => {
+                for finished in group {
+                    complete(finished, sink.get(), head);
+                }
+            }
+            Batch::CaughtUp(events) => {
+                for event in events {
+                    publish(Arc::new(event), sink.get(), head);
+                }
+            }
+        }
+    }
+}
+
+fn complete(finished: Finished, sink: Option<&Arc<dyn EventSink>>, head: &SharedHead) {
+    for hook in finished.effects.hooks {
+        guarded("a hook after a commit panicked", hook);
+    }
+    for event in finished.effects.events {
+        publish(event, sink, head);
+    }
+    finished.work.answer(finished.outcome);
+}
+
+fn publish(event: Arc<Event>, sink: Option<&Arc<dyn EventSink>>, head: &SharedHead) {
+    let seq = event.seq;
+    if let Some(sink) = sink {
+        guarded("the event sink panicked", || sink.committed(event));
+    }
+    head.advance(seq);
+}
+
+fn guarded(what: &'static str, action: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(action)).is_err() {
+        tracing::error!("{what}");
+    }
+}

@@ -1,0 +1,69 @@
+//! What the writer and the readers need from a database.
+
+use relais_protocol::event::{Epoch, Event};
+
+use crate::error::StoreError;
+use crate::param::Param;
+use crate::row::Row;
+
+/// Where the log stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) epoch: Epoch,
+    pub(crate) seq: u64,
+}
+
+/// Called with each row of an answer, in order.
+pub(crate) type Visit<'v> = &'v mut dyn FnMut(&Row<'_>) -> Result<(), StoreError>;
+
+/// Runs statements. Statements are prepared once per connection and kept.
+pub(crate) trait Connection: Send {
+    /// Runs a statement without an answer and returns how many rows it changed.
+    fn execute(&mut self, sql: &'static str, params: &[Param<'_>]) -> Result<u64, StoreError>;
+
+    /// Runs a statement and shows each row of its answer.
+    fn visit(&mut self, sql: &'static str, params: &[Param<'_>], visit: Visit<'_>) -> Result<(), StoreError>;
+}
+
+/// A connection that reads one snapshot at a time.
+pub(crate) trait ReadConnection: Connection {
+    /// Fixes the snapshot that the following statements see; connects again if the connection was lost.
+    fn begin_read(&mut self) -> Result<(), StoreError>;
+
+    /// Lets the snapshot go.
+    fn end_read(&mut self) -> Result<(), StoreError>;
+}
+
+/// The connection of the writer thread: one transaction at a time, with at most one savepoint.
+pub(crate) trait WriteConnection: Connection {
+    /// Starts a transaction and locks the head of the log until its end, so that the order of commits is the
+    /// order of `seq` across every writer of the database. Waits for a lost connection, but not for ever.
+    fn begin(&mut self) -> Result<Head, StoreError>;
+
+    /// Starts a savepoint, in place of the one before it if `replace`.
+    fn savepoint(&mut self, replace: bool) -> Result<(), StoreError>;
+
+    /// Undoes everything since the savepoint, which stays.
+    fn rollback_to_savepoint(&mut self) -> Result<(), StoreError>;
+
+    /// Makes the transaction durable and, where `seq` is given, the log's head with it.
+    ///
+    /// After an error nothing of it is stored and no transaction is open, except after
+    /// [`StoreError::CommitUnknown`].
+    fn commit(&mut self, seq: Option<u64>) -> Result<(), StoreError>;
+
+    /// Undoes the transaction. Never fails: a lost connection has undone it as well.
+    fn rollback(&mut self);
+
+    /// Whether the transaction is still open; some failures end it from below.
+    fn in_transaction(&self) -> bool;
+
+    /// Whether a failed read spoils the transaction, so that reading too needs a savepoint.
+    fn reads_need_savepoint(&self) -> bool;
+
+    /// The events with `after < seq <= up_to`, which another writer has committed.
+    fn events_between(&mut self, epoch: Epoch, after: u64, up_to: u64) -> Result<Vec<Event>, StoreError>;
+
+    /// Leaves the database tidy; the connection is not used afterwards.
+    fn close(self: Box<Self>);
+}

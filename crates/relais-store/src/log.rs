@@ -1,0 +1,191 @@
+//! The event log: what is stored of each event, and how it is read back.
+
+use std::sync::Arc;
+
+use relais_protocol::event::{Channel, Cursor, Epoch, Event, Position, Topic};
+use relais_protocol::time::Timestamp;
+
+use crate::error::StoreError;
+use crate::params;
+use crate::row::Row;
+use crate::tx::{Query, WriteTx};
+
+/// Gives the topic's next offset; a topic begins with its first event.
+pub(crate) const NEXT_OFFSET: &str = "INSERT INTO topics (id, name, family, last_offset) VALUES ($1, $2, $3, 1) \
+     ON CONFLICT (name) DO UPDATE SET last_offset = topics.last_offset + 1 RETURNING id, last_offset";
+
+/// Stores one event.
+pub(crate) const APPEND: &str = "INSERT INTO events (seq, topic_id, topic_offset, name, data, at) \
+     VALUES ($1, $2, $3, $4, $5, $6)";
+
+/// Records where the log stands after a group.
+pub(crate) const MOVE_HEAD: &str = "UPDATE log_head SET seq = $1 WHERE id = 1";
+
+/// Begins the first life of the log.
+pub(crate) const CREATE_HEAD: &str = "INSERT INTO log_head (id, epoch, seq, first_seq) VALUES (1, $1, 0, 1) \
+     ON CONFLICT (id) DO NOTHING";
+
+/// Every event of a part of the log.
+pub(crate) const BETWEEN: &str = "SELECT e.seq, e.topic_offset, t.name, e.name, e.data, e.at \
+     FROM events e JOIN topics t ON t.id = e.topic_id WHERE e.seq > $1 AND e.seq <= $2 ORDER BY e.seq";
+
+// The order of the join is fixed for SQLite: in the order of seq, so that LIMIT ends it early.
+const FAMILY_AFTER: &str = "SELECT e.seq, e.topic_offset, t.name, e.name, e.data, e.at \
+     FROM events e CROSS JOIN topics t WHERE t.id = e.topic_id AND t.family = $1 \
+     AND e.seq > $2 AND e.seq <= $3 ORDER BY e.seq LIMIT $4";
+
+const TOPIC_AFTER_OFFSET: &str = "SELECT seq, topic_offset, name, data, at FROM events \
+     WHERE topic_id = $1 AND topic_offset > $2 AND seq <= $3 ORDER BY topic_offset LIMIT $4";
+
+const OFFSET_AT: &str = "SELECT topic_offset FROM events WHERE topic_id = $1 AND seq <= $2 \
+     ORDER BY topic_offset DESC LIMIT 1";
+
+/// Events that one step of trimming looks at.
+const TRIM_STEP: u64 = 1000;
+
+/// What the log still holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogBounds {
+    /// The first event that is kept, or the one after the head if none is.
+    pub first_seq_kept: u64,
+    /// The last event.
+    pub head: Cursor,
+}
+
+impl LogBounds {
+    /// Whether everything after `cursor` is still there.
+    #[must_use]
+    pub fn can_recover(&self, cursor: Cursor) -> bool {
+        cursor.epoch == self.head.epoch && cursor.seq + 1 >= self.first_seq_kept && cursor.seq <= self.head.seq
+    }
+}
+
+/// What the log still holds.
+///
+/// # Errors
+/// Whatever the database reports.
+pub fn bounds(tx: &mut impl Query) -> Result<LogBounds, StoreError> {
+    tx.query_one("SELECT epoch, seq, first_seq FROM log_head WHERE id = 1", params![], |row| {
+        let head = Cursor { epoch: parse_epoch(row.str(0)?)?, seq: row.u64(1)? };
+        Ok(LogBounds { first_seq_kept: row.u64(2)?, head })
+    })
+}
+
+/// At most `limit` events of `channel` with `after < seq <= up_to`, in order.
+///
+/// # Errors
+/// Whatever the database reports.
+pub fn events_after(
+    tx: &mut impl Query,
+    channel: &Channel,
+    after: u64,
+    up_to: u64,
+    limit: usize,
+) -> Result<Vec<Event>, StoreError> {
+    let epoch = bounds(tx)?.head.epoch;
+    match channel {
+        Channel::Family(family) => {
+            tx.query(FAMILY_AFTER, params![&**family, after, up_to, limit], |row| any_event(row, epoch))
+        }
+        Channel::Topic(topic) => {
+            let Some((id, _)) = find_topic(tx, topic)? else { return Ok(Vec::new()) };
+            let seen = tx.query_opt(OFFSET_AT, params![id, after], |row| row.u64(0))?.unwrap_or(0);
+            tx.query(TOPIC_AFTER_OFFSET, params![id, seen, up_to, limit], |row| {
+                topic_event(row, topic, epoch)
+            })
+        }
+    }
+}
+
+/// At most `limit` events of `topic` with an offset above `after` and a seq up to `up_to`, in order.
+///
+/// Offsets have no gaps: if the first one returned is not `after + 1`, what lies between has been trimmed.
+///
+/// # Errors
+/// Whatever the database reports.
+pub fn events_after_offset(
+    tx: &mut impl Query,
+    topic: &Topic,
+    after: u64,
+    up_to: u64,
+    limit: usize,
+) -> Result<Vec<Event>, StoreError> {
+    let epoch = bounds(tx)?.head.epoch;
+    let Some((id, _)) = find_topic(tx, topic)? else { return Ok(Vec::new()) };
+    tx.query(TOPIC_AFTER_OFFSET, params![id, after, up_to, limit], |row| topic_event(row, topic, epoch))
+}
+
+/// Where `topic` stood when the log stood at `up_to`; offset 0 if it had no event.
+///
+/// # Errors
+/// Whatever the database reports.
+pub fn topic_position(tx: &mut impl Query, topic: &Topic, up_to: u64) -> Result<Position, StoreError> {
+    let epoch = bounds(tx)?.head.epoch;
+    let Some((id, last_offset)) = find_topic(tx, topic)? else { return Ok(Position { epoch, offset: 0 }) };
+    if let Some(offset) = tx.query_opt(OFFSET_AT, params![id, up_to], |row| row.u64(0))? {
+        return Ok(Position { epoch, offset });
+    }
+    // Everything up to there is trimmed; the first event kept follows it directly.
+    let first_kept =
+        tx.query_one("SELECT MIN(topic_offset) FROM events WHERE topic_id = $1", params![id], |row| row.opt_u64(0))?;
+    Ok(Position { epoch, offset: first_kept.map_or(last_offset, |first| first.saturating_sub(1)) })
+}
+
+/// One step of trimming: forgets the oldest events that are older than `before`, a bounded number of them, and
+/// never the last `keep_min`. Returns how many; 0 means there is nothing left to forget.
+pub(crate) fn trim_step(tx: &mut WriteTx<'_>, before: Timestamp, keep_min: u64) -> Result<u64, StoreError> {
+    let bounds = bounds(tx)?;
+    let last_allowed = bounds.head.seq.saturating_sub(keep_min);
+    let from = bounds.first_seq_kept.saturating_sub(1);
+    let up_to = last_allowed.min(from + TRIM_STEP);
+    // Only a run at the old end goes, whatever the clock did in between: what is kept has no gaps.
+    let first_young = tx.query_one(
+        "SELECT MIN(seq) FROM events WHERE seq > $1 AND seq <= $2 AND at >= $3",
+        params![from, up_to, before],
+        |row| row.opt_u64(0),
+    )?;
+    let last_gone = first_young.map_or(up_to, |seq| seq - 1);
+    if last_gone <= from {
+        return Ok(0);
+    }
+    tx.execute("DELETE FROM events WHERE seq <= $1", params![last_gone])?;
+    tx.execute("UPDATE log_head SET first_seq = $1 WHERE id = 1", params![last_gone + 1])?;
+    Ok(last_gone - from)
+}
+
+fn find_topic(tx: &mut impl Query, topic: &Topic) -> Result<Option<(i64, u64)>, StoreError> {
+    tx.query_opt("SELECT id, last_offset FROM topics WHERE name = $1", params![topic.as_str()], |row| {
+        Ok((row.i64(0)?, row.u64(1)?))
+    })
+}
+
+fn topic_event(row: &Row<'_>, topic: &Topic, epoch: Epoch) -> Result<Event, StoreError> {
+    Ok(Event {
+        topic: topic.clone(),
+        epoch,
+        seq: row.u64(0)?,
+        offset: row.u64(1)?,
+        name: Arc::from(row.str(2)?),
+        data: Arc::from(row.str(3)?),
+        at: row.timestamp(4)?,
+    })
+}
+
+/// An event from a row of [`BETWEEN`].
+pub(crate) fn any_event(row: &Row<'_>, epoch: Epoch) -> Result<Event, StoreError> {
+    let topic = Topic::new(row.str(2)?).map_err(|e| StoreError::Value(e.to_string()))?;
+    Ok(Event {
+        topic,
+        epoch,
+        seq: row.u64(0)?,
+        offset: row.u64(1)?,
+        name: Arc::from(row.str(3)?),
+        data: Arc::from(row.str(4)?),
+        at: row.timestamp(5)?,
+    })
+}
+
+/// An epoch as the database holds it.
+pub(crate) fn parse_epoch(text: &str) -> Result<Epoch, StoreError> {
+    text.parse().map_err(|_| StoreError::Value(format!("{text:?} is not an epoch")))
+}

@@ -1,0 +1,313 @@
+//! The embedded database.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use relais_protocol::event::{Epoch, Event};
+use relais_protocol::time::Timestamp;
+use rusqlite::{CachedStatement, ErrorCode, OpenFlags};
+
+use crate::checkpoint::Checkpointer;
+use crate::connection::{Connection, Head, ReadConnection, Visit, WriteConnection};
+use crate::error::StoreError;
+use crate::log;
+use crate::migration::{self, Migration};
+use crate::param::Param;
+use crate::params;
+use crate::row::Row;
+
+/// Statements kept prepared per connection.
+const STATEMENTS_MAX: usize = 512;
+/// Bytes per page of a new file: a 10 KB content then takes one overflow page instead of three.
+const PAGE_BYTES: i64 = 8192;
+
+/// A connection to the file, for the writer or for a reader.
+pub(crate) struct SqliteConnection {
+    inner: rusqlite::Connection,
+}
+
+/// The writer's connection, and the lock that keeps other servers out.
+pub(crate) struct SqliteWriter {
+    connection: SqliteConnection,
+    head: Head,
+    checkpointer: Checkpointer,
+    _lock: File,
+}
+
+/// Opens the file for writing, creating and migrating it as needed.
+pub(crate) fn open_writer(
+    path: &Path,
+    bytes_max: Option<u64>,
+    beside_server: bool,
+    plan: &[Migration],
+    now: Timestamp,
+) -> Result<SqliteWriter, StoreError> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(|e| cannot_open(folder, &e))?;
+    }
+    let lock = lock(path, beside_server)?;
+    let mut inner = rusqlite::Connection::open(path).map_err(|e| cannot_open(path, &e))?;
+    configure_writer(&inner, bytes_max).map_err(store_error)?;
+    migrate(&mut inner, plan, now)?;
+    let pages = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&pages);
+    inner
+        .wal_hook(Some(move |_: &mut _, count: std::ffi::c_int| {
+            seen.store(u64::try_from(count).unwrap_or(0), Ordering::Relaxed);
+            Ok(())
+        }))
+        .map_err(store_error)?;
+    let checkpointer = Checkpointer::start(path, pages)?;
+    let mut connection = SqliteConnection { inner };
+    let head = load_head(&mut connection)?;
+    Ok(SqliteWriter { connection, head, checkpointer, _lock: lock })
+}
+
+/// Opens the file for reading; the writer must hold it open.
+pub(crate) fn open_reader(path: &Path) -> Result<SqliteConnection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let inner = rusqlite::Connection::open_with_flags(path, flags).map_err(|e| cannot_open(path, &e))?;
+    configure(&inner).map_err(store_error)?;
+    Ok(SqliteConnection { inner })
+}
+
+fn lock(path: &Path, beside_server: bool) -> Result<File, StoreError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let name = PathBuf::from(name);
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&name)
+        .map_err(|e| cannot_open(&name, &e))?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        // SQLite's own locks keep the two apart, and the server finds what was committed meanwhile in the log.
+        Err(rustix::io::Errno::WOULDBLOCK) if beside_server => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::InUse(path.to_owned())),
+        Err(error) => Err(cannot_open(&name, &error)),
+    }
+}
+
+fn configure(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "cache_size", -8192)
+}
+
+fn configure_writer(connection: &rusqlite::Connection, bytes_max: Option<u64>) -> rusqlite::Result<()> {
+    configure(connection)?;
+    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    if let Some(bytes) = bytes_max {
+        let page: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        connection.pragma_update(None, "max_page_count", (bytes / page).max(1))?;
+    }
+    Ok(())
+}
+
+fn migrate(
+    connection: &mut rusqlite::Connection,
+    plan: &[Migration],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    connection.execute_batch(migration::TABLE).map_err(store_error)?;
+    let applied = applied(connection).map_err(store_error)?;
+    for step in migration::pending(plan, &applied)? {
+        let sql = step.sql.replace("{blob}", "BLOB").replace("{key}", "INTEGER PRIMARY KEY");
+        let failed = |e: rusqlite::Error| {
+            StoreError::Schema(format!("step {} ({}) failed: {e}", step.version, step.name))
+        };
+        let tx = connection.transaction().map_err(failed)?;
+        tx.execute_batch(&sql).map_err(failed)?;
+        tx.execute(
+            "INSERT INTO migrations (version, name, applied_at) VALUES (?1, ?2, ?3)",
+            (step.version, step.name, now.as_millis()),
+        )
+        .map_err(failed)?;
+        tx.commit().map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn applied(connection: &rusqlite::Connection) -> rusqlite::Result<Vec<(i64, String)>> {
+    let mut statement = connection.prepare("SELECT version, name FROM migrations ORDER BY version")?;
+    let rows = statement.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?;
+    rows.collect()
+}
+
+fn load_head(connection: &mut SqliteConnection) -> Result<Head, StoreError> {
+    let epoch = crate::random_epoch()?.to_string();
+    connection.execute(log::CREATE_HEAD, params![&epoch])?;
+    let mut found = None;
+    connection.visit("SELECT epoch, seq FROM log_head WHERE id = 1", params![], &mut |row| {
+        found = Some(Head { epoch: log::parse_epoch(row.str(0)?)?, seq: row.u64(1)? });
+        Ok(())
+    })?;
+    found.ok_or_else(|| StoreError::Internal("the log has no head".to_owned()))
+}
+
+impl SqliteConnection {
+    fn run(&mut self, sql: &'static str) -> Result<(), StoreError> {
+        self.execute(sql, &[]).map(drop)
+    }
+
+    fn prepare(&self, sql: &'static str, params: &[Param<'_>]) -> Result<CachedStatement<'_>, StoreError> {
+        Param::check(params)?;
+        let mut statement = self.inner.prepare_cached(sql).map_err(store_error)?;
+        let count = statement.parameter_count();
+        let mut highest = 0;
+        for index in 1..=count {
+            let number = statement.parameter_name(index).and_then(|name| name.strip_prefix('$'));
+            let number = number.and_then(|digits| digits.parse::<usize>().ok()).unwrap_or(0);
+            let Some(param) = number.checked_sub(1).and_then(|at| params.get(at)) else {
+                return Err(wrong_count(sql, params.len()));
+            };
+            statement.raw_bind_parameter(index, param).map_err(store_error)?;
+            highest = highest.max(number);
+        }
+        if highest == params.len() { Ok(statement) } else { Err(wrong_count(sql, params.len())) }
+    }
+}
+
+fn wrong_count(sql: &str, given: usize) -> StoreError {
+    StoreError::Internal(format!("{given} parameters do not fit the $1, $2 … of: {sql}"))
+}
+
+impl Connection for SqliteConnection {
+    fn execute(&mut self, sql: &'static str, params: &[Param<'_>]) -> Result<u64, StoreError> {
+        let mut statement = self.prepare(sql, params)?;
+        statement.raw_execute().map(|count| count as u64).map_err(store_error)
+    }
+
+    fn visit(&mut self, sql: &'static str, params: &[Param<'_>], visit: Visit<'_>) -> Result<(), StoreError> {
+        let mut statement = self.prepare(sql, params)?;
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next().map_err(store_error)? {
+            visit(&Row::sqlite(row))?;
+        }
+        Ok(())
+    }
+}
+
+impl ReadConnection for SqliteConnection {
+    fn begin_read(&mut self) -> Result<(), StoreError> {
+        self.run("BEGIN DEFERRED")
+    }
+
+    fn end_read(&mut self) -> Result<(), StoreError> {
+        if self.inner.is_autocommit() { Ok(()) } else { self.run("ROLLBACK") }
+    }
+}
+
+impl Connection for SqliteWriter {
+    fn execute(&mut self, sql: &'static str, params: &[Param<'_>]) -> Result<u64, StoreError> {
+        self.connection.execute(sql, params)
+    }
+
+    fn visit(&mut self, sql: &'static str, params: &[Param<'_>], visit: Visit<'_>) -> Result<(), StoreError> {
+        self.connection.visit(sql, params, visit)
+    }
+}
+
+impl WriteConnection for SqliteWriter {
+    fn begin(&mut self) -> Result<Head, StoreError> {
+        self.connection.run("BEGIN IMMEDIATE")?;
+        Ok(self.head)
+    }
+
+    fn savepoint(&mut self, replace: bool) -> Result<(), StoreError> {
+        if replace {
+            self.connection.run("RELEASE one")?;
+        }
+        self.connection.run("SAVEPOINT one")
+    }
+
+    fn rollback_to_savepoint(&mut self) -> Result<(), StoreError> {
+        self.connection.run("ROLLBACK TO one")
+    }
+
+    fn commit(&mut self, seq: Option<u64>) -> Result<(), StoreError> {
+        if let Some(seq) = seq {
+            self.connection.execute(log::MOVE_HEAD, params![seq])?;
+        }
+        self.connection.run("COMMIT")?;
+        self.head.seq = seq.unwrap_or(self.head.seq);
+        self.checkpointer.after_commit(&self.connection.inner);
+        Ok(())
+    }
+
+    fn rollback(&mut self) {
+        if self.in_transaction()
+            && let Err(error) = self.connection.run("ROLLBACK")
+        {
+            tracing::error!(%error, "a rollback failed");
+        }
+    }
+
+    fn in_transaction(&self) -> bool {
+        !self.connection.inner.is_autocommit()
+    }
+
+    fn reads_need_savepoint(&self) -> bool {
+        false
+    }
+
+    fn events_between(&mut self, epoch: Epoch, after: u64, up_to: u64) -> Result<Vec<Event>, StoreError> {
+        let mut events = Vec::new();
+        self.connection.visit(log::BETWEEN, params![after, up_to], &mut |row| {
+            events.push(log::any_event(row, epoch)?);
+            Ok(())
+        })?;
+        Ok(events)
+    }
+
+    fn close(self: Box<Self>) {
+        self.checkpointer.stop();
+        let result =
+            self.connection.inner.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get::<_, i64>(0));
+        if let Err(error) = result {
+            tracing::warn!(%error, "the write-ahead log could not be folded into the database at the end");
+        }
+    }
+}
+
+fn cannot_open(path: &Path, error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Unavailable(format!("{} cannot be opened: {error}", path.display()))
+}
+
+/// Sorts an error by what the caller can do about it.
+pub(crate) fn store_error(error: rusqlite::Error) -> StoreError {
+    let rusqlite::Error::SqliteFailure(failure, message) = &error else {
+        return StoreError::Internal(error.to_string());
+    };
+    match failure.code {
+        ErrorCode::DiskFull => StoreError::Full,
+        ErrorCode::ConstraintViolation => match message.as_deref().and_then(unique_constraint) {
+            Some(constraint) => StoreError::Conflict { constraint },
+            None => StoreError::Internal(error.to_string()),
+        },
+        ErrorCode::DatabaseBusy
+        | ErrorCode::DatabaseLocked
+        | ErrorCode::SystemIoFailure
+        | ErrorCode::CannotOpen
+        | ErrorCode::ReadOnly
+        | ErrorCode::FileLockingProtocolFailed => StoreError::Unavailable(error.to_string()),
+        _ => StoreError::Internal(error.to_string()),
+    }
+}
+
+/// `jobs(kind, dedup_key)` from `UNIQUE constraint failed: jobs.kind, jobs.dedup_key`.
+fn unique_constraint(message: &str) -> Option<String> {
+    let columns = message.strip_prefix("UNIQUE constraint failed: ")?;
+    let table = columns.split_once('.')?.0;
+    let columns: Vec<&str> = columns.split(", ").filter_map(|c| Some(c.split_once('.')?.1)).collect();
+    Some(format!("{table}({})", columns.join(", ")))
+}

@@ -1,0 +1,270 @@
+//! The store as the rest of the program sees it.
+
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+use relais_protocol::event::{Channel, Cursor, Epoch, Event, Position, Topic};
+use relais_protocol::time::{SharedClock, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::completion::{self, EventSink};
+use crate::config::{DatabaseUrl, StoreConfig};
+use crate::connection::WriteConnection;
+use crate::error::StoreError;
+use crate::head::SharedHead;
+use crate::log::{self, LogBounds};
+use crate::migration::{self, Migration};
+use crate::reader::{Opener, ReaderPool};
+use crate::tx::{ReadTx, WriteTx};
+use crate::writer::{Closure, Command, Writer};
+use crate::{postgres, sqlite};
+
+/// Groups that may wait for the completion thread before the writer waits for it.
+const COMPLETION_MAX: usize = 4;
+
+/// A database: one writer that commits in groups, several readers, and the event log.
+///
+/// Cheap to clone. Writes from all clones are committed in one order, which is the order of `seq`.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    queue: mpsc::Sender<Command>,
+    readers: Arc<ReaderPool>,
+    readers_max: usize,
+    head: Arc<SharedHead>,
+    sink: Arc<OnceLock<Arc<dyn EventSink>>>,
+    clock: SharedClock,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Store {
+    /// Opens the database, creating it and applying `migrations` as needed.
+    ///
+    /// Blocks; call it from a blocking thread. [`Store::set_sink`] belongs before the first write.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] if another server has the SQLite file, [`StoreError::Schema`] if a newer program
+    /// wrote it, [`StoreError::Unavailable`] if it cannot be reached or opened.
+    pub fn open(
+        config: &StoreConfig,
+        migrations: &[Migration],
+        clock: SharedClock,
+    ) -> Result<Self, StoreError> {
+        let plan = migration::plan(migrations)?;
+        let (mut connection, opener) = connect(config, &plan, clock.now())?;
+        let readers_max = config.readers.max(1);
+        let readers = Arc::new(ReaderPool::open(opener, readers_max)?);
+        let head = connection.begin()?;
+        connection.rollback();
+
+        let (queue, commands) = mpsc::channel(config.queue_max.max(1));
+        let (completion, batches) = sync_channel(COMPLETION_MAX);
+        let shared_head = Arc::new(SharedHead::new(head.epoch, head.seq));
+        let sink = Arc::new(OnceLock::new());
+        let (seen_head, seen_sink) = (Arc::clone(&shared_head), Arc::clone(&sink));
+        let writer = Writer {
+            connection,
+            clock: Arc::clone(&clock),
+            completion,
+            epoch: head.epoch,
+            published: head.seq,
+            group_max: config.group_max.max(1),
+        };
+        let threads = vec![
+            spawn("store-writer", move || writer.run(commands))?,
+            spawn("store-completion", move || completion::run(&batches, &seen_sink, &seen_head))?,
+        ];
+        let shared = Shared {
+            queue,
+            readers,
+            readers_max,
+            head: shared_head,
+            sink,
+            clock,
+            threads: Mutex::new(threads),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Says where committed events go. Set once, before the first write: events committed earlier are in the
+    /// log only. Returns whether this call was the first.
+    pub fn set_sink(&self, sink: Arc<dyn EventSink>) -> bool {
+        self.shared.sink.set(sink).is_ok()
+    }
+
+    /// Runs `f` in a transaction that is committed together with others, and answers after the commit.
+    ///
+    /// An `Err` from `f` undoes what `f` did and nothing else. Waits while the queue is full. Once queued, `f`
+    /// runs even if the caller stops waiting.
+    ///
+    /// # Errors
+    /// What `f` returns, or why its changes are not stored.
+    pub async fn write<T, E>(
+        &self,
+        f: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Write(Box::new(Closure::new(f, reply)));
+        self.shared.queue.send(command).await.map_err(|_| E::from(StoreError::Closed))?;
+        answer.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
+    }
+
+    /// Runs `f` on a snapshot of what is committed, on the runtime's blocking pool.
+    ///
+    /// # Errors
+    /// What `f` returns, or why the database cannot be read.
+    pub async fn read<T, E>(
+        &self,
+        f: impl FnOnce(&mut ReadTx<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.shared.readers.read(f).await
+    }
+
+    /// The last event that was committed and handed to the sink.
+    #[must_use]
+    pub fn head(&self) -> Cursor {
+        self.shared.head.cursor()
+    }
+
+    /// The life of the log.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.shared.head.epoch()
+    }
+
+    /// The clock the store was opened with.
+    #[must_use]
+    pub fn clock(&self) -> &SharedClock {
+        &self.shared.clock
+    }
+
+    /// See [`log::events_after`].
+    ///
+    /// # Errors
+    /// Why the database cannot be read.
+    pub async fn events_after(
+        &self,
+        channel: &Channel,
+        after: u64,
+        up_to: u64,
+        limit: usize,
+    ) -> Result<Vec<Event>, StoreError> {
+        let channel = channel.clone();
+        self.read(move |tx| log::events_after(tx, &channel, after, up_to, limit)).await
+    }
+
+    /// See [`log::events_after_offset`].
+    ///
+    /// # Errors
+    /// Why the database cannot be read.
+    pub async fn events_after_offset(
+        &self,
+        topic: &Topic,
+        after: u64,
+        up_to: u64,
+        limit: usize,
+    ) -> Result<Vec<Event>, StoreError> {
+        let topic = topic.clone();
+        self.read(move |tx| log::events_after_offset(tx, &topic, after, up_to, limit)).await
+    }
+
+    /// What the log still holds, to know whether a cursor can be recovered.
+    ///
+    /// # Errors
+    /// Why the database cannot be read.
+    pub async fn log_bounds(&self) -> Result<LogBounds, StoreError> {
+        self.read(|tx| log::bounds(tx)).await
+    }
+
+    /// See [`log::topic_position`].
+    ///
+    /// # Errors
+    /// Why the database cannot be read.
+    pub async fn topic_position(&self, topic: &Topic, up_to: u64) -> Result<Position, StoreError> {
+        let topic = topic.clone();
+        self.read(move |tx| log::topic_position(tx, &topic, up_to)).await
+    }
+
+    /// Forgets events older than `before`, but never the last `keep_min` of the log, and returns how many. Works
+    /// in small steps between which other writes go on.
+    ///
+    /// # Errors
+    /// Why the database cannot be written; the steps done so far stand.
+    pub async fn trim_events(&self, before: Timestamp, keep_min: u64) -> Result<u64, StoreError> {
+        let mut gone = 0;
+        loop {
+            match self.write(move |tx| log::trim_step(tx, before, keep_min)).await? {
+                0 => return Ok(gone),
+                step => gone += step,
+            }
+        }
+    }
+
+    /// Whether the database can be read and a transaction be started.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        self.log_bounds().await?;
+        self.write(|_| Ok(())).await
+    }
+
+    /// Finishes what is queued, answers its callers, and closes the database. Later calls of any clone fail
+    /// with [`StoreError::Closed`].
+    pub async fn shutdown(&self) {
+        let _ = self.shared.queue.send(Command::Stop).await;
+        self.shared.readers.close(self.shared.readers_max).await;
+        let threads = std::mem::take(&mut *self.shared.threads.lock());
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                if thread.join().is_err() {
+                    tracing::error!("a thread of the store panicked");
+                }
+            }
+        });
+        if joined.await.is_err() {
+            tracing::error!("the store's threads could not be waited for");
+        }
+    }
+}
+
+fn connect(
+    config: &StoreConfig,
+    plan: &[Migration],
+    now: Timestamp,
+) -> Result<(Box<dyn WriteConnection>, Opener), StoreError> {
+    match &config.url {
+        DatabaseUrl::Sqlite(path) => {
+            let writer = sqlite::open_writer(path, config.sqlite_bytes_max, config.beside_server, plan, now)?;
+            let path = path.clone();
+            let opener: Opener = Box::new(move || Ok(Box::new(sqlite::open_reader(&path)?)));
+            Ok((Box::new(writer), opener))
+        }
+        DatabaseUrl::Postgres(url) => {
+            let server = postgres::Server::new(url, config.outage_patience)?;
+            let writer = server.open_writer(plan, now)?;
+            let opener: Opener = Box::new(move || Ok(Box::new(server.open_reader()?)));
+            Ok((Box::new(writer), opener))
+        }
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(|e| StoreError::Unavailable(format!("no thread for {name}: {e}")))
+}

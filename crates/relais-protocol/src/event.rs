@@ -237,7 +237,8 @@ mod tests {
 
     #[test]
     fn a_text_that_no_reply_gave_is_not_a_cursor() {
-        for text in ["", "-", "12", "9f3c2a77b1e0d544-", "9f3c2a77b1e0d544-+1", "9f3c2a77b1e0d544--1", "x-1"] {
+        for text in ["", "-", "12", "9f3c2a77b1e0d544-", "9f3c2a77b1e0d544-+1", "9f3c2a77b1e0d544--1", "x-1"]
+        {
             assert_eq!(text.parse::<Cursor>(), Err(CursorError), "{text:?}");
         }
     }

@@ -118,9 +118,13 @@ impl Listener<'_> {
 
     async fn take(&mut self, kind: &str, data: &str) -> Result<(), Ending> {
         let frame: Frame = serde_json::from_str(data).map_err(|e| self.unreadable(&e))?;
-        if kind == "connection" {
-            self.connected(&frame);
-            return Ok(());
+        match kind {
+            "connection" => {
+                self.connected(&frame);
+                return Ok(());
+            }
+            "close" => return Err(self.dismissed(&frame)),
+            _ => {}
         }
         self.left -= 1;
         if self.json {
@@ -141,6 +145,16 @@ impl Listener<'_> {
         if frame.recovered == Some(false) && self.cursor.is_some() {
             out::note("some events are no longer kept: list the files again to see what changed meanwhile");
         }
+    }
+
+    /// The server says goodbye: on its own account, then it wants us back, or on ours.
+    fn dismissed(&self, frame: &Frame) -> Ending {
+        let reason = frame.reason.as_deref().unwrap_or("no reason given");
+        if frame.reconnect == Some(false) {
+            let text = format!("the server ended the connection: {}", names::printable(reason));
+            return Ending::Failed(CliError::new(text));
+        }
+        Ending::Lost(self.remote.closed())
     }
 
     fn unreadable(&self, reason: &impl ToString) -> ClientError {

@@ -10,7 +10,7 @@ mod listen;
 pub mod out;
 mod pull;
 mod push;
-mod sample { #[derive(Debug, clap::Args)] pub struct SampleArgs {} pub async fn run(_: SampleArgs, _: &super::Globals) -> Result<(), super::CliError> { Ok(()) } }
+mod sample;
 mod serve;
 mod token;
 mod transfer;

@@ -28,17 +28,6 @@ impl Stop {
         self.0.is_cancelled()
     }
 
-    /// Asks for a stop.
-    #[cfg(test)]
-    pub(crate) fn ask(&self) {
-        self.0.cancel();
-    }
-
-    /// Waits until a stop is asked for.
-    pub(crate) async fn asked(&self) {
-        self.0.cancelled().await;
-    }
-
     /// Waits for `pause`; false if a stop was asked for meanwhile.
     pub(crate) async fn sleep(&self, pause: Duration) -> bool {
         self.until(tokio::time::sleep(pause)).await.is_some()

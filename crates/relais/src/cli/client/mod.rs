@@ -10,6 +10,8 @@ pub(super) mod progress;
 mod remote;
 mod retry;
 mod sse;
+#[cfg(test)]
+pub(super) mod stub;
 
 pub(super) use error::ClientError;
 pub(super) use interrupt::Stop;

@@ -75,4 +75,8 @@ pub(crate) struct Frame {
     pub files_count: Option<u64>,
     pub cursor: Option<String>,
     pub recovered: Option<bool>,
+    /// With `close`: why.
+    pub reason: Option<String>,
+    /// With `close`: whether to come back.
+    pub reconnect: Option<bool>,
 }

@@ -22,11 +22,6 @@ impl Progress {
         Self(bar)
     }
 
-    /// A bar that is not shown.
-    pub(crate) fn hidden() -> Self {
-        Self(ProgressBar::hidden())
-    }
-
     /// `bytes` more are done; `name` is shown.
     pub(crate) fn advance(&self, bytes: u64, name: &str) {
         self.0.inc(bytes);

@@ -86,14 +86,18 @@ impl Remote {
         absent(self.json(request).await)
     }
 
-    /// Compares what is here with what the server has; none if the server does not have the société.
+    /// Compares what is here with what the server has. None if the server does not have the société, or does not
+    /// tell this key: one that may write and not read sends everything, and the server knows what is new.
     pub(crate) async fn compare(
         &self,
         societe: &str,
         manifest: &Manifest,
     ) -> Result<Option<SyncReply>, ClientError> {
         let request = self.request(Method::POST, &["sync", societe]).json(manifest).timeout(ANSWER_TIMEOUT);
-        absent(self.json(request).await)
+        match absent(self.json(request).await) {
+            Err(error) if error.status() == Some(StatusCode::FORBIDDEN) => Ok(None),
+            other => other,
+        }
     }
 
     /// Sends one file.
@@ -271,4 +275,69 @@ fn innermost(error: &dyn std::error::Error) -> String {
         cause = source;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stub::{Stub, answer};
+    use super::*;
+
+    const STORED: &str = r#"{"message":"ok","sha256":null,"changed":true}"#;
+
+    async fn upload(remote: &Remote) -> Result<Uploaded, ClientError> {
+        let stop = Stop::default();
+        remote.retrying(&stop, || remote.upload("s", "a.json", Bytes::from_static(b"{}"))).await
+    }
+
+    #[tokio::test]
+    async fn what_passes_by_itself_is_tried_again() {
+        let busy = answer("503 Service Unavailable", "Retry-After: 0\r\n", "{}");
+        let stub = Stub::start(vec![busy, String::new(), answer("200 OK", "", STORED)]).await;
+        let stored = upload(&stub.remote(4)).await.unwrap();
+        assert_eq!(stored.changed, Some(true));
+        assert_eq!(stub.requests().len(), 3, "one refused, one cut, one answered");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_not_tried_again() {
+        let body = r#"{"detail":"JSON invalide","line":2,"column":5}"#;
+        let stub = Stub::start(vec![answer("400 Bad Request", "", body)]).await;
+        let error = upload(&stub.remote(4)).await.unwrap_err();
+        assert_eq!(error.to_string(), "JSON invalide (400, line 2, column 5)");
+        assert_eq!(stub.requests().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn it_is_not_tried_for_ever() {
+        let busy = || answer("429 Too Many Requests", "Retry-After: 0\r\n", "{}");
+        let stub = Stub::start(vec![busy(), busy(), busy()]).await;
+        let error = upload(&stub.remote(1)).await.unwrap_err();
+        assert_eq!(error.status(), Some(StatusCode::TOO_MANY_REQUESTS));
+        assert_eq!(stub.requests().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn the_key_does_not_follow_a_redirect() {
+        let moved = answer("307 Temporary Redirect", "Location: http://127.0.0.1:1/\r\n", "");
+        let stub = Stub::start(vec![moved]).await;
+        let remote = Remote::new(&stub.address, Some("rk_1_hunter2"), 0).unwrap();
+        let error = remote.societes().await.unwrap_err().to_string();
+        assert!(error.contains("redirects to http://127.0.0.1:1/") && !error.contains("hunter2"), "{error}");
+        assert!(stub.requests()[0].contains("authorization: bearer rk_1_hunter2"));
+    }
+
+    #[tokio::test]
+    async fn names_cannot_leave_their_place_in_the_address() {
+        let stub = Stub::start(vec![answer("404 Not Found", "", "{}")]).await;
+        assert!(!stub.remote(0).delete("a/b?c", "../é.json").await.unwrap());
+        assert!(stub.requests()[0].starts_with("delete /api/files/delete/a%2fb%3fc/..%2f%c3%a9.json "));
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_refused_with_an_example() {
+        for wrong in ["", "localhost:8000", "ftp://x", "http://"] {
+            let error = Remote::new(wrong, None, 0).unwrap_err().to_string();
+            assert!(error.contains("http://127.0.0.1:8000"), "{wrong}: {error}");
+        }
+    }
 }

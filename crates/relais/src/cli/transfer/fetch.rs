@@ -127,3 +127,82 @@ fn hash_of(answer: &Response) -> Option<String> {
     let hash = tag.strip_prefix('"')?.get(..64)?;
     hash.bytes().all(|b| b.is_ascii_hexdigit()).then(|| hash.to_ascii_lowercase())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::client::Stop;
+    use crate::cli::client::stub::{Stub, answer};
+
+    const CONTENT: &str = r#"{"a":[1,2,3]}"#;
+
+    fn asked(content: &str) -> (Item, Kept) {
+        let sha256 = folder::hash_bytes(content.as_bytes());
+        (Item::new("s", "a.json"), Kept { sha256, size: content.len() as u64, ..Kept::default() })
+    }
+
+    fn etag(content: &str) -> String {
+        format!("ETag: \"{}\"\r\n", folder::hash_bytes(content.as_bytes()))
+    }
+
+    /// The head of a whole answer, and only the first bytes of its body.
+    fn cut(content: &str, at: usize) -> String {
+        let whole = answer("200 OK", &etag(content), content);
+        whole[..whole.len() - content.len() + at].to_owned()
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder.join("s")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_download_that_was_cut_is_continued() {
+        let folder = tempfile::tempdir().unwrap();
+        let (item, kept) = asked(CONTENT);
+        let rest = answer("206 Partial Content", &etag(CONTENT), &CONTENT[5..]);
+        let stub = Stub::start(vec![cut(CONTENT, 5), rest]).await;
+        let (remote, stop) = (stub.remote(3), Stop::default());
+        let fetched = remote.retrying(&stop, || fetch(&remote, folder.path(), &item, &kept)).await;
+        assert_eq!(fetched.unwrap().unwrap().sha256, kept.sha256);
+        assert_eq!(std::fs::read_to_string(folder.path().join("s/a.json")).unwrap(), CONTENT);
+        assert_eq!(names(folder.path()), ["a.json"], "nothing is left beside it");
+        let requests = stub.requests();
+        assert!(!requests[0].contains("range:"), "{requests:?}");
+        assert!(requests[1].contains("\r\nrange: bytes=5-\r\n"), "{requests:?}");
+        assert!(requests[1].contains(&format!("\r\nif-range: \"{}\"\r\n", kept.sha256)), "{requests:?}");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_changed_meanwhile_is_taken_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let (item, kept) = asked(CONTENT);
+        let newer = r#"{"b":0}"#;
+        let stub = Stub::start(vec![cut(CONTENT, 5), answer("200 OK", &etag(newer), newer)]).await;
+        let (remote, stop) = (stub.remote(3), Stop::default());
+        let fetched = remote.retrying(&stop, || fetch(&remote, folder.path(), &item, &kept)).await;
+        assert_eq!(fetched.unwrap().unwrap().sha256, folder::hash_bytes(newer.as_bytes()));
+        assert_eq!(std::fs::read_to_string(folder.path().join("s/a.json")).unwrap(), newer);
+    }
+
+    #[tokio::test]
+    async fn content_that_is_not_what_was_announced_never_replaces_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("s")).unwrap();
+        std::fs::write(folder.path().join("s/a.json"), "old").unwrap();
+        let (item, kept) = asked(CONTENT);
+        let stub = Stub::start(vec![answer("200 OK", &etag(CONTENT), r#"{"a":[1,2,4]}"#)]).await;
+        let error = fetch(&stub.remote(0), folder.path(), &item, &kept).await.unwrap_err().to_string();
+        assert!(error.contains("hash"), "{error}");
+        assert_eq!(std::fs::read_to_string(folder.path().join("s/a.json")).unwrap(), "old");
+        assert_eq!(names(folder.path()), ["a.json"]);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_gone_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let (item, kept) = asked(CONTENT);
+        let stub = Stub::start(vec![answer("404 Not Found", "", "{}")]).await;
+        assert!(fetch(&stub.remote(0), folder.path(), &item, &kept).await.unwrap().is_none());
+    }
+}

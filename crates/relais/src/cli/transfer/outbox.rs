@@ -125,7 +125,7 @@ impl Watched {
         if self.sent.as_deref() != Some(&*hash) {
             let item = Item::new(file.societe.clone(), file.filename.clone());
             match upload(remote, &item, content, stop).await {
-                Ok(size) => round.sent.push((item, size)),
+                Ok(stored) => round.sent.push((item, stored.bytes)),
                 Err(error) if error.may_pass_for_a_follower() => return Err(error),
                 Err(error) => {
                     round.failed.push(Failure::new(item, &error));

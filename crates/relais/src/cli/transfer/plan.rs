@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::cli::client::model::{Manifest, RemoteFile, SyncReply};
+use crate::cli::client::model::{Manifest, SyncReply};
 
 /// The differences of one société, in the order of the names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,28 +26,16 @@ impl Difference {
         Self { send, server_only, unchanged }
     }
 
-    /// From a listing of the server's files.
-    pub(crate) fn from_listing(manifest: &Manifest, files: &[RemoteFile]) -> Self {
-        let server: Manifest = files.iter().map(|f| (f.filename.clone(), f.sha256.clone())).collect();
-        let send: Vec<String> = differing(manifest, &server);
-        let server_only = server.keys().filter(|name| !manifest.contains_key(*name)).cloned().collect();
-        let unchanged = (manifest.len() - send.len()) as u64;
-        Self { send, server_only, unchanged }
-    }
-
-    /// Against a server that has nothing of this société.
+    /// Against a server that has nothing of this société, or does not tell this key what it has.
     pub(crate) fn all(manifest: &Manifest) -> Self {
         Self { send: manifest.keys().cloned().collect(), ..Self::default() }
     }
 }
 
-fn differing(manifest: &Manifest, server: &Manifest) -> Vec<String> {
-    manifest.iter().filter(|(name, hash)| server.get(*name) != Some(*hash)).map(|(n, _)| n.clone()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::client::model::RemoteFile;
 
     fn manifest(pairs: &[(&str, &str)]) -> Manifest {
         pairs.iter().map(|(name, hash)| ((*name).to_owned(), (*hash).to_owned())).collect()
@@ -77,14 +65,12 @@ mod tests {
             unchanged: 1,
         };
         assert_eq!(Difference::from_sync(&here, &reply), expected);
-        let listed = remote(&[("same", "1"), ("stale", "9"), ("theirs", "8")]);
-        assert_eq!(Difference::from_listing(&here, &listed), expected);
     }
 
     #[test]
     fn a_server_without_the_societe_gets_everything() {
         let here = manifest(&[("a", "1"), ("b", "2")]);
-        assert_eq!(Difference::all(&here).send, ["a", "b"]);
-        assert_eq!(Difference::from_listing(&here, &[]), Difference::all(&here));
+        let expected = Difference { send: vec!["a".into(), "b".into()], ..Difference::default() };
+        assert_eq!(Difference::all(&here), expected);
     }
 }

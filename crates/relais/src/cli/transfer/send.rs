@@ -72,8 +72,7 @@ async fn compare(
             break;
         }
         let (manifest, mut files) = hash_all(files, options.jobs, summary).await;
-        let difference =
-            remote.retrying(stop, || difference(remote, &societe, &manifest, options.dry_run)).await?;
+        let difference = remote.retrying(stop, || difference(remote, &societe, &manifest)).await?;
         summary.unchanged += difference.unchanged;
         work.send.extend(difference.send.iter().filter_map(|name| files.remove(name)));
         if options.delete {
@@ -120,21 +119,10 @@ async fn hash_all(
     (manifest, readable)
 }
 
-/// A trial reads the listing, because a comparison is announced to every listener as a synchronisation.
-async fn difference(
-    remote: &Remote,
-    societe: &str,
-    manifest: &Manifest,
-    dry_run: bool,
-) -> Result<Difference, ClientError> {
-    Ok(if dry_run {
-        let listing = remote.files(societe).await?.unwrap_or_default();
-        Difference::from_listing(manifest, &listing.files)
-    } else {
-        match remote.compare(societe, manifest).await? {
-            Some(reply) => Difference::from_sync(manifest, &reply),
-            None => Difference::all(manifest),
-        }
+async fn difference(remote: &Remote, societe: &str, manifest: &Manifest) -> Result<Difference, ClientError> {
+    Ok(match remote.compare(societe, manifest).await? {
+        Some(reply) => Difference::from_sync(manifest, &reply),
+        None => Difference::all(manifest),
     })
 }
 
@@ -145,10 +133,14 @@ async fn carry_out(remote: &Remote, work: Work, options: SendOptions, stop: &Sto
     let mut sends = stream::iter(sends).buffer_unordered(options.jobs);
     while let Some((item, outcome)) = sends.next().await {
         match outcome {
-            Ok(Some(bytes)) => {
-                bar.advance(bytes, &item.filename);
-                summary.bytes += bytes;
-                summary.sent.push(item);
+            Ok(Some(stored)) => {
+                bar.advance(stored.bytes, &item.filename);
+                summary.bytes += stored.bytes;
+                if stored.changed {
+                    summary.sent.push(item);
+                } else {
+                    summary.unchanged += 1;
+                }
             }
             Ok(None) => {}
             Err(error) => fail(summary, &bar, item, &error),
@@ -175,7 +167,11 @@ fn fail(summary: &mut Summary, bar: &Progress, item: Item, error: &ClientError) 
 }
 
 /// Sends one file; none if a stop was asked for before it began.
-async fn send_one(remote: &Remote, file: LocalFile, stop: &Stop) -> (Item, Result<Option<u64>, ClientError>) {
+async fn send_one(
+    remote: &Remote,
+    file: LocalFile,
+    stop: &Stop,
+) -> (Item, Result<Option<Stored>, ClientError>) {
     let item = Item::new(file.societe.clone(), file.filename.clone());
     if stop.is_asked() {
         return (item, Ok(None));
@@ -190,13 +186,22 @@ async fn send_one(remote: &Remote, file: LocalFile, stop: &Stop) -> (Item, Resul
     (item, outcome)
 }
 
-/// Sends one content and checks that the server got what was sent. Gives the number of bytes.
+/// What the server did with a content.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stored {
+    /// How much was sent.
+    pub bytes: u64,
+    /// It was not the one that the server had.
+    pub changed: bool,
+}
+
+/// Sends one content and checks that the server got what was sent.
 pub(crate) async fn upload(
     remote: &Remote,
     item: &Item,
     content: Bytes,
     stop: &Stop,
-) -> Result<u64, ClientError> {
+) -> Result<Stored, ClientError> {
     let answer =
         remote.retrying(stop, || remote.upload(&item.societe, &item.filename, content.clone())).await?;
     let expected = folder::hash_bytes(&content);
@@ -205,6 +210,6 @@ pub(crate) async fn upload(
             place: item.shown(),
             reason: format!("the server stored content {stored}, {expected} was sent"),
         }),
-        _ => Ok(content.len() as u64),
+        _ => Ok(Stored { bytes: content.len() as u64, changed: answer.changed.unwrap_or(true) }),
     }
 }

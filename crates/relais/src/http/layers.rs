@@ -70,7 +70,15 @@ async fn measure(request: Request, next: Next) -> Response {
     let started = std::time::Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    // Clients of the first hour read bytes beyond ASCII as Latin-1 unless they are told. Files are sent as
+    // they are.
+    if headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json")
+        && !headers.contains_key(header::CONTENT_DISPOSITION)
+    {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    }
     let elapsed = started.elapsed();
     let route = route.as_ref().map_or("other", MatchedPath::as_str);
     let status = response.status();

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -12,7 +14,7 @@ use super::Relay;
 use super::error::RelayError;
 use super::name::{FileName, SocieteName};
 
-/// Changes that may wait; beyond it the whole folder is compared instead.
+/// Changes that may wait; beyond it the whole folder is compared at the next settling.
 const QUEUE_MAX: usize = 4096;
 /// How long the folder must be quiet before a change is looked at: a program that writes in pieces is
 /// probably done, and what it renames is seen as one change.
@@ -28,7 +30,8 @@ const GARBAGE: Duration = Duration::from_secs(3600);
 /// relay's own staging costs no events.
 pub(crate) async fn run(relay: Relay, stop: CancellationToken) {
     let (sender, mut changed) = mpsc::channel(QUEUE_MAX);
-    let mut watched = Watched::start(&relay, sender);
+    let overflowed = Arc::new(AtomicBool::new(false));
+    let mut watched = Watched::start(&relay, sender, Arc::clone(&overflowed));
     let mut settle = interval(SETTLE);
     let mut rescan = interval(Duration::from_secs(relay.config().rescan_s.max(1)));
     let mut garbage = interval(GARBAGE);
@@ -39,7 +42,13 @@ pub(crate) async fn run(relay: Relay, stop: CancellationToken) {
                 let dirty = gather(first, &mut changed).await;
                 report(relay.look_at(dirty, &mut watched).await);
             }
-            _ = settle.tick() => report(relay.settle().await),
+            _ = settle.tick() => {
+                if overflowed.swap(false, Ordering::AcqRel) {
+                    watched.add_all(&relay);
+                    report(relay.rescan().await);
+                }
+                report(relay.settle().await);
+            }
             _ = rescan.tick() => {
                 watched.add_all(&relay);
                 report(relay.rescan().await);
@@ -62,16 +71,7 @@ fn report(outcome: Result<(), RelayError>) {
     }
 }
 
-/// What happened in the folder.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Change {
-    /// Something at this path.
-    Path(PathBuf),
-    /// Too much to say what.
-    Anything,
-}
-
-async fn gather(first: Change, changed: &mut mpsc::Receiver<Change>) -> BTreeSet<Change> {
+async fn gather(first: PathBuf, changed: &mut mpsc::Receiver<PathBuf>) -> BTreeSet<PathBuf> {
     let mut dirty = BTreeSet::from([first]);
     while dirty.len() < QUEUE_MAX
         && let Ok(Some(next)) = tokio::time::timeout(QUIET, changed.recv()).await
@@ -89,9 +89,9 @@ struct Watched {
 }
 
 impl Watched {
-    fn start(relay: &Relay, sender: mpsc::Sender<Change>) -> Self {
+    fn start(relay: &Relay, sender: mpsc::Sender<PathBuf>, overflowed: Arc<AtomicBool>) -> Self {
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            forward(event, &sender);
+            forward(event, &sender, &overflowed);
         });
         let base = std::path::absolute(relay.0.ledger.folder.path())
             .unwrap_or_else(|_| relay.0.ledger.folder.path().to_owned());
@@ -126,20 +126,21 @@ fn explain(error: &notify::Error) {
 }
 
 /// Runs on the watcher's thread.
-fn forward(event: notify::Result<notify::Event>, sender: &mpsc::Sender<Change>) {
+fn forward(event: notify::Result<notify::Event>, sender: &mpsc::Sender<PathBuf>, overflowed: &AtomicBool) {
     let Ok(event) = event else {
-        let _ = sender.try_send(Change::Anything);
+        overflowed.store(true, Ordering::Release);
         return;
     };
     if event.need_rescan() {
-        let _ = sender.try_send(Change::Anything);
+        overflowed.store(true, Ordering::Release);
     }
     let only_read = matches!(event.kind, EventKind::Access(access) if !is_close_after_write(access));
     if only_read {
         return;
     }
     for path in event.paths {
-        if sender.try_send(Change::Path(path)).is_err() {
+        if sender.try_send(path).is_err() {
+            overflowed.store(true, Ordering::Release);
             metrics::counter!("relais_relay_watch_overflows_total").increment(1);
         }
     }
@@ -150,13 +151,8 @@ fn is_close_after_write(access: notify::event::AccessKind) -> bool {
 }
 
 impl Relay {
-    async fn look_at(&self, dirty: BTreeSet<Change>, watched: &mut Watched) -> Result<(), RelayError> {
-        if dirty.len() >= QUEUE_MAX || dirty.contains(&Change::Anything) {
-            watched.add_all(self);
-            return self.rescan().await;
-        }
-        for change in dirty {
-            let Change::Path(path) = change else { continue };
+    async fn look_at(&self, dirty: BTreeSet<PathBuf>, watched: &mut Watched) -> Result<(), RelayError> {
+        for path in dirty {
             let Ok(inside) = path.strip_prefix(&watched.base) else { continue };
             let mut parts = inside.iter().map(|part| part.to_str().unwrap_or_default());
             let Some(Ok(societe)) = parts.next().map(SocieteName::new) else { continue };

@@ -226,7 +226,8 @@ function receive(event) {
   if (event.type === "connection") {
     openedAt = Date.now();
     show("live", T.live + (sse ? " (SSE)" : ""));
-    if (!event.recovered) refresh();
+    if (event.recovered) refreshStatus();
+    else refresh();
   }
   if (!(event.type in fr) || !event.societe) return;
   const one = entry(event.societe);
@@ -405,7 +406,8 @@ for (const kind of ["dragover", "dragleave", "drop"]) addEventListener(kind, dra
 addEventListener("online", () => { if (!stopped && !socket) reconnect(); });
 // A connection that died without a word shows itself when a plain call fails.
 setInterval(() => {
-  if (!stopped && !document.hidden) showStatus().catch((error) => error.status === 0 && socket && lost());
+  if (stopped || document.hidden) return;
+  showStatus().catch((error) => error.status === 401 ? report(error) : error.status || socket && lost());
 }, 30000);
 $("logout").hidden = !document.cookie.includes("signed_in=1");
 reconnect();

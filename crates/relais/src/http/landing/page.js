@@ -1,4 +1,4 @@
-// The live page: sociétés, their files and what happens to them. Data only ever becomes text, never markup.
+// The live page: sociétés, their files, what happens to them. Data only ever becomes text, never markup.
 const EVENTS_MAX = 200, ROWS_MAX = 300, LISTED_MAX = 100;
 
 // French that stands in the document is not repeated here.

@@ -66,7 +66,8 @@ fn report(findings: &[Finding], json: bool) -> Result<(), CliError> {
 }
 
 fn check_folder(path: &std::path::Path) -> Result<String, String> {
-    let fix = |error: std::io::Error| format!("{}: {error}; check its permissions and its mount", path.display());
+    let fix =
+        |error: std::io::Error| format!("{}: {error}; check its permissions and its mount", path.display());
     std::fs::create_dir_all(path).map_err(fix)?;
     let probe = path.join(format!(".relais-doctor-{}", std::process::id()));
     std::fs::write(&probe, b"probe").map_err(fix)?;

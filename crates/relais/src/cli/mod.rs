@@ -60,7 +60,8 @@ impl Globals {
 
     fn load_config_listening(&self, listen: Option<String>) -> Result<Config, ConfigError> {
         let flags = Overrides { config: self.config.clone(), data: self.data.clone(), listen };
-        let env = std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)));
+        let env =
+            std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)));
         crate::config::load(&flags, env)
     }
 }

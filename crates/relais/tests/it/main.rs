@@ -1,3 +1,4 @@
 //! Tests of the whole application, one module per feature.
 
 mod accounts;
+mod cli;

@@ -1,0 +1,237 @@
+//! The commands that talk to a server: the built binary against a server of the built binary.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod listening;
+mod mirroring;
+mod sending;
+mod watching;
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long anything that has to happen may take.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A folder of a test's own with a server, its data, and room for files to send and to receive.
+struct Desk {
+    folder: tempfile::TempDir,
+    address: String,
+    server: Option<Child>,
+    mode: &'static str,
+}
+
+impl Desk {
+    /// A desk with a running server that asks nobody who they are.
+    fn new() -> Self {
+        Self::with_mode("open")
+    }
+
+    /// A desk with a running server whose `auth.mode` is `mode`.
+    fn with_mode(mode: &'static str) -> Self {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let mut desk = Self { folder: tempfile::tempdir().unwrap(), address, server: None, mode };
+        desk.start();
+        desk
+    }
+
+    fn start(&mut self) {
+        let mut command = self.bare(&["serve", "--listen", &self.address]);
+        command.env("RELAIS_AUTH_MODE", self.mode).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut server = command.spawn().unwrap();
+        eventually("the server listens", || {
+            assert_eq!(server.try_wait().unwrap(), None, "the server ended");
+            TcpStream::connect(&self.address).is_ok()
+        });
+        self.server = Some(server);
+    }
+
+    fn stop(&mut self) {
+        let mut server = self.server.take().unwrap();
+        terminate(&server);
+        server.wait().unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Writes a file of the desk.
+    fn write(&self, name: &str, content: &str) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+
+    fn read(&self, name: &str) -> Option<String> {
+        std::fs::read_to_string(self.path(name)).ok()
+    }
+
+    /// What the server has, from its folder of plain files.
+    fn stored(&self, societe: &str, filename: &str) -> Option<String> {
+        self.read(&format!("data/payloads_societes/{societe}/{filename}"))
+    }
+
+    /// The binary in the desk's folder, without what the environment of the tests says.
+    fn bare(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_relais"));
+        command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
+        for (name, _) in std::env::vars_os() {
+            let name_text = name.to_string_lossy();
+            if name_text.starts_with("RELAIS_")
+                || name_text.starts_with("RELAY_")
+                || name_text == "BASE_FILES_DIR"
+            {
+                command.env_remove(name);
+            }
+        }
+        command.env("RELAIS_DATA", self.path("data"));
+        command
+    }
+
+    /// A command with its server in the environment.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.bare(arguments);
+        command.env("RELAIS_SERVER", self.url());
+        command
+    }
+
+    /// Runs a command to its end.
+    fn run(&self, arguments: &[&str]) -> Run {
+        Run::of(self.command(arguments).output().unwrap())
+    }
+
+    /// Starts a command whose lines are read as they come.
+    fn spawn(&self, arguments: &[&str]) -> Live {
+        Live::start(&mut self.command(arguments))
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+}
+
+/// A command that has ended.
+struct Run {
+    ok: bool,
+    out: String,
+    err: String,
+}
+
+impl Run {
+    fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { ok: output.status.success(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// The same, having succeeded.
+    fn good(self) -> Self {
+        assert!(self.ok, "failed: {}{}", self.out, self.err);
+        self
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {}{}", self.out, self.err))
+    }
+}
+
+/// A command that runs.
+struct Live {
+    child: Child,
+    out: Receiver<String>,
+    err: Receiver<String>,
+}
+
+impl Live {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let out = lines(child.stdout.take().unwrap());
+        let err = lines(child.stderr.take().unwrap());
+        Self { child, out, err }
+    }
+
+    fn out(&self) -> String {
+        self.out.recv_timeout(DEADLINE).expect("a line of output in time")
+    }
+
+    fn err(&self) -> String {
+        self.err.recv_timeout(DEADLINE).expect("a line of standard error in time")
+    }
+
+    /// Asks it to finish and waits for the end; whether it ended well.
+    fn finish(mut self) -> bool {
+        terminate(&self.child);
+        self.child.wait().unwrap().success()
+    }
+
+    /// Waits for the end; whether it ended well.
+    fn end(mut self) -> bool {
+        eventually("the command ends", || self.child.try_wait().unwrap().is_some());
+        self.child.wait().unwrap().success()
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = sync_channel(10_000);
+    std::thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+fn terminate(child: &Child) {
+    let id = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+}
+
+/// Waits until `condition` holds; fails when it does not in time.
+fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < DEADLINE, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Files below a folder, without hidden ones, as `societe/file`.
+fn files_in(folder: &Path) -> Vec<String> {
+    let visible = |path: &Path| !path.file_name().unwrap().to_string_lossy().starts_with('.');
+    let mut found = Vec::new();
+    for societe in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if societe.is_dir() && visible(&societe) {
+            for file in std::fs::read_dir(&societe).unwrap().map(|entry| entry.unwrap().path()) {
+                let name = file.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
+                assert!(visible(&file), "{name} is left over");
+                found.push(name);
+            }
+        }
+    }
+    found.sort();
+    found
+}

@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::AppError;
 use crate::app::{App, Parts};
 use crate::auth::{Auth, AuthError};
 use crate::config::{Config, HubLimits};
@@ -23,7 +24,6 @@ use crate::features::accounts::Accounts;
 use crate::features::relay::{self, Relay, RelayError};
 use crate::gateways::expiry::Expiries;
 use crate::http::{self, Server};
-use crate::AppError;
 
 /// How often sessions are checked for expired credentials.
 const EXPIRY_CHECK: Duration = Duration::from_secs(1);
@@ -44,7 +44,9 @@ pub enum BootError {
         error: std::io::Error,
     },
     /// The address.
-    #[error("cannot listen on {address}: {error}; stop the other program, or choose another address with --listen")]
+    #[error(
+        "cannot listen on {address}: {error}; stop the other program, or choose another address with --listen"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -179,10 +181,12 @@ impl Running {
 pub async fn wait_for_signal() {
     let terminated = async {
         match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => drop(signal.recv().await),
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
             Err(error) => {
                 tracing::warn!(%error, "SIGTERM cannot be heard");
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         }
     };
@@ -219,7 +223,8 @@ fn hub_config(limits: &HubLimits) -> HubConfig {
 /// The recorder belongs to the process: servers that tests start beside each other share it.
 fn install_metrics() -> Result<PrometheusHandle, BootError> {
     static HANDLE: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
-    const SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+    const SECONDS: &[f64] =
+        &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
     let fault = |error: &dyn std::fmt::Display| BootError::Internal(format!("metrics: {error}"));
     let mut handle = HANDLE.lock();
     if let Some(handle) = &*handle {
@@ -273,7 +278,9 @@ async fn trim_log(app: App, stop: CancellationToken) {
         match app.store().trim_events(app.clock().now().plus_millis(-kept_ms), EVENTS_KEPT_MIN).await {
             Ok(0) => {}
             Ok(gone) => tracing::info!(gone, "old events were forgotten"),
-            Err(error) => tracing::warn!(%error, "old events could not be forgotten; trying again in an hour"),
+            Err(error) => {
+                tracing::warn!(%error, "old events could not be forgotten; trying again in an hour");
+            }
         }
     }
 }

@@ -26,7 +26,13 @@ struct Inner {
 impl AppError {
     /// An error with the status, the stable code and the message that the client sees.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { status, code, message: message.into(), fields: Map::new(), headers: Vec::new() }))
+        Self(Box::new(Inner {
+            status,
+            code,
+            message: message.into(),
+            fields: Map::new(),
+            headers: Vec::new(),
+        }))
     }
 
     /// A fault of ours: logged here with its cause, told to the client without it.

@@ -54,10 +54,8 @@ impl EventLog for StoredLog {
     }
 
     fn position<'a>(&'a self, topic: &'a Topic, up_to_seq: u64) -> BoxFuture<'a, Result<u64, LogError>> {
-        async move {
-            self.0.topic_position(topic, up_to_seq).await.map(|place| place.offset).map_err(fault)
-        }
-        .boxed()
+        async move { self.0.topic_position(topic, up_to_seq).await.map(|place| place.offset).map_err(fault) }
+            .boxed()
     }
 }
 

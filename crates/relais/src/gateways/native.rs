@@ -9,8 +9,8 @@ use axum::response::Response;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use relais_hub::{
-    CloseCode, CloseReason, Filter, Flow, From as Place, Joined, QueueBody, Receiver, Session, SessionSpec, Subscription,
-    Transport, run_socket,
+    CloseCode, CloseReason, Filter, Flow, From as Place, Joined, QueueBody, Receiver, Session, SessionSpec,
+    Subscription, Transport, run_socket,
 };
 use relais_protocol::event::{Channel, Cursor, Epoch, Event, Position};
 use serde_json::{Value, json};
@@ -77,7 +77,9 @@ impl Client {
         Box::pin(async move {
             let (id, outcome) = match command {
                 Command::Ping { id } => (id, Ok(Some(json!({ "type": "pong" })))),
-                Command::Authenticate { id, token } => (id, self.authenticate(&session, token).await.map(Some)),
+                Command::Authenticate { id, token } => {
+                    (id, self.authenticate(&session, token).await.map(Some))
+                }
                 Command::Subscribe { id, channel, since, position } => {
                     let outcome = self.subscribe(&session, id.clone(), &channel, since, position).await;
                     (id, outcome.map(|()| None))
@@ -264,11 +266,13 @@ impl ChannelQuery {
                 "channel" => parsed.channels.push(value),
                 "since" if !value.is_empty() => {
                     let cursor = value.parse();
-                    parsed.since = Some(cursor.map_err(|_| wrong(format!("since : {value:?} n'est pas un curseur")))?);
+                    parsed.since =
+                        Some(cursor.map_err(|_| wrong(format!("since : {value:?} n'est pas un curseur")))?);
                 }
                 "wait" => {
                     let wait = value.parse().ok().filter(|wait| *wait <= 60);
-                    parsed.wait_s = wait.ok_or_else(|| wrong("wait : un nombre de secondes de 0 à 60".into()))?;
+                    parsed.wait_s =
+                        wait.ok_or_else(|| wrong("wait : un nombre de secondes de 0 à 60".into()))?;
                 }
                 _ => {}
             }

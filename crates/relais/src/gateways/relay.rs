@@ -10,7 +10,8 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use relais_hub::{
-    CloseCode, CloseReason, Dialect, Filter, Flow, From as Place, Joined, QueueBody, Receiver, Session, SessionSpec, Transport, run_socket,
+    CloseCode, CloseReason, Dialect, Filter, Flow, From as Place, Joined, QueueBody, Receiver, Session,
+    SessionSpec, Transport, run_socket,
 };
 use relais_protocol::event::{Channel, Cursor, Event};
 use relais_protocol::websocket::Limits;
@@ -184,9 +185,7 @@ pub(super) async fn open_stream(
 }
 
 /// The place that a browser's `EventSource` sends back by itself.
-pub(super) fn last_event_id(
-    headers: &HeaderMap,
-) -> Result<Option<Cursor>, AppError> {
+pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<Cursor>, AppError> {
     let Some(value) = headers.get("last-event-id") else { return Ok(None) };
     let text = value.to_str().unwrap_or_default();
     if text.is_empty() {

@@ -34,7 +34,8 @@ impl Handshake {
     /// 400 or 426 with what is missing.
     pub(super) fn new(request: &mut Request) -> Result<Self, AppError> {
         let headers = request.headers();
-        if !has_token(headers, &header::UPGRADE, "websocket") || !has_token(headers, &header::CONNECTION, "upgrade")
+        if !has_token(headers, &header::UPGRADE, "websocket")
+            || !has_token(headers, &header::CONNECTION, "upgrade")
         {
             return Err(refused(StatusCode::UPGRADE_REQUIRED, "ce chemin est un WebSocket")
                 .with_header(header::UPGRADE, "websocket"));
@@ -53,7 +54,9 @@ impl Handshake {
         let upgrade = request.extensions_mut().remove::<OnUpgrade>();
         match (upgrade, address) {
             (Some(upgrade), Some(address)) => Ok(Self { accept, upgrade, address }),
-            _ => Err(refused(StatusCode::UPGRADE_REQUIRED, "cette connexion ne peut pas devenir un WebSocket")),
+            _ => {
+                Err(refused(StatusCode::UPGRADE_REQUIRED, "cette connexion ne peut pas devenir un WebSocket"))
+            }
         }
     }
 

@@ -28,7 +28,8 @@ pub(super) async fn get_readiness(State(app): State<App>) -> Response {
 }
 
 fn not_ready(reason: &str) -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "not_ready", "reason": reason }))).into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "not_ready", "reason": reason })))
+        .into_response()
 }
 
 /// Metrics in the text format of Prometheus.

@@ -26,12 +26,18 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
     }
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-        .expose_headers([header::ETAG, header::CONTENT_RANGE, header::RETRY_AFTER, header::CONTENT_DISPOSITION])
+        .expose_headers([
+            header::ETAG,
+            header::CONTENT_RANGE,
+            header::RETRY_AFTER,
+            header::CONTENT_DISPOSITION,
+        ])
         .max_age(std::time::Duration::from_secs(3600));
     if origins.iter().any(|origin| origin == "*") {
         return Some(layer.allow_origin(Any).allow_headers(Any));
     }
-    let named: Vec<HeaderValue> = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();
+    let named: Vec<HeaderValue> =
+        origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();
     let headers = [
         header::AUTHORIZATION,
         header::CONTENT_TYPE,

@@ -115,13 +115,16 @@ impl Ledger {
         read_as: Stat,
     ) -> Result<Option<Stored>, RelayError> {
         let (societe, filename) = (&request.societe, &request.filename);
-        if self.index.is_changing(societe, filename) || self.folder.stat(societe, filename)? != Some(read_as) {
+        if self.index.is_changing(societe, filename) || self.folder.stat(societe, filename)? != Some(read_as)
+        {
             return Ok(None);
         }
         let current = store::file(tx, societe, filename)?;
         let live = current.as_ref().filter(|row| !row.deleted).map(|row| &row.meta);
         let mut meta = match live {
-            Some(meta) if meta.sha256 == content.sha256 => FileMeta { mtime_ns: read_as.mtime_ns, ..meta.clone() },
+            Some(meta) if meta.sha256 == content.sha256 => {
+                FileMeta { mtime_ns: read_as.mtime_ns, ..meta.clone() }
+            }
             _ => self.next_meta(tx, current.as_ref(), request, content, read_as),
         };
         let changed = live.is_none_or(|before| before.version != meta.version);
@@ -138,7 +141,11 @@ impl Ledger {
     }
 
     /// Deletes a file, announces it, and removes the plain file. Its versions stay.
-    pub(super) fn delete(self: &Arc<Self>, tx: &mut WriteTx<'_>, request: &Request) -> Result<Announced, RelayError> {
+    pub(super) fn delete(
+        self: &Arc<Self>,
+        tx: &mut WriteTx<'_>,
+        request: &Request,
+    ) -> Result<Announced, RelayError> {
         if self.index.file(&request.societe, &request.filename).is_some() {
             self.folder.check_writable(&request.societe)?;
         }
@@ -216,7 +223,9 @@ impl Ledger {
     ) -> Result<Stored, RelayError> {
         let (societe, filename) = (&request.societe, &request.filename);
         let expected = Stat { size: meta.size, mtime_ns: meta.mtime_ns };
-        if !self.index.is_changing(societe, filename) && self.folder.stat(societe, filename)? != Some(expected) {
+        if !self.index.is_changing(societe, filename)
+            && self.folder.stat(societe, filename)? != Some(expected)
+        {
             let row = FileRow { societe: societe.clone(), meta: meta.clone(), deleted: false };
             self.replace_plain_file(tx, &row, &content.bytes)?;
         }

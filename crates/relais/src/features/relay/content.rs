@@ -121,7 +121,9 @@ impl Relay {
         let (name, wanted) = (societe.clone(), Arc::clone(meta));
         let found = tokio::task::spawn_blocking(move || folder.read(&name, &wanted.filename, max)).await;
         match found.map_err(|e| RelayError::Io(e.into()))?? {
-            Some((stat, bytes)) if stat == (Stat { size: meta.size, mtime_ns: meta.mtime_ns }) => Ok(bytes.into()),
+            Some((stat, bytes)) if stat == (Stat { size: meta.size, mtime_ns: meta.mtime_ns }) => {
+                Ok(bytes.into())
+            }
             _ => self.stored_content(societe, &meta.filename, meta.version).await,
         }
     }
@@ -137,11 +139,12 @@ impl Relay {
         version: u64,
     ) -> Result<Bytes, RelayError> {
         let (societe, filename) = (societe.clone(), filename.clone());
-        let found = self.0.store.read(move |tx| store::version_content(tx, &societe, &filename, version)).await;
+        let found =
+            self.0.store.read(move |tx| store::version_content(tx, &societe, &filename, version)).await;
         match found.map_err(RelayError::Store)? {
             None => Err(RelayError::NoVersion(version)),
-            Some((_, _, Some(bytes))) => Ok(bytes.into()),
-            Some((sha256, _, None)) => self.large(&sha256).await,
+            Some(store::VersionContent { inline: Some(bytes), .. }) => Ok(bytes.into()),
+            Some(found) => self.large(&found.sha256).await,
         }
     }
 
@@ -149,7 +152,12 @@ impl Relay {
     ///
     /// # Errors
     /// What the encoder reports.
-    pub async fn encoded(&self, sha256: &Arc<str>, content: Bytes, coding: Coding) -> Result<Bytes, RelayError> {
+    pub async fn encoded(
+        &self,
+        sha256: &Arc<str>,
+        content: Bytes,
+        coding: Coding,
+    ) -> Result<Bytes, RelayError> {
         let key = (Arc::clone(sha256), coding);
         if coding == Coding::Identity {
             return Ok(content);

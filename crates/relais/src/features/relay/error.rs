@@ -38,7 +38,9 @@ pub enum RelayError {
         max: u64,
     },
     /// The société would hold more than its quota.
-    #[error("Quota dépassé pour la société {societe} : {max} octets au plus. Supprimez des fichiers ou augmentez relay.quota_bytes")]
+    #[error(
+        "Quota dépassé pour la société {societe} : {max} octets au plus. Supprimez des fichiers ou augmentez relay.quota_bytes"
+    )]
     Quota {
         /// Whose.
         societe: SocieteName,
@@ -46,7 +48,9 @@ pub enum RelayError {
         max: u64,
     },
     /// The société has as many files as it may.
-    #[error("La société {societe} a déjà {max} fichiers, le maximum. Supprimez-en ou augmentez relay.files_per_societe_max")]
+    #[error(
+        "La société {societe} a déjà {max} fichiers, le maximum. Supprimez-en ou augmentez relay.files_per_societe_max"
+    )]
     TooManyFiles {
         /// Whose.
         societe: SocieteName,
@@ -69,7 +73,9 @@ pub enum RelayError {
         current: Option<String>,
     },
     /// The cursor is from another life of the log, or too old.
-    #[error("Ce curseur ne peut plus être repris : relisez la liste des fichiers, puis continuez avec le curseur joint")]
+    #[error(
+        "Ce curseur ne peut plus être repris : relisez la liste des fichiers, puis continuez avec le curseur joint"
+    )]
     CursorExpired(Cursor),
     /// The folder or the file is something else: a link, a directory.
     #[error("« {0} » n'est pas un fichier ou un dossier ordinaire : un lien ou un dossier occupe son nom")]
@@ -78,7 +84,9 @@ pub enum RelayError {
     #[error("{}", crate::error::DISK_FULL)]
     DiskFull,
     /// The folder cannot be written.
-    #[error("Le dossier des fichiers n'est pas accessible en écriture : rien n'a été modifié. Vérifiez ses droits et son montage")]
+    #[error(
+        "Le dossier des fichiers n'est pas accessible en écriture : rien n'a été modifié. Vérifiez ses droits et son montage"
+    )]
     ReadOnly,
     /// The disk failed otherwise.
     #[error("disk: {0}")]

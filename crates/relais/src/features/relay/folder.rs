@@ -86,7 +86,8 @@ impl Folder {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let temporary = number.to_string();
-        let file = fs::openat(&self.staging, &temporary, flags, Mode::from(0o644)).map_err(io::Error::from)?;
+        let file =
+            fs::openat(&self.staging, &temporary, flags, Mode::from(0o644)).map_err(io::Error::from)?;
         let mut staged = Staged {
             folder: Arc::clone(self),
             temporary,
@@ -344,7 +345,8 @@ mod tests {
 
         let real = SocieteName::new("real").unwrap();
         std::fs::create_dir(folder.path().join("real")).unwrap();
-        std::os::unix::fs::symlink(outside.join("comptes.json"), folder.path().join("real/comptes.json")).unwrap();
+        std::os::unix::fs::symlink(outside.join("comptes.json"), folder.path().join("real/comptes.json"))
+            .unwrap();
         assert_eq!(folder.read(&real, &file, 100).unwrap(), None);
         folder.stage(&real, &file, b"[1]").unwrap().place().unwrap();
         assert_eq!(std::fs::read(outside.join("comptes.json")).unwrap(), b"[9]");

@@ -25,12 +25,6 @@ impl Index {
         self.societes.read().keys().cloned().collect()
     }
 
-    /// Whether there is such a société, with files or without.
-    #[must_use]
-    pub fn has_societe(&self, societe: &SocieteName) -> bool {
-        self.societes.read().contains_key(societe)
-    }
-
     /// The files of a société in the order of their names; nothing if there is no such société.
     #[must_use]
     pub fn files(&self, societe: &SocieteName) -> Option<Vec<Arc<FileMeta>>> {

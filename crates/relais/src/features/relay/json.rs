@@ -41,7 +41,11 @@ pub struct JsonFault {
 pub fn check(text: &[u8], rules: Rules) -> Result<(), JsonFault> {
     let valid = std::str::from_utf8(text).map_err(|error| utf8_fault(text, error))?;
     if valid.starts_with('\u{FEFF}') {
-        return Err(fault(1, 1, "le fichier commence par une marque d'ordre des octets (BOM) ; enregistrez-le en UTF-8 sans BOM"));
+        return Err(fault(
+            1,
+            1,
+            "le fichier commence par une marque d'ordre des octets (BOM) ; enregistrez-le en UTF-8 sans BOM",
+        ));
     }
     run(&mut serde_json::Deserializer::from_str(valid), rules)
 }

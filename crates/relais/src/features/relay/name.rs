@@ -186,9 +186,28 @@ mod tests {
     #[test]
     fn names_that_leave_the_folder_or_deceive_are_refused() {
         let refused = [
-            "", ".", "..", "../../etc/passwd", "a/b.json", "a\\b.json", "C:x.json", "a\u{0}.json",
-            "a\u{202E}gpj.json", "a\u{200B}.json", ".hidden.json", "x.json.", "x.json ", " x.json",
-            "CON.json", "con", "Aux.tar.json", "COM1.json", "lpt9", "com².json", "NUL .json", "a\nb.json",
+            "",
+            ".",
+            "..",
+            "../../etc/passwd",
+            "a/b.json",
+            "a\\b.json",
+            "C:x.json",
+            "a\u{0}.json",
+            "a\u{202E}gpj.json",
+            "a\u{200B}.json",
+            ".hidden.json",
+            "x.json.",
+            "x.json ",
+            " x.json",
+            "CON.json",
+            "con",
+            "Aux.tar.json",
+            "COM1.json",
+            "lpt9",
+            "com².json",
+            "NUL .json",
+            "a\nb.json",
         ];
         for name in refused {
             assert!(FileName::new(name).is_err(), "{name:?}");

@@ -66,10 +66,12 @@ impl Relay {
         }
         let (societe, filename, sha256) =
             (row.societe.clone(), row.meta.filename.clone(), Arc::clone(&content.sha256));
-        let earlier =
-            self.0.store.read(move |tx| store::held(tx, &societe, &filename, &sha256)).await.map_err(
-                RelayError::Store,
-            )?;
+        let earlier = self
+            .0
+            .store
+            .read(move |tx| store::held(tx, &societe, &filename, &sha256))
+            .await
+            .map_err(RelayError::Store)?;
         if earlier {
             self.rewrite(row).await
         } else {
@@ -175,16 +177,14 @@ impl Relay {
             (stat, _) if stat == expected => Ok(Reconciled::Nothing),
             (None, _) => self.adopt_removal(societe, filename).await,
             (Some(_), None) => Ok(Reconciled::Refused),
-            (Some(_), Some((stat, bytes))) => {
-                match self.checked(societe, filename, bytes.into()).await {
-                    Ok(content) => self.adopt(societe, filename, content, stat).await,
-                    Err(error) => {
-                        tracing::warn!(%societe, %filename, %error, "a file in the folder is not accepted; its last good content stays");
-                        metrics::counter!("relais_relay_folder_refused_total").increment(1);
-                        Ok(Reconciled::Refused)
-                    }
+            (Some(_), Some((stat, bytes))) => match self.checked(societe, filename, bytes.into()).await {
+                Ok(content) => self.adopt(societe, filename, content, stat).await,
+                Err(error) => {
+                    tracing::warn!(%societe, %filename, %error, "a file in the folder is not accepted; its last good content stays");
+                    metrics::counter!("relais_relay_folder_refused_total").increment(1);
+                    Ok(Reconciled::Refused)
                 }
-            }
+            },
         }
     }
 

@@ -72,11 +72,7 @@ impl Schemas {
 
 impl Rule {
     fn load(rule: &SchemaRule) -> Result<Self, String> {
-        Ok(Self {
-            societe: glob(&rule.societe)?,
-            files: glob(&rule.files)?,
-            schema: compile(&rule.schema)?,
-        })
+        Ok(Self { societe: glob(&rule.societe)?, files: glob(&rule.files)?, schema: compile(&rule.schema)? })
     }
 
     fn concerns(&self, societe: &SocieteName, filename: &FileName) -> bool {

@@ -9,7 +9,7 @@ use relais_protocol::event::{Channel, Cursor, Event};
 use relais_store::blobs::LocalBlobs;
 use relais_store::{Store, StoreError};
 
-use super::change::{self, Content, Ledger, TOPIC_FAMILY};
+use super::change::{Content, Ledger, TOPIC_FAMILY};
 use super::content::Cache;
 use super::error::RelayError;
 use super::folder::Folder;
@@ -266,7 +266,11 @@ impl Relay {
     ///
     /// # Errors
     /// [`RelayError::NoFile`] or the database.
-    pub async fn versions(&self, societe: &SocieteName, filename: &FileName) -> Result<Vec<Version>, RelayError> {
+    pub async fn versions(
+        &self,
+        societe: &SocieteName,
+        filename: &FileName,
+    ) -> Result<Vec<Version>, RelayError> {
         let (societe, filename) = (societe.clone(), filename.clone());
         let found = self.0.store.read(move |tx| store::versions(tx, &societe, &filename)).await;
         let found = found.map_err(RelayError::Store)?;
@@ -358,16 +362,5 @@ impl Request {
     #[must_use]
     pub fn new(by: Arc<str>, societe: SocieteName, filename: FileName) -> Self {
         Self { by, societe, filename, precondition: Precondition::None }
-    }
-}
-
-/// The channel of one société, or of all.
-///
-/// # Errors
-/// [`RelayError::Store`] if the name is too long for a topic.
-pub fn channel(societe: Option<&SocieteName>) -> Result<Channel, RelayError> {
-    match societe {
-        Some(societe) => change::topic(societe).map(Channel::Topic),
-        None => Ok(Channel::Family(TOPIC_FAMILY.into())),
     }
 }

@@ -1,6 +1,5 @@
 //! The relay's tables.
 
-use relais_protocol::time::Timestamp;
 use relais_store::{Migration, Query, Row, StoreError, WriteTx, params};
 
 use super::model::{FileMeta, Origin, Version};
@@ -190,18 +189,24 @@ pub(crate) fn versions(
     )
 }
 
-/// The hash and, if it is in the row, the content of one version.
+/// Where the content of a version is: in its row, or in the blobs under its hash.
+pub(crate) struct VersionContent {
+    pub(crate) sha256: String,
+    pub(crate) inline: Option<Vec<u8>>,
+}
+
+/// The content of one version.
 pub(crate) fn version_content(
     tx: &mut impl Query,
     societe: &SocieteName,
     filename: &FileName,
     version: u64,
-) -> Result<Option<(String, Timestamp, Option<Vec<u8>>)>, StoreError> {
+) -> Result<Option<VersionContent>, StoreError> {
     tx.query_opt(
-        "SELECT sha256, created_at, content FROM relay_versions \
+        "SELECT sha256, content FROM relay_versions \
          WHERE societe = $1 AND filename = $2 AND version = $3",
         params![societe.as_str(), filename.as_str(), version],
-        |row| Ok((row.text(0)?, row.timestamp(1)?, row.opt_bytes(2)?)),
+        |row| Ok(VersionContent { sha256: row.text(0)?, inline: row.opt_bytes(1)? }),
     )
 }
 

@@ -32,6 +32,8 @@ pub(crate) async fn run(relay: Relay, stop: CancellationToken) {
     let (sender, mut changed) = mpsc::channel(QUEUE_MAX);
     let overflowed = Arc::new(AtomicBool::new(false));
     let mut watched = Watched::start(&relay, sender, Arc::clone(&overflowed));
+    // What happened between the comparison at the start and the watch is found now.
+    report(relay.rescan().await);
     let mut settle = interval(SETTLE);
     let mut rescan = interval(Duration::from_secs(relay.config().rescan_s.max(1)));
     let mut garbage = interval(GARBAGE);
@@ -95,7 +97,7 @@ impl Watched {
         });
         let base = std::path::absolute(relay.0.ledger.folder.path())
             .unwrap_or_else(|_| relay.0.ledger.folder.path().to_owned());
-        let watcher = watcher.inspect_err(|error| explain(error)).ok();
+        let watcher = watcher.inspect_err(explain).ok();
         let mut watched = Self { watcher, base: base.clone(), folders: BTreeSet::new() };
         watched.watch(&base);
         watched.add_all(relay);
@@ -116,7 +118,7 @@ impl Watched {
 
     fn watch(&mut self, path: &Path) -> bool {
         let Some(watcher) = &mut self.watcher else { return false };
-        watcher.watch(path, RecursiveMode::NonRecursive).inspect_err(|error| explain(error)).is_ok()
+        watcher.watch(path, RecursiveMode::NonRecursive).inspect_err(explain).is_ok()
     }
 }
 

@@ -174,9 +174,14 @@ async fn on_each_database<F: Future<Output = ()>>(config: AuthConfig, test: impl
 
 /// A database of its own, whose name says that it may be dropped.
 fn fresh_database(server: &str) -> DatabaseUrl {
+    fresh_database_url(server).parse().unwrap()
+}
+
+/// The address of a new database.
+pub(crate) fn fresh_database_url(server: &str) -> String {
     let mut client = postgres::Client::connect(server, postgres::NoTls).unwrap();
     let name = format!("relais_test_{}", uuid::Uuid::new_v4().simple());
     client.batch_execute(&format!("CREATE DATABASE {name}")).unwrap();
     let (rest, _) = server.rsplit_once('/').unwrap();
-    format!("{rest}/{name}").parse().unwrap()
+    format!("{rest}/{name}")
 }

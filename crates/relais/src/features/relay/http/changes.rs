@@ -9,9 +9,9 @@ use axum::http::StatusCode;
 use relais_protocol::event::{Cursor, Event};
 use serde_json::{Value, json};
 
+use super::super::SocieteName;
 use super::super::frame;
 use super::super::service::Changes;
-use super::super::SocieteName;
 use super::{may_read, societe};
 use crate::auth::http::Caller;
 use crate::auth::{Access, Action, Principal};

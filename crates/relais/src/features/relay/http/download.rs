@@ -71,7 +71,7 @@ async fn respond(app: &App, headers: &HeaderMap, selected: Selected<'_>) -> Resu
         return Ok(with_headers(StatusCode::NOT_MODIFIED, &selected, coding, Body::empty()));
     }
     if let Some(range) = range(headers, &selected) {
-        return part(&selected, range);
+        return part(&selected, &range);
     }
     let content = app.relay().encoded(&selected.sha256, selected.content.clone(), coding).await?;
     let length = content.len();
@@ -110,8 +110,10 @@ fn with_headers(status: StatusCode, selected: &Selected<'_>, coding: Coding, bod
 /// RFC 9110 section 5.6.7.
 fn http_date(moment: Timestamp) -> Option<HeaderValue> {
     let moment = jiff::Timestamp::from_second(moment.as_secs()).ok()?;
-    HeaderValue::try_from(jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&moment).ok()?)
-        .ok()
+    HeaderValue::try_from(
+        jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&moment).ok()?,
+    )
+    .ok()
 }
 
 /// RFC 6266, with RFC 8187 for names beyond ASCII.
@@ -165,9 +167,9 @@ fn range(headers: &HeaderMap, selected: &Selected<'_>) -> Option<Range> {
     Some(if start < end { Range::Bytes(start, end) } else { Range::Unsatisfiable })
 }
 
-fn part(selected: &Selected<'_>, range: Range) -> Result<Response, AppError> {
+fn part(selected: &Selected<'_>, range: &Range) -> Result<Response, AppError> {
     let size = selected.content.len();
-    let Range::Bytes(start, end) = range else {
+    let &Range::Bytes(start, end) = range else {
         let text = format!("La plage demandée est hors du fichier, qui a {size} octets");
         return Err(AppError::new(StatusCode::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", text)
             .with_header(header::CONTENT_RANGE, &format!("bytes */{size}")));
@@ -188,7 +190,10 @@ mod tests {
     use super::*;
 
     fn coding(accepted: &'static str, size: usize) -> Coding {
-        negotiate(&HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(accepted))]), size)
+        negotiate(
+            &HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(accepted))]),
+            size,
+        )
     }
 
     #[test]

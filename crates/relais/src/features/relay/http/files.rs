@@ -114,7 +114,9 @@ pub(super) async fn sync_societe(
     body: axum::body::Body,
 ) -> Result<Json<Value>, AppError> {
     let name = societe(&name)?;
-    let body = axum::body::to_bytes(body, MANIFEST_BYTES_MAX).await.map_err(|_| manifest_fault("trop long ou interrompu"))?;
+    let body = axum::body::to_bytes(body, MANIFEST_BYTES_MAX)
+        .await
+        .map_err(|_| manifest_fault("trop long ou interrompu"))?;
     if let Some(manifest) = manifest(&body)? {
         may_read(&app, &caller, &name)?;
         return compare(&app, name, manifest).await;

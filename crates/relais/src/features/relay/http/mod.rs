@@ -102,7 +102,9 @@ impl From<RelayError> for AppError {
             }
             RelayError::Occupied(_) => plain(StatusCode::CONFLICT, "name_occupied"),
             RelayError::DiskFull => plain(StatusCode::INSUFFICIENT_STORAGE, "disk_full"),
-            RelayError::ReadOnly => plain(StatusCode::SERVICE_UNAVAILABLE, "folder_not_writable").retry_after(30),
+            RelayError::ReadOnly => {
+                plain(StatusCode::SERVICE_UNAVAILABLE, "folder_not_writable").retry_after(30)
+            }
             RelayError::Io(error) => Self::internal(error),
             RelayError::Store(error) => error.into(),
         }

@@ -2,8 +2,8 @@
 
 use axum::http::{HeaderMap, header};
 
-use super::super::model::Precondition;
 use super::super::Coding;
+use super::super::model::Precondition;
 
 /// The condition on a change that a request states with `If-Match` or `If-None-Match: *`.
 pub(super) fn of_change(headers: &HeaderMap) -> Precondition {

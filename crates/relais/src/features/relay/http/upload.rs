@@ -49,9 +49,13 @@ pub(super) async fn upload_file(
     let name = societe(&name)?;
     may_write(&app, &caller, &name)?;
     refuse_announced_size(&app, &headers)?;
-    let mut form = Multipart::from_request(request, &())
-        .await
-        .map_err(|e| AppError::new(StatusCode::UNPROCESSABLE_ENTITY, "missing_field", format!("Champ « file » manquant : un formulaire multipart/form-data est attendu ({e})")))?;
+    let mut form = Multipart::from_request(request, &()).await.map_err(|e| {
+        AppError::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "missing_field",
+            format!("Champ « file » manquant : un formulaire multipart/form-data est attendu ({e})"),
+        )
+    })?;
     let (file, bytes, _memory) = read_form(&app, &mut form).await?;
     let mut request = Request::new(caller.display_name().into(), name.clone(), file);
     request.precondition = precondition::of_change(&headers);

@@ -1,0 +1,143 @@
+//! Uploads, deletions, versions, conditions.
+
+use reqwest::StatusCode;
+use serde_json::json;
+
+use super::{on_both, on_both_with};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_content_again_makes_no_version_and_no_event() {
+    on_both(|server| async move {
+        let first = server.uploaded("comptes_2023.json", "{\"a\":1}").await;
+        let again = server.uploaded("comptes_2023.json", "{\"a\":1}").await;
+        assert_eq!((first["changed"].clone(), again["changed"].clone()), (json!(true), json!(false)));
+        assert_eq!(again["version"], 1);
+        assert_eq!(server.whole_feed().await.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_are_kept_listed_fetched_and_restored_up_to_the_setting() {
+    on_both_with(
+        |config| config.relay.versions_kept = 2,
+        |server| async move {
+            for n in 1..=5 {
+                server.uploaded("a_2023.json", format!("[{n}]")).await;
+            }
+            let listed = server.json("/api/files/versions/rsp-bgs/a_2023.json").await;
+            let numbers: Vec<_> =
+                listed["versions"].as_array().unwrap().iter().map(|v| v["version"].clone()).collect();
+            assert_eq!(numbers, [json!(5), json!(4), json!(3)]);
+            assert_eq!(server.downloaded("a_2023.json?version=4").await, "[4]");
+            let gone = server.get("/api/files/download/rsp-bgs/a_2023.json?version=2").await;
+            assert_eq!(gone.status(), StatusCode::NOT_FOUND);
+
+            let restore = server.url("/api/files/restore/rsp-bgs/a_2023.json");
+            let reply = server.client.post(restore).json(&json!({ "version": 4 })).send().await.unwrap();
+            assert_eq!(reply.json::<serde_json::Value>().await.unwrap()["version"], 6);
+            assert_eq!(server.downloaded("a_2023.json").await, "[4]");
+            assert_eq!(server.whole_feed().await.last().unwrap()["origin"], "restore");
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_content_is_kept_beside_the_database_and_restored_from_there() {
+    on_both(|server| async move {
+        let large = format!("[\"{}\"]", "x".repeat(400 * 1024));
+        server.uploaded("a_2023.json", large.clone()).await;
+        server.uploaded("a_2023.json", "[]").await;
+        assert_eq!(server.downloaded("a_2023.json?version=1").await, large);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_file_is_gone_and_can_be_restored() {
+    on_both(|server| async move {
+        server.uploaded("a_2023.json", "[1]").await;
+        let url = server.url("/api/files/delete/rsp-bgs/a_2023.json");
+        let deleted = server.client.delete(&url).send().await.unwrap();
+        assert_eq!(deleted.status(), StatusCode::OK);
+        assert!(!server.file("a_2023.json").exists());
+        assert_eq!(server.client.delete(&url).send().await.unwrap().status(), StatusCode::NOT_FOUND);
+        assert_eq!(
+            server.get("/api/files/download/rsp-bgs/a_2023.json").await.status(),
+            StatusCode::NOT_FOUND
+        );
+        let restore = server.url("/api/files/restore/rsp-bgs/a_2023.json");
+        server.client.post(restore).json(&json!({ "version": 1 })).send().await.unwrap();
+        assert_eq!(server.downloaded("a_2023.json").await, "[1]");
+        assert_eq!(std::fs::read(server.file("a_2023.json")).unwrap(), b"[1]");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_writers_with_the_same_condition_one_wins() {
+    on_both(|server| async move {
+        let first = server.uploaded("a_2023.json", "[0]").await;
+        let etag = first["etag"].as_str().unwrap().to_owned();
+        let condition = [("if-match", etag.as_str())];
+        let writers = (1..=8).map(|n| server.upload_if("a_2023.json", format!("[{n}]"), &condition));
+        let statuses: Vec<_> =
+            futures_util::future::join_all(writers).await.iter().map(reqwest::Response::status).collect();
+        let won = statuses.iter().filter(|status| **status == StatusCode::OK).count();
+        let lost = statuses.iter().filter(|status| **status == StatusCode::PRECONDITION_FAILED).count();
+        assert_eq!((won, lost), (1, 7), "{statuses:?}");
+        let absent = [("if-none-match", "*")];
+        assert_eq!(server.upload_if("b_2023.json", "[]", &absent).await.status(), StatusCode::OK);
+        let taken = server.upload_if("b_2023.json", "[1]", &absent).await.status();
+        assert_eq!(taken, StatusCode::PRECONDITION_FAILED);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_is_kept_to_and_the_old_file_stays() {
+    on_both_with(
+        |config| config.relay.quota_bytes = 100,
+        |server| async move {
+            server.uploaded("a_2023.json", format!("[\"{}\"]", "x".repeat(60))).await;
+            let second = server.upload("b_2023.json", format!("[\"{}\"]", "y".repeat(60))).await;
+            assert_eq!(second.status(), StatusCode::INSUFFICIENT_STORAGE);
+            assert_eq!(second.json::<serde_json::Value>().await.unwrap()["code"], "quota_exceeded");
+            let larger = server.upload("a_2023.json", format!("[\"{}\"]", "z".repeat(120))).await;
+            assert_eq!(larger.status(), StatusCode::INSUFFICIENT_STORAGE);
+            assert!(server.downloaded("a_2023.json").await.contains("xxx"));
+            server.uploaded("a_2023.json", format!("[\"{}\"]", "w".repeat(80))).await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_says_what_to_fetch_send_and_delete() {
+    on_both(|server| async move {
+        let stale = server.uploaded("stale_1.json", "[1]").await["sha256"].clone();
+        server.uploaded("stale_1.json", "[2]").await;
+        let same = server.uploaded("same_1.json", "[3]").await["sha256"].clone();
+        let dropped = server.uploaded("dropped_1.json", "[4]").await["sha256"].clone();
+        let url = server.url("/api/files/delete/rsp-bgs/dropped_1.json");
+        server.client.delete(url).send().await.unwrap();
+        server.uploaded("unknown_1.json", "[5]").await;
+        server.uploaded("edited_1.json", "[6]").await;
+        let manifest = json!({
+            "stale_1.json": stale, "same_1.json": same, "dropped_1.json": dropped,
+            "edited_1.json": "0".repeat(64), "new_1.json": "1".repeat(64),
+        });
+        let url = server.url("/api/files/sync/rsp-bgs");
+        let reply: serde_json::Value =
+            server.client.post(url).json(&manifest).send().await.unwrap().json().await.unwrap();
+        let mut fetch: Vec<_> =
+            reply["fetch"].as_array().unwrap().iter().map(|f| f["filename"].as_str().unwrap()).collect();
+        fetch.sort_unstable();
+        assert_eq!(fetch, ["stale_1.json", "unknown_1.json"]);
+        assert_eq!(reply["send"], json!(["edited_1.json", "new_1.json"]));
+        assert_eq!(reply["delete"], json!(["dropped_1.json"]));
+        assert_eq!(reply["unchanged"], 1);
+    })
+    .await;
+}

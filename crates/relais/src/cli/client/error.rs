@@ -81,7 +81,10 @@ impl Refusal {
             detail => detail,
         };
         let mut text = format!("{detail} ({}", status.as_u16());
-        if let (Some(line), Some(column)) = (self.body.line, self.body.column) {
+        // The server's own words usually say where; a program in front of it may have replaced them.
+        if let (Some(line), Some(column), false) =
+            (self.body.line, self.body.column, detail.contains("ligne"))
+        {
             text.push_str(&format!(", line {line}, column {column}"));
         }
         text.push(')');
@@ -166,6 +169,8 @@ mod tests {
     fn a_refusal_says_where_the_json_is_wrong() {
         let error = refused(400, r#"{"detail":"JSON invalide","line":3,"column":7,"errors":[]}"#);
         assert_eq!(error.to_string(), "JSON invalide (400, line 3, column 7)");
+        let error = refused(400, r#"{"detail":"JSON invalide, ligne 3, colonne 7","line":3,"column":7}"#);
+        assert_eq!(error.to_string(), "JSON invalide, ligne 3, colonne 7 (400)");
     }
 
     #[test]

@@ -38,7 +38,7 @@ fn a_file_that_is_refused_is_named_with_its_place_and_does_not_stop_the_others()
     let run = desk.run(&["push", "exports"]);
     assert!(!run.ok);
     assert!(run.out.contains("1 sent, 0 unchanged, 1 failed"), "{}", run.out);
-    assert!(run.err.contains("s1/bad.json: JSON invalide") && run.err.contains("line 2"), "{}", run.err);
+    assert!(run.err.contains("s1/bad.json: JSON invalide") && run.err.contains("ligne 2"), "{}", run.err);
     assert_eq!(desk.stored("s1", "good.json").unwrap(), "{}");
     let failed = &desk.run(&["push", "exports", "--json"]).json()["failed"];
     assert_eq!((&failed[0]["filename"], &failed[0]["line"]), (&json!("bad.json"), &json!(2)));

@@ -14,7 +14,7 @@ impl Progress {
         let seen = !json && std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
         let target = if seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(bytes_total), target);
-        let template = "{bar:32} {bytes}/{total_bytes} {bytes_per_sec} {msg}";
+        let template = "{bar:24} {bytes}/{total_bytes} {bytes_per_sec}  {wide_msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }

@@ -20,7 +20,9 @@ class SocketListener:
 
     def __init__(self, server, **options):
         address = requests.Request("GET", "http://h", params=query(**options)).prepare().url
-        self.socket = connect(f"{server.ws_url}?{address.partition('?')[2]}", max_size=None, open_timeout=WAIT_S)
+        url = f"{server.ws_url}?{address.partition('?')[2]}"
+        self.context = connect(url, max_size=None, open_timeout=WAIT_S)
+        self.socket = self.context.__enter__()
         self.welcome = self.frame()
         self.cursor = self.welcome["cursor"]
 
@@ -30,7 +32,7 @@ class SocketListener:
         return frame
 
     def close(self):
-        self.socket.close()
+        self.context.__exit__(None, None, None)
 
     def __enter__(self):
         return self

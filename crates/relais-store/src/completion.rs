@@ -15,6 +15,10 @@ pub trait EventSink: Send + Sync {
     /// Called once per committed event, in the order of `seq` and without gaps, by one thread. Must be quick
     /// and must not wait for the store.
     fn committed(&self, event: Arc<Event>);
+
+    /// Called by the same thread once [`crate::Store::head`] has reached `seq`: who is woken by it reads up to
+    /// the event, which who is woken by [`EventSink::committed`] may not do yet.
+    fn advanced(&self, _seq: u64) {}
 }
 
 /// A closure on its way through the writer, and its caller who waits.
@@ -75,6 +79,9 @@ fn publish(event: Arc<Event>, sink: Option<&Arc<dyn EventSink>>, head: &SharedHe
         guarded("the event sink panicked", || sink.committed(event));
     }
     head.advance(seq);
+    if let Some(sink) = sink {
+        guarded("the event sink panicked", || sink.advanced(seq));
+    }
 }
 
 fn guarded(what: &'static str, action: impl FnOnce()) {

@@ -69,8 +69,10 @@ pub struct Publisher {
 
 impl EventSink for Publisher {
     fn committed(&self, event: Arc<Event>) {
-        let cursor = event.cursor();
         self.hub.publish(event);
-        self.heads.send_replace(cursor);
+    }
+
+    fn advanced(&self, seq: u64) {
+        self.heads.send_modify(|head| head.seq = seq);
     }
 }

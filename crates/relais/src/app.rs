@@ -108,6 +108,25 @@ impl App {
         *self.0.accepting.borrow()
     }
 
+    /// Returns when the server stops taking requests: what waits for an event then answers.
+    pub async fn stopping(&self) {
+        let _ = self.0.accepting.clone().wait_for(|accepting| !accepting).await;
+    }
+
+    /// The next event after the one that `heads` has seen, until `deadline` or the server stops. Says whether
+    /// there is one.
+    pub async fn next_event(
+        &self,
+        heads: &mut watch::Receiver<Cursor>,
+        deadline: tokio::time::Instant,
+    ) -> bool {
+        tokio::select! {
+            changed = heads.changed() => changed.is_ok(),
+            () = tokio::time::sleep_until(deadline) => false,
+            () = self.stopping() => false,
+        }
+    }
+
     /// Room for so many bytes of an upload; nothing if other uploads hold it all.
     #[must_use]
     pub fn upload_memory(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {

@@ -20,13 +20,15 @@ use crate::app::{App, Parts};
 use crate::auth::{Auth, AuthError};
 use crate::config::{Config, HubLimits};
 use crate::event_log::{Publisher, StoredLog};
-use crate::features::accounts::Accounts;
+use crate::features::accounts::{Accounts, OutsideChanges};
 use crate::features::relay::{self, Relay, RelayError};
 use crate::gateways::expiry::Expiries;
 use crate::http::{self, Server};
 
 /// How often sessions are checked for expired credentials.
 const EXPIRY_CHECK: Duration = Duration::from_secs(1);
+/// How often changes of rights by the command line are looked for.
+const OUTSIDE_CHECK: Duration = Duration::from_secs(2);
 /// How often old events are forgotten.
 const TRIM: Duration = Duration::from_secs(3600);
 /// Events that are kept however old they are.
@@ -143,6 +145,7 @@ fn serve(app: App, accepting: watch::Sender<bool>, open_mode: bool) -> Result<Ru
     tasks.spawn(relay::watch(app.relay().clone(), stop.clone()));
     tasks.spawn(end_expired_sessions(app.clone(), stop.clone()));
     tasks.spawn(end_changed_sessions(app.clone(), stop.clone()));
+    tasks.spawn(notice_outside_changes(app.clone(), stop.clone()));
     tasks.spawn(trim_log(app.clone(), stop.clone()));
     let mode = if open_mode { "open to every program on this computer" } else { "credentials required" };
     tracing::info!(%address, mode, data = %app.config().server.data.display(), "listening on http://{address}");
@@ -267,6 +270,18 @@ async fn end_changed_sessions(app: App, stop: CancellationToken) {
                 tracing::warn!(missed, "changes of rights came faster than sessions could be ended");
             }
             Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+/// The command line changes users and keys in the database, without this process.
+async fn notice_outside_changes(app: App, stop: CancellationToken) {
+    let accounts = Accounts::new(app.auth().clone());
+    let mut changes = OutsideChanges::new(app.clock().now());
+    let mut looks = tokio::time::interval(OUTSIDE_CHECK);
+    while until(&stop, looks.tick()).await {
+        if let Err(error) = accounts.notice_outside_changes(&mut changes).await {
+            tracing::warn!(%error, "changes of users and keys could not be looked for; trying again");
         }
     }
 }

@@ -58,12 +58,26 @@ impl Globals {
         self.load_config_listening(None)
     }
 
-    fn load_config_listening(&self, listen: Option<String>) -> Result<Config, ConfigError> {
-        let flags = Overrides { config: self.config.clone(), data: self.data.clone(), listen };
-        let env =
-            std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)));
-        crate::config::load(&flags, env)
+    /// As [`Globals::load_config`], for commands that only talk to a server.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if a source cannot be read.
+    pub fn read_config(&self) -> Result<Config, ConfigError> {
+        crate::config::read(&self.overrides(None), environment())
     }
+
+    fn load_config_listening(&self, listen: Option<String>) -> Result<Config, ConfigError> {
+        crate::config::load(&self.overrides(listen), environment())
+    }
+
+    fn overrides(&self, listen: Option<String>) -> Overrides {
+        Overrides { config: self.config.clone(), data: self.data.clone(), listen }
+    }
+}
+
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 #[derive(Debug, Subcommand)]

@@ -50,6 +50,19 @@ pub fn load(
     flags: &Overrides,
     env: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Config, ConfigError> {
+    let config = read(flags, env)?;
+    let mistakes = config.mistakes();
+    if mistakes.is_empty() { Ok(config) } else { Err(ConfigError(mistakes)) }
+}
+
+/// As [`load`], but does not ask whether a server could run with it: for commands that only talk to one.
+///
+/// # Errors
+/// [`ConfigError`] if a source cannot be read or a value has the wrong kind.
+pub fn read(
+    flags: &Overrides,
+    env: impl IntoIterator<Item = (String, String)>,
+) -> Result<Config, ConfigError> {
     let env: Vec<(String, String)> = env.into_iter().collect();
     let mut errors = Vec::new();
     let defaults = serde_json::to_value(Config::default()).map_err(|e| ConfigError(vec![e.to_string()]))?;
@@ -67,9 +80,10 @@ pub fn load(
     }
     apply_flags(&mut tree, flags);
     match serde_json::from_value::<Config>(tree) {
+        Ok(config) if errors.is_empty() => Ok(config),
         Ok(config) => {
             errors.extend(config.mistakes());
-            if errors.is_empty() { Ok(config) } else { Err(ConfigError(errors)) }
+            Err(ConfigError(errors))
         }
         Err(error) => {
             if errors.is_empty() {

@@ -8,7 +8,7 @@ mod server;
 
 pub use auth::*;
 pub use client::ClientConfig;
-pub use load::{ConfigError, Overrides, load};
+pub use load::{ConfigError, Overrides, load, read};
 pub use relay::{DuplicateKeys, RelayConfig, SchemaRule};
 pub use server::{DatabaseConfig, HubLimits, LogConfig, LogFormat, ServerConfig, TelemetryConfig};
 

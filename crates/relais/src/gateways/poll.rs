@@ -42,11 +42,11 @@ pub(super) async fn poll_events(
     }
     let deadline = tokio::time::Instant::now() + Duration::from_secs(query.wait_s);
     loop {
-        let _ = heads.borrow_and_update();
-        let page = read(&app, &subscriptions, since).await?;
+        let head = *heads.borrow_and_update();
+        let page = read(&app, &subscriptions, since, head).await?;
         let nothing = page.events.is_empty() && !page.has_more;
         let over = query.since.is_none() && query.wait_s == 0;
-        if !nothing || over || tokio::time::timeout_at(deadline, heads.changed()).await.is_err() {
+        if !nothing || over || !app.next_event(&mut heads, deadline).await {
             return Ok(Json(page.render()));
         }
         since = page.cursor;
@@ -60,8 +60,12 @@ struct Page {
 }
 
 /// The next events of all channels together, in the order of the log, each once.
-async fn read(app: &App, subscriptions: &[Subscription], since: Cursor) -> Result<Page, AppError> {
-    let head = app.store().head();
+async fn read(
+    app: &App,
+    subscriptions: &[Subscription],
+    since: Cursor,
+    head: Cursor,
+) -> Result<Page, AppError> {
     let mut events: Vec<Event> = Vec::new();
     let mut complete_to = head.seq.max(since.seq);
     for subscription in subscriptions {

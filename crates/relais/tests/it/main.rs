@@ -1,5 +1,6 @@
 //! Tests of the whole application, one module per feature.
 
 mod accounts;
+mod api_documents;
 mod cli;
 mod relay;

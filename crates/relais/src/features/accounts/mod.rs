@@ -4,11 +4,13 @@
 
 pub mod http;
 mod model;
+mod outside;
 mod service;
 mod sign_in;
 mod store;
 
 pub use model::{AuditEntry, Grant, KeyInfo, NewUser, UserChanges, UserInfo};
+pub use outside::OutsideChanges;
 pub use service::{Accounts, Actor};
 pub use sign_in::SignedIn;
 pub use store::MIGRATIONS;

@@ -52,11 +52,14 @@ impl Actor {
     }
 }
 
+/// Ids of one millisecond sort in the order in which they were made.
+static ORDER: std::sync::Mutex<uuid::ContextV7> = std::sync::Mutex::new(uuid::ContextV7::new());
+
 /// A UUIDv7 of this moment.
 fn new_id(now: Timestamp) -> String {
     let seconds = u64::try_from(now.as_secs()).unwrap_or(0);
     let nanos = u32::try_from(now.as_millis().rem_euclid(1000) * 1_000_000).unwrap_or(0);
-    uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos)).to_string()
+    uuid::Uuid::new_v7(uuid::Timestamp::from_unix(&ORDER, seconds, nanos)).to_string()
 }
 
 /// Records who did what and lets go what is old.

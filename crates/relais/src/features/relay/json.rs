@@ -76,7 +76,7 @@ fn run<'de, R: serde_json::de::Read<'de>>(
     let value = Value { rules, depth: 0 };
     value.deserialize(&mut *deserializer).and_then(|()| deserializer.end()).map_err(|error| {
         let what = if error.is_eof() { "le texte s'arrête trop tôt".to_owned() } else { translate(&error) };
-        JsonFault { line: error.line(), column: error.column(), what, incomplete: error.is_eof() }
+        JsonFault { line: error.line(), column: error.column().max(1), what, incomplete: error.is_eof() }
     })
 }
 

@@ -277,19 +277,19 @@ impl Relay {
         if found.is_empty() { Err(RelayError::NoFile) } else { Ok(found) }
     }
 
-    /// A page of what happened after `since`; from the oldest event that is kept without one. Events that do
-    /// not pass `wanted` are left out.
+    /// A page of what happened after `since` and up to `head`; from the oldest event that is kept without
+    /// `since`. Events that do not pass `wanted` are left out.
     ///
     /// # Errors
     /// [`RelayError::CursorExpired`] if the log cannot be continued from there, or the database.
     pub async fn changes(
         &self,
         since: Option<Cursor>,
+        head: Cursor,
         limit: usize,
         wanted: impl Fn(&Event) -> bool,
     ) -> Result<Changes, RelayError> {
         let bounds = self.0.store.log_bounds().await?;
-        let head = self.cursor();
         if let Some(cursor) = since
             && !bounds.can_recover(cursor)
         {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::{PATIENCE, TestServer, on_both};
+use crate::api_documents::assert_documented;
 
 type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
 
@@ -18,7 +19,9 @@ async fn next_frame(socket: &mut Socket) -> Value {
         let message =
             tokio::time::timeout(PATIENCE, socket.next()).await.expect("a frame comes").unwrap().unwrap();
         if let Message::Text(text) = message {
-            return serde_json::from_str(&text).unwrap();
+            let frame: Value = serde_json::from_str(&text).unwrap();
+            assert_documented(frame["type"].as_str().unwrap(), &frame);
+            return frame;
         }
     }
 }

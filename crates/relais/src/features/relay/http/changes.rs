@@ -128,10 +128,10 @@ async fn answer(app: &App, caller: &Principal, query: ListenQuery) -> Result<Jso
     let mut heads = app.heads();
     let mut since = query.since;
     loop {
-        let _ = heads.borrow_and_update();
-        let page = app.relay().changes(since, limit, wanted).await?;
+        let head = *heads.borrow_and_update();
+        let page = app.relay().changes(since, head, limit, wanted).await?;
         let nothing = page.events.is_empty() && !page.has_more;
-        if !nothing || tokio::time::timeout_at(deadline, heads.changed()).await.is_err() {
+        if !nothing || !app.next_event(&mut heads, deadline).await {
             return Ok(Json(render(&page)));
         }
         since = Some(page.cursor);

@@ -114,11 +114,12 @@ pub(super) async fn sync_societe(
     body: axum::body::Body,
 ) -> Result<Json<Value>, AppError> {
     let name = societe(&name)?;
+    // First of all: nothing is read from whoever may not even read.
+    may_read(&app, &caller, &name)?;
     let body = axum::body::to_bytes(body, MANIFEST_BYTES_MAX)
         .await
         .map_err(|_| manifest_fault("trop long ou interrompu"))?;
     if let Some(manifest) = manifest(&body)? {
-        may_read(&app, &caller, &name)?;
         return compare(&app, name, manifest).await;
     }
     may_write(&app, &caller, &name)?;

@@ -45,7 +45,7 @@ class StreamListener:
     """A client of `/api/files/events`, which resumes as a browser's EventSource does."""
 
     def __init__(self, server, since=None, headers=None, **options):
-        headers = dict(headers or {}) | ({"Last-Event-ID": since} if since else {})
+        headers = {"Accept": "text/event-stream"} | (headers or {}) | ({"Last-Event-ID": since} if since else {})
         self.response = requests.get(f"{server.url}/api/files/events", params=query(**options), headers=headers,
                                      stream=True, timeout=WAIT_S)
         assert self.response.status_code == 200, self.response.text

@@ -40,6 +40,11 @@ def assert_refused(reply, status, detail):
     assert status != 401 or reply.headers["WWW-Authenticate"].startswith("Bearer")
 
 
+def test_without_credentials_a_manifest_is_not_even_read(guarded):
+    reply = guarded.post("/api/files/sync/rsp-bgs", data="{broken")
+    assert_refused(reply, 401, "Authentification requise")
+
+
 @pytest.mark.parametrize("method, path", CALLS)
 def test_without_credentials_every_call_is_401(guarded, method, path):
     assert_refused(guarded.call(method, f"/api/files/{path}", json={"version": 1}), 401, "Authentification requise")
@@ -80,8 +85,12 @@ def test_a_session_is_signed_in_and_out(guarded):
         assert session.get(f"{guarded.url}/api/files/societes", timeout=20).ok
         assert session.get(f"{guarded.url}/api/auth/me", timeout=20).json()["user"]["email"] == EMAIL
         foreign = {"Origin": "https://ailleurs.example"}
-        assert session.post(f"{guarded.url}/api/files/sync/rsp-bgs", headers=foreign, timeout=20).status_code == 403
-        assert session.post(f"{guarded.url}/api/auth/logout", timeout=20).ok
+        sync, own = f"{guarded.url}/api/files/sync/rsp-bgs", {"Origin": guarded.url}
+        assert session.post(sync, headers=foreign, timeout=20).status_code == 403
+        # A cookie alone does not show that one of our own pages sent it.
+        assert session.post(sync, timeout=20).json()["code"] == "cross_site"
+        assert session.post(sync, headers=own, timeout=20).ok
+        assert session.post(f"{guarded.url}/api/auth/logout", headers=own, timeout=20).ok
         session.headers["Cookie"] = cookie.partition(";")[0]
         assert session.get(f"{guarded.url}/api/files/societes", timeout=20).status_code == 401
 
@@ -163,11 +172,12 @@ def test_grants_decide_what_a_user_may_do(guarded):
     assert made.status_code == 201, made.text
     sign_in = guarded.post("/api/connexion", json={"email": user["email"], "password": PASSWORD})
     claire = bearer(sign_in.json()["token"])
-    assert guarded.get("/api/files/societes", headers=claire).json() == {"societes": []}
+    assert_refused(guarded.get("/api/files/societes", headers=claire), 403, "Accès refusé")
     refused = "Accès refusé à la société rsp-bgs"
     assert_refused(guarded.download("rsp-bgs", "a.json", headers=claire), 403, refused)
     grants = f"/api/v1/users/{made.json()['id']}/grants"
     assert guarded.call("PUT", grants, json={"societe": "rsp-bgs", "access": "read"}, headers=guarded.admin).ok
+    assert guarded.get("/api/files/societes", headers=claire).json() == {"societes": ["rsp-bgs"]}
     assert guarded.download("rsp-bgs", "a.json", headers=claire).ok
     assert_refused(guarded.upload("rsp-bgs", "a.json", "[1]", headers=claire), 403, refused)
     with SocketListener(guarded, token=sign_in.json()["token"]) as listener:

@@ -1,1 +1,99 @@
-fn main() {}
+//! Load generator for the relay: each subcommand is one scenario against one running server, verifies what it
+//! got, and prints one JSON object with what it measured. `bench/run` runs them side by side with the peers.
+
+mod content;
+mod downloads;
+mod error;
+mod http;
+mod idle;
+mod measure;
+mod notify;
+mod process;
+mod start;
+mod uploads;
+mod websocket;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+
+use error::BenchError;
+
+/// No scenario runs longer than this, whatever the server does.
+const SCENARIO_LIMIT: Duration = Duration::from_secs(180);
+
+#[derive(Parser)]
+#[command(name = "relais-bench", about)]
+struct Cli {
+    #[command(subcommand)]
+    scenario: Scenario,
+}
+
+#[derive(Subcommand)]
+enum Scenario {
+    /// Upload files of one size over several connections, then compare what the server holds
+    Uploads(uploads::UploadsArgs),
+    /// Download files over several connections and compare every byte
+    Downloads(downloads::DownloadsArgs),
+    /// Time from an upload to its notification at every listener
+    Notify(notify::NotifyArgs),
+    /// Resident memory per idle listener
+    Idle(idle::IdleArgs),
+    /// Time from exec to the first answer, and resident memory at rest
+    Start(start::StartArgs),
+    /// Write the files of the download scenario into a folder
+    Corpus(content::CorpusArgs),
+}
+
+/// The server under load.
+#[derive(clap::Args)]
+struct Target {
+    /// Where the server listens
+    #[arg(long, value_name = "ADDR:PORT")]
+    address: std::net::SocketAddr,
+    /// Its process; the processes below it count too
+    #[arg(long)]
+    pid: u32,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().scenario) {
+        Ok(line) => {
+            let written = writeln!(std::io::stdout(), "{line}");
+            if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            // Nobody is left to tell when even this fails.
+            let _ = writeln!(std::io::stderr(), "relais-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(scenario: Scenario) -> Result<String, BenchError> {
+    process::raise_file_limit()?;
+    match scenario {
+        Scenario::Uploads(args) => limited(uploads::run(args)),
+        Scenario::Downloads(args) => limited(downloads::run(args)),
+        Scenario::Notify(args) => limited(notify::run(args)),
+        Scenario::Idle(args) => limited(idle::run(args)),
+        Scenario::Start(args) => encode(&start::run(&args)?),
+        Scenario::Corpus(args) => encode(&content::run(&args)?),
+    }
+}
+
+/// Runs one scenario on one thread, so that the server has the other processor.
+fn limited<T: Serialize>(
+    scenario: impl Future<Output = Result<T, BenchError>>,
+) -> Result<String, BenchError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = runtime.block_on(async { tokio::time::timeout(SCENARIO_LIMIT, scenario).await });
+    encode(&outcome.map_err(|_| BenchError::TooLong(SCENARIO_LIMIT))??)
+}
+
+fn encode(report: &impl Serialize) -> Result<String, BenchError> {
+    serde_json::to_string(report).map_err(|e| BenchError::Wrong(e.to_string()))
+}

@@ -32,8 +32,8 @@ pub(crate) async fn run(relay: Relay, stop: CancellationToken) {
     let (sender, mut changed) = mpsc::channel(QUEUE_MAX);
     let overflowed = Arc::new(AtomicBool::new(false));
     let mut watched = Watched::start(&relay, sender, Arc::clone(&overflowed));
-    // What happened between the comparison at the start and the watch is found now.
-    report(relay.rescan().await);
+    // Requests are taken already: what they made before the watch began caused no event.
+    report(watched.catch_up(&relay).await);
     let mut settle = interval(SETTLE);
     let mut rescan = interval(Duration::from_secs(relay.config().rescan_s.max(1)));
     let mut garbage = interval(GARBAGE);
@@ -46,14 +46,12 @@ pub(crate) async fn run(relay: Relay, stop: CancellationToken) {
             }
             _ = settle.tick() => {
                 if overflowed.swap(false, Ordering::AcqRel) {
-                    watched.add_all(&relay);
-                    report(relay.rescan().await);
+                    report(watched.catch_up(&relay).await);
                 }
                 report(relay.settle().await);
             }
             _ = rescan.tick() => {
-                watched.add_all(&relay);
-                report(relay.rescan().await);
+                report(watched.catch_up(&relay).await);
             }
             _ = garbage.tick() => report(relay.collect_garbage().await.map(drop)),
         }
@@ -100,14 +98,19 @@ impl Watched {
         let watcher = watcher.inspect_err(explain).ok();
         let mut watched = Self { watcher, base: base.clone(), folders: BTreeSet::new() };
         watched.watch(&base);
-        watched.add_all(relay);
         watched
     }
 
-    fn add_all(&mut self, relay: &Relay) {
-        for societe in relay.societes() {
+    /// Watches every société's folder that is there, then compares it: in this order nothing falls in between.
+    /// A folder that was removed and made again is another one, so all are watched anew.
+    async fn catch_up(&mut self, relay: &Relay) -> Result<(), RelayError> {
+        let folder = Arc::clone(&relay.0.ledger.folder);
+        let present = tokio::task::spawn_blocking(move || folder.societes()).await;
+        self.folders.clear();
+        for societe in present.map_err(|e| RelayError::Io(e.into()))?? {
             self.add(&societe);
         }
+        relay.rescan().await
     }
 
     fn add(&mut self, societe: &SocieteName) {

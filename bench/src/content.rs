@@ -9,7 +9,7 @@ use crate::error::BenchError;
 
 /// Digits of the serial number in every file; it makes each upload's content new.
 const SERIAL_DIGITS: usize = 16;
-const SERIAL_PREFIX: &[u8] = b"{\"serie\":\"";
+const SERIAL_PREFIX: &[u8] = b"{\"serial\":\"";
 
 /// The société that the scenarios write to.
 pub(crate) const SOCIETE: &str = "banc-essai";
@@ -92,7 +92,7 @@ mod tests {
             let text = document(size, 42);
             assert_eq!(text.len(), size);
             let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
-            assert_eq!(value["serie"], "0000000000000042");
+            assert_eq!(value["serial"], "0000000000000042");
         }
     }
 

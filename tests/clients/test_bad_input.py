@@ -113,7 +113,8 @@ def multipart(filename=b"comptes.json"):
 
 
 def head_of_upload(*headers):
-    lines = [b"POST /api/files/upload/rsp-bgs HTTP/1.1", b"Host: relais", b"Content-Type: multipart/form-data; boundary=b"]
+    lines = [b"POST /api/files/upload/rsp-bgs HTTP/1.1", b"Host: relais",
+             b"Content-Type: multipart/form-data; boundary=b"]
     return b"\r\n".join([*lines, *headers]) + b"\r\n\r\n"
 
 
@@ -505,8 +506,11 @@ def test_a_broken_frame_ends_only_its_own_connection(stored, bytes_, code):
 
 
 def test_a_socket_that_says_nothing_is_a_plain_request(stored):
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
     assert stored.get("/api/files/ws").status_code == 426
-    assert stored.get("/api/files/ws", headers={"Connection": "Upgrade", "Upgrade": "websocket"}).status_code in (400, 426)
+    assert stored.get("/api/files/ws", headers=upgrade).status_code == 426
+    version = {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "short"}
+    assert stored.get("/api/files/ws", headers=upgrade | version).status_code == 400
 
 
 def test_the_server_is_sound_after_all_that_noise(stored):

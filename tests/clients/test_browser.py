@@ -10,8 +10,8 @@ from selenium.webdriver.common.by import By
 
 from process import eventually
 
-FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-sync",
-         "--disable-background-networking", "--disable-component-update", "--lang=fr", "--accept-lang=fr",
+FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+         "--disable-sync", "--disable-background-networking", "--disable-component-update", "--lang=fr", "--accept-lang=fr",
          "--window-size=1200,900"]
 EMAIL, PASSWORD = "admin@example.com", "un mot de passe assez long"
 
@@ -94,8 +94,7 @@ def test_the_page_shows_what_is_there_and_what_happens(server, browser):
 
     server.put("rsp-sb", "comptes_2025.json", "[1]")
     shows(browser, "#societes li", "rsp-sb")
-    button = next(found for found in browser.find_elements(By.CSS_SELECTOR, "#societes button") if "rsp-sb" in found.text)
-    button.click()
+    browser.find_element(By.ID, "s/rsp-sb").click()
     shows(browser, "#files tr", "comptes_2025.json")
     assert complaints(browser) == []
     assert_all_own(server, requested(browser))

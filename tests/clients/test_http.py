@@ -102,7 +102,7 @@ def test_a_part_is_sent(stored, asked, start, end):
     assert headers["ETag"] == f'"{SHA}"' and headers["Content-Encoding"] is None
 
 
-@pytest.mark.parametrize("asked", [f"bytes={len(CONTENT)}-", "bytes=-0", f"bytes={len(CONTENT) + 5}-{len(CONTENT) + 9}"])
+@pytest.mark.parametrize("asked", [f"bytes={len(CONTENT)}-", "bytes=-0", f"bytes={len(CONTENT) + 5}-99999999"])
 def test_a_part_beyond_the_end_is_416(stored, asked):
     status, headers, _ = fetch(stored, Range=asked)
     assert (status, headers["Content-Range"]) == (416, f"bytes */{len(CONTENT)}")
@@ -348,8 +348,21 @@ def test_what_happened_while_the_server_was_down_is_announced(stored):
     (stored.files / "rsp-sb/neuf.json").write_text("[3]")
     stored.start()
     with SocketListener(stored, since=cursor) as listener:
-        assert sorted(told(listener, 3)) == [("file_deleted", "rsp-bgs", "perdu.json"),
-                                             ("file_uploaded", "rsp-bgs", NAME), ("file_uploaded", "rsp-sb", "neuf.json")]
+        expected = [("file_deleted", "rsp-bgs", "perdu.json"), ("file_uploaded", "rsp-bgs", NAME),
+                    ("file_uploaded", "rsp-sb", "neuf.json")]
+        assert sorted(told(listener, 3)) == expected
+
+
+def test_what_happens_in_the_first_moments_is_noticed(server):
+    """A société that is made while the server still prepares to watch."""
+    for number in range(20):
+        server.kill9()
+        server.start()
+        societe = f"rsp-{number}"
+        cursor = server.put(societe, NAME, "[1]")["cursor"]
+        (server.files / societe / NAME).unlink()
+        page = server.get("/api/files/changes", params={"since": cursor, "societe": societe, "wait": 20}).json()
+        assert [frame["type"] for frame in page["changes"]] == ["file_deleted"]
 
 
 # ---- The end ----

@@ -11,7 +11,7 @@ import requests
 import websockets
 
 from listeners import SocketListener
-from process import eventually, free_port
+from process import Server, binary, eventually, free_port
 
 FILE = "comptes_global_annee_2023.json"
 CONTENT = json.dumps({"periode": "2023", "libellé": "Créances clients"}, ensure_ascii=False).encode()
@@ -63,8 +63,10 @@ def is_moment(text):
 
 def test_the_guides_upload_works(server, tmp_path):
     (tmp_path / "comptes_2023.json").write_bytes(CONTENT)
-    call = f"import os\n{here(server, UPLOAD_SNIPPET)}\nprint(json.dumps(upload_json_file('rsp-bgs', 'comptes_2023.json')))"
-    done = subprocess.run([sys.executable, "-c", call], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    # The guide uses `os` without importing it.
+    script = ["import os", here(server, UPLOAD_SNIPPET),
+              "print(json.dumps(upload_json_file('rsp-bgs', 'comptes_2023.json')))"]
+    done = subprocess.run([sys.executable, "-c", "\n".join(script)], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     reply = json.loads(done.stdout)
     seed = {"message": "Fichier uploadé avec succès", "societe": "rsp-bgs", "filename": "comptes_2023.json",
             "size": len(CONTENT)}
@@ -261,7 +263,6 @@ def test_the_first_systems_environment_counts(make_server, tmp_path):
 
 
 def test_the_port_comes_from_the_environment(tmp_path):
-    from process import Server, binary
     server = Server(tmp_path)
     server.port = free_port()
     server.process = subprocess.Popen([binary(), "serve"], cwd=tmp_path, stdout=subprocess.DEVNULL,

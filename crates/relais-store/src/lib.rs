@@ -42,7 +42,7 @@ use relais_protocol::event::Epoch;
 
 /// A name for a new life of the log.
 fn random_epoch() -> Result<Epoch, StoreError> {
-    let number =
-        getrandom::u64().map_err(|e| StoreError::Unavailable(format!("the system gives no randomness: {e}")))?;
+    let number = getrandom::u64()
+        .map_err(|e| StoreError::Unavailable(format!("the system gives no randomness: {e}")))?;
     Ok(Epoch(number))
 }

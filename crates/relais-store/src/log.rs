@@ -56,7 +56,9 @@ impl LogBounds {
     /// Whether everything after `cursor` is still there.
     #[must_use]
     pub fn can_recover(&self, cursor: Cursor) -> bool {
-        cursor.epoch == self.head.epoch && cursor.seq + 1 >= self.first_seq_kept && cursor.seq <= self.head.seq
+        cursor.epoch == self.head.epoch
+            && cursor.seq + 1 >= self.first_seq_kept
+            && cursor.seq <= self.head.seq
     }
 }
 
@@ -127,7 +129,9 @@ pub fn topic_position(tx: &mut impl Query, topic: &Topic, up_to: u64) -> Result<
     }
     // Everything up to there is trimmed; the first event kept follows it directly.
     let first_kept =
-        tx.query_one("SELECT MIN(topic_offset) FROM events WHERE topic_id = $1", params![id], |row| row.opt_u64(0))?;
+        tx.query_one("SELECT MIN(topic_offset) FROM events WHERE topic_id = $1", params![id], |row| {
+            row.opt_u64(0)
+        })?;
     Ok(Position { epoch, offset: first_kept.map_or(last_offset, |first| first.saturating_sub(1)) })
 }
 

@@ -20,8 +20,8 @@ use crate::row::Row;
 
 /// Statements kept prepared per connection.
 const STATEMENTS_MAX: usize = 512;
-/// Bytes per page of a new file: a 10 KB content then takes one overflow page instead of three.
-const PAGE_BYTES: i64 = 8192;
+/// Bytes per page of a new file: small, because every page that a change touches is written to the WAL whole.
+const PAGE_BYTES: i64 = 4096;
 
 /// A connection to the file, for the writer or for a reader.
 pub(crate) struct SqliteConnection {
@@ -96,7 +96,7 @@ fn configure(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "cache_size", -8192)
+    connection.pragma_update(None, "cache_size", -16384)
 }
 
 fn configure_writer(connection: &rusqlite::Connection, bytes_max: Option<u64>) -> rusqlite::Result<()> {
@@ -271,8 +271,10 @@ impl WriteConnection for SqliteWriter {
 
     fn close(self: Box<Self>) {
         self.checkpointer.stop();
-        let result =
-            self.connection.inner.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get::<_, i64>(0));
+        let result = self
+            .connection
+            .inner
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get::<_, i64>(0));
         if let Err(error) = result {
             tracing::warn!(%error, "the write-ahead log could not be folded into the database at the end");
         }
@@ -284,6 +286,7 @@ fn cannot_open(path: &Path, error: &dyn std::fmt::Display) -> StoreError {
 }
 
 /// Sorts an error by what the caller can do about it.
+#[expect(clippy::needless_pass_by_value, reason = "handed to map_err by name")]
 pub(crate) fn store_error(error: rusqlite::Error) -> StoreError {
     let rusqlite::Error::SqliteFailure(failure, message) = &error else {
         return StoreError::Internal(error.to_string());

@@ -182,11 +182,10 @@ impl<'a> WriteTx<'a> {
     /// Whatever the database reports; the closure's changes are then undone.
     pub fn emit(&mut self, topic: &Topic, name: &str, data: String) -> Result<Emitted, StoreError> {
         let seq = self.group.seq + 1;
-        let (topic_id, offset) = self.query_one(
-            log::NEXT_OFFSET,
-            params![seq, topic.as_str(), topic.family()],
-            |row| Ok((row.i64(0)?, row.u64(1)?)),
-        )?;
+        let (topic_id, offset) =
+            self.query_one(log::NEXT_OFFSET, params![seq, topic.as_str(), topic.family()], |row| {
+                Ok((row.i64(0)?, row.u64(1)?))
+            })?;
         self.execute(log::APPEND, params![seq, topic_id, offset, name, &data, self.now])?;
         self.group.seq = seq;
         let epoch = self.group.epoch;

@@ -144,7 +144,10 @@ impl Shared {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "compared with times that the file system gives, not with ours")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "compared with times that the file system gives, not with ours"
+)]
 fn now() -> std::time::SystemTime {
     std::time::SystemTime::now()
 }
@@ -193,7 +196,7 @@ mod tests {
     async fn a_damaged_blob_is_not_given_out() {
         let (_dir, blobs, name) = blobs();
         blobs.put(&name, Bytes::from_static(b"content")).await.unwrap();
-        fs::write(blobs.shared.path(&name), b"cOntent").unwrap();
+        fs::write(blobs.shared.path(&name), b"c0ntent").unwrap();
         assert!(matches!(blobs.get(&name).await, Err(BlobError::Damaged(_))));
     }
 

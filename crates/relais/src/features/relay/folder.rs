@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{self, Access, AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{self, Access, AtFlags, FileType, Mode, OFlags, RenameFlags};
 
 use super::error::RelayError;
 use super::name::{FileName, SocieteName};
+use super::spare::Spares;
 
 /// Where files are written before they are renamed into place. On the same file system, and hidden from
 /// programs that look for sociétés.
@@ -37,6 +38,7 @@ pub struct Folder {
     path: PathBuf,
     base: OwnedFd,
     staging: OwnedFd,
+    spares: Spares,
     next: AtomicU64,
 }
 
@@ -56,7 +58,8 @@ impl Folder {
         for name in entries(&staging)? {
             fs::unlinkat(&staging, name.as_str(), AtFlags::empty())?;
         }
-        Ok(Arc::new(Self { path: path.to_owned(), base, staging, next: AtomicU64::new(0) }))
+        let (path, spares) = (path.to_owned(), Spares::default());
+        Ok(Arc::new(Self { path, base, staging, spares, next: AtomicU64::new(0) }))
     }
 
     /// Where it is.
@@ -83,11 +86,10 @@ impl Folder {
             }
             _ => {}
         }
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let temporary = number.to_string();
-        let file =
-            fs::openat(&self.staging, &temporary, flags, Mode::from(0o644)).map_err(io::Error::from)?;
+        let (temporary, mut file) = match self.spares.take(&self.staging) {
+            Some(spare) => spare,
+            None => self.create()?,
+        };
         let mut staged = Staged {
             folder: Arc::clone(self),
             temporary,
@@ -96,10 +98,17 @@ impl Folder {
             stat: Stat { size: content.len() as u64, mtime_ns: 0 },
             placed: false,
         };
-        let mut file = File::from(file);
         file.write_all(content)?;
+        fs::ftruncate(&file, content.len() as u64).map_err(io::Error::from)?;
         staged.stat = stat_of(&fs::fstat(&file).map_err(io::Error::from)?);
         Ok(staged)
+    }
+
+    fn create(&self) -> io::Result<(String, File)> {
+        let temporary = self.next.fetch_add(1, Ordering::Relaxed).to_string();
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = fs::openat(&self.staging, &temporary, flags, Mode::from(super::spare::MODE))?;
+        Ok((temporary, File::from(file)))
     }
 
     fn writable_dir(&self, societe: &SocieteName) -> Result<OwnedFd, RelayError> {
@@ -192,8 +201,7 @@ impl Folder {
     /// # Errors
     /// What the disk reports.
     pub fn societes(&self) -> io::Result<Vec<SocieteName>> {
-        let base = reopen(&self.base)?;
-        let names = entries(&base)?;
+        let names = entries(&self.base)?;
         Ok(names
             .iter()
             .filter_map(|name| SocieteName::new(name).ok().filter(|checked| checked.as_str() == name))
@@ -252,8 +260,16 @@ impl Staged {
     /// # Errors
     /// What the disk reports.
     pub fn place(mut self) -> io::Result<()> {
-        fs::renameat(&self.folder.staging, &self.temporary, &self.target, self.filename.as_str())?;
+        let (staging, name) = (&self.folder.staging, self.filename.as_str());
+        let swapped = fs::renameat_with(staging, &self.temporary, &self.target, name, RenameFlags::EXCHANGE);
+        if swapped.is_err() {
+            // There was no file, or the file system cannot exchange names.
+            fs::renameat(staging, &self.temporary, &self.target, name)?;
+        }
         self.placed = true;
+        if swapped.is_ok() {
+            self.folder.spares.give(staging, std::mem::take(&mut self.temporary));
+        }
         Ok(())
     }
 }
@@ -268,14 +284,11 @@ impl Drop for Staged {
     }
 }
 
+/// A handle that stands for a folder and cannot read it: it costs less, and those who watch the folder are not
+/// told of it.
 fn open_dir(parent: impl AsFd, name: &str) -> io::Result<OwnedFd> {
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(fs::openat(parent, name, flags, Mode::empty())?)
-}
-
-/// A handle of its own, because listing moves the position of a shared one.
-fn reopen(dir: &OwnedFd) -> io::Result<OwnedFd> {
-    open_dir(dir, ".")
 }
 
 fn is_link_or_file(code: i32) -> bool {
@@ -283,8 +296,9 @@ fn is_link_or_file(code: i32) -> bool {
 }
 
 fn entries(dir: &OwnedFd) -> io::Result<Vec<String>> {
+    let readable = fs::openat(dir, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let mut names = Vec::new();
-    for entry in fs::Dir::read_from(dir)?.take(ENTRIES_MAX) {
+    for entry in fs::Dir::new(readable)?.take(ENTRIES_MAX) {
         if let Ok(name) = entry?.file_name().to_str()
             && !name.starts_with('.')
         {

@@ -24,6 +24,7 @@ mod name;
 mod reconcile;
 mod schema;
 mod service;
+mod spare;
 mod store;
 mod watch;
 

@@ -33,7 +33,7 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
               content {blob},
               PRIMARY KEY (societe, filename, version)
           );
-          CREATE INDEX relay_versions_sha256 ON relay_versions (sha256);
+          CREATE INDEX relay_versions_blob ON relay_versions (sha256) WHERE content IS NULL;
           CREATE TABLE relay_state (id BIGINT PRIMARY KEY, settled_seq BIGINT NOT NULL);
           INSERT INTO relay_state (id, settled_seq) VALUES (1, 0);",
 }];

@@ -321,6 +321,18 @@ def test_a_half_written_file_is_not_served(watched):
     assert server.download("rsp-bgs", NAME).text == server.download("rsp-bgs", "neuf.json").text == whole
 
 
+def test_whoever_still_has_an_old_content_keeps_it(stored, tmp_path):
+    """A backup by hard link, and a program that is still reading, while the file is replaced again and again."""
+    path = stored.files / "rsp-bgs" / NAME
+    os.link(path, tmp_path / "backup.json")
+    with path.open("rb") as reader:
+        start = reader.read(10)
+        for number in range(20):
+            stored.put("rsp-bgs", NAME, json.dumps([number] * 5000))
+        assert start + reader.read() == CONTENT
+    assert (tmp_path / "backup.json").read_bytes() == CONTENT
+
+
 def test_what_is_no_json_or_no_file_is_left_alone(watched):
     server, folder, listener = watched
     (folder / NAME).write_text("{broken")

@@ -99,8 +99,13 @@ impl Folder {
             placed: false,
         };
         file.write_all(content)?;
-        fs::ftruncate(&file, content.len() as u64).map_err(io::Error::from)?;
-        staged.stat = stat_of(&fs::fstat(&file).map_err(io::Error::from)?);
+        let mut stat = stat_of(&fs::fstat(&file).map_err(io::Error::from)?);
+        if stat.size != content.len() as u64 {
+            // The spare was longer.
+            fs::ftruncate(&file, content.len() as u64).map_err(io::Error::from)?;
+            stat = stat_of(&fs::fstat(&file).map_err(io::Error::from)?);
+        }
+        staged.stat = stat;
         Ok(staged)
     }
 

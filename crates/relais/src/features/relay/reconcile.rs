@@ -43,8 +43,7 @@ impl Relay {
         for row in rows.into_iter().filter(|row| row.meta.seq > settled) {
             self.finish(row).await?;
         }
-        self.rescan().await?;
-        self.settle().await
+        self.rescan().await
     }
 
     /// Brings the plain file of one row up to date, whose writing may have been interrupted.
@@ -162,22 +161,21 @@ impl Relay {
         if ledger.index.is_changing(societe, filename) || !filename.has_extension(&self.0.config.extensions) {
             return Ok(Reconciled::Nothing);
         }
+        // Most often it is the relay's own change that is seen here, and asking where it stands costs less than
+        // a hop to the blocking pool.
+        let stat = ledger.folder.stat(societe, filename)?;
+        if self.is_as_stored(societe, filename, stat) {
+            return Ok(Reconciled::Nothing);
+        }
+        if stat.is_none() {
+            return self.adopt_removal(societe, filename).await;
+        }
         let (folder, max) = (Arc::clone(&ledger.folder), self.0.config.file_bytes_max);
         let (societe_name, name) = (societe.clone(), filename.clone());
-        let known = ledger.index.file(societe, filename);
-        let expected = known.as_ref().map(|meta| Stat { size: meta.size, mtime_ns: meta.mtime_ns });
-        let found = tokio::task::spawn_blocking(move || {
-            let stat = folder.stat(&societe_name, &name)?;
-            if stat == expected || stat.is_none() {
-                return Ok::<FoundFile, std::io::Error>((stat, None));
-            }
-            Ok((stat, folder.read(&societe_name, &name, max)?))
-        });
+        let found = tokio::task::spawn_blocking(move || folder.read(&societe_name, &name, max));
         match found.await.map_err(|e| RelayError::Io(e.into()))?? {
-            (stat, _) if stat == expected => Ok(Reconciled::Nothing),
-            (None, _) => self.adopt_removal(societe, filename).await,
-            (Some(_), None) => Ok(Reconciled::Refused),
-            (Some(_), Some((stat, bytes))) => match self.checked(societe, filename, bytes.into()).await {
+            None => Ok(Reconciled::Refused),
+            Some((stat, bytes)) => match self.checked(societe, filename, bytes.into()).await {
                 Ok(content) => self.adopt(societe, filename, content, stat).await,
                 Err(error) => {
                     tracing::warn!(%societe, %filename, %error, "a file in the folder is not accepted; its last good content stays");
@@ -241,8 +239,6 @@ impl Relay {
         Ok(())
     }
 }
-
-type FoundFile = (Option<Stat>, Option<(Stat, Vec<u8>)>);
 
 fn by_folder(societe: &SocieteName, filename: &FileName) -> Request {
     Request {

@@ -77,7 +77,8 @@ pub fn run_socket<R: Receiver>(
         session,
         receiver,
         decoder: Decoder::new(limits),
-        backlog: leftover.into(),
+        // A copy: even an empty `Bytes` holds on to the HTTP server's whole read buffer.
+        backlog: leftover.to_vec(),
         work: None,
         phase: Phase::Talking,
     }

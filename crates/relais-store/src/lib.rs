@@ -1,4 +1,4 @@
-//! The database, on SQLite or on PostgreSQL: transactions with grouped commits, migrations, the event log, jobs
+//! The database, on SQLite or on PostgreSQL: transactions with grouped commits, migrations, the event log
 //! and blobs. No HTTP.
 //!
 //! A [`Store`] has one writer thread. It gathers the closures given to [`Store::write`] meanwhile, runs each in
@@ -25,7 +25,6 @@ mod tx;
 mod writer;
 
 pub mod blobs;
-pub mod jobs;
 pub mod log;
 
 pub use completion::EventSink;

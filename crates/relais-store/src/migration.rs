@@ -17,10 +17,8 @@ pub struct Migration {
 }
 
 /// The steps that this crate needs for itself.
-pub(crate) const OWN: &[Migration] = &[
-    Migration { version: 1, name: "event log", sql: include_str!("schema/log.sql") },
-    Migration { version: 2, name: "jobs", sql: include_str!("schema/jobs.sql") },
-];
+pub(crate) const OWN: &[Migration] =
+    &[Migration { version: 1, name: "event log", sql: include_str!("schema/log.sql") }];
 
 /// Where the applied steps are remembered.
 pub(crate) const TABLE: &str = "CREATE TABLE IF NOT EXISTS migrations (

@@ -1,0 +1,77 @@
+//! Reading the event log: everything after a place, once, in order; and its end and beginning.
+
+use relais_protocol::event::{Channel, Cursor, Epoch};
+
+use super::{Bench, on_each, topic};
+
+fn emit(bench: &Bench, name: &str, times: usize) {
+    for _ in 0..times {
+        let topic = topic(name);
+        bench.write(move |tx| tx.emit(&topic, "happened", "{\"a\":1}".into())).unwrap();
+    }
+}
+
+fn channel(text: &str) -> Channel {
+    text.parse().unwrap()
+}
+
+#[test]
+fn the_log_holds_what_the_sink_was_given() {
+    on_each(|bench| {
+        emit(&bench, "societe:a", 3);
+        emit(&bench, "other:x", 2);
+        emit(&bench, "societe:b", 2);
+        let read = |text: &str, after: u64| {
+            let channel = channel(text);
+            let found = bench.store.events_after(&channel, after, 7, 100);
+            bench.runtime.block_on(found).unwrap()
+        };
+        let published = bench.sink.0.lock().clone();
+        let family: Vec<_> =
+            published.iter().filter(|e| e.topic.family() == "societe").map(|e| (**e).clone()).collect();
+        assert_eq!(read("societe:*", 0), family);
+        assert_eq!(read("societe:*", 2).iter().map(|e| e.seq).collect::<Vec<_>>(), [3, 6, 7]);
+        assert_eq!(read("societe:b", 0).iter().map(|e| e.offset).collect::<Vec<_>>(), [1, 2]);
+        assert!(read("societe:c", 0).is_empty());
+        let a = topic("societe:a");
+        let by_offset = bench.store.events_after_offset(&a, 1, 7, 100);
+        let offsets: Vec<u64> = bench.runtime.block_on(by_offset).unwrap().iter().map(|e| e.offset).collect();
+        assert_eq!(offsets, [2, 3]);
+        let position = bench.runtime.block_on(bench.store.topic_position(&topic("societe:b"), 6)).unwrap();
+        assert_eq!(position.offset, 1);
+    });
+}
+
+#[test]
+fn a_restart_goes_on_in_the_same_life_at_the_same_place() {
+    on_each(|mut bench| {
+        emit(&bench, "societe:a", 3);
+        let before = bench.store.head();
+        bench.reopen();
+        assert_eq!(bench.store.head(), before);
+        emit(&bench, "societe:a", 1);
+        let event = bench.sink.0.lock()[0].clone();
+        assert_eq!((event.epoch, event.offset, event.seq), (before.epoch, 4, 4));
+    });
+}
+
+#[test]
+fn what_is_forgotten_is_known_to_be() {
+    on_each(|bench| {
+        emit(&bench, "societe:a", 10);
+        bench.clock.advance_ms(1000);
+        emit(&bench, "societe:a", 5);
+        let before = relais_protocol::time::Timestamp::from_millis(1_700_000_000_500);
+        let gone = bench.runtime.block_on(bench.store.trim_events(before, 2)).unwrap();
+        assert_eq!(gone, 10);
+        let bounds = bench.runtime.block_on(bench.store.log_bounds()).unwrap();
+        let epoch = bench.store.epoch();
+        assert_eq!(bounds.first_seq_kept, 11);
+        for (seq, recoverable) in [(9, false), (10, true), (15, true), (16, false)] {
+            assert_eq!(bounds.can_recover(Cursor { epoch, seq }), recoverable, "{seq}");
+        }
+        assert!(!bounds.can_recover(Cursor { epoch: Epoch(epoch.0 ^ 1), seq: 12 }));
+        emit(&bench, "societe:a", 1);
+        assert_eq!(bench.sink.0.lock().last().unwrap().offset, 16, "offsets go on");
+    });
+}

@@ -1,0 +1,98 @@
+//! The contract of the store, kept by both databases.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod commits;
+mod failures;
+mod log;
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use relais_protocol::event::{Event, Topic};
+use relais_protocol::time::SharedClock;
+use relais_store::{EventSink, Migration, Query, Store, StoreConfig, StoreError, WriteTx, params};
+use relais_testkit::{TestClock, TestDb};
+
+const NOTES: Migration = Migration {
+    version: 100,
+    name: "notes",
+    sql: "CREATE TABLE notes (id TEXT PRIMARY KEY, body TEXT NOT NULL, bytes {blob})",
+};
+
+/// Keeps what the store published, in the order in which it did.
+#[derive(Default)]
+struct Recorder(Mutex<Vec<Arc<Event>>>);
+
+impl EventSink for Recorder {
+    fn committed(&self, event: Arc<Event>) {
+        self.0.lock().push(event);
+    }
+}
+
+impl Recorder {
+    fn seqs(&self) -> Vec<u64> {
+        self.0.lock().iter().map(|event| event.seq).collect()
+    }
+}
+
+/// One test on one database.
+struct Bench {
+    db: TestDb,
+    store: Store,
+    sink: Arc<Recorder>,
+    clock: Arc<TestClock>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Bench {
+    fn new(db: TestDb) -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let clock = TestClock::at(1_700_000_000_000);
+        let (store, sink) = open(&db, &clock).unwrap();
+        Self { db, store, sink, clock, runtime }
+    }
+
+    /// Closes the store and opens it again, as a restart does.
+    fn reopen(&mut self) {
+        self.runtime.block_on(self.store.shutdown());
+        (self.store, self.sink) = open(&self.db, &self.clock).unwrap();
+    }
+
+    fn write<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut WriteTx<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.runtime.block_on(self.store.write(f))
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let read = self
+            .store
+            .read(|tx| tx.query("SELECT id FROM notes ORDER BY id LIMIT 10000", params![], |r| r.text(0)));
+        self.runtime.block_on(read).unwrap()
+    }
+}
+
+fn open(db: &TestDb, clock: &Arc<TestClock>) -> Result<(Store, Arc<Recorder>), StoreError> {
+    let clock: SharedClock = clock.clone();
+    let store = Store::open(&StoreConfig::new(db.url()), &[NOTES], clock)?;
+    let sink = Arc::new(Recorder::default());
+    assert!(store.set_sink(sink.clone()));
+    Ok((store, sink))
+}
+
+fn on_each(test: impl Fn(Bench)) {
+    for make in TestDb::each() {
+        test(Bench::new(make()));
+    }
+}
+
+fn topic(name: &str) -> Topic {
+    Topic::new(name).unwrap()
+}
+
+fn add_note(tx: &mut WriteTx<'_>, id: &str) -> Result<(), StoreError> {
+    tx.execute("INSERT INTO notes (id, body) VALUES ($1, $2)", params![id, "text"])?;
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! A database of its own per test.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use relais_store::DatabaseUrl;
+
+/// A database that is there for one test and gone after it.
+pub struct TestDb {
+    url: String,
+    _folder: Option<tempfile::TempDir>,
+    server: Option<String>,
+}
+
+impl TestDb {
+    /// An empty SQLite file.
+    ///
+    /// # Panics
+    /// If no temporary folder can be made.
+    #[must_use]
+    pub fn sqlite() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let url = format!("sqlite:{}", folder.path().join("relais.db").display());
+        Self { url, _folder: Some(folder), server: None }
+    }
+
+    /// An empty database on the server that `RELAIS_TEST_POSTGRES` names. Blocks: not for a runtime's thread.
+    ///
+    /// # Panics
+    /// If there is no such server: a test that needs one does not pass without.
+    #[must_use]
+    pub fn postgres() -> Self {
+        let server = std::env::var("RELAIS_TEST_POSTGRES").expect(
+            "RELAIS_TEST_POSTGRES has the address of a PostgreSQL server: run the tests with `make test`",
+        );
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::SeqCst);
+        let name = format!("relais_test_{}_{number}", std::process::id());
+        administer(&server, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+        administer(&server, &format!("CREATE DATABASE {name}"));
+        let (base, _) = server.rsplit_once('/').expect("an address ends with the name of a database");
+        Self { url: format!("{base}/{name}"), _folder: None, server: Some(server) }
+    }
+
+    /// Both, one after the other.
+    #[must_use]
+    pub fn each() -> [fn() -> Self; 2] {
+        [Self::sqlite, Self::postgres]
+    }
+
+    /// Its address.
+    ///
+    /// # Panics
+    /// Never: the address is one that this type made.
+    #[must_use]
+    pub fn url(&self) -> DatabaseUrl {
+        self.url.parse().expect("an address")
+    }
+
+    /// Whether it is PostgreSQL.
+    #[must_use]
+    pub fn is_postgres(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// Ends every connection to a PostgreSQL database, as a restart of the server does.
+    ///
+    /// # Panics
+    /// If the database is not PostgreSQL, or does not obey.
+    pub fn cut_connections(&self) {
+        let server = self.server.as_deref().expect("only PostgreSQL has connections");
+        let (_, name) = self.url.rsplit_once('/').expect("an address ends with the name of a database");
+        administer(
+            server,
+            &format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"),
+        );
+    }
+}
+
+impl Drop for TestDb {
+    fn drop(&mut self) {
+        if let (Some(server), Some((_, name))) = (&self.server, self.url.rsplit_once('/')) {
+            administer(server, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+        }
+    }
+}
+
+fn administer(server: &str, statement: &str) {
+    let mut client =
+        postgres::Client::connect(server, postgres::NoTls).expect("the PostgreSQL server answers");
+    client.batch_execute(statement).expect("the statement is carried out");
+}

@@ -62,13 +62,21 @@ class Server:
 
     def start(self):
         """Starts it and waits until it answers."""
-        ours = ("RELAIS_", "RELAY_PORT", "BASE_FILES_DIR", "ALLOWED_ORIGINS")
-        env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         command = [binary(), "serve", "--data", self.data, "--listen", f"127.0.0.1:{self.port}"]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, env=env | self.env, cwd=self.folder, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, env=self.environment(), cwd=self.folder, stdout=log, stderr=log)
         eventually(self.is_healthy, "the server answers on /healthz", START_TIMEOUT_S)
         return self
+
+    def environment(self):
+        """The environment of this server: its own settings, and none that happen to be around."""
+        ours = ("RELAIS_", "RELAY_PORT", "BASE_FILES_DIR", "ALLOWED_ORIGINS")
+        return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | self.env
+
+    def run(self, *arguments):
+        """Runs another command of the binary beside the server, on the same data."""
+        command = [binary(), "--data", self.data, *arguments]
+        subprocess.run(command, check=True, env=self.environment(), timeout=START_TIMEOUT_S, capture_output=True)
 
     def is_healthy(self):
         if self.process.poll() is not None:

@@ -185,3 +185,19 @@ def test_grants_decide_what_a_user_may_do(guarded):
         with pytest.raises(ConnectionClosed):
             listener.frame()
     assert_refused(guarded.download("rsp-bgs", "a.json", headers=claire), 403, refused)
+
+
+@pytest.mark.parametrize("how", ["command line", "API"])
+def test_a_revoked_key_loses_its_live_connection(guarded, how):
+    key = new_key(guarded, "relay:read:rsp-bgs")
+    with SocketListener(guarded, token=key) as listener:
+        name = key.split("_")[1]
+        if how == "API":
+            assert guarded.delete(f"/api/v1/keys/{name}", headers=guarded.admin).status_code in (200, 204)
+        else:
+            guarded.run("key", "revoke", name)
+        with pytest.raises(ConnectionClosed) as closed:
+            listener.frame()
+        assert closed.value.rcvd.code == 1001
+    with pytest.raises(InvalidStatus):
+        SocketListener(guarded, token=key)

@@ -22,6 +22,7 @@ use crate::websocket::Listener;
 /// Handshakes under way at once.
 pub(crate) const CONNECTING_MAX: usize = 64;
 const ARRIVAL_LIMIT: Duration = Duration::from_secs(30);
+const WARM_UP_UPLOADS: u64 = 10;
 const NAME_PREFIX: &[u8] = b"notify_";
 const NAME_DIGITS: usize = 6;
 
@@ -102,6 +103,7 @@ async fn measure(args: NotifyArgs) -> Result<NotifyReport, BenchError> {
     for listener in connect(args.target.address, args.listeners).await? {
         listening.spawn_local(listen(listener, Rc::clone(&arrivals)));
     }
+    warm_up(&args).await?;
     server.wait_until_quiet().await?;
     let cpu_before = server.cpu_s()?;
     let began = Instant::now();
@@ -153,6 +155,19 @@ pub(crate) async fn connect(
         listeners.push(listener.map_err(|e| BenchError::wrong(e.to_string()))??);
     }
     Ok(listeners)
+}
+
+/// Uploads that no listener counts, so that what happens once in a server's life is not measured.
+async fn warm_up(args: &NotifyArgs) -> Result<(), BenchError> {
+    let mut connection = Connection::open(args.target.address).await?;
+    for number in 0..WARM_UP_UPLOADS {
+        let mut upload = Upload::new(format!("warm_up_{number}.json"), args.size);
+        let reply = connection.exchange(upload.renew(number)).await?;
+        if reply.status != 200 {
+            return Err(BenchError::wrong(format!("{} for an upload", reply.status)));
+        }
+    }
+    Ok(())
 }
 
 async fn listen(mut listener: Listener, arrivals: Rc<Arrivals>) -> Result<(), BenchError> {

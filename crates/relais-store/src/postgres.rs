@@ -301,12 +301,9 @@ impl WriteConnection for PostgresWriter {
             self.session()?.execute(log::MOVE_HEAD, params![seq])?;
         }
         // The SELECT fails in a spoilt transaction, where COMMIT alone would undo everything and report success.
-        let session = self.session()?;
-        let result = session.batch("SELECT 1; COMMIT");
-        match result {
-            Err(StoreError::Unavailable(reason)) if self.session().is_err() => {
-                Err(StoreError::CommitUnknown(reason))
-            }
+        match self.session()?.batch("SELECT 1; COMMIT") {
+            // The server may have committed before whatever cut its answer off.
+            Err(StoreError::Unavailable(reason)) => Err(StoreError::CommitUnknown(reason)),
             other => other,
         }
     }

@@ -31,7 +31,6 @@ pub(crate) struct SqliteConnection {
 /// The writer's connection, and the lock that keeps other servers out.
 pub(crate) struct SqliteWriter {
     connection: SqliteConnection,
-    head: Head,
     checkpointer: Checkpointer,
     _lock: File,
 }
@@ -61,8 +60,9 @@ pub(crate) fn open_writer(
         .map_err(store_error)?;
     let checkpointer = Checkpointer::start(path, pages)?;
     let mut connection = SqliteConnection { inner };
-    let head = load_head(&mut connection)?;
-    Ok(SqliteWriter { connection, head, checkpointer, _lock: lock })
+    let epoch = crate::random_epoch()?.to_string();
+    connection.execute(log::CREATE_HEAD, params![&epoch])?;
+    Ok(SqliteWriter { connection, checkpointer, _lock: lock })
 }
 
 /// Opens the file for reading; the writer must hold it open.
@@ -144,8 +144,6 @@ fn applied(connection: &rusqlite::Connection) -> rusqlite::Result<Vec<(i64, Stri
 }
 
 fn load_head(connection: &mut SqliteConnection) -> Result<Head, StoreError> {
-    let epoch = crate::random_epoch()?.to_string();
-    connection.execute(log::CREATE_HEAD, params![&epoch])?;
     let mut found = None;
     connection.visit("SELECT epoch, seq FROM log_head WHERE id = 1", params![], &mut |row| {
         found = Some(Head { epoch: log::parse_epoch(row.str(0)?)?, seq: row.u64(1)? });
@@ -220,7 +218,14 @@ impl Connection for SqliteWriter {
 impl WriteConnection for SqliteWriter {
     fn begin(&mut self) -> Result<Head, StoreError> {
         self.connection.run("BEGIN IMMEDIATE")?;
-        Ok(self.head)
+        // Read anew each time: a tool beside this server may have moved it.
+        match load_head(&mut self.connection) {
+            Ok(head) => Ok(head),
+            Err(error) => {
+                self.rollback();
+                Err(error)
+            }
+        }
     }
 
     fn savepoint(&mut self, replace: bool) -> Result<(), StoreError> {
@@ -239,7 +244,6 @@ impl WriteConnection for SqliteWriter {
             self.connection.execute(log::MOVE_HEAD, params![seq])?;
         }
         self.connection.run("COMMIT")?;
-        self.head.seq = seq.unwrap_or(self.head.seq);
         self.checkpointer.after_commit(&self.connection.inner);
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use relais_store::{Query, StoreError, params};
 
 use super::{Bench, add_note, on_each, topic};
@@ -70,19 +71,47 @@ fn a_panic_is_an_error_of_its_closure() {
 #[test]
 fn hooks_run_after_the_commit_in_order_and_before_the_answer() {
     on_each(|bench| {
-        let done = Arc::new(AtomicUsize::new(0));
+        let done = Arc::new(Mutex::new(Vec::new()));
         let writes = (0..50).map(|n| {
             let done = Arc::clone(&done);
             let write = bench.store.write(move |tx| {
                 add_note(tx, &n.to_string())?;
                 let hook = Arc::clone(&done);
-                tx.after_commit(move || assert_eq!(hook.fetch_add(1, Ordering::SeqCst), n));
+                tx.after_commit(move || hook.lock().push(n));
                 Ok::<_, StoreError>(done)
             });
-            async move { assert!(write.await.unwrap().load(Ordering::SeqCst) > n) }
+            async move { assert!(write.await.unwrap().lock().contains(&n)) }
         });
         bench.runtime.block_on(join_all(writes));
-        assert_eq!(done.load(Ordering::SeqCst), 50);
+        assert_eq!(*done.lock(), (0..50).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn a_hook_that_panics_keeps_nobody_from_an_answer() {
+    on_each(|bench| {
+        bench
+            .write(|tx| {
+                tx.after_commit(|| panic!("on purpose"));
+                tx.emit(&topic("notes"), "added", "{}".into())
+            })
+            .unwrap();
+        bench.write(|tx| add_note(tx, "a")).unwrap();
+        assert_eq!(bench.sink.seqs(), [1]);
+    });
+}
+
+#[test]
+fn a_failed_statement_undoes_the_closure_even_if_it_says_ok() {
+    on_each(|bench| {
+        bench.write(|tx| add_note(tx, "a")).unwrap();
+        let ignored = bench.write(|tx| {
+            add_note(tx, "b")?;
+            let _ = add_note(tx, "a");
+            Ok(())
+        });
+        assert!(ignored.unwrap_err().is_conflict());
+        assert_eq!(bench.notes(), ["a"]);
     });
 }
 
@@ -92,7 +121,9 @@ fn a_hook_of_what_was_undone_never_runs() {
         let ran = Arc::new(AtomicUsize::new(0));
         let hook = Arc::clone(&ran);
         let refused = bench.write(move |tx| {
-            tx.after_commit(move || drop(hook.fetch_add(1, Ordering::SeqCst)));
+            tx.after_commit(move || {
+                hook.fetch_add(1, Ordering::SeqCst);
+            });
             Err::<(), _>(StoreError::Value("no".into()))
         });
         assert!(refused.is_err());

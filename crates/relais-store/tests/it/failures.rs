@@ -24,6 +24,14 @@ fn a_tool_works_beside_a_server_and_both_see_the_other() {
     bench.runtime.block_on(tool.write(|tx| add_note(tx, "tool"))).unwrap();
     bench.write(|tx| add_note(tx, "server")).unwrap();
     assert_eq!(bench.notes(), ["server", "tool"]);
+    for (store, name) in [(&tool, "by_tool"), (&bench.store, "by_server"), (&tool, "by_tool")] {
+        let emit = store.write(move |tx| tx.emit(&super::topic("notes"), name, "{}".into()));
+        bench.runtime.block_on(emit).unwrap();
+    }
+    bench.write(|_| Ok(())).unwrap();
+    let heard: Vec<_> = bench.sink.0.lock().iter().map(|e| (e.seq, e.offset, e.name.to_string())).collect();
+    let expected = [(1, 1, "by_tool"), (2, 2, "by_server"), (3, 3, "by_tool")];
+    assert_eq!(heard, expected.map(|(seq, offset, name)| (seq, offset, name.to_owned())));
     bench.runtime.block_on(tool.shutdown());
 }
 

@@ -67,6 +67,10 @@ pub enum Ended {
 ///
 /// # Panics
 /// When polled, if the session's transport is not a socket.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the HTTP server's buffer, which the bytes are in, ends here"
+)]
 pub fn run_socket<R: Receiver>(
     session: Arc<Session>,
     leftover: Bytes,

@@ -209,16 +209,16 @@ pub(super) async fn open_socket(
     let handshake = Handshake::new(&mut request)?;
     let address = handshake.address;
     let (response, stream) = handshake.accept();
+    let entered = Box::pin(async move {
+        let (stream, leftover) = stream.await?;
+        let session = enter(&app, &principal, address, stream)?;
+        let welcome = json!({ "type": "connected", "timestamp": app.clock().now() });
+        let client = Client { app, principal: Arc::new(Mutex::new(principal)) };
+        client.say(&session, &welcome);
+        let limits = limits(&client.app);
+        Some((session, leftover, client, limits))
+    });
     super::spawn(async move {
-        let entered = Box::pin(async move {
-            let (stream, leftover) = stream.await?;
-            let session = enter(&app, &principal, address, stream)?;
-            let welcome = json!({ "type": "connected", "timestamp": app.clock().now() });
-            let client = Client { app, principal: Arc::new(Mutex::new(principal)) };
-            client.say(&session, &welcome);
-            let limits = limits(&client.app);
-            Some((session, leftover, client, limits))
-        });
         if let Some((session, leftover, client, limits)) = entered.await {
             run_socket(session, leftover, client, limits).await;
         }

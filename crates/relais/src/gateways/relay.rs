@@ -120,13 +120,13 @@ pub(super) async fn open_socket(
     let listener = Listener::new(&app, principal, &ListenQuery::parse(query.as_deref())?)?;
     let address = handshake.address;
     let (response, stream) = handshake.accept();
+    // Boxed and apart, so that an idle connection keeps only what it needs to read.
+    let entered = Box::pin(async move {
+        let (stream, leftover) = stream.await?;
+        let session = enter(&app, &listener, address, stream).await?;
+        Some((session, leftover, limits(&app), app.count_relay_listener()))
+    });
     super::spawn(async move {
-        // Boxed, so that an idle connection keeps only what it needs to read.
-        let entered = Box::pin(async move {
-            let (stream, leftover) = stream.await?;
-            let session = enter(&app, &listener, address, stream).await?;
-            Some((session, leftover, limits(&app), app.count_relay_listener()))
-        });
         if let Some((session, leftover, limits, counted)) = entered.await {
             run_socket(session, leftover, Silent, limits).await;
             drop(counted);

@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 
 from process import eventually
@@ -39,10 +38,8 @@ def browser(tmp_path):
 
 def texts(browser, selector):
     """The texts of what is there now; the page may replace it at any moment."""
-    try:
-        return [element.text for element in browser.find_elements(By.CSS_SELECTOR, selector)]
-    except StaleElementReferenceException:
-        return texts(browser, selector)
+    read = "return Array.from(document.querySelectorAll(arguments[0]), element => element.innerText)"
+    return browser.execute_script(read, selector)
 
 
 def shows(browser, selector, text):

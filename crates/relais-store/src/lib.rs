@@ -21,6 +21,7 @@ mod reader;
 mod row;
 mod sqlite;
 mod store;
+mod topics;
 mod tx;
 mod writer;
 

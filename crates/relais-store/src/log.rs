@@ -10,9 +10,15 @@ use crate::params;
 use crate::row::Row;
 use crate::tx::{Query, WriteTx};
 
-/// Gives the topic's next offset; a topic begins with its first event.
-pub(crate) const NEXT_OFFSET: &str = "INSERT INTO topics (id, name, family, last_offset) VALUES ($1, $2, $3, 1) \
-     ON CONFLICT (name) DO UPDATE SET last_offset = topics.last_offset + 1 RETURNING id, last_offset";
+/// Where a topic stands.
+pub(crate) const FIND_TOPIC: &str = "SELECT id, last_offset FROM topics WHERE name = $1";
+
+/// A topic begins with its first event, whose `seq` is its id.
+pub(crate) const ADD_TOPIC: &str =
+    "INSERT INTO topics (id, name, family, last_offset) VALUES ($1, $2, $3, 0)";
+
+/// Records where a topic stands after a group.
+pub(crate) const MOVE_TOPIC: &str = "UPDATE topics SET last_offset = $2 WHERE id = $1";
 
 /// Stores one event.
 pub(crate) const APPEND: &str = "INSERT INTO events (seq, topic_id, topic_offset, name, data, at) \
@@ -158,9 +164,7 @@ pub(crate) fn trim_step(tx: &mut WriteTx<'_>, before: Timestamp, keep_min: u64) 
 }
 
 fn find_topic(tx: &mut impl Query, topic: &Topic) -> Result<Option<(i64, u64)>, StoreError> {
-    tx.query_opt("SELECT id, last_offset FROM topics WHERE name = $1", params![topic.as_str()], |row| {
-        Ok((row.i64(0)?, row.u64(1)?))
-    })
+    tx.query_opt(FIND_TOPIC, params![topic.as_str()], |row| Ok((row.i64(0)?, row.u64(1)?)))
 }
 
 fn topic_event(row: &Row<'_>, topic: &Topic, epoch: Epoch) -> Result<Event, StoreError> {

@@ -17,6 +17,7 @@ use crate::head::SharedHead;
 use crate::log::{self, LogBounds};
 use crate::migration::{self, Migration};
 use crate::reader::{Opener, ReaderPool};
+use crate::topics::Topics;
 use crate::tx::{ReadTx, WriteTx};
 use crate::writer::{Closure, Command, Writer};
 use crate::{postgres, sqlite};
@@ -72,6 +73,7 @@ impl Store {
             clock: Arc::clone(&clock),
             completion,
             epoch: head.epoch,
+            topics: Topics::default(),
             published: head.seq,
             group_max: config.group_max.max(1),
         };

@@ -11,6 +11,7 @@ use crate::log;
 use crate::param::Param;
 use crate::params;
 use crate::row::Row;
+use crate::topics::{Standing, Topics};
 
 /// Runs statements and reads their answers; implemented by [`WriteTx`] and [`ReadTx`].
 ///
@@ -140,6 +141,9 @@ pub(crate) struct Effects {
 pub struct WriteTx<'a> {
     connection: &'a mut dyn WriteConnection,
     group: &'a mut Group,
+    topics: &'a mut Topics,
+    /// Topics that this closure moved, and where they stood before.
+    stood: Vec<(Topic, Option<Standing>)>,
     effects: Effects,
     now: Timestamp,
     seq_before: u64,
@@ -158,10 +162,25 @@ pub struct Emitted {
 }
 
 impl<'a> WriteTx<'a> {
-    pub(crate) fn new(connection: &'a mut dyn WriteConnection, group: &'a mut Group, now: Timestamp) -> Self {
+    pub(crate) fn new(
+        connection: &'a mut dyn WriteConnection,
+        group: &'a mut Group,
+        topics: &'a mut Topics,
+        now: Timestamp,
+    ) -> Self {
         let seq_before = group.seq;
-        let effects = Effects::default();
-        Self { connection, group, effects, now, seq_before, marked: false, wrote: false, failed: None }
+        Self {
+            connection,
+            group,
+            topics,
+            stood: Vec::new(),
+            effects: Effects::default(),
+            now,
+            seq_before,
+            marked: false,
+            wrote: false,
+            failed: None,
+        }
     }
 
     /// Runs a statement without an answer and returns how many rows it changed.
@@ -182,11 +201,10 @@ impl<'a> WriteTx<'a> {
     /// Whatever the database reports; the closure's changes are then undone.
     pub fn emit(&mut self, topic: &Topic, name: &str, data: String) -> Result<Emitted, StoreError> {
         let seq = self.group.seq + 1;
-        let (topic_id, offset) =
-            self.query_one(log::NEXT_OFFSET, params![seq, topic.as_str(), topic.family()], |row| {
-                Ok((row.i64(0)?, row.u64(1)?))
-            })?;
-        self.execute(log::APPEND, params![seq, topic_id, offset, name, &data, self.now])?;
+        let Standing { id, last_offset } = self.standing(topic, seq)?;
+        let offset = last_offset + 1;
+        self.execute(log::APPEND, params![seq, id, offset, name, &data, self.now])?;
+        self.topics.put(topic, Standing { id, last_offset: offset });
         self.group.seq = seq;
         let epoch = self.group.epoch;
         self.effects.events.push(Arc::new(Event {
@@ -199,6 +217,26 @@ impl<'a> WriteTx<'a> {
             at: self.now,
         }));
         Ok(Emitted { position: Position { epoch, offset }, seq })
+    }
+
+    /// Where the topic stands, and notes it for the case that this closure is undone.
+    fn standing(&mut self, topic: &Topic, seq: u64) -> Result<Standing, StoreError> {
+        let noted = self.stood.iter().any(|(noted, _)| noted == topic);
+        let before = match self.topics.get(topic) {
+            Some(standing) => Some(standing),
+            None => self.query_opt(log::FIND_TOPIC, params![topic.as_str()], |row| {
+                Ok(Standing { id: row.i64(0)?, last_offset: row.u64(1)? })
+            })?,
+        };
+        if !noted {
+            self.stood.push((topic.clone(), before));
+        }
+        if let Some(standing) = before {
+            return Ok(standing);
+        }
+        self.execute(log::ADD_TOPIC, params![seq, topic.as_str(), topic.family()])?;
+        let id = i64::try_from(seq).map_err(|_| StoreError::Value(format!("{seq} is too large")))?;
+        Ok(Standing { id, last_offset: 0 })
     }
 
     /// Runs `hook` after the commit, on the completion thread: before this closure's events reach the sink and
@@ -250,6 +288,9 @@ impl<'a> WriteTx<'a> {
             return Ok(self.effects);
         }
         self.group.seq = self.seq_before;
+        for (topic, before) in self.stood.drain(..) {
+            self.topics.restore(&topic, before);
+        }
         let error = self.failed.take();
         let rest = if !self.connection.in_transaction() {
             Rest::GroupLost(error.clone().unwrap_or_else(ended))

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use crate::completion::{Batch, Finished, Work};
 use crate::connection::{Head, WriteConnection};
 use crate::error::StoreError;
+use crate::topics::Topics;
 use crate::tx::{Effects, Group, Rest, WriteTx};
 
 /// Events per step when catching up with other writers.
@@ -65,6 +66,7 @@ pub(crate) struct Writer {
     pub(crate) clock: SharedClock,
     pub(crate) completion: SyncSender<Batch>,
     pub(crate) epoch: Epoch,
+    pub(crate) topics: Topics,
     /// The last event handed to the completion thread.
     pub(crate) published: u64,
     pub(crate) group_max: usize,
@@ -114,7 +116,7 @@ impl Writer {
             if let Rest::GroupLost(error) = rest {
                 fail_all(&mut finished, &error);
             }
-            self.connection.rollback();
+            self.rollback();
             match self.start() {
                 Ok(fresh) => group = fresh,
                 Err(error) => {
@@ -134,10 +136,15 @@ impl Writer {
         match self.catch_up(head) {
             Ok(()) => Ok(Group { epoch: head.epoch, seq: head.seq, dirty: false, savepoint: false }),
             Err(error) => {
-                self.connection.rollback();
+                self.rollback();
                 Err(error)
             }
         }
+    }
+
+    fn rollback(&mut self) {
+        self.connection.rollback();
+        self.topics.forget();
     }
 
     fn catch_up(&mut self, head: Head) -> Result<(), StoreError> {
@@ -145,6 +152,9 @@ impl Writer {
             return Err(StoreError::Schema(
                 "the log was started afresh while this server was running: restart it".to_owned(),
             ));
+        }
+        if self.published < head.seq {
+            self.topics.forget();
         }
         while self.published < head.seq {
             let up_to = head.seq.min(self.published + CATCH_UP_MAX);
@@ -156,7 +166,7 @@ impl Writer {
     }
 
     fn run_one(&mut self, mut work: Box<dyn Work>, group: &mut Group) -> (Finished, Rest) {
-        let mut tx = WriteTx::new(&mut *self.connection, group, self.clock.now());
+        let mut tx = WriteTx::new(&mut *self.connection, group, &mut self.topics, self.clock.now());
         let run = catch_unwind(AssertUnwindSafe(|| work.run(&mut tx)));
         match tx.finish(matches!(run, Ok(true))) {
             Ok(effects) => (Finished { work, outcome: Ok(()), effects }, Rest::Untouched),
@@ -177,11 +187,12 @@ impl Writer {
 
     fn commit(&mut self, group: &Group, finished: &mut [Finished]) {
         let seq = (group.seq > self.published).then_some(group.seq);
-        match self.connection.commit(seq) {
+        let moved = self.topics.write(&mut *self.connection);
+        match moved.and_then(|()| self.connection.commit(seq)) {
             Ok(()) => self.published = group.seq,
             Err(error) => {
                 tracing::error!(%error, commands = finished.len(), "the commit of a group failed");
-                self.connection.rollback();
+                self.rollback();
                 fail_all(finished, &error);
             }
         }

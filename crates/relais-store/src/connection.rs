@@ -3,6 +3,7 @@
 use relais_protocol::event::{Epoch, Event};
 
 use crate::error::StoreError;
+use crate::packs::Place;
 use crate::param::Param;
 use crate::row::Row;
 
@@ -45,6 +46,12 @@ pub(crate) trait WriteConnection: Connection {
 
     /// Undoes everything since the savepoint, which stays.
     fn rollback_to_savepoint(&mut self) -> Result<(), StoreError>;
+
+    /// Puts a content beside the database, where it becomes durable with the commit; `None` if contents belong
+    /// into rows.
+    fn pack(&mut self, _content: &[u8]) -> Result<Option<Place>, StoreError> {
+        Ok(None)
+    }
 
     /// Makes the transaction durable and, where `seq` is given, the log's head with it.
     ///

@@ -27,6 +27,7 @@ mod writer;
 
 pub mod blobs;
 pub mod log;
+pub mod packs;
 
 pub use completion::EventSink;
 pub use config::{DatabaseUrl, StoreConfig};

@@ -27,8 +27,11 @@ pub(crate) const APPEND: &str = "INSERT INTO events (seq, topic_id, topic_offset
 /// Records where the log stands after a group.
 pub(crate) const MOVE_HEAD: &str = "UPDATE log_head SET seq = $1 WHERE id = 1";
 
+/// Records where the contents end that a group and those before it put beside the database.
+pub(crate) const MOVE_PACK_END: &str = "UPDATE log_head SET pack_end = $1 WHERE id = 1";
+
 /// Begins the first life of the log.
-pub(crate) const CREATE_HEAD: &str = "INSERT INTO log_head (id, epoch, seq, first_seq) VALUES (1, $1, 0, 1) \
+pub(crate) const CREATE_HEAD: &str = "INSERT INTO log_head (id, epoch, seq, first_seq, pack_end) VALUES (1, $1, 0, 1, 0) \
      ON CONFLICT (id) DO NOTHING";
 
 /// Every event of a part of the log.

@@ -4,8 +4,9 @@ use crate::error::StoreError;
 
 /// One step of the schema. A step that has been released is never changed; a new one is added.
 ///
-/// In `sql`, which may hold several statements, `{blob}` stands for the type of bytes and `{key}` for a
-/// `BIGINT` primary key that the program assigns.
+/// In `sql`, which may hold several statements, `{blob}` stands for the type of bytes, `{key}` for a `BIGINT`
+/// primary key that the program assigns, and `{clustered}` after a table of small rows says that SQLite keeps
+/// them in the order of the primary key.
 #[derive(Clone, Copy, Debug)]
 pub struct Migration {
     /// Unique across all features and applied in ascending order. Below 100 belongs to this crate.

@@ -89,6 +89,7 @@ fn migrate_locked(client: &mut Client, plan: &[Migration], now: Timestamp) -> Re
     let applied: Vec<(i64, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     for step in migration::pending(plan, &applied)? {
         let sql = step.sql.replace("{blob}", "BYTEA").replace("{key}", "BIGINT PRIMARY KEY");
+        let sql = sql.replace("{clustered}", "");
         let failed = |e: postgres::Error| {
             StoreError::Schema(format!("step {} ({}) failed: {}", step.version, step.name, text(&e)))
         };

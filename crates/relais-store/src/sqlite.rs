@@ -14,6 +14,7 @@ use crate::connection::{Connection, Head, ReadConnection, Visit, WriteConnection
 use crate::error::StoreError;
 use crate::log;
 use crate::migration::{self, Migration};
+use crate::packs::{PackWriter, Packs, Place};
 use crate::param::Param;
 use crate::params;
 use crate::row::Row;
@@ -32,6 +33,8 @@ pub(crate) struct SqliteConnection {
 pub(crate) struct SqliteWriter {
     connection: SqliteConnection,
     checkpointer: Checkpointer,
+    /// None beside a server, whose packs they are.
+    packs: Option<PackWriter>,
     _lock: File,
 }
 
@@ -42,11 +45,11 @@ pub(crate) fn open_writer(
     beside_server: bool,
     plan: &[Migration],
     now: Timestamp,
-) -> Result<SqliteWriter, StoreError> {
+) -> Result<(SqliteWriter, Option<Arc<Packs>>), StoreError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(|e| cannot_open(folder, &e))?;
     }
-    let lock = lock(path, beside_server)?;
+    let (lock, is_alone) = lock(path, beside_server)?;
     let mut inner = rusqlite::Connection::open(path).map_err(|e| cannot_open(path, &e))?;
     configure_writer(&inner, bytes_max).map_err(store_error)?;
     migrate(&mut inner, plan, now)?;
@@ -62,7 +65,10 @@ pub(crate) fn open_writer(
     let mut connection = SqliteConnection { inner };
     let epoch = crate::random_epoch()?.to_string();
     connection.execute(log::CREATE_HEAD, params![&epoch])?;
-    Ok(SqliteWriter { connection, checkpointer, _lock: lock })
+    let packs = if is_alone { Some(open_packs(path, &mut connection)?) } else { None };
+    let writer = packs.as_ref().map(|(packs, end)| PackWriter::new(Arc::clone(packs), *end));
+    let packs = packs.map(|(packs, _)| packs);
+    Ok((SqliteWriter { connection, checkpointer, packs: writer, _lock: lock }, packs))
 }
 
 /// Opens the file for reading; the writer must hold it open.
@@ -73,7 +79,18 @@ pub(crate) fn open_reader(path: &Path) -> Result<SqliteConnection, StoreError> {
     Ok(SqliteConnection { inner })
 }
 
-fn lock(path: &Path, beside_server: bool) -> Result<File, StoreError> {
+fn open_packs(path: &Path, connection: &mut SqliteConnection) -> Result<(Arc<Packs>, Place), StoreError> {
+    let mut end = Place(0);
+    connection.visit("SELECT pack_end FROM log_head WHERE id = 1", params![], &mut |row| {
+        end = Place(row.u64(0)?);
+        Ok(())
+    })?;
+    let packs = Packs::open(path, end).map_err(|e| cannot_open(&path.with_extension("packs"), &e))?;
+    Ok((Arc::new(packs), end))
+}
+
+/// Keeps other servers out. Also returns whether nobody else has the file.
+fn lock(path: &Path, beside_server: bool) -> Result<(File, bool), StoreError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let name = PathBuf::from(name);
@@ -84,9 +101,9 @@ fn lock(path: &Path, beside_server: bool) -> Result<File, StoreError> {
         .open(&name)
         .map_err(|e| cannot_open(&name, &e))?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok((file, true)),
         // SQLite's own locks keep the two apart, and the server finds what was committed meanwhile in the log.
-        Err(rustix::io::Errno::WOULDBLOCK) if beside_server => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) if beside_server => Ok((file, false)),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::InUse(path.to_owned())),
         Err(error) => Err(cannot_open(&name, &error)),
     }
@@ -122,6 +139,7 @@ fn migrate(
     let applied = applied(connection).map_err(store_error)?;
     for step in migration::pending(plan, &applied)? {
         let sql = step.sql.replace("{blob}", "BLOB").replace("{key}", "INTEGER PRIMARY KEY");
+        let sql = sql.replace("{clustered}", "WITHOUT ROWID");
         let failed = |e: rusqlite::Error| {
             StoreError::Schema(format!("step {} ({}) failed: {e}", step.version, step.name))
         };
@@ -239,11 +257,22 @@ impl WriteConnection for SqliteWriter {
         self.connection.run("ROLLBACK TO one")
     }
 
+    fn pack(&mut self, content: &[u8]) -> Result<Option<Place>, StoreError> {
+        self.packs.as_mut().map(|packs| packs.append(content)).transpose()
+    }
+
     fn commit(&mut self, seq: Option<u64>) -> Result<(), StoreError> {
+        if let Some(packs) = self.packs.as_mut().filter(|packs| packs.is_waiting()) {
+            packs.sync()?;
+            self.connection.execute(log::MOVE_PACK_END, params![packs.end().0])?;
+        }
         if let Some(seq) = seq {
             self.connection.execute(log::MOVE_HEAD, params![seq])?;
         }
         self.connection.run("COMMIT")?;
+        if let Some(packs) = &self.packs {
+            packs.committed();
+        }
         self.checkpointer.after_commit(&self.connection.inner);
         Ok(())
     }
@@ -253,6 +282,9 @@ impl WriteConnection for SqliteWriter {
             && let Err(error) = self.connection.run("ROLLBACK")
         {
             tracing::error!(%error, "a rollback failed");
+        }
+        if let Some(packs) = &mut self.packs {
+            packs.forget();
         }
     }
 

@@ -16,6 +16,7 @@ use crate::error::StoreError;
 use crate::head::SharedHead;
 use crate::log::{self, LogBounds};
 use crate::migration::{self, Migration};
+use crate::packs::Packs;
 use crate::reader::{Opener, ReaderPool};
 use crate::topics::Topics;
 use crate::tx::{ReadTx, WriteTx};
@@ -37,6 +38,7 @@ struct Shared {
     queue: mpsc::Sender<Command>,
     readers: Arc<ReaderPool>,
     readers_max: usize,
+    packs: Option<Arc<Packs>>,
     head: Arc<SharedHead>,
     sink: Arc<OnceLock<Arc<dyn EventSink>>>,
     clock: SharedClock,
@@ -57,7 +59,7 @@ impl Store {
         clock: SharedClock,
     ) -> Result<Self, StoreError> {
         let plan = migration::plan(migrations)?;
-        let (mut connection, opener) = connect(config, &plan, clock.now())?;
+        let Connected { writer: mut connection, opener, packs } = connect(config, &plan, clock.now())?;
         let readers_max = config.readers.max(1);
         let readers = Arc::new(ReaderPool::open(opener, readers_max)?);
         let head = connection.begin()?;
@@ -85,6 +87,7 @@ impl Store {
             queue,
             readers,
             readers_max,
+            packs,
             head: shared_head,
             sink,
             clock,
@@ -133,6 +136,12 @@ impl Store {
         E: From<StoreError> + Send + 'static,
     {
         self.shared.readers.read(f).await
+    }
+
+    /// The contents that [`WriteTx::pack`] put beside the database, if it has such.
+    #[must_use]
+    pub fn packs(&self) -> Option<&Arc<Packs>> {
+        self.shared.packs.as_ref()
     }
 
     /// The last event that was committed and handed to the sink.
@@ -243,23 +252,26 @@ impl Store {
     }
 }
 
-fn connect(
-    config: &StoreConfig,
-    plan: &[Migration],
-    now: Timestamp,
-) -> Result<(Box<dyn WriteConnection>, Opener), StoreError> {
+struct Connected {
+    writer: Box<dyn WriteConnection>,
+    opener: Opener,
+    packs: Option<Arc<Packs>>,
+}
+
+fn connect(config: &StoreConfig, plan: &[Migration], now: Timestamp) -> Result<Connected, StoreError> {
     match &config.url {
         DatabaseUrl::Sqlite(path) => {
-            let writer = sqlite::open_writer(path, config.sqlite_bytes_max, config.beside_server, plan, now)?;
+            let (writer, packs) =
+                sqlite::open_writer(path, config.sqlite_bytes_max, config.beside_server, plan, now)?;
             let path = path.clone();
             let opener: Opener = Box::new(move || Ok(Box::new(sqlite::open_reader(&path)?)));
-            Ok((Box::new(writer), opener))
+            Ok(Connected { writer: Box::new(writer), opener, packs })
         }
         DatabaseUrl::Postgres(url) => {
             let server = postgres::Server::new(url, config.outage_patience)?;
             let writer = server.open_writer(plan, now)?;
             let opener: Opener = Box::new(move || Ok(Box::new(server.open_reader()?)));
-            Ok((Box::new(writer), opener))
+            Ok(Connected { writer: Box::new(writer), opener, packs: None })
         }
     }
 }

@@ -8,6 +8,7 @@ use relais_protocol::time::Timestamp;
 use crate::connection::{Connection, WriteConnection};
 use crate::error::StoreError;
 use crate::log;
+use crate::packs::Place;
 use crate::param::Param;
 use crate::params;
 use crate::row::Row;
@@ -217,6 +218,20 @@ impl<'a> WriteTx<'a> {
             at: self.now,
         }));
         Ok(Emitted { position: Position { epoch, offset }, seq })
+    }
+
+    /// Puts a content beside the database, where it is as durable as a row once the commit is done. `None` if
+    /// contents belong into rows: on PostgreSQL, and in a tool beside a server.
+    ///
+    /// Of use for contents of kilobytes, up to [`crate::packs::CONTENT_BYTES_MAX`]; see [`crate::packs`].
+    ///
+    /// # Errors
+    /// [`StoreError::Value`] if it is larger, [`StoreError::Full`], or what the disk reports; the closure's
+    /// changes are then undone.
+    pub fn pack(&mut self, content: &[u8]) -> Result<Option<Place>, StoreError> {
+        self.prepare_for(true)?;
+        let result = self.connection.pack(content);
+        self.note(result)
     }
 
     /// Where the topic stands, and notes it for the case that this closure is undone.

@@ -1,9 +1,11 @@
--- One row: the life of the log, its last event, and the first event that is still kept.
+-- One row: the life of the log, its last event, the first event that is still kept, and where the contents
+-- beside an embedded database end.
 CREATE TABLE log_head (
     id BIGINT PRIMARY KEY CHECK (id = 1),
     epoch TEXT NOT NULL,
     seq BIGINT NOT NULL,
-    first_seq BIGINT NOT NULL
+    first_seq BIGINT NOT NULL,
+    pack_end BIGINT NOT NULL
 );
 
 -- A topic's id is the seq of its first event.

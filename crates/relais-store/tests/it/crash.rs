@@ -11,7 +11,7 @@ use relais_protocol::time::SharedClock;
 use relais_store::{DatabaseUrl, Store, StoreConfig, StoreError, WriteTx};
 use relais_testkit::TestClock;
 
-use super::{NOTES, add_note, topic};
+use super::{NOTES, packs, topic};
 
 /// Set for the process that is to be killed.
 const VICTIM: &str = "RELAIS_STORE_TEST_VICTIM";
@@ -26,7 +26,7 @@ fn open(path: &Path) -> Store {
 }
 
 fn put(tx: &mut WriteTx<'_>, id: &str) -> Result<(), StoreError> {
-    add_note(tx, id)?;
+    packs::keep(tx, id, &packs::content_of(id))?;
     tx.emit(&topic("notes"), id, "{}".into())?;
     Ok(())
 }
@@ -103,6 +103,9 @@ fn every_acknowledged_write_survives_kill_9_once_and_in_order() {
     for id in &acknowledged {
         assert!(names.contains(id.as_str()), "{id} was acknowledged and is gone");
     }
+    let kept = packs::kept(&store, &runtime);
+    assert_eq!(kept.len(), events.len());
+    assert!(kept.iter().all(|(id, content)| *content == packs::content_of(id)), "a content is not whole");
     assert!(acknowledged.len() >= ROUNDS * ACKNOWLEDGED);
     runtime.block_on(store.shutdown());
 }

@@ -6,6 +6,7 @@ mod commits;
 mod crash;
 mod failures;
 mod log;
+mod packs;
 
 use std::sync::Arc;
 

@@ -16,7 +16,7 @@ use super::folder::{Folder, Staged, Stat};
 use super::index::{InFlight, Index};
 use super::model::{Announced, FileMeta, Origin, Request, Stored};
 use super::name::{FileName, SocieteName};
-use super::store::{self, FileRow};
+use super::store::{self, FileRow, Kept};
 
 /// The family of the relay's topics.
 pub const TOPIC_FAMILY: &str = "societe";
@@ -281,9 +281,9 @@ impl Ledger {
         meta: &FileMeta,
         origin: Origin,
     ) -> Result<(), RelayError> {
-        let bytes = content.is_inline().then_some(&*content.bytes);
         store::put_file(tx, &request.societe, meta, false)?;
-        store::add_version(tx, &request.societe, meta, &request.by, origin, bytes)?;
+        let kept = keep(tx, content)?;
+        store::add_version(tx, &request.societe, meta, &request.by, origin, &kept)?;
         if let Some(last) = meta.version.checked_sub(self.versions_kept + 1).filter(|last| *last > 0) {
             store::drop_versions(tx, &request.societe, &meta.filename, last)?;
         }
@@ -325,6 +325,16 @@ impl Ledger {
         tracing::error!(%societe, %filename, %error, "a stored file could not be put into the folder; trying again");
         self.unplaced.lock().insert((societe.clone(), filename.clone()));
     }
+}
+
+fn keep<'a>(tx: &mut WriteTx<'_>, content: &'a Content) -> Result<Kept<&'a [u8]>, RelayError> {
+    if !content.is_inline() {
+        return Ok(Kept::Blob);
+    }
+    Ok(match tx.pack(&content.bytes)? {
+        Some(place) => Kept::Pack(place),
+        None => Kept::Row(&content.bytes),
+    })
 }
 
 /// The topic of a société.

@@ -6,17 +6,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quick_cache::Weighter;
 use relais_store::blobs::Blobs as _;
+use relais_store::packs::Place;
 
 use super::Relay;
 use super::change::Content;
 use super::error::RelayError;
 use super::folder::Stat;
-use super::model::FileMeta;
+use super::model::{FileMeta, sha256_hex};
 use super::name::{FileName, SocieteName};
-use super::store;
+use super::store::{self, Kept};
 
 /// A content larger than this share of the cache is not kept in it.
 const CACHE_SHARE: u64 = 8;
+
+/// How often a content may be moved while it is looked for.
+const MOVES_MAX: usize = 3;
 
 /// Below this size compression gains nothing worth its header.
 pub const COMPRESS_BYTES_MIN: usize = 1024;
@@ -138,14 +142,36 @@ impl Relay {
         filename: &FileName,
         version: u64,
     ) -> Result<Bytes, RelayError> {
-        let (societe, filename) = (societe.clone(), filename.clone());
-        let found =
-            self.0.store.read(move |tx| store::version_content(tx, &societe, &filename, version)).await;
-        match found.map_err(RelayError::Store)? {
-            None => Err(RelayError::NoVersion(version)),
-            Some(store::VersionContent { inline: Some(bytes), .. }) => Ok(bytes.into()),
-            Some(found) => self.large(&found.sha256).await,
+        for _ in 0..MOVES_MAX {
+            let (societe, filename) = (societe.clone(), filename.clone());
+            let found =
+                self.0.store.read(move |tx| store::version_content(tx, &societe, &filename, version)).await;
+            let found = found.map_err(RelayError::Store)?.ok_or(RelayError::NoVersion(version))?;
+            match found.kept {
+                Kept::Row(content) => return Ok(content.into()),
+                Kept::Blob => return self.large(&found.sha256).await,
+                Kept::Pack(place) => {
+                    if let Some(content) = self.packed(place, found.size, &found.sha256).await? {
+                        return Ok(content);
+                    }
+                }
+            }
         }
+        Err(RelayError::Io(std::io::Error::other(format!(
+            "version {version} of {societe}/{filename} is missing beside the database: restore it from a backup"
+        ))))
+    }
+
+    /// A content from a pack; nothing if the pack is gone, because the content was moved a moment ago.
+    async fn packed(&self, place: Place, size: usize, sha256: &str) -> Result<Option<Bytes>, RelayError> {
+        let Some(packs) = self.0.store.packs().cloned() else { return Ok(None) };
+        let read = tokio::task::spawn_blocking(move || packs.read(place, size)).await;
+        let Some(content) = read.map_err(|e| RelayError::Io(e.into()))?? else { return Ok(None) };
+        if !is_whole(&content, sha256) {
+            let damaged = format!("the content {sha256} is damaged in pack {}", place.pack());
+            return Err(RelayError::Io(std::io::Error::new(std::io::ErrorKind::InvalidData, damaged)));
+        }
+        Ok(Some(content.into()))
     }
 
     /// A content in `coding`, compressed once and kept.
@@ -203,6 +229,11 @@ impl Relay {
         }
         Ok(removed)
     }
+}
+
+/// Whether these are the bytes that were stored.
+pub(super) fn is_whole(content: &[u8], sha256: &str) -> bool {
+    sha256_hex(content) == sha256
 }
 
 fn compress(content: &[u8], coding: Coding) -> std::io::Result<Vec<u8>> {

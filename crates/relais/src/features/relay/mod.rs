@@ -12,6 +12,7 @@
 //! - `http` and `frame`: the edge.
 
 mod change;
+mod compact;
 mod content;
 mod error;
 mod folder;

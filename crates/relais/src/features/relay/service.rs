@@ -41,6 +41,8 @@ pub(super) struct Inner {
     pub(super) schemas: Schemas,
     pub(super) cache: Cache,
     settled_seq: AtomicU64,
+    /// How many packs have to be begun for the next compaction.
+    next_compaction: AtomicU64,
 }
 
 /// What a client that mirrors a société has to do: see [`Relay::compare`].
@@ -87,7 +89,8 @@ impl Relay {
         let folder = Folder::open(files_dir)?;
         let ledger = Arc::new(Ledger::new(folder, Arc::new(Index::default()), &config));
         let cache = Cache::new(config.cache_bytes);
-        let inner = Inner { store, ledger, blobs, config, schemas, cache, settled_seq: AtomicU64::new(0) };
+        let (settled_seq, next_compaction) = (AtomicU64::new(0), AtomicU64::new(0));
+        let inner = Inner { store, ledger, blobs, config, schemas, cache, settled_seq, next_compaction };
         let relay = Self(Arc::new(inner));
         relay.recover().await?;
         Ok(relay)
@@ -349,6 +352,14 @@ impl Relay {
 
     pub(super) fn settled_seq(&self) -> u64 {
         self.0.settled_seq.load(Ordering::Acquire)
+    }
+
+    pub(super) fn next_compaction(&self) -> u64 {
+        self.0.next_compaction.load(Ordering::Acquire)
+    }
+
+    pub(super) fn note_compaction(&self, next: u64) {
+        self.0.next_compaction.store(next, Ordering::Release);
     }
 
     pub(super) fn note_settled(&self, seq: u64) {

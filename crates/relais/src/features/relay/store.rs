@@ -1,5 +1,6 @@
 //! The relay's tables.
 
+use relais_store::packs::{PACK_BYTES, Place};
 use relais_store::{Migration, Query, Row, StoreError, WriteTx, params};
 
 use super::model::{FileMeta, Origin, Version};
@@ -20,7 +21,7 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
               seq BIGINT NOT NULL,
               deleted BIGINT NOT NULL,
               PRIMARY KEY (societe, filename)
-          );
+          ) {clustered};
           CREATE TABLE relay_versions (
               societe TEXT NOT NULL,
               filename TEXT NOT NULL,
@@ -30,10 +31,11 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
               created_at BIGINT NOT NULL,
               created_by TEXT NOT NULL,
               origin TEXT NOT NULL,
+              place BIGINT,
               content {blob},
               PRIMARY KEY (societe, filename, version)
-          );
-          CREATE INDEX relay_versions_blob ON relay_versions (sha256) WHERE content IS NULL;
+          ) {clustered};
+          CREATE INDEX relay_versions_blob ON relay_versions (sha256) WHERE place IS NULL AND content IS NULL;
           CREATE TABLE relay_state (id BIGINT PRIMARY KEY, settled_seq BIGINT NOT NULL);
           INSERT INTO relay_state (id, settled_seq) VALUES (1, 0);",
 }];
@@ -121,19 +123,35 @@ pub(crate) fn put_file(
     Ok(())
 }
 
-/// Adds a version. Without `content` the bytes are in the blobs, under their hash.
+/// Where the bytes of a version are.
+#[derive(Debug)]
+pub(crate) enum Kept<T> {
+    /// In its row.
+    Row(T),
+    /// In the packs beside the database.
+    Pack(Place),
+    /// In the blobs, under their hash.
+    Blob,
+}
+
+/// Adds a version.
 pub(crate) fn add_version(
     tx: &mut WriteTx<'_>,
     societe: &SocieteName,
     meta: &FileMeta,
     by: &str,
     origin: Origin,
-    content: Option<&[u8]>,
+    kept: &Kept<&[u8]>,
 ) -> Result<(), StoreError> {
+    let (place, content) = match *kept {
+        Kept::Row(content) => (None, Some(content)),
+        Kept::Pack(place) => (Some(place.0), None),
+        Kept::Blob => (None, None),
+    };
     tx.execute(
         "INSERT INTO relay_versions \
-             (societe, filename, version, size, sha256, created_at, created_by, origin, content) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+             (societe, filename, version, size, sha256, created_at, created_by, origin, place, content) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         params![
             societe.as_str(),
             meta.filename.as_str(),
@@ -143,6 +161,7 @@ pub(crate) fn add_version(
             meta.modified_at,
             by,
             origin.as_str(),
+            place,
             content
         ],
     )?;
@@ -189,10 +208,11 @@ pub(crate) fn versions(
     )
 }
 
-/// Where the content of a version is: in its row, or in the blobs under its hash.
+/// Where the content of a version is, and how to know it.
 pub(crate) struct VersionContent {
     pub(crate) sha256: String,
-    pub(crate) inline: Option<Vec<u8>>,
+    pub(crate) size: usize,
+    pub(crate) kept: Kept<Vec<u8>>,
 }
 
 /// The content of one version.
@@ -203,11 +223,75 @@ pub(crate) fn version_content(
     version: u64,
 ) -> Result<Option<VersionContent>, StoreError> {
     tx.query_opt(
-        "SELECT sha256, content FROM relay_versions \
+        "SELECT sha256, size, place, content FROM relay_versions \
          WHERE societe = $1 AND filename = $2 AND version = $3",
         params![societe.as_str(), filename.as_str(), version],
-        |row| Ok(VersionContent { sha256: row.text(0)?, inline: row.opt_bytes(1)? }),
+        |row| {
+            let kept = match (row.opt_u64(2)?, row.opt_bytes(3)?) {
+                (Some(place), _) => Kept::Pack(Place(place)),
+                (None, Some(content)) => Kept::Row(content),
+                (None, None) => Kept::Blob,
+            };
+            Ok(VersionContent { sha256: row.text(0)?, size: size(row, 1)?, kept })
+        },
     )
+}
+
+fn size(row: &Row<'_>, column: usize) -> Result<usize, StoreError> {
+    usize::try_from(row.u64(column)?).map_err(|e| StoreError::Value(e.to_string()))
+}
+
+/// A version whose content is in a pack.
+pub(crate) struct Packed {
+    pub(crate) societe: String,
+    pub(crate) filename: String,
+    pub(crate) version: u64,
+    pub(crate) place: Place,
+    pub(crate) size: usize,
+    pub(crate) sha256: String,
+}
+
+/// The packs that versions refer to, and how many bytes of each are needed.
+pub(crate) fn packed_bytes(tx: &mut impl Query) -> Result<Vec<(u64, u64)>, StoreError> {
+    tx.query(
+        "SELECT place / $1, CAST(SUM(size) AS BIGINT) FROM relay_versions WHERE place IS NOT NULL GROUP BY 1",
+        params![PACK_BYTES],
+        |row| Ok((row.u64(0)?, row.u64(1)?)),
+    )
+}
+
+/// At most `limit` of the versions whose contents begin in `from..to`.
+pub(crate) fn packed_between(
+    tx: &mut impl Query,
+    from: Place,
+    to: Place,
+    limit: usize,
+) -> Result<Vec<Packed>, StoreError> {
+    tx.query(
+        "SELECT societe, filename, version, place, size, sha256 FROM relay_versions \
+         WHERE place >= $1 AND place < $2 LIMIT $3",
+        params![from.0, to.0, limit],
+        |row| {
+            Ok(Packed {
+                societe: row.text(0)?,
+                filename: row.text(1)?,
+                version: row.u64(2)?,
+                place: Place(row.u64(3)?),
+                size: size(row, 4)?,
+                sha256: row.text(5)?,
+            })
+        },
+    )
+}
+
+/// Notes that a content was moved, if its version is still there.
+pub(crate) fn move_packed(tx: &mut WriteTx<'_>, packed: &Packed, place: Place) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE relay_versions SET place = $5 \
+         WHERE societe = $1 AND filename = $2 AND version = $3 AND place = $4",
+        params![&*packed.societe, &*packed.filename, packed.version, packed.place.0, place.0],
+    )?;
+    Ok(())
 }
 
 /// Whether the file ever held, as far as is remembered, a content with this hash.
@@ -228,7 +312,7 @@ pub(crate) fn held(
 /// Whether any version still needs the blob of this hash.
 pub(crate) fn blob_is_used(tx: &mut impl Query, sha256: &str) -> Result<bool, StoreError> {
     let found = tx.query_opt(
-        "SELECT 1 FROM relay_versions WHERE sha256 = $1 AND content IS NULL LIMIT 1",
+        "SELECT 1 FROM relay_versions WHERE sha256 = $1 AND place IS NULL AND content IS NULL LIMIT 1",
         params![sha256],
         |row| row.i64(0),
     )?;

@@ -49,6 +49,7 @@ pub(crate) async fn run(relay: Relay, stop: CancellationToken) {
                     report(watched.catch_up(&relay).await);
                 }
                 report(relay.settle().await);
+                report(relay.compact_if_due().await);
             }
             _ = rescan.tick() => {
                 report(watched.catch_up(&relay).await);

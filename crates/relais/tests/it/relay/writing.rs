@@ -1,9 +1,10 @@
 //! Uploads, deletions, versions, conditions.
 
+use relais_store::packs::PACK_BYTES;
 use reqwest::StatusCode;
 use serde_json::json;
 
-use super::{on_both, on_both_with};
+use super::{TestServer, on_both, on_both_with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_content_again_makes_no_version_and_no_event() {
@@ -52,6 +53,41 @@ async fn a_large_content_is_kept_beside_the_database_and_restored_from_there() {
         assert_eq!(server.downloaded("a_2023.json?version=1").await, large);
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_versions_need_outlives_the_room_of_those_that_are_gone() {
+    let server = TestServer::start(None, |config| config.relay.versions_kept = 1).await;
+    server.uploaded("b_2023.json", "[\"kept\"]").await;
+    server.uploaded("b_2023.json", "[\"present\"]").await;
+    let filling = "x".repeat(120 * 1024);
+    let full_pack = PACK_BYTES / filling.len() as u64;
+    for n in 0..full_pack + 2 {
+        server.uploaded("a_2023.json", format!("[{n},\"{filling}\"]")).await;
+    }
+    let done = server.running.app().relay().compact().await.unwrap();
+    assert_eq!((done.moved, done.removed, done.kept), (2, 1, 0));
+    assert_eq!(server.downloaded("b_2023.json?version=1").await, "[\"kept\"]");
+    let server = server.restart(|_| {}).await;
+    assert_eq!(server.downloaded("b_2023.json?version=1").await, "[\"kept\"]");
+    assert_eq!(server.downloaded("b_2023.json").await, "[\"present\"]");
+    assert!(server.downloaded(&format!("a_2023.json?version={}", full_pack + 1)).await.ends_with("x\"]"));
+    assert_eq!(server.running.app().relay().compact().await.unwrap().removed, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_the_disk_damaged_is_not_given_out() {
+    let server = TestServer::start(None, |_| {}).await;
+    server.uploaded("a_2023.json", "[1]").await;
+    let server = server
+        .restart(|data| {
+            let packs = std::fs::File::options().write(true).open(data.join("relais.packs/00000000.pack"));
+            std::os::unix::fs::FileExt::write_all_at(&packs.unwrap(), b"[2]", 0).unwrap();
+        })
+        .await;
+    let answer = server.get("/api/files/download/rsp-bgs/a_2023.json?version=1").await;
+    assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(server.downloaded("a_2023.json").await, "[1]", "the plain file is whole");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,11 @@
 //! The HTTP edge: routes that belong to no feature, the middle layers, and the server itself.
 
 pub mod asyncapi;
+mod edge;
 mod health;
 mod landing;
 mod layers;
+mod meters;
 pub mod openapi;
 mod server;
 

@@ -60,8 +60,7 @@ impl Server {
         settings
             .timer(TokioTimer::new())
             .header_read_timeout(Duration::from_secs(config.header_timeout_s.max(1)))
-            .max_buf_size(HTTP_BUFFER_BYTES)
-            .pipeline_flush(true);
+            .max_buf_size(HTTP_BUFFER_BYTES);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let places = Arc::new(Semaphore::new(config.connections_max));
         let acceptor = Acceptor { router, settings, places, stop: stop.clone(), tasks: tasks.clone() };

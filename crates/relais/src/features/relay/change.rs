@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use relais_protocol::event::{Cursor, Topic};
-use relais_store::{Emitted, WriteTx};
+use relais_store::{Emitted, StoreError, WriteTx};
 use serde_json::json;
 
 use super::error::RelayError;
@@ -340,7 +340,18 @@ fn keep<'a>(tx: &mut WriteTx<'_>, content: &'a Content) -> Result<Kept<&'a [u8]>
 /// The topic of a société.
 pub(super) fn topic(societe: &SocieteName) -> Result<Topic, RelayError> {
     Topic::new(&format!("{TOPIC_FAMILY}:{societe}"))
-        .map_err(|e| RelayError::Store(relais_store::StoreError::Value(e.to_string())))
+        .map_err(|e| RelayError::Store(StoreError::Value(e.to_string())))
+}
+
+/// The data of `file_uploaded`.
+#[derive(serde::Serialize)]
+struct Uploaded<'a> {
+    societe: &'a str,
+    filename: &'a str,
+    size: u64,
+    sha256: &'a str,
+    version: u64,
+    origin: Origin,
 }
 
 fn announce_upload(
@@ -349,15 +360,16 @@ fn announce_upload(
     meta: &mut FileMeta,
     origin: Origin,
 ) -> Result<Emitted, RelayError> {
-    let data = json!({
-        "societe": societe.as_str(),
-        "filename": meta.filename.as_str(),
-        "size": meta.size,
-        "sha256": &*meta.sha256,
-        "version": meta.version,
-        "origin": origin.as_str(),
-    });
-    let emitted = tx.emit(&topic(societe)?, "file_uploaded", data.to_string())?;
+    let data = Uploaded {
+        societe: societe.as_str(),
+        filename: meta.filename.as_str(),
+        size: meta.size,
+        sha256: &meta.sha256,
+        version: meta.version,
+        origin,
+    };
+    let data = serde_json::to_string(&data).map_err(|e| StoreError::Value(e.to_string()))?;
+    let emitted = tx.emit(&topic(societe)?, "file_uploaded", data)?;
     meta.seq = emitted.seq;
     Ok(emitted)
 }

@@ -103,7 +103,7 @@ impl Relay {
         let mut known = ledger.index.file(societe, filename);
         if !ledger.index.is_changing(societe, filename) {
             // A stat of a path in the kernel's cache costs less than a hop to the blocking pool.
-            let stat = ledger.folder.stat(societe, filename)?;
+            let stat = ledger.folder.glance(societe, filename)?;
             if known.as_ref().map(|meta| Stat { size: meta.size, mtime_ns: meta.mtime_ns }) != stat {
                 self.reconcile_file(societe, filename).await?;
                 known = ledger.index.file(societe, filename);

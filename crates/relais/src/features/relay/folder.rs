@@ -143,13 +143,18 @@ impl Folder {
     /// What the disk reports.
     pub fn stat(&self, societe: &SocieteName, filename: &FileName) -> io::Result<Option<Stat>> {
         let Some(dir) = self.dir(societe)? else { return Ok(None) };
-        match fs::statat(&dir, filename.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
-                Ok(Some(stat_of(&stat)))
-            }
-            Ok(_) | Err(rustix::io::Errno::NOENT) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        stat_at(&dir, filename.as_str())
+    }
+
+    /// As [`Folder::stat`] with half the work, for a caller who only compares. A société's folder that is a link
+    /// is followed, so nothing may be concluded but that a file is as it was, or that it is to be looked at again.
+    ///
+    /// # Errors
+    /// What the disk reports.
+    pub fn glance(&self, societe: &SocieteName, filename: &FileName) -> io::Result<Option<Stat>> {
+        let mut path = String::with_capacity(societe.as_str().len() + 1 + filename.as_str().len());
+        path.extend([societe.as_str(), "/", filename.as_str()]);
+        stat_at(&self.base, &path)
     }
 
     /// A plain file's content with its size and time; nothing if there is none or it is larger than
@@ -294,6 +299,16 @@ impl Drop for Staged {
 fn open_dir(parent: impl AsFd, name: &str) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(fs::openat(parent, name, flags, Mode::empty())?)
+}
+
+fn stat_at(dir: &OwnedFd, path: &str) -> io::Result<Option<Stat>> {
+    match fs::statat(dir, path, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
+            Ok(Some(stat_of(&stat)))
+        }
+        Ok(_) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn is_link_or_file(code: i32) -> bool {

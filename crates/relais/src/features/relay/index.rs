@@ -105,7 +105,8 @@ impl Index {
     /// Whether a change of this file is under way.
     #[must_use]
     pub fn is_changing(&self, societe: &SocieteName, filename: &FileName) -> bool {
-        self.in_flight.read().contains_key(&(societe.clone(), filename.clone()))
+        let in_flight = self.in_flight.read();
+        !in_flight.is_empty() && in_flight.contains_key(&(societe.clone(), filename.clone()))
     }
 }
 

@@ -12,6 +12,9 @@ pub const FILE_BYTES_MAX: usize = 200;
 /// Names that Windows keeps for devices, whatever ending follows.
 const DEVICES: &[&str] = &["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"];
 
+/// Bytes of a device's name at most, with room for the superscript digits of ports.
+const DEVICE_BYTES_MAX: usize = 8;
+
 /// The name of a société: also the name of its folder. In Unicode NFC.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SocieteName(String);
@@ -123,9 +126,12 @@ fn checked(text: &str, bytes_max: usize) -> Result<String, NameFault> {
     if name.starts_with(edge) || name.ends_with(edge) {
         return Err(NameFault::Edge);
     }
-    let base = name.split('.').next().unwrap_or_default().trim_end().to_uppercase();
-    if DEVICES.contains(&base.as_str()) || is_port(&base) {
-        return Err(NameFault::Reserved(base));
+    let base = name.split('.').next().unwrap_or_default().trim_end();
+    if base.len() <= DEVICE_BYTES_MAX {
+        let base = base.to_uppercase();
+        if DEVICES.contains(&base.as_str()) || is_port(&base) {
+            return Err(NameFault::Reserved(base));
+        }
     }
     Ok(name)
 }

@@ -1,7 +1,7 @@
 //! Downloads: conditional, in parts, compressed.
 
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
@@ -13,6 +13,9 @@ use super::precondition::{client_has, etag};
 use super::{existing, may_read};
 use crate::auth::http::Caller;
 use crate::{App, AppError};
+
+/// Room for every header of a download, so that it is made once.
+const HEADERS: usize = 12;
 
 /// What a download may be asked for.
 #[derive(Debug, serde::Deserialize)]
@@ -45,7 +48,7 @@ pub(super) async fn download_file(
     Caller(caller): Caller,
     Path((name, file)): Path<(String, String)>,
     Query(query): Query<DownloadQuery>,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Response, AppError> {
     let file = existing(&file)?;
     let name = super::SocieteName::new(&name).map_err(|_| super::RelayError::NoFile)?;
@@ -62,7 +65,7 @@ pub(super) async fn download_file(
             Selected { filename: &file, sha256, modified_at: None, content }
         }
     };
-    respond(&app, &headers, selected).await
+    respond(&app, request.headers(), selected).await
 }
 
 async fn respond(app: &App, headers: &HeaderMap, selected: Selected<'_>) -> Result<Response, AppError> {
@@ -83,6 +86,7 @@ async fn respond(app: &App, headers: &HeaderMap, selected: Selected<'_>) -> Resu
 fn with_headers(status: StatusCode, selected: &Selected<'_>, coding: Coding, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;
+    *response.headers_mut() = HeaderMap::with_capacity(HEADERS);
     let headers = response.headers_mut();
     if let Ok(tag) = HeaderValue::try_from(etag(&selected.sha256, coding)) {
         headers.insert(header::ETAG, tag);

@@ -9,7 +9,6 @@ use axum::extract::{FromRequest, Multipart, Path, State};
 use axum::http::{HeaderMap, HeaderValue, Request as HttpRequest, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
-use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::error::RelayError;
@@ -43,12 +42,12 @@ pub(super) async fn upload_file(
     State(app): State<App>,
     Caller(caller): Caller,
     Path(name): Path<String>,
-    headers: HeaderMap,
     request: HttpRequest<Body>,
 ) -> Result<Response, AppError> {
     let name = societe(&name)?;
     may_write(&app, &caller, &name)?;
-    refuse_announced_size(&app, &headers)?;
+    refuse_announced_size(&app, request.headers())?;
+    let precondition = precondition::of_change(request.headers());
     let mut form = Multipart::from_request(request, &()).await.map_err(|e| {
         AppError::new(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -58,26 +57,40 @@ pub(super) async fn upload_file(
     })?;
     let (file, bytes, _memory) = read_form(&app, &mut form).await?;
     let mut request = Request::new(caller.display_name().into(), name.clone(), file);
-    request.precondition = precondition::of_change(&headers);
+    request.precondition = precondition;
     let stored = app.relay().upload(request, bytes).await?;
     Ok(reply(&name, &stored, "Fichier uploadé avec succès"))
+}
+
+#[derive(serde::Serialize)]
+struct Reply<'a> {
+    message: &'a str,
+    societe: &'a str,
+    filename: &'a str,
+    size: u64,
+    sha256: &'a str,
+    etag: &'a str,
+    version: u64,
+    changed: bool,
+    offset: Option<u64>,
+    cursor: String,
 }
 
 /// The reply to an upload or a restore.
 pub(super) fn reply(societe: &SocieteName, stored: &Stored, message: &str) -> Response {
     let etag = precondition::etag(&stored.meta.sha256, super::super::Coding::Identity);
-    let body = json!({
-        "message": message,
-        "societe": societe.as_str(),
-        "filename": stored.meta.filename.as_str(),
-        "size": stored.meta.size,
-        "sha256": &*stored.meta.sha256,
-        "etag": etag,
-        "version": stored.meta.version,
-        "changed": stored.changed,
-        "offset": stored.offset,
-        "cursor": stored.cursor.to_string(),
-    });
+    let body = Reply {
+        message,
+        societe: societe.as_str(),
+        filename: stored.meta.filename.as_str(),
+        size: stored.meta.size,
+        sha256: &stored.meta.sha256,
+        etag: &etag,
+        version: stored.meta.version,
+        changed: stored.changed,
+        offset: stored.offset,
+        cursor: stored.cursor.to_string(),
+    };
     let mut response = Json(body).into_response();
     if let Ok(etag) = HeaderValue::from_str(&etag) {
         response.headers_mut().insert(header::ETAG, etag);

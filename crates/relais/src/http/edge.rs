@@ -1,0 +1,137 @@
+//! What every request passes first and every response last: foreign origins are refused, the time is taken.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+
+use super::layers::is_known_origin;
+use super::meters::Meters;
+use crate::AppError;
+
+/// Puts an [`Edge`] around a service.
+#[derive(Clone)]
+pub(super) struct EdgeLayer(Arc<Shared>);
+
+struct Shared {
+    allowed_origins: Vec<String>,
+    meters: Meters,
+}
+
+impl EdgeLayer {
+    pub(super) fn new(allowed_origins: &[String]) -> Self {
+        Self(Arc::new(Shared { allowed_origins: allowed_origins.to_vec(), meters: Meters::default() }))
+    }
+}
+
+impl<S> Layer<S> for EdgeLayer {
+    type Service = Edge<S>;
+
+    fn layer(&self, inner: S) -> Edge<S> {
+        Edge { inner, shared: Arc::clone(&self.0) }
+    }
+}
+
+/// A service behind the edge.
+#[derive(Clone)]
+pub(super) struct Edge<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+impl<S> Service<Request> for Edge<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = EdgeFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let started = Instant::now();
+        let method = request.method().clone();
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        let shared = Arc::clone(&self.shared);
+        let answer = if is_foreign(&request, &shared.allowed_origins) {
+            Answer::Refused
+        } else {
+            Answer::Awaited { future: self.inner.call(request) }
+        };
+        EdgeFuture { answer, started, method, route, shared }
+    }
+}
+
+/// Whether a page of a foreign origin makes a browser send this: a change, or a socket, which CORS does not cover.
+/// Programs other than browsers send no `Origin`.
+fn is_foreign(request: &Request, allowed: &[String]) -> bool {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let upgrades = request.headers().contains_key(header::UPGRADE);
+    (!reads || upgrades) && !is_known_origin(request.headers(), allowed)
+}
+
+pin_project! {
+    /// A response on its way.
+    pub(super) struct EdgeFuture<F> {
+        #[pin]
+        answer: Answer<F>,
+        started: Instant,
+        method: Method,
+        route: Option<MatchedPath>,
+        shared: Arc<Shared>,
+    }
+}
+
+pin_project! {
+    #[project = AnswerProjection]
+    enum Answer<F> {
+        Awaited { #[pin] future: F },
+        Refused,
+    }
+}
+
+impl<F> Future for EdgeFuture<F>
+where
+    F: Future<Output = Result<Response, Infallible>>,
+{
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let Ok(mut response) = match this.answer.project() {
+            AnswerProjection::Awaited { future } => ready!(future.poll(cx)),
+            AnswerProjection::Refused => Ok(refusal()),
+        };
+        name_the_charset(&mut response);
+        let (status, elapsed) = (response.status(), this.started.elapsed());
+        let (method, route) = (&*this.method, this.route.as_ref().map_or("other", MatchedPath::as_str));
+        this.shared.meters.record(route, method, status, elapsed);
+        tracing::debug!(%method, route, status = status.as_u16(), elapsed_us = elapsed.as_micros(), "request");
+        Poll::Ready(Ok(response))
+    }
+}
+
+fn refusal() -> Response {
+    let text =
+        "Origine refusée : ajoutez-la à ALLOWED_ORIGINS (server.allowed_origins) si cette page est la vôtre";
+    AppError::new(StatusCode::FORBIDDEN, "origin_refused", text).into_response()
+}
+
+/// Clients of the first hour read bytes beyond ASCII as Latin-1 unless they are told. Files are sent as they are.
+fn name_the_charset(response: &mut Response) {
+    let headers = response.headers_mut();
+    let Some(kind) = headers.get(header::CONTENT_TYPE) else { return };
+    if kind == "application/json" && !headers.contains_key(header::CONTENT_DISPOSITION) {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    }
+}

@@ -111,6 +111,7 @@ impl Acceptor {
         self.tasks.spawn(async move {
             let mut connection = std::pin::pin!(connection);
             let outcome = tokio::select! {
+                biased;
                 outcome = connection.as_mut() => outcome,
                 () = stop.cancelled() => {
                     connection.as_mut().graceful_shutdown();

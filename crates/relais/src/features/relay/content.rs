@@ -103,8 +103,10 @@ impl Relay {
         let mut known = ledger.index.file(societe, filename);
         if !ledger.index.is_changing(societe, filename) {
             // A stat of a path in the kernel's cache costs less than a hop to the blocking pool.
-            let stat = ledger.folder.glance(societe, filename)?;
-            if known.as_ref().map(|meta| Stat { size: meta.size, mtime_ns: meta.mtime_ns }) != stat {
+            let as_stored = known.as_ref().is_some_and(|meta| {
+                ledger.folder.is_surely(societe, filename, Stat { size: meta.size, mtime_ns: meta.mtime_ns })
+            });
+            if !as_stored {
                 self.reconcile_file(societe, filename).await?;
                 known = ledger.index.file(societe, filename);
             }

@@ -146,15 +146,13 @@ impl Folder {
         stat_at(&dir, filename.as_str())
     }
 
-    /// As [`Folder::stat`] with half the work, for a caller who only compares. A société's folder that is a link
-    /// is followed, so nothing may be concluded but that a file is as it was, or that it is to be looked at again.
-    ///
-    /// # Errors
-    /// What the disk reports.
-    pub fn glance(&self, societe: &SocieteName, filename: &FileName) -> io::Result<Option<Stat>> {
+    /// Whether a plain file surely has this size and time, with half the work of [`Folder::stat`]. A société's
+    /// folder that is a link is followed, so nothing else may be concluded.
+    #[must_use]
+    pub fn is_surely(&self, societe: &SocieteName, filename: &FileName, expected: Stat) -> bool {
         let mut path = String::with_capacity(societe.as_str().len() + 1 + filename.as_str().len());
         path.extend([societe.as_str(), "/", filename.as_str()]);
-        stat_at(&self.base, &path)
+        matches!(stat_at(&self.base, &path), Ok(Some(found)) if found == expected)
     }
 
     /// A plain file's content with its size and time; nothing if there is none or it is larger than

@@ -46,6 +46,19 @@ async fn a_new_folder_with_files_becomes_a_societe() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_became_a_link_to_itself_is_no_folder() {
+    on_both(|server| async move {
+        server.uploaded("a_2023.json", "[1]").await;
+        let folder = server.config.relay_files_dir().join("rsp-bgs");
+        std::fs::rename(&folder, server.folder.path().join("away")).unwrap();
+        std::os::unix::fs::symlink("rsp-bgs", &folder).unwrap();
+        let answer = server.get("/api/files/download/rsp-bgs/a_2023.json").await;
+        assert_eq!(answer.status(), reqwest::StatusCode::NOT_FOUND);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_half_written_file_is_neither_announced_nor_served() {
     on_both(|server| async move {
         server.uploaded("a_2023.json", "[1]").await;

@@ -124,7 +124,7 @@ fn http_date(moment: Timestamp) -> Option<HeaderValue> {
 fn disposition(filename: &FileName) -> Option<HeaderValue> {
     let name = filename.as_str();
     if name.is_ascii() {
-        return HeaderValue::try_from(format!("attachment; filename=\"{name}\"")).ok();
+        return HeaderValue::try_from(["attachment; filename=\"", name, "\""].concat()).ok();
     }
     let encoded = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC);
     HeaderValue::try_from(format!("attachment; filename*=UTF-8''{encoded}")).ok()

@@ -25,7 +25,7 @@ pub(super) fn client_has(headers: &HeaderMap, sha256: &str) -> bool {
 /// The strong entity tag of a content in a coding: the hash, marked if the bytes differ from the plain ones.
 pub(super) fn etag(sha256: &str, coding: Coding) -> String {
     match coding {
-        Coding::Identity => format!("\"{sha256}\""),
+        Coding::Identity => ["\"", sha256, "\""].concat(),
         other => format!("\"{sha256}-{}\"", other.token()),
     }
 }

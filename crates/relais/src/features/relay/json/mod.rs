@@ -41,6 +41,12 @@ pub struct JsonFault {
 /// # Errors
 /// [`JsonFault`] at the first place that is wrong.
 pub fn check(text: &[u8], rules: Rules) -> Result<(), JsonFault> {
+    let valid = decoded(text)?;
+    if scan::is_surely_valid(valid, rules) { Ok(()) } else { walk(valid, rules) }
+}
+
+/// The text without its encoding.
+fn decoded(text: &[u8]) -> Result<&str, JsonFault> {
     let valid = std::str::from_utf8(text).map_err(|error| utf8_fault(text, error))?;
     if valid.starts_with('\u{FEFF}') {
         return Err(fault(
@@ -49,7 +55,7 @@ pub fn check(text: &[u8], rules: Rules) -> Result<(), JsonFault> {
             "le fichier commence par une marque d'ordre des octets (BOM) ; enregistrez-le en UTF-8 sans BOM",
         ));
     }
-    if scan::is_surely_valid(valid, rules) { Ok(()) } else { walk(valid, rules) }
+    Ok(valid)
 }
 
 /// The full walk, which says what is wrong.
@@ -70,7 +76,7 @@ pub fn check_reader(reader: impl Read, rules: Rules) -> Result<(), JsonFault> {
 /// # Errors
 /// [`JsonFault`] if no continuation could make it valid.
 pub fn check_beginning(text: &[u8], rules: Rules) -> Result<(), JsonFault> {
-    match check(text, rules) {
+    match decoded(text).and_then(|text| walk(text, rules)) {
         Err(fault) if !fault.incomplete => Err(fault),
         _ => Ok(()),
     }

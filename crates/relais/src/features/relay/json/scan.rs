@@ -119,7 +119,7 @@ impl<'t> Scan<'t> {
         self.depth -= 1;
         if self.objects & 1 == 1 {
             let first = self.first_keys.pop()?;
-            if !self.rules.duplicate_keys && !all_differ(&mut self.keys[first..]) {
+            if !all_differ(&mut self.keys[first..]) {
                 return None;
             }
             self.keys.truncate(first);
@@ -138,7 +138,9 @@ impl<'t> Scan<'t> {
             return None;
         }
         self.at += 1;
-        self.keys.push(key);
+        if !self.rules.duplicate_keys {
+            self.keys.push(key);
+        }
         Some(())
     }
 

@@ -18,10 +18,10 @@ def query(since=None, societes=(), token=None):
 class SocketListener:
     """A client of `/api/files/ws`."""
 
-    def __init__(self, server, **options):
+    def __init__(self, server, headers=None, **options):
         address = requests.Request("GET", "http://h", params=query(**options)).prepare().url
         url = f"{server.ws_url}?{address.partition('?')[2]}"
-        self.context = connect(url, max_size=None, open_timeout=WAIT_S)
+        self.context = connect(url, max_size=None, open_timeout=WAIT_S, additional_headers=headers)
         self.socket = self.context.__enter__()
         self.welcome = self.frame()
         self.cursor = self.welcome["cursor"]

@@ -90,7 +90,11 @@ def test_a_session_is_signed_in_and_out(guarded):
         # A cookie alone does not show that one of our own pages sent it.
         assert session.post(sync, timeout=20).json()["code"] == "cross_site"
         assert session.post(sync, headers=own, timeout=20).ok
-        assert session.post(f"{guarded.url}/api/auth/logout", headers=own, timeout=20).ok
+        with SocketListener(guarded, headers=own | {"Cookie": cookie.partition(";")[0]}) as listener:
+            assert session.post(f"{guarded.url}/api/auth/logout", headers=own, timeout=20).ok
+            with pytest.raises(ConnectionClosed) as closed:
+                listener.frame()
+            assert closed.value.rcvd.code == 1012
         session.headers["Cookie"] = cookie.partition(";")[0]
         assert session.get(f"{guarded.url}/api/files/societes", timeout=20).status_code == 401
 
@@ -198,6 +202,6 @@ def test_a_revoked_key_loses_its_live_connection(guarded, how):
             guarded.run("key", "revoke", name)
         with pytest.raises(ConnectionClosed) as closed:
             listener.frame()
-        assert closed.value.rcvd.code == 1001
+        assert closed.value.rcvd.code == 1012
     with pytest.raises(InvalidStatus):
         SocketListener(guarded, token=key)

@@ -10,13 +10,13 @@ use relais_protocol::websocket::ProtocolError;
 /// | code | meaning | client reconnects |
 /// |---|---|---|
 /// | 1000 | finished, or replaced by a newer session | no |
-/// | 1001 | the server is going away or the session was silent too long | yes, and resumes |
 /// | 1002 | the client broke the protocol | no |
 /// | 1003 | a message of a kind that is not accepted here | no |
 /// | 1007 | text that is not UTF-8 | no |
 /// | 1008 | refused by policy | no |
 /// | 1009 | frame or message too large | no |
 /// | 1011 | the server failed | yes, and resumes |
+/// | 1012 | the server restarts, the session was silent too long, or its rights changed | yes, and resumes |
 /// | 1013 | too many connections or too much load | yes, later |
 /// | 4001 | not authenticated | after signing in |
 /// | 4003 | forbidden | no |
@@ -28,8 +28,6 @@ use relais_protocol::websocket::ProtocolError;
 pub enum CloseCode {
     /// Finished, or replaced by a newer session.
     Normal = 1000,
-    /// The server is going away, or the session was silent too long.
-    GoingAway = 1001,
     /// The client broke the protocol.
     Protocol = 1002,
     /// A message of a kind that is not accepted here.
@@ -42,6 +40,9 @@ pub enum CloseCode {
     TooBig = 1009,
     /// The server failed.
     Internal = 1011,
+    /// The server restarts, the session was silent too long, or its rights changed. Not 1001, after which some
+    /// clients stay away.
+    ServiceRestart = 1012,
     /// Too many connections or too much load.
     TryLater = 1013,
     /// The session is not authenticated.
@@ -56,13 +57,13 @@ impl CloseCode {
     /// Every code, in numerical order.
     pub const ALL: [Self; 12] = [
         Self::Normal,
-        Self::GoingAway,
         Self::Protocol,
         Self::Unsupported,
         Self::InvalidPayload,
         Self::Policy,
         Self::TooBig,
         Self::Internal,
+        Self::ServiceRestart,
         Self::TryLater,
         Self::NotAuthenticated,
         Self::Forbidden,
@@ -78,7 +79,7 @@ impl CloseCode {
     /// Whether a client should connect again by itself and resume from its last cursor.
     #[must_use]
     pub const fn reconnect(self) -> bool {
-        matches!(self, Self::GoingAway | Self::Internal | Self::TryLater | Self::SlowConsumer)
+        matches!(self, Self::ServiceRestart | Self::Internal | Self::TryLater | Self::SlowConsumer)
     }
 
     /// What to tell the client, for people who read logs.
@@ -86,7 +87,7 @@ impl CloseCode {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Normal => "finished",
-            Self::GoingAway => "going away: reconnect and resume",
+            Self::ServiceRestart => "service restart: reconnect and resume",
             Self::Protocol => "protocol error",
             Self::Unsupported => "this kind of message is not accepted here",
             Self::InvalidPayload => "text must be UTF-8",
@@ -153,7 +154,7 @@ mod tests {
     fn a_client_comes_back_only_where_coming_back_helps() {
         let back: Vec<u16> =
             CloseCode::ALL.into_iter().filter(|c| c.reconnect()).map(CloseCode::number).collect();
-        assert_eq!(back, [1001, 1011, 1013, 4008]);
+        assert_eq!(back, [1011, 1012, 1013, 4008]);
     }
 
     #[test]

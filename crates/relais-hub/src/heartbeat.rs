@@ -49,7 +49,7 @@ impl Engine {
             return self.begin_close(slot, &CloseCode::NotAuthenticated.into());
         }
         if now - entry.session.active_at_s().min(now) >= idle_timeout_s {
-            let silent = CloseReason::new(CloseCode::GoingAway, "silent too long: reconnect and resume");
+            let silent = CloseReason::new(CloseCode::ServiceRestart, "silent too long: reconnect and resume");
             return self.begin_close(slot, &silent);
         }
         if now >= entry.deadline_s {

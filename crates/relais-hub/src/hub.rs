@@ -288,7 +288,7 @@ impl Hub {
         let steps = u32::try_from(spread.as_millis() / DRAIN_STEP.as_millis()).unwrap_or(u32::MAX).max(1);
         let per_step = sessions.len().div_ceil(steps as usize).max(1);
         for some in sessions.chunks(per_step) {
-            some.iter().for_each(|session| session.close(&CloseCode::GoingAway.into()));
+            some.iter().for_each(|session| session.close(&CloseCode::ServiceRestart.into()));
             if !spread.is_zero() {
                 tokio::time::sleep(spread / steps).await;
             }

@@ -264,7 +264,7 @@ async fn end_changed_sessions(app: App, stop: CancellationToken) {
         let text = "your rights have changed: reconnect and resume";
         match change {
             Ok(principal) => {
-                app.hub().close_principal(&principal, CloseReason::new(CloseCode::GoingAway, text));
+                app.hub().close_principal(&principal, CloseReason::new(CloseCode::ServiceRestart, text));
             }
             Err(broadcast::error::RecvError::Lagged(missed)) => {
                 tracing::warn!(missed, "changes of rights came faster than sessions could be ended");

@@ -1,6 +1,7 @@
 //! The one error that leaves the server, and its JSON.
 
 use axum::Json;
+use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use relais_store::StoreError;
@@ -105,6 +106,13 @@ impl std::fmt::Display for AppError {
 }
 
 impl std::error::Error for AppError {}
+
+impl From<JsonRejection> for AppError {
+    fn from(rejection: JsonRejection) -> Self {
+        let message = format!("Corps de requête invalide : {}", rejection.body_text());
+        Self::new(rejection.status(), "invalid_body", message)
+    }
+}
 
 impl IntoResponse for AppError {
     fn into_response(self) -> Response {

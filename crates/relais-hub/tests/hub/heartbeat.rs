@@ -30,7 +30,7 @@ async fn a_client_that_never_answers_is_closed_and_forgotten() {
     assert!(client.session.is_open());
     world.tick(1).await;
     assert!(!client.session.is_open());
-    assert_eq!(client.next().await, Err(CloseCode::GoingAway.number()));
+    assert_eq!(client.next().await, Err(CloseCode::ServiceRestart.number()));
 }
 
 #[tokio::test]
@@ -78,8 +78,8 @@ async fn a_drain_sends_everybody_away_and_lets_nobody_in() {
     let hub = world.hub.clone();
     let drain = tokio::spawn(async move { hub.drain(std::time::Duration::from_millis(50)).await });
     for mut client in clients {
-        assert_eq!(client.next().await, Err(CloseCode::GoingAway.number()));
-        assert_eq!(client.end().await, Ended::ByServer(CloseCode::GoingAway));
+        assert_eq!(client.next().await, Err(CloseCode::ServiceRestart.number()));
+        assert_eq!(client.end().await, Ended::ByServer(CloseCode::ServiceRestart));
     }
     soon("the drain", drain).await.unwrap();
     let late = world.hub.open(spec("a", "plain", Transport::Queue));

@@ -355,9 +355,15 @@ impl Auth {
         let _ = self.inner.changes.send(format!("user:{id}").into());
     }
 
-    /// A session ended.
+    /// A session began or ended.
     pub(crate) fn session_changed(&self, id: &str) {
         self.inner.sessions.forget(id);
+    }
+
+    /// Somebody signed out. Which live connections came with that session is not known, so all of theirs come back
+    /// with what they have.
+    pub(crate) fn signed_out(&self, principal: &str) {
+        let _ = self.inner.changes.send(principal.into());
     }
 
     /// A key was revoked.

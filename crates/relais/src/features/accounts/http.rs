@@ -69,11 +69,7 @@ pub struct AccountsApi;
 type Body<T> = Result<Json<T>, JsonRejection>;
 
 fn body<T>(body: Body<T>) -> Result<T, AppError> {
-    let refused = |rejection: JsonRejection| {
-        let message = format!("Corps de requête invalide : {}", rejection.body_text());
-        AppError::new(rejection.status(), "invalid_body", message)
-    };
-    body.map(|Json(value)| value).map_err(refused)
+    Ok(body.map(|Json(value)| value)?)
 }
 
 /// Refuses whoever does not administer, and names who does for the record.

@@ -122,7 +122,10 @@ impl Accounts {
                 if delete_session(tx, &id)? > 0 {
                     record(tx, &actor.did(tx.now(), "sign_out", actor.name.clone(), String::new()))?;
                 }
-                tx.after_commit(move || auth.session_changed(&id));
+                tx.after_commit(move || {
+                    auth.session_changed(&id);
+                    auth.signed_out(&actor.name);
+                });
                 Ok(())
             })
             .await

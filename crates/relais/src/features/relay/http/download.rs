@@ -166,7 +166,14 @@ fn range(headers: &HeaderMap, selected: &Selected<'_>) -> Option<Range> {
     let (start, end) = match (from.trim(), to.trim()) {
         ("", suffix) => (size.saturating_sub(suffix.parse().ok()?), size),
         (from, "") => (from.parse().ok()?, size),
-        (from, to) => (from.parse().ok()?, to.parse::<usize>().ok()?.saturating_add(1).min(size)),
+        (from, to) => {
+            let (from, to): (usize, usize) = (from.parse().ok()?, to.parse().ok()?);
+            if from > to {
+                // Not a range at all (section 14.1.2), so it is ignored.
+                return None;
+            }
+            (from, to.saturating_add(1).min(size))
+        }
     };
     Some(if start < end { Range::Bytes(start, end) } else { Range::Unsatisfiable })
 }

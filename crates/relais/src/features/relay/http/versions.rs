@@ -1,6 +1,7 @@
 //! Earlier versions.
 
 use axum::Json;
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -60,10 +61,12 @@ pub(super) async fn restore_version(
     Caller(caller): Caller,
     Path((name, file)): Path<(String, String)>,
     headers: HeaderMap,
-    Json(body): Json<RestoreBody>,
+    body: Result<Json<RestoreBody>, JsonRejection>,
 ) -> Result<Response, AppError> {
     let (name, file) = (societe(&name)?, existing(&file)?);
     may_write(&app, &caller, &name)?;
+    // Only who may write is told what is wrong with the body.
+    let Json(body) = body?;
     let mut request = Request::new(caller.display_name().into(), name.clone(), file);
     request.precondition = precondition::of_change(&headers);
     let stored = app.relay().restore(request, body.version).await?;

@@ -16,6 +16,10 @@ pub trait EventSink: Send + Sync {
     /// and must not wait for the store.
     fn committed(&self, event: Arc<Event>);
 
+    /// Called just before [`EventSink::committed`] for an event whose hooks did not run here: another process
+    /// committed it, or this one without learning of it.
+    fn caught_up(&self, _event: &Event) {}
+
     /// Called by the same thread once [`crate::Store::head`] has reached `seq`: who is woken by it reads up to
     /// the event, which who is woken by [`EventSink::committed`] may not do yet.
     fn advanced(&self, _seq: u64) {}
@@ -56,6 +60,9 @@ pub(crate) fn run(batches: &Receiver<Batch>, sink: &OnceLock<Arc<dyn EventSink>>
             }
             Batch::CaughtUp(events) => {
                 for event in events {
+                    if let Some(sink) = sink.get() {
+                        guarded("the event sink panicked", || sink.caught_up(&event));
+                    }
                     publish(Arc::new(event), sink.get(), head);
                 }
             }

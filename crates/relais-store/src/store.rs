@@ -224,6 +224,19 @@ impl Store {
         }
     }
 
+    /// Hands on what other processes committed, which otherwise waits for the next write of this one. Costs a short
+    /// read if there is nothing.
+    ///
+    /// # Errors
+    /// Why the database cannot be read or written.
+    pub async fn catch_up(&self) -> Result<(), StoreError> {
+        if self.log_bounds().await?.head.seq > self.head().seq {
+            self.write(|_| Ok(())).await
+        } else {
+            Ok(())
+        }
+    }
+
     /// Whether the database can be read and a transaction be started.
     ///
     /// # Errors

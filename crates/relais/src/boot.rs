@@ -1,8 +1,8 @@
 //! The only place where concrete types are chosen and put together.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -27,6 +27,8 @@ use crate::http::{self, Server};
 
 /// How often sessions are checked for expired credentials.
 const EXPIRY_CHECK: Duration = Duration::from_secs(1);
+/// How often the log is looked at for events of other processes.
+const LOG_CHECK: Duration = Duration::from_secs(1);
 /// How often changes of rights by the command line are looked for.
 const OUTSIDE_CHECK: Duration = Duration::from_secs(2);
 /// How often old events are forgotten.
@@ -107,12 +109,15 @@ pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, B
         Arc::new(NobodyWatches),
     );
     let (heads_sender, heads) = watch::channel(store.head());
-    store.set_sink(Arc::new(Publisher { hub: hub.clone(), heads: heads_sender }));
+    let relay_of_sink = Arc::new(OnceLock::new());
+    let sink = Publisher { hub: hub.clone(), heads: heads_sender, relay: Arc::clone(&relay_of_sink) };
+    store.set_sink(Arc::new(sink));
 
     let blobs = LocalBlobs::open(&data.join("blobs"))
         .map_err(|error| BootError::Internal(format!("blobs: {error}")))?;
     let relay =
         Relay::open(store.clone(), Arc::new(blobs), config.relay.clone(), &config.relay_files_dir()).await?;
+    let _ = relay_of_sink.set(relay.clone());
     let open_mode = config.auth.is_open(config.server.listen.ip());
     let auth = Auth::open(&config.auth, store.clone(), &data, open_mode, Arc::clone(&clock))?;
     Accounts::new(auth.clone()).ensure_first_admin().await.map_err(BootError::Admin)?;
@@ -146,6 +151,7 @@ fn serve(app: App, accepting: watch::Sender<bool>, open_mode: bool) -> Result<Ru
     tasks.spawn(end_expired_sessions(app.clone(), stop.clone()));
     tasks.spawn(end_changed_sessions(app.clone(), stop.clone()));
     tasks.spawn(notice_outside_changes(app.clone(), stop.clone()));
+    tasks.spawn(follow_the_log(app.clone(), stop.clone()));
     tasks.spawn(trim_log(app.clone(), stop.clone()));
     let mode = if open_mode { "open to every program on this computer" } else { "credentials required" };
     tracing::info!(%address, mode, data = %app.config().server.data.display(), "listening on http://{address}");
@@ -282,6 +288,16 @@ async fn notice_outside_changes(app: App, stop: CancellationToken) {
     while until(&stop, looks.tick()).await {
         if let Err(error) = accounts.notice_outside_changes(&mut changes).await {
             tracing::warn!(%error, "changes of users and keys could not be looked for; trying again");
+        }
+    }
+}
+
+/// Another process may commit events while this one has nothing to write.
+async fn follow_the_log(app: App, stop: CancellationToken) {
+    let mut looks = tokio::time::interval(LOG_CHECK);
+    while until(&stop, looks.tick()).await {
+        if let Err(error) = app.store().catch_up().await {
+            tracing::warn!(%error, "events of other processes could not be looked for; trying again");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The store's event log as the hub reads it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -8,6 +8,8 @@ use relais_hub::{EventLog, Hub, LogBounds, LogError};
 use relais_protocol::event::{Channel, Cursor, Event, Topic};
 use relais_store::{EventSink, Store, StoreError};
 use tokio::sync::watch;
+
+use crate::features::relay::Relay;
 
 /// Reads what listeners missed.
 pub struct StoredLog(pub Store);
@@ -65,11 +67,19 @@ pub struct Publisher {
     pub hub: Hub,
     /// Where the log stands.
     pub heads: watch::Sender<Cursor>,
+    /// The relay, once it is open: it has to take in what others committed.
+    pub relay: Arc<OnceLock<Relay>>,
 }
 
 impl EventSink for Publisher {
     fn committed(&self, event: Arc<Event>) {
         self.hub.publish(event);
+    }
+
+    fn caught_up(&self, event: &Event) {
+        if let Some(relay) = self.relay.get() {
+            relay.take_in(event);
+        }
     }
 
     fn advanced(&self, seq: u64) {

@@ -15,6 +15,9 @@ pub(crate) fn keep(tx: &mut WriteTx<'_>, id: &str, content: &[u8]) -> Result<Opt
     Ok(place)
 }
 
+/// A note's name, where its content lies, and the content if it lies in the row.
+type Note = (String, String, Option<Vec<u8>>);
+
 /// Every note's name and content.
 pub(crate) fn kept(store: &relais_store::Store, runtime: &tokio::runtime::Runtime) -> Vec<(String, Vec<u8>)> {
     let read = store.read(|tx| {
@@ -22,8 +25,8 @@ pub(crate) fn kept(store: &relais_store::Store, runtime: &tokio::runtime::Runtim
             Ok((row.text(0)?, row.text(1)?, row.opt_bytes(2)?))
         })
     });
-    let rows: Result<Vec<(String, String, Option<Vec<u8>>)>, StoreError> = runtime.block_on(read);
-    let content = |(id, body, bytes): (String, String, Option<Vec<u8>>)| {
+    let rows: Result<Vec<Note>, StoreError> = runtime.block_on(read);
+    let content = |(id, body, bytes): Note| {
         let content = bytes.unwrap_or_else(|| {
             let place = Place(body.parse().unwrap());
             store.packs().unwrap().read(place, id.len() * 100).unwrap().unwrap()

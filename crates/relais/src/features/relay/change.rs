@@ -208,6 +208,17 @@ impl Ledger {
         Ok(())
     }
 
+    /// Another process committed a change of this file: its plain file is to be brought up to date here.
+    pub(super) fn note_unplaced(&self, societe: SocieteName, filename: FileName) {
+        self.unplaced.lock().insert((societe, filename));
+    }
+
+    /// Whether the plain file is still to be brought up to date.
+    pub(super) fn is_unplaced(&self, societe: &SocieteName, filename: &FileName) -> bool {
+        let unplaced = self.unplaced.lock();
+        !unplaced.is_empty() && unplaced.contains(&(societe.clone(), filename.clone()))
+    }
+
     /// The plain file of a deleted one is gone at last.
     pub(super) fn forget_unplaced(&self, societe: &SocieteName, filename: &FileName) {
         self.unplaced.lock().remove(&(societe.clone(), filename.clone()));
@@ -316,6 +327,7 @@ impl Ledger {
         let (ledger, societe, meta) = (Arc::clone(self), societe.clone(), meta.clone());
         tx.after_commit(move || {
             let seq = meta.seq;
+            ledger.forget_unplaced(&societe, &meta.filename);
             ledger.index.put(&societe, meta);
             ledger.placed_seq.fetch_max(seq, Ordering::Release);
         });

@@ -100,6 +100,9 @@ impl Relay {
         filename: &FileName,
     ) -> Result<(Arc<FileMeta>, Bytes), RelayError> {
         let ledger = &self.0.ledger;
+        if ledger.is_unplaced(societe, filename) {
+            self.bring_up_to_date(societe, filename).await?;
+        }
         let mut known = ledger.index.file(societe, filename);
         if !ledger.index.is_changing(societe, filename) {
             // A stat of a path in the kernel's cache costs less than a hop to the blocking pool.

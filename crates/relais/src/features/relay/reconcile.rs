@@ -3,17 +3,26 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use relais_protocol::event::Event;
 use relais_store::StoreError;
 
 use super::Relay;
+use super::change::TOPIC_FAMILY;
 use super::error::RelayError;
 use super::folder::Stat;
-use super::model::{Precondition, Request};
+use super::model::{FileMeta, Precondition, Request};
 use super::name::{FileName, SocieteName};
 use super::store::{self, FileRow};
 
 /// Who stores what other programs wrote.
 const FOLDER_USER: &str = "folder";
+
+/// The file that an event is about; an event about the whole société names none.
+#[derive(serde::Deserialize)]
+struct Named {
+    societe: String,
+    filename: Option<String>,
+}
 
 /// What a comparison of one file led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,10 +89,12 @@ impl Relay {
 
     /// Removes the plain file that a deletion left, unless another program wrote a new one.
     fn finish_deletion(&self, row: &FileRow, found: Option<Stat>) -> Result<(), RelayError> {
-        let left = Stat { size: row.meta.size, mtime_ns: row.meta.mtime_ns };
-        if found == Some(left) {
+        let as_in = |meta: &FileMeta| found == Some(Stat { size: meta.size, mtime_ns: meta.mtime_ns });
+        let known = self.0.ledger.index.file(&row.societe, &row.meta.filename);
+        if as_in(&row.meta) || known.is_some_and(|meta| as_in(&meta)) {
             self.0.ledger.folder.remove(&row.societe, &row.meta.filename)?;
         }
+        self.0.ledger.index.remove(&row.societe, &row.meta.filename);
         self.0.ledger.forget_unplaced(&row.societe, &row.meta.filename);
         Ok(())
     }
@@ -217,16 +228,53 @@ impl Relay {
             .await
     }
 
+    /// Notes what another process committed, or this one without learning of it: the plain file follows at once
+    /// ([`Relay::bring_up_to_date`]), and before that nothing older is given out.
+    pub(crate) fn take_in(&self, event: &Event) {
+        if event.topic.family() != TOPIC_FAMILY {
+            return;
+        }
+        let named = serde_json::from_str::<Named>(&event.data).ok().and_then(|named| {
+            Some((SocieteName::new(&named.societe).ok()?, FileName::new(&named.filename?).ok()?))
+        });
+        if let Some((societe, filename)) = named {
+            self.0.ledger.note_unplaced(societe, filename);
+            self.0.behind.notify_one();
+        }
+    }
+
+    /// Returns when something is to be brought up to date.
+    pub(super) async fn fell_behind(&self) {
+        self.0.behind.notified().await;
+    }
+
+    /// Brings a file's plain file and what is known of it to what the database says.
+    ///
+    /// # Errors
+    /// What the database or the disk reports.
+    pub(super) async fn bring_up_to_date(
+        &self,
+        societe: &SocieteName,
+        filename: &FileName,
+    ) -> Result<(), RelayError> {
+        let (wanted, name) = (societe.clone(), filename.clone());
+        let row = self.0.store.read(move |tx| store::file(tx, &wanted, &name)).await;
+        match row.map_err(RelayError::Store)? {
+            Some(row) => self.finish(row).await,
+            None => {
+                self.0.ledger.forget_unplaced(societe, filename);
+                Ok(())
+            }
+        }
+    }
+
     /// Makes the plain files survive a power cut, and remembers up to where they do.
     ///
     /// # Errors
     /// What the database or the disk reports.
     pub async fn settle(&self) -> Result<(), RelayError> {
         for (societe, filename) in self.0.ledger.unplaced() {
-            let row = self.0.store.read(move |tx| store::file(tx, &societe, &filename)).await;
-            if let Some(row) = row.map_err(RelayError::Store)? {
-                self.finish(row).await?;
-            }
+            self.bring_up_to_date(&societe, &filename).await?;
         }
         let (placed, ledger) = (self.0.ledger.placed_seq(), Arc::clone(&self.0.ledger));
         if !ledger.unplaced().is_empty() || placed <= self.settled_seq() {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use relais_protocol::event::{Channel, Cursor, Event};
 use relais_store::blobs::LocalBlobs;
 use relais_store::{Store, StoreError};
+use tokio::sync::Notify;
 
 use super::change::{Content, Ledger, TOPIC_FAMILY};
 use super::content::Cache;
@@ -41,6 +42,8 @@ pub(super) struct Inner {
     pub(super) schemas: Schemas,
     pub(super) cache: Cache,
     settled_seq: AtomicU64,
+    /// Told when another process changed a file.
+    pub(super) behind: Notify,
     /// How many packs have to be begun for the next compaction.
     next_compaction: AtomicU64,
 }
@@ -90,7 +93,9 @@ impl Relay {
         let ledger = Arc::new(Ledger::new(folder, Arc::new(Index::default()), &config));
         let cache = Cache::new(config.cache_bytes);
         let (settled_seq, next_compaction) = (AtomicU64::new(0), AtomicU64::new(0));
-        let inner = Inner { store, ledger, blobs, config, schemas, cache, settled_seq, next_compaction };
+        let behind = Notify::new();
+        let inner =
+            Inner { store, ledger, blobs, config, schemas, cache, settled_seq, behind, next_compaction };
         let relay = Self(Arc::new(inner));
         relay.recover().await?;
         Ok(relay)

@@ -44,6 +44,7 @@ pub(crate) async fn run(relay: Relay, stop: CancellationToken) {
                 let dirty = gather(first, &mut changed).await;
                 report(relay.look_at(dirty, &mut watched).await);
             }
+            () = relay.fell_behind() => report(relay.settle().await),
             _ = settle.tick() => {
                 if overflowed.swap(false, Ordering::AcqRel) {
                     report(watched.catch_up(&relay).await);

@@ -46,6 +46,31 @@ async fn a_new_folder_with_files_becomes_a_societe() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_another_process_committed_is_told_served_and_placed() {
+    let url = super::fresh_postgres().await;
+    let here = TestServer::start(Some(url.clone()), |_| {}).await;
+    let there = TestServer::start(Some(url), |_| {}).await;
+    let before = here.cursor().to_string();
+    there.uploaded("a_2023.json", "[1]").await;
+    let uploaded = next_change(&here, &before).await;
+    assert_eq!(uploaded["type"], "file_uploaded");
+    assert_eq!(here.downloaded("a_2023.json").await, "[1]");
+    assert_eq!(std::fs::read(here.file("a_2023.json")).unwrap(), b"[1]");
+
+    there.uploaded("a_2023.json", "[2]").await;
+    let changed = next_change(&here, uploaded["cursor"].as_str().unwrap()).await;
+    assert_eq!(here.downloaded("a_2023.json").await, "[2]");
+
+    let url = there.url("/api/files/delete/rsp-bgs/a_2023.json");
+    there.client.delete(url).send().await.unwrap().error_for_status().unwrap();
+    let deleted = next_change(&here, changed["cursor"].as_str().unwrap()).await;
+    assert_eq!(deleted["type"], "file_deleted");
+    let gone = here.get("/api/files/download/rsp-bgs/a_2023.json").await;
+    assert_eq!(gone.status(), reqwest::StatusCode::NOT_FOUND);
+    assert!(!here.file("a_2023.json").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_folder_that_became_a_link_to_itself_is_no_folder() {
     on_both(|server| async move {
         server.uploaded("a_2023.json", "[1]").await;

@@ -113,10 +113,13 @@ async fn on_both_with<F: Future<Output = ()>>(
     test: impl Fn(TestServer) -> F,
 ) {
     test(TestServer::start(None, &settings).await).await;
+    test(TestServer::start(Some(fresh_postgres().await), &settings).await).await;
+}
+
+/// The address of an empty database.
+async fn fresh_postgres() -> String {
     let server = std::env::var("RELAIS_TEST_POSTGRES").expect(
         "RELAIS_TEST_POSTGRES has the address of a PostgreSQL server: run the tests with `make test`",
     );
-    let url =
-        tokio::task::spawn_blocking(move || crate::accounts::fresh_database_url(&server)).await.unwrap();
-    test(TestServer::start(Some(url), &settings).await).await;
+    tokio::task::spawn_blocking(move || crate::accounts::fresh_database_url(&server)).await.unwrap()
 }

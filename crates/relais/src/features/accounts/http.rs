@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
+use super::audit::Actor;
 use super::model::{AuditEntry, Grant, KeyInfo, NewUser, UserChanges, UserInfo};
-use super::service::{Accounts, Actor};
+use super::service::Accounts;
 use crate::AppError;
 use crate::auth::http::{Caller, ClientAddress, check_same_origin, session_cookie, session_secret};
 use crate::auth::{Action, Auth, Principal};

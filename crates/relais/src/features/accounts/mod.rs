@@ -2,15 +2,21 @@
 //!
 //! [`Accounts`] is the API for other features and for the command line. It emits no events.
 
+mod audit;
+mod grants;
 pub mod http;
+mod keys;
 mod model;
 mod outside;
+mod refusal;
 mod service;
 mod sign_in;
 mod store;
+mod users;
 
+pub use audit::Actor;
 pub use model::{AuditEntry, Grant, KeyInfo, NewUser, UserChanges, UserInfo};
 pub use outside::OutsideChanges;
-pub use service::{Accounts, Actor};
+pub use service::Accounts;
 pub use sign_in::SignedIn;
 pub use store::MIGRATIONS;

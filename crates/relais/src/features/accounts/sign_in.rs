@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use axum::http::StatusCode;
 
+use super::audit::{Actor, record};
 use super::model::UserInfo;
-use super::service::{Accounts, Actor, record};
+use super::service::Accounts;
 use crate::AppError;
 use crate::auth::secret;
 use crate::auth::store::{SessionRow, delete_session, find_account, find_sign_in, insert_session};

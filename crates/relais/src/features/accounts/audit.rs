@@ -1,0 +1,62 @@
+//! The record of who did what.
+
+use std::net::IpAddr;
+
+use relais_protocol::time::Timestamp;
+use relais_store::{StoreError, WriteTx};
+
+use super::model::AuditEntry;
+use super::service::{Accounts, new_id};
+use super::store;
+use crate::AppError;
+use crate::auth::Principal;
+
+/// Milliseconds that the record is kept.
+const AUDIT_KEPT_MS: i64 = 365 * 86_400_000;
+
+/// Who makes a change, and from where, for the record.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    /// `user:<id>`, `key:<id>`, `cli:<login>`, ….
+    pub name: String,
+    /// The network address.
+    pub address: Option<IpAddr>,
+}
+
+impl Actor {
+    /// A caller of the server.
+    #[must_use]
+    pub fn caller(principal: &Principal, address: Option<IpAddr>) -> Self {
+        Self { name: principal.id().to_string(), address }
+    }
+
+    pub(super) fn did(&self, now: Timestamp, action: &str, target: String, details: String) -> AuditEntry {
+        AuditEntry {
+            id: new_id(now),
+            at: now,
+            actor: self.name.clone(),
+            action: action.to_owned(),
+            target,
+            address: self.address.map(|address| address.to_string()),
+            details,
+        }
+    }
+}
+
+impl Accounts {
+    /// The record, newest first, before the entry `before`; an empty text is the newest.
+    ///
+    /// # Errors
+    /// What the database reports.
+    pub async fn list_audit(&self, before: String, limit: usize) -> Result<Vec<AuditEntry>, AppError> {
+        let found = self.auth.store().read(move |tx| store::list_audit(tx, &before, limit));
+        found.await.map_err(|error: StoreError| error.into())
+    }
+}
+
+/// Records who did what and lets go what is old.
+pub(super) fn record(tx: &mut WriteTx<'_>, entry: &AuditEntry) -> Result<(), StoreError> {
+    store::insert_audit(tx, entry)?;
+    store::trim_audit(tx, entry.at.plus_millis(-AUDIT_KEPT_MS))?;
+    Ok(())
+}

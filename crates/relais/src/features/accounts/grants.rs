@@ -1,0 +1,96 @@
+//! Grants: which sociétés a user reads or writes.
+
+use super::audit::{Actor, record};
+use super::model::Grant;
+use super::refusal::{bad_request, not_found, user_unknown};
+use super::service::Accounts;
+use super::store;
+use crate::AppError;
+use crate::auth::Scope;
+use crate::auth::store::{find_account, grants};
+
+/// Grants of one user at most.
+const GRANTS_MAX: usize = 10_000;
+
+impl Accounts {
+    /// The grants of a user.
+    ///
+    /// # Errors
+    /// 404 if there is no such user.
+    pub async fn list_grants(&self, user_id: &str) -> Result<Vec<Grant>, AppError> {
+        let id = user_id.to_owned();
+        self.auth
+            .store()
+            .read(move |tx| {
+                find_account(tx, &id)?.ok_or_else(user_unknown)?;
+                let found = grants(tx, &id)?;
+                Ok(found
+                    .into_iter()
+                    .map(|(societe, writes)| Grant { societe, access: access(writes) })
+                    .collect())
+            })
+            .await
+    }
+
+    /// Gives a user access to a société, or changes it.
+    ///
+    /// # Errors
+    /// 400 for a name or an access that is none, 404 if there is no such user.
+    pub async fn set_grant(&self, actor: &Actor, user_id: &str, grant: Grant) -> Result<(), AppError> {
+        let writes = parsed_access(&grant.access)?;
+        let societe = grant.societe;
+        if format!("relay:read:{societe}").parse::<Scope>().is_err() {
+            return Err(bad_request("societe", format!("Nom de société invalide : {societe}")));
+        }
+        let (id, actor, auth) = (user_id.to_owned(), actor.clone(), self.auth.clone());
+        self.auth
+            .store()
+            .write(move |tx| {
+                find_account(tx, &id)?.ok_or_else(user_unknown)?;
+                if grants(tx, &id)?.len() >= GRANTS_MAX {
+                    return Err(bad_request(
+                        "societe",
+                        format!("Au plus {GRANTS_MAX} sociétés par utilisateur"),
+                    ));
+                }
+                store::set_grant(tx, &id, &societe, writes)?;
+                let details = format!("{} {societe}", access(writes));
+                record(tx, &actor.did(tx.now(), "grant_set", format!("user:{id}"), details))?;
+                tx.after_commit(move || auth.user_changed(&id));
+                Ok(())
+            })
+            .await
+    }
+
+    /// Takes a user's access to a société away.
+    ///
+    /// # Errors
+    /// 404 if there was none.
+    pub async fn remove_grant(&self, actor: &Actor, user_id: &str, societe: &str) -> Result<(), AppError> {
+        let (id, societe, actor) = (user_id.to_owned(), societe.to_owned(), actor.clone());
+        let auth = self.auth.clone();
+        self.auth
+            .store()
+            .write(move |tx| {
+                if !store::delete_grant(tx, &id, &societe)? {
+                    return Err(not_found("Cet utilisateur n'a pas d'accès à cette société"));
+                }
+                record(tx, &actor.did(tx.now(), "grant_removed", format!("user:{id}"), societe))?;
+                tx.after_commit(move || auth.user_changed(&id));
+                Ok(())
+            })
+            .await
+    }
+}
+
+fn parsed_access(text: &str) -> Result<bool, AppError> {
+    match text {
+        "read" => Ok(false),
+        "write" => Ok(true),
+        other => Err(bad_request("access", format!("Accès « {other} » inconnu : read ou write attendu"))),
+    }
+}
+
+fn access(writes: bool) -> String {
+    if writes { "write" } else { "read" }.to_owned()
+}

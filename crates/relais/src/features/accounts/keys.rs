@@ -1,0 +1,120 @@
+//! Keys: what scripts and connectors identify themselves with.
+
+use std::sync::Arc;
+
+use relais_protocol::time::Timestamp;
+
+use super::audit::{Actor, record};
+use super::model::KeyInfo;
+use super::refusal::{bad_request, check_text, not_found};
+use super::service::Accounts;
+use super::store;
+use crate::AppError;
+use crate::auth::store::KeyRow;
+use crate::auth::{Grants, NewKey, Scope, Service, secret};
+
+/// Scopes of one key at most.
+const SCOPES_MAX: usize = 64;
+
+impl Accounts {
+    /// Makes a key; its text is given here and never again.
+    ///
+    /// # Errors
+    /// 400 for a name, scopes or an end that cannot be taken.
+    pub async fn create_key(
+        &self,
+        actor: &Actor,
+        name: &str,
+        scopes: &[String],
+        expires_at: Option<Timestamp>,
+    ) -> Result<(KeyInfo, String), AppError> {
+        let now = self.auth.now();
+        let name = checked_name(name)?;
+        let scopes = checked_scopes(scopes)?;
+        if expires_at.is_some_and(|end| end <= now) {
+            return Err(bad_request("expires_at", "La fin de validité est déjà passée".into()));
+        }
+        let key = NewKey::generate()?;
+        let service = Service {
+            principal_id: format!("key:{}", key.id).into(),
+            id: key.id.clone(),
+            name,
+            grants: Grants::from_scopes(&scopes),
+            scopes,
+            expires_at,
+        };
+        let row = KeyRow {
+            service: Arc::new(service),
+            secret_hash: secret::digest(&key.secret),
+            created_at: now,
+            created_by: actor.name.clone(),
+            last_used_at: None,
+            revoked_at: None,
+        };
+        let info = KeyInfo::from(&row);
+        let details = format!("name={} scopes={}", info.name, info.scopes.join(","));
+        let entry = actor.did(now, "key_created", format!("key:{}", info.id), details);
+        let auth = self.auth.clone();
+        self.auth
+            .store()
+            .write(move |tx| {
+                store::insert_key(tx, &row)?;
+                record(tx, &entry)?;
+                tx.after_commit(move || auth.key_changed(&row.service.id));
+                Ok::<_, AppError>(())
+            })
+            .await?;
+        Ok((info, key.text()))
+    }
+
+    /// Keys after the id `after`.
+    ///
+    /// # Errors
+    /// What the database reports.
+    pub async fn list_keys(&self, after: String, limit: usize) -> Result<Vec<KeyInfo>, AppError> {
+        let found = self.auth.store().read(move |tx| store::list_keys(tx, &after, limit));
+        Ok(found.await.map_err(AppError::from)?.iter().map(KeyInfo::from).collect())
+    }
+
+    /// Revokes a key, at once.
+    ///
+    /// # Errors
+    /// 404 if there is no such key that counts.
+    pub async fn revoke_key(&self, actor: &Actor, id: &str) -> Result<(), AppError> {
+        let (id, actor, auth) = (id.to_owned(), actor.clone(), self.auth.clone());
+        self.auth
+            .store()
+            .write(move |tx| {
+                let now = tx.now();
+                if !store::revoke_key(tx, &id, now)? {
+                    return Err(not_found("Clé inconnue ou déjà révoquée"));
+                }
+                record(tx, &actor.did(now, "key_revoked", format!("key:{id}"), String::new()))?;
+                tx.after_commit(move || auth.key_changed(&id));
+                Ok(())
+            })
+            .await
+    }
+}
+
+fn checked_name(text: &str) -> Result<String, AppError> {
+    let name = text.trim();
+    check_text(name)?;
+    if name.is_empty() {
+        return Err(incomplete());
+    }
+    Ok(name.to_owned())
+}
+
+fn checked_scopes(texts: &[String]) -> Result<Vec<Scope>, AppError> {
+    if texts.is_empty() || texts.len() > SCOPES_MAX {
+        return Err(incomplete());
+    }
+    let scopes: Result<Vec<Scope>, _> = texts.iter().map(|text| text.parse::<Scope>()).collect();
+    scopes.map_err(|error| bad_request("scope", format!("Droit invalide : {error}")))
+}
+
+fn incomplete() -> AppError {
+    let message = format!("Une clé a un nom et de 1 à {SCOPES_MAX} droits (scopes)");
+    bad_request("key", message)
+}

@@ -13,11 +13,11 @@ mod encode;
 mod error;
 pub mod msgpack;
 mod packet;
-//S mod session;
+mod session;
 
 pub use data::{EventArguments, is_reserved};
 pub use decode::Decoder;
 pub use encode::{encode, write_event};
 pub use error::DecodeError;
 pub use packet::{Kind, Limits, Packet};
-//S pub use session::{Config, Input, Parser, Recovery, SendError, Session, SessionError};
+pub use session::{Config, Input, Parser, Recovery, SendError, Session, SessionError};

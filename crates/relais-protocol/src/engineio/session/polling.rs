@@ -145,6 +145,6 @@ impl Session {
     }
 }
 
-fn refuse(request: RequestId, out: &mut Vec<Action>) {
+pub(super) fn refuse(request: RequestId, out: &mut Vec<Action>) {
     out.push(Action::Answer(request, Response::Refused(Refusal::BadRequest)));
 }

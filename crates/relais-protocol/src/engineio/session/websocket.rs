@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::{BufMut, BytesMut};
 
 use super::super::{Frame, Kind, Packet, Version};
-use super::polling::Polling;
+use super::polling::{Polling, refuse};
 use super::{Action, CloseReason, Session, SocketId, State};
 
 /// A WebSocket that wants to take over.
@@ -85,7 +85,8 @@ impl Session {
                 self.release_get_for_probe(out);
             }
             (Some((Kind::Upgrade, _)), Stage::Probed { released_get }) => {
-                self.take_over(released_get, out);
+                let ws = probe.ws;
+                self.take_over(ws, released_get, out);
             }
             _ => self.drop_probe(CloseReason::Protocol.close_code(), out),
         }
@@ -105,14 +106,10 @@ impl Session {
         }
     }
 
-    fn take_over(&mut self, released_get: bool, out: &mut Vec<Action>) {
-        let State::Polling(Polling { probe: Some(probe), .. }) = &mut self.state else { return };
-        let ws = probe.ws;
-        let State::Polling(mut polling) = std::mem::replace(&mut self.state, State::WebSocket(ws)) else {
-            return;
-        };
-        polling.probe = None;
-        self.release_requests(&polling, out);
+    fn take_over(&mut self, ws: SocketId, released_get: bool, out: &mut Vec<Action>) {
+        if let State::Polling(polling) = std::mem::replace(&mut self.state, State::WebSocket(ws)) {
+            self.release_requests(&polling, out);
+        }
         out.push(Action::Upgraded(ws));
         // Clients of version 3 expect the NOOP on the one transport or on the other.
         if self.config.version == Version::V3 && !released_get {
@@ -130,8 +127,7 @@ impl Session {
             self.answer_only(get, Frame::Text("6".into()), out);
         }
         if let Some(post) = polling.post {
-            let refused = super::Response::Refused(super::Refusal::BadRequest);
-            out.push(Action::Answer(post, refused));
+            refuse(post, out);
         }
     }
 

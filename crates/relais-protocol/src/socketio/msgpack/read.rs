@@ -261,7 +261,10 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// As scripts write it: what is no number in JSON is null, a whole number has no fraction.
+/// As scripts write it: a whole number has no fraction, what is no number in JSON is null.
 fn number(value: f64) -> String {
-    if value.is_finite() { value.to_string() } else { "null".to_owned() }
+    if value.fract() == 0.0 && value.abs() < 1e15 {
+        return value.to_string();
+    }
+    serde_json::Number::from_f64(value).map_or_else(|| "null".to_owned(), |number| number.to_string())
 }

@@ -65,7 +65,14 @@ impl Acks {
     /// Gives up what is late, and names what the client owed.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Input> {
         self.of_server.retain(|_, by| now < *by);
-        let late = self.of_client.extract_if(.., |_, (_, by)| now >= *by);
-        late.map(|(id, (namespace, _))| Input::NotAcknowledged { namespace, id }).collect()
+        let mut late = Vec::new();
+        self.of_client.retain(|&id, (namespace, by)| {
+            let waits = now < *by;
+            if !waits {
+                late.push(Input::NotAcknowledged { namespace: std::mem::take(namespace), id });
+            }
+            waits
+        });
+        late
     }
 }

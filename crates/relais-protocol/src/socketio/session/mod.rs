@@ -14,17 +14,18 @@
 //! both ways and given up after `ack_timeout`.
 
 mod acks;
+mod error;
+mod input;
 mod send;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use serde::Deserialize;
-
 use super::{DecodeError, Decoder, Kind, Limits, Packet, msgpack};
-use crate::engineio::{Frame, Text, Version};
+use crate::engineio::{Frame, Version};
 use acks::Acks;
+pub use error::{SendError, SessionError};
+pub use input::{Input, Recovery};
 
 /// How packets are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,109 +69,6 @@ impl Config {
             acks: 1_000,
         }
     }
-}
-
-/// What the client did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// It wants to join: answer with [`Session::accept`] or [`Session::refuse`].
-    Connect {
-        /// The namespace.
-        namespace: String,
-        /// The `auth` object, JSON.
-        auth: Option<Text>,
-        /// What it wants to go on with.
-        recovery: Option<Recovery>,
-    },
-    /// It sent an event.
-    Event {
-        /// The namespace.
-        namespace: String,
-        /// If it asks for an acknowledgement: for [`Session::acknowledge`].
-        id: Option<u64>,
-        /// The JSON array, for [`super::EventArguments::of`].
-        data: Text,
-        /// What the placeholders in it stand for.
-        attachments: Vec<Bytes>,
-    },
-    /// It acknowledged an event of ours.
-    Acknowledged {
-        /// The namespace.
-        namespace: String,
-        /// Of [`Session::emit_with_ack`].
-        id: u64,
-        /// The JSON array.
-        data: Text,
-        /// What the placeholders in it stand for.
-        attachments: Vec<Bytes>,
-    },
-    /// It did not acknowledge an event of ours in time; a late acknowledgement is ignored.
-    NotAcknowledged {
-        /// The namespace.
-        namespace: String,
-        /// Of [`Session::emit_with_ack`].
-        id: u64,
-    },
-    /// It left a namespace.
-    Disconnected {
-        /// The namespace.
-        namespace: String,
-    },
-}
-
-/// What a client that lost its connection names to go on.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Recovery {
-    /// The private id of the session that it had.
-    pub pid: String,
-    /// The last argument of the last event that it got; absent if it got none.
-    pub offset: Option<String>,
-}
-
-/// What ends the connection.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SessionError {
-    /// A packet that cannot be read.
-    #[error(transparent)]
-    Decode(#[from] DecodeError),
-    /// A packet for a namespace that was not joined.
-    #[error("a packet for namespace {0:?}, which this connection has not joined: send CONNECT first")]
-    NotConnected(String),
-    /// A second CONNECT.
-    #[error("namespace {0:?} is joined already")]
-    ConnectedTwice(String),
-    /// No namespace in time.
-    #[error("no namespace was joined within {} ms of connecting", .0.as_millis())]
-    ConnectTimeout(Duration),
-    /// More namespaces than our limit.
-    #[error("a connection joins at most {0} namespaces here")]
-    TooManyNamespaces(usize),
-    /// More acknowledgements asked for than our limit, or one twice.
-    #[error("at most {0} events may wait for their acknowledgement here, each with an id of its own")]
-    TooManyAcks(usize),
-    /// A type that only a server sends.
-    #[error("CONNECT_ERROR is sent by servers only")]
-    ServerOnly,
-}
-
-/// What the server cannot say.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SendError {
-    /// The namespace is not in the state for it.
-    #[error("namespace {0:?} is not in the state for this: it left, or was answered already")]
-    State(String),
-    /// The event has a name that the libraries use for themselves.
-    #[error("the event name {0:?} is reserved: choose another")]
-    ReservedName(String),
-    /// More acknowledgements are missing than may.
-    #[error("{0} acknowledgements of this client are missing: send without one, or wait")]
-    TooManyAcks(usize),
-    /// An acknowledgement that nobody waits for (any more).
-    #[error("event {0} waits for no acknowledgement: it has one, or waited too long")]
-    NotAsked(u64),
-    /// Data that the parser cannot write.
-    #[error(transparent)]
-    Data(#[from] DecodeError),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ mod engineio_session;
 mod round_trip;
 mod socketio_decoder;
 mod socketio_msgpack;
+mod socketio_session;
 
 use std::path::Path;
 
@@ -84,4 +85,9 @@ fn a_socketio_packet_that_is_accepted_is_read_the_same_when_it_is_written_again(
 #[test]
 fn a_msgpack_packet_that_is_accepted_is_read_the_same_when_it_is_written_again() {
     run("socketio_msgpack", socketio_msgpack::read_and_written_again);
+}
+
+#[test]
+fn a_socketio_connection_keeps_its_rules_whatever_comes() {
+    run("socketio_session", socketio_session::any_messages);
 }

@@ -41,7 +41,7 @@ pub enum CloseReason {
     /// The client sent a close packet or closed its WebSocket.
     #[error("the client closed")]
     Client,
-    /// [`Session::close`] was called.
+    /// [`Session::close`](super::Session::close) was called.
     #[error("the server closed")]
     Server,
     /// A heartbeat was not answered, or none came.

@@ -8,7 +8,7 @@ use crate::engineio::Text;
 /// What the client did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// It wants to join: answer with [`Session::accept`] or [`Session::refuse`].
+    /// It wants to join: answer with [`Session::accept`](super::Session::accept) or [`Session::refuse`](super::Session::refuse).
     Connect {
         /// The namespace.
         namespace: String,
@@ -21,9 +21,9 @@ pub enum Input {
     Event {
         /// The namespace.
         namespace: String,
-        /// If it asks for an acknowledgement: for [`Session::acknowledge`].
+        /// If it asks for an acknowledgement: for [`Session::acknowledge`](super::Session::acknowledge).
         id: Option<u64>,
-        /// The JSON array, for [`super::EventArguments::of`].
+        /// The JSON array, for [`EventArguments::of`](super::super::EventArguments::of).
         data: Text,
         /// What the placeholders in it stand for.
         attachments: Vec<Bytes>,
@@ -32,7 +32,7 @@ pub enum Input {
     Acknowledged {
         /// The namespace.
         namespace: String,
-        /// Of [`Session::emit_with_ack`].
+        /// Of [`Session::emit_with_ack`](super::Session::emit_with_ack).
         id: u64,
         /// The JSON array.
         data: Text,
@@ -43,7 +43,7 @@ pub enum Input {
     NotAcknowledged {
         /// The namespace.
         namespace: String,
-        /// Of [`Session::emit_with_ack`].
+        /// Of [`Session::emit_with_ack`](super::Session::emit_with_ack).
         id: u64,
     },
     /// It left a namespace.

@@ -103,8 +103,7 @@ fn a_payload_of_version_3_with_binary_is_binary() {
     }
 }
 
-/// [Handshake] `maxPayload`: "used by the client to know how many packets can be sent in one payload"; the
-/// server keeps to it too.
+/// [Handshake] `maxPayload` bounds what a client puts into one payload; the server keeps to it too.
 #[test]
 fn a_payload_takes_what_fits_and_leaves_the_rest_in_order() {
     let mut queue = VecDeque::from([text("4aaaa"), text("4bbbb"), text("4cccc")]);

@@ -129,7 +129,7 @@ fn a_get_is_held_until_there_is_something_to_say() {
     assert_eq!(it.session.queued_bytes(), 0);
 }
 
-/// [HTTP long-polling] "the server MUST close the session" on a second GET; the first is told with CLOSE.
+/// [HTTP long-polling, Test suite "message"] a second GET closes; the first is told with CLOSE.
 #[test]
 fn a_second_get_closes_the_session() {
     let mut it = Driven::polling(config(Version::V4));
@@ -139,7 +139,7 @@ fn a_second_get_closes_the_session() {
     assert_eq!(it.get(4), [refused(4)]);
 }
 
-/// [HTTP long-polling] one POST at a time.
+/// [HTTP long-polling] one POST at a time, as with GET.
 #[test]
 fn a_second_post_closes_the_session() {
     let mut it = Driven::polling(config(Version::V4));
@@ -160,7 +160,7 @@ fn a_get_that_went_away_loses_nothing() {
     assert_eq!(it.get(3), [packets(3, "4a")]);
 }
 
-/// [Message] "closes the session upon invalid packet format".
+/// [Test suite "message"] closes the session upon invalid packet format.
 #[test]
 fn what_cannot_be_read_closes_the_session() {
     for (body, reason) in [
@@ -212,7 +212,7 @@ fn the_server_of_version_4_pings_and_the_first_ping_is_not_at_once() {
     }
 }
 
-/// [Heartbeat] "if the server does not receive a pong packet back, it SHOULD consider the connection closed".
+/// [Heartbeat] without a pong within `pingTimeout` the connection counts as closed.
 #[test]
 fn a_ping_without_its_pong_closes_the_session() {
     let mut it = Driven::polling(config(Version::V4));
@@ -246,7 +246,7 @@ fn the_client_of_version_3_pings_and_is_closed_when_it_is_silent() {
     assert_eq!(it.after(500), [Action::Closed(CloseReason::PingTimeout)]);
 }
 
-/// [Close] a client that closes: the GET that waits is ended with NOOP.
+/// [Test suite "close"] a client that closes: the GET that waits is ended with NOOP.
 #[test]
 fn a_client_closes() {
     let mut it = Driven::polling(config(Version::V4));
@@ -259,7 +259,7 @@ fn a_client_closes() {
     assert_eq!(it.lost(1), [Action::Closed(CloseReason::Client)]);
 }
 
-/// [Close] a server that closes: what waits still arrives, then CLOSE.
+/// A server that closes: what waits still arrives, then CLOSE.
 #[test]
 fn the_server_closes() {
     let mut it = Driven::polling(config(Version::V4));

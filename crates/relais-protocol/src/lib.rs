@@ -4,9 +4,13 @@
 //! out. That makes every rule testable without a server, and every parser a target for a fuzzer.
 //!
 //! - [`event`]: topics, positions, cursors and events, the words every other crate uses;
+//! - [`engineio`]: packets, payloads and the server session of Engine.IO 3 and 4;
+//! - [`socketio`]: packets, parsers and the server session of Socket.IO 5, and of 4 for old clients;
 //! - [`time`]: timestamps and the clock that is passed to whoever needs one;
 //! - [`websocket`]: frames and messages of RFC 6455, server and client side.
 
+pub mod engineio;
 pub mod event;
+pub mod socketio;
 pub mod time;
 pub mod websocket;

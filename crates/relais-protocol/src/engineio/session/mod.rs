@@ -1,0 +1,242 @@
+//! The server's side of one connection, as a state machine: inputs are what arrives, with the time; outputs are
+//! [`Action`]s for the caller to do in their order. It does no I/O and starts no timer: the caller asks
+//! [`Session::next_deadline`] and calls [`Session::tick`] then.
+//!
+//! | state | GET | POST | WebSocket opens | `2probe` | `5` | `send` |
+//! |---|---|---|---|---|---|---|
+//! | polling | held, or answered with what waits; a second one closes | read; a second one closes | → probing | – | – | answers the held GET, else waits |
+//! | probing, before `2probe` | as polling | as polling | the new one is closed | `3probe`, the held GET gets NOOP | the probe is closed → polling | as polling |
+//! | probing, after it | answered at once, with NOOP if nothing waits | as polling | the new one is closed | the probe is closed → polling | → websocket, which gets what waits | as polling |
+//! | websocket | refused | refused | the new one is closed | closes | closes | written at once |
+//! | closing (by us, while no GET waits) | answered with what waits and CLOSE → closed | refused | closed | – | – | refused |
+//! | closed | refused | refused | closed | – | – | refused |
+//!
+//! A probe that is closed, says anything else, or takes longer than `upgrade_timeout` leaves the session in
+//! polling. What is sent keeps its order across the upgrade: it waits in one queue, bounded in bytes, from which
+//! first the GETs and then the WebSocket are served.
+
+mod action;
+mod config;
+mod heartbeat;
+mod polling;
+mod websocket;
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::{Frame, Handshake, Kind, Packet, Text, Version};
+pub use action::{Action, CloseReason, RequestId, Response, SendError, SocketId};
+pub use config::Config;
+use heartbeat::Heartbeat;
+use polling::Polling;
+
+#[derive(Debug)]
+enum State {
+    Polling(Polling),
+    WebSocket(SocketId),
+    /// We closed, and the client learns it with its next GET, until then.
+    Closing(Instant),
+    Closed,
+}
+
+/// One connection. See the module's documentation for the contract.
+#[derive(Debug)]
+pub struct Session {
+    config: Config,
+    state: State,
+    heartbeat: Heartbeat,
+    /// What waits for a GET, or for the WebSocket to take over.
+    queue: VecDeque<Frame>,
+    queued_bytes: usize,
+}
+
+impl Session {
+    /// A session that begins with a GET, which is answered with the handshake.
+    pub fn open_polling(
+        config: Config,
+        sid: &str,
+        get: RequestId,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) -> Self {
+        let mut session = Self::new(config, State::Polling(Polling::default()), now);
+        session.push(session.handshake(sid, config.upgrade));
+        session.answer_packets(get, out);
+        session
+    }
+
+    /// A session that begins with a WebSocket, whose first frame is the handshake.
+    pub fn open_websocket(
+        config: Config,
+        sid: &str,
+        ws: SocketId,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) -> Self {
+        let session = Self::new(config, State::WebSocket(ws), now);
+        out.push(Action::Write(ws, session.handshake(sid, false)));
+        session
+    }
+
+    fn new(config: Config, state: State, now: Instant) -> Self {
+        let heartbeat = Heartbeat::new(&config, now);
+        Self { config, state, heartbeat, queue: VecDeque::new(), queued_bytes: 0 }
+    }
+
+    fn handshake(&self, sid: &str, upgrade: bool) -> Frame {
+        let Config { ping_interval, ping_timeout, .. } = self.config;
+        Handshake { sid, upgrade, ping_interval, ping_timeout, max_payload: self.config.payload.bytes }
+            .to_frame()
+    }
+
+    /// Sends a packet; make messages with [`Frame::message`] or write the type `4` in front.
+    ///
+    /// # Errors
+    /// [`SendError`]: it will not arrive.
+    pub fn send(&mut self, frame: Frame, out: &mut Vec<Action>) -> Result<(), SendError> {
+        match &self.state {
+            State::WebSocket(ws) => {
+                out.push(Action::Write(*ws, self.on_socket(frame)));
+                Ok(())
+            }
+            State::Closing(_) | State::Closed => Err(SendError::Closed),
+            State::Polling(_) => {
+                // An empty queue takes a frame of any size, or a large one could never be sent.
+                if !self.queue.is_empty() && self.queued_bytes + frame.len() > self.config.queue_bytes {
+                    self.fail(CloseReason::SlowClient, out);
+                    return Err(SendError::QueueFull(self.config.queue_bytes));
+                }
+                self.push(frame);
+                self.serve_held_get(out);
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends a packet only if it would leave at once; otherwise it is dropped, which `false` says.
+    pub fn send_volatile(&mut self, frame: Frame, out: &mut Vec<Action>) -> bool {
+        self.is_writable() && self.send(frame, out).is_ok()
+    }
+
+    /// Whether a packet would leave at once.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        match &self.state {
+            State::Polling(polling) => polling.get.is_some(),
+            State::WebSocket(_) => true,
+            State::Closing(_) | State::Closed => false,
+        }
+    }
+
+    /// Ends the session. A polling client learns it with the GET that waits, or with its next.
+    pub fn close(&mut self, now: Instant, out: &mut Vec<Action>) {
+        match &mut self.state {
+            State::WebSocket(ws) => {
+                out.push(Action::CloseSocket(*ws, CloseReason::Server.close_code()));
+                self.end(CloseReason::Server, out);
+            }
+            State::Polling(polling) => {
+                let get = polling.get.take();
+                self.drop_requests(out);
+                self.push(Frame::Text("1".into()));
+                self.state = State::Closing(now + self.config.ping_timeout);
+                if let Some(get) = get {
+                    self.poll_get(get, out);
+                }
+            }
+            State::Closing(_) | State::Closed => {}
+        }
+    }
+
+    /// When [`Session::tick`] is due; `None` once it is closed.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Polling(Polling { probe: Some(probe), .. }) => {
+                Some(self.heartbeat.deadline().min(probe.deadline))
+            }
+            State::Polling(_) | State::WebSocket(_) => Some(self.heartbeat.deadline()),
+            State::Closing(deadline) => Some(*deadline),
+            State::Closed => None,
+        }
+    }
+
+    /// Does what is due at `now`; may be called at any time.
+    pub fn tick(&mut self, now: Instant, out: &mut Vec<Action>) {
+        match &self.state {
+            State::Closed => return,
+            State::Closing(deadline) if now >= *deadline => return self.end(CloseReason::Server, out),
+            State::Closing(_) => return,
+            State::Polling(Polling { probe: Some(probe), .. }) if now >= probe.deadline => {
+                self.drop_probe(CloseReason::Protocol.close_code(), out);
+            }
+            State::Polling(_) | State::WebSocket(_) => {}
+        }
+        match self.heartbeat.due(&self.config, now) {
+            heartbeat::Due::Nothing => {}
+            // A session that is given up for its full queue is reported through `out`.
+            heartbeat::Due::Ping => drop(self.send(Frame::Text("2".into()), out)),
+            heartbeat::Due::Dead => self.fail(CloseReason::PingTimeout, out),
+        }
+    }
+
+    /// Whether the session is over and can be forgotten.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// Bytes that wait for the client.
+    #[must_use]
+    pub const fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
+    /// What every transport does with a packet; `Err` is what ends the session.
+    fn packet(&mut self, packet: Packet, now: Instant, out: &mut Vec<Action>) -> Result<(), CloseReason> {
+        self.heartbeat.heard(&self.config, &packet, now);
+        match (packet.kind, self.config.version) {
+            (Kind::Message, _) => out.push(Action::Message(packet.data)),
+            (Kind::Pong, Version::V4) | (Kind::Noop, _) => {}
+            (Kind::Ping, Version::V3) => {
+                let Frame::Text(data) = packet.data else { return Err(CloseReason::Protocol) };
+                let pong = Frame::Text(Text::from(format!("3{}", data.as_str())));
+                self.send(pong, out).map_err(|_| CloseReason::SlowClient)?;
+            }
+            (Kind::Close, _) => return Err(CloseReason::Client),
+            // Version 4 turned the heartbeat round; the rest only a server or a probe says.
+            (Kind::Ping | Kind::Pong | Kind::Open | Kind::Upgrade, _) => return Err(CloseReason::Protocol),
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, frame: Frame) {
+        self.queued_bytes += frame.len();
+        self.queue.push_back(frame);
+    }
+
+    /// Ends the session at once and releases whoever waits for it.
+    fn fail(&mut self, reason: CloseReason, out: &mut Vec<Action>) {
+        match &mut self.state {
+            State::WebSocket(ws) => out.push(Action::CloseSocket(*ws, reason.close_code())),
+            State::Polling(polling) => {
+                // A client that closes knows; any other learns it from the packet.
+                let last = if reason == CloseReason::Client { "6" } else { "1" };
+                if let Some(get) = polling.get.take() {
+                    self.answer_only(get, Frame::Text(last.into()), out);
+                }
+                self.drop_requests(out);
+            }
+            State::Closing(_) => {}
+            State::Closed => return,
+        }
+        self.end(reason, out);
+    }
+
+    fn end(&mut self, reason: CloseReason, out: &mut Vec<Action>) {
+        self.state = State::Closed;
+        self.queue = VecDeque::new();
+        self.queued_bytes = 0;
+        out.push(Action::Closed(reason));
+    }
+}

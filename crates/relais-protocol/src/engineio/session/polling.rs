@@ -1,0 +1,150 @@
+//! The HTTP side of a session.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::super::{Frame, PayloadError, Refusal, decode_payload, encode_payload};
+use super::websocket::Probe;
+use super::{Action, CloseReason, RequestId, Response, Session, State};
+
+#[derive(Debug, Default)]
+pub(super) struct Polling {
+    /// The GET that waits for something to say.
+    pub(super) get: Option<RequestId>,
+    /// The POST whose body is on its way.
+    pub(super) post: Option<RequestId>,
+    /// The WebSocket that wants to take over.
+    pub(super) probe: Option<Probe>,
+}
+
+impl Session {
+    /// A GET of this session arrived: it is answered now or when there is something to say.
+    pub fn poll_get(&mut self, get: RequestId, out: &mut Vec<Action>) {
+        match &mut self.state {
+            State::WebSocket(_) | State::Closed => refuse(get, out),
+            State::Closing(_) => {
+                self.answer_packets(get, out);
+                if self.queue.is_empty() {
+                    self.end(CloseReason::Server, out);
+                }
+            }
+            State::Polling(polling) if polling.get.is_some() => {
+                self.fail(CloseReason::ConcurrentRequests, out);
+                refuse(get, out);
+            }
+            State::Polling(polling) => {
+                polling.get = Some(get);
+                self.release_get_for_probe(out);
+                self.serve_held_get(out);
+            }
+        }
+    }
+
+    /// The head of a POST arrived: its body is read if this is `true`; else it is answered already.
+    pub fn poll_post(&mut self, post: RequestId, out: &mut Vec<Action>) -> bool {
+        match &mut self.state {
+            State::Polling(polling) if polling.post.is_none() => {
+                polling.post = Some(post);
+                return true;
+            }
+            State::Polling(_) => {
+                self.fail(CloseReason::ConcurrentRequests, out);
+                refuse(post, out);
+            }
+            State::WebSocket(_) | State::Closing(_) | State::Closed => refuse(post, out),
+        }
+        false
+    }
+
+    /// The body of that POST; `binary` says that it came as `application/octet-stream`.
+    pub fn post_body(
+        &mut self,
+        post: RequestId,
+        body: Bytes,
+        binary: bool,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        match &mut self.state {
+            State::Polling(polling) if polling.post == Some(post) => polling.post = None,
+            // It was answered when the session ended or moved to the WebSocket.
+            _ => return,
+        }
+        match self.read_body(body, binary, now, out) {
+            Ok(()) => out.push(Action::Answer(post, Response::Ok)),
+            Err(CloseReason::Client) => {
+                out.push(Action::Answer(post, Response::Ok));
+                self.fail(CloseReason::Client, out);
+            }
+            Err(reason) => {
+                refuse(post, out);
+                self.fail(reason, out);
+            }
+        }
+    }
+
+    /// A request went away before its answer. What was not yet sent on it waits for the next.
+    pub fn request_gone(&mut self, request: RequestId) {
+        if let State::Polling(polling) = &mut self.state {
+            polling.get = polling.get.filter(|get| *get != request);
+            polling.post = polling.post.filter(|post| *post != request);
+        }
+    }
+
+    fn read_body(
+        &mut self,
+        body: Bytes,
+        binary: bool,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) -> Result<(), CloseReason> {
+        let packets = decode_payload(self.config.version, body, binary, self.config.payload);
+        let packets = packets.map_err(|error| match error {
+            PayloadError::TooLarge { .. } => CloseReason::TooLarge,
+            _ => CloseReason::Protocol,
+        })?;
+        packets.into_iter().try_for_each(|packet| self.packet(packet, now, out))
+    }
+
+    /// Answers the GET that waits, if there is one and something to say.
+    pub(super) fn serve_held_get(&mut self, out: &mut Vec<Action>) {
+        if self.queue.is_empty() {
+            return;
+        }
+        if let State::Polling(polling) = &mut self.state
+            && let Some(get) = polling.get.take()
+        {
+            self.answer_packets(get, out);
+        }
+    }
+
+    pub(super) fn answer_packets(&mut self, get: RequestId, out: &mut Vec<Action>) {
+        let bytes_max = self.config.payload.bytes;
+        let payload = encode_payload(self.config.version, self.config.base64, &mut self.queue, bytes_max);
+        self.queued_bytes = self.queue.iter().map(Frame::len).sum();
+        out.push(Action::Answer(get, Response::Packets(payload)));
+    }
+
+    pub(super) fn answer_only(&self, get: RequestId, frame: Frame, out: &mut Vec<Action>) {
+        let mut one = VecDeque::from([frame]);
+        let payload =
+            encode_payload(self.config.version, self.config.base64, &mut one, self.config.payload.bytes);
+        out.push(Action::Answer(get, Response::Packets(payload)));
+    }
+
+    /// Refuses the POST under way and closes the probe.
+    pub(super) fn drop_requests(&mut self, out: &mut Vec<Action>) {
+        if let State::Polling(polling) = &mut self.state {
+            if let Some(post) = polling.post.take() {
+                refuse(post, out);
+            }
+            self.drop_probe(CloseReason::Server.close_code(), out);
+        }
+    }
+}
+
+pub(super) fn refuse(request: RequestId, out: &mut Vec<Action>) {
+    out.push(Action::Answer(request, Response::Refused(Refusal::BadRequest)));
+}

@@ -1,0 +1,11 @@
+//! The parser of `socket.io-msgpack-parser`: a packet is one binary message, the msgpack map of its `type`,
+//! `data`, `nsp` and `id`, with binary inline. It is read into the same [`Packet`] as text is, and written from
+//! it, so that nothing beyond knows which parser a client uses.
+
+mod read;
+mod write;
+
+pub use read::decode;
+pub use write::encode;
+
+use super::{DecodeError, Kind, Limits, Packet};

@@ -1,0 +1,212 @@
+//! The server's side of one Socket.IO connection, as a state machine over the messages of an Engine.IO session:
+//! messages go in and [`Input`]s come out; what the server says comes out as [`Frame`]s for
+//! [`crate::engineio::Session::send`], to be sent in order and together.
+//!
+//! | namespace | CONNECT | EVENT, ACK | DISCONNECT | [`Session::accept`] | [`Session::refuse`] | [`Session::disconnect`] |
+//! |---|---|---|---|---|---|---|
+//! | unknown | → joining | ends the connection | ignored | error | error | error |
+//! | joining | ends the connection | ends the connection | → left | → joined | → left | → left |
+//! | joined | ends the connection | passed on | → left | error | error | → left |
+//! | left | → joining | ignored: it was under way | ignored | error | error | error |
+//!
+//! A connection that sends anything else before its first CONNECT, or joins nothing within `connect_timeout`,
+//! is ended ("Connection to a namespace"). Events need no reply from the server, acknowledgements are bounded
+//! both ways and given up after `ack_timeout`.
+
+mod acks;
+mod error;
+mod input;
+mod send;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::{DecodeError, Decoder, Kind, Limits, Packet, msgpack};
+use crate::engineio::{Frame, Version};
+use acks::Acks;
+pub use error::{SendError, SessionError};
+pub use input::{Input, Recovery};
+
+/// How packets are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parser {
+    /// Text, with attachments behind it.
+    Default,
+    /// `socket.io-msgpack-parser`.
+    Msgpack,
+}
+
+/// The rules of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The client's Engine.IO: with version 3, Socket.IO protocol 4 is spoken.
+    pub version: Version,
+    /// How packets are written.
+    pub parser: Parser,
+    /// What a packet may hold.
+    pub limits: Limits,
+    /// How long a client may take to join its first namespace.
+    pub connect_timeout: Duration,
+    /// Namespaces of one connection, with those it left.
+    pub namespaces: usize,
+    /// How long an acknowledgement may take, either way.
+    pub ack_timeout: Duration,
+    /// Acknowledgements that may be missing, counted for each direction.
+    pub acks: usize,
+}
+
+impl Config {
+    /// The usual rules for a client of `version`.
+    #[must_use]
+    pub fn new(version: Version) -> Self {
+        Self {
+            version,
+            parser: Parser::Default,
+            limits: Limits::default(),
+            connect_timeout: Duration::from_secs(45),
+            namespaces: 16,
+            ack_timeout: Duration::from_secs(30),
+            acks: 1_000,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Membership {
+    Joining,
+    Joined {
+        /// Whether events carry offsets.
+        recovers: bool,
+    },
+    Left,
+}
+
+/// One connection. See the module's documentation for the contract.
+#[derive(Debug)]
+pub struct Session {
+    config: Config,
+    decoder: Decoder,
+    namespaces: BTreeMap<String, Membership>,
+    /// Until the first namespace is joined.
+    connect_by: Option<Instant>,
+    acks: Acks,
+}
+
+impl Session {
+    /// A connection that was opened at `now`. A client of version 3 is in `/` without asking, so for it the
+    /// [`Input::Connect`] of `/` comes first.
+    #[must_use]
+    pub fn open(config: Config, now: Instant) -> (Self, Option<Input>) {
+        let mut session = Self {
+            config,
+            decoder: Decoder::new(config.limits),
+            namespaces: BTreeMap::new(),
+            connect_by: Some(now + config.connect_timeout),
+            acks: Acks::default(),
+        };
+        let implicit = (config.version == Version::V3).then(|| {
+            session.namespaces.insert("/".to_owned(), Membership::Joining);
+            Input::Connect { namespace: "/".to_owned(), auth: None, recovery: None }
+        });
+        (session, implicit)
+    }
+
+    /// The data of the next Engine.IO message.
+    ///
+    /// # Errors
+    /// [`SessionError`]: close the connection.
+    pub fn message(&mut self, message: Frame, now: Instant) -> Result<Option<Input>, SessionError> {
+        let packet = match (self.config.parser, message) {
+            (Parser::Default, message) => self.decoder.message(message)?,
+            (Parser::Msgpack, Frame::Binary(bytes)) => Some(msgpack::decode(&bytes, &self.config.limits)?),
+            (Parser::Msgpack, Frame::Text(_)) => return Err(DecodeError::ExpectedMsgpack.into()),
+        };
+        packet.map_or(Ok(None), |packet| self.packet(packet, now))
+    }
+
+    fn packet(&mut self, packet: Packet, now: Instant) -> Result<Option<Input>, SessionError> {
+        match packet.kind {
+            Kind::Connect => self.connect(packet).map(Some),
+            Kind::Disconnect if self.namespaces.is_empty() => {
+                Err(SessionError::NotConnected(packet.namespace))
+            }
+            Kind::Disconnect => Ok(self.leave(packet.namespace)),
+            Kind::ConnectError => Err(SessionError::ServerOnly),
+            Kind::Event | Kind::Ack => match self.namespaces.get(&packet.namespace) {
+                Some(Membership::Joined { .. }) => self.data(packet, now),
+                // Under way when it left, or late.
+                Some(Membership::Left) => Ok(None),
+                Some(Membership::Joining) | None => Err(SessionError::NotConnected(packet.namespace)),
+            },
+        }
+    }
+
+    fn connect(&mut self, packet: Packet) -> Result<Input, SessionError> {
+        let namespace = packet.namespace;
+        match self.namespaces.get(&namespace) {
+            Some(Membership::Joining | Membership::Joined { .. }) => {
+                return Err(SessionError::ConnectedTwice(namespace));
+            }
+            None if self.namespaces.len() >= self.config.namespaces => {
+                return Err(SessionError::TooManyNamespaces(self.config.namespaces));
+            }
+            Some(Membership::Left) | None => {}
+        }
+        self.namespaces.insert(namespace.clone(), Membership::Joining);
+        // Whatever else the object holds is the application's.
+        let recovery = packet.data.as_ref().and_then(|auth| serde_json::from_str(auth.as_str()).ok());
+        Ok(Input::Connect { namespace, auth: packet.data, recovery })
+    }
+
+    fn leave(&mut self, namespace: String) -> Option<Input> {
+        let membership = self.namespaces.get_mut(&namespace)?;
+        if std::mem::replace(membership, Membership::Left) == Membership::Left {
+            return None;
+        }
+        self.acks.forget(&namespace);
+        Some(Input::Disconnected { namespace })
+    }
+
+    fn data(&mut self, packet: Packet, now: Instant) -> Result<Option<Input>, SessionError> {
+        let Packet { kind, namespace, id, data, attachments } = packet;
+        let data = data.unwrap_or_default();
+        match (kind, id) {
+            (Kind::Ack, Some(id)) => Ok(self
+                .acks
+                .given_by_client(&namespace, id)
+                .then_some(Input::Acknowledged { namespace, id, data, attachments })),
+            (_, id) => {
+                if let Some(id) = id {
+                    let by = now + self.config.ack_timeout;
+                    self.acks
+                        .asked_by_client(&namespace, id, by, self.config.acks)
+                        .map_err(|_| SessionError::TooManyAcks(self.config.acks))?;
+                }
+                Ok(Some(Input::Event { namespace, id, data, attachments }))
+            }
+        }
+    }
+
+    /// When [`Session::tick`] is due, if anything waits.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.connect_by.into_iter().chain(self.acks.next_deadline()).min()
+    }
+
+    /// Does what is due at `now`; may be called at any time. Returns the events that were not acknowledged.
+    ///
+    /// # Errors
+    /// [`SessionError::ConnectTimeout`]: close the connection.
+    pub fn tick(&mut self, now: Instant) -> Result<Vec<Input>, SessionError> {
+        if self.connect_by.is_some_and(|by| now >= by) {
+            return Err(SessionError::ConnectTimeout(self.config.connect_timeout));
+        }
+        Ok(self.acks.expire(now))
+    }
+
+    /// Whether no namespace is joined or being joined, after one was.
+    #[must_use]
+    pub fn is_deserted(&self) -> bool {
+        self.connect_by.is_none() && self.namespaces.values().all(|one| *one == Membership::Left)
+    }
+}

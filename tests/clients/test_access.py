@@ -72,6 +72,16 @@ def test_a_wrong_password_is_401(guarded):
         assert_refused(reply, 401, "Email ou mot de passe incorrect")
 
 
+@pytest.mark.parametrize("trusted, seen", [("127.0.0.1", "198.51.100.7"), ("10.0.0.0/8", "127.0.0.1")])
+def test_only_a_trusted_proxy_says_where_a_client_is(make_server, trusted, seen):
+    server = make_server(RELAIS_AUTH_MODE="required", RELAIS_ADMIN_EMAIL=EMAIL, RELAIS_ADMIN_PASSWORD=PASSWORD,
+                         RELAIS_TRUSTED_PROXIES=trusted)
+    reply = server.post("/api/auth/login", json={"email": EMAIL, "password": PASSWORD},
+                        headers={"X-Forwarded-For": "203.0.113.9, 198.51.100.7"})
+    entries = server.get("/api/v1/audit", headers=bearer(reply.json()["token"])).json()["entries"]
+    assert entries[0]["address"] == seen
+
+
 def test_what_needs_no_credentials_stays_open(guarded):
     for path in ("/", "/docs", "/openapi.json", "/healthz", "/readyz"):
         assert guarded.get(path).status_code == 200

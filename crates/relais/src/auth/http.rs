@@ -137,7 +137,8 @@ pub fn check_same_origin(parts: &Parts) -> Result<(), AppError> {
     ))
 }
 
-/// The `Set-Cookie` value that starts a session, or ends it when there is no secret.
+/// The `Set-Cookie` value that starts a session, or ends it when there is no secret. `X-Forwarded-Proto` is believed
+/// whoever sends it: a client that lies about it only keeps its own cookie off plain connections.
 #[must_use]
 pub fn session_cookie(secret: Option<&str>, max_age_s: u64, headers: &HeaderMap) -> String {
     let proto = HeaderName::from_static("x-forwarded-proto");

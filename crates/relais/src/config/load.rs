@@ -33,6 +33,7 @@ const FIXED_NAMES: &[(&str, &str)] = &[
     ("RELAIS_SERVER", "client.server"),
     ("RELAIS_KEY", "client.key"),
     ("BASE_FILES_DIR", "relay.files_dir"),
+    ("RELAIS_TRUSTED_PROXIES", "server.trusted_proxies"),
     ("ALLOWED_ORIGINS", "server.allowed_origins"),
 ];
 
@@ -284,6 +285,15 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         load(&Overrides { config: Some(file.path().into()), ..Overrides::default() }, env(pairs))
+    }
+
+    #[test]
+    fn trusted_proxies_are_addresses_and_networks() {
+        let config = with_file("", &[("RELAIS_TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8, ::1")]).unwrap();
+        let networks: Vec<_> = config.server.trusted_proxies.iter().map(ToString::to_string).collect();
+        assert_eq!(networks, ["127.0.0.1/32", "10.0.0.0/8", "::1/128"]);
+        let error = with_file("", &[("RELAIS_TRUSTED_PROXIES", "proxy.local")]).unwrap_err().to_string();
+        assert!(error.contains("server.trusted_proxies: \"proxy.local\" is neither"), "{error}");
     }
 
     #[test]

@@ -3,12 +3,14 @@
 mod auth;
 mod client;
 mod load;
+mod network;
 mod relay;
 mod server;
 
 pub use auth::*;
 pub use client::ClientConfig;
 pub use load::{ConfigError, Overrides, load, read};
+pub use network::Network;
 pub use relay::{DuplicateKeys, RelayConfig, SchemaRule};
 pub use server::{DatabaseConfig, HubLimits, LogConfig, LogFormat, ServerConfig, TelemetryConfig};
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::network::Network;
+
 /// Where the server listens and how it stops.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -15,6 +17,9 @@ pub struct ServerConfig {
     pub data: PathBuf,
     /// Origins that browsers may call from; `*` is every origin. Empty: the server's own origin only.
     pub allowed_origins: Vec<String>,
+    /// Addresses or networks of the reverse proxies in front. From them, and from nobody else, `X-Forwarded-For`
+    /// says where a client is.
+    pub trusted_proxies: Vec<Network>,
     /// Connections at most, live ones included.
     pub connections_max: usize,
     /// Seconds a client may take to send its request headers, and an idle connection is kept.
@@ -31,6 +36,7 @@ impl Default for ServerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
             data: PathBuf::from("relais-data"),
             allowed_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
             connections_max: 100_000,
             header_timeout_s: 20,
             body_stall_timeout_s: 30,

@@ -7,6 +7,7 @@ mod landing;
 mod layers;
 mod meters;
 pub mod openapi;
+mod proxies;
 mod server;
 
 use axum::Router;

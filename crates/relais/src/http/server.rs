@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use crate::config::ServerConfig;
+use super::proxies::client_address;
+use crate::config::{Network, ServerConfig};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -47,6 +48,7 @@ pub struct Server {
 struct Acceptor {
     router: Router,
     settings: hyper::server::conn::http1::Builder,
+    proxies: Arc<[Network]>,
     places: Arc<Semaphore>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -63,7 +65,9 @@ impl Server {
             .max_buf_size(HTTP_BUFFER_BYTES);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let places = Arc::new(Semaphore::new(config.connections_max));
-        let acceptor = Acceptor { router, settings, places, stop: stop.clone(), tasks: tasks.clone() };
+        let proxies = config.trusted_proxies.as_slice().into();
+        let acceptor =
+            Acceptor { router, settings, proxies, places, stop: stop.clone(), tasks: tasks.clone() };
         tasks.spawn(accept(listener, acceptor));
         Self { stop, tasks }
     }
@@ -100,10 +104,11 @@ async fn accept(listener: TcpListener, acceptor: Acceptor) {
 impl Acceptor {
     fn serve(&self, stream: TcpStream, address: SocketAddr, place: OwnedSemaphorePermit) {
         let _ = stream.set_nodelay(true);
-        let router = self.router.clone();
+        let (router, proxies) = (self.router.clone(), Arc::clone(&self.proxies));
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
             let mut request: Request = request.map(Body::new);
-            request.extensions_mut().insert(ConnectInfo(address));
+            let client = client_address(address, request.headers(), &proxies);
+            request.extensions_mut().insert(ConnectInfo(client));
             router.clone().oneshot(request)
         });
         let connection = self.settings.serve_connection(TokioIo::new(stream), service).with_upgrades();

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{self, Access, AtFlags, FileType, Mode, OFlags, RenameFlags};
 
 use super::error::RelayError;
+use super::folder_id;
 use super::name::{FileName, SocieteName};
 use super::spare::Spares;
 
@@ -36,6 +37,7 @@ pub struct Stat {
 /// The folder of the relay's files. Calls block: they are short, but the disk decides.
 pub struct Folder {
     path: PathBuf,
+    id: String,
     base: OwnedFd,
     staging: OwnedFd,
     spares: Spares,
@@ -58,14 +60,20 @@ impl Folder {
         for name in entries(&staging)? {
             fs::unlinkat(&staging, name.as_str(), AtFlags::empty())?;
         }
-        let (path, spares) = (path.to_owned(), Spares::default());
-        Ok(Arc::new(Self { path, base, staging, spares, next: AtomicU64::new(0) }))
+        let (path, id, spares) = (path.to_owned(), folder_id::of(&base)?, Spares::default());
+        Ok(Arc::new(Self { path, id, base, staging, spares, next: AtomicU64::new(0) }))
     }
 
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Which folder it is, wherever it lies.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// Writes a content beside its place, so that only a rename is left to do. Creates the société's folder.

@@ -16,6 +16,7 @@ mod compact;
 mod content;
 mod error;
 mod folder;
+mod folder_id;
 pub mod frame;
 pub mod http;
 mod index;

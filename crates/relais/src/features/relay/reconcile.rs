@@ -41,10 +41,13 @@ impl Relay {
     /// # Errors
     /// What the database or the disk reports.
     pub(super) async fn recover(&self) -> Result<(), RelayError> {
+        let ledger = Arc::clone(&self.0.ledger);
         let (rows, settled) = self
             .0
             .store
-            .read(|tx| Ok::<_, StoreError>((store::all_files(tx)?, store::settled_seq(tx)?)))
+            .read(move |tx| {
+                Ok::<_, StoreError>((store::all_files(tx)?, store::settled_seq(tx, ledger.folder.id())?))
+            })
             .await?;
         for row in rows.iter().filter(|row| !row.deleted) {
             self.0.ledger.index.put(&row.societe, row.meta.clone());
@@ -280,9 +283,12 @@ impl Relay {
         if !ledger.unplaced().is_empty() || placed <= self.settled_seq() {
             return Ok(());
         }
-        let synced = tokio::task::spawn_blocking(move || ledger.folder.sync()).await;
+        let folder = Arc::clone(&ledger.folder);
+        let synced = tokio::task::spawn_blocking(move || folder.sync()).await;
         synced.map_err(|e| RelayError::Io(e.into()))??;
-        self.0.store.write(move |tx| store::set_settled_seq(tx, placed)).await.map_err(RelayError::Store)?;
+        let noted =
+            self.0.store.write(move |tx| store::set_settled_seq(tx, ledger.folder.id(), placed)).await;
+        noted.map_err(RelayError::Store)?;
         self.note_settled(placed);
         Ok(())
     }

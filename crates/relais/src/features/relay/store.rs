@@ -36,8 +36,7 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
               PRIMARY KEY (societe, filename, version)
           ) {clustered};
           CREATE INDEX relay_versions_blob ON relay_versions (sha256) WHERE place IS NULL AND content IS NULL;
-          CREATE TABLE relay_state (id BIGINT PRIMARY KEY, settled_seq BIGINT NOT NULL);
-          INSERT INTO relay_state (id, settled_seq) VALUES (1, 0);",
+          CREATE TABLE relay_folders (id TEXT PRIMARY KEY, settled_seq BIGINT NOT NULL);",
 }];
 
 /// A row of `relay_files`.
@@ -319,13 +318,19 @@ pub(crate) fn blob_is_used(tx: &mut impl Query, sha256: &str) -> Result<bool, St
     Ok(found.is_some())
 }
 
-/// The place in the log up to which the plain files are known to be on the disk.
-pub(crate) fn settled_seq(tx: &mut impl Query) -> Result<u64, StoreError> {
-    tx.query_one("SELECT settled_seq FROM relay_state WHERE id = 1", params![], |row| row.u64(0))
+/// The place in the log up to which the plain files of a folder are known to be on the disk; 0 for a folder that was
+/// never seen.
+pub(crate) fn settled_seq(tx: &mut impl Query, folder: &str) -> Result<u64, StoreError> {
+    let sql = "SELECT settled_seq FROM relay_folders WHERE id = $1";
+    Ok(tx.query_opt(sql, params![folder], |row| row.u64(0))?.unwrap_or(0))
 }
 
 /// Moves that place.
-pub(crate) fn set_settled_seq(tx: &mut WriteTx<'_>, seq: u64) -> Result<(), StoreError> {
-    tx.execute("UPDATE relay_state SET settled_seq = $1 WHERE id = 1", params![seq])?;
+pub(crate) fn set_settled_seq(tx: &mut WriteTx<'_>, folder: &str, seq: u64) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO relay_folders (id, settled_seq) VALUES ($1, $2) \
+         ON CONFLICT (id) DO UPDATE SET settled_seq = excluded.settled_seq",
+        params![folder, seq],
+    )?;
     Ok(())
 }

@@ -73,16 +73,27 @@ async fn what_another_program_wrote_after_the_crash_is_not_overwritten() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_place_where_the_folder_should_be_is_filled_not_taken_for_a_deletion() {
+    on_both(|server| async move {
+        server.uploaded("a_2023.json", "[1]").await;
+        let mut server = server;
+        server =
+            server.restart(|data| std::fs::remove_dir_all(data.join("payloads_societes")).unwrap()).await;
+        assert_eq!(std::fs::read(server.file("a_2023.json")).unwrap(), b"[1]");
+        nothing_new(&server, 1).await;
+    })
+    .await;
+}
+
 async fn restart_unsettled(server: TestServer, meddle: impl FnOnce(&std::path::Path)) -> TestServer {
-    let mut server = server;
     let url = server.config.database_url();
-    server = server.restart(|data| meddle_unsettled(data, &url, meddle)).await;
-    server
+    server.restart(|data| meddle_unsettled(data, &url, meddle)).await
 }
 
 /// Between stop and start: the mark goes back, as after a power cut, and the files change.
 fn meddle_unsettled(data: &std::path::Path, url: &str, meddle: impl FnOnce(&std::path::Path)) {
-    let reset = "UPDATE relay_state SET settled_seq = 0";
+    let reset = "UPDATE relay_folders SET settled_seq = 0";
     if let Some(file) = url.strip_prefix("sqlite:") {
         rusqlite::Connection::open(file).unwrap().execute(reset, []).unwrap();
     } else {

@@ -5,5 +5,7 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
+    // A huge page is resident as a whole however little of it is used. Where it is refused, only memory is lost.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     relais::cli::main()
 }

@@ -74,9 +74,11 @@ class Server:
         return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | self.env
 
     def run(self, *arguments):
-        """Runs another command of the binary beside the server, on the same data."""
+        """Runs another command of the binary beside the server, on the same data; returns what it prints."""
         command = [binary(), "--data", self.data, *arguments]
-        subprocess.run(command, check=True, env=self.environment(), timeout=START_TIMEOUT_S, capture_output=True)
+        done = subprocess.run(command, check=True, env=self.environment(), timeout=START_TIMEOUT_S, text=True,
+                              capture_output=True)
+        return done.stdout
 
     def is_healthy(self):
         if self.process.poll() is not None:

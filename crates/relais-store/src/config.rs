@@ -6,13 +6,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::StoreError;
+use crate::postgres::Address;
 
 /// Which database, and where.
 #[derive(Clone, PartialEq, Eq)]
 pub enum DatabaseUrl {
     /// A file of the embedded database: `sqlite:PATH`.
     Sqlite(PathBuf),
-    /// A PostgreSQL server: `postgres://USER:PASSWORD@HOST:PORT/NAME`.
+    /// A PostgreSQL server: `postgres://USER:PASSWORD@HOST:PORT/NAME`, with parameters as libpq has them.
     Postgres(String),
 }
 
@@ -20,6 +21,25 @@ impl DatabaseUrl {
     /// The embedded database in the file at `path`.
     pub fn sqlite(path: impl Into<PathBuf>) -> Self {
         Self::Sqlite(path.into())
+    }
+
+    /// Whether what is sent to the database leaves this computer.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        self.address().is_some_and(|address| address.is_remote())
+    }
+
+    /// Whether the server has to prove who it is before anything is sent to it.
+    #[must_use]
+    pub fn checks_certificate(&self) -> bool {
+        self.address().is_some_and(|address| address.authorities.is_some())
+    }
+
+    fn address(&self) -> Option<Address> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Postgres(url) => Address::parse(url).ok(),
+        }
     }
 }
 
@@ -36,13 +56,11 @@ impl FromStr for DatabaseUrl {
             };
         }
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            let url = Self::Postgres(text.to_owned());
-            return match text.parse::<postgres::Config>() {
-                Ok(_) => Ok(url),
-                Err(_) => Err(StoreError::Url(url.to_string())),
-            };
+            return Address::parse(text).map(|_| Self::Postgres(text.to_owned()));
         }
-        Err(StoreError::Url(text.to_owned()))
+        // Another scheme may have a password too.
+        let shown = text.split_once("://").map_or(text.to_owned(), |(scheme, _)| format!("{scheme}://…"));
+        Err(StoreError::Url(shown))
     }
 }
 
@@ -51,17 +69,10 @@ impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
-            Self::Postgres(url) => {
-                let (scheme, rest) = url.split_once("://").unwrap_or(("postgres", ""));
-                let rest = rest.split('?').next().unwrap_or("");
-                match rest.rsplit_once('@') {
-                    Some((user, host)) => {
-                        let user = user.split(':').next().unwrap_or("");
-                        write!(f, "{scheme}://{user}@{host}")
-                    }
-                    None => write!(f, "{scheme}://{rest}"),
-                }
-            }
+            Self::Postgres(url) => match Address::parse(url) {
+                Ok(address) => address.fmt(f),
+                Err(_) => f.write_str("postgres://…"),
+            },
         }
     }
 }
@@ -126,9 +137,33 @@ mod tests {
     }
 
     #[test]
+    fn an_address_says_whether_it_leads_elsewhere() {
+        for (text, remote) in [
+            ("sqlite:relais.db", false),
+            ("postgres://u@localhost/n", false),
+            ("postgres://u@127.0.0.1,[::1]/n", false),
+            ("postgres://u@%2Frun%2Fpostgresql/n", false),
+            ("postgres://u@localhost,db.example/n", true),
+            ("postgres://u@localhost/n?hostaddr=192.0.2.1", true),
+        ] {
+            assert_eq!(text.parse::<DatabaseUrl>().map(|url| url.is_remote()), Ok(remote), "{text}");
+        }
+    }
+
+    #[test]
     fn a_password_is_never_shown() {
-        let url: DatabaseUrl = "postgres://relais:s3cr@t@db.example/relais?sslmode=disable".parse().unwrap();
-        assert_eq!(format!("{url} {url:?}").matches("s3cr").count(), 0);
-        assert_eq!(url.to_string(), "postgres://relais@db.example/relais");
+        for text in [
+            "postgres://relais:s3cr@t@db.example/relais?sslmode=disable",
+            "postgresql://relais:s3cr?t@db.example:5432/relais",
+            "postgres://relais@db.example/relais?password=s3cr@t&sslmode=verify-full",
+        ] {
+            let url: DatabaseUrl = text.parse().unwrap();
+            assert_eq!(format!("{url} {url:?}"), ["postgres://relais@db.example/relais"; 2].join(" "));
+        }
+        for text in ["postgre://relais:s3cr@t@h/n", "postgres://relais:s3cr@h/n?ssl=on", "postgres://me:s3cr"]
+        {
+            let error = text.parse::<DatabaseUrl>().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("s3cr"), "{error}");
+        }
     }
 }

@@ -34,6 +34,12 @@ pub enum StoreError {
     /// The configured address of the database cannot be understood.
     #[error("{0:?} is not a database address: expected sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME")]
     Url(String),
+    /// A parameter in the address of the database is unknown, or does not go with the others.
+    #[error("the address of the database cannot be used: {0}")]
+    Parameter(String),
+    /// The connection to the database is not as safe as `sslmode` asks; it was not used.
+    #[error("there is no secure connection to the database: {0}")]
+    Tls(String),
     /// The schema in the database does not fit this program.
     #[error("the database schema does not fit this program: {0}")]
     Schema(String),
@@ -49,10 +55,13 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the same request can succeed later without anybody changing it.
+    /// Whether the same request can succeed later: what is wrong is not in the request.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::CommitUnknown(_) | Self::Full | Self::Closed)
+        matches!(
+            self,
+            Self::Unavailable(_) | Self::CommitUnknown(_) | Self::Full | Self::Closed | Self::Tls(_)
+        )
     }
 
     /// Whether a unique constraint was violated.

@@ -19,9 +19,9 @@ use crate::migration::{self, Migration};
 use crate::packs::Packs;
 use crate::reader::{Opener, ReaderPool};
 use crate::topics::Topics;
-use crate::tx::{ReadTx, WriteTx};
+use crate::tx::{Query, ReadTx, WriteTx};
 use crate::writer::{Closure, Command, Writer};
-use crate::{postgres, sqlite};
+use crate::{params, postgres, sqlite};
 
 /// Groups that may wait for the completion thread before the writer waits for it.
 const COMPLETION_MAX: usize = 4;
@@ -39,6 +39,7 @@ struct Shared {
     readers: Arc<ReaderPool>,
     readers_max: usize,
     packs: Option<Arc<Packs>>,
+    has_server: bool,
     head: Arc<SharedHead>,
     sink: Arc<OnceLock<Arc<dyn EventSink>>>,
     clock: SharedClock,
@@ -88,6 +89,7 @@ impl Store {
             readers,
             readers_max,
             packs,
+            has_server: matches!(config.url, DatabaseUrl::Postgres(_)),
             head: shared_head,
             sink,
             clock,
@@ -244,6 +246,20 @@ impl Store {
     pub async fn check(&self) -> Result<(), StoreError> {
         self.log_bounds().await?;
         self.write(|_| Ok(())).await
+    }
+
+    /// The version of TLS that protects the way to the database server; `None` if nothing does, or if the
+    /// database is embedded.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn tls_version(&self) -> Result<Option<String>, StoreError> {
+        const TLS_VERSION: &str = "SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+        if !self.shared.has_server {
+            return Ok(None);
+        }
+        let found = self.read(|tx| tx.query_opt(TLS_VERSION, params![], |row| row.opt_text(0))).await;
+        found.map(Option::flatten)
     }
 
     /// Finishes what is queued, answers its callers, and closes the database. Later calls of any clone fail

@@ -7,6 +7,7 @@ mod crash;
 mod failures;
 mod log;
 mod packs;
+mod tls;
 
 use std::sync::Arc;
 

@@ -78,7 +78,7 @@ fn check_folder(path: &std::path::Path) -> Result<String, String> {
 async fn check_database(config: &Config) -> Result<String, String> {
     let url: relais_store::DatabaseUrl =
         config.database_url().parse().map_err(|e: relais_store::StoreError| e.to_string())?;
-    let shown = url.to_string();
+    let (shown, remote, checked) = (url.to_string(), url.is_remote(), url.checks_certificate());
     let mut store_config = StoreConfig::new(url);
     store_config.beside_server = true;
     store_config.readers = 1;
@@ -86,10 +86,27 @@ async fn check_database(config: &Config) -> Result<String, String> {
         Store::open(&store_config, &crate::features::migrations(), Arc::new(SystemClock))
     });
     let store = opened.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
-    let checked = store.check().await.map_err(|e| e.to_string());
+    let works = store.check().await;
+    let tls = store.tls_version().await;
     let head = store.head();
     store.shutdown().await;
-    checked.map(|()| format!("{shown} reads and writes; the log has {} events", head.seq))
+    works.map_err(|e| e.to_string())?;
+    let way = describe_way(tls.map_err(|e| e.to_string())?.as_deref(), checked, remote);
+    Ok(format!("{shown} reads and writes{way}; the log has {} events", head.seq))
+}
+
+/// How safe the way to the database server is, and how to make it safer.
+fn describe_way(tls: Option<&str>, checked: bool, remote: bool) -> String {
+    match (tls, checked) {
+        (Some(version), true) => format!(" over {version}"),
+        (Some(version), false) => {
+            format!(" over {version}, but whose server it is was not checked: sslmode=verify-full checks it")
+        }
+        (None, _) if remote => {
+            " without encryption: sslmode=verify-full in its address asks for it".to_owned()
+        }
+        (None, _) => String::new(),
+    }
 }
 
 fn check_schemas(config: &Config) -> Result<String, String> {
@@ -126,4 +143,17 @@ async fn check_reachable(url: &str) -> Result<String, String> {
 async fn get(url: &str) -> Result<reqwest::StatusCode, String> {
     let client = reqwest::Client::builder().timeout(ANSWER_TIMEOUT).build().map_err(|e| e.to_string())?;
     client.get(url).send().await.map(|answer| answer.status()).map_err(|e| e.without_url().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::describe_way;
+
+    #[test]
+    fn an_unsafe_way_to_the_database_is_told_with_the_way_out() {
+        assert_eq!(describe_way(Some("TLSv1.3"), true, true), " over TLSv1.3");
+        assert!(describe_way(Some("TLSv1.3"), false, true).contains("sslmode=verify-full"));
+        assert!(describe_way(None, false, true).contains("without encryption"));
+        assert_eq!(describe_way(None, false, false), "", "nobody listens inside this computer");
+    }
 }

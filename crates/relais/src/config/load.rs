@@ -264,6 +264,11 @@ fn hide(node: &mut Value) {
 
 fn hide_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    // A password may stand behind the user or among the parameters.
+    if let Some((before, _)) = rest.split_once("password=") {
+        let before = hide_password(&format!("{scheme}://{before}"));
+        return format!("{before}password=••••••");
+    }
     match rest.rsplit_once('@') {
         Some((who, place)) => {
             let user = who.split(':').next().unwrap_or_default();
@@ -344,5 +349,7 @@ mod tests {
         let shown = config.without_secrets().to_string();
         assert!(!shown.contains("hunter2"), "{shown}");
         assert!(shown.contains("postgres://me:"), "{shown}");
+        let as_parameter = hide_password("postgres://me@db/relais?sslmode=require&password=hunter@2");
+        assert_eq!(as_parameter, "postgres://me:••••••@db/relais?sslmode=require&password=••••••");
     }
 }

@@ -1,14 +1,21 @@
 //! PostgreSQL, through the synchronous client.
 
+mod address;
+mod failure;
+mod tls;
+
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use postgres::error::{DbError, SqlState};
 use postgres::types::ToSql;
 use postgres::{Client, NoTls, SimpleQueryMessage, Statement};
 use relais_protocol::event::{Epoch, Event};
 use relais_protocol::time::Timestamp;
+use tokio_postgres_rustls::MakeRustlsConnect;
 
+pub(crate) use self::address::Address;
+use self::address::SslMode;
+use self::failure::{is_refused, is_tls, store_error, text};
 use crate::connection::{Connection, Head, ReadConnection, Visit, WriteConnection};
 use crate::error::StoreError;
 use crate::log;
@@ -34,19 +41,22 @@ const BEGIN: &str = "BEGIN; SELECT epoch, seq FROM log_head WHERE id = 1 FOR UPD
 #[derive(Clone)]
 pub(crate) struct Server {
     config: postgres::Config,
+    mode: SslMode,
+    tls: Option<MakeRustlsConnect>,
     patience: Duration,
 }
 
 impl Server {
     pub(crate) fn new(url: &str, patience: Duration) -> Result<Self, StoreError> {
-        let mut config: postgres::Config =
-            url.parse().map_err(|_| StoreError::Url("postgres://…".to_owned()))?;
-        config
+        let mut address = Address::parse(url)?;
+        address
+            .config
             .application_name("relais")
             .connect_timeout(Duration::from_secs(3))
             .tcp_user_timeout(Duration::from_secs(10))
             .keepalives_idle(Duration::from_secs(30));
-        Ok(Self { config, patience })
+        let tls = tls::connector(&address)?;
+        Ok(Self { config: address.config, mode: address.mode, tls, patience })
     }
 
     /// Connects for writing, and applies the steps of `plan` that are missing.
@@ -68,9 +78,21 @@ impl Server {
     }
 
     fn connect(&self) -> Result<Session, StoreError> {
-        let mut client = self.config.connect(NoTls).map_err(|e| store_error(&e))?;
+        let mut client = self.reach().map_err(|e| store_error(&e))?;
         client.batch_execute(SESSION).map_err(|e| store_error(&e))?;
         Ok(Session { client, statements: HashMap::new() })
+    }
+
+    fn reach(&self) -> Result<Client, postgres::Error> {
+        let Some(tls) = &self.tls else { return self.config.connect(NoTls) };
+        match self.config.connect(tls.clone()) {
+            // `prefer` takes what it can get: a server may offer an encryption too old for us, or not want any.
+            Err(error) if self.mode == SslMode::Prefer && (is_tls(&error) || is_refused(&error)) => {
+                tracing::warn!(error = %store_error(&error), "the database is asked without encryption");
+                self.config.connect(NoTls)
+            }
+            other => other,
+        }
     }
 }
 
@@ -334,49 +356,4 @@ impl WriteConnection for PostgresWriter {
     }
 
     fn close(self: Box<Self>) {}
-}
-
-/// Sorts an error by what the caller can do about it.
-fn store_error(error: &postgres::Error) -> StoreError {
-    let Some(reported) = error.as_db_error() else {
-        return match error.is_closed() || std::error::Error::source(error).is_some() {
-            true => StoreError::Unavailable(text(error)),
-            false => StoreError::Internal(text(error)),
-        };
-    };
-    match reported.code() {
-        code if *code == SqlState::UNIQUE_VIOLATION => {
-            StoreError::Conflict { constraint: unique_constraint(reported) }
-        }
-        code if *code == SqlState::DISK_FULL => StoreError::Full,
-        code if is_temporary(code) => StoreError::Unavailable(text(error)),
-        _ => StoreError::Internal(text(error)),
-    }
-}
-
-/// Connection failures, refused and ended sessions, deadlocks, timeouts and exhausted resources.
-fn is_temporary(code: &SqlState) -> bool {
-    let class = &code.code()[..2];
-    matches!(class, "08" | "40" | "53" | "57" | "58") || *code == SqlState::LOCK_NOT_AVAILABLE
-}
-
-/// `jobs(kind, dedup_key)` from the table and the detail `Key (kind, dedup_key)=(…) already exists.`
-fn unique_constraint(error: &DbError) -> String {
-    let columns = error
-        .detail()
-        .and_then(|detail| detail.split_once('('))
-        .and_then(|(_, rest)| rest.split_once(")=("))
-        .map(|(columns, _)| columns);
-    match (error.table(), columns) {
-        (Some(table), Some(columns)) => format!("{table}({columns})"),
-        _ => error.constraint().unwrap_or("unknown").to_owned(),
-    }
-}
-
-/// The error with its cause; the client's own text leaves the cause out.
-fn text(error: &postgres::Error) -> String {
-    match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    }
 }

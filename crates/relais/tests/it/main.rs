@@ -3,4 +3,5 @@
 mod accounts;
 mod api_documents;
 mod cli;
+mod json_check;
 mod relay;

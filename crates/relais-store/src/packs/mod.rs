@@ -65,7 +65,8 @@ impl Packs {
 
     /// The `length` bytes at `place`; nothing if the pack is gone, so that the row is to be read again.
     ///
-    /// Blocks. Whether these are the bytes that were meant, the hash in the row says.
+    /// Blocks. Fewer bytes if the pack was cut off. Whether these are the bytes that were meant, the hash in the row
+    /// says.
     ///
     /// # Errors
     /// What the disk reports.
@@ -76,7 +77,13 @@ impl Packs {
             Err(error) => return Err(error),
         };
         let mut content = vec![0; length.min(CONTENT_BYTES_MAX)];
-        file.read_exact_at(&mut content, place.offset())?;
+        let mut filled = 0;
+        while filled < content.len() {
+            match file.read_at(&mut content[filled..], place.offset() + filled as u64)? {
+                0 => content.truncate(filled),
+                read => filled += read,
+            }
+        }
         Ok(Some(content))
     }
 

@@ -202,9 +202,9 @@ mod tests {
     #[test]
     fn a_certificate_that_is_its_own_authority_is_accepted_where_it_is_named() {
         for is_ca in [IsCa::NoCa, IsCa::Ca(BasicConstraints::Unconstrained)] {
-            let own = self_signed(&["db.example"], is_ca.clone());
+            let own = self_signed(&["db.example"], is_ca);
             assert_eq!(check(&own, &own, VALID_S), Ok(()), "{is_ca:?}");
-            let stranger = self_signed(&["db.example"], is_ca.clone());
+            let stranger = self_signed(&["db.example"], is_ca);
             assert!(check(&own, &stranger, VALID_S).is_err(), "{is_ca:?}: same names, another key");
         }
     }
@@ -213,7 +213,7 @@ mod tests {
     fn a_certificate_that_is_its_own_authority_needs_its_name_and_its_time() {
         use CertificateError::{ExpiredContext, NotValidForNameContext};
         for is_ca in [IsCa::NoCa, IsCa::Ca(BasicConstraints::Unconstrained)] {
-            let own = self_signed(&["db.example"], is_ca.clone());
+            let own = self_signed(&["db.example"], is_ca);
             let late = check(&own, &own, TOO_LATE_S);
             assert!(matches!(late, Err(Error::InvalidCertificate(ExpiredContext { .. }))), "{late:?}");
             let other = self_signed(&["elsewhere.example"], is_ca);

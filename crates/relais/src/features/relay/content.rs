@@ -140,43 +140,48 @@ impl Relay {
     /// The content of a version that is kept.
     ///
     /// # Errors
-    /// [`RelayError::NoVersion`], or the database.
+    /// [`RelayError::NoVersion`], [`RelayError::Damaged`], or the database.
     pub async fn stored_content(
         &self,
         societe: &SocieteName,
         filename: &FileName,
         version: u64,
     ) -> Result<Bytes, RelayError> {
+        let damaged = |what: &str| RelayError::Damaged {
+            societe: societe.clone(),
+            filename: filename.clone(),
+            what: format!("version {version} {what}"),
+        };
         for _ in 0..MOVES_MAX {
             let (societe, filename) = (societe.clone(), filename.clone());
             let found =
                 self.0.store.read(move |tx| store::version_content(tx, &societe, &filename, version)).await;
             let found = found.map_err(RelayError::Store)?.ok_or(RelayError::NoVersion(version))?;
-            match found.kept {
-                Kept::Row(content) => return Ok(content.into()),
-                Kept::Blob => return self.large(&found.sha256).await,
-                Kept::Pack(place) => {
-                    if let Some(content) = self.packed(place, found.size, &found.sha256).await? {
-                        return Ok(content);
-                    }
+            let content = match found.kept {
+                Kept::Row(content) => Some(content.into()),
+                Kept::Blob => {
+                    self.0.blobs.get(&found.sha256).await.map_err(RelayError::from)?.map(Bytes::from)
                 }
-            }
+                Kept::Pack(place) => match self.packed(place, found.size).await? {
+                    // The content was moved a moment ago, and the row says where to.
+                    None => continue,
+                    found => found,
+                },
+            };
+            return match content {
+                Some(content) if is_whole(&content, &found.sha256) => Ok(content),
+                Some(_) => Err(damaged("differs from its SHA-256")),
+                None => Err(damaged("is missing")),
+            };
         }
-        Err(RelayError::Io(std::io::Error::other(format!(
-            "version {version} of {societe}/{filename} is missing beside the database: restore it from a backup"
-        ))))
+        Err(damaged("is in a pack that is missing"))
     }
 
-    /// A content from a pack; nothing if the pack is gone, because the content was moved a moment ago.
-    async fn packed(&self, place: Place, size: usize, sha256: &str) -> Result<Option<Bytes>, RelayError> {
+    /// A content from a pack; nothing if the pack is gone.
+    async fn packed(&self, place: Place, size: usize) -> Result<Option<Bytes>, RelayError> {
         let Some(packs) = self.0.store.packs().cloned() else { return Ok(None) };
         let read = tokio::task::spawn_blocking(move || packs.read(place, size)).await;
-        let Some(content) = read.map_err(|e| RelayError::Io(e.into()))?? else { return Ok(None) };
-        if !is_whole(&content, sha256) {
-            let damaged = format!("the content {sha256} is damaged in pack {}", place.pack());
-            return Err(RelayError::Io(std::io::Error::new(std::io::ErrorKind::InvalidData, damaged)));
-        }
-        Ok(Some(content.into()))
+        Ok(read.map_err(|e| RelayError::Io(e.into()))??.map(Bytes::from))
     }
 
     /// A content in `coding`, compressed once and kept.
@@ -208,14 +213,6 @@ impl Relay {
             self.0.blobs.put(&content.sha256, content.bytes.clone()).await.map_err(RelayError::from)?;
         }
         Ok(())
-    }
-
-    async fn large(&self, sha256: &str) -> Result<Bytes, RelayError> {
-        let found = self.0.blobs.get(sha256).await.map_err(RelayError::from)?;
-        found.map(Bytes::from).ok_or_else(|| {
-            let lost = format!("the blob {sha256} is missing: restore it from a backup");
-            RelayError::Io(std::io::Error::new(std::io::ErrorKind::NotFound, lost))
-        })
     }
 
     /// Removes blobs that no version needs any more.

@@ -7,7 +7,7 @@ use relais_store::StoreError;
 use relais_store::blobs::BlobError;
 
 use super::json::JsonFault;
-use super::name::{NameFault, SocieteName};
+use super::name::{FileName, NameFault, SocieteName};
 use super::schema::Violation;
 
 /// Why the relay did not do what was asked. Nothing was changed.
@@ -66,6 +66,18 @@ pub enum RelayError {
     /// No such version, or it is no longer kept.
     #[error("Version {0} non trouvée : elle n'existe pas ou n'est plus conservée")]
     NoVersion(u64),
+    /// The content of a version is kept, but no longer as it was stored.
+    #[error(
+        "Le contenu enregistré de « {filename} » est abîmé sur le disque du serveur : renvoyez le fichier, ou restaurez une sauvegarde"
+    )]
+    Damaged {
+        /// Whose file.
+        societe: SocieteName,
+        /// Which file.
+        filename: FileName,
+        /// What is wrong with it, for the log.
+        what: String,
+    },
     /// Somebody else was quicker.
     #[error("Le fichier a changé entre-temps : relisez-le avant de l'écrire")]
     Precondition {

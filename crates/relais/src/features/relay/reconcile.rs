@@ -102,9 +102,17 @@ impl Relay {
         Ok(())
     }
 
+    /// Writes the plain file anew. If what is stored is damaged, there is nothing to write: everything else goes on.
     async fn rewrite(&self, row: FileRow) -> Result<(), RelayError> {
-        let content = self.stored_content(&row.societe, &row.meta.filename, row.meta.version).await?;
         let ledger = Arc::clone(&self.0.ledger);
+        let content = match self.stored_content(&row.societe, &row.meta.filename, row.meta.version).await {
+            Err(error @ RelayError::Damaged { .. }) => {
+                tracing::error!(societe = %row.societe, filename = %row.meta.filename, %error, "a plain file cannot be made");
+                ledger.forget_unplaced(&row.societe, &row.meta.filename);
+                return Ok(());
+            }
+            content => content?,
+        };
         self.0.store.write(move |tx| ledger.replace_plain_file(tx, &row, &content)).await
     }
 
@@ -213,11 +221,23 @@ impl Relay {
         Ok(if stored.is_some_and(|s| s.changed) { Reconciled::Changed } else { Reconciled::Nothing })
     }
 
+    /// A disk that lost the plain file and what is stored of it as well is not taken for somebody who deletes: clients
+    /// would delete theirs.
     async fn adopt_removal(
         &self,
         societe: &SocieteName,
         filename: &FileName,
     ) -> Result<Reconciled, RelayError> {
+        let Some(meta) = self.0.ledger.index.file(societe, filename) else { return Ok(Reconciled::Nothing) };
+        match self.stored_content(societe, filename, meta.version).await {
+            Err(error @ RelayError::Damaged { .. }) => {
+                tracing::error!(%societe, %filename, %error, "a plain file is missing and cannot be made");
+                return Ok(Reconciled::Refused);
+            }
+            // Changed meanwhile, or not kept as a version: then there is nothing to compare with.
+            Ok(_) | Err(RelayError::NoVersion(_)) => {}
+            Err(error) => return Err(error),
+        }
         let (ledger, request) = (Arc::clone(&self.0.ledger), by_folder(societe, filename));
         self.0
             .store

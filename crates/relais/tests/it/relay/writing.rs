@@ -2,7 +2,7 @@
 
 use relais_store::packs::PACK_BYTES;
 use reqwest::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{TestServer, on_both, on_both_with};
 
@@ -36,7 +36,7 @@ async fn versions_are_kept_listed_fetched_and_restored_up_to_the_setting() {
 
             let restore = server.url("/api/files/restore/rsp-bgs/a_2023.json");
             let reply = server.client.post(restore).json(&json!({ "version": 4 })).send().await.unwrap();
-            assert_eq!(reply.json::<serde_json::Value>().await.unwrap()["version"], 6);
+            assert_eq!(reply.json::<Value>().await.unwrap()["version"], 6);
             assert_eq!(server.downloaded("a_2023.json").await, "[4]");
             assert_eq!(server.whole_feed().await.last().unwrap()["origin"], "restore");
         },
@@ -87,7 +87,26 @@ async fn a_version_that_the_disk_damaged_is_not_given_out() {
         .await;
     let answer = server.get("/api/files/download/rsp-bgs/a_2023.json?version=1").await;
     assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(answer.json::<Value>().await.unwrap()["code"], "content_damaged");
     assert_eq!(server.downloaded("a_2023.json").await, "[1]", "the plain file is whole");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_content_that_is_lost_altogether_keeps_nothing_else_from_being_served() {
+    let server = TestServer::start(None, |_| {}).await;
+    server.uploaded("a_2023.json", "[1]").await;
+    let server = server
+        .restart(|data| {
+            let pack = std::fs::File::options().write(true).open(data.join("relais.packs/00000000.pack"));
+            pack.unwrap().set_len(1).unwrap();
+            std::fs::remove_dir_all(data.join("payloads_societes")).unwrap();
+        })
+        .await;
+    let answer = server.get("/api/files/download/rsp-bgs/a_2023.json").await;
+    assert_eq!(answer.json::<Value>().await.unwrap()["code"], "content_damaged");
+    server.uploaded("b_2023.json", "[2]").await;
+    server.uploaded("a_2023.json", "[3]").await;
+    assert_eq!(server.downloaded("a_2023.json").await, "[3]");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,7 +158,7 @@ async fn a_quota_is_kept_to_and_the_old_file_stays() {
             server.uploaded("a_2023.json", format!("[\"{}\"]", "x".repeat(60))).await;
             let second = server.upload("b_2023.json", format!("[\"{}\"]", "y".repeat(60))).await;
             assert_eq!(second.status(), StatusCode::INSUFFICIENT_STORAGE);
-            assert_eq!(second.json::<serde_json::Value>().await.unwrap()["code"], "quota_exceeded");
+            assert_eq!(second.json::<Value>().await.unwrap()["code"], "quota_exceeded");
             let larger = server.upload("a_2023.json", format!("[\"{}\"]", "z".repeat(120))).await;
             assert_eq!(larger.status(), StatusCode::INSUFFICIENT_STORAGE);
             assert!(server.downloaded("a_2023.json").await.contains("xxx"));
@@ -165,7 +184,7 @@ async fn a_manifest_says_what_to_fetch_send_and_delete() {
             "edited_1.json": "0".repeat(64), "new_1.json": "1".repeat(64),
         });
         let url = server.url("/api/files/sync/rsp-bgs");
-        let reply: serde_json::Value =
+        let reply: Value =
             server.client.post(url).json(&manifest).send().await.unwrap().json().await.unwrap();
         let mut fetch: Vec<_> =
             reply["fetch"].as_array().unwrap().iter().map(|f| f["filename"].as_str().unwrap()).collect();

@@ -94,6 +94,10 @@ impl From<RelayError> for AppError {
             RelayError::NoSociete(_) => plain(StatusCode::NOT_FOUND, "societe_not_found"),
             RelayError::NoFile => plain(StatusCode::NOT_FOUND, "file_not_found"),
             RelayError::NoVersion(_) => plain(StatusCode::NOT_FOUND, "version_not_found"),
+            RelayError::Damaged { societe, filename, what } => {
+                tracing::error!(%societe, %filename, what, "a stored content is damaged");
+                plain(StatusCode::INTERNAL_SERVER_ERROR, "content_damaged")
+            }
             RelayError::Precondition { current } => {
                 plain(StatusCode::PRECONDITION_FAILED, "precondition_failed").with("current_sha256", current)
             }

@@ -1,0 +1,163 @@
+//! What clients say over sockets, whichever protocol carries it.
+
+use std::sync::Arc;
+
+use relais_protocol::event::Topic;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::devices::DeviceId;
+use super::messages::NewMessage;
+use super::people::Me;
+use super::refusal::invalid;
+use super::service::{Chat, topic};
+use crate::AppError;
+
+/// What a command leads to, for the one who gave it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// A frame with this name and these fields; an acknowledgement has the fields alone.
+    Reply(&'static str, Value),
+    /// The connection hears this conversation from now on; then the frame.
+    Join(Topic, &'static str, Value),
+    /// The connection hears it no longer; one stays a member. Then the frame.
+    Leave(Topic, &'static str, Value),
+    /// Nothing to say.
+    Done,
+}
+
+/// The fields of all commands: each takes those it knows.
+#[derive(Debug, Default, Deserialize)]
+struct Fields {
+    conversation_id: Option<String>,
+    group_id: Option<String>,
+    is_typing: Option<bool>,
+    is_online: Option<bool>,
+    message: Option<Content>,
+    content: Option<String>,
+    client_id: Option<String>,
+    #[serde(default)]
+    mentions: Vec<String>,
+    #[serde(default)]
+    attachments: Vec<String>,
+    message_id: Option<String>,
+    up_to: Option<u64>,
+}
+
+/// A message as a text, or as an object with one.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Content {
+    Text(String),
+    Object(NewMessage),
+}
+
+impl Fields {
+    fn conversation(&self) -> Result<&str, AppError> {
+        let id = self.conversation_id.as_deref().or(self.group_id.as_deref());
+        id.filter(|id| !id.is_empty()).ok_or_else(|| invalid("conversation_id", "« conversation_id » est requis"))
+    }
+
+    fn message_id(&self) -> Result<&str, AppError> {
+        self.message_id.as_deref().ok_or_else(|| invalid("message_id", "« message_id » est requis"))
+    }
+
+    fn message(self) -> Result<NewMessage, AppError> {
+        let mut new = match (self.message, self.content) {
+            (Some(Content::Object(new)), _) => new,
+            (Some(Content::Text(content)), _) | (None, Some(content)) => {
+                NewMessage { content, ..NewMessage::default() }
+            }
+            (None, None) => return Err(invalid("message", "« message » est requis")),
+        };
+        new.client_id = new.client_id.or(self.client_id);
+        new.mentions.extend(self.mentions);
+        new.attachments.extend(self.attachments);
+        Ok(new)
+    }
+}
+
+impl Chat {
+    /// Does what somebody says over a socket.
+    ///
+    /// # Errors
+    /// 400 for a command that is not known or lacks a field, and what the command itself refuses.
+    pub async fn obey(&self, me: &Me, device: DeviceId, name: &str, data: Value) -> Result<Outcome, AppError> {
+        let fields = match data {
+            Value::Null => Fields::default(),
+            data => serde_json::from_value(data)
+                .map_err(|error| invalid("data", format!("Commande « {name} » illisible : {error}")))?,
+        };
+        match name {
+            "join_conversation" | "join_group" => self.listen(me, name, &fields).await,
+            "leave_conversation" | "leave_group" => {
+                let id = fields.conversation()?;
+                let frame = if name == "leave_group" { "left_group" } else { "left_conversation" };
+                Ok(Outcome::Leave(topic(id)?, frame, named(id)))
+            }
+            "send_message" => self.send_said(me, fields).await,
+            "typing" | "group_typing" => self.tell_typing(me, &fields).await,
+            "user_presence" => {
+                self.set_present(me, device, fields.is_online.unwrap_or(true)).await;
+                Ok(Outcome::Done)
+            }
+            "mark_read" => {
+                let id = fields.conversation()?;
+                let count = self.mark_read(me, id, fields.up_to).await?;
+                Ok(Outcome::Reply("marked_read", json!({ "conversation_id": id, "marked_read": count })))
+            }
+            "edit_message" => {
+                let content = fields.content.as_deref().unwrap_or_default();
+                let message = self.edit(me, fields.message_id()?, content, &fields.mentions).await?;
+                Ok(Outcome::Reply("message_edited", json!({ "message": message })))
+            }
+            "delete_message" => {
+                let message = self.delete(me, fields.message_id()?).await?;
+                Ok(Outcome::Reply("message_deleted", json!({ "message": message })))
+            }
+            "ping" => Ok(Outcome::Reply("pong", json!({ "timestamp": self.0.clock.now() }))),
+            _ => Err(AppError::new(
+                axum::http::StatusCode::BAD_REQUEST,
+                "unknown_command",
+                format!("Commande « {name} » inconnue"),
+            )),
+        }
+    }
+
+    async fn listen(&self, me: &Me, name: &str, fields: &Fields) -> Result<Outcome, AppError> {
+        let id = fields.conversation()?;
+        self.conversation(me, id).await?;
+        let frame = if name == "join_group" { "joined_group" } else { "joined_conversation" };
+        Ok(Outcome::Join(topic(id)?, frame, named(id)))
+    }
+
+    async fn send_said(&self, me: &Me, fields: Fields) -> Result<Outcome, AppError> {
+        let id = fields.conversation()?.to_owned();
+        let sent = self.send(me, &id, fields.message()?).await?;
+        let reply = json!({
+            "success": true, "conversation_id": id, "id": sent.message.id, "client_id": sent.message.client_id,
+            "offset": sent.position.map(|position| position.offset), "duplicate": sent.duplicate,
+            "message": sent.message,
+        });
+        Ok(Outcome::Reply("message_sent", reply))
+    }
+
+    async fn tell_typing(&self, me: &Me, fields: &Fields) -> Result<Outcome, AppError> {
+        let id = fields.conversation()?;
+        // Whether one is a member is asked each time: it is a read of one row.
+        self.require_member(me, id).await?;
+        let mut data = json!({
+            "by": me.id(), "conversation_id": id, "user_id": me.id(), "username": me.person.display_name(),
+            "is_typing": fields.is_typing.unwrap_or(true),
+        });
+        if fields.group_id.is_some() {
+            data["group_id"] = id.into();
+        }
+        self.publish_latest(topic(id)?, "user_typing", Arc::from(data.to_string()), me.id());
+        Ok(Outcome::Done)
+    }
+}
+
+fn named(id: &str) -> Value {
+    json!({ "conversation_id": id, "group_id": id, "success": true })
+}

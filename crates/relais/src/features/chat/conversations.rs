@@ -1,0 +1,297 @@
+//! Conversations: between two people, and groups.
+
+use relais_protocol::event::{Cursor, Position, Topic};
+use relais_store::{Query, ReadTx, StoreError, WriteTx};
+use serde_json::json;
+
+use super::messages::{described, own};
+use super::model::{Conversation, Kind, LastMessage, Member, Message, Person, Role};
+use super::people::{Me, topic_of};
+use super::refusal::{checked_text, invalid, no_conversation, no_person, not_allowed};
+use super::service::{Chat, topic};
+use super::store;
+use super::store::conversations::{ConversationRow, MemberRow, Place};
+use crate::AppError;
+use crate::id::new_id;
+
+/// Conversations that a list shows, and that one connection hears, at most.
+pub(super) const LISTED_MAX: usize = 500;
+/// Members of a group at most.
+const MEMBERS_MAX: u64 = 1_000;
+/// The longest name of a group, in bytes.
+const NAME_BYTES_MAX: usize = 200;
+
+/// What somebody sees at once, and where in the log that stands: with the events after it, it stays true.
+#[derive(Clone, Debug)]
+pub struct Overview {
+    /// The conversations, the most recently active first; then pending invitations that one has sent.
+    pub conversations: Vec<Conversation>,
+    /// Where it stands.
+    pub cursor: Cursor,
+}
+
+/// What the rows of one conversation say.
+struct Known {
+    row: ConversationRow,
+    place: Place,
+    members: Vec<MemberRow>,
+    last: Option<Message>,
+}
+
+fn known(tx: &mut impl Query, row: ConversationRow, place: Place) -> Result<Known, StoreError> {
+    let members = store::conversations::members(tx, &row.id)?;
+    let last = store::messages::before(tx, &row.id, i64::MAX.unsigned_abs(), 1)?;
+    let last = described(tx, last)?.pop();
+    Ok(Known { row, place, members, last })
+}
+
+impl Chat {
+    /// The conversations of somebody, and the invitations that they have sent.
+    ///
+    /// # Errors
+    /// What the database reports.
+    pub async fn overview(&self, me: &Me) -> Result<Overview, AppError> {
+        let id = me.person.id.clone();
+        let read = self.0.store.read(move |tx: &mut ReadTx<'_>| {
+            let cursor = tx.cursor()?;
+            let rows = store::conversations::list_of(tx, &id, LISTED_MAX)?;
+            let all = rows.into_iter().map(|(row, place)| known(tx, row, place));
+            let all = all.collect::<Result<Vec<_>, StoreError>>()?;
+            Ok::<_, StoreError>((cursor, all, store::invitations::sent(tx, &id, LISTED_MAX)?))
+        });
+        let (cursor, all, sent) = read.await?;
+        let mut conversations: Vec<Conversation> =
+            all.into_iter().map(|known| self.seen_by(me.id(), known)).collect();
+        conversations.extend(sent.into_iter().map(|(invitation, to, last_seen)| Conversation {
+            id: invitation.id,
+            kind: Kind::Direct,
+            name: String::new(),
+            participant: Some(self.contact(to, last_seen)),
+            participants: Vec::new(),
+            last_message: None,
+            status: "pending",
+            unread_count: 0,
+            created_at: invitation.created_at,
+        }));
+        Ok(Overview { conversations, cursor })
+    }
+
+    /// One conversation.
+    ///
+    /// # Errors
+    /// 404 if one is not in it.
+    pub async fn conversation(&self, me: &Me, conversation_id: &str) -> Result<Conversation, AppError> {
+        let (id, conversation_id) = (me.person.id.clone(), conversation_id.to_owned());
+        let read = self.0.store.read(move |tx: &mut ReadTx<'_>| {
+            let (row, place) = own(tx, &conversation_id, &id)?;
+            known(tx, row, place).map_err(AppError::from)
+        });
+        Ok(self.seen_by(me.id(), read.await?))
+    }
+
+    fn seen_by(&self, viewer: &str, known: Known) -> Conversation {
+        let Known { row, place, members, last } = known;
+        let participants: Vec<Member> = members
+            .into_iter()
+            .map(|member| Member { contact: self.contact(member.person, member.last_seen), role: member.role })
+            .collect();
+        let other = participants.iter().find(|member| member.contact.person.id != viewer);
+        Conversation {
+            participant: other.filter(|_| row.kind == Kind::Direct).map(|member| member.contact.clone()),
+            id: row.id,
+            kind: row.kind,
+            name: row.name,
+            participants,
+            last_message: last.map(|message| LastMessage {
+                id: message.id,
+                sender_id: message.sender_id,
+                content: message.content,
+                timestamp: message.created_at,
+                is_read: message.is_read,
+            }),
+            status: "accepted",
+            unread_count: place.unread,
+            created_at: row.created_at,
+        }
+    }
+
+    /// A group in which one is alone at first, and its owner.
+    ///
+    /// # Errors
+    /// 400 for the name.
+    pub async fn create_group(&self, me: &Me, name: &str) -> Result<Conversation, AppError> {
+        let name = checked_text("name", name, NAME_BYTES_MAX, false)?;
+        let (chat, me) = (self.clone(), me.clone());
+        self.0
+            .store
+            .write(move |tx| {
+                let row = new_conversation(tx, Kind::Group, name);
+                store::conversations::insert(tx, &row, None, me.id())?;
+                store::conversations::add_member(tx, &row.id, me.id(), Role::Owner, 0)?;
+                chat.tell_joined(tx, &row.id, me.id(), &me.person)
+            })
+            .await
+    }
+
+    /// Gives a group another name.
+    ///
+    /// # Errors
+    /// 400 for the name, 403 if one does not own the group, 404.
+    pub async fn rename_group(&self, me: &Me, id: &str, name: &str) -> Result<Conversation, AppError> {
+        let name = checked_text("name", name, NAME_BYTES_MAX, false)?;
+        let (chat, me, id) = (self.clone(), me.clone(), id.to_owned());
+        self.0
+            .store
+            .write(move |tx| {
+                let place = group(tx, &id, me.id())?;
+                if place.role != Role::Owner {
+                    return Err(not_allowed("Seul un propriétaire du groupe peut le renommer"));
+                }
+                store::conversations::rename(tx, &id, &name)?;
+                let data = json!({ "by": me.id(), "conversation_id": id, "group_id": id, "name": name });
+                tx.emit(&topic(&id)?, "conversation_renamed", data.to_string())?;
+                let (row, place) = own(tx, &id, me.id())?;
+                Ok(chat.seen_by(me.id(), known(tx, row, place)?))
+            })
+            .await
+    }
+
+    /// Leaves a group, or as its owner takes somebody out. Whoever is out neither reads nor hears it from then on.
+    ///
+    /// # Errors
+    /// 403 if one does not own the group, 404 if it, or the member, does not exist.
+    pub async fn remove_member(&self, me: &Me, id: &str, user_id: &str) -> Result<(), AppError> {
+        let (chat, me, id, user_id) = (self.clone(), me.clone(), id.to_owned(), user_id.to_owned());
+        self.0
+            .store
+            .write(move |tx| {
+                let place = group(tx, &id, me.id())?;
+                if me.id() != user_id && place.role != Role::Owner {
+                    return Err(not_allowed("Seul un propriétaire du groupe peut en retirer un membre"));
+                }
+                if !store::conversations::remove_member(tx, &id, &user_id)? {
+                    return Err(no_person());
+                }
+                let data = json!({ "by": me.id(), "conversation_id": id, "group_id": id, "user_id": user_id });
+                tx.emit(&topic(&id)?, "member_removed", data.to_string())?;
+                let own_topic = topic_of(tx, &user_id)?;
+                let told = json!({ "conversation_id": id, "group_id": id, "by": me.id() });
+                tx.emit(&own_topic, "conversation_left", told.to_string())?;
+                chat.keep_an_owner(tx, &id)
+            })
+            .await
+    }
+
+    /// A group whose last owner left goes to whoever has been in it longest.
+    fn keep_an_owner(&self, tx: &mut WriteTx<'_>, id: &str) -> Result<(), AppError> {
+        let members = store::conversations::members(tx, id)?;
+        match members.first() {
+            Some(first) if members.iter().all(|member| member.role != Role::Owner) => {
+                store::conversations::promote(tx, id, &first.person.id)?;
+                let data = json!({ "conversation_id": id, "group_id": id, "user_id": first.person.id });
+                tx.emit(&topic(id)?, "owner_changed", data.to_string())?;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The conversation of two people, which begins now; both are told. Returns how each sees it.
+    pub(super) fn begin_direct(
+        &self,
+        tx: &mut WriteTx<'_>,
+        created_by: &str,
+        other: &str,
+    ) -> Result<String, AppError> {
+        let pair = pair(created_by, other);
+        if let Some(id) = store::conversations::find_pair(tx, &pair)? {
+            return Ok(id);
+        }
+        let row = new_conversation(tx, Kind::Direct, String::new());
+        store::conversations::insert(tx, &row, Some(&pair), created_by)?;
+        store::conversations::add_member(tx, &row.id, created_by, Role::Member, 0)?;
+        store::conversations::add_member(tx, &row.id, other, Role::Member, 0)?;
+        Ok(row.id)
+    }
+
+    /// Adds somebody to a group; they and the others are told.
+    pub(super) fn join_group(
+        &self,
+        tx: &mut WriteTx<'_>,
+        id: &str,
+        person: &Person,
+    ) -> Result<Conversation, AppError> {
+        if store::conversations::find_of(tx, id, &person.id)?.is_none() {
+            if store::conversations::count_members(tx, id)? >= MEMBERS_MAX {
+                return Err(invalid("group_id", format!("Un groupe a au plus {MEMBERS_MAX} membres")));
+            }
+            let messages = store::conversations::messages(tx, id)?.ok_or_else(no_conversation)?;
+            store::conversations::add_member(tx, id, &person.id, Role::Member, messages)?;
+        }
+        self.tell_joined(tx, id, &person.id, person)
+    }
+
+    /// Tells the members that somebody is in, and the newcomer's devices to listen from there on.
+    fn tell_joined(
+        &self,
+        tx: &mut WriteTx<'_>,
+        id: &str,
+        viewer: &str,
+        person: &Person,
+    ) -> Result<Conversation, AppError> {
+        let data = json!({ "by": viewer, "conversation_id": id, "group_id": id, "user_id": viewer, "user": person });
+        let emitted = tx.emit(&topic(id)?, "member_joined", data.to_string())?;
+        self.tell_new_conversation(tx, id, viewer, emitted.position)
+    }
+
+    /// Tells somebody that they are in a conversation from now on, and gives it as they see it.
+    pub(super) fn tell_new_conversation(
+        &self,
+        tx: &mut WriteTx<'_>,
+        id: &str,
+        viewer: &str,
+        from: Position,
+    ) -> Result<Conversation, AppError> {
+        let conversation = self.view(tx, id, viewer)?;
+        let data = json!({
+            "conversation_id": id, "conversation": conversation, "epoch": from.epoch.to_string(), "offset": from.offset,
+        });
+        tx.emit(&topic_of(tx, viewer)?, "conversation_joined", data.to_string())?;
+        Ok(conversation)
+    }
+
+    /// A conversation as one of its members sees it.
+    pub(super) fn view(&self, tx: &mut WriteTx<'_>, id: &str, viewer: &str) -> Result<Conversation, AppError> {
+        let (row, place) = own(tx, id, viewer)?;
+        Ok(self.seen_by(viewer, known(tx, row, place)?))
+    }
+
+    /// The topics of the conversations that one hears, the most recently active first.
+    ///
+    /// # Errors
+    /// What the database reports.
+    pub async fn heard(&self, me: &Me) -> Result<Vec<Topic>, AppError> {
+        let id = me.person.id.clone();
+        let listed = self.0.store.read(move |tx| store::conversations::list_of(tx, &id, LISTED_MAX)).await;
+        let listed: Vec<(ConversationRow, Place)> = listed.map_err(|error: StoreError| AppError::from(error))?;
+        listed.iter().map(|(row, _)| topic(&row.id)).collect()
+    }
+}
+
+fn new_conversation(tx: &WriteTx<'_>, kind: Kind, name: String) -> ConversationRow {
+    ConversationRow { id: new_id(tx.now()), kind, name, created_at: tx.now(), messages: 0 }
+}
+
+/// The place of somebody in a group; a conversation between two is none.
+pub(super) fn group(tx: &mut impl Query, id: &str, user_id: &str) -> Result<Place, AppError> {
+    match own(tx, id, user_id)? {
+        (row, place) if row.kind == Kind::Group => Ok(place),
+        _ => Err(no_conversation()),
+    }
+}
+
+/// Two ids in one order, so that two people have one conversation whoever began.
+pub(super) fn pair(one: &str, other: &str) -> String {
+    let (first, second) = if one < other { (one, other) } else { (other, one) };
+    format!("{first}\n{second}")
+}

@@ -1,0 +1,112 @@
+//! Who is there: the live connections of everybody, whichever protocol they speak.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use relais_protocol::event::{Position, Topic};
+
+use super::people::Me;
+
+/// One live connection of somebody. Calls must not block.
+pub trait Device: Send + Sync + 'static {
+    /// Hears a conversation from now on, and what happened in it after `from`.
+    fn join(&self, conversation: Topic, from: Position);
+}
+
+/// Names a device for as long as the process lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceId(u64);
+
+struct Entry {
+    id: DeviceId,
+    device: Arc<dyn Device>,
+    /// Whether the person is at it, as far as its program says.
+    present: bool,
+}
+
+struct Online {
+    topic: Topic,
+    devices: Vec<Entry>,
+}
+
+impl Online {
+    fn is_present(&self) -> bool {
+        self.devices.iter().any(|entry| entry.present)
+    }
+}
+
+/// The devices of everybody who is connected here.
+#[derive(Default)]
+pub struct Devices {
+    people: Mutex<HashMap<String, Online>>,
+    next: AtomicU64,
+}
+
+impl Devices {
+    /// Adds a device. Says whether its owner was not there before.
+    pub(super) fn add(&self, me: &Me, device: Arc<dyn Device>) -> (DeviceId, bool) {
+        let id = DeviceId(self.next.fetch_add(1, Ordering::Relaxed));
+        let mut people = self.people.lock();
+        let online = people
+            .entry(me.person.id.clone())
+            .or_insert_with(|| Online { topic: me.topic.clone(), devices: Vec::new() });
+        let came = !online.is_present();
+        online.devices.push(Entry { id, device, present: true });
+        (id, came)
+    }
+
+    /// Removes a device. Says whether its owner is gone with it.
+    pub(super) fn remove(&self, person: &str, id: DeviceId) -> bool {
+        let mut people = self.people.lock();
+        let Some(online) = people.get_mut(person) else { return false };
+        let before = online.is_present();
+        online.devices.retain(|entry| entry.id != id);
+        let after = online.is_present();
+        if online.devices.is_empty() {
+            people.remove(person);
+        }
+        before && !after
+    }
+
+    /// A device says whether its owner is at it. Says whether that changes anything for others, and to what.
+    pub(super) fn set_present(&self, person: &str, id: DeviceId, present: bool) -> Option<bool> {
+        let mut people = self.people.lock();
+        let online = people.get_mut(person)?;
+        let before = online.is_present();
+        online.devices.iter_mut().filter(|entry| entry.id == id).for_each(|entry| entry.present = present);
+        let after = online.is_present();
+        (before != after).then_some(after)
+    }
+
+    /// Whether somebody is at one of their devices.
+    pub(super) fn is_online(&self, person: &str) -> bool {
+        self.people.lock().get(person).is_some_and(Online::is_present)
+    }
+
+    /// Whether any of these people has a device here, present or not.
+    pub(super) fn any_connected<'a>(&self, mut people: impl Iterator<Item = &'a str>) -> bool {
+        let connected = self.people.lock();
+        people.any(|person| connected.contains_key(person))
+    }
+
+    /// The topic of somebody who is connected.
+    pub(super) fn topic_of(&self, person: &str) -> Option<Topic> {
+        self.people.lock().get(person).map(|online| online.topic.clone())
+    }
+
+    /// Makes every device of the owner of `topic` hear a conversation.
+    pub(super) fn join(&self, topic: &Topic, conversation: &Topic, from: Position) {
+        let devices: Vec<Arc<dyn Device>> = {
+            let people = self.people.lock();
+            let owner = people.get(topic.key()).filter(|online| online.topic == *topic);
+            owner
+                .map(|online| online.devices.iter().map(|entry| Arc::clone(&entry.device)).collect())
+                .unwrap_or_default()
+        };
+        for device in devices {
+            device.join(conversation.clone(), from);
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Conversations and their messages.
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::super::messages::{NewMessage, Part};
+use super::super::model::{Conversation, Message};
+use super::{Body, Here, Wanted, body, done};
+use crate::AppError;
+
+/// Messages of a page when nothing is said, and at most.
+const PAGE: usize = 50;
+const PAGE_MAX: usize = 100;
+
+/// One's conversations, and the invitations that one has sent
+///
+/// With the events after `cursor`, the answer stays true.
+#[utoipa::path(get, path = "/api/chat/conversations", tag = "chat", responses(
+    (status = 200, description = "`data.conversations`, `data.cursor`", body = Vec<Conversation>)))]
+pub(super) async fn list_conversations(here: Here) -> Result<Json<Value>, AppError> {
+    let overview = here.chat.overview(&here.me).await?;
+    Ok(done(json!({ "conversations": overview.conversations, "cursor": overview.cursor.to_string() })))
+}
+
+/// One conversation, or group
+#[utoipa::path(get, path = "/api/chat/conversations/{id}", tag = "chat", params(("id" = String, Path)), responses(
+    (status = 200, description = "`data.conversation`", body = Conversation),
+    (status = 404, description = "`conversation_not_found`: there is none, or one is not in it")))]
+pub(super) async fn show_conversation(here: Here, Path(id): Path<String>) -> Result<Json<Value>, AppError> {
+    let conversation = here.chat.conversation(&here.me, &id).await?;
+    Ok(done(json!({ "conversation": conversation, "group": conversation })))
+}
+
+/// Messages, the oldest first
+///
+/// The last ones, or those `before` or `after` a number. 50 unless `limit` says otherwise, never more than 100.
+#[utoipa::path(get, path = "/api/chat/conversations/{id}/messages", tag = "chat",
+    params(("id" = String, Path), Wanted), responses(
+    (status = 200, description = "`data.messages`", body = Vec<Message>),
+    (status = 404, description = "`conversation_not_found`")))]
+pub(super) async fn list_messages(
+    here: Here,
+    Path(id): Path<String>,
+    query: Result<Query<Wanted>, QueryRejection>,
+) -> Result<Json<Value>, AppError> {
+    let wanted = Wanted::read(query)?;
+    let part = match (wanted.before, wanted.after) {
+        (Some(before), _) => Part::Before(before),
+        (None, Some(after)) => Part::After(after),
+        (None, None) => Part::Last,
+    };
+    let messages = here.chat.messages(&here.me, &id, part, wanted.limit(PAGE, PAGE_MAX)).await?;
+    Ok(done(json!({ "messages": messages })))
+}
+
+/// Send a message
+///
+/// With a `client_id`, sending it again makes no second one: the answer is then the first, with `duplicate`.
+#[utoipa::path(post, path = "/api/chat/conversations/{id}/messages", tag = "chat",
+    params(("id" = String, Path)), request_body = NewMessage, responses(
+    (status = 201, description = "`data.message`, `data.offset`", body = Message),
+    (status = 200, description = "It had been sent before"),
+    (status = 400, description = "`invalid_value`"), (status = 404, description = "`conversation_not_found`"),
+    (status = 409, description = "`client_id_in_use`")))]
+pub(super) async fn send_message(
+    here: Here,
+    Path(id): Path<String>,
+    given: Body<NewMessage>,
+) -> Result<(StatusCode, Json<Value>), AppError> {
+    let sent = here.chat.send(&here.me, &id, body(given)?).await?;
+    let status = if sent.duplicate { StatusCode::OK } else { StatusCode::CREATED };
+    let data = json!({
+        "message": sent.message, "duplicate": sent.duplicate, "offset": sent.position.map(|position| position.offset),
+    });
+    Ok((status, done(data)))
+}
+
+/// Up to where one has read.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+pub struct UpTo {
+    /// The number of the last message that one has read; absent: all.
+    up_to: Option<u64>,
+}
+
+/// Mark messages as read
+#[utoipa::path(post, path = "/api/chat/conversations/{id}/mark-read", tag = "chat",
+    params(("id" = String, Path)), request_body = UpTo, responses(
+    (status = 200, description = "`data.marked_read`: how many were unread"),
+    (status = 404, description = "`conversation_not_found`")))]
+pub(super) async fn mark_read(
+    here: Here,
+    Path(id): Path<String>,
+    given: axum::body::Bytes,
+) -> Result<Json<Value>, AppError> {
+    let up_to = if given.iter().all(u8::is_ascii_whitespace) {
+        UpTo::default()
+    } else {
+        serde_json::from_slice(&given)
+            .map_err(|error| super::super::refusal::invalid("up_to", format!("Corps de requête invalide : {error}")))?
+    };
+    let marked = here.chat.mark_read(&here.me, &id, up_to.up_to).await?;
+    Ok(done(json!({ "marked_read": marked })))
+}
+
+/// Another text for a message.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct Edit {
+    /// The text.
+    content: String,
+    /// Members that it mentions.
+    #[serde(default)]
+    mentions: Vec<String>,
+}
+
+/// Edit one's own message
+#[utoipa::path(put, path = "/api/chat/messages/{id}", tag = "chat", params(("id" = String, Path)),
+    request_body = Edit, responses(
+    (status = 200, description = "`data.message`", body = Message),
+    (status = 403, description = "`forbidden`: somebody else wrote it"),
+    (status = 404, description = "`message_not_found`")))]
+pub(super) async fn edit_message(
+    here: Here,
+    Path(id): Path<String>,
+    given: Body<Edit>,
+) -> Result<Json<Value>, AppError> {
+    let edit = body(given)?;
+    let message = here.chat.edit(&here.me, &id, &edit.content, &edit.mentions).await?;
+    Ok(done(json!({ "message": message })))
+}
+
+/// Delete a message; a tombstone without content stays
+#[utoipa::path(delete, path = "/api/chat/messages/{id}", tag = "chat", params(("id" = String, Path)), responses(
+    (status = 200, description = "`data.message`", body = Message),
+    (status = 403, description = "`forbidden`"), (status = 404, description = "`message_not_found`")))]
+pub(super) async fn delete_message(here: Here, Path(id): Path<String>) -> Result<Json<Value>, AppError> {
+    let message = here.chat.delete(&here.me, &id).await?;
+    Ok(done(json!({ "message": message })))
+}
+
+/// Search the messages of one's own conversations
+///
+/// All the words, as beginnings of words, whatever their accents and capitals; the latest first. 20 unless `limit`
+/// says otherwise, never more than 50; `before` takes the `cursor` of an earlier answer.
+#[utoipa::path(get, path = "/api/chat/search", tag = "chat", params(Wanted), responses(
+    (status = 200, description = "`data.messages`, and `data.cursor` if there are more", body = Vec<Message>),
+    (status = 400, description = "`invalid_value`: no words")))]
+pub(super) async fn search_messages(
+    here: Here,
+    query: Result<Query<Wanted>, QueryRejection>,
+) -> Result<Json<Value>, AppError> {
+    let wanted = Wanted::read(query)?;
+    let found = here.chat.search_messages(&here.me, wanted.words()?, wanted.before, wanted.limit(20, 50)).await?;
+    Ok(done(json!({ "messages": found.0, "cursor": found.1 })))
+}

@@ -1,0 +1,119 @@
+//! Groups.
+
+use axum::Json;
+use axum::extract::Path;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::super::model::{Conversation, Invitation, Kind};
+use super::super::refusal::invalid;
+use super::invitations::NewInvitation;
+use super::{Body, Here, body, done};
+use crate::AppError;
+
+/// A group to be made, or its new name.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct GroupName {
+    /// What it is called.
+    name: String,
+}
+
+/// One's groups
+#[utoipa::path(get, path = "/api/chat/groups", tag = "chat", responses(
+    (status = 200, description = "`data.groups`", body = Vec<Conversation>)))]
+pub(super) async fn list_groups(here: Here) -> Result<Json<Value>, AppError> {
+    let overview = here.chat.overview(&here.me).await?;
+    let mut groups = overview.conversations;
+    groups.retain(|conversation| conversation.kind == Kind::Group);
+    Ok(done(json!({ "groups": groups, "cursor": overview.cursor.to_string() })))
+}
+
+/// Make a group, and own it
+#[utoipa::path(post, path = "/api/chat/groups", tag = "chat", request_body = GroupName, responses(
+    (status = 201, description = "`data.group_id`, `data.group`", body = Conversation),
+    (status = 400, description = "`invalid_value`")))]
+pub(super) async fn create_group(
+    here: Here,
+    given: Body<GroupName>,
+) -> Result<(StatusCode, Json<Value>), AppError> {
+    let group = here.chat.create_group(&here.me, &body(given)?.name).await?;
+    let data = json!({ "group_id": group.id, "conversation_id": group.id, "group": group, "conversation": group });
+    Ok((StatusCode::CREATED, done(data)))
+}
+
+/// Give a group another name
+#[utoipa::path(put, path = "/api/chat/groups/{id}", tag = "chat", params(("id" = String, Path)),
+    request_body = GroupName, responses(
+    (status = 200, description = "`data.group`", body = Conversation),
+    (status = 403, description = "`forbidden`: one does not own it"),
+    (status = 404, description = "`conversation_not_found`")))]
+pub(super) async fn rename_group(
+    here: Here,
+    Path(id): Path<String>,
+    given: Body<GroupName>,
+) -> Result<Json<Value>, AppError> {
+    let group = here.chat.rename_group(&here.me, &id, &body(given)?.name).await?;
+    Ok(done(json!({ "group": group, "conversation": group })))
+}
+
+/// Ask somebody into a group
+#[utoipa::path(post, path = "/api/chat/groups/{id}/invite", tag = "chat", params(("id" = String, Path)),
+    request_body = NewInvitation, responses(
+    (status = 201, description = "`data.invitation_id`, `data.invitation`", body = Invitation),
+    (status = 404, description = "`user_not_found`, `conversation_not_found`"),
+    (status = 409, description = "`already_member`, `already_invited`")))]
+pub(super) async fn invite_to_group(
+    here: Here,
+    Path(id): Path<String>,
+    given: Body<NewInvitation>,
+) -> Result<(StatusCode, Json<Value>), AppError> {
+    let new = body(given)?;
+    let sent = here.chat.invite(&here.me, &new.to_user_id, &new.message, Some(&id)).await?;
+    Ok((StatusCode::CREATED, done(json!({ "invitation_id": sent.id, "invitation": sent }))))
+}
+
+/// Ask somebody into the group that the body names
+#[utoipa::path(post, path = "/api/chat/group-invitations", tag = "chat", request_body = NewInvitation, responses(
+    (status = 201, description = "As `/api/chat/groups/{id}/invite`", body = Invitation)))]
+pub(super) async fn create_group_invitation(
+    here: Here,
+    given: Body<NewInvitation>,
+) -> Result<(StatusCode, Json<Value>), AppError> {
+    let new = body(given)?;
+    let group_id = new.group_id.ok_or_else(|| invalid("group_id", "« group_id » est requis"))?;
+    let sent = here.chat.invite(&here.me, &new.to_user_id, &new.message, Some(&group_id)).await?;
+    Ok((StatusCode::CREATED, done(json!({ "invitation_id": sent.id, "invitation": sent }))))
+}
+
+/// Invitations to groups that wait for one's answer
+#[utoipa::path(get, path = "/api/chat/group-invitations", tag = "chat", responses(
+    (status = 200, description = "`data.invitations`, the oldest first", body = Vec<Invitation>)))]
+pub(super) async fn list_group_invitations(here: Here) -> Result<Json<Value>, AppError> {
+    let invitations = here.chat.invitations(&here.me, true).await?;
+    Ok(done(json!({ "invitations": invitations })))
+}
+
+/// Leave a group
+#[utoipa::path(post, path = "/api/chat/groups/{id}/leave", tag = "chat", params(("id" = String, Path)), responses(
+    (status = 200, description = "One is out; if one was the last owner, the oldest member is now"),
+    (status = 404, description = "`conversation_not_found`")))]
+pub(super) async fn leave_group(here: Here, Path(id): Path<String>) -> Result<Json<Value>, AppError> {
+    here.chat.remove_member(&here.me, &id, here.me.id()).await?;
+    Ok(done(json!({ "group_id": id })))
+}
+
+/// Take somebody out of a group
+#[utoipa::path(delete, path = "/api/chat/groups/{id}/members/{user_id}", tag = "chat",
+    params(("id" = String, Path), ("user_id" = String, Path)), responses(
+    (status = 200, description = "They neither read nor hear it any more"),
+    (status = 403, description = "`forbidden`: one does not own it"),
+    (status = 404, description = "`conversation_not_found`, `user_not_found`")))]
+pub(super) async fn remove_member(
+    here: Here,
+    Path((id, user_id)): Path<(String, String)>,
+) -> Result<Json<Value>, AppError> {
+    here.chat.remove_member(&here.me, &id, &user_id).await?;
+    Ok(done(json!({ "group_id": id, "user_id": user_id })))
+}

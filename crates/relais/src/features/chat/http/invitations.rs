@@ -1,0 +1,108 @@
+//! Invitations, the search for people, and words outside of conversations.
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::super::invitations::Answer;
+use super::super::model::{Contact, Invitation};
+use super::super::presence::Notice;
+use super::{Body, Here, Wanted, body, done};
+use crate::AppError;
+
+/// Search people by name or address
+///
+/// 10 unless `limit` says otherwise, never more than 50.
+#[utoipa::path(get, path = "/api/chat/admins/search", tag = "chat", params(Wanted), responses(
+    (status = 200, description = "`data.admins`, also as `data.users`", body = Vec<Contact>),
+    (status = 400, description = "`invalid_value`: no `q`")))]
+pub(super) async fn search_people(
+    here: Here,
+    query: Result<Query<Wanted>, QueryRejection>,
+) -> Result<Json<Value>, AppError> {
+    let wanted = Wanted::read(query)?;
+    let found = here.chat.search_people(&here.me, wanted.words()?, wanted.limit(10, 50)).await?;
+    Ok(done(json!({ "admins": found, "users": found })))
+}
+
+/// Invitations to talk that wait for one's answer
+#[utoipa::path(get, path = "/api/chat/invitations", tag = "chat", responses(
+    (status = 200, description = "`data.invitations`, the oldest first", body = Vec<Invitation>)))]
+pub(super) async fn list_invitations(here: Here) -> Result<Json<Value>, AppError> {
+    let invitations = here.chat.invitations(&here.me, false).await?;
+    Ok(done(json!({ "invitations": invitations })))
+}
+
+/// Whom to ask.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct NewInvitation {
+    /// Whom; `toUserId` as well.
+    #[serde(alias = "toUserId")]
+    pub(super) to_user_id: String,
+    /// A word with it.
+    #[serde(default)]
+    pub(super) message: String,
+    /// The group, of an invitation to one.
+    #[serde(default, alias = "groupId")]
+    pub(super) group_id: Option<String>,
+}
+
+/// Ask somebody to talk
+#[utoipa::path(post, path = "/api/chat/invitations", tag = "chat", request_body = NewInvitation, responses(
+    (status = 201, description = "`data.invitation_id`, `data.invitation`", body = Invitation),
+    (status = 400, description = "`invalid_value`: oneself"), (status = 404, description = "`user_not_found`"),
+    (status = 409, description = "`already_in_conversation` with `conversation_id`; `already_invited`, `invited_by_them` with `invitation_id`; `too_many_invitations`")))]
+pub(super) async fn create_invitation(
+    here: Here,
+    given: Body<NewInvitation>,
+) -> Result<(StatusCode, Json<Value>), AppError> {
+    let new = body(given)?;
+    let sent = here.chat.invite(&here.me, &new.to_user_id, &new.message, new.group_id.as_deref()).await?;
+    Ok((StatusCode::CREATED, done(json!({ "invitation_id": sent.id, "invitation": sent }))))
+}
+
+/// What to answer.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct Reply {
+    /// `accept` or `reject`.
+    action: String,
+}
+
+/// Answer an invitation
+#[utoipa::path(put, path = "/api/chat/invitations/{id}/respond", tag = "chat", params(("id" = String, Path)),
+    request_body = Reply, responses(
+    (status = 200, description = "`data.conversation_id`, `data.conversation`; null if rejected"),
+    (status = 400, description = "`invalid_value`"), (status = 404, description = "`invitation_not_found`"),
+    (status = 409, description = "`invitation_settled`")))]
+pub(super) async fn respond(
+    here: Here,
+    Path(id): Path<String>,
+    given: Body<Reply>,
+) -> Result<Json<Value>, AppError> {
+    let answer = Answer::parse(&body(given)?.action)?;
+    let conversation = here.chat.respond(&here.me, &id, answer).await?;
+    let conversation_id = conversation.as_ref().map(|conversation| conversation.id.clone());
+    Ok(done(json!({ "conversation_id": conversation_id, "conversation": conversation })))
+}
+
+/// Take back an invitation that waits
+#[utoipa::path(delete, path = "/api/chat/invitations/{id}", tag = "chat", params(("id" = String, Path)), responses(
+    (status = 200, description = "It is cancelled"), (status = 404, description = "`invitation_not_found`"),
+    (status = 409, description = "`invitation_settled`")))]
+pub(super) async fn cancel_invitation(here: Here, Path(id): Path<String>) -> Result<Json<Value>, AppError> {
+    here.chat.cancel_invitation(&here.me, &id).await?;
+    Ok(done(json!({ "invitation_id": id })))
+}
+
+/// Tell somebody something outside of any conversation
+#[utoipa::path(post, path = "/api/chat/notifications/send", tag = "chat", request_body = Notice, responses(
+    (status = 200, description = "It is stored, and told as `notification`"),
+    (status = 404, description = "`user_not_found`")))]
+pub(super) async fn send_notification(here: Here, given: Body<Notice>) -> Result<Json<Value>, AppError> {
+    here.chat.notify(&here.me, body(given)?).await?;
+    Ok(done(json!({})))
+}

@@ -1,0 +1,145 @@
+//! The HTTP edge of the chat, under `/api/admin/chat` as its clients know it, and under `/api/chat`.
+
+#![expect(unused_qualifications, reason = "the API description macro writes whole paths")]
+
+mod conversations;
+mod groups;
+mod invitations;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{FromRequestParts, Query};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::routing::{delete, get, post, put};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::{IntoParams, OpenApi};
+
+use super::people::Me;
+use super::service::Chat;
+use crate::auth::http::Caller;
+use crate::{App, AppError};
+
+/// The routes of the chat.
+pub fn router() -> Router<App> {
+    let routes = Router::new()
+        .route("/conversations", get(conversations::list_conversations))
+        .route("/conversations/{id}", get(conversations::show_conversation))
+        .route(
+            "/conversations/{id}/messages",
+            get(conversations::list_messages).post(conversations::send_message),
+        )
+        .route("/conversations/{id}/mark-read", post(conversations::mark_read).put(conversations::mark_read))
+        .route(
+            "/messages/{id}",
+            put(conversations::edit_message)
+                .patch(conversations::edit_message)
+                .delete(conversations::delete_message),
+        )
+        .route("/search", get(conversations::search_messages))
+        .route("/admins/search", get(invitations::search_people))
+        .route("/users/search", get(invitations::search_people))
+        .route("/invitations", get(invitations::list_invitations).post(invitations::create_invitation))
+        .route("/invitations/{id}", delete(invitations::cancel_invitation))
+        .route("/invitations/{id}/respond", put(invitations::respond).post(invitations::respond))
+        .route("/notifications/send", post(invitations::send_notification))
+        .route("/groups", get(groups::list_groups).post(groups::create_group))
+        .route("/groups/{id}", get(conversations::show_conversation).put(groups::rename_group).patch(groups::rename_group))
+        .route("/groups/{id}/messages", get(conversations::list_messages).post(conversations::send_message))
+        .route("/groups/{id}/mark-read", post(conversations::mark_read).put(conversations::mark_read))
+        .route("/groups/{id}/invite", post(groups::invite_to_group))
+        .route("/groups/{id}/leave", post(groups::leave_group))
+        .route("/groups/{id}/members/{user_id}", delete(groups::remove_member))
+        .route("/group-invitations", get(groups::list_group_invitations).post(groups::create_group_invitation))
+        .route("/group-invitations/{id}", delete(invitations::cancel_invitation))
+        .route("/group-invitations/{id}/respond", put(invitations::respond).post(invitations::respond));
+    Router::new().nest("/api/admin/chat", routes.clone()).nest("/api/chat", routes)
+}
+
+/// The API description of the chat. Everything is under `/api/admin/chat` as well.
+#[derive(OpenApi)]
+#[openapi(paths(
+    conversations::list_conversations,
+    conversations::show_conversation,
+    conversations::list_messages,
+    conversations::send_message,
+    conversations::mark_read,
+    conversations::edit_message,
+    conversations::delete_message,
+    conversations::search_messages,
+    invitations::search_people,
+    invitations::list_invitations,
+    invitations::create_invitation,
+    invitations::cancel_invitation,
+    invitations::respond,
+    invitations::send_notification,
+    groups::list_groups,
+    groups::create_group,
+    groups::rename_group,
+    groups::invite_to_group,
+    groups::leave_group,
+    groups::remove_member,
+    groups::list_group_invitations,
+    groups::create_group_invitation
+))]
+pub struct ChatApi;
+
+/// Who takes part and makes this request.
+struct Here {
+    chat: Chat,
+    me: Me,
+}
+
+impl FromRequestParts<App> for Here {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, AppError> {
+        let Caller(principal) = Caller::from_request_parts(parts, app).await?;
+        let chat = app.chat().clone();
+        let me = chat.enter(&principal).await?;
+        Ok(Self { chat, me })
+    }
+}
+
+type Body<T> = Result<Json<T>, JsonRejection>;
+
+fn body<T>(body: Body<T>) -> Result<T, AppError> {
+    Ok(body.map(|Json(value)| value)?)
+}
+
+/// `{"success":true,"data":…}`.
+fn done(data: Value) -> Json<Value> {
+    Json(json!({ "success": true, "data": data }))
+}
+
+/// Which part of what there is.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Wanted {
+    /// Entries at most.
+    limit: Option<usize>,
+    /// Messages with a smaller number; of a search, the `cursor` of an earlier answer.
+    before: Option<u64>,
+    /// Messages with a greater number.
+    after: Option<u64>,
+    /// What to look for.
+    q: Option<String>,
+}
+
+impl Wanted {
+    fn read(query: Result<Query<Self>, QueryRejection>) -> Result<Self, AppError> {
+        let refused = |e: QueryRejection| AppError::new(StatusCode::BAD_REQUEST, "invalid_query", e.body_text());
+        query.map(|Query(wanted)| wanted).map_err(refused)
+    }
+
+    fn limit(&self, usual: usize, max: usize) -> usize {
+        self.limit.unwrap_or(usual).clamp(1, max)
+    }
+
+    fn words(&self) -> Result<&str, AppError> {
+        let words = self.q.as_deref().map(str::trim).filter(|words| !words.is_empty());
+        words.ok_or_else(|| super::refusal::invalid("q", "Paramètre « q » requis"))
+    }
+}

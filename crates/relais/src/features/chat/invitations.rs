@@ -1,0 +1,211 @@
+//! Invitations: to talk, and to join a group.
+
+use relais_store::{StoreError, WriteTx};
+use serde_json::json;
+
+use super::conversations::{LISTED_MAX, group, pair};
+use super::model::{Conversation, Invitation, Person};
+use super::people::{Me, topic_of};
+use super::refusal::{checked_text, conflict, invalid, no_invitation};
+use super::service::{Chat, topic};
+use super::store;
+use super::store::invitations::NewInvitation;
+use crate::AppError;
+use crate::id::new_id;
+
+/// The longest word with an invitation, in bytes.
+const MESSAGE_BYTES_MAX: usize = 2_000;
+/// Invitations of one person that may wait at once.
+const PENDING_MAX: u64 = 200;
+
+/// How somebody answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Yes.
+    Accept,
+    /// No.
+    Reject,
+}
+
+impl Answer {
+    /// # Errors
+    /// 400 if it is neither.
+    pub fn parse(text: &str) -> Result<Self, AppError> {
+        match text {
+            "accept" => Ok(Self::Accept),
+            "reject" => Ok(Self::Reject),
+            other => Err(invalid("action", format!("Action « {other} » inconnue : accept ou reject attendu"))),
+        }
+    }
+}
+
+impl Chat {
+    /// Asks somebody to talk, or to join a group that one is in.
+    ///
+    /// # Errors
+    /// 400 to oneself, 404 if there is nobody or no such group, 409 if they talk already or an invitation waits.
+    pub async fn invite(
+        &self,
+        me: &Me,
+        to: &str,
+        message: &str,
+        group_id: Option<&str>,
+    ) -> Result<Invitation, AppError> {
+        let message = checked_text("message", message, MESSAGE_BYTES_MAX, true)?;
+        if to == me.id() {
+            return Err(invalid("to_user_id", "On ne peut pas s'inviter soi-même"));
+        }
+        self.know(to).await?;
+        let (me, to, group_id) = (me.clone(), to.to_owned(), group_id.map(str::to_owned));
+        self.0
+            .store
+            .write(move |tx| {
+                check_new(tx, &me, &to, group_id.as_deref())?;
+                let (id, pending) = (new_id(tx.now()), pending(me.id(), &to, group_id.as_deref()));
+                let new = NewInvitation {
+                    id: &id,
+                    from: me.id(),
+                    to: &to,
+                    group_id: group_id.as_deref(),
+                    message: &message,
+                    pending: &pending,
+                };
+                store::invitations::insert(tx, &new)?;
+                let invitation = store::invitations::find(tx, &id)?.ok_or_else(no_invitation)?;
+                let data = json!({ "by": me.id(), "invitation": invitation });
+                tx.emit(&topic_of(tx, &to)?, "new_invitation", data.to_string())?;
+                // One's other devices show it as pending.
+                tx.emit(&me.topic, "invitation_sent", data.to_string())?;
+                Ok(invitation)
+            })
+            .await
+    }
+
+    /// Invitations that wait for one's answer, the oldest first: to talk, or to groups.
+    ///
+    /// # Errors
+    /// What the database reports.
+    pub async fn invitations(&self, me: &Me, to_groups: bool) -> Result<Vec<Invitation>, AppError> {
+        let id = me.person.id.clone();
+        let found = self.0.store.read(move |tx| store::invitations::received(tx, &id, LISTED_MAX)).await;
+        let mut found: Vec<Invitation> = found.map_err(|error: StoreError| AppError::from(error))?;
+        found.retain(|invitation| invitation.group_id.is_some() == to_groups);
+        Ok(found)
+    }
+
+    /// Answers an invitation. Accepting it begins the conversation, or lets one into the group.
+    ///
+    /// # Errors
+    /// 404 if it is not one's own, 409 if it was answered or cancelled.
+    pub async fn respond(&self, me: &Me, id: &str, answer: Answer) -> Result<Option<Conversation>, AppError> {
+        let (chat, me, id) = (self.clone(), me.clone(), id.to_owned());
+        self.0
+            .store
+            .write(move |tx| {
+                let invitation = waiting(tx, &id, |invitation| invitation.to_user_id == me.id())?;
+                let asker = topic_of(tx, &invitation.from_user_id)?;
+                if answer == Answer::Reject {
+                    store::invitations::settle(tx, &id, "rejected", None)?;
+                    let data = json!({ "by": me.id(), "invitation_id": id });
+                    tx.emit(&asker, "invitation_rejected", data.to_string())?;
+                    tx.emit(&me.topic, "invitation_answered", answered(&id, "rejected", None))?;
+                    return Ok(None);
+                }
+                let mine = match &invitation.group_id {
+                    Some(group_id) => chat.join_group(tx, group_id, &me.person)?,
+                    None => chat.begin(tx, &invitation.from_user_id, &me.person)?,
+                };
+                store::invitations::settle(tx, &id, "accepted", Some(&mine.id))?;
+                let theirs = chat.view(tx, &mine.id, &invitation.from_user_id).ok();
+                let data = json!({
+                    "by": me.id(), "invitation_id": id, "conversation_id": mine.id, "participant_id": me.id(),
+                    "conversation": theirs,
+                });
+                tx.emit(&asker, "invitation_accepted", data.to_string())?;
+                tx.emit(&me.topic, "invitation_answered", answered(&id, "accepted", Some(&mine.id)))?;
+                Ok(Some(mine))
+            })
+            .await
+    }
+
+    /// Takes back an invitation that waits.
+    ///
+    /// # Errors
+    /// 404 if one has not sent it, 409 if it was answered.
+    pub async fn cancel_invitation(&self, me: &Me, id: &str) -> Result<(), AppError> {
+        let (me, id) = (me.clone(), id.to_owned());
+        self.0
+            .store
+            .write(move |tx| {
+                let invitation = waiting(tx, &id, |invitation| invitation.from_user_id == me.id())?;
+                store::invitations::settle(tx, &id, "cancelled", None)?;
+                let data = json!({ "by": me.id(), "invitation_id": id }).to_string();
+                tx.emit(&topic_of(tx, &invitation.to_user_id)?, "invitation_cancelled", data.clone())?;
+                tx.emit(&me.topic, "invitation_cancelled", data)?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// The conversation of two people begins; both hear of it.
+    fn begin(&self, tx: &mut WriteTx<'_>, asker: &str, accepter: &Person) -> Result<Conversation, AppError> {
+        let id = self.begin_direct(tx, asker, &accepter.id)?;
+        let data = json!({ "by": accepter.id, "conversation_id": id });
+        let begun = tx.emit(&topic(&id)?, "conversation_begun", data.to_string())?;
+        self.tell_new_conversation(tx, &id, asker, begun.position)?;
+        self.tell_new_conversation(tx, &id, &accepter.id, begun.position)
+    }
+}
+
+fn answered(id: &str, status: &str, conversation_id: Option<&str>) -> String {
+    json!({ "invitation_id": id, "status": status, "conversation_id": conversation_id }).to_string()
+}
+
+/// What an invitation that waits is for, so that nobody is asked twice.
+fn pending(from: &str, to: &str, group_id: Option<&str>) -> String {
+    match group_id {
+        Some(group_id) => format!("{to}\n{group_id}"),
+        None => format!("{from}\n{to}\n"),
+    }
+}
+
+fn check_new(tx: &mut WriteTx<'_>, me: &Me, to: &str, group_id: Option<&str>) -> Result<(), AppError> {
+    if store::invitations::count_sent(tx, me.id())? >= PENDING_MAX {
+        let message = format!("Déjà {PENDING_MAX} invitations en attente : annulez-en, ou attendez des réponses");
+        return Err(conflict("too_many_invitations", &message));
+    }
+    if let Some(group_id) = group_id {
+        group(tx, group_id, me.id())?;
+        if store::conversations::find_of(tx, group_id, to)?.is_some() {
+            return Err(conflict("already_member", "Cette personne est déjà dans le groupe"));
+        }
+    } else if let Some(id) = store::conversations::find_pair(tx, &pair(me.id(), to))? {
+        let known = conflict("already_in_conversation", "Une conversation avec cette personne existe déjà");
+        return Err(known.with("conversation_id", id));
+    }
+    if let Some(id) = store::invitations::find_pending(tx, &pending(me.id(), to, group_id))? {
+        let waits = conflict("already_invited", "Une invitation à cette personne est déjà en attente");
+        return Err(waits.with("invitation_id", id));
+    }
+    if group_id.is_none()
+        && let Some(id) = store::invitations::find_pending(tx, &pending(to, me.id(), None))?
+    {
+        let message = "Cette personne vous a déjà invité : répondez à son invitation";
+        return Err(conflict("invited_by_them", message).with("invitation_id", id));
+    }
+    Ok(())
+}
+
+/// An invitation that waits and is one's own to settle.
+fn waiting(
+    tx: &mut WriteTx<'_>,
+    id: &str,
+    is_own: impl Fn(&Invitation) -> bool,
+) -> Result<Invitation, AppError> {
+    let invitation = store::invitations::find(tx, id)?.filter(is_own).ok_or_else(no_invitation)?;
+    match &*invitation.status {
+        "pending" => Ok(invitation),
+        "cancelled" => Err(conflict("invitation_settled", "Cette invitation a été annulée")),
+        _ => Err(conflict("invitation_settled", "Cette invitation a déjà reçu une réponse")),
+    }
+}

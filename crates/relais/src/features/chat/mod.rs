@@ -1,0 +1,36 @@
+//! The chat: conversations between two people and groups, invitations, messages, who has read what, who is there.
+//!
+//! [`Chat`] is the API; [`Chat::obey`] takes what clients say over sockets, whichever protocol carries it. Everything
+//! durable is stored and told in one transaction.
+//!
+//! Events, named as clients of the sockets know them. In the topic `conversation:<id>`, whose members hear it:
+//! `new_message`, `message_edited`, `message_deleted`, `messages_read`, `messages_delivered`, `member_joined`,
+//! `member_removed`, `owner_changed`, `conversation_renamed`, `conversation_begun`, and without being stored
+//! `user_typing`. In the topic of a person: `new_invitation`, `invitation_sent`, `invitation_accepted`,
+//! `invitation_rejected`, `invitation_answered`, `invitation_cancelled`, `conversation_joined`, `conversation_left`,
+//! `notification`, and without being stored `user_presence`. The data begins with `by`, who did it, so that a
+//! connection can leave out what its own person did.
+
+mod commands;
+mod conversations;
+mod devices;
+pub mod http;
+mod invitations;
+mod messages;
+mod model;
+mod people;
+mod presence;
+mod refusal;
+mod search;
+mod service;
+mod store;
+
+pub use commands::Outcome;
+pub use conversations::Overview;
+pub use devices::{Device, DeviceId};
+pub use invitations::Answer;
+pub use messages::{NewMessage, Part, Sent};
+pub use model::{Contact, Conversation, Invitation, Kind, LastMessage, Member, Message, Person, Read, Role};
+pub use people::Me;
+pub use service::{Chat, TOPIC_FAMILY};
+pub use store::MIGRATIONS;

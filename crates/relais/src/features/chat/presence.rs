@@ -1,0 +1,127 @@
+//! Coming and going, and listening to what one is in.
+
+use std::sync::Arc;
+
+use relais_protocol::event::{Channel, Epoch, Event, Position};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::devices::{Device, DeviceId};
+use super::messages::own;
+use super::model::Person;
+use super::people::{Me, topic_of};
+use super::refusal::checked_text;
+use super::service::{Chat, topic};
+use crate::AppError;
+
+/// The longest title and text of a notification, in bytes.
+const TITLE_BYTES_MAX: usize = 200;
+const BODY_BYTES_MAX: usize = 4_000;
+
+/// What an event about one's conversations says.
+#[derive(Deserialize)]
+struct Listening {
+    conversation_id: String,
+    epoch: Option<String>,
+    offset: Option<u64>,
+}
+
+/// A word to somebody outside of any conversation.
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
+pub struct Notice {
+    /// To whom.
+    #[serde(alias = "toUserId")]
+    pub to_user_id: String,
+    /// What kind; the receiving program knows.
+    #[serde(default, rename = "type")]
+    pub kind: String,
+    /// In short.
+    pub title: String,
+    /// At length.
+    #[serde(default)]
+    pub body: String,
+    /// What the receiving program needs.
+    #[serde(default)]
+    pub data: serde_json::Value,
+}
+
+impl Chat {
+    /// A device of somebody is here. Others are told if it is the first, and what waited counts as delivered.
+    ///
+    /// # Errors
+    /// What the database reports; the device is there all the same.
+    pub async fn arrive(&self, me: &Me, device: Arc<dyn Device>) -> Result<DeviceId, AppError> {
+        let (id, came) = self.0.devices.add(me, device);
+        if came {
+            self.tell_presence(me, true).await;
+        }
+        self.note_delivered(me).await?;
+        Ok(id)
+    }
+
+    /// A device is gone. Others are told if it was the last.
+    pub async fn depart(&self, me: &Me, device: DeviceId) {
+        if self.0.devices.remove(me.id(), device) {
+            self.tell_presence(me, false).await;
+        }
+    }
+
+    /// Somebody says whether they are at a device.
+    pub(super) async fn set_present(&self, me: &Me, device: DeviceId, present: bool) {
+        if let Some(is_online) = self.0.devices.set_present(me.id(), device, present) {
+            self.tell_presence(me, is_online).await;
+        }
+    }
+
+    /// # Errors
+    /// 404 if one is not in the conversation.
+    pub async fn require_member(&self, me: &Me, conversation_id: &str) -> Result<(), AppError> {
+        let (id, conversation_id) = (me.person.id.clone(), conversation_id.to_owned());
+        self.0.store.read(move |tx| own(tx, &conversation_id, &id).map(drop)).await
+    }
+
+    /// Follows what is committed, by this process or another: who is in a conversation from now on hears it, and who
+    /// is out does not. Called in the order of the log, before the event is published.
+    pub fn observe(&self, event: &Event) {
+        if !matches!(&*event.name, "conversation_joined" | "conversation_left") {
+            return;
+        }
+        let Ok(listening) = serde_json::from_str::<Listening>(&event.data) else { return };
+        let Ok(conversation) = topic(&listening.conversation_id) else { return };
+        match (listening.epoch.and_then(|epoch| epoch.parse::<Epoch>().ok()), listening.offset) {
+            (Some(epoch), Some(offset)) => {
+                let from = Position { epoch, offset: offset.saturating_sub(1) };
+                self.0.devices.join(&event.topic, &conversation, from);
+            }
+            _ => self.0.hub.revoke(event.topic.as_str(), Channel::Topic(conversation)),
+        }
+    }
+
+    /// Tells somebody something outside of any conversation.
+    ///
+    /// # Errors
+    /// 400 for the text, 404 if there is nobody.
+    pub async fn notify(&self, me: &Me, notice: Notice) -> Result<(), AppError> {
+        let title = checked_text("title", &notice.title, TITLE_BYTES_MAX, false)?;
+        let body = checked_text("body", &notice.body, BODY_BYTES_MAX, true)?;
+        self.know(&notice.to_user_id).await?;
+        let from: Person = me.person.clone();
+        self.0
+            .store
+            .write(move |tx| {
+                let notification = json!({
+                    "from_user": from, "type": notice.kind, "title": title, "body": body, "data": notice.data,
+                    "created_at": tx.now(),
+                });
+                let data = json!({ "by": from.id, "notification": notification });
+                tx.emit(&topic_of(tx, &notice.to_user_id)?, "notification", data.to_string())?;
+                Ok::<_, AppError>(())
+            })
+            .await
+    }
+
+    /// Asks for somebody's name anew: it may have changed.
+    pub fn forget_name(&self, id: &str) {
+        self.0.people.forget(id);
+    }
+}

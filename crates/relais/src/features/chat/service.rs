@@ -1,0 +1,94 @@
+//! The chat and what its parts share.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use relais_hub::Hub;
+use relais_protocol::event::{Event, Topic};
+use relais_protocol::time::SharedClock;
+use relais_store::Store;
+
+use super::devices::Devices;
+use super::model::Person;
+use super::refusal::no_conversation;
+use crate::AppError;
+use crate::config::ChatConfig;
+use crate::features::accounts::Accounts;
+
+/// Names remembered at most; beyond it all are read again.
+const NAMES_MAX: usize = 50_000;
+
+/// Conversations, messages and invitations. Cheap to clone.
+#[derive(Clone)]
+pub struct Chat(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) store: Store,
+    pub(super) accounts: Accounts,
+    pub(super) hub: Hub,
+    pub(super) clock: SharedClock,
+    pub(super) config: ChatConfig,
+    pub(super) devices: Devices,
+    pub(super) people: Names,
+}
+
+/// The names of those who were let in, with their principals: stored already as they are.
+#[derive(Default)]
+pub(super) struct Names(Mutex<HashMap<String, (Person, Arc<str>)>>);
+
+impl Names {
+    pub(super) fn get(&self, id: &str) -> Option<(Person, Arc<str>)> {
+        self.0.lock().get(id).cloned()
+    }
+
+    pub(super) fn put(&self, person: Person, principal: Arc<str>) {
+        let mut names = self.0.lock();
+        if names.len() >= NAMES_MAX {
+            names.clear();
+        }
+        names.insert(person.id.clone(), (person, principal));
+    }
+
+    /// Asks again from now on: somebody may have another name.
+    pub(super) fn forget(&self, id: &str) {
+        self.0.lock().remove(id);
+    }
+}
+
+impl Chat {
+    /// The chat on this store and hub.
+    #[must_use]
+    pub fn new(store: Store, accounts: Accounts, hub: Hub, clock: SharedClock, config: ChatConfig) -> Self {
+        let (devices, people) = (Devices::default(), Names::default());
+        Self(Arc::new(Inner { store, accounts, hub, clock, config, devices, people }))
+    }
+
+    /// The settings it runs with.
+    #[must_use]
+    pub fn config(&self) -> &ChatConfig {
+        &self.0.config
+    }
+
+    /// Hands over something that only those who are there need to know: the newest per topic, name and key.
+    pub(super) fn publish_latest(&self, topic: Topic, name: &str, data: Arc<str>, key: &str) {
+        let event = Event {
+            topic,
+            epoch: self.0.hub.head().epoch,
+            offset: 0,
+            seq: 0,
+            name: name.into(),
+            data,
+            at: self.0.clock.now(),
+        };
+        self.0.hub.publish_latest(Arc::new(event), key.into());
+    }
+}
+
+/// The topic of a conversation. An id that no conversation can have is that of none.
+pub(super) fn topic(conversation_id: &str) -> Result<Topic, AppError> {
+    Topic::new(&format!("{TOPIC_FAMILY}:{conversation_id}")).map_err(|_| no_conversation())
+}
+
+/// The family of the topics of conversations.
+pub const TOPIC_FAMILY: &str = "conversation";

@@ -1,0 +1,222 @@
+//! Conversations and who is in them.
+
+use relais_protocol::time::Timestamp;
+use relais_store::{Query, Row, StoreError, WriteTx, params};
+
+use super::super::model::{Kind, Person, Role};
+use super::people::person_at;
+
+/// A conversation without its members.
+#[derive(Clone, Debug)]
+pub(crate) struct ConversationRow {
+    pub(crate) id: String,
+    pub(crate) kind: Kind,
+    pub(crate) name: String,
+    pub(crate) created_at: Timestamp,
+    /// The number of the last message.
+    pub(crate) messages: u64,
+}
+
+/// One's own place in a conversation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) role: Role,
+    /// The number of the last message that was read.
+    pub(crate) read_to: u64,
+    pub(crate) unread: u64,
+}
+
+/// Somebody in a conversation.
+#[derive(Clone, Debug)]
+pub(crate) struct MemberRow {
+    pub(crate) person: Person,
+    pub(crate) principal: String,
+    pub(crate) last_seen: Option<Timestamp>,
+    pub(crate) role: Role,
+}
+
+fn conversation(row: &Row<'_>) -> Result<ConversationRow, StoreError> {
+    Ok(ConversationRow {
+        id: row.text(0)?,
+        kind: Kind::parse(row.str(1)?),
+        name: row.text(2)?,
+        created_at: row.timestamp(3)?,
+        messages: row.u64(4)?,
+    })
+}
+
+fn place(row: &Row<'_>, first: usize) -> Result<Place, StoreError> {
+    Ok(Place {
+        role: Role::parse(row.str(first)?),
+        read_to: row.u64(first + 1)?,
+        unread: row.u64(first + 2)?,
+    })
+}
+
+/// A conversation, if this person is in it, and their place.
+pub(crate) fn find_of(
+    tx: &mut impl Query,
+    id: &str,
+    user_id: &str,
+) -> Result<Option<(ConversationRow, Place)>, StoreError> {
+    let sql = "SELECT c.id, c.kind, c.name, c.created_at, c.messages, m.role, m.read_to, m.unread \
+               FROM chat_members m JOIN chat_conversations c ON c.id = m.conversation_id \
+               WHERE m.conversation_id = $1 AND m.user_id = $2";
+    tx.query_opt(sql, params![id, user_id], |row| Ok((conversation(row)?, place(row, 5)?)))
+}
+
+/// The conversations of a person, the most recently active first.
+pub(crate) fn list_of(
+    tx: &mut impl Query,
+    user_id: &str,
+    limit: usize,
+) -> Result<Vec<(ConversationRow, Place)>, StoreError> {
+    let sql = "SELECT c.id, c.kind, c.name, c.created_at, c.messages, m.role, m.read_to, m.unread \
+               FROM chat_members m JOIN chat_conversations c ON c.id = m.conversation_id \
+               WHERE m.user_id = $1 ORDER BY c.active_at DESC, c.id DESC LIMIT $2";
+    tx.query(sql, params![user_id, limit], |row| Ok((conversation(row)?, place(row, 5)?)))
+}
+
+/// The conversation between two people.
+pub(crate) fn find_pair(tx: &mut impl Query, pair: &str) -> Result<Option<String>, StoreError> {
+    tx.query_opt("SELECT id FROM chat_conversations WHERE pair = $1", params![pair], |row| row.text(0))
+}
+
+/// Adds a conversation.
+pub(crate) fn insert(
+    tx: &mut WriteTx<'_>,
+    row: &ConversationRow,
+    pair: Option<&str>,
+    created_by: &str,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO chat_conversations (id, kind, name, pair, created_by, created_at, messages, active_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, 0, $6)",
+        params![&row.id, row.kind.as_str(), &row.name, pair, created_by, row.created_at],
+    )?;
+    Ok(())
+}
+
+/// Gives a group another name.
+pub(crate) fn rename(tx: &mut WriteTx<'_>, id: &str, name: &str) -> Result<(), StoreError> {
+    tx.execute("UPDATE chat_conversations SET name = $1 WHERE id = $2", params![name, id])?;
+    Ok(())
+}
+
+/// The number of the last message of a conversation.
+pub(crate) fn messages(tx: &mut impl Query, id: &str) -> Result<Option<u64>, StoreError> {
+    tx.query_opt("SELECT messages FROM chat_conversations WHERE id = $1", params![id], |row| row.u64(0))
+}
+
+/// Makes room for one more message and returns its number.
+pub(crate) fn count_message(tx: &mut WriteTx<'_>, id: &str, at: Timestamp) -> Result<u64, StoreError> {
+    tx.query_one(
+        "UPDATE chat_conversations SET messages = messages + 1, active_at = $1 WHERE id = $2 RETURNING messages",
+        params![at, id],
+        |row| row.u64(0),
+    )
+}
+
+/// Everybody in a conversation, in the order in which they came.
+pub(crate) fn members(tx: &mut impl Query, id: &str) -> Result<Vec<MemberRow>, StoreError> {
+    let sql = "SELECT p.id, p.firstname, p.lastname, p.email, p.principal, p.last_seen_at, m.role \
+               FROM chat_members m JOIN chat_people p ON p.id = m.user_id \
+               WHERE m.conversation_id = $1 ORDER BY m.joined_at, m.user_id";
+    tx.query(sql, params![id], |row| {
+        Ok(MemberRow {
+            person: person_at(row, 0)?,
+            principal: row.text(4)?,
+            last_seen: row.opt_timestamp(5)?,
+            role: Role::parse(row.str(6)?),
+        })
+    })
+}
+
+/// How many people are in a conversation.
+pub(crate) fn count_members(tx: &mut impl Query, id: &str) -> Result<u64, StoreError> {
+    let sql = "SELECT COUNT(*) FROM chat_members WHERE conversation_id = $1";
+    tx.query_one(sql, params![id], |row| row.u64(0))
+}
+
+/// Adds a member, who has read everything so far.
+pub(crate) fn add_member(
+    tx: &mut WriteTx<'_>,
+    id: &str,
+    user_id: &str,
+    role: Role,
+    messages: u64,
+) -> Result<(), StoreError> {
+    let now = tx.now();
+    tx.execute(
+        "INSERT INTO chat_members (conversation_id, user_id, role, joined_at, read_to, unread) \
+         VALUES ($1, $2, $3, $4, $5, 0)",
+        params![id, user_id, role.as_str(), now, messages],
+    )?;
+    Ok(())
+}
+
+/// Takes a member out; says whether there was one.
+pub(crate) fn remove_member(tx: &mut WriteTx<'_>, id: &str, user_id: &str) -> Result<bool, StoreError> {
+    let sql = "DELETE FROM chat_members WHERE conversation_id = $1 AND user_id = $2";
+    Ok(tx.execute(sql, params![id, user_id])? > 0)
+}
+
+/// Makes a member an owner.
+pub(crate) fn promote(tx: &mut WriteTx<'_>, id: &str, user_id: &str) -> Result<(), StoreError> {
+    let sql = "UPDATE chat_members SET role = 'owner' WHERE conversation_id = $1 AND user_id = $2";
+    tx.execute(sql, params![id, user_id])?;
+    Ok(())
+}
+
+/// One more message that everybody but its sender has not read.
+pub(crate) fn count_unread(tx: &mut WriteTx<'_>, id: &str, sender_id: &str) -> Result<(), StoreError> {
+    let sql = "UPDATE chat_members SET unread = unread + 1 WHERE conversation_id = $1 AND user_id <> $2";
+    tx.execute(sql, params![id, sender_id])?;
+    Ok(())
+}
+
+/// A message is gone: whoever had not read it has one less to read.
+pub(crate) fn uncount_unread(
+    tx: &mut WriteTx<'_>,
+    id: &str,
+    sender_id: &str,
+    number: u64,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE chat_members SET unread = unread - 1 \
+               WHERE conversation_id = $1 AND user_id <> $2 AND read_to < $3";
+    tx.execute(sql, params![id, sender_id, number])?;
+    Ok(())
+}
+
+/// A member has read on without anything to tell.
+pub(crate) fn move_read(
+    tx: &mut WriteTx<'_>,
+    id: &str,
+    user_id: &str,
+    read_to: u64,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE chat_members SET read_to = $1 WHERE conversation_id = $2 AND user_id = $3";
+    tx.execute(sql, params![read_to, id, user_id])?;
+    Ok(())
+}
+
+/// A member has read up to a message, and `unread` are left.
+pub(crate) fn set_read(
+    tx: &mut WriteTx<'_>,
+    id: &str,
+    user_id: &str,
+    read_to: u64,
+    unread: u64,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE chat_members SET read_to = $1, unread = $2 WHERE conversation_id = $3 AND user_id = $4",
+        params![read_to, unread, id, user_id],
+    )?;
+    let now = tx.now();
+    tx.execute(
+        "INSERT INTO chat_reads (conversation_id, user_id, up_to, read_at) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (conversation_id, user_id, up_to) DO NOTHING",
+        params![id, user_id, read_to, now],
+    )?;
+    Ok(())
+}

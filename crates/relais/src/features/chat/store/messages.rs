@@ -1,0 +1,215 @@
+//! Messages, who has read them, and where they were delivered.
+
+use relais_protocol::time::Timestamp;
+use relais_store::{Query, Row, StoreError, WriteTx, params};
+
+use super::super::model::Person;
+use super::people::person_at;
+
+/// A message without who has read it.
+#[derive(Clone, Debug)]
+pub(crate) struct MessageRow {
+    pub(crate) key: u64,
+    pub(crate) id: String,
+    pub(crate) conversation_id: String,
+    pub(crate) number: u64,
+    pub(crate) sender: Person,
+    pub(crate) client_id: Option<String>,
+    pub(crate) content: String,
+    /// Ids of people, one per line.
+    pub(crate) mentions: String,
+    /// References, one per line.
+    pub(crate) attachments: String,
+    pub(crate) created_at: Timestamp,
+    pub(crate) delivered_at: Option<Timestamp>,
+    pub(crate) edited_at: Option<Timestamp>,
+    pub(crate) deleted_at: Option<Timestamp>,
+}
+
+/// When somebody read, and up to which message.
+#[derive(Clone, Debug)]
+pub(crate) struct ReadRow {
+    pub(crate) user_id: String,
+    pub(crate) up_to: u64,
+    pub(crate) read_at: Timestamp,
+}
+
+/// The columns of [`message`], in its order.
+macro_rules! columns {
+    () => {
+        "SELECT m.key, m.id, m.conversation_id, m.number, p.id, p.firstname, p.lastname, p.email, m.client_id, \
+         m.content, m.mentions, m.attachments, m.created_at, m.delivered_at, m.edited_at, m.deleted_at \
+         FROM chat_messages m JOIN chat_people p ON p.id = m.sender_id "
+    };
+}
+pub(super) use columns;
+
+pub(super) fn message(row: &Row<'_>) -> Result<MessageRow, StoreError> {
+    Ok(MessageRow {
+        key: row.u64(0)?,
+        id: row.text(1)?,
+        conversation_id: row.text(2)?,
+        number: row.u64(3)?,
+        sender: person_at(row, 4)?,
+        client_id: row.opt_text(8)?,
+        content: row.text(9)?,
+        mentions: row.text(10)?,
+        attachments: row.text(11)?,
+        created_at: row.timestamp(12)?,
+        delivered_at: row.opt_timestamp(13)?,
+        edited_at: row.opt_timestamp(14)?,
+        deleted_at: row.opt_timestamp(15)?,
+    })
+}
+
+/// A key for one more message.
+pub(crate) fn next_key(tx: &mut impl Query) -> Result<u64, StoreError> {
+    tx.query_one("SELECT COALESCE(MAX(key), 0) + 1 FROM chat_messages", params![], |row| row.u64(0))
+}
+
+/// Adds a message.
+pub(crate) fn insert(tx: &mut WriteTx<'_>, row: &MessageRow) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO chat_messages (key, id, conversation_id, number, sender_id, client_id, content, mentions, \
+         attachments, created_at, delivered_at, edited_at, deleted_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, NULL, NULL)",
+        params![
+            row.key,
+            &row.id,
+            &row.conversation_id,
+            row.number,
+            &row.sender.id,
+            row.client_id.as_deref(),
+            &row.content,
+            &row.mentions,
+            &row.attachments,
+            row.created_at,
+            row.delivered_at
+        ],
+    )?;
+    Ok(())
+}
+
+/// A message by id.
+pub(crate) fn find(tx: &mut impl Query, id: &str) -> Result<Option<MessageRow>, StoreError> {
+    tx.query_opt(concat!(columns!(), "WHERE m.id = $1"), params![id], message)
+}
+
+/// What the sender's program has called so before.
+pub(crate) fn find_sent(
+    tx: &mut impl Query,
+    sender_id: &str,
+    client_id: &str,
+) -> Result<Option<MessageRow>, StoreError> {
+    let sql = concat!(columns!(), "WHERE m.sender_id = $1 AND m.client_id = $2");
+    tx.query_opt(sql, params![sender_id, client_id], message)
+}
+
+/// The messages before a number, the last first.
+pub(crate) fn before(
+    tx: &mut impl Query,
+    conversation_id: &str,
+    number: u64,
+    limit: usize,
+) -> Result<Vec<MessageRow>, StoreError> {
+    let sql = concat!(
+        columns!(),
+        "WHERE m.conversation_id = $1 AND m.number < $2 ORDER BY m.number DESC LIMIT $3"
+    );
+    tx.query(sql, params![conversation_id, number, limit], message)
+}
+
+/// The messages after a number, the first first.
+pub(crate) fn after(
+    tx: &mut impl Query,
+    conversation_id: &str,
+    number: u64,
+    limit: usize,
+) -> Result<Vec<MessageRow>, StoreError> {
+    let sql =
+        concat!(columns!(), "WHERE m.conversation_id = $1 AND m.number > $2 ORDER BY m.number LIMIT $3");
+    tx.query(sql, params![conversation_id, number, limit], message)
+}
+
+/// When members read which of the messages from one number to another: each mark between the two, and of each
+/// member the first beyond.
+pub(crate) fn reads(
+    tx: &mut impl Query,
+    conversation_id: &str,
+    first: u64,
+    last: u64,
+) -> Result<Vec<ReadRow>, StoreError> {
+    let sql = "SELECT user_id, up_to, read_at FROM chat_reads \
+               WHERE conversation_id = $1 AND up_to >= $2 AND up_to <= $3 \
+               UNION ALL SELECT user_id, MIN(up_to), MIN(read_at) FROM chat_reads \
+               WHERE conversation_id = $1 AND up_to > $3 GROUP BY user_id \
+               ORDER BY read_at, up_to";
+    tx.query(sql, params![conversation_id, first, last], |row| {
+        Ok(ReadRow { user_id: row.text(0)?, up_to: row.u64(1)?, read_at: row.timestamp(2)? })
+    })
+}
+
+/// Messages of others after a number that still count as unread, up to another.
+pub(crate) fn count_of_others(
+    tx: &mut impl Query,
+    conversation_id: &str,
+    user_id: &str,
+    after: u64,
+) -> Result<u64, StoreError> {
+    let sql = "SELECT COUNT(*) FROM chat_messages \
+               WHERE conversation_id = $1 AND number > $2 AND sender_id <> $3 AND deleted_at IS NULL";
+    tx.query_one(sql, params![conversation_id, after, user_id], |row| row.u64(0))
+}
+
+/// Replaces the text.
+pub(crate) fn edit(
+    tx: &mut WriteTx<'_>,
+    id: &str,
+    content: &str,
+    mentions: &str,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE chat_messages SET content = $1, mentions = $2, edited_at = $3 WHERE id = $4",
+        params![content, mentions, at, id],
+    )?;
+    Ok(())
+}
+
+/// Leaves a tombstone.
+pub(crate) fn delete(tx: &mut WriteTx<'_>, id: &str, at: Timestamp) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE chat_messages SET content = '', mentions = '', attachments = '', deleted_at = $1 WHERE id = $2",
+        params![at, id],
+    )?;
+    Ok(())
+}
+
+/// The conversations in which messages of others have reached none of this person's devices, each with the
+/// number of the last one.
+pub(crate) fn undelivered(
+    tx: &mut impl Query,
+    user_id: &str,
+    limit: usize,
+) -> Result<Vec<(String, u64)>, StoreError> {
+    let sql = "SELECT m.conversation_id, MAX(m.number) FROM chat_members b \
+               JOIN chat_messages m ON m.conversation_id = b.conversation_id AND m.number > b.read_to \
+               WHERE b.user_id = $1 AND b.unread > 0 AND m.sender_id <> $1 AND m.delivered_at IS NULL \
+               GROUP BY m.conversation_id LIMIT $2";
+    tx.query(sql, params![user_id, limit], |row| Ok((row.text(0)?, row.u64(1)?)))
+}
+
+/// Messages of others up to a number have reached a device of this person.
+pub(crate) fn set_delivered(
+    tx: &mut WriteTx<'_>,
+    conversation_id: &str,
+    user_id: &str,
+    up_to: u64,
+) -> Result<u64, StoreError> {
+    let now = tx.now();
+    tx.execute(
+        "UPDATE chat_messages SET delivered_at = $1 \
+         WHERE conversation_id = $2 AND number <= $3 AND sender_id <> $4 AND delivered_at IS NULL",
+        params![now, conversation_id, up_to, user_id],
+    )
+}

@@ -6,6 +6,7 @@ use crate::error::StoreError;
 use crate::packs::Place;
 use crate::param::Param;
 use crate::row::Row;
+use crate::tx::Backend;
 
 /// Where the log stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,9 @@ pub(crate) type Visit<'v> = &'v mut dyn FnMut(&Row<'_>) -> Result<(), StoreError
 
 /// Runs statements. Statements are prepared once per connection and kept.
 pub(crate) trait Connection: Send {
+    /// Which database it is.
+    fn backend(&self) -> Backend;
+
     /// Runs a statement without an answer and returns how many rows it changed.
     fn execute(&mut self, sql: &'static str, params: &[Param<'_>]) -> Result<u64, StoreError>;
 

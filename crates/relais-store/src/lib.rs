@@ -37,7 +37,7 @@ pub use migration::Migration;
 pub use param::Param;
 pub use row::Row;
 pub use store::Store;
-pub use tx::{Emitted, Query, ReadTx, WriteTx};
+pub use tx::{Backend, Emitted, Query, ReadTx, WriteTx};
 
 use relais_protocol::event::Epoch;
 

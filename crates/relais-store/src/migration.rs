@@ -1,12 +1,14 @@
 //! The schema, step by step.
 
 use crate::error::StoreError;
+use crate::tx::Backend;
 
 /// One step of the schema. A step that has been released is never changed; a new one is added.
 ///
 /// In `sql`, which may hold several statements, `{blob}` stands for the type of bytes, `{key}` for a `BIGINT`
 /// primary key that the program assigns, and `{clustered}` after a table of small rows says that SQLite keeps
-/// them in the order of the primary key.
+/// them in the order of the primary key. What one database alone has stands between `{sqlite}` or `{postgres}`
+/// and `{end}`.
 #[derive(Clone, Copy, Debug)]
 pub struct Migration {
     /// Unique across all features and applied in ascending order. Below 100 belongs to this crate.
@@ -15,6 +17,24 @@ pub struct Migration {
     pub name: &'static str,
     /// The statements.
     pub sql: &'static str,
+}
+
+impl Migration {
+    /// The statements for one database.
+    pub(crate) fn statements(&self, backend: Backend) -> String {
+        let (own, other, bytes, key, clustered) = match backend {
+            Backend::Sqlite => ("{sqlite}", "{postgres}", "BLOB", "INTEGER PRIMARY KEY", "WITHOUT ROWID"),
+            Backend::Postgres => ("{postgres}", "{sqlite}", "BYTEA", "BIGINT PRIMARY KEY", ""),
+        };
+        let mut text = String::new();
+        for (number, part) in self.sql.split(other).enumerate() {
+            // What comes first is before the other's section, and every further part begins inside one.
+            let kept = if number == 0 { part } else { part.split_once("{end}").map_or("", |(_, rest)| rest) };
+            text.push_str(kept);
+        }
+        let text = text.replace(own, "").replace("{end}", "");
+        text.replace("{blob}", bytes).replace("{key}", key).replace("{clustered}", clustered)
+    }
 }
 
 /// The steps that this crate needs for itself.

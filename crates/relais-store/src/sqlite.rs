@@ -18,6 +18,7 @@ use crate::packs::{PackWriter, Packs, Place};
 use crate::param::Param;
 use crate::params;
 use crate::row::Row;
+use crate::tx::Backend;
 
 /// Statements kept prepared per connection.
 const STATEMENTS_MAX: usize = 512;
@@ -138,8 +139,7 @@ fn migrate(
     connection.execute_batch(migration::TABLE).map_err(store_error)?;
     let applied = applied(connection).map_err(store_error)?;
     for step in migration::pending(plan, &applied)? {
-        let sql = step.sql.replace("{blob}", "BLOB").replace("{key}", "INTEGER PRIMARY KEY");
-        let sql = sql.replace("{clustered}", "WITHOUT ROWID");
+        let sql = step.statements(Backend::Sqlite);
         let failed = |e: rusqlite::Error| {
             StoreError::Schema(format!("step {} ({}) failed: {e}", step.version, step.name))
         };
@@ -198,6 +198,10 @@ fn wrong_count(sql: &str, given: usize) -> StoreError {
 }
 
 impl Connection for SqliteConnection {
+    fn backend(&self) -> Backend {
+        Backend::Sqlite
+    }
+
     fn execute(&mut self, sql: &'static str, params: &[Param<'_>]) -> Result<u64, StoreError> {
         let mut statement = self.prepare(sql, params)?;
         statement.raw_execute().map(|count| count as u64).map_err(store_error)
@@ -224,6 +228,10 @@ impl ReadConnection for SqliteConnection {
 }
 
 impl Connection for SqliteWriter {
+    fn backend(&self) -> Backend {
+        Backend::Sqlite
+    }
+
     fn execute(&mut self, sql: &'static str, params: &[Param<'_>]) -> Result<u64, StoreError> {
         self.connection.execute(sql, params)
     }

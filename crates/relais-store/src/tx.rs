@@ -14,11 +14,23 @@ use crate::params;
 use crate::row::Row;
 use crate::topics::{Standing, Topics};
 
+/// Which database it is, for the few statements that only one of them has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// The embedded one.
+    Sqlite,
+    /// The server.
+    Postgres,
+}
+
 /// Runs statements and reads their answers; implemented by [`WriteTx`] and [`ReadTx`].
 ///
 /// The same SQL text runs on both databases. Parameters are written `$1`, `$2` … and may be used several
 /// times. Statements are prepared once per connection, hence the static text.
 pub trait Query {
+    /// Which database it is.
+    fn backend(&self) -> Backend;
+
     /// Runs `sql` and shows each row to `visit`, in order.
     ///
     /// # Errors
@@ -103,6 +115,10 @@ impl<'a> ReadTx<'a> {
 }
 
 impl Query for ReadTx<'_> {
+    fn backend(&self) -> Backend {
+        self.connection.backend()
+    }
+
     fn visit(
         &mut self,
         sql: &'static str,
@@ -345,6 +361,10 @@ fn ended() -> StoreError {
 }
 
 impl Query for WriteTx<'_> {
+    fn backend(&self) -> Backend {
+        self.connection.backend()
+    }
+
     fn visit(
         &mut self,
         sql: &'static str,

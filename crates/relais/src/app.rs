@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::auth::Auth;
 use crate::config::Config;
+use crate::features::chat::Chat;
 use crate::features::relay::Relay;
 use crate::gateways::expiry::Expiries;
 
@@ -33,6 +34,8 @@ pub struct Parts {
     pub auth: Auth,
     /// The relay of JSON files.
     pub relay: Relay,
+    /// Conversations and messages.
+    pub chat: Chat,
     /// Moves with every event that was published, for those who wait for one.
     pub heads: watch::Receiver<Cursor>,
     /// Sessions that end when their credential does.
@@ -88,6 +91,12 @@ impl App {
     #[must_use]
     pub fn relay(&self) -> &Relay {
         &self.0.relay
+    }
+
+    /// Conversations and messages.
+    #[must_use]
+    pub fn chat(&self) -> &Chat {
+        &self.0.chat
     }
 
     /// Moves with every event that was published.

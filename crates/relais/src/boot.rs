@@ -21,6 +21,7 @@ use crate::auth::{Auth, AuthError};
 use crate::config::{Config, HubLimits};
 use crate::event_log::{Publisher, StoredLog};
 use crate::features::accounts::{Accounts, OutsideChanges};
+use crate::features::chat::Chat;
 use crate::features::relay::{self, Relay, RelayError};
 use crate::gateways::expiry::Expiries;
 use crate::http::{self, Server};
@@ -109,8 +110,13 @@ pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, B
         Arc::new(NobodyWatches),
     );
     let (heads_sender, heads) = watch::channel(store.head());
-    let relay_of_sink = Arc::new(OnceLock::new());
-    let sink = Publisher { hub: hub.clone(), heads: heads_sender, relay: Arc::clone(&relay_of_sink) };
+    let (relay_of_sink, chat_of_sink) = (Arc::new(OnceLock::new()), Arc::new(OnceLock::new()));
+    let sink = Publisher {
+        hub: hub.clone(),
+        heads: heads_sender,
+        relay: Arc::clone(&relay_of_sink),
+        chat: Arc::clone(&chat_of_sink),
+    };
     store.set_sink(Arc::new(sink));
 
     let blobs = LocalBlobs::open(&data.join("blobs"))
@@ -120,7 +126,10 @@ pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, B
     let _ = relay_of_sink.set(relay.clone());
     let open_mode = config.auth.is_open(config.server.listen.ip());
     let auth = Auth::open(&config.auth, store.clone(), &data, open_mode, Arc::clone(&clock))?;
-    Accounts::new(auth.clone()).ensure_first_admin().await.map_err(BootError::Admin)?;
+    let accounts = Accounts::new(auth.clone());
+    accounts.ensure_first_admin().await.map_err(BootError::Admin)?;
+    let chat = Chat::new(store.clone(), accounts, hub.clone(), Arc::clone(&clock), config.chat.clone());
+    let _ = chat_of_sink.set(chat.clone());
 
     let (accepting_sender, accepting) = watch::channel(true);
     let memory = usize::try_from(config.relay.upload_memory_bytes / 1024).unwrap_or(Semaphore::MAX_PERMITS);
@@ -131,6 +140,7 @@ pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, B
         hub,
         auth,
         relay,
+        chat,
         heads,
         expiries: Arc::new(Expiries::default()),
         accepting,

@@ -9,6 +9,7 @@ use relais_protocol::event::{Channel, Cursor, Event, Topic};
 use relais_store::{EventSink, Store, StoreError};
 use tokio::sync::watch;
 
+use crate::features::chat::Chat;
 use crate::features::relay::Relay;
 
 /// Reads what listeners missed.
@@ -69,10 +70,15 @@ pub struct Publisher {
     pub heads: watch::Sender<Cursor>,
     /// The relay, once it is open: it has to take in what others committed.
     pub relay: Arc<OnceLock<Relay>>,
+    /// The chat, once it is open: it makes connections listen to what their people are let into.
+    pub chat: Arc<OnceLock<Chat>>,
 }
 
 impl EventSink for Publisher {
     fn committed(&self, event: Arc<Event>) {
+        if let Some(chat) = self.chat.get() {
+            chat.observe(&event);
+        }
         self.hub.publish(event);
     }
 

@@ -14,6 +14,7 @@ pub mod event_log;
 pub mod features;
 pub mod gateways;
 pub mod http;
+pub mod id;
 pub mod telemetry;
 
 pub use app::App;

@@ -23,6 +23,7 @@ use crate::migration::{self, Migration};
 use crate::param::Param;
 use crate::params;
 use crate::row::Row;
+use crate::tx::Backend;
 
 /// The first pause between two attempts to connect.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
@@ -110,8 +111,7 @@ fn migrate_locked(client: &mut Client, plan: &[Migration], now: Timestamp) -> Re
         .map_err(|e| store_error(&e))?;
     let applied: Vec<(i64, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     for step in migration::pending(plan, &applied)? {
-        let sql = step.sql.replace("{blob}", "BYTEA").replace("{key}", "BIGINT PRIMARY KEY");
-        let sql = sql.replace("{clustered}", "");
+        let sql = step.statements(Backend::Postgres);
         let failed = |e: postgres::Error| {
             StoreError::Schema(format!("step {} ({}) failed: {}", step.version, step.name, text(&e)))
         };
@@ -149,6 +149,10 @@ impl Session {
 }
 
 impl Connection for Session {
+    fn backend(&self) -> Backend {
+        Backend::Postgres
+    }
+
     fn execute(&mut self, sql: &'static str, params: &[Param<'_>]) -> Result<u64, StoreError> {
         Param::check(params)?;
         let statement = self.statement(sql)?;
@@ -182,6 +186,10 @@ pub(crate) struct PostgresReader {
 }
 
 impl Connection for PostgresReader {
+    fn backend(&self) -> Backend {
+        Backend::Postgres
+    }
+
     fn execute(&mut self, sql: &'static str, params: &[Param<'_>]) -> Result<u64, StoreError> {
         self.session.execute(sql, params)
     }
@@ -284,6 +292,10 @@ impl PostgresWriter {
 }
 
 impl Connection for PostgresWriter {
+    fn backend(&self) -> Backend {
+        Backend::Postgres
+    }
+
     fn execute(&mut self, sql: &'static str, params: &[Param<'_>]) -> Result<u64, StoreError> {
         self.session()?.execute(sql, params)
     }

@@ -373,6 +373,6 @@ impl Auth {
     }
 }
 
-fn unauthenticated(message: &str) -> AppError {
+pub(crate) fn unauthenticated(message: &str) -> AppError {
     AppError::new(StatusCode::UNAUTHORIZED, "unauthenticated", message)
 }

@@ -1,6 +1,7 @@
 //! The configuration: defaults, then `relais.toml`, then the environment, then flags, checked as a whole.
 
 mod auth;
+mod chat;
 mod client;
 mod load;
 mod network;
@@ -9,6 +10,7 @@ mod server;
 mod socketio;
 
 pub use auth::*;
+pub use chat::{ChatAccess, ChatConfig};
 pub use client::ClientConfig;
 pub use load::{ConfigError, Overrides, load, read};
 pub use network::Network;
@@ -33,6 +35,8 @@ pub struct Config {
     pub relay: RelayConfig,
     /// Who may do what.
     pub auth: AuthConfig,
+    /// Conversations and messages.
+    pub chat: ChatConfig,
     /// Limits of live connections.
     pub hub: HubLimits,
     /// Rules for Socket.IO clients.

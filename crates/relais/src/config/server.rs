@@ -95,7 +95,7 @@ impl Default for HubLimits {
             sessions_max: 100_000,
             sessions_per_address_max: 0,
             sessions_per_principal_max: 0,
-            subscriptions_per_session_max: 200,
+            subscriptions_per_session_max: 1_000,
             queue_bytes: 1024 * 1024,
             message_bytes: 64 * 1024,
             recover_events_max: 10_000,

@@ -2,6 +2,7 @@
 //! edge.
 
 pub mod accounts;
+pub mod chat;
 pub mod relay;
 
 use std::sync::Arc;
@@ -12,12 +13,12 @@ use crate::gateways::socketio::Namespace;
 /// The Socket.IO namespaces of every feature.
 #[must_use]
 pub fn namespaces(app: &App) -> Vec<(&'static str, Arc<dyn Namespace>)> {
-    let _ = app;
-    Vec::new()
+    let chat: Arc<dyn Namespace> = Arc::new(crate::gateways::chat::ChatNamespace::new(app.clone()));
+    vec![("/", Arc::clone(&chat)), ("/chat", chat)]
 }
 
 /// The schema of every feature.
 #[must_use]
 pub fn migrations() -> Vec<relais_store::Migration> {
-    [accounts::MIGRATIONS, relay::MIGRATIONS].concat()
+    [accounts::MIGRATIONS, relay::MIGRATIONS, chat::MIGRATIONS].concat()
 }

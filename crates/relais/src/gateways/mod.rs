@@ -3,6 +3,7 @@
 //! A gateway turns a request into a session of the hub; a dialect turns events into frames and frames into
 //! commands. No feature knows which of them carried a command.
 
+pub mod chat;
 mod dialects;
 pub mod engineio;
 pub mod expiry;
@@ -27,6 +28,7 @@ pub use relay::RelayStreamApi;
 pub fn router(app: &App) -> Router<App> {
     Router::new()
         .merge(socketio::routes::router(app))
+        .route("/ws/chat", get(chat::open_socket))
         .route("/api/files/ws", get(relay::open_socket))
         .route("/api/files/events", get(relay::open_stream))
         .route("/api/v1/ws", get(native::open_socket))
@@ -37,6 +39,21 @@ pub fn router(app: &App) -> Router<App> {
 /// Runs a connection. It ends with its socket, which the hub closes when the server drains.
 fn spawn(connection: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(connection);
+}
+
+/// Where a connection has something done that was noticed on a thread outside of the runtime.
+#[derive(Clone)]
+struct Errands(tokio::runtime::Handle);
+
+impl Errands {
+    /// Those of the runtime that this is called in.
+    fn here() -> Self {
+        Self(tokio::runtime::Handle::current())
+    }
+
+    fn run(&self, errand: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(errand);
+    }
 }
 
 fn identity(principal: &Principal) -> Identity {

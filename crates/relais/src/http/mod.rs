@@ -14,7 +14,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 
-use crate::features::{accounts, relay};
+use crate::features::{accounts, chat, relay};
 use crate::{App, AppError, gateways};
 
 pub(crate) use layers::is_known_origin;
@@ -34,6 +34,7 @@ pub fn router(app: &App) -> Router {
         .route("/docs/{*file}", get(openapi::send_asset))
         .merge(relay::http::router())
         .merge(accounts::http::router())
+        .merge(chat::http::router())
         .merge(gateways::router(app))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed);

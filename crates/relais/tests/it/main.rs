@@ -2,6 +2,7 @@
 
 mod accounts;
 mod api_documents;
+mod chat;
 mod cli;
 mod json_check;
 mod relay;

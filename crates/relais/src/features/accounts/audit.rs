@@ -6,10 +6,11 @@ use relais_protocol::time::Timestamp;
 use relais_store::{StoreError, WriteTx};
 
 use super::model::AuditEntry;
-use super::service::{Accounts, new_id};
+use super::service::Accounts;
 use super::store;
 use crate::AppError;
 use crate::auth::Principal;
+use crate::id::new_id;
 
 /// Milliseconds that the record is kept.
 const AUDIT_KEPT_MS: i64 = 365 * 86_400_000;

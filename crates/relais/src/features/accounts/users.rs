@@ -7,11 +7,12 @@ use relais_store::WriteTx;
 use super::audit::{Actor, record};
 use super::model::{NewUser, UserChanges, UserInfo};
 use super::refusal::{TEXT_BYTES_MAX, bad_request, check_text, user_unknown};
-use super::service::{Accounts, new_id};
+use super::service::Accounts;
 use super::store;
 use crate::AppError;
 use crate::auth::Grants;
 use crate::auth::store::{Account, delete_sessions_of, find_account};
+use crate::id::new_id;
 
 impl Accounts {
     /// Makes the first administrator that the configuration names, if there is no user yet. Says whether it

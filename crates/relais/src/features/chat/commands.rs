@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::http::StatusCode;
 use relais_protocol::event::Topic;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -55,7 +56,8 @@ enum Content {
 impl Fields {
     fn conversation(&self) -> Result<&str, AppError> {
         let id = self.conversation_id.as_deref().or(self.group_id.as_deref());
-        id.filter(|id| !id.is_empty()).ok_or_else(|| invalid("conversation_id", "« conversation_id » est requis"))
+        id.filter(|id| !id.is_empty())
+            .ok_or_else(|| invalid("conversation_id", "« conversation_id » est requis"))
     }
 
     fn message_id(&self) -> Result<&str, AppError> {
@@ -82,7 +84,13 @@ impl Chat {
     ///
     /// # Errors
     /// 400 for a command that is not known or lacks a field, and what the command itself refuses.
-    pub async fn obey(&self, me: &Me, device: DeviceId, name: &str, data: Value) -> Result<Outcome, AppError> {
+    pub async fn obey(
+        &self,
+        me: &Me,
+        device: DeviceId,
+        name: &str,
+        data: Value,
+    ) -> Result<Outcome, AppError> {
         let fields = match data {
             Value::Null => Fields::default(),
             data => serde_json::from_value(data)
@@ -117,7 +125,7 @@ impl Chat {
             }
             "ping" => Ok(Outcome::Reply("pong", json!({ "timestamp": self.0.clock.now() }))),
             _ => Err(AppError::new(
-                axum::http::StatusCode::BAD_REQUEST,
+                StatusCode::BAD_REQUEST,
                 "unknown_command",
                 format!("Commande « {name} » inconnue"),
             )),

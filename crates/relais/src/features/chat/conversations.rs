@@ -1,6 +1,6 @@
 //! Conversations: between two people, and groups.
 
-use relais_protocol::event::{Cursor, Position, Topic};
+use relais_protocol::event::{Cursor, Topic};
 use relais_store::{Query, ReadTx, StoreError, WriteTx};
 use serde_json::json;
 
@@ -93,7 +93,10 @@ impl Chat {
         let Known { row, place, members, last } = known;
         let participants: Vec<Member> = members
             .into_iter()
-            .map(|member| Member { contact: self.contact(member.person, member.last_seen), role: member.role })
+            .map(|member| Member {
+                contact: self.contact(member.person, member.last_seen),
+                role: member.role,
+            })
             .collect();
         let other = participants.iter().find(|member| member.contact.person.id != viewer);
         Conversation {
@@ -172,7 +175,8 @@ impl Chat {
                 if !store::conversations::remove_member(tx, &id, &user_id)? {
                     return Err(no_person());
                 }
-                let data = json!({ "by": me.id(), "conversation_id": id, "group_id": id, "user_id": user_id });
+                let data =
+                    json!({ "by": me.id(), "conversation_id": id, "group_id": id, "user_id": user_id });
                 tx.emit(&topic(&id)?, "member_removed", data.to_string())?;
                 let own_topic = topic_of(tx, &user_id)?;
                 let told = json!({ "conversation_id": id, "group_id": id, "by": me.id() });
@@ -239,29 +243,35 @@ impl Chat {
         viewer: &str,
         person: &Person,
     ) -> Result<Conversation, AppError> {
-        let data = json!({ "by": viewer, "conversation_id": id, "group_id": id, "user_id": viewer, "user": person });
+        let data =
+            json!({ "by": viewer, "conversation_id": id, "group_id": id, "user_id": viewer, "user": person });
         let emitted = tx.emit(&topic(id)?, "member_joined", data.to_string())?;
-        self.tell_new_conversation(tx, id, viewer, emitted.position)
+        self.tell_new_conversation(tx, id, viewer, emitted.seq)
     }
 
-    /// Tells somebody that they are in a conversation from now on, and gives it as they see it.
+    /// Tells somebody that they are in a conversation from the event `seq` on, and gives it as they see it.
     pub(super) fn tell_new_conversation(
         &self,
         tx: &mut WriteTx<'_>,
         id: &str,
         viewer: &str,
-        from: Position,
+        seq: u64,
     ) -> Result<Conversation, AppError> {
         let conversation = self.view(tx, id, viewer)?;
-        let data = json!({
-            "conversation_id": id, "conversation": conversation, "epoch": from.epoch.to_string(), "offset": from.offset,
-        });
-        tx.emit(&topic_of(tx, viewer)?, "conversation_joined", data.to_string())?;
+        let since = Cursor { epoch: tx.epoch(), seq: seq.saturating_sub(1) };
+        let data = json!({ "conversation_id": id, "conversation": conversation, "since": since.to_string() });
+        let own_topic = topic_of(tx, viewer)?;
+        tx.emit(&own_topic, "conversation_joined", data.to_string())?;
         Ok(conversation)
     }
 
     /// A conversation as one of its members sees it.
-    pub(super) fn view(&self, tx: &mut WriteTx<'_>, id: &str, viewer: &str) -> Result<Conversation, AppError> {
+    pub(super) fn view(
+        &self,
+        tx: &mut WriteTx<'_>,
+        id: &str,
+        viewer: &str,
+    ) -> Result<Conversation, AppError> {
         let (row, place) = own(tx, id, viewer)?;
         Ok(self.seen_by(viewer, known(tx, row, place)?))
     }
@@ -273,7 +283,8 @@ impl Chat {
     pub async fn heard(&self, me: &Me) -> Result<Vec<Topic>, AppError> {
         let id = me.person.id.clone();
         let listed = self.0.store.read(move |tx| store::conversations::list_of(tx, &id, LISTED_MAX)).await;
-        let listed: Vec<(ConversationRow, Place)> = listed.map_err(|error: StoreError| AppError::from(error))?;
+        let listed: Vec<(ConversationRow, Place)> =
+            listed.map_err(|error: StoreError| AppError::from(error))?;
         listed.iter().map(|(row, _)| topic(&row.id)).collect()
     }
 }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use relais_protocol::event::{Position, Topic};
+use relais_protocol::event::{Cursor, Topic};
 
 use super::people::Me;
 
 /// One live connection of somebody. Calls must not block.
 pub trait Device: Send + Sync + 'static {
-    /// Hears a conversation from now on, and what happened in it after `from`.
-    fn join(&self, conversation: Topic, from: Position);
+    /// Hears a conversation from now on, and what happened in it after `since`.
+    fn join(&self, conversation: Topic, since: Cursor);
 }
 
 /// Names a device for as long as the process lives.
@@ -97,7 +97,7 @@ impl Devices {
     }
 
     /// Makes every device of the owner of `topic` hear a conversation.
-    pub(super) fn join(&self, topic: &Topic, conversation: &Topic, from: Position) {
+    pub(super) fn join(&self, topic: &Topic, conversation: &Topic, since: Cursor) {
         let devices: Vec<Arc<dyn Device>> = {
             let people = self.people.lock();
             let owner = people.get(topic.key()).filter(|online| online.topic == *topic);
@@ -106,7 +106,7 @@ impl Devices {
                 .unwrap_or_default()
         };
         for device in devices {
-            device.join(conversation.clone(), from);
+            device.join(conversation.clone(), since);
         }
     }
 }

@@ -34,7 +34,9 @@ impl Answer {
         match text {
             "accept" => Ok(Self::Accept),
             "reject" => Ok(Self::Reject),
-            other => Err(invalid("action", format!("Action « {other} » inconnue : accept ou reject attendu"))),
+            other => {
+                Err(invalid("action", format!("Action « {other} » inconnue : accept ou reject attendu")))
+            }
         }
     }
 }
@@ -73,7 +75,8 @@ impl Chat {
                 store::invitations::insert(tx, &new)?;
                 let invitation = store::invitations::find(tx, &id)?.ok_or_else(no_invitation)?;
                 let data = json!({ "by": me.id(), "invitation": invitation });
-                tx.emit(&topic_of(tx, &to)?, "new_invitation", data.to_string())?;
+                let asked = topic_of(tx, &to)?;
+                tx.emit(&asked, "new_invitation", data.to_string())?;
                 // One's other devices show it as pending.
                 tx.emit(&me.topic, "invitation_sent", data.to_string())?;
                 Ok(invitation)
@@ -140,7 +143,8 @@ impl Chat {
                 let invitation = waiting(tx, &id, |invitation| invitation.from_user_id == me.id())?;
                 store::invitations::settle(tx, &id, "cancelled", None)?;
                 let data = json!({ "by": me.id(), "invitation_id": id }).to_string();
-                tx.emit(&topic_of(tx, &invitation.to_user_id)?, "invitation_cancelled", data.clone())?;
+                let asked = topic_of(tx, &invitation.to_user_id)?;
+                tx.emit(&asked, "invitation_cancelled", data.clone())?;
                 tx.emit(&me.topic, "invitation_cancelled", data)?;
                 Ok(())
             })
@@ -152,8 +156,8 @@ impl Chat {
         let id = self.begin_direct(tx, asker, &accepter.id)?;
         let data = json!({ "by": accepter.id, "conversation_id": id });
         let begun = tx.emit(&topic(&id)?, "conversation_begun", data.to_string())?;
-        self.tell_new_conversation(tx, &id, asker, begun.position)?;
-        self.tell_new_conversation(tx, &id, &accepter.id, begun.position)
+        self.tell_new_conversation(tx, &id, asker, begun.seq)?;
+        self.tell_new_conversation(tx, &id, &accepter.id, begun.seq)
     }
 }
 
@@ -171,7 +175,8 @@ fn pending(from: &str, to: &str, group_id: Option<&str>) -> String {
 
 fn check_new(tx: &mut WriteTx<'_>, me: &Me, to: &str, group_id: Option<&str>) -> Result<(), AppError> {
     if store::invitations::count_sent(tx, me.id())? >= PENDING_MAX {
-        let message = format!("Déjà {PENDING_MAX} invitations en attente : annulez-en, ou attendez des réponses");
+        let message =
+            format!("Déjà {PENDING_MAX} invitations en attente : annulez-en, ou attendez des réponses");
         return Err(conflict("too_many_invitations", &message));
     }
     if let Some(group_id) = group_id {

@@ -73,7 +73,12 @@ impl Chat {
     /// 400 for a text that is empty or too long, 404 if the sender is not in the conversation, 409 if the client's
     /// name for it was used in another conversation.
     pub async fn send(&self, me: &Me, conversation_id: &str, new: NewMessage) -> Result<Sent, AppError> {
-        let content = checked_text("content", &new.content, self.0.config.message_bytes_max, !new.attachments.is_empty())?;
+        let content = checked_text(
+            "content",
+            &new.content,
+            self.0.config.message_bytes_max,
+            !new.attachments.is_empty(),
+        )?;
         check_names(&new)?;
         let (chat, me, conversation_id) = (self.clone(), me.clone(), conversation_id.to_owned());
         let event_topic = topic(&conversation_id)?;
@@ -151,7 +156,8 @@ impl Chat {
                 let rows = match part {
                     Part::After(number) => store::messages::after(tx, &conversation_id, number, limit)?,
                     Part::Last | Part::Before(_) => {
-                        let end = if let Part::Before(number) = part { number } else { i64::MAX.unsigned_abs() };
+                        let end =
+                            if let Part::Before(number) = part { number } else { i64::MAX.unsigned_abs() };
                         let mut rows = store::messages::before(tx, &conversation_id, end, limit)?;
                         rows.reverse();
                         rows
@@ -184,6 +190,7 @@ impl Chat {
                 }
                 let left = store::messages::count_of_others(tx, &conversation_id, &id, read_to)?;
                 store::conversations::set_read(tx, &conversation_id, &id, read_to, left)?;
+                store::messages::set_delivered(tx, &conversation_id, &id, read_to)?;
                 let count = place.unread.saturating_sub(left);
                 if count > 0 {
                     let data = json!({
@@ -201,7 +208,13 @@ impl Chat {
     ///
     /// # Errors
     /// 400 for the text, 403 if somebody else wrote it, 404 if there is none or it was deleted.
-    pub async fn edit(&self, me: &Me, message_id: &str, content: &str, mentions: &[String]) -> Result<Message, AppError> {
+    pub async fn edit(
+        &self,
+        me: &Me,
+        message_id: &str,
+        content: &str,
+        mentions: &[String],
+    ) -> Result<Message, AppError> {
         let content = checked_text("content", content, self.0.config.message_bytes_max, false)?;
         let (id, message_id, mentions) = (me.person.id.clone(), message_id.to_owned(), mentions.to_vec());
         self.0
@@ -248,7 +261,8 @@ impl Chat {
     pub(super) async fn note_delivered(&self, me: &Me) -> Result<(), AppError> {
         let id = me.person.id.clone();
         let reader = id.clone();
-        let waiting = self.0.store.read(move |tx| store::messages::undelivered(tx, &reader, DELIVERED_AT_ONCE));
+        let waiting =
+            self.0.store.read(move |tx| store::messages::undelivered(tx, &reader, DELIVERED_AT_ONCE));
         let waiting: Vec<(String, u64)> = waiting.await.map_err(|error: StoreError| AppError::from(error))?;
         if waiting.is_empty() {
             return Ok(());
@@ -302,7 +316,8 @@ fn changed(tx: &mut WriteTx<'_>, by: &str, row: &MessageRow, name: &str) -> Resu
 
 fn sent_before(tx: &mut WriteTx<'_>, row: MessageRow, conversation_id: &str) -> Result<Sent, AppError> {
     if row.conversation_id != conversation_id {
-        let message = "« client_id » a déjà servi dans une autre conversation : un nouveau message en prend un nouveau";
+        let message =
+            "« client_id » a déjà servi dans une autre conversation : un nouveau message en prend un nouveau";
         return Err(conflict("client_id_in_use", message));
     }
     let message = described(tx, vec![row])?.pop().ok_or_else(no_message)?;
@@ -311,14 +326,20 @@ fn sent_before(tx: &mut WriteTx<'_>, row: MessageRow, conversation_id: &str) -> 
 
 fn check_names(new: &NewMessage) -> Result<(), AppError> {
     if let Some(client_id) = &new.client_id
-        && (client_id.is_empty() || client_id.len() > CLIENT_ID_BYTES_MAX || client_id.chars().any(char::is_control))
+        && (client_id.is_empty()
+            || client_id.len() > CLIENT_ID_BYTES_MAX
+            || client_id.chars().any(char::is_control))
     {
-        let message = format!("« client_id » : de 1 à {CLIENT_ID_BYTES_MAX} octets, sans caractère de contrôle");
+        let message =
+            format!("« client_id » : de 1 à {CLIENT_ID_BYTES_MAX} octets, sans caractère de contrôle");
         return Err(invalid("client_id", message));
     }
-    let wrong = |text: &String| text.is_empty() || text.len() > REFERENCE_BYTES_MAX || text.chars().any(char::is_control);
+    let wrong = |text: &String| {
+        text.is_empty() || text.len() > REFERENCE_BYTES_MAX || text.chars().any(char::is_control)
+    };
     if new.attachments.len() > ATTACHMENTS_MAX || new.attachments.iter().any(wrong) {
-        let message = format!("« attachments » : au plus {ATTACHMENTS_MAX} références de {REFERENCE_BYTES_MAX} octets");
+        let message =
+            format!("« attachments » : au plus {ATTACHMENTS_MAX} références de {REFERENCE_BYTES_MAX} octets");
         return Err(invalid("attachments", message));
     }
     Ok(())
@@ -365,7 +386,7 @@ fn seen(row: MessageRow, read_by: &[Read]) -> Message {
         kind: "text",
         is_read: read_at.is_some(),
         read_by: read_by.to_vec(),
-        delivered_at: row.delivered_at.or(read_at),
+        delivered_at: row.delivered_at,
         read_at,
         created_at: row.created_at,
         timestamp: row.created_at,

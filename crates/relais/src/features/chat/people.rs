@@ -55,7 +55,7 @@ impl Chat {
         }
         let topic = Topic::new(&user.principal_id).map_err(AppError::internal)?;
         if let Some(person) = self.0.people.get(&user.id)
-            && person.1 == *user.principal_id
+            && *person.1 == *user.principal_id
         {
             return Ok(Me { person: person.0.clone(), topic });
         }
@@ -91,12 +91,7 @@ impl Chat {
         if found.id != id || found.disabled || !self.admits(found.admin, found.staff) {
             return Err(no_person());
         }
-        Ok(Person {
-            id: found.id,
-            firstname: found.firstname,
-            lastname: found.lastname,
-            email: found.email,
-        })
+        Ok(Person { id: found.id, firstname: found.firstname, lastname: found.lastname, email: found.email })
     }
 
     async fn remember(&self, person: &Person, principal: &str) -> Result<(), AppError> {
@@ -118,10 +113,10 @@ impl Chat {
     /// Makes sure that somebody who is written to is known: a user may never have been here.
     pub(super) async fn know(&self, id: &str) -> Result<(), AppError> {
         let wanted = id.to_owned();
-        let known = self.0.store.read(move |tx| store::people::find(tx, &wanted)).await;
+        let known = self.0.store.read(move |tx| store::people::principal_of(tx, &wanted)).await;
         match known.map_err(|error: StoreError| AppError::from(error))? {
             // Disabled users are no longer written to.
-            Some(row) if row.principal.starts_with("user:") => self.account(id).await.map(drop),
+            Some(principal) if principal.starts_with("user:") => self.account(id).await.map(drop),
             Some(_) => Ok(()),
             None => {
                 let person = self.account(id).await?;
@@ -151,7 +146,8 @@ impl Chat {
             let Some(last) = page.last() else { break };
             after.clone_from(&last.id);
             looked_at += page.len();
-            let admitted = page.into_iter().filter(|user| !user.disabled && self.admits(user.admin, user.staff));
+            let admitted =
+                page.into_iter().filter(|user| !user.disabled && self.admits(user.admin, user.staff));
             let people = admitted.map(|user| Person {
                 id: user.id,
                 firstname: user.firstname,
@@ -205,6 +201,6 @@ impl Chat {
 
 /// The topic of somebody's own.
 pub(super) fn topic_of(tx: &mut WriteTx<'_>, id: &str) -> Result<Topic, AppError> {
-    let row = store::people::find(tx, id)?.ok_or_else(no_person)?;
-    Topic::new(&row.principal).map_err(AppError::internal)
+    let principal = store::people::principal_of(tx, id)?.ok_or_else(no_person)?;
+    Topic::new(&principal).map_err(AppError::internal)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use relais_protocol::event::{Channel, Epoch, Event, Position};
+use relais_protocol::event::{Channel, Cursor, Event};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -22,8 +22,7 @@ const BODY_BYTES_MAX: usize = 4_000;
 #[derive(Deserialize)]
 struct Listening {
     conversation_id: String,
-    epoch: Option<String>,
-    offset: Option<u64>,
+    since: Option<String>,
 }
 
 /// A word to somebody outside of any conversation.
@@ -88,12 +87,9 @@ impl Chat {
         }
         let Ok(listening) = serde_json::from_str::<Listening>(&event.data) else { return };
         let Ok(conversation) = topic(&listening.conversation_id) else { return };
-        match (listening.epoch.and_then(|epoch| epoch.parse::<Epoch>().ok()), listening.offset) {
-            (Some(epoch), Some(offset)) => {
-                let from = Position { epoch, offset: offset.saturating_sub(1) };
-                self.0.devices.join(&event.topic, &conversation, from);
-            }
-            _ => self.0.hub.revoke(event.topic.as_str(), Channel::Topic(conversation)),
+        match listening.since.and_then(|since| since.parse::<Cursor>().ok()) {
+            Some(since) => self.0.devices.join(&event.topic, &conversation, since),
+            None => self.0.hub.revoke(event.topic.as_str(), Channel::Topic(conversation)),
         }
     }
 
@@ -114,7 +110,8 @@ impl Chat {
                     "created_at": tx.now(),
                 });
                 let data = json!({ "by": from.id, "notification": notification });
-                tx.emit(&topic_of(tx, &notice.to_user_id)?, "notification", data.to_string())?;
+                let told = topic_of(tx, &notice.to_user_id)?;
+                tx.emit(&told, "notification", data.to_string())?;
                 Ok::<_, AppError>(())
             })
             .await

@@ -50,7 +50,10 @@ pub(super) fn checked_text(
         return Err(invalid(field, message));
     }
     match text.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
-        Some(c) => Err(invalid(field, format!("« {field} » contient le caractère de contrôle U+{:04X}", u32::from(c)))),
+        Some(c) => Err(invalid(
+            field,
+            format!("« {field} » contient le caractère de contrôle U+{:04X}", u32::from(c)),
+        )),
         None => Ok(text.to_owned()),
     }
 }

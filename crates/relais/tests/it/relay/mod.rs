@@ -117,7 +117,7 @@ async fn on_both_with<F: Future<Output = ()>>(
 }
 
 /// The address of an empty database.
-async fn fresh_postgres() -> String {
+pub(crate) async fn fresh_postgres() -> String {
     let server = std::env::var("RELAIS_TEST_POSTGRES").expect(
         "RELAIS_TEST_POSTGRES has the address of a PostgreSQL server: run the tests with `make test`",
     );

@@ -100,8 +100,9 @@ pub(super) async fn mark_read(
     let up_to = if given.iter().all(u8::is_ascii_whitespace) {
         UpTo::default()
     } else {
-        serde_json::from_slice(&given)
-            .map_err(|error| super::super::refusal::invalid("up_to", format!("Corps de requête invalide : {error}")))?
+        serde_json::from_slice(&given).map_err(|error| {
+            super::super::refusal::invalid("up_to", format!("Corps de requête invalide : {error}"))
+        })?
     };
     let marked = here.chat.mark_read(&here.me, &id, up_to.up_to).await?;
     Ok(done(json!({ "marked_read": marked })))
@@ -154,6 +155,7 @@ pub(super) async fn search_messages(
     query: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Json<Value>, AppError> {
     let wanted = Wanted::read(query)?;
-    let found = here.chat.search_messages(&here.me, wanted.words()?, wanted.before, wanted.limit(20, 50)).await?;
+    let found =
+        here.chat.search_messages(&here.me, wanted.words()?, wanted.before, wanted.limit(20, 50)).await?;
     Ok(done(json!({ "messages": found.0, "cursor": found.1 })))
 }

@@ -39,7 +39,8 @@ pub(super) async fn create_group(
     given: Body<GroupName>,
 ) -> Result<(StatusCode, Json<Value>), AppError> {
     let group = here.chat.create_group(&here.me, &body(given)?.name).await?;
-    let data = json!({ "group_id": group.id, "conversation_id": group.id, "group": group, "conversation": group });
+    let data =
+        json!({ "group_id": group.id, "conversation_id": group.id, "group": group, "conversation": group });
     Ok((StatusCode::CREATED, done(data)))
 }
 

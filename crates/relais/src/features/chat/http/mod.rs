@@ -1,7 +1,5 @@
 //! The HTTP edge of the chat, under `/api/admin/chat` as its clients know it, and under `/api/chat`.
 
-#![expect(unused_qualifications, reason = "the API description macro writes whole paths")]
-
 mod conversations;
 mod groups;
 mod invitations;
@@ -46,13 +44,19 @@ pub fn router() -> Router<App> {
         .route("/invitations/{id}/respond", put(invitations::respond).post(invitations::respond))
         .route("/notifications/send", post(invitations::send_notification))
         .route("/groups", get(groups::list_groups).post(groups::create_group))
-        .route("/groups/{id}", get(conversations::show_conversation).put(groups::rename_group).patch(groups::rename_group))
+        .route(
+            "/groups/{id}",
+            get(conversations::show_conversation).put(groups::rename_group).patch(groups::rename_group),
+        )
         .route("/groups/{id}/messages", get(conversations::list_messages).post(conversations::send_message))
         .route("/groups/{id}/mark-read", post(conversations::mark_read).put(conversations::mark_read))
         .route("/groups/{id}/invite", post(groups::invite_to_group))
         .route("/groups/{id}/leave", post(groups::leave_group))
         .route("/groups/{id}/members/{user_id}", delete(groups::remove_member))
-        .route("/group-invitations", get(groups::list_group_invitations).post(groups::create_group_invitation))
+        .route(
+            "/group-invitations",
+            get(groups::list_group_invitations).post(groups::create_group_invitation),
+        )
         .route("/group-invitations/{id}", delete(invitations::cancel_invitation))
         .route("/group-invitations/{id}/respond", put(invitations::respond).post(invitations::respond));
     Router::new().nest("/api/admin/chat", routes.clone()).nest("/api/chat", routes)
@@ -130,7 +134,8 @@ pub struct Wanted {
 
 impl Wanted {
     fn read(query: Result<Query<Self>, QueryRejection>) -> Result<Self, AppError> {
-        let refused = |e: QueryRejection| AppError::new(StatusCode::BAD_REQUEST, "invalid_query", e.body_text());
+        let refused =
+            |e: QueryRejection| AppError::new(StatusCode::BAD_REQUEST, "invalid_query", e.body_text());
         query.map(|Query(wanted)| wanted).map_err(refused)
     }
 

@@ -30,7 +30,6 @@ pub(crate) struct Place {
 #[derive(Clone, Debug)]
 pub(crate) struct MemberRow {
     pub(crate) person: Person,
-    pub(crate) principal: String,
     pub(crate) last_seen: Option<Timestamp>,
     pub(crate) role: Role,
 }
@@ -119,15 +118,14 @@ pub(crate) fn count_message(tx: &mut WriteTx<'_>, id: &str, at: Timestamp) -> Re
 
 /// Everybody in a conversation, in the order in which they came.
 pub(crate) fn members(tx: &mut impl Query, id: &str) -> Result<Vec<MemberRow>, StoreError> {
-    let sql = "SELECT p.id, p.firstname, p.lastname, p.email, p.principal, p.last_seen_at, m.role \
+    let sql = "SELECT p.id, p.firstname, p.lastname, p.email, p.last_seen_at, m.role \
                FROM chat_members m JOIN chat_people p ON p.id = m.user_id \
                WHERE m.conversation_id = $1 ORDER BY m.joined_at, m.user_id";
     tx.query(sql, params![id], |row| {
         Ok(MemberRow {
             person: person_at(row, 0)?,
-            principal: row.text(4)?,
-            last_seen: row.opt_timestamp(5)?,
-            role: Role::parse(row.str(6)?),
+            last_seen: row.opt_timestamp(4)?,
+            role: Role::parse(row.str(5)?),
         })
     })
 }

@@ -44,8 +44,7 @@ pub(crate) fn received(
     user_id: &str,
     limit: usize,
 ) -> Result<Vec<Invitation>, StoreError> {
-    let sql =
-        concat!(columns!(), "WHERE i.to_user_id = $1 AND i.status = 'pending' ORDER BY i.id LIMIT $2");
+    let sql = concat!(columns!(), "WHERE i.to_user_id = $1 AND i.status = 'pending' ORDER BY i.id LIMIT $2");
     tx.query(sql, params![user_id, limit], invitation)
 }
 

@@ -112,10 +112,8 @@ pub(crate) fn before(
     number: u64,
     limit: usize,
 ) -> Result<Vec<MessageRow>, StoreError> {
-    let sql = concat!(
-        columns!(),
-        "WHERE m.conversation_id = $1 AND m.number < $2 ORDER BY m.number DESC LIMIT $3"
-    );
+    let sql =
+        concat!(columns!(), "WHERE m.conversation_id = $1 AND m.number < $2 ORDER BY m.number DESC LIMIT $3");
     tx.query(sql, params![conversation_id, number, limit], message)
 }
 

@@ -5,14 +5,6 @@ use relais_store::{Query, Row, StoreError, WriteTx, params};
 
 use super::super::model::Person;
 
-/// Somebody, with the topic of their own and when they were last there.
-#[derive(Clone, Debug)]
-pub(crate) struct PersonRow {
-    pub(crate) person: Person,
-    pub(crate) principal: String,
-    pub(crate) last_seen: Option<Timestamp>,
-}
-
 pub(super) fn person_at(row: &Row<'_>, first: usize) -> Result<Person, StoreError> {
     Ok(Person {
         id: row.text(first)?,
@@ -22,16 +14,9 @@ pub(super) fn person_at(row: &Row<'_>, first: usize) -> Result<Person, StoreErro
     })
 }
 
-/// Somebody by id.
-pub(crate) fn find(tx: &mut impl Query, id: &str) -> Result<Option<PersonRow>, StoreError> {
-    let sql = "SELECT id, firstname, lastname, email, principal, last_seen_at FROM chat_people WHERE id = $1";
-    tx.query_opt(sql, params![id], |row| {
-        Ok(PersonRow {
-            person: person_at(row, 0)?,
-            principal: row.text(4)?,
-            last_seen: row.opt_timestamp(5)?,
-        })
-    })
+/// The principal of somebody, which is the name of their own topic.
+pub(crate) fn principal_of(tx: &mut impl Query, id: &str) -> Result<Option<String>, StoreError> {
+    tx.query_opt("SELECT principal FROM chat_people WHERE id = $1", params![id], |row| row.text(0))
 }
 
 /// Adds somebody, or their new name. Says whether it was done: not if the id is another principal's.

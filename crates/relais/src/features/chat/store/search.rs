@@ -36,8 +36,11 @@ pub(crate) fn find(
     before: u64,
     limit: usize,
 ) -> Result<Vec<MessageRow>, StoreError> {
-    let words: Vec<&str> =
-        folded.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).take(WORDS_MAX).collect();
+    let words: Vec<&str> = folded
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .take(WORDS_MAX)
+        .collect();
     if words.is_empty() {
         return Ok(Vec::new());
     }

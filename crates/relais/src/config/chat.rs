@@ -1,0 +1,32 @@
+//! Settings of the chat.
+
+use serde::{Deserialize, Serialize};
+
+/// Whom the chat is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChatAccess {
+    /// Every user.
+    #[default]
+    Everyone,
+    /// The office: staff and administrators.
+    Staff,
+    /// Administrators.
+    Admins,
+}
+
+/// Conversations and messages.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ChatConfig {
+    /// Who takes part, and is found by the others with name and address.
+    pub access: ChatAccess,
+    /// Bytes of one message's text.
+    pub message_bytes_max: usize,
+}
+
+impl Default for ChatConfig {
+    fn default() -> Self {
+        Self { access: ChatAccess::default(), message_bytes_max: 16 * 1024 }
+    }
+}

@@ -1,0 +1,101 @@
+//! The frames of `/ws/chat`: flat JSON objects with a `type`.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use relais_hub::{CloseReason, Dialect};
+use relais_protocol::event::{Channel, Event};
+use relais_protocol::websocket::{close_frame, text_frame_with};
+use serde_json::{Value, json};
+
+use super::super::dialects::text_frame;
+use crate::AppError;
+
+/// Events as frames: the data with the name as `type`, and where it stands in the log as `cursor`.
+pub(super) struct ChatDialect;
+
+pub(super) fn dialect() -> Arc<dyn Dialect> {
+    Arc::new(ChatDialect)
+}
+
+impl Dialect for ChatDialect {
+    fn name(&self) -> &'static str {
+        "chat-socket"
+    }
+
+    fn encode(&self, event: &Event, out: &mut Vec<u8>) {
+        text_frame_with(out, |out| {
+            // Writing to a vector cannot fail.
+            let _ = write!(out, "{{\"type\":{}", Value::from(&*event.name));
+            if event.is_durable() {
+                let _ = write!(out, ",\"cursor\":\"{}\",\"offset\":{}", event.cursor(), event.offset);
+            }
+            let fields = event.data.strip_prefix('{').unwrap_or("}");
+            if fields != "}" {
+                out.push(b',');
+            }
+            out.extend_from_slice(fields.as_bytes());
+        });
+    }
+
+    fn ping(&self) -> Bytes {
+        Bytes::from_static(&[0x89, 0])
+    }
+
+    fn close(&self, reason: &CloseReason) -> Bytes {
+        let mut out = Vec::new();
+        close_frame(reason.code.number(), &reason.text, &mut out);
+        out.into()
+    }
+
+    fn revoked(&self, channel: &Channel) -> Bytes {
+        let channel = channel.to_string();
+        let id = channel.split_once(':').map_or("", |(_, id)| id);
+        frame("left_conversation", &json!({ "conversation_id": id, "reason": "forbidden" }))
+    }
+}
+
+/// A frame for one client.
+pub(super) fn frame(name: &str, fields: &Value) -> Bytes {
+    let mut whole = fields.clone();
+    whole["type"] = name.into();
+    text_frame(&whole)
+}
+
+/// What a refusal looks like; `error` where clients expect it.
+pub(super) fn error_fields(error: &AppError) -> Value {
+    json!({ "success": false, "message": error.message(), "code": error.code() })
+}
+
+#[cfg(test)]
+mod tests {
+    use relais_protocol::event::{Epoch, Topic};
+    use relais_protocol::time::Timestamp;
+
+    use super::*;
+
+    fn encoded(seq: u64, data: &str) -> Value {
+        let event = Event {
+            topic: Topic::new("conversation:1").unwrap(),
+            epoch: Epoch(7),
+            offset: seq,
+            seq,
+            name: "new_message".into(),
+            data: data.into(),
+            at: Timestamp::default(),
+        };
+        let mut out = Vec::new();
+        ChatDialect.encode(&event, &mut out);
+        serde_json::from_slice(&out[2..]).unwrap()
+    }
+
+    #[test]
+    fn an_event_is_a_flat_frame_with_its_name_and_place() {
+        let place = "0000000000000007-3";
+        let expected = json!({ "type": "new_message", "cursor": place, "offset": 3, "conversation_id": "1" });
+        assert_eq!(encoded(3, r#"{"conversation_id":"1"}"#), expected);
+        assert_eq!(encoded(3, "{}"), json!({ "type": "new_message", "cursor": place, "offset": 3 }));
+        assert_eq!(encoded(0, r#"{"a":1}"#), json!({ "type": "new_message", "a": 1 }));
+    }
+}

@@ -1,0 +1,264 @@
+//! `/ws/chat`: flat frames over a plain WebSocket.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use relais_hub::{
+    CloseCode, CloseReason, Flow, From as Place, Joined, Receiver, Session, SessionSpec, Transport,
+    run_socket,
+};
+use relais_protocol::event::{Channel, Cursor, Topic};
+use serde_json::{Value, json};
+
+use super::channels::Listening;
+use super::frames::{dialect, error_fields, frame};
+use crate::auth::http::Caller;
+use crate::auth::{Credential, Principal};
+use crate::features::chat::{Device, DeviceId, Me, Outcome};
+use crate::gateways::relay::limits;
+use crate::gateways::upgrade::Handshake;
+use crate::gateways::{Errands, identity, spawn};
+use crate::{App, AppError};
+
+/// One connection.
+#[derive(Clone)]
+struct Client {
+    app: App,
+    session: Arc<Session>,
+    /// Who it is, once it has said so.
+    here: Arc<Mutex<Option<Here>>>,
+}
+
+/// Somebody who has said who they are.
+#[derive(Clone)]
+struct Here {
+    me: Me,
+    device: DeviceId,
+    ears: Arc<Ears>,
+}
+
+/// What a connection hears. Conversations that begin while it is coming in wait until it is in.
+struct Ears {
+    app: App,
+    session: Arc<Session>,
+    listening: Listening,
+    errands: Errands,
+    waiting: Mutex<Option<Vec<(Topic, Cursor)>>>,
+}
+
+impl Ears {
+    fn listen(self: &Arc<Self>, conversation: Topic, since: Cursor) {
+        let ears = Arc::clone(self);
+        self.errands.run(async move {
+            let subscription = ears.listening.to(&conversation);
+            let (channel, filter) = (subscription.channel, subscription.filter);
+            let hub = ears.app.hub().clone();
+            let joined =
+                hub.subscribe(&ears.session, channel, filter, Place::Cursor(since), |_| bytes::Bytes::new());
+            if let Err(error) = joined.await {
+                // It listens already, or is gone.
+                tracing::debug!(%error, %conversation, "a connection does not join a conversation");
+            }
+        });
+    }
+
+    /// The connection is in.
+    fn open(self: &Arc<Self>) {
+        let waiting = self.waiting.lock().take();
+        for (conversation, since) in waiting.into_iter().flatten() {
+            self.listen(conversation, since);
+        }
+    }
+}
+
+/// As a device of its owner.
+struct Hearing(Arc<Ears>);
+
+impl Device for Hearing {
+    fn join(&self, conversation: Topic, since: Cursor) {
+        if let Some(waiting) = &mut *self.0.waiting.lock() {
+            waiting.push((conversation, since));
+            return;
+        }
+        self.0.listen(conversation, since);
+    }
+}
+
+impl Receiver for Client {
+    fn text(&mut self, _: &Arc<Session>, text: &str) -> Flow {
+        match serde_json::from_str::<Value>(text) {
+            Ok(command @ Value::Object(_)) => Flow::Await(Box::pin(self.clone().obey(command))),
+            _ => {
+                self.say("error", &json!({ "message": "Format JSON invalide", "code": "invalid_command" }));
+                Flow::Continue
+            }
+        }
+    }
+}
+
+impl Client {
+    fn say(&self, name: &str, fields: &Value) {
+        self.app.hub().send(&self.session, frame(name, fields));
+    }
+
+    async fn obey(self, mut command: Value) -> Flow {
+        let name = command["type"].as_str().unwrap_or_default().to_owned();
+        let id = command.get("id").cloned();
+        if name == "authenticate" {
+            self.authenticate(&command).await;
+            return Flow::Continue;
+        }
+        let here = self.here.lock().clone();
+        let Some(here) = here else {
+            self.refuse("Authentification requise");
+            return Flow::Continue;
+        };
+        if let Some(fields) = command.as_object_mut() {
+            fields.remove("type");
+            fields.remove("id");
+        }
+        let outcome = self.app.chat().obey(&here.me, here.device, &name, command).await;
+        let answer = match outcome {
+            Ok(Outcome::Done) => id.is_some().then(|| ("done", json!({ "success": true }))),
+            Ok(Outcome::Reply(name, fields)) => Some((name, fields)),
+            Ok(Outcome::Join(topic, name, fields)) => {
+                here.ears.listen(topic, self.app.hub().head());
+                Some((name, fields))
+            }
+            Ok(Outcome::Leave(topic, name, fields)) => {
+                self.app.hub().unsubscribe(&self.session, Channel::Topic(topic));
+                Some((name, fields))
+            }
+            Err(error) => Some(("error", error_fields(&error))),
+        };
+        if let Some((name, mut fields)) = answer {
+            if let Some(id) = id {
+                fields["id"] = id;
+            }
+            self.say(name, &fields);
+        }
+        Flow::Continue
+    }
+
+    /// Says why and closes: whoever does not say who they are has nothing to do here.
+    fn refuse(&self, message: &'static str) {
+        self.say("error", &json!({ "message": message, "code": "unauthenticated" }));
+        self.app.hub().close(&self.session, CloseReason::new(CloseCode::NotAuthenticated, message));
+    }
+
+    async fn authenticate(&self, command: &Value) {
+        let Some(token) = command["token"].as_str().filter(|token| !token.is_empty()) else {
+            return self.refuse("Token requis");
+        };
+        let credential = Credential::Bearer(token.trim_start_matches("Bearer ").to_owned());
+        let Ok(principal) = self.app.auth().authenticate(Some(credential)).await else {
+            return self.refuse("Token invalide ou expiré");
+        };
+        if let Err(error) = self.enter(&principal, command).await {
+            self.say("error", &error_fields(&error));
+            self.app.hub().close(
+                &self.session,
+                CloseReason::new(CloseCode::NotAuthenticated, error.message().to_owned()),
+            );
+        }
+    }
+
+    /// Lets the client in: it hears everything that is for it, from now on or from where it was.
+    async fn enter(&self, principal: &Principal, command: &Value) -> Result<(), AppError> {
+        if self.here.lock().is_some() {
+            let message = "Cette connexion est déjà authentifiée";
+            return Err(AppError::new(StatusCode::CONFLICT, "already_authenticated", message));
+        }
+        let chat = self.app.chat();
+        if let Some(user) = principal.user() {
+            chat.forget_name(&user.id);
+        }
+        let me = chat.enter(principal).await?;
+        self.app.hub().identify(&self.session, identity(principal))?;
+        if let Some(at) = principal.expires_at() {
+            self.app.expiries().add(at, &self.session);
+        }
+        let listening = Listening::new(&me, command["include_own"].as_bool().unwrap_or(false));
+        let ears = Arc::new(Ears {
+            app: self.app.clone(),
+            session: Arc::clone(&self.session),
+            listening: listening.clone(),
+            errands: Errands::here(),
+            waiting: Mutex::new(Some(Vec::new())),
+        });
+        let device = chat.arrive(&me, Arc::new(Hearing(Arc::clone(&ears)))).await?;
+        let here = Here { me: me.clone(), device, ears: Arc::clone(&ears) };
+        *self.here.lock() = Some(here);
+        let all = listening.to_all(chat, &me).await?;
+        let since = command["since"].as_str().and_then(|since| since.parse().ok());
+        let place = since.map_or(Place::Now, Place::Cursor);
+        let asked = command.get("since").is_some_and(|since| !since.is_null());
+        let welcome = |joined: &Joined| {
+            let cursor = since.filter(|_| joined.recovered).unwrap_or(joined.cursor);
+            let recovered = asked.then_some(since.is_some() && joined.recovered);
+            let fields = json!({
+                "success": true, "user_id": me.id(), "cursor": cursor.to_string(), "recovered": recovered,
+            });
+            frame("authenticated", &fields)
+        };
+        self.app.hub().subscribe_all(&self.session, all, place, welcome).await?;
+        ears.open();
+        Ok(())
+    }
+}
+
+/// The WebSocket of the chat. A caller without a credential has some seconds to send `authenticate`.
+pub(in crate::gateways) async fn open_socket(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    mut request: Request,
+) -> Result<Response, AppError> {
+    let handshake = Handshake::new(&mut request)?;
+    let address = handshake.address;
+    let (response, stream) = handshake.accept();
+    let entered: BoxFuture<'static, _> = Box::pin(async move {
+        let (stream, leftover) = stream.await?;
+        let client = admit(app, &principal, address, stream)?;
+        if !principal.is_anonymous()
+            && let Err(error) = client.enter(&principal, &Value::Null).await
+        {
+            client.say("error", &error_fields(&error));
+            let reason = CloseReason::new(CloseCode::Forbidden, error.message().to_owned());
+            client.app.hub().close(&client.session, reason);
+        }
+        Some((leftover, client))
+    });
+    spawn(async move {
+        if let Some((leftover, client)) = entered.await {
+            let (session, limits) = (Arc::clone(&client.session), limits(&client.app));
+            run_socket(session, leftover, client.clone(), limits).await;
+            let here = client.here.lock().take();
+            if let Some(here) = here {
+                client.app.chat().depart(&here.me, here.device).await;
+            }
+        }
+    });
+    Ok(response)
+}
+
+fn admit(
+    app: App,
+    principal: &Principal,
+    address: SocketAddr,
+    stream: tokio::net::TcpStream,
+) -> Option<Client> {
+    let opened = app.hub().open(SessionSpec {
+        identity: identity(principal),
+        address: address.ip(),
+        dialect: dialect(),
+        transport: Transport::socket(stream),
+        identify_within_s: principal.is_anonymous().then_some(app.config().hub.authenticate_timeout_s),
+    });
+    let session = opened.inspect_err(|error| tracing::debug!(%error, "a connection was refused")).ok()?;
+    Some(Client { app, session, here: Arc::default() })
+}

@@ -1,0 +1,104 @@
+//! Who is kept out, and what is refused.
+
+use relais::config::ChatAccess;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::on_both;
+use super::world::on_both_with;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_does_not_say_who_they_are_is_told_and_closed() {
+    on_both(|world| async move {
+        for (said, message) in [
+            (json!({ "type": "join_conversation", "conversation_id": "1" }), "Authentification requise"),
+            (json!({ "type": "authenticate" }), "Token requis"),
+            (json!({ "type": "authenticate", "token": "abc" }), "Token invalide ou expiré"),
+        ] {
+            let mut socket = world.open().await;
+            socket.say(&said).await;
+            assert_eq!(socket.hear("error").await["message"], message);
+            assert_eq!(socket.next().await, Err(4001));
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_of_others_does_not_exist() {
+    on_both(|world| async move {
+        let (lea, paul, eve) =
+            (world.person("Lea").await, world.person("Paul").await, world.person("Eve").await);
+        let id = world.befriend(&lea, &paul).await;
+        let message = world.send(&lea, &id, "secret").await["id"].as_str().unwrap().to_owned();
+        let mut of_eve = world.connect(&eve).await;
+        for command in ["join_conversation", "send_message", "typing", "mark_read", "join_group"] {
+            of_eve.say(&json!({ "type": command, "conversation_id": id, "message": "?" })).await;
+            let refused = of_eve.hear("error").await;
+            assert_eq!(refused["code"], "conversation_not_found", "{command}");
+        }
+        for command in ["edit_message", "delete_message"] {
+            of_eve.say(&json!({ "type": command, "message_id": message, "content": "?" })).await;
+            assert_eq!(of_eve.hear("error").await["code"], "message_not_found", "{command}");
+        }
+        for (method, path) in [
+            (Method::GET, format!("conversations/{id}/messages")),
+            (Method::GET, format!("conversations/{id}")),
+            (Method::POST, format!("conversations/{id}/mark-read")),
+            (Method::POST, format!("groups/{id}/leave")),
+        ] {
+            assert_eq!(world.call(&eve, method, &path, json!({})).await.0, 404, "{path}");
+        }
+        world.send(&paul, &id, "encore").await;
+        assert!(of_eve.heard().await.is_empty());
+        assert_eq!(world.get(&eve, "search?q=secret").await["messages"], json!([]));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_a_command_or_not_a_message_is_refused_with_its_reason() {
+    on_both(|world| async move {
+        let (lea, paul) = (world.person("Lea").await, world.person("Paul").await);
+        let id = world.befriend(&lea, &paul).await;
+        let mut of_lea = world.connect(&lea).await;
+        let long = "é".repeat(9_000);
+        for (said, code) in [
+            (json!({ "type": "dance" }), "unknown_command"),
+            (json!([1]), "invalid_command"),
+            (json!({ "type": "send_message", "conversation_id": id }), "invalid_value"),
+            (json!({ "type": "send_message", "conversation_id": 7, "message": "?" }), "invalid_value"),
+            (json!({ "type": "send_message", "conversation_id": id, "message": "  " }), "invalid_value"),
+            (json!({ "type": "send_message", "conversation_id": id, "message": "a\u{0}b" }), "invalid_value"),
+            (json!({ "type": "send_message", "conversation_id": id, "message": long }), "invalid_value"),
+        ] {
+            of_lea.say(&said).await;
+            assert_eq!(of_lea.hear("error").await["code"], code, "{said}");
+        }
+        let path = format!("conversations/{id}/messages");
+        let (status, refused) = world.call(&lea, Method::POST, &path, json!({ "content": "" })).await;
+        assert_eq!(
+            (status, &refused["error"], &refused["field"]),
+            (400, &json!("Bad Request"), &json!("content"))
+        );
+        assert_eq!(world.call(&lea, Method::GET, "admins/search", Value::Null).await.0, 400, "q is required");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_chat_may_be_for_administrators_alone() {
+    on_both_with(
+        |config| config.chat.access = ChatAccess::Admins,
+        |world| async move {
+            let (lea, boss, chief) =
+                (world.person("Lea").await, world.user("Boss", true).await, world.user("Chief", true).await);
+            assert_eq!(world.call(&lea, Method::GET, "conversations", Value::Null).await.0, 403);
+            let invite = json!({ "to_user_id": lea.id });
+            assert_eq!(world.call(&boss, Method::POST, "invitations", invite).await.0, 404);
+            assert_eq!(world.get(&boss, "admins/search?q=lea").await["admins"], json!([]));
+            world.befriend(&boss, &chief).await;
+        },
+    )
+    .await;
+}

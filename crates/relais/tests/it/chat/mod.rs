@@ -1,0 +1,11 @@
+//! The chat through its sockets and its calls, on both databases.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod limits;
+mod recovery;
+mod snapshot;
+mod story;
+mod world;
+
+use world::{World, on_both};

@@ -1,0 +1,207 @@
+//! A server with people, and clients of its chat.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use relais::boot::{self, Running};
+use relais::config::{AuthMode, Config};
+use relais::features::accounts::{Accounts, Actor, NewUser};
+use relais_hub::Hub;
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+/// How long anything may take before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server that requires credentials.
+pub(crate) struct World {
+    pub(crate) running: Running,
+    config: Config,
+    client: Client,
+    _folder: tempfile::TempDir,
+}
+
+/// Somebody with an account.
+#[derive(Clone, Debug)]
+pub(crate) struct Person {
+    pub(crate) id: String,
+    pub(crate) token: String,
+}
+
+impl World {
+    async fn start(database: Option<String>, settings: impl Fn(&mut Config)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.server.listen = "127.0.0.1:0".parse().unwrap();
+        config.server.data = folder.path().join("data");
+        config.server.drain_s = 0;
+        config.auth.mode = AuthMode::Required;
+        config.database.url = database;
+        settings(&mut config);
+        let running = boot::start(config.clone()).await.unwrap();
+        Self { running, config, client: Client::new(), _folder: folder }
+    }
+
+    pub(crate) async fn restart(mut self) -> Self {
+        self.running.stop().await;
+        self.running = boot::start(self.config.clone()).await.unwrap();
+        self
+    }
+
+    pub(crate) async fn person(&self, name: &str) -> Person {
+        self.user(name, false).await
+    }
+
+    pub(crate) async fn user(&self, name: &str, admin: bool) -> Person {
+        let accounts = Accounts::new(self.running.app().auth().clone());
+        let actor = Actor { name: "test".into(), address: None };
+        let user = NewUser {
+            email: format!("{}@relais.fr", name.to_lowercase()),
+            password: "correct horse battery".into(),
+            firstname: name.into(),
+            lastname: "Martin".into(),
+            admin,
+            ..NewUser::default()
+        };
+        let user = accounts.create_user(&actor, user).await.unwrap();
+        let token = accounts.issue_token(&actor, &user.id, None).await.unwrap();
+        Person { id: user.id, token }
+    }
+
+    /// A call; the status and the whole reply.
+    pub(crate) async fn call(&self, who: &Person, method: Method, path: &str, body: Value) -> (u16, Value) {
+        let url = format!("http://{}/api/chat/{path}", self.running.address());
+        let mut request = self.client.request(method, url).bearer_auth(&who.token);
+        if !body.is_null() {
+            request = request.json(&body);
+        }
+        let reply = request.send().await.unwrap();
+        (reply.status().as_u16(), reply.json().await.unwrap())
+    }
+
+    /// The data of a call that succeeds.
+    pub(crate) async fn get(&self, who: &Person, path: &str) -> Value {
+        self.done(self.call(who, Method::GET, path, Value::Null).await)
+    }
+
+    pub(crate) async fn post(&self, who: &Person, path: &str, body: Value) -> Value {
+        self.done(self.call(who, Method::POST, path, body).await)
+    }
+
+    pub(crate) async fn put(&self, who: &Person, path: &str, body: Value) -> Value {
+        self.done(self.call(who, Method::PUT, path, body).await)
+    }
+
+    pub(crate) async fn delete(&self, who: &Person, path: &str) -> Value {
+        self.done(self.call(who, Method::DELETE, path, Value::Null).await)
+    }
+
+    fn done(&self, (status, reply): (u16, Value)) -> Value {
+        assert!(matches!(status, 200 | 201), "{status}: {reply}");
+        assert_eq!(reply["success"], true);
+        reply["data"].clone()
+    }
+
+    /// Begins the conversation of two people.
+    pub(crate) async fn befriend(&self, one: &Person, other: &Person) -> String {
+        let invited = self.post(one, "invitations", json!({ "to_user_id": other.id })).await;
+        let path = format!("invitations/{}/respond", invited["invitation_id"].as_str().unwrap());
+        let begun = self.put(other, &path, json!({ "action": "accept" })).await;
+        begun["conversation_id"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) async fn send(&self, who: &Person, conversation: &str, content: &str) -> Value {
+        let path = format!("conversations/{conversation}/messages");
+        self.post(who, &path, json!({ "content": content })).await["message"].clone()
+    }
+
+    /// A connection that has said nothing yet.
+    pub(crate) async fn open(&self) -> Socket {
+        let url = format!("ws://{}/ws/chat", self.running.address());
+        let hub = self.running.app().hub().clone();
+        Socket { stream: tokio_tungstenite::connect_async(url).await.unwrap().0, hub }
+    }
+
+    /// A connection of somebody, who hears what is for them.
+    pub(crate) async fn connect(&self, who: &Person) -> Socket {
+        self.connect_with(who, json!({})).await.0
+    }
+
+    /// The same, with more in `authenticate`; and the answer.
+    pub(crate) async fn connect_with(&self, who: &Person, mut with: Value) -> (Socket, Value) {
+        let mut socket = self.open().await;
+        with["type"] = "authenticate".into();
+        with["token"] = who.token.as_str().into();
+        socket.say(&with).await;
+        let answer = socket.hear("authenticated").await;
+        assert_eq!(answer["user_id"], who.id.as_str());
+        (socket, answer)
+    }
+}
+
+/// A client of `/ws/chat`.
+pub(crate) struct Socket {
+    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    hub: Hub,
+}
+
+impl Socket {
+    pub(crate) async fn say(&mut self, frame: &Value) {
+        self.stream.send(Message::text(frame.to_string())).await.unwrap();
+    }
+
+    /// The next frame, or the code with which the server closed.
+    pub(crate) async fn next(&mut self) -> Result<Value, u16> {
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.stream.next()).await.expect("a frame in time");
+            match message.expect("a frame or a close").unwrap() {
+                Message::Text(text) => return Ok(serde_json::from_str(&text).unwrap()),
+                Message::Close(frame) => return Err(frame.map_or(1005, |frame| frame.code.into())),
+                _ => {}
+            }
+        }
+    }
+
+    /// The next frame of this type; others before it are left out.
+    pub(crate) async fn hear(&mut self, kind: &str) -> Value {
+        self.hear_all_until(kind).await.pop().unwrap()
+    }
+
+    /// All frames up to the next of this type.
+    pub(crate) async fn hear_all_until(&mut self, kind: &str) -> Vec<Value> {
+        let mut heard = Vec::new();
+        loop {
+            let frame = self.next().await.unwrap_or_else(|code| panic!("closed with {code} after {heard:?}"));
+            let found = frame["type"] == kind;
+            heard.push(frame);
+            if found {
+                return heard;
+            }
+        }
+    }
+
+    /// Everything that was published until now: once the hub has written it, the answer to a ping comes after it.
+    pub(crate) async fn heard(&mut self) -> Vec<Value> {
+        self.hub.settled().await;
+        self.say(&json!({ "type": "ping" })).await;
+        let mut heard = self.hear_all_until("pong").await;
+        heard.pop();
+        heard
+    }
+}
+
+/// Runs a test on SQLite and on PostgreSQL.
+pub(crate) async fn on_both<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
+    on_both_with(|_| {}, test).await;
+}
+
+pub(crate) async fn on_both_with<F: Future<Output = ()>>(
+    settings: impl Fn(&mut Config),
+    test: impl Fn(World) -> F,
+) {
+    test(World::start(None, &settings).await).await;
+    test(World::start(Some(crate::relay::fresh_postgres().await), &settings).await).await;
+}

@@ -37,8 +37,9 @@ def browser(tmp_path):
 
 
 def texts(browser, selector):
-    """The texts of what is there now; the page may replace it at any moment."""
-    read = "return Array.from(document.querySelectorAll(arguments[0]), element => element.innerText)"
+    """The texts of what is shown now; the page may replace it at any moment."""
+    read = """return Array.from(document.querySelectorAll(arguments[0]))
+        .filter(element => element.checkVisibility()).map(element => element.innerText)"""
     return browser.execute_script(read, selector)
 
 

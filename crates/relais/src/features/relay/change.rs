@@ -1,7 +1,7 @@
 //! The transactions that change a file: the row, the version and the event together, and the plain file
 //! right after the commit.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -50,8 +50,8 @@ pub struct Ledger {
     pub(super) versions_kept: u64,
     /// The last event whose plain file is in its place.
     placed_seq: AtomicU64,
-    /// Files whose plain file could not be put into its place.
-    unplaced: Mutex<HashSet<(SocieteName, FileName)>>,
+    /// Files whose plain file is still to be put into its place, each with the event that asks for it.
+    unplaced: Mutex<HashMap<(SocieteName, FileName), u64>>,
 }
 
 impl Ledger {
@@ -63,7 +63,7 @@ impl Ledger {
             files_max: config.files_per_societe_max,
             versions_kept: config.versions_kept.into(),
             placed_seq: AtomicU64::new(0),
-            unplaced: Mutex::new(HashSet::new()),
+            unplaced: Mutex::new(HashMap::new()),
         }
     }
 
@@ -74,7 +74,7 @@ impl Ledger {
 
     /// Files whose plain file is still to be put into its place.
     pub(super) fn unplaced(&self) -> Vec<(SocieteName, FileName)> {
-        self.unplaced.lock().iter().cloned().collect()
+        self.unplaced.lock().keys().cloned().collect()
     }
 
     /// Stores a content as the new version of a file, announces it, and puts the plain file into its place.
@@ -106,13 +106,14 @@ impl Ledger {
     }
 
     /// Takes what another program wrote into the folder as the new version, if it is still there as it was
-    /// read.
+    /// read, and with `only_after` if that is still the last event of the file.
     pub(super) fn adopt(
         self: &Arc<Self>,
         tx: &mut WriteTx<'_>,
         request: &Request,
         content: &Content,
         read_as: Stat,
+        only_after: Option<u64>,
     ) -> Result<Option<Stored>, RelayError> {
         let (societe, filename) = (&request.societe, &request.filename);
         if self.index.is_changing(societe, filename) || self.folder.stat(societe, filename)? != Some(read_as)
@@ -120,6 +121,9 @@ impl Ledger {
             return Ok(None);
         }
         let current = store::file(tx, societe, filename)?;
+        if only_after.is_some() && only_after != current.as_ref().map(|row| row.meta.seq) {
+            return Ok(None);
+        }
         let live = current.as_ref().filter(|row| !row.deleted).map(|row| &row.meta);
         let mut meta = match live {
             Some(meta) if meta.sha256 == content.sha256 => {
@@ -173,8 +177,9 @@ impl Ledger {
         let (ledger, in_flight) = (Arc::clone(self), self.index.begin_change(societe, filename));
         let (societe, filename, seq) = (societe.clone(), filename.clone(), meta.seq);
         tx.after_commit(move || {
-            if let Err(error) = ledger.folder.remove(&societe, &filename) {
-                ledger.report_unplaced(&societe, &filename, &error);
+            match ledger.folder.remove(&societe, &filename) {
+                Ok(_) => ledger.forget_unplaced(&societe, &filename, seq),
+                Err(error) => ledger.report_unplaced(&societe, &filename, seq, &error),
             }
             ledger.index.remove(&societe, &filename);
             ledger.placed_seq.fetch_max(seq, Ordering::Release);
@@ -193,13 +198,18 @@ impl Ledger {
         Ok(announced(tx.emit(&topic(societe)?, "sync_completed", data.to_string())?))
     }
 
-    /// Puts the stored content of a file into its place again: after a crash, or when a disk is back.
+    /// Puts the stored content of a file into its place again: after a crash, or when a disk is back. Nothing
+    /// happens if something has happened to the file since.
     pub(super) fn replace_plain_file(
         self: &Arc<Self>,
         tx: &mut WriteTx<'_>,
         row: &FileRow,
         content: &[u8],
     ) -> Result<(), RelayError> {
+        let current = store::file(tx, &row.societe, &row.meta.filename)?;
+        if current.map(|current| current.meta.seq) != Some(row.meta.seq) {
+            return Ok(());
+        }
         let in_flight = self.index.begin_change(&row.societe, &row.meta.filename);
         let staged = self.folder.stage(&row.societe, &row.meta.filename, content)?;
         let meta = FileMeta { mtime_ns: staged.stat().mtime_ns, ..row.meta.clone() };
@@ -208,20 +218,28 @@ impl Ledger {
         Ok(())
     }
 
-    /// Another process committed a change of this file: its plain file is to be brought up to date here.
-    pub(super) fn note_unplaced(&self, societe: SocieteName, filename: FileName) {
-        self.unplaced.lock().insert((societe, filename));
+    /// The plain file is to be brought to what the event `seq` left.
+    pub(super) fn note_unplaced(&self, societe: SocieteName, filename: FileName, seq: u64) {
+        let mut unplaced = self.unplaced.lock();
+        let asked = unplaced.entry((societe, filename)).or_default();
+        *asked = seq.max(*asked);
     }
 
     /// Whether the plain file is still to be brought up to date.
     pub(super) fn is_unplaced(&self, societe: &SocieteName, filename: &FileName) -> bool {
         let unplaced = self.unplaced.lock();
-        !unplaced.is_empty() && unplaced.contains(&(societe.clone(), filename.clone()))
+        !unplaced.is_empty() && unplaced.contains_key(&(societe.clone(), filename.clone()))
     }
 
-    /// The plain file of a deleted one is gone at last.
-    pub(super) fn forget_unplaced(&self, societe: &SocieteName, filename: &FileName) {
-        self.unplaced.lock().remove(&(societe.clone(), filename.clone()));
+    /// The plain file is as the event `seq` left it; a later one still asks for more.
+    pub(super) fn forget_unplaced(&self, societe: &SocieteName, filename: &FileName, seq: u64) {
+        let mut unplaced = self.unplaced.lock();
+        if !unplaced.is_empty() {
+            let key = (societe.clone(), filename.clone());
+            if unplaced.get(&key).is_some_and(|asked| *asked <= seq) {
+                unplaced.remove(&key);
+            }
+        }
     }
 
     /// The same content again: only the plain file is restored if it is not as it should be.
@@ -311,12 +329,11 @@ impl Ledger {
     ) {
         let (ledger, societe, meta) = (Arc::clone(self), societe.clone(), meta.clone());
         tx.after_commit(move || {
-            let key = (societe.clone(), meta.filename.clone());
-            match staged.place() {
-                Ok(()) => drop(ledger.unplaced.lock().remove(&key)),
-                Err(error) => ledger.report_unplaced(&societe, &meta.filename, &error),
-            }
             let seq = meta.seq;
+            match staged.place() {
+                Ok(()) => ledger.forget_unplaced(&societe, &meta.filename, seq),
+                Err(error) => ledger.report_unplaced(&societe, &meta.filename, seq, &error),
+            }
             ledger.index.put(&societe, meta);
             ledger.placed_seq.fetch_max(seq, Ordering::Release);
             drop(in_flight);
@@ -327,15 +344,15 @@ impl Ledger {
         let (ledger, societe, meta) = (Arc::clone(self), societe.clone(), meta.clone());
         tx.after_commit(move || {
             let seq = meta.seq;
-            ledger.forget_unplaced(&societe, &meta.filename);
+            ledger.forget_unplaced(&societe, &meta.filename, seq);
             ledger.index.put(&societe, meta);
             ledger.placed_seq.fetch_max(seq, Ordering::Release);
         });
     }
 
-    fn report_unplaced(&self, societe: &SocieteName, filename: &FileName, error: &std::io::Error) {
+    fn report_unplaced(&self, societe: &SocieteName, filename: &FileName, seq: u64, error: &std::io::Error) {
         tracing::error!(%societe, %filename, %error, "a stored file could not be put into the folder; trying again");
-        self.unplaced.lock().insert((societe.clone(), filename.clone()));
+        self.note_unplaced(societe.clone(), filename.clone(), seq);
     }
 }
 

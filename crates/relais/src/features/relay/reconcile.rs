@@ -16,6 +16,8 @@ use super::store::{self, FileRow};
 
 /// Who stores what other programs wrote.
 const FOLDER_USER: &str = "folder";
+/// How often a file may change while it is brought up to date; beyond it the next look goes on.
+const CHANGES_MEANWHILE_MAX: usize = 5;
 
 /// The file that an event is about; an event about the whole société names none.
 #[derive(serde::Deserialize)]
@@ -72,7 +74,7 @@ impl Relay {
             return self.rewrite(row).await;
         };
         if content.sha256 == row.meta.sha256 {
-            self.adopt(&row.societe, &row.meta.filename, content, stat).await?;
+            self.adopt(&row.societe, &row.meta.filename, content, stat, Some(row.meta.seq)).await?;
             return Ok(());
         }
         let (societe, filename, sha256) =
@@ -86,7 +88,7 @@ impl Relay {
         if earlier {
             self.rewrite(row).await
         } else {
-            self.adopt(&row.societe, &row.meta.filename, content, stat).await.map(drop)
+            self.adopt(&row.societe, &row.meta.filename, content, stat, Some(row.meta.seq)).await.map(drop)
         }
     }
 
@@ -98,7 +100,7 @@ impl Relay {
             self.0.ledger.folder.remove(&row.societe, &row.meta.filename)?;
         }
         self.0.ledger.index.remove(&row.societe, &row.meta.filename);
-        self.0.ledger.forget_unplaced(&row.societe, &row.meta.filename);
+        self.0.ledger.forget_unplaced(&row.societe, &row.meta.filename, row.meta.seq);
         Ok(())
     }
 
@@ -108,7 +110,7 @@ impl Relay {
         let content = match self.stored_content(&row.societe, &row.meta.filename, row.meta.version).await {
             Err(error @ RelayError::Damaged { .. }) => {
                 tracing::error!(societe = %row.societe, filename = %row.meta.filename, %error, "a plain file cannot be made");
-                ledger.forget_unplaced(&row.societe, &row.meta.filename);
+                ledger.forget_unplaced(&row.societe, &row.meta.filename, row.meta.seq);
                 return Ok(());
             }
             content => content?,
@@ -198,7 +200,7 @@ impl Relay {
         match found.await.map_err(|e| RelayError::Io(e.into()))?? {
             None => Ok(Reconciled::Refused),
             Some((stat, bytes)) => match self.checked(societe, filename, bytes.into()).await {
-                Ok(content) => self.adopt(societe, filename, content, stat).await,
+                Ok(content) => self.adopt(societe, filename, content, stat, None).await,
                 Err(error) => {
                     tracing::warn!(%societe, %filename, %error, "a file in the folder is not accepted; its last good content stays");
                     metrics::counter!("relais_relay_folder_refused_total").increment(1);
@@ -214,10 +216,12 @@ impl Relay {
         filename: &FileName,
         content: super::change::Content,
         stat: Stat,
+        only_after: Option<u64>,
     ) -> Result<Reconciled, RelayError> {
         self.keep_large(&content).await?;
         let (ledger, request) = (Arc::clone(&self.0.ledger), by_folder(societe, filename));
-        let stored = self.0.store.write(move |tx| ledger.adopt(tx, &request, &content, stat)).await?;
+        let stored =
+            self.0.store.write(move |tx| ledger.adopt(tx, &request, &content, stat, only_after)).await?;
         Ok(if stored.is_some_and(|s| s.changed) { Reconciled::Changed } else { Reconciled::Nothing })
     }
 
@@ -261,7 +265,7 @@ impl Relay {
             Some((SocieteName::new(&named.societe).ok()?, FileName::new(&named.filename?).ok()?))
         });
         if let Some((societe, filename)) = named {
-            self.0.ledger.note_unplaced(societe, filename);
+            self.0.ledger.note_unplaced(societe, filename, event.seq);
             self.0.behind.notify_one();
         }
     }
@@ -271,7 +275,8 @@ impl Relay {
         self.0.behind.notified().await;
     }
 
-    /// Brings a file's plain file and what is known of it to what the database says.
+    /// Brings a file's plain file and what is known of it to what the database says, one file after the other: an
+    /// older state cannot overtake a newer one.
     ///
     /// # Errors
     /// What the database or the disk reports.
@@ -280,15 +285,19 @@ impl Relay {
         societe: &SocieteName,
         filename: &FileName,
     ) -> Result<(), RelayError> {
-        let (wanted, name) = (societe.clone(), filename.clone());
-        let row = self.0.store.read(move |tx| store::file(tx, &wanted, &name)).await;
-        match row.map_err(RelayError::Store)? {
-            Some(row) => self.finish(row).await,
-            None => {
-                self.0.ledger.forget_unplaced(societe, filename);
-                Ok(())
+        let _one_after_the_other = self.0.catching_up.lock().await;
+        for _ in 0..CHANGES_MEANWHILE_MAX {
+            if !self.0.ledger.is_unplaced(societe, filename) {
+                break;
+            }
+            let (wanted, name) = (societe.clone(), filename.clone());
+            let row = self.0.store.read(move |tx| store::file(tx, &wanted, &name)).await;
+            match row.map_err(RelayError::Store)? {
+                Some(row) => self.finish(row).await?,
+                None => self.0.ledger.forget_unplaced(societe, filename, u64::MAX),
             }
         }
+        Ok(())
     }
 
     /// Makes the plain files survive a power cut, and remembers up to where they do.

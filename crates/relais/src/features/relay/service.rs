@@ -44,6 +44,8 @@ pub(super) struct Inner {
     settled_seq: AtomicU64,
     /// Told when another process changed a file.
     pub(super) behind: Notify,
+    /// Held while a file is brought up to date.
+    pub(super) catching_up: tokio::sync::Mutex<()>,
     /// How many packs have to be begun for the next compaction.
     next_compaction: AtomicU64,
 }
@@ -93,9 +95,18 @@ impl Relay {
         let ledger = Arc::new(Ledger::new(folder, Arc::new(Index::default()), &config));
         let cache = Cache::new(config.cache_bytes);
         let (settled_seq, next_compaction) = (AtomicU64::new(0), AtomicU64::new(0));
-        let behind = Notify::new();
-        let inner =
-            Inner { store, ledger, blobs, config, schemas, cache, settled_seq, behind, next_compaction };
+        let inner = Inner {
+            store,
+            ledger,
+            blobs,
+            config,
+            schemas,
+            cache,
+            settled_seq,
+            behind: Notify::new(),
+            catching_up: tokio::sync::Mutex::new(()),
+            next_compaction,
+        };
         let relay = Self(Arc::new(inner));
         relay.recover().await?;
         Ok(relay)

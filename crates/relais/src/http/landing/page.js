@@ -312,6 +312,10 @@ function askSignIn(message) {
   disconnect();
   show("stopped", T.signedOut);
   report({ message });
+  // Whoever signs in next may be somebody else.
+  societes.clear();
+  chosen = null;
+  for (const id of ["societes", "known", "files", "events", "status"]) $(id).replaceChildren();
   $("content").hidden = $("logout").hidden = true;
   if ($("signin").hidden) {
     $("signin").hidden = false;
@@ -350,6 +354,8 @@ function useKey() {
 }
 
 async function logOut() {
+  // The server ends the connection with the session; that is no loss to be reported.
+  disconnect();
   if (!key) await call("api/auth/logout", { method: "POST" }).catch(() => {});
   document.cookie = "signed_in=; max-age=0; path=/";
   location.reload();

@@ -20,6 +20,12 @@ pub trait Dialect: Send + Sync + 'static {
     /// A heartbeat that makes a living client answer, or at least keeps intermediaries from giving up.
     fn ping(&self) -> Bytes;
 
+    /// Whether clients wait for heartbeats and give the connection up without them, so that one is due even
+    /// while frames wait to be read.
+    fn heartbeats_are_awaited(&self) -> bool {
+        false
+    }
+
     /// The last bytes of the connection; empty if there is nothing to say.
     fn close(&self, reason: &CloseReason) -> Bytes;
 

@@ -10,6 +10,8 @@ use tokio::sync::oneshot;
 
 use crate::close::CloseReason;
 use crate::config::Ticks;
+use crate::dialect::Dialect;
+use crate::hub::Subscription;
 use crate::inbox::{Command, Join, Woken};
 use crate::members::{Entry, Members};
 use crate::pass::Pass;
@@ -77,7 +79,8 @@ impl Engine {
             Command::Open { session, identify_within_s } => self.open(&session, identify_within_s),
             Command::Identify { session, identity } => self.identify(&session, &identity),
             Command::Join(join) => self.join(*join),
-            Command::Leave { session, channel } => self.leave(&session, &channel),
+            Command::IdentifyWithin { session, seconds } => self.identify_within(&session, seconds),
+            Command::Leave { session, dialect, channel } => self.leave(&session, dialect, &channel),
             Command::Offset { topic, offset } => self.learn_offset(&Channel::Topic(topic), offset),
             Command::Revoke { principal, channel } => self.revoke(&principal, &channel),
             Command::ClosePrincipal { principal, reason } => self.close_principal(&principal, &reason),
@@ -162,17 +165,26 @@ impl Engine {
         }
     }
 
+    fn identify_within(&mut self, session: &Session, seconds: Option<u32>) {
+        let (slot, id, now) = (session.slot(), session.id().0, self.wheel.now());
+        if let Some(entry) = self.members.entry(slot, id) {
+            entry.identify_by_s = seconds.map_or(0, |seconds| now + seconds.max(1));
+            self.schedule(slot, id);
+        }
+    }
+
     fn join(&mut self, join: Join) {
-        let Join { session, subscriptions, reply } = join;
+        let Join { session, subscriptions, dialect, reply } = join;
+        let number = self.shared.dialect_number(dialect.name());
         self.flush();
         let slot = session.slot();
         let limit = self.shared.config.subscriptions_per_session_max;
         let checked = match self.members.entry(slot, session.id().0) {
-            Some(_) => self.members.check_join(slot, &subscriptions, limit),
+            Some(_) => self.members.check_join(slot, number, &subscriptions, limit),
             None => Err(crate::error::SubscribeError::SessionClosed),
         };
         let answer = match checked {
-            Ok(()) if session.hold() => Ok(self.seat(&session, &subscriptions)),
+            Ok(()) if session.hold() => Ok(self.seat(&session, number, &dialect, &subscriptions)),
             Ok(()) => Err(crate::error::SubscribeError::SessionClosed),
             Err(error) => Err(error),
         };
@@ -180,8 +192,16 @@ impl Engine {
         let _ = reply.send(answer);
     }
 
-    fn seat(&mut self, session: &Arc<Session>, subscriptions: &[crate::hub::Subscription]) -> JoinPoint {
-        subscriptions.iter().for_each(|wanted| self.members.join(session.slot(), wanted));
+    fn seat(
+        &mut self,
+        session: &Arc<Session>,
+        number: u16,
+        dialect: &Arc<dyn Dialect>,
+        subscriptions: &[Subscription],
+    ) -> JoinPoint {
+        for wanted in subscriptions {
+            self.members.join(session.slot(), number, dialect, wanted);
+        }
         let offset = match subscriptions {
             [one] => {
                 self.members.streams.find(&one.channel).and_then(|n| self.members.streams.get(n)?.offset)
@@ -191,10 +211,10 @@ impl Engine {
         JoinPoint::new(Arc::clone(session), self.head_seq, offset)
     }
 
-    fn leave(&mut self, session: &Session, channel: &Channel) {
+    fn leave(&mut self, session: &Session, dialect: u16, channel: &Channel) {
         self.flush();
         if self.members.entry(session.slot(), session.id().0).is_some() {
-            self.members.leave(session.slot(), channel);
+            self.members.leave(session.slot(), dialect, channel);
         }
     }
 
@@ -208,7 +228,7 @@ impl Engine {
     fn revoke(&mut self, principal: &str, channel: &Channel) {
         self.flush();
         for slot in self.members.of_principal(principal, channel) {
-            self.members.leave(slot, channel);
+            self.members.leave_altogether(slot, channel);
             if let Some(entry) = self.members.sessions.get(slot) {
                 entry.session.send(entry.session.dialect.revoked(channel));
             }

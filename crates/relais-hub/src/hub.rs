@@ -1,25 +1,29 @@
 //! The handle that the application holds.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
 use relais_protocol::event::{Channel, Cursor, Epoch, Event, Position};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use crate::close::{CloseCode, CloseReason};
 use crate::config::HubConfig;
-use crate::dialect::Filter;
+use crate::dialect::{Dialect, Filter};
 use crate::engine::Engine;
 use crate::error::{OpenError, SubscribeError};
 use crate::inbox::{Command, Join};
 use crate::log::EventLog;
 use crate::presence::{Presence, PresenceWatcher};
+use crate::queue::QueueBody;
 use crate::recovery::{JoinPoint, Replay, replay};
 use crate::session::{Identity, Session, SessionSpec};
 use crate::shared::Shared;
 use crate::stats::HubStats;
+use crate::transport::{Transport, configure};
 
 /// The handle of the hub; clones share it. When the last one is dropped the hub stops.
 #[derive(Clone)]
@@ -124,7 +128,9 @@ impl Hub {
     /// [`OpenError`] if a limit is reached, the hub is draining, or the socket is gone.
     pub fn open(&self, spec: SessionSpec) -> Result<Arc<Session>, OpenError> {
         let shared = self.shared();
-        spec.transport.configure(shared.config.send_buffer_bytes)?;
+        if let Transport::Socket(stream) = &spec.transport {
+            configure(stream, shared.config.send_buffer_bytes)?;
+        }
         shared.admission.lock().admit(&spec.identity, spec.address, &shared.config)?;
         let identify_within_s = spec.identify_within_s;
         let id = shared.next_session.fetch_add(1, Relaxed);
@@ -177,10 +183,27 @@ impl Hub {
         from: From,
         preface: impl FnOnce(&Joined) -> Bytes + Send,
     ) -> Result<Joined, SubscribeError> {
+        let dialect = Arc::clone(&session.dialect);
+        self.subscribe_all_as(session, &dialect, subscriptions, from, preface).await
+    }
+
+    /// As [`subscribe_all`](Self::subscribe_all), but what these channels carry is told in `dialect` instead
+    /// of the session's own. A session may hear one channel in several dialects.
+    ///
+    /// # Errors
+    /// As [`subscribe_all`](Self::subscribe_all).
+    pub async fn subscribe_all_as(
+        &self,
+        session: &Arc<Session>,
+        dialect: &Arc<dyn Dialect>,
+        subscriptions: Vec<Subscription>,
+        from: From,
+        preface: impl FnOnce(&Joined) -> Bytes + Send,
+    ) -> Result<Joined, SubscribeError> {
         check_start(&subscriptions, from)?;
-        let mut point = self.join(session, subscriptions.clone()).await?;
+        let mut point = self.join(session, dialect, subscriptions.clone()).await?;
         self.learn_offset(&subscriptions, &mut point).await?;
-        let found = replay(self.shared(), &*session.dialect, &subscriptions, from, &point).await?;
+        let found = replay(self.shared(), &**dialect, &subscriptions, from, &point).await?;
         let recovered = found.is_some();
         let Replay { frames, events } = found.unwrap_or(Replay { frames: Vec::new(), events: 0 });
         let epoch = self.shared().epoch;
@@ -196,11 +219,12 @@ impl Hub {
     async fn join(
         &self,
         session: &Arc<Session>,
+        dialect: &Arc<dyn Dialect>,
         subscriptions: Vec<Subscription>,
     ) -> Result<JoinPoint, SubscribeError> {
         let (reply, answer) = oneshot::channel();
-        let session = Arc::clone(session);
-        self.push(Command::Join(Box::new(Join { session, subscriptions, reply })));
+        let (session, dialect) = (Arc::clone(session), Arc::clone(dialect));
+        self.push(Command::Join(Box::new(Join { session, subscriptions, dialect, reply })));
         answer.await.unwrap_or(Err(SubscribeError::Stopped))
     }
 
@@ -224,7 +248,32 @@ impl Hub {
 
     /// Leaves a channel; nothing happens if the session is not in it.
     pub fn unsubscribe(&self, session: &Arc<Session>, channel: Channel) {
-        self.push(Command::Leave { session: Arc::clone(session), channel });
+        let dialect = session.dialect_number;
+        self.push(Command::Leave { session: Arc::clone(session), dialect, channel });
+    }
+
+    /// Leaves a channel that was joined with [`subscribe_all_as`](Self::subscribe_all_as).
+    pub fn unsubscribe_as(&self, session: &Arc<Session>, dialect: &dyn Dialect, channel: Channel) {
+        let dialect = self.shared().dialect_number(dialect.name());
+        self.push(Command::Leave { session: Arc::clone(session), dialect, channel });
+    }
+
+    /// Gives a session that was opened with a queue the socket that its client came with later: what waits is
+    /// written there, after the frames in `first`. Run its read side with
+    /// [`run_socket`](crate::run_socket).
+    ///
+    /// # Errors
+    /// What the socket says, or that the session is closed; the session ends.
+    pub fn upgrade(&self, body: QueueBody, stream: TcpStream, first: Bytes) -> io::Result<Arc<Session>> {
+        configure(&stream, self.shared().config.send_buffer_bytes)?;
+        body.session().take_stream(stream, first)?;
+        Ok(body.into_session())
+    }
+
+    /// Closes the session with 4001 unless [`identify`](Self::identify) is called within so many seconds from
+    /// now; `None` lifts what was asked before.
+    pub fn identify_within(&self, session: &Arc<Session>, seconds: Option<u32>) {
+        self.push(Command::IdentifyWithin { session: Arc::clone(session), seconds });
     }
 
     /// Takes every session of `principal` out of `channel` at once and tells them in their dialect.

@@ -9,6 +9,7 @@ use relais_protocol::event::{Channel, Event, Topic};
 use tokio::sync::oneshot;
 
 use crate::close::CloseReason;
+use crate::dialect::Dialect;
 use crate::error::SubscribeError;
 use crate::hub::Subscription;
 use crate::presence::Presence;
@@ -30,8 +31,14 @@ pub(crate) enum Command {
         identity: Arc<Identity>,
     },
     Join(Box<Join>),
+    /// The session has so long to identify itself, or need not.
+    IdentifyWithin {
+        session: Arc<Session>,
+        seconds: Option<u32>,
+    },
     Leave {
         session: Arc<Session>,
+        dialect: u16,
         channel: Channel,
     },
     /// The offset of a topic as the log knows it, for a stream that has not seen an event yet.
@@ -69,6 +76,7 @@ pub(crate) enum Command {
 pub(crate) struct Join {
     pub session: Arc<Session>,
     pub subscriptions: Vec<Subscription>,
+    pub dialect: Arc<dyn Dialect>,
     pub reply: oneshot::Sender<Result<JoinPoint, SubscribeError>>,
 }
 

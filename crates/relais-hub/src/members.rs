@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use relais_protocol::event::Channel;
 
-use crate::dialect::Filter;
+use crate::dialect::{Dialect, Filter};
 use crate::error::SubscribeError;
 use crate::hub::Subscription;
 use crate::presence::PresenceWatcher;
@@ -31,7 +31,9 @@ pub(crate) struct Entry {
 /// A place in a channel.
 pub(crate) struct Seat {
     pub stream: u32,
-    /// Place among the members of its dialect.
+    /// What it is told in there.
+    pub dialect: u16,
+    /// Place among the members of that dialect.
     pub place: u32,
     pub filter: Option<Arc<dyn Filter>>,
 }
@@ -58,6 +60,7 @@ impl Members {
     pub(crate) fn check_join(
         &self,
         slot: u32,
+        dialect: u16,
         wanted: &[Subscription],
         limit: usize,
     ) -> Result<(), SubscribeError> {
@@ -67,7 +70,7 @@ impl Members {
         }
         for (i, subscription) in wanted.iter().enumerate() {
             let channel = &subscription.channel;
-            let seated = self.streams.find(channel).is_some_and(|s| entry.seat_in(s).is_some());
+            let seated = self.streams.find(channel).is_some_and(|s| entry.seat_in(s, dialect).is_some());
             if seated || wanted[..i].iter().any(|other| other.channel == *channel) {
                 return Err(SubscribeError::AlreadySubscribed(channel.clone()));
             }
@@ -75,17 +78,24 @@ impl Members {
         Ok(())
     }
 
-    pub(crate) fn join(&mut self, slot: u32, wanted: &Subscription) {
+    pub(crate) fn join(
+        &mut self,
+        slot: u32,
+        number: u16,
+        dialect: &Arc<dyn Dialect>,
+        wanted: &Subscription,
+    ) {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
-        let number = self.streams.find_or_create(&wanted.channel);
-        let Some(stream) = self.streams.get_mut(number) else { return };
-        let place = stream.add(&entry.session, slot);
+        let place_of_stream = self.streams.find_or_create(&wanted.channel);
+        let Some(stream) = self.streams.get_mut(place_of_stream) else { return };
+        let place = stream.add(&entry.session, slot, number, dialect);
         let first = stream.count(&entry.principal);
         if entry.subscriptions.is_empty() {
             // Most sessions are in one channel for their whole life.
             entry.subscriptions.reserve_exact(1);
         }
-        entry.subscriptions.push(Seat { stream: number, place, filter: wanted.filter.clone() });
+        let filter = wanted.filter.clone();
+        entry.subscriptions.push(Seat { stream: place_of_stream, dialect: number, place, filter });
         self.subscriptions += 1;
         if first {
             self.watcher.entered(&wanted.channel, &entry.principal);
@@ -93,15 +103,26 @@ impl Members {
         self.refresh_direct(slot);
     }
 
-    /// Takes a session out of a channel; false if it was not in it.
-    pub(crate) fn leave(&mut self, slot: u32, channel: &Channel) -> bool {
+    /// Takes a session out of a channel that it hears in `dialect`; false if it was not in it.
+    pub(crate) fn leave(&mut self, slot: u32, dialect: u16, channel: &Channel) -> bool {
         let Some(number) = self.streams.find(channel) else { return false };
-        let Some(seat) = self.sessions.get(slot).and_then(|entry| entry.seat_in(number)) else {
+        let Some(seat) = self.sessions.get(slot).and_then(|entry| entry.seat_in(number, dialect)) else {
             return false;
         };
         self.unseat(slot, seat);
         self.refresh_direct(slot);
         true
+    }
+
+    /// Takes a session out of a channel, whatever it hears it in.
+    pub(crate) fn leave_altogether(&mut self, slot: u32, channel: &Channel) {
+        let stream = self.streams.find(channel);
+        let seats = self.sessions.get(slot).into_iter().flat_map(|entry| &entry.subscriptions);
+        let dialects: Vec<u16> =
+            seats.filter(|seat| Some(seat.stream) == stream).map(|seat| seat.dialect).collect();
+        for dialect in dialects {
+            self.leave(slot, dialect, channel);
+        }
     }
 
     pub(crate) fn leave_all(&mut self, slot: u32) {
@@ -113,12 +134,12 @@ impl Members {
 
     fn unseat(&mut self, slot: u32, seat: usize) {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
-        let Seat { stream: number, place, .. } = entry.subscriptions.swap_remove(seat);
+        let Seat { stream: number, dialect, place, .. } = entry.subscriptions.swap_remove(seat);
         if entry.subscriptions.is_empty() {
             entry.subscriptions = Vec::new();
         }
         self.subscriptions -= 1;
-        let (principal, dialect) = (Arc::clone(&entry.principal), entry.session.dialect_number);
+        let principal = Arc::clone(&entry.principal);
         let Some(stream) = self.streams.get_mut(number) else { return };
         let mut moved = None;
         if let Some(group) = stream.group_mut(dialect) {
@@ -130,7 +151,7 @@ impl Members {
             self.watcher.left(&channel, &principal);
         }
         if let Some(other) = moved.and_then(|slot| self.sessions.get_mut(slot))
-            && let Some(seat) = other.seat_in(number)
+            && let Some(seat) = other.seat_in(number, dialect)
         {
             other.subscriptions[seat].place = place;
         }
@@ -143,8 +164,7 @@ impl Members {
         let Some(entry) = self.sessions.get(slot) else { return };
         let direct = entry.subscriptions.len() == 1;
         for seat in entry.subscriptions.iter().filter(|_| entry.subscriptions.len() <= 2) {
-            let group =
-                self.streams.get_mut(seat.stream).and_then(|s| s.group_mut(entry.session.dialect_number));
+            let group = self.streams.get_mut(seat.stream).and_then(|s| s.group_mut(seat.dialect));
             if let Some(member) = group.and_then(|group| group.members.get_mut(seat.place as usize)) {
                 member.direct = direct && seat.filter.is_none();
             }
@@ -172,12 +192,16 @@ impl Members {
             return Vec::new();
         };
         let members = stream.groups.iter().flat_map(|group| &group.members).map(|member| member.slot);
-        members.filter(|slot| self.sessions.get(*slot).is_some_and(|e| &*e.principal == principal)).collect()
+        let theirs = |slot: &u32| self.sessions.get(*slot).is_some_and(|e| &*e.principal == principal);
+        let mut slots: Vec<u32> = members.filter(theirs).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        slots
     }
 }
 
 impl Entry {
-    pub(crate) fn seat_in(&self, stream: u32) -> Option<usize> {
-        self.subscriptions.iter().position(|seat| seat.stream == stream)
+    pub(crate) fn seat_in(&self, stream: u32, dialect: u16) -> Option<usize> {
+        self.subscriptions.iter().position(|seat| seat.stream == stream && seat.dialect == dialect)
     }
 }

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
 use bytes::{Bytes, BytesMut};
+use tokio::net::TcpStream;
 
 use crate::close::{CloseCode, CloseReason};
 use crate::config::HubConfig;
 use crate::dialect::Dialect;
 use crate::parcel::{LatestKey, Parcel};
-use crate::transport::Transport;
 
 /// Slices given to the kernel at once.
 const SLICES_MAX: usize = 64;
@@ -93,7 +93,7 @@ impl Outbox {
     /// Writes the parcel at once if nothing waits before it, else queues it.
     pub(crate) fn deliver(
         &mut self,
-        transport: &Transport,
+        stream: Option<&TcpStream>,
         dialect: &dyn Dialect,
         parcel: &Parcel<'_>,
         config: &HubConfig,
@@ -102,7 +102,7 @@ impl Outbox {
             return Delivered::Gone;
         }
         let direct = self.queue.is_empty() && self.holds == 0;
-        if direct && let Transport::Socket(stream) = transport {
+        if direct && let Some(stream) = stream {
             return match stream.try_write(parcel.wire()) {
                 Ok(n) if n == parcel.wire().len() => Delivered::Written,
                 Ok(n) => self.keep_tail(parcel, n),
@@ -191,6 +191,15 @@ impl Outbox {
         self.queue.push_back(frame);
     }
 
+    /// Queues frames before everything that waits, of which nothing may be written yet.
+    pub(crate) fn send_first(&mut self, frames: Bytes) {
+        debug_assert_eq!(self.front_written, 0, "a queue that nothing was written from");
+        if !frames.is_empty() {
+            self.bytes += frames.len();
+            self.queue.push_front(frames);
+        }
+    }
+
     /// From here on live frames wait for a recovery.
     pub(crate) fn hold(&mut self) {
         self.holds += 1;
@@ -213,8 +222,8 @@ impl Outbox {
     }
 
     /// Writes what waits until it is gone or the socket is full.
-    pub(crate) fn drain(&mut self, transport: &Transport) -> Drained {
-        let Transport::Socket(stream) = transport else { return Drained::Blocked };
+    pub(crate) fn drain(&mut self, stream: Option<&TcpStream>) -> Drained {
+        let Some(stream) = stream else { return Drained::Blocked };
         loop {
             if self.queue.is_empty() {
                 self.take_latest();

@@ -35,6 +35,7 @@ pub(crate) struct Pass {
 #[derive(Clone, Copy)]
 struct Pick {
     event: u32,
+    dialect: u16,
     stream: u32,
     start: u32,
     end: u32,
@@ -182,34 +183,36 @@ impl Pass {
         }
     }
 
-    /// Collects a session's frames from all its channels in the order of the inbox, each event once, and
-    /// writes them together; false if the session is too slow or gone.
+    /// Collects a session's frames from all its channels in the order of the inbox, each event once in each dialect,
+    /// and writes them together; false if the session is too slow or gone.
     fn gather(&mut self, members: &Members, entry: &Entry) -> bool {
         self.picks.clear();
-        let dialect = entry.session.dialect_number;
         for seat in &entry.subscriptions {
             let Some(stream) = members.streams.get(seat.stream).filter(|stream| stream.dirty) else {
                 continue;
             };
+            let dialect = seat.dialect;
             let Some(group) = stream.group(dialect) else { continue };
             let mut start = 0;
             for frame in &group.frames {
                 let event = &self.events[frame.event as usize].event;
                 if seat.filter.as_ref().is_none_or(|filter| filter.passes(event)) {
-                    self.picks.push(Pick { event: frame.event, stream: seat.stream, start, end: frame.end });
+                    let (stream, end) = (seat.stream, frame.end);
+                    self.picks.push(Pick { event: frame.event, dialect, stream, start, end });
                 }
                 start = frame.end;
             }
         }
-        self.picks.sort_by_key(|pick| pick.event);
-        self.picks.dedup_by_key(|pick| pick.event);
+        self.picks.sort_by_key(|pick| (pick.event, pick.dialect));
+        self.picks.dedup_by_key(|pick| (pick.event, pick.dialect));
         if self.picks.is_empty() {
             return true;
         }
         self.own_bytes.clear();
         self.own_frames.clear();
         for pick in &self.picks {
-            if let Some(group) = members.streams.get(pick.stream).and_then(|stream| stream.group(dialect)) {
+            if let Some(group) = members.streams.get(pick.stream).and_then(|stream| stream.group(pick.dialect))
+            {
                 self.own_bytes.extend_from_slice(&group.batch[pick.start as usize..pick.end as usize]);
                 let end = u32::try_from(self.own_bytes.len()).expect("batches are bounded");
                 self.own_frames.push(Frame { event: pick.event, end });

@@ -13,19 +13,27 @@ use crate::session::Session;
 /// wait at the moment in one chunk. Ends when the session does; dropping it ends the session.
 pub struct QueueBody {
     session: Arc<Session>,
+    /// Whether the session goes on without it.
+    released: bool,
 }
 
 impl QueueBody {
     /// Takes over the write side of `session`. There is one per session.
     #[must_use]
     pub fn new(session: Arc<Session>) -> Self {
-        Self { session }
+        Self { session, released: false }
     }
 
     /// Whose frames these are.
     #[must_use]
     pub fn session(&self) -> &Arc<Session> {
         &self.session
+    }
+
+    /// The session, which goes on.
+    pub(crate) fn into_session(mut self) -> Arc<Session> {
+        self.released = true;
+        Arc::clone(&self.session)
     }
 }
 
@@ -39,6 +47,8 @@ impl Stream for QueueBody {
 
 impl Drop for QueueBody {
     fn drop(&mut self) {
-        self.session.end();
+        if !self.released {
+            self.session.end();
+        }
     }
 }

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
+use tokio::net::TcpStream;
 
 use crate::close::CloseReason;
 use crate::dialect::Dialect;
@@ -67,7 +68,8 @@ pub struct Session {
     id: SessionId,
     address: IpAddr,
     pub(crate) dialect: Arc<dyn Dialect>,
-    pub(crate) transport: Transport,
+    /// Where its bytes go; a queue has none, or none yet.
+    stream: OnceLock<Arc<TcpStream>>,
     shared: Arc<Shared>,
     identity: Mutex<Arc<Identity>>,
     /// Order of writes is decided under this lock, and the non-blocking write itself happens under it.
@@ -90,7 +92,10 @@ impl Session {
             address: spec.address,
             dialect_number: shared.dialect_number(spec.dialect.name()),
             dialect: spec.dialect,
-            transport: spec.transport,
+            stream: match spec.transport {
+                Transport::Socket(stream) => OnceLock::from(stream),
+                Transport::Queue => OnceLock::new(),
+            },
             identity: Mutex::new(Arc::new(spec.identity)),
             outbox: Mutex::new(Outbox::new()),
             waker: AtomicWaker::new(),
@@ -142,6 +147,25 @@ impl Session {
         Ok(())
     }
 
+    pub(crate) fn stream(&self) -> Option<&TcpStream> {
+        self.stream.get().map(|stream| &**stream)
+    }
+
+    /// Writes to `stream` from now on: first `first`, then what waits.
+    pub(crate) fn take_stream(&self, stream: TcpStream, first: Bytes) -> io::Result<()> {
+        let mut outbox = self.outbox.lock();
+        if let State::Closed(_) = outbox.state {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        outbox.send_first(first);
+        self.stream.set(Arc::new(stream)).map_err(|_| io::ErrorKind::AlreadyExists)?;
+        let _ = outbox.drain(self.stream());
+        drop(outbox);
+        self.touch();
+        self.waker.wake();
+        Ok(())
+    }
+
     pub(crate) fn slot(&self) -> u32 {
         self.slot.load(Relaxed)
     }
@@ -154,14 +178,14 @@ impl Session {
         self.active_at_s.load(Relaxed)
     }
 
-    /// Notes a sign of life.
-    pub(crate) fn touch(&self) {
+    /// Notes a sign of life. What is read from a socket or taken from a queue counts by itself.
+    pub fn touch(&self) {
         self.active_at_s.store(self.shared.now_s.load(Relaxed), Relaxed);
     }
 
     pub(crate) fn deliver(&self, parcel: &Parcel<'_>) -> Delivered {
         let delivered =
-            self.outbox.lock().deliver(&self.transport, &*self.dialect, parcel, &self.shared.config);
+            self.outbox.lock().deliver(self.stream(), &*self.dialect, parcel, &self.shared.config);
         if delivered != Delivered::Written && delivered != Delivered::Gone {
             self.waker.wake();
         }
@@ -178,7 +202,7 @@ impl Session {
             return;
         }
         let kept = outbox.send(&*self.dialect, frame, &self.shared.config);
-        let _ = outbox.drain(&self.transport);
+        let _ = outbox.drain(self.stream());
         drop(outbox);
         self.waker.wake();
         if !kept {
@@ -192,16 +216,19 @@ impl Session {
         let mut outbox = self.outbox.lock();
         if outbox.state == State::Open && outbox.bytes() + frame.len() <= self.shared.config.queue_bytes {
             outbox.send_control(frame);
-            let _ = outbox.drain(&self.transport);
+            let _ = outbox.drain(self.stream());
         }
     }
 
-    /// Sends a heartbeat. Nothing is queued behind what waits already: that is a sign of life by itself.
+    /// Sends a heartbeat. Behind what waits already only one that the client awaits: other clients take what
+    /// waits for a sign of life.
     pub(crate) fn send_heartbeat(&self, frame: Bytes) {
         let mut outbox = self.outbox.lock();
-        if outbox.state == State::Open && outbox.is_empty() && !frame.is_empty() {
+        let fits = outbox.bytes() + frame.len() <= self.shared.config.queue_bytes;
+        let due = outbox.is_empty() || (self.dialect.heartbeats_are_awaited() && fits);
+        if outbox.state == State::Open && due && !frame.is_empty() {
             outbox.send_control(frame);
-            let drained = outbox.drain(&self.transport);
+            let drained = outbox.drain(self.stream());
             drop(outbox);
             if drained != Drained::Empty {
                 self.waker.wake();
@@ -223,7 +250,7 @@ impl Session {
             return false;
         }
         outbox.finish(&*self.dialect, reason);
-        let _ = outbox.drain(&self.transport);
+        let _ = outbox.drain(self.stream());
         drop(outbox);
         self.waker.wake();
         true
@@ -247,7 +274,7 @@ impl Session {
     pub(crate) fn release(&self, recovered: Vec<Bytes>) {
         let mut outbox = self.outbox.lock();
         outbox.release(recovered);
-        let _ = outbox.drain(&self.transport);
+        let _ = outbox.drain(self.stream());
         drop(outbox);
         self.waker.wake();
     }
@@ -259,11 +286,11 @@ impl Session {
     /// Writes what waits; ready when nothing does any more, or the connection failed.
     pub(crate) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<State> {
         self.waker.register(cx.waker());
-        let Transport::Socket(stream) = &self.transport else { return Poll::Ready(self.state()) };
+        let Some(stream) = self.stream() else { return Poll::Ready(self.state()) };
         loop {
             {
                 let mut outbox = self.outbox.lock();
-                if outbox.drain(&self.transport) != Drained::Blocked {
+                if outbox.drain(self.stream()) != Drained::Blocked {
                     return Poll::Ready(outbox.state);
                 }
             }
@@ -309,11 +336,9 @@ impl Session {
 
     /// Says that no more frames follow, so that the client closes.
     pub(crate) fn shut_down_write(&self) -> io::Result<()> {
-        match &self.transport {
-            Transport::Socket(stream) => {
-                socket2::SockRef::from(&**stream).shutdown(std::net::Shutdown::Write)
-            }
-            Transport::Queue => Ok(()),
+        match self.stream() {
+            Some(stream) => socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write),
+            None => Ok(()),
         }
     }
 }

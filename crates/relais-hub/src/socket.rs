@@ -15,7 +15,6 @@ use tokio::net::TcpStream;
 use crate::close::{CloseCode, CloseReason};
 use crate::outbox::State;
 use crate::session::Session;
-use crate::transport::Transport;
 
 /// Bytes read at once. One buffer per thread serves all connections: a silent one has none of its own.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -118,9 +117,7 @@ impl<R: Receiver> Future for SocketRun<R> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
         let this = self.get_mut();
         let session = Arc::clone(&this.session);
-        let Transport::Socket(stream) = &session.transport else {
-            panic!("run_socket needs a session with a socket")
-        };
+        let stream = session.stream().expect("run_socket needs a session with a socket");
         loop {
             let drained = this.session.poll_drain(cx);
             if let Some(ended) = this.after_drain(drained) {

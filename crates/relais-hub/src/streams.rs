@@ -61,11 +61,16 @@ impl Stream {
         self.groups.iter().all(|group| group.members.is_empty())
     }
 
-    /// Adds a member and returns its place in its group.
-    pub(crate) fn add(&mut self, session: &Arc<Session>, slot: u32) -> u32 {
-        let number = session.dialect_number;
+    /// Adds a member that hears this in the dialect of that number, and returns its place in its group.
+    pub(crate) fn add(
+        &mut self,
+        session: &Arc<Session>,
+        slot: u32,
+        number: u16,
+        dialect: &Arc<dyn Dialect>,
+    ) -> u32 {
         let place = self.groups.iter().position(|group| group.number == number).unwrap_or_else(|| {
-            self.groups.push(Group::new(number, &session.dialect));
+            self.groups.push(Group::new(number, dialect));
             self.groups.len() - 1
         });
         let members = &mut self.groups[place].members;

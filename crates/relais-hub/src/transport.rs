@@ -21,14 +21,11 @@ impl Transport {
     pub fn socket(stream: TcpStream) -> Self {
         Self::Socket(Arc::new(stream))
     }
+}
 
-    /// Bounds the kernel's send buffer, which would otherwise swallow megabytes before the queue's limit sees
-    /// anything, and sends small writes at once.
-    pub(crate) fn configure(&self, send_buffer_bytes: usize) -> io::Result<()> {
-        if let Self::Socket(stream) = self {
-            stream.set_nodelay(true)?;
-            socket2::SockRef::from(&**stream).set_send_buffer_size(send_buffer_bytes)?;
-        }
-        Ok(())
-    }
+/// Bounds the kernel's send buffer, which would otherwise swallow megabytes before the queue's limit sees
+/// anything, and sends small writes at once.
+pub(crate) fn configure(stream: &TcpStream, send_buffer_bytes: usize) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    socket2::SockRef::from(stream).set_send_buffer_size(send_buffer_bytes)
 }

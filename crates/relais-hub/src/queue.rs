@@ -30,6 +30,12 @@ impl QueueBody {
         &self.session
     }
 
+    /// Everything that waits at the moment, if anything does. Whoever polls the stream is still woken for what
+    /// comes later.
+    pub fn take_waiting(&mut self) -> Option<Bytes> {
+        self.session.take_waiting()
+    }
+
     /// The session, which goes on.
     pub(crate) fn into_session(mut self) -> Arc<Session> {
         self.released = true;

@@ -319,6 +319,11 @@ impl Session {
         }
     }
 
+    /// What [`poll_take`](Self::poll_take) would take now.
+    pub(crate) fn take_waiting(&self) -> Option<Bytes> {
+        self.outbox.lock().take_all()
+    }
+
     /// Ends the session at once: nothing more is written, its place is free.
     pub(crate) fn end(self: &Arc<Self>) {
         self.kill();

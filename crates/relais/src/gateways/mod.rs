@@ -4,10 +4,12 @@
 //! commands. No feature knows which of them carried a command.
 
 mod dialects;
+pub mod engineio;
 pub mod expiry;
 mod native;
 mod poll;
 mod relay;
+pub mod socketio;
 mod upgrade;
 
 use axum::Router;

@@ -113,6 +113,31 @@ impl Session {
         }
     }
 
+    /// Sends packets that the caller has held back for a polling client, whose GET is answered with all that fit
+    /// together. What may be held back was the caller's to bound, so `queue_bytes` does not count here.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`].
+    pub fn send_all(
+        &mut self,
+        frames: impl IntoIterator<Item = Frame>,
+        out: &mut Vec<Action>,
+    ) -> Result<(), SendError> {
+        match &self.state {
+            State::WebSocket(ws) => {
+                let ws = *ws;
+                out.extend(frames.into_iter().map(|frame| Action::Write(ws, self.on_socket(frame))));
+                Ok(())
+            }
+            State::Closing(_) | State::Closed => Err(SendError::Closed),
+            State::Polling(_) => {
+                frames.into_iter().for_each(|frame| self.push(frame));
+                self.serve_held_get(out);
+                Ok(())
+            }
+        }
+    }
+
     /// Sends a packet only if it would leave at once; otherwise it is dropped, which `false` says.
     pub fn send_volatile(&mut self, frame: Frame, out: &mut Vec<Action>) -> bool {
         self.is_writable() && self.send(frame, out).is_ok()

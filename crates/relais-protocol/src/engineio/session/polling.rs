@@ -85,6 +85,17 @@ impl Session {
         }
     }
 
+    /// The body of that POST will not be read: its head says that it is too large, for instance.
+    pub fn post_refused(&mut self, post: RequestId, reason: CloseReason, out: &mut Vec<Action>) {
+        if let State::Polling(polling) = &mut self.state
+            && polling.post == Some(post)
+        {
+            polling.post = None;
+            refuse(post, out);
+            self.fail(reason, out);
+        }
+    }
+
     /// A request went away before its answer. What was not yet sent on it waits for the next.
     pub fn request_gone(&mut self, request: RequestId) {
         if let State::Polling(polling) = &mut self.state {

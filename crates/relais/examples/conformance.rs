@@ -1,0 +1,222 @@
+//! The echo servers that the published protocol documents name in their "Test suite" sections, on the code of the
+//! server: Engine.IO at `/engine.io/`, Socket.IO at `/socket.io/` with the namespaces `/` and `/custom`.
+//!
+//! `cargo run --release --example conformance -- --port 3000`
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::request::Parts;
+use clap::Parser;
+use futures_util::future::BoxFuture;
+use relais::AppError;
+use relais::auth::Principal;
+use relais::config::ServerConfig;
+use relais::gateways::engineio::{
+    Application, Arrival, Callers, Client, Conversation, Endpoint, Opened, Settings as EngineSettings,
+};
+use relais::gateways::socketio::{
+    Admission, ConnectRequest, Incoming, Namespace, Refused, Reply, Settings, Socket, SocketIo, Welcome,
+};
+use relais::http::{Server, listen};
+use relais_hub::{EventLog, Flow, Hub, HubConfig, LogBounds, LogError, NobodyWatches, Ticks};
+use relais_protocol::engineio::{Frame, PayloadLimits};
+use relais_protocol::event::{Channel, Cursor, Epoch, Event, Topic};
+use relais_protocol::socketio::Limits;
+use tower_http::cors::CorsLayer;
+
+/// The hub counts seconds; here each is so long, so that the suites' short heartbeats can be kept.
+const TICK: Duration = Duration::from_millis(20);
+const PING_INTERVAL: Duration = Duration::from_millis(300);
+const PING_TIMEOUT: Duration = Duration::from_millis(200);
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
+const PAYLOAD_BYTES: u32 = 1_000_000;
+
+/// Serves the echo contracts of the protocols' test suites.
+#[derive(Parser)]
+struct Arguments {
+    /// Port on 127.0.0.1; 0 for any that is free.
+    #[arg(long, default_value_t = 3000)]
+    port: u16,
+}
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    let arguments = Arguments::parse();
+    let listener = listen(([127, 0, 0, 1], arguments.port).into())?;
+    let address = listener.local_addr()?;
+    let hub = start_hub();
+    let routes: Router<()> = Router::new()
+        .merge(endpoint(&hub, Arc::new(Echo)).router("/engine.io/"))
+        .merge(endpoint(&hub, namespaces()).router("/socket.io/"));
+    let routes = routes.layer(CorsLayer::very_permissive());
+    let mut server = Server::start(listener, routes, &ServerConfig::default());
+    announce(&address.to_string());
+    let _ = tokio::signal::ctrl_c().await;
+    tokio::join!(server.stop(), hub.drain(Duration::ZERO));
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "whoever chose port 0 reads here which one it is")]
+fn announce(address: &str) {
+    println!("listening on http://{address}");
+}
+
+fn endpoint(hub: &Hub, application: Arc<dyn Application>) -> Arc<Endpoint> {
+    let settings = EngineSettings {
+        ping_interval: PING_INTERVAL,
+        ping_timeout: PING_TIMEOUT,
+        upgrade_timeout: Duration::from_secs(10),
+        payload: PayloadLimits { bytes: PAYLOAD_BYTES, ..PayloadLimits::default() },
+        body_stall: Duration::from_secs(10),
+        allow_v3: true,
+    };
+    Endpoint::new(hub.clone(), settings, Arc::new(Anybody), application)
+}
+
+// ---- The hub ----
+
+fn ticks(time: Duration) -> u32 {
+    u32::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX)
+}
+
+fn start_hub() -> Hub {
+    let config = HubConfig {
+        ticks: Ticks::Manual,
+        ping_interval_s: ticks(PING_INTERVAL),
+        // A tick early: a client that asks right after the time has passed finds its session gone.
+        idle_timeout_s: ticks(PING_INTERVAL + PING_TIMEOUT) - 1,
+        close_timeout_s: ticks(Duration::from_secs(1)),
+        queue_bytes: 16 * 1024 * 1024,
+        ..HubConfig::default()
+    };
+    let start = Cursor { epoch: Epoch(1), seq: 0 };
+    let hub = Hub::start(config, start, Arc::new(EmptyLog), Arc::new(NobodyWatches));
+    let ticking = hub.clone();
+    tokio::spawn(async move {
+        let mut times = tokio::time::interval(TICK);
+        loop {
+            times.tick().await;
+            ticking.tick();
+        }
+    });
+    hub
+}
+
+/// Nothing is published here, so there is nothing to recover.
+struct EmptyLog;
+
+impl EventLog for EmptyLog {
+    fn after_cursor<'a>(
+        &'a self,
+        _: &'a Channel,
+        _: u64,
+        _: u64,
+        _: usize,
+    ) -> BoxFuture<'a, Result<Vec<Arc<Event>>, LogError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn after_offset<'a>(
+        &'a self,
+        _: &'a Topic,
+        _: u64,
+        _: u64,
+        _: usize,
+    ) -> BoxFuture<'a, Result<Vec<Arc<Event>>, LogError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn bounds(&self) -> BoxFuture<'_, Result<LogBounds, LogError>> {
+        Box::pin(async { Ok(LogBounds { first_seq_kept: 1, head: 0 }) })
+    }
+
+    fn position<'a>(&'a self, _: &'a Topic, _: u64) -> BoxFuture<'a, Result<u64, LogError>> {
+        Box::pin(async { Ok(0) })
+    }
+}
+
+/// Any client from any origin.
+struct Anybody;
+
+impl Callers for Anybody {
+    fn caller<'a>(&'a self, _: &'a Parts) -> BoxFuture<'a, Result<Principal, AppError>> {
+        Box::pin(async { Ok(Principal::Anonymous) })
+    }
+}
+
+// ---- Engine.IO: every message comes back ----
+
+struct Echo;
+
+impl Application for Echo {
+    fn open(&self, arrival: Arrival) -> Opened {
+        Opened { conversation: Arc::new(EchoTo(arrival.client)), first: Flow::Continue }
+    }
+}
+
+struct EchoTo(Client);
+
+impl Conversation for EchoTo {
+    fn message(&self, message: Frame) -> Flow {
+        let echo = match message {
+            Frame::Text(text) => Frame::message(text.as_str()),
+            binary @ Frame::Binary(_) => binary,
+        };
+        self.0.send(&[echo]);
+        Flow::Continue
+    }
+
+    fn closed(&self) {}
+}
+
+// ---- Socket.IO: `auth` on connect, `message` → `message-back`, `message-with-ack` → its acknowledgement ----
+
+fn namespaces() -> Arc<dyn Application> {
+    let limits = Limits {
+        packet_bytes: PAYLOAD_BYTES,
+        attachment_bytes: 8 * PAYLOAD_BYTES,
+        ..Limits::default()
+    };
+    let settings = Settings {
+        limits,
+        connect_within_s: ticks(CONNECT_TIMEOUT),
+        events_per_s: 100_000,
+        ..Settings::default()
+    };
+    SocketIo::new(settings, Arc::new(Anybody))
+        .with("/", Arc::new(EchoNamespace))
+        .with("/custom", Arc::new(EchoNamespace))
+        .serve()
+}
+
+struct EchoNamespace;
+
+impl Namespace for EchoNamespace {
+    fn connect(&self, request: ConnectRequest) -> BoxFuture<'static, Result<Admission, Refused>> {
+        let admission = Admission { principal: request.principal, ..Admission::default() };
+        Box::pin(async move { Ok(admission) })
+    }
+
+    fn connected(&self, socket: Socket, welcome: Welcome) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let auth = welcome.auth.as_ref().map_or("{}", |auth| auth.as_str());
+            let _ = socket.emit("auth", auth);
+        })
+    }
+
+    fn event(&self, socket: Socket, incoming: Incoming) -> BoxFuture<'static, Option<Reply>> {
+        Box::pin(async move {
+            let (arguments, attachments) = (incoming.arguments(), incoming.attachments().to_vec());
+            match &*incoming.event().name {
+                "message" => {
+                    let _ = socket.emit_with("message-back", &arguments, attachments);
+                    None
+                }
+                "message-with-ack" => Some(Reply { arguments, attachments }),
+                _ => None,
+            }
+        })
+    }
+}

@@ -1,0 +1,220 @@
+//! One connection and what it shares between its requests and its socket.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Instant;
+
+use parking_lot::{Mutex, MutexGuard};
+use relais_hub::{CloseReason, Flow, QueueBody};
+use relais_protocol::engineio::{Action, Frame, RequestId, Response, Session, SocketId};
+use tokio::sync::oneshot;
+
+use super::registry::Registry;
+use super::{Client, Conversation, reply, wire};
+
+/// One connection.
+pub(super) struct Connection {
+    sid: Arc<str>,
+    pub(super) client: Client,
+    conversation: OnceLock<Arc<dyn Conversation>>,
+    pub(super) state: Mutex<State>,
+    /// Names requests and sockets.
+    numbers: AtomicU64,
+    finished: AtomicBool,
+    registry: Weak<Registry>,
+    _counted: Counted,
+}
+
+/// What requests and sockets change.
+pub(super) struct State {
+    pub(super) engine: Session,
+    /// What waits for a client that polls; none once it has a WebSocket.
+    pub(super) body: Option<QueueBody>,
+    /// Requests that wait for their answer: a GET and a POST at most.
+    answers: Vec<(RequestId, oneshot::Sender<Response>)>,
+    /// The socket that wants to take over, and how it is told to close.
+    pub(super) probe: Option<(SocketId, oneshot::Sender<u16>)>,
+}
+
+/// What the protocol asks for beyond what was done at once.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// Messages to be handed on, in order.
+    pub(super) messages: Vec<Frame>,
+    /// Frames for a socket, in order, and the place in them where it became the transport.
+    pub(super) writes: Vec<Frame>,
+    pub(super) upgraded_after: Option<usize>,
+    /// The answer to the POST that is being dealt with, held back until its messages are handed on.
+    pub(super) held_answer: Option<Response>,
+    /// The end.
+    pub(super) closed: Option<CloseReason>,
+}
+
+impl Connection {
+    pub(super) fn new(
+        sid: Arc<str>,
+        client: Client,
+        engine: Session,
+        body: Option<QueueBody>,
+        registry: Weak<Registry>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            sid,
+            client,
+            conversation: OnceLock::new(),
+            state: Mutex::new(State { engine, body, answers: Vec::new(), probe: None }),
+            numbers: AtomicU64::new(1),
+            finished: AtomicBool::new(false),
+            registry,
+            _counted: Counted::new(),
+        })
+    }
+
+    pub(super) fn sid(&self) -> &Arc<str> {
+        &self.sid
+    }
+
+    pub(super) fn begin(&self, conversation: Arc<dyn Conversation>) {
+        let _ = self.conversation.set(conversation);
+    }
+
+    /// A new name for a request or a socket.
+    pub(super) fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Relaxed)
+    }
+
+    /// Whether the hub has ended it and nothing is left to say.
+    pub(super) fn is_ended(&self) -> bool {
+        let session = self.client.session();
+        !session.is_open() && session.queued_bytes() == 0
+    }
+
+    pub(super) fn await_answer(state: &mut State, request: RequestId) -> oneshot::Receiver<Response> {
+        let (sender, answer) = oneshot::channel();
+        state.answers.push((request, sender));
+        answer
+    }
+
+    /// Does what the protocol asks for, and returns what is left to do once the lock is released. The answer to
+    /// `holding` is among that.
+    pub(super) fn carry_out(
+        &self,
+        state: &mut MutexGuard<'_, State>,
+        actions: Vec<Action>,
+        holding: Option<RequestId>,
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
+        for action in actions {
+            match action {
+                Action::Answer(request, response) if Some(request) == holding => {
+                    outcome.held_answer = Some(response);
+                }
+                Action::Answer(request, response) => {
+                    if let Some(place) = state.answers.iter().position(|(known, _)| *known == request) {
+                        // Whoever has gone meanwhile needs no answer.
+                        let _ = state.answers.swap_remove(place).1.send(response);
+                    }
+                }
+                Action::Message(frame) => outcome.messages.push(frame),
+                Action::Write(_, frame) => outcome.writes.push(frame),
+                Action::Upgraded(_) => outcome.upgraded_after = Some(outcome.writes.len()),
+                Action::CloseSocket(ws, code) => {
+                    if let Some((_, close)) = state.probe.take_if(|(probing, _)| *probing == ws) {
+                        let _ = close.send(code);
+                    }
+                }
+                Action::Closed(reason) => outcome.closed = Some(reply::reason(reason)),
+            }
+        }
+        outcome
+    }
+
+    /// A frame of the WebSocket that is the transport.
+    pub(super) fn socket_frame(&self, ws: SocketId, frame: Frame) -> Flow {
+        let mut actions = Vec::new();
+        let mut state = self.state.lock();
+        state.engine.ws_frame(ws, frame, Instant::now(), &mut actions);
+        let outcome = self.carry_out(&mut state, actions, None);
+        drop(state);
+        outcome.writes.iter().for_each(|frame| self.client.send_written(frame));
+        if let Some(reason) = outcome.closed {
+            return Flow::Close(reason);
+        }
+        outcome.messages.into_iter().next().map_or(Flow::Continue, |message| self.hand_on(message))
+    }
+
+    /// Gives a message to the application.
+    pub(super) fn hand_on(&self, message: Frame) -> Flow {
+        match self.conversation.get() {
+            Some(conversation) => conversation.message(message),
+            None => Flow::Continue,
+        }
+    }
+
+    /// The connection is over: its application is told, its place is free. Only the first call does anything.
+    pub(super) fn finish(&self) {
+        if self.finished.swap(true, Relaxed) {
+            return;
+        }
+        if let Some(registry) = self.registry.upgrade() {
+            registry.remove(&self.sid);
+        }
+        let body = self.state.lock().body.take();
+        drop(body);
+        if let Some(conversation) = self.conversation.get() {
+            conversation.closed();
+        }
+    }
+}
+
+impl State {
+    /// Moves what waits in the hub to the packets that wait for a GET, and answers the one that is there.
+    pub(super) fn admit(&mut self, waiting: wire::Waiting, actions: &mut Vec<Action>) {
+        // A connection that is closing needs no more packets.
+        let _ = self.engine.send_all(waiting.packets, actions);
+        if waiting.closed {
+            self.engine.close(Instant::now(), actions);
+        }
+    }
+
+    pub(super) fn forget(&mut self, request: RequestId) {
+        self.answers.retain(|(known, _)| *known != request);
+        self.engine.request_gone(request);
+    }
+}
+
+/// Follows `flow` to its end; the reason if that is a close.
+pub(super) async fn follow(mut flow: Flow) -> Option<CloseReason> {
+    loop {
+        match flow {
+            Flow::Continue => return None,
+            Flow::Await(work) => flow = work.await,
+            Flow::Close(reason) => return Some(reason),
+        }
+    }
+}
+
+/// Ends a connection when whatever ran it is gone.
+pub(super) struct FinishOnDrop(pub(super) Arc<Connection>);
+
+impl Drop for FinishOnDrop {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}
+
+/// Counts a connection in the metrics for as long as it exists.
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        metrics::gauge!("relais_engineio_connections").increment(1.0);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        metrics::gauge!("relais_engineio_connections").decrement(1.0);
+    }
+}

@@ -1,0 +1,170 @@
+//! An address at which connections are opened and served.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Request};
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::any;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use relais_hub::{Hub, Session, SessionSpec, Transport as HubTransport};
+use relais_protocol::engineio::{Config, PayloadLimits, Refusal};
+
+use super::query::{Query, Transport};
+use super::registry::{Registry, sweep};
+use super::{Application, Callers, Client, dialect, polling, probe, reply, websocket};
+use crate::AppError;
+use crate::auth::Principal;
+use crate::gateways::identity;
+
+/// Random bytes in an id: whoever knows one can take part in the connection.
+const ID_BYTES: usize = 18;
+
+/// The rules of an endpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Time between two heartbeats, as clients are told it. The hub keeps it.
+    pub ping_interval: Duration,
+    /// How long the answer to one may take, as clients are told it. With the interval it is the silence after
+    /// which the hub ends a session.
+    pub ping_timeout: Duration,
+    /// How long a WebSocket may take to take over from polling.
+    pub upgrade_timeout: Duration,
+    /// What a message or a body may hold.
+    pub payload: PayloadLimits,
+    /// How long a body may make no progress.
+    pub body_stall: Duration,
+    /// Whether clients of version 3 are served.
+    pub allow_v3: bool,
+}
+
+/// An address at which connections are opened and served.
+pub struct Endpoint {
+    pub(super) hub: Hub,
+    pub(super) settings: Settings,
+    callers: Arc<dyn Callers>,
+    pub(super) application: Arc<dyn Application>,
+    pub(super) registry: Arc<Registry>,
+}
+
+impl Endpoint {
+    /// An endpoint whose connections are sessions of `hub`.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    #[must_use]
+    pub fn new(
+        hub: Hub,
+        settings: Settings,
+        callers: Arc<dyn Callers>,
+        application: Arc<dyn Application>,
+    ) -> Arc<Self> {
+        let registry = Arc::new(Registry::default());
+        crate::gateways::spawn(sweep(Arc::downgrade(&registry)));
+        Arc::new(Self { hub, settings, callers, application, registry })
+    }
+
+    /// Its routes: `path`, which begins and ends with a slash, and the same without the last slash.
+    pub fn router<S: Clone + Send + Sync + 'static>(self: &Arc<Self>, path: &str) -> Router<S> {
+        let served = |endpoint: &Arc<Self>| {
+            let endpoint = Arc::clone(endpoint);
+            any(move |request: Request| async move { endpoint.serve(request).await })
+        };
+        Router::new().route(path, served(self)).route(path.trim_end_matches('/'), served(self))
+    }
+
+    async fn serve(self: Arc<Self>, request: Request) -> Response {
+        let query = request.uri().query().unwrap_or_default();
+        let query = match Query::parse(query, self.settings.allow_v3) {
+            Ok(query) => query,
+            Err(refusal) => return reply::refused(refusal),
+        };
+        if query.jsonp {
+            let text = "JSONP polling is not served: use polling by XMLHttpRequest or fetch, or the WebSocket";
+            return reply::refused_because(StatusCode::BAD_REQUEST, Refusal::BadRequest, text);
+        }
+        let known = match &query.sid {
+            Some(sid) => match self.registry.find(sid) {
+                Some(connection) => Some(connection),
+                None => return reply::refused(Refusal::UnknownSession),
+            },
+            None => None,
+        };
+        let method = request.method().clone();
+        match (query.transport, &method, known) {
+            (Transport::WebSocket, &Method::GET, None) => websocket::open(self, request, query).await,
+            (Transport::WebSocket, &Method::GET, Some(known)) => probe::open(&self, known, request),
+            (Transport::Polling, &Method::GET, None) => polling::open(self, request, query).await,
+            (Transport::Polling, &Method::GET, Some(known)) => polling::get(&known).await,
+            (Transport::Polling, &Method::POST, Some(known)) => {
+                polling::post(&known, &self.settings, request).await
+            }
+            (_, _, None) => reply::refused(Refusal::BadHandshakeMethod),
+            (_, _, Some(_)) => reply::refused(Refusal::BadRequest),
+        }
+    }
+
+    pub(super) async fn caller(&self, request: Request) -> Result<(Principal, Request), Response> {
+        let (parts, body) = request.into_parts();
+        match self.callers.caller(&parts).await {
+            Ok(principal) => Ok((principal, Request::from_parts(parts, body))),
+            Err(error) => Err(error.into_response()),
+        }
+    }
+
+    /// Opens a session of the hub for a connection.
+    pub(super) fn admit(
+        &self,
+        principal: &Principal,
+        address: IpAddr,
+        query: &Query,
+        transport: HubTransport,
+    ) -> Result<Client, AppError> {
+        let session = self.hub.open(SessionSpec {
+            identity: identity(principal),
+            address,
+            dialect: dialect::of(query.version),
+            transport,
+            identify_within_s: self.application.identify_within_s(),
+        })?;
+        self.identified(principal, &session);
+        Ok(Client::new(self.hub.clone(), session, query.version, address))
+    }
+
+    fn identified(&self, principal: &Principal, session: &Arc<Session>) {
+        self.callers.identified(principal, session);
+    }
+
+    pub(super) fn engine_config(&self, query: &Query) -> Config {
+        let Settings { ping_interval, ping_timeout, upgrade_timeout, payload, .. } = self.settings;
+        Config {
+            base64: query.base64,
+            ping_interval,
+            ping_timeout,
+            upgrade_timeout,
+            payload,
+            ..Config::new(query.version)
+        }
+    }
+}
+
+/// An id that nobody can guess.
+///
+/// # Errors
+/// If the system gives no randomness.
+pub(crate) fn new_id() -> Result<String, AppError> {
+    let mut bytes = [0; ID_BYTES];
+    getrandom::fill(&mut bytes).map_err(AppError::internal)?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// Where a request comes from.
+pub(super) fn address(parts: &Parts) -> IpAddr {
+    let known = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    known.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip())
+}

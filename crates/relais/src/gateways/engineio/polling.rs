@@ -1,0 +1,270 @@
+//! HTTP long-polling (section "HTTP long-polling").
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response as HttpResponse};
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream as _;
+use http_body_util::BodyExt as _;
+use relais_hub::{CloseReason, QueueBody, Transport};
+use relais_protocol::engineio::{
+    Action, CloseReason as EngineReason, Frame, Refusal, RequestId, Session as EngineSession, Version,
+};
+
+use super::connection::{Connection, Outcome, State, follow};
+use super::endpoint::{address, new_id};
+use super::query::Query;
+use super::{Arrival, Endpoint, Settings, reply, wire};
+
+/// The request that opens a connection has no other beside it.
+const OPENING: RequestId = 0;
+/// Bytes that may wait in the protocol's own queue for a client that sends without listening.
+const UNHEARD_BYTES: usize = 64 * 1024;
+
+/// A GET without an id: a new connection.
+pub(super) async fn open(endpoint: Arc<Endpoint>, request: Request, query: Query) -> HttpResponse {
+    let (principal, request) = match endpoint.caller(request).await {
+        Ok(caller) => caller,
+        Err(refused) => return refused,
+    };
+    let address = address(&request.into_parts().0);
+    let client = match endpoint.admit(&principal, address, &query, Transport::Queue) {
+        Ok(client) => client,
+        Err(error) => return error.into_response(),
+    };
+    // From here on the session ends with its body.
+    let body = QueueBody::new(Arc::clone(client.session()));
+    let sid: Arc<str> = match new_id() {
+        Ok(sid) => sid.into(),
+        Err(error) => return error.into_response(),
+    };
+    let mut actions = Vec::new();
+    let config = endpoint.engine_config(&query);
+    let engine = EngineSession::open_polling(config, &sid, OPENING, Instant::now(), &mut actions);
+    let registry = Arc::downgrade(&endpoint.registry);
+    let connection = Connection::new(sid, client.clone(), engine, Some(body), registry);
+    endpoint.registry.add(&connection);
+    let opened = endpoint.application.open(Arrival { client, principal, query: query.pairs });
+    connection.begin(opened.conversation);
+    if let Some(reason) = follow(opened.first).await {
+        connection.client.close(reason);
+    }
+    match actions.pop() {
+        Some(Action::Answer(OPENING, response)) => reply::of(response),
+        _ => reply::refused(Refusal::BadRequest),
+    }
+}
+
+/// A GET of a connection: answered with what waits, or when there is something.
+pub(super) async fn get(connection: &Arc<Connection>) -> HttpResponse {
+    let session = connection.client.session();
+    session.touch();
+    let request = Waiting { connection, number: connection.number() };
+    let mut answer = {
+        let mut state = connection.state.lock();
+        if !session.is_open() && !has_last_words(connection, &mut state) {
+            drop(state);
+            connection.finish();
+            return reply::refused(Refusal::UnknownSession);
+        }
+        Connection::await_answer(&mut state, request.number)
+    };
+    let mut asked = false;
+    let response = poll_fn(|cx| {
+        let mut actions = Vec::new();
+        let mut state = connection.state.lock();
+        take_from_hub(connection, &mut state, cx, &mut actions);
+        if !std::mem::replace(&mut asked, true) {
+            state.engine.poll_get(request.number, &mut actions);
+        }
+        let outcome = connection.carry_out(&mut state, actions, None);
+        drop(state);
+        if outcome.closed.is_some() {
+            connection.finish();
+        }
+        Pin::new(&mut answer).poll(cx)
+    });
+    response.await.map_or_else(|_| reply::refused(Refusal::BadRequest), reply::of)
+}
+
+/// What waits in the hub becomes packets, unless some of an earlier time are still there.
+fn take_from_hub(
+    connection: &Connection,
+    state: &mut State,
+    cx: &mut Context<'_>,
+    actions: &mut Vec<Action>,
+) {
+    let Some(body) = state.body.as_mut().filter(|_| state.engine.queued_bytes() == 0) else { return };
+    match Pin::new(body).poll_next(cx) {
+        Poll::Ready(Some(waiting)) => state.admit(wire::read(connection.client.version(), waiting), actions),
+        Poll::Ready(None) => state.engine.close(Instant::now(), actions),
+        Poll::Pending => {}
+    }
+}
+
+/// Whether a connection that is closing still has something to say. What it has is then ready for a GET.
+fn has_last_words(connection: &Connection, state: &mut State) -> bool {
+    let waiting = state.body.as_mut().and_then(QueueBody::take_waiting).unwrap_or_default();
+    let waiting = wire::read(connection.client.version(), waiting);
+    let has_news = waiting.has_news();
+    if has_news {
+        // Without a GET nothing is answered yet.
+        state.admit(waiting, &mut Vec::new());
+    }
+    has_news
+}
+
+/// A POST of a connection: the client's packets, answered when they are dealt with.
+pub(super) async fn post(
+    connection: &Arc<Connection>,
+    settings: &Settings,
+    request: Request,
+) -> HttpResponse {
+    let session = connection.client.session();
+    if !session.is_open() {
+        return reply::refused(Refusal::UnknownSession);
+    }
+    session.touch();
+    let waiting = Waiting { connection, number: connection.number() };
+    let mut actions = Vec::new();
+    let (answer, accepted) = {
+        let mut state = connection.state.lock();
+        let answer = Connection::await_answer(&mut state, waiting.number);
+        let accepted = state.engine.poll_post(waiting.number, &mut actions);
+        let outcome = connection.carry_out(&mut state, actions, None);
+        (answer, if outcome.closed.is_some() { Err(()) } else { Ok(accepted) })
+    };
+    if accepted.is_err() {
+        connection.finish();
+    }
+    if accepted != Ok(true) {
+        return answer.await.map_or_else(|_| reply::refused(Refusal::BadRequest), reply::of);
+    }
+    let binary = is_binary(request.headers());
+    match read_body(request, settings).await {
+        Ok(body) => match deal_with(connection, waiting.number, body, binary).await {
+            Some(response) => response,
+            None => answer.await.map_or_else(|_| reply::refused(Refusal::BadRequest), reply::of),
+        },
+        Err(BodyError::TooLarge) => refuse_body(connection, waiting.number, settings),
+        Err(BodyError::Lost) => reply::refused(Refusal::BadRequest),
+    }
+}
+
+fn is_binary(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/octet-stream"))
+}
+
+enum BodyError {
+    TooLarge,
+    /// It did not arrive.
+    Lost,
+}
+
+async fn read_body(request: Request, settings: &Settings) -> Result<Bytes, BodyError> {
+    let bytes_max = settings.payload.bytes as usize;
+    let announced = request.headers().get(header::CONTENT_LENGTH);
+    let announced = announced.and_then(|length| length.to_str().ok()?.parse::<usize>().ok()).unwrap_or(0);
+    if announced > bytes_max {
+        return Err(BodyError::TooLarge);
+    }
+    let mut body: Body = request.into_body();
+    let mut whole = BytesMut::new();
+    loop {
+        let Ok(frame) = tokio::time::timeout(settings.body_stall, body.frame()).await else {
+            return Err(BodyError::Lost);
+        };
+        let Some(frame) = frame else { return Ok(whole.freeze()) };
+        let Ok(data) = frame.map_err(|_| BodyError::Lost)?.into_data() else { continue };
+        if whole.len() + data.len() > bytes_max {
+            return Err(BodyError::TooLarge);
+        }
+        whole.extend_from_slice(&data);
+    }
+}
+
+fn refuse_body(connection: &Connection, number: RequestId, settings: &Settings) -> HttpResponse {
+    let mut actions = Vec::new();
+    let mut state = connection.state.lock();
+    state.engine.post_refused(number, EngineReason::TooLarge, &mut actions);
+    let outcome = connection.carry_out(&mut state, actions, Some(number));
+    drop(state);
+    if outcome.closed.is_some() {
+        connection.finish();
+    }
+    let text = format!("a body has at most {} bytes here (maxPayload of the handshake)", settings.payload.bytes);
+    reply::refused_because(StatusCode::PAYLOAD_TOO_LARGE, Refusal::BadRequest, &text)
+}
+
+/// Hands the packets on; none if the request was answered another way meanwhile.
+async fn deal_with(
+    connection: &Arc<Connection>,
+    number: RequestId,
+    body: Bytes,
+    binary: bool,
+) -> Option<HttpResponse> {
+    let Outcome { messages, held_answer, closed, .. } = {
+        let mut actions = Vec::new();
+        let mut state = connection.state.lock();
+        if connection.client.version() == Version::V3 {
+            keep_in_order(connection, &mut state, &mut actions);
+        }
+        state.engine.post_body(number, body, binary, Instant::now(), &mut actions);
+        connection.carry_out(&mut state, actions, Some(number))
+    };
+    let stopped = hand_on(connection, messages).await;
+    if closed.is_some() {
+        connection.finish();
+    }
+    if let Some(reason) = stopped {
+        let text = reason.text.to_string();
+        connection.client.close(reason);
+        return Some(reply::refused_because(StatusCode::BAD_REQUEST, Refusal::BadRequest, &text));
+    }
+    held_answer.map(reply::of)
+}
+
+/// The protocol answers a ping of version 3 itself: what the hub was given before goes out before.
+fn keep_in_order(connection: &Connection, state: &mut State, actions: &mut Vec<Action>) {
+    if state.engine.queued_bytes() > UNHEARD_BYTES {
+        return state.engine.close(Instant::now(), actions);
+    }
+    let waiting = state.body.as_mut().and_then(QueueBody::take_waiting).unwrap_or_default();
+    state.admit(wire::read(connection.client.version(), waiting), actions);
+}
+
+/// A client that goes away after its packets have arrived has sent them all the same.
+async fn hand_on(connection: &Arc<Connection>, messages: Vec<Frame>) -> Option<CloseReason> {
+    if messages.is_empty() {
+        return None;
+    }
+    let connection = Arc::clone(connection);
+    let work = tokio::spawn(async move {
+        for message in messages {
+            if let Some(reason) = follow(connection.hand_on(message)).await {
+                return Some(reason);
+            }
+        }
+        None
+    });
+    work.await.ok().flatten()
+}
+
+/// A request that waits for its answer; forgotten if its client goes away.
+struct Waiting<'a> {
+    connection: &'a Connection,
+    number: RequestId,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.connection.state.lock().forget(self.number);
+    }
+}

@@ -1,0 +1,195 @@
+//! A WebSocket that wants to take over from polling (section "Upgrade").
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response as HttpResponse};
+use bytes::Bytes;
+use relais_hub::{CloseCode, QueueBody};
+use relais_protocol::engineio::{Action, Frame, SocketId};
+use relais_protocol::websocket::{Decoder, Limits, Message, Opcode, encode_frame};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+use super::connection::{Connection, Outcome};
+use super::websocket::{limits, run, turn_away};
+use super::{Endpoint, wire};
+use crate::gateways::upgrade::Handshake;
+
+/// Bytes read at once: a probe says `2probe` and `5`.
+const READ_BYTES: usize = 1024;
+
+/// A WebSocket with the id of a connection.
+pub(super) fn open(endpoint: &Arc<Endpoint>, connection: Arc<Connection>, mut request: Request) -> HttpResponse {
+    let handshake = match Handshake::new(&mut request) {
+        Ok(handshake) => handshake,
+        Err(error) => return error.into_response(),
+    };
+    let (response, stream) = handshake.accept();
+    let endpoint = Arc::clone(endpoint);
+    let taken_over = Box::pin(async move {
+        let (stream, leftover) = stream.await?;
+        take_over(&endpoint, connection, stream, leftover).await
+    });
+    crate::gateways::spawn(async move {
+        if let Some((connection, ws, leftover, limits)) = taken_over.await {
+            run(connection, ws, leftover, limits).await;
+        }
+    });
+    response
+}
+
+/// Lets the socket try, and makes it the transport if it succeeds.
+async fn take_over(
+    endpoint: &Endpoint,
+    connection: Arc<Connection>,
+    stream: TcpStream,
+    leftover: Bytes,
+) -> Option<(Arc<Connection>, SocketId, Bytes, Limits)> {
+    let limits = limits(endpoint);
+    let ws = connection.number();
+    let mut probe = Probe { connection, ws, stream, decoder: Decoder::new(limits) };
+    let attempt = tokio::time::timeout(endpoint.settings.upgrade_timeout, probe.attempt(leftover));
+    let taken = match attempt.await {
+        Ok(Ok(taken)) => taken,
+        Ok(Err(code)) => return probe.give_up(code).await,
+        Err(_) => return probe.give_up(CloseCode::Policy.number()).await,
+    };
+    let Probe { connection, stream, .. } = probe;
+    match endpoint.hub.upgrade(taken.body, stream, taken.first.into()) {
+        Ok(_) => Some((connection, ws, taken.rest.into(), limits)),
+        Err(error) => {
+            tracing::debug!(%error, "a connection ended during its upgrade");
+            connection.finish();
+            None
+        }
+    }
+}
+
+/// A socket that tries.
+struct Probe {
+    connection: Arc<Connection>,
+    ws: SocketId,
+    stream: TcpStream,
+    decoder: Decoder,
+}
+
+/// What a socket that became the transport begins with.
+struct Taken {
+    /// What waited for the client.
+    body: QueueBody,
+    /// Frames before that.
+    first: Vec<u8>,
+    /// What the client has sent already behind its `5`.
+    rest: Vec<u8>,
+}
+
+enum Said {
+    Packet(Frame),
+    /// A ping of the WebSocket, and the frame that answers it.
+    Ping(Vec<u8>),
+    Nothing,
+}
+
+impl Probe {
+    /// Until the socket is the transport; else the code to close it with.
+    async fn attempt(&mut self, leftover: Bytes) -> Result<Taken, u16> {
+        let mut told_to_close = self.begin()?;
+        let mut bytes = leftover.to_vec();
+        loop {
+            let mut input = &mut bytes[..];
+            while let Some(said) = next(&mut self.decoder, &mut input)? {
+                match said {
+                    Said::Packet(packet) => {
+                        if let Some((body, first)) = self.packet(packet).await? {
+                            return Ok(Taken { body, first, rest: input.to_vec() });
+                        }
+                    }
+                    Said::Ping(pong) => self.write(&pong).await?,
+                    Said::Nothing => {}
+                }
+            }
+            bytes.resize(READ_BYTES, 0);
+            let read = tokio::select! {
+                code = &mut told_to_close => return Err(code.unwrap_or(CloseCode::Normal.number())),
+                read = self.stream.read(&mut bytes) => read,
+            };
+            match read {
+                Ok(read) if read > 0 => bytes.truncate(read),
+                _ => return Err(CloseCode::Normal.number()),
+            }
+        }
+    }
+
+    fn begin(&self) -> Result<oneshot::Receiver<u16>, u16> {
+        let mut actions = Vec::new();
+        let mut state = self.connection.state.lock();
+        state.engine.ws_open(self.ws, Instant::now(), &mut actions);
+        let refused = actions.iter().find_map(|action| match action {
+            Action::CloseSocket(ws, code) if *ws == self.ws => Some(*code),
+            _ => None,
+        });
+        if let Some(code) = refused {
+            return Err(code);
+        }
+        let (close, told_to_close) = oneshot::channel();
+        state.probe = Some((self.ws, close));
+        Ok(told_to_close)
+    }
+
+    /// One packet of the socket; with the last one it is the transport.
+    async fn packet(&mut self, packet: Frame) -> Result<Option<(QueueBody, Vec<u8>)>, u16> {
+        let (outcome, body) = {
+            let mut actions = Vec::new();
+            let mut state = self.connection.state.lock();
+            state.engine.ws_frame(self.ws, packet, Instant::now(), &mut actions);
+            let outcome = self.connection.carry_out(&mut state, actions, None);
+            // Nobody takes anything for a GET from here on.
+            let body = if outcome.upgraded_after.is_some() { state.body.take() } else { None };
+            (outcome, body)
+        };
+        let Outcome { writes, upgraded_after, .. } = outcome;
+        let mut bytes = Vec::new();
+        writes.iter().for_each(|frame| wire::write(frame, &mut bytes));
+        match (upgraded_after, body) {
+            (Some(_), Some(body)) => Ok(Some((body, bytes))),
+            (Some(_), None) => Err(CloseCode::Normal.number()),
+            (None, _) => self.write(&bytes).await.map(|()| None),
+        }
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), u16> {
+        self.stream.write_all(bytes).await.map_err(|_| CloseCode::Normal.number())
+    }
+
+    /// The connection goes on polling.
+    async fn give_up<T>(mut self, code: u16) -> Option<T> {
+        {
+            let mut state = self.connection.state.lock();
+            state.engine.ws_closed(self.ws, &mut Vec::new());
+            state.probe.take_if(|(probing, _)| *probing == self.ws);
+        }
+        turn_away(&self.stream, code, "this WebSocket did not take over: polling goes on");
+        let _ = self.stream.shutdown().await;
+        None
+    }
+}
+
+/// The next that the client said, or the code to close with.
+fn next(decoder: &mut Decoder, input: &mut &mut [u8]) -> Result<Option<Said>, u16> {
+    let message = decoder.next(input).map_err(|error| error.close_code())?;
+    Ok(Some(match message {
+        None => return Ok(None),
+        Some(Message::Text(text)) => Said::Packet(Frame::Text(text.to_owned().into())),
+        Some(Message::Binary(bytes)) => Said::Packet(Frame::Binary(Bytes::copy_from_slice(bytes))),
+        Some(Message::Ping(payload)) => {
+            let mut pong = Vec::new();
+            encode_frame(Opcode::Pong, payload, &mut pong);
+            Said::Ping(pong)
+        }
+        Some(Message::Pong(_)) => Said::Nothing,
+        Some(Message::Close(_)) => return Err(CloseCode::Normal.number()),
+    }))
+}

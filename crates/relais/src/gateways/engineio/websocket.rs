@@ -1,0 +1,124 @@
+//! Connections that are WebSockets, from the start or by an upgrade.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response as HttpResponse};
+use bytes::Bytes;
+use relais_hub::{CloseCode, Flow, Receiver, Session, Transport, run_socket};
+use relais_protocol::engineio::{Action, Frame, Session as EngineSession, SocketId};
+use relais_protocol::websocket::{Limits, close_frame};
+use tokio::net::TcpStream;
+
+use super::connection::{Connection, FinishOnDrop, follow};
+use super::endpoint::new_id;
+use super::query::Query;
+use super::{Arrival, Endpoint};
+use crate::auth::Principal;
+use crate::gateways::upgrade::Handshake;
+
+/// Hands a socket's messages to its connection.
+pub(super) struct Reader {
+    pub(super) connection: Arc<Connection>,
+    pub(super) ws: SocketId,
+}
+
+impl Receiver for Reader {
+    fn text(&mut self, _: &Arc<Session>, text: &str) -> Flow {
+        self.connection.socket_frame(self.ws, Frame::Text(text.to_owned().into()))
+    }
+
+    fn binary(&mut self, _: &Arc<Session>, bytes: &[u8]) -> Flow {
+        self.connection.socket_frame(self.ws, Frame::Binary(Bytes::copy_from_slice(bytes)))
+    }
+}
+
+/// A WebSocket without an id: a new connection.
+pub(super) async fn open(endpoint: Arc<Endpoint>, request: Request, query: Query) -> HttpResponse {
+    let (principal, mut request) = match endpoint.caller(request).await {
+        Ok(caller) => caller,
+        Err(refused) => return refused,
+    };
+    let handshake = match Handshake::new(&mut request) {
+        Ok(handshake) => handshake,
+        Err(error) => return error.into_response(),
+    };
+    let address = handshake.address;
+    let (response, stream) = handshake.accept();
+    // Boxed and apart, so that an idle connection keeps only what it needs to read.
+    let entered = Box::pin(async move {
+        let (stream, leftover) = stream.await?;
+        let limits = limits(&endpoint);
+        let connection = enter(&endpoint, principal, address, query, stream).await?;
+        Some((connection, leftover, limits))
+    });
+    crate::gateways::spawn(async move {
+        if let Some((connection, leftover, limits)) = entered.await {
+            run(connection, OPENING, leftover, limits).await;
+        }
+    });
+    response
+}
+
+/// The socket that opens a connection has no other beside it.
+const OPENING: SocketId = 0;
+
+async fn enter(
+    endpoint: &Endpoint,
+    principal: Principal,
+    address: SocketAddr,
+    query: Query,
+    stream: TcpStream,
+) -> Option<Arc<Connection>> {
+    let stream = Arc::new(stream);
+    let transport = Transport::Socket(Arc::clone(&stream));
+    let client = match endpoint.admit(&principal, address.ip(), &query, transport) {
+        Ok(client) => client,
+        Err(error) => {
+            turn_away(&stream, CloseCode::TryLater.number(), error.message());
+            return None;
+        }
+    };
+    drop(stream);
+    let sid: Arc<str> = new_id().ok()?.into();
+    let mut actions = Vec::new();
+    let config = endpoint.engine_config(&query);
+    let engine = EngineSession::open_websocket(config, &sid, OPENING, Instant::now(), &mut actions);
+    for action in &actions {
+        if let Action::Write(_, frame) = action {
+            client.send_written(frame);
+        }
+    }
+    let registry = Arc::downgrade(&endpoint.registry);
+    let connection = Connection::new(sid, client.clone(), engine, None, registry);
+    let opened = endpoint.application.open(Arrival { client, principal, query: query.pairs });
+    connection.begin(opened.conversation);
+    if let Some(reason) = follow(opened.first).await {
+        connection.client.close(reason);
+    }
+    Some(connection)
+}
+
+/// Runs the read side until the connection ends.
+pub(super) async fn run(connection: Arc<Connection>, ws: SocketId, leftover: Bytes, limits: Limits) {
+    let session = Arc::clone(connection.client.session());
+    let finish = FinishOnDrop(Arc::clone(&connection));
+    let ended = run_socket(session, leftover, Reader { connection, ws }, limits).await;
+    tracing::debug!(?ended, "an Engine.IO connection ended");
+    drop(finish);
+}
+
+/// Limits of what a client sends.
+pub(super) fn limits(endpoint: &Endpoint) -> Limits {
+    let bytes = endpoint.settings.payload.bytes;
+    Limits { frame_bytes: bytes, message_bytes: bytes, ..Limits::default() }
+}
+
+/// The last frame of a socket that no session was opened for. What cannot be written at once is not written.
+pub(super) fn turn_away(stream: &TcpStream, code: u16, text: &str) {
+    let mut frame = Vec::new();
+    close_frame(code, text, &mut frame);
+    let _ = stream.try_write(&frame);
+}

@@ -1,0 +1,313 @@
+//! One connection: what its messages do.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use relais_hub::{CloseCode, CloseReason, Dialect, Flow};
+use relais_protocol::engineio::{Frame, Text, Version};
+use relais_protocol::event::Channel;
+use relais_protocol::socketio::{DecodeError, Input, Parser, SendError, Session, SessionError};
+use tokio::sync::oneshot;
+
+use super::dialect::Reads;
+use super::entrance::Entrance;
+use super::pace::Pace;
+use super::server::{Registered, SocketIo};
+use super::{Incoming, Namespace, Recovery, Socket};
+use crate::auth::Principal;
+use crate::gateways::engineio::{Arrival, Client, Conversation, Opened};
+
+/// One connection.
+pub(super) struct Talk {
+    pub(super) server: Arc<SocketIo>,
+    pub(super) client: Client,
+    parser: Parser,
+    /// Whether the query of its first request asks for recovery.
+    asks_to_recover: bool,
+    state: Mutex<State>,
+}
+
+struct State {
+    session: Session,
+    pace: Pace,
+    principal: Principal,
+    members: Vec<Member>,
+    /// Answers of the client that somebody waits for.
+    asked: Vec<(u64, oneshot::Sender<Incoming>)>,
+    closed: bool,
+}
+
+/// Its place in a namespace.
+pub(super) struct Member {
+    pub(super) socket_id: Arc<str>,
+    pub(super) namespace: Arc<str>,
+    pub(super) registered: Arc<Registered>,
+    pub(super) dialect: Arc<dyn Dialect>,
+    pub(super) channels: Vec<Channel>,
+    /// Whether events carry offsets.
+    pub(super) offsets: bool,
+}
+
+/// A [`Talk`] as the transport knows it.
+struct Conversing(Arc<Talk>);
+
+impl Conversation for Conversing {
+    fn message(&self, message: Frame) -> Flow {
+        self.0.message(message)
+    }
+
+    fn closed(&self) {
+        self.0.close();
+    }
+}
+
+impl Talk {
+    pub(super) fn open(server: &Arc<SocketIo>, arrival: Arrival) -> Opened {
+        let Arrival { client, principal, query } = arrival;
+        let has = |name: &str, value: &str| query.iter().any(|(key, found)| key == name && found == value);
+        let parser = if has("parser", "msgpack") { Parser::Msgpack } else { Parser::Default };
+        let now = Instant::now();
+        let (session, implicit) = Session::open(server.session_config(client.version(), parser), now);
+        let pace = Pace::new(server.settings.events_per_s, now);
+        let (members, asked) = (Vec::new(), Vec::new());
+        let state = State { session, pace, principal, members, asked, closed: false };
+        let talk = Arc::new(Self {
+            server: Arc::clone(server),
+            client,
+            parser,
+            asks_to_recover: has("recovery", "1"),
+            state: Mutex::new(state),
+        });
+        let first = implicit.map_or(Flow::Continue, |input| talk.act(input));
+        Opened { conversation: Arc::new(Conversing(talk)), first }
+    }
+
+    fn message(self: &Arc<Self>, message: Frame) -> Flow {
+        let now = Instant::now();
+        let input = {
+            let mut state = self.state.lock();
+            if !state.pace.take(now) {
+                let text = format!("more than {} messages a second", self.server.settings.events_per_s);
+                return Flow::Close(CloseReason::new(CloseCode::Policy, text));
+            }
+            let late = state.session.tick(now).unwrap_or_default();
+            late.iter().for_each(|input| state.give_up(input));
+            state.session.message(message, now)
+        };
+        match input {
+            Ok(None) => Flow::Continue,
+            Ok(Some(input)) => {
+                metrics::counter!("relais_socketio_packets_total").increment(1);
+                self.act(input)
+            }
+            Err(error) => Flow::Close(reason(&error)),
+        }
+    }
+
+    fn act(self: &Arc<Self>, input: Input) -> Flow {
+        match input {
+            Input::Connect { namespace, auth, recovery } => {
+                let entrance = Entrance { talk: Arc::clone(self), namespace, auth, asked: recovery };
+                Flow::Await(Box::pin(entrance.enter()))
+            }
+            Input::Event { namespace, id, data, attachments } => {
+                let Some((feature, socket)) = self.member(&namespace) else { return Flow::Continue };
+                let incoming = Incoming::new(data, attachments, id.is_some());
+                Flow::Await(Box::pin(Arc::clone(self).answer(feature, socket, id, incoming)))
+            }
+            Input::Acknowledged { id, data, attachments, .. } => {
+                let asked = self.state.lock().take_asked(id);
+                if let Some(asked) = asked {
+                    // Whoever asked may have given up.
+                    let _ = asked.send(Incoming::new(data, attachments, false));
+                }
+                Flow::Continue
+            }
+            Input::NotAcknowledged { id, .. } => {
+                drop(self.state.lock().take_asked(id));
+                Flow::Continue
+            }
+            Input::Disconnected { namespace } => self.left(&namespace),
+        }
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        feature: Arc<dyn Namespace>,
+        socket: Socket,
+        id: Option<u64>,
+        incoming: Incoming,
+    ) -> Flow {
+        let namespace = socket.namespace().to_owned();
+        let reply = feature.event(socket, incoming).await;
+        if let Some(id) = id {
+            let reply = reply.unwrap_or_default();
+            self.say(|session| session.acknowledge(&namespace, id, &reply.arguments, reply.attachments));
+        }
+        Flow::Continue
+    }
+
+    /// The client left a namespace. A connection that is in none any more has some time to join another; of
+    /// version 3, `/` is the connection.
+    fn left(self: &Arc<Self>, namespace: &str) -> Flow {
+        self.leave(namespace);
+        if self.client.version() == Version::V3 && namespace == "/" {
+            return Flow::Close(CloseCode::Normal.into());
+        }
+        if self.state.lock().session.is_deserted() {
+            let within = self.server.settings.connect_within_s;
+            self.client.hub().identify_within(self.client.session(), Some(within));
+        }
+        Flow::Continue
+    }
+
+    /// Takes the client's place in a namespace away.
+    pub(super) fn leave(self: &Arc<Self>, namespace: &str) {
+        let member = {
+            let mut state = self.state.lock();
+            let place = state.members.iter().position(|member| &*member.namespace == namespace);
+            place.map(|place| state.members.swap_remove(place))
+        };
+        if let Some(member) = member {
+            for channel in &member.channels {
+                self.client.hub().unsubscribe_as(self.client.session(), &*member.dialect, channel.clone());
+            }
+            let socket = Socket::new(Arc::clone(self), &member.namespace, &member.socket_id);
+            member.registered.feature.disconnected(&socket);
+        }
+    }
+
+    fn close(self: &Arc<Self>) {
+        let members = {
+            let mut state = self.state.lock();
+            state.closed = true;
+            state.asked = Vec::new();
+            std::mem::take(&mut state.members)
+        };
+        for member in members {
+            let socket = Socket::new(Arc::clone(self), &member.namespace, &member.socket_id);
+            member.registered.feature.disconnected(&socket);
+        }
+    }
+
+    /// How the client reads in a namespace; `recovers` if that has something to recover.
+    pub(super) fn reads(&self, asks: bool, recovers: bool) -> Reads {
+        // Protocol 4 has no private ids.
+        let may = recovers && self.client.version() == Version::V4;
+        let offsets = match self.server.settings.recovery {
+            Recovery::Always => may,
+            Recovery::Asked => may && (asks || self.asks_to_recover),
+            Recovery::Never => false,
+        };
+        Reads { parser: self.parser, version: self.client.version(), offsets }
+    }
+
+    /// Who the client is.
+    pub(super) fn principal(&self) -> Principal {
+        self.state.lock().principal.clone()
+    }
+
+    pub(super) fn set_principal(&self, principal: Principal) {
+        self.state.lock().principal = principal;
+    }
+
+    /// Notes a place in a namespace; false if the connection has ended.
+    pub(super) fn add_member(&self, member: Member) -> bool {
+        let mut state = self.state.lock();
+        if !state.closed {
+            state.members.push(member);
+        }
+        !state.closed
+    }
+
+    /// Lets `change` see the place in a namespace, if there is one.
+    pub(super) fn with_member<T>(
+        &self,
+        namespace: &str,
+        change: impl FnOnce(&mut Member) -> T,
+    ) -> Option<T> {
+        let mut state = self.state.lock();
+        state.members.iter_mut().find(|member| &*member.namespace == namespace).map(change)
+    }
+
+    fn member(self: &Arc<Self>, namespace: &str) -> Option<(Arc<dyn Namespace>, Socket)> {
+        let state = self.state.lock();
+        let member = state.members.iter().find(|member| &*member.namespace == namespace)?;
+        let socket = Socket::new(Arc::clone(self), &member.namespace, &member.socket_id);
+        Some((Arc::clone(&member.registered.feature), socket))
+    }
+
+    /// What the session makes of `words`, or nothing if it cannot be said.
+    pub(super) fn words(
+        &self,
+        words: impl FnOnce(&mut Session) -> Result<Vec<Frame>, SendError>,
+    ) -> Result<Vec<Frame>, SendError> {
+        words(&mut self.state.lock().session)
+    }
+
+    /// Sends what the session makes of `words`.
+    pub(super) fn say(&self, words: impl FnOnce(&mut Session) -> Result<Vec<Frame>, SendError>) {
+        match self.words(words) {
+            Ok(frames) => self.client.send(&frames),
+            Err(error) => tracing::debug!(%error, "something could not be said to a client"),
+        }
+    }
+
+    /// Sends an event that asks for an answer, and returns where that will be.
+    pub(super) fn ask(
+        &self,
+        namespace: &str,
+        name: &str,
+        arguments: &str,
+    ) -> Result<oneshot::Receiver<Incoming>, SendError> {
+        let (sender, answer) = oneshot::channel();
+        let frames = {
+            let mut state = self.state.lock();
+            let now = Instant::now();
+            let late = state.session.tick(now).unwrap_or_default();
+            late.iter().for_each(|input| state.give_up(input));
+            let (id, frames) = state.session.emit_with_ack(namespace, name, arguments, Vec::new(), now)?;
+            state.asked.push((id, sender));
+            frames
+        };
+        self.client.send(&frames);
+        Ok(answer)
+    }
+}
+
+impl State {
+    fn take_asked(&mut self, id: u64) -> Option<oneshot::Sender<Incoming>> {
+        let place = self.asked.iter().position(|(asked, _)| *asked == id)?;
+        Some(self.asked.swap_remove(place).1)
+    }
+
+    fn give_up(&mut self, late: &Input) {
+        if let Input::NotAcknowledged { id, .. } = late {
+            drop(self.take_asked(*id));
+        }
+    }
+}
+
+/// The code with which a connection ends that broke a rule.
+fn reason(error: &SessionError) -> CloseReason {
+    let code = match error {
+        SessionError::Decode(
+            DecodeError::TooLarge { .. }
+            | DecodeError::TooManyAttachments(_)
+            | DecodeError::AttachmentsTooLarge(_)
+            | DecodeError::NamespaceTooLong(_)
+            | DecodeError::TooDeep(_)
+            | DecodeError::TooManyElements(_),
+        ) => CloseCode::TooBig,
+        SessionError::TooManyNamespaces(_) | SessionError::TooManyAcks(_) => CloseCode::Policy,
+        SessionError::ConnectTimeout(_) => CloseCode::NotAuthenticated,
+        _ => CloseCode::Protocol,
+    };
+    CloseReason::new(code, error.to_string())
+}
+
+/// The text of an `auth` object.
+pub(super) fn text(auth: Option<&Text>) -> Option<&str> {
+    auth.map(Text::as_str)
+}

@@ -1,0 +1,81 @@
+//! What a client sends, and what it gets back.
+
+use bytes::Bytes;
+use relais_protocol::engineio::Text;
+use relais_protocol::socketio::EventArguments;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+/// An event of a client, or its answer to one of ours.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    data: Text,
+    attachments: Vec<Bytes>,
+    wants_reply: bool,
+}
+
+impl Incoming {
+    pub(super) fn new(data: Text, attachments: Vec<Bytes>, wants_reply: bool) -> Self {
+        Self { data, attachments, wants_reply }
+    }
+
+    /// Its name and its arguments.
+    ///
+    /// # Panics
+    /// Never for an event: the decoder lets no other data pass.
+    #[must_use]
+    pub fn event(&self) -> EventArguments<'_> {
+        EventArguments::of(&self.data).expect("the decoder checked the shape of the event")
+    }
+
+    /// The first argument.
+    ///
+    /// # Errors
+    /// What is wrong with it; an absent one counts as `null`.
+    pub fn first<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        let event = self.event();
+        serde_json::from_str(event.arguments.first().map_or("null", |first| first.get()))
+    }
+
+    /// The arguments of an event as JSON values with commas between them, as [`Reply`] and
+    /// [`Socket::emit`](super::Socket::emit) take them.
+    #[must_use]
+    pub fn arguments(&self) -> String {
+        self.event().arguments.iter().map(|value| value.get()).collect::<Vec<_>>().join(",")
+    }
+
+    /// The elements of an answer.
+    #[must_use]
+    pub fn elements(&self) -> Vec<&RawValue> {
+        serde_json::from_str(self.data.as_str()).unwrap_or_default()
+    }
+
+    /// What `{"_placeholder":true,"num":n}` in the arguments stands for.
+    #[must_use]
+    pub fn attachments(&self) -> &[Bytes] {
+        &self.attachments
+    }
+
+    /// Whether the client asked for an acknowledgement.
+    #[must_use]
+    pub fn wants_reply(&self) -> bool {
+        self.wants_reply
+    }
+}
+
+/// An acknowledgement.
+#[derive(Clone, Debug, Default)]
+pub struct Reply {
+    /// JSON values with commas between them.
+    pub arguments: String,
+    /// What placeholders in them stand for.
+    pub attachments: Vec<Bytes>,
+}
+
+impl Reply {
+    /// One value.
+    #[must_use]
+    pub fn json(value: &serde_json::Value) -> Self {
+        Self { arguments: value.to_string(), attachments: Vec::new() }
+    }
+}

@@ -1,0 +1,117 @@
+//! The namespaces of an endpoint.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use relais_protocol::engineio::Version;
+use relais_protocol::socketio::{Config, Limits, Parser};
+
+use super::conversation::Talk;
+use super::dialect::Dialects;
+use super::{Namespace, Recovery};
+use crate::gateways::engineio::{Application, Arrival, Callers, Opened};
+
+/// Later than any connection lasts.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// The rules of a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// What one packet may hold.
+    pub limits: Limits,
+    /// Seconds, as the hub counts them, within which a client joins its first namespace.
+    pub connect_within_s: u32,
+    /// Namespaces of one connection.
+    pub namespaces_max: usize,
+    /// Messages of one connection per second, of which twice as many may come at once.
+    pub events_per_s: u32,
+    /// Acknowledgements that may be missing in each direction.
+    pub acks_max: usize,
+    /// How long an acknowledgement may take.
+    pub ack_timeout: Duration,
+    /// Who gets offsets.
+    pub recovery: Recovery,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            connect_within_s: 45,
+            namespaces_max: 16,
+            events_per_s: 200,
+            acks_max: 1_000,
+            ack_timeout: Duration::from_secs(30),
+            recovery: Recovery::Asked,
+        }
+    }
+}
+
+/// A namespace with the dialects in which its clients are told events.
+pub(super) struct Registered {
+    pub(super) feature: Arc<dyn Namespace>,
+    pub(super) dialects: Dialects,
+}
+
+/// The namespaces of an endpoint, and the rules for their clients.
+pub struct SocketIo {
+    pub(super) settings: Settings,
+    pub(super) callers: Arc<dyn Callers>,
+    namespaces: BTreeMap<&'static str, Arc<Registered>>,
+}
+
+impl SocketIo {
+    /// A server without namespaces.
+    #[must_use]
+    pub fn new(settings: Settings, callers: Arc<dyn Callers>) -> Self {
+        Self { settings, callers, namespaces: BTreeMap::new() }
+    }
+
+    /// Adds a namespace. Its name begins with a slash.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, feature: Arc<dyn Namespace>) -> Self {
+        let dialects = Dialects::new(name, &feature);
+        self.namespaces.insert(name, Arc::new(Registered { feature, dialects }));
+        self
+    }
+
+    pub(super) fn namespace(&self, name: &str) -> Option<Arc<Registered>> {
+        self.namespaces.get(name).cloned()
+    }
+
+    pub(super) fn session_config(&self, version: Version, parser: Parser) -> Config {
+        let Settings { limits, namespaces_max, ack_timeout, acks_max, .. } = self.settings;
+        Config {
+            parser,
+            limits,
+            namespaces: namespaces_max,
+            ack_timeout,
+            acks: acks_max,
+            // The hub keeps this time.
+            connect_timeout: NEVER,
+            ..Config::new(version)
+        }
+    }
+}
+
+/// The application that an endpoint is given.
+pub struct Served(pub(super) Arc<SocketIo>);
+
+impl SocketIo {
+    /// As what an endpoint serves.
+    #[must_use]
+    pub fn serve(self) -> Arc<dyn Application> {
+        Arc::new(Served(Arc::new(self)))
+    }
+}
+
+impl Application for Served {
+    fn open(&self, arrival: Arrival) -> Opened {
+        Talk::open(&self.0, arrival)
+    }
+
+    fn identify_within_s(&self) -> Option<u32> {
+        Some(self.0.settings.connect_within_s)
+    }
+}

@@ -1,0 +1,167 @@
+//! One client in one namespace, for the feature.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use relais_hub::{CloseReason, From as Place, Session, SubscribeError, Subscription};
+use relais_protocol::event::Channel;
+use relais_protocol::socketio::SendError;
+
+use super::conversation::Talk;
+use super::entrance::belong;
+use super::recovery::without_offset;
+use super::{Incoming, Refused};
+use crate::auth::Principal;
+
+/// One client in one namespace. Cheap to clone; what is said after the client left is not sent.
+#[derive(Clone)]
+pub struct Socket {
+    talk: Arc<Talk>,
+    namespace: Arc<str>,
+    id: Arc<str>,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// It could not be asked.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// It left, or did not answer in time.
+    #[error("the client left or did not answer in time")]
+    NoAnswer,
+}
+
+impl Socket {
+    pub(super) fn new(talk: Arc<Talk>, namespace: &Arc<str>, id: &Arc<str>) -> Self {
+        Self { talk, namespace: Arc::clone(namespace), id: Arc::clone(id) }
+    }
+
+    /// Its public id, as the client knows it. It tells nothing about the connection's.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Which namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Who the client is.
+    #[must_use]
+    pub fn principal(&self) -> Principal {
+        self.talk.principal()
+    }
+
+    /// Where it connects from.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        self.talk.client.address()
+    }
+
+    /// The session of its connection.
+    #[must_use]
+    pub fn session(&self) -> &Arc<Session> {
+        self.talk.client.session()
+    }
+
+    /// The client has said who it is.
+    ///
+    /// # Errors
+    /// [`Refused`] if it said somebody else before, or has too many connections.
+    pub fn identify(&self, principal: &Principal) -> Result<(), Refused> {
+        belong(&self.talk, principal)
+    }
+
+    /// Sends an event to this client alone. `arguments` is JSON values with commas between them.
+    ///
+    /// # Errors
+    /// [`SendError`]: the client has left, or the name is reserved.
+    pub fn emit(&self, name: &str, arguments: &str) -> Result<(), SendError> {
+        self.emit_with(name, arguments, Vec::new())
+    }
+
+    /// As [`emit`](Self::emit), with what `{"_placeholder":true,"num":n}` in the arguments stands for.
+    ///
+    /// # Errors
+    /// As [`emit`](Self::emit), and placeholders that are not those of the attachments.
+    pub fn emit_with(&self, name: &str, arguments: &str, attachments: Vec<Bytes>) -> Result<(), SendError> {
+        let arguments = self.arguments(arguments);
+        let frames =
+            self.talk.words(|session| session.emit(&self.namespace, name, &arguments, attachments, None))?;
+        self.talk.client.send(&frames);
+        Ok(())
+    }
+
+    /// As [`emit`](Self::emit), but only if nothing waits for the client; says whether it was sent.
+    ///
+    /// # Errors
+    /// As [`emit`](Self::emit).
+    pub fn emit_volatile(&self, name: &str, arguments: &str) -> Result<bool, SendError> {
+        let arguments = self.arguments(arguments);
+        let frames =
+            self.talk.words(|session| session.emit(&self.namespace, name, &arguments, Vec::new(), None))?;
+        Ok(self.talk.client.send_volatile(&frames))
+    }
+
+    /// Sends an event and waits for the client's answer. Not from within
+    /// [`event`](super::Namespace::event) or [`connected`](super::Namespace::connected), during which nothing
+    /// else of this client is read: spawn it.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn ask(&self, name: &str, arguments: &str) -> Result<Incoming, AskError> {
+        let answer = self.talk.ask(&self.namespace, name, &self.arguments(arguments))?;
+        let within = self.talk.server.settings.ack_timeout;
+        match tokio::time::timeout(within, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) | Err(_) => Err(AskError::NoAnswer),
+        }
+    }
+
+    /// Listens to one more channel, from its next event.
+    ///
+    /// # Errors
+    /// [`SubscribeError`].
+    pub async fn join(&self, subscription: Subscription) -> Result<(), SubscribeError> {
+        let dialect = self.talk.with_member(&self.namespace, |member| Arc::clone(&member.dialect));
+        let dialect = dialect.ok_or(SubscribeError::SessionClosed)?;
+        let channel = subscription.channel.clone();
+        let (hub, session) = (self.talk.client.hub(), self.talk.client.session());
+        hub.subscribe_all_as(session, &dialect, vec![subscription], Place::Now, |_| Bytes::new()).await?;
+        self.talk.with_member(&self.namespace, |member| member.channels.push(channel));
+        Ok(())
+    }
+
+    /// Stops listening to a channel.
+    pub fn leave(&self, channel: &Channel) {
+        let dialect = self.talk.with_member(&self.namespace, |member| {
+            member.channels.retain(|known| known != channel);
+            Arc::clone(&member.dialect)
+        });
+        if let Some(dialect) = dialect {
+            self.talk.client.hub().unsubscribe_as(self.session(), &*dialect, channel.clone());
+        }
+    }
+
+    /// Makes the client leave the namespace. Its library does not come back by itself.
+    pub fn disconnect(&self) {
+        self.talk.say(|session| session.disconnect(&self.namespace));
+        self.talk.leave(&self.namespace);
+    }
+
+    /// Ends the whole connection.
+    pub fn close(&self, reason: impl Into<CloseReason>) {
+        self.talk.client.close(reason);
+    }
+
+    fn arguments<'a>(&self, arguments: &'a str) -> std::borrow::Cow<'a, str> {
+        match self.talk.with_member(&self.namespace, |member| member.offsets) {
+            Some(true) => without_offset(arguments),
+            _ => arguments.into(),
+        }
+    }
+}

@@ -60,3 +60,12 @@ def mount(tmp_path):
     yield attempt
     for folder in reversed(mounted):
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def conformance():
+    """The program with the echo contracts of the Engine.IO and Socket.IO documents."""
+    from conformance import Conformance
+    program = Conformance()
+    yield program
+    program.stop()

@@ -4,6 +4,7 @@
 
 mod backpressure;
 mod connection;
+mod dialects;
 mod fanout;
 mod heartbeat;
 mod limits;
@@ -11,3 +12,4 @@ mod model;
 mod presence;
 mod recovery;
 mod support;
+mod upgrade;

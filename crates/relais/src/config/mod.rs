@@ -6,6 +6,7 @@ mod load;
 mod network;
 mod relay;
 mod server;
+mod socketio;
 
 pub use auth::*;
 pub use client::ClientConfig;
@@ -13,6 +14,8 @@ pub use load::{ConfigError, Overrides, load, read};
 pub use network::Network;
 pub use relay::{DuplicateKeys, RelayConfig, SchemaRule};
 pub use server::{DatabaseConfig, HubLimits, LogConfig, LogFormat, ServerConfig, TelemetryConfig};
+
+pub use socketio::SocketIoConfig;
 
 use std::path::PathBuf;
 
@@ -32,6 +35,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// Limits of live connections.
     pub hub: HubLimits,
+    /// Rules for Socket.IO clients.
+    pub socketio: SocketIoConfig,
     /// What is logged and how.
     pub log: LogConfig,
     /// Traces.

@@ -24,8 +24,9 @@ pub use native::NativeApi;
 pub use relay::RelayStreamApi;
 
 /// The routes of live connections.
-pub fn router() -> Router<App> {
+pub fn router(app: &App) -> Router<App> {
     Router::new()
+        .merge(socketio::routes::router(app))
         .route("/api/files/ws", get(relay::open_socket))
         .route("/api/files/events", get(relay::open_stream))
         .route("/api/v1/ws", get(native::open_socket))

@@ -49,7 +49,8 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
     Some(layer.allow_origin(AllowOrigin::list(named)).allow_headers(headers).allow_credentials(true))
 }
 
-pub(super) fn is_known_origin(headers: &HeaderMap, allowed: &[String]) -> bool {
+/// Whether a browser may call from the `Origin` of these headers. Other programs send none.
+pub(crate) fn is_known_origin(headers: &HeaderMap, allowed: &[String]) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return true };
     let origin = origin.to_str().unwrap_or("null");
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());

@@ -17,6 +17,7 @@ use axum::routing::get;
 use crate::features::{accounts, relay};
 use crate::{App, AppError, gateways};
 
+pub(crate) use layers::is_known_origin;
 pub use server::{Server, listen};
 
 /// Every route of the server.
@@ -33,7 +34,7 @@ pub fn router(app: &App) -> Router {
         .route("/docs/{*file}", get(openapi::send_asset))
         .merge(relay::http::router())
         .merge(accounts::http::router())
-        .merge(gateways::router())
+        .merge(gateways::router(app))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed);
     layers::around(routes, app).with_state(app.clone())

@@ -5,3 +5,4 @@ mod api_documents;
 mod cli;
 mod json_check;
 mod relay;
+mod socketio;

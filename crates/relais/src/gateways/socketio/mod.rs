@@ -14,6 +14,7 @@ mod incoming;
 mod namespace;
 mod pace;
 mod recovery;
+pub(super) mod routes;
 mod server;
 mod socket;
 

@@ -1,0 +1,63 @@
+//! Settings of Socket.IO.
+
+use serde::{Deserialize, Serialize};
+
+use crate::gateways::socketio::Recovery;
+
+/// Rules for Socket.IO clients. Heartbeats, and how many connections there may be, are those of all live
+/// connections (`hub`).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SocketIoConfig {
+    /// Whether clients of Socket.IO 2 (Engine.IO 3) are served.
+    pub allow_eio3: bool,
+    /// Bytes of one message or one polling request of a client.
+    pub message_bytes: u32,
+    /// Binary attachments of one event.
+    pub attachments_max: u32,
+    /// Bytes of all attachments of one event together.
+    pub attachment_bytes: u32,
+    /// Messages of one connection per second; twice as many may come at once.
+    pub events_per_s: u32,
+    /// Namespaces of one connection.
+    pub namespaces_max: usize,
+    /// Seconds within which a client joins its first namespace.
+    pub connect_timeout_s: u32,
+    /// Seconds that a WebSocket may take to take over from polling.
+    pub upgrade_timeout_s: u64,
+    /// Seconds that an acknowledgement may take, in both directions.
+    pub ack_timeout_s: u64,
+    /// Who gets offsets with events, to go on after a lost connection: `asked`, `always` or `never`.
+    pub recovery: Recovery,
+}
+
+impl Default for SocketIoConfig {
+    fn default() -> Self {
+        Self {
+            allow_eio3: true,
+            message_bytes: 1_000_000,
+            attachments_max: 16,
+            attachment_bytes: 1_000_000,
+            events_per_s: 200,
+            namespaces_max: 16,
+            connect_timeout_s: 45,
+            upgrade_timeout_s: 10,
+            ack_timeout_s: 30,
+            recovery: Recovery::Asked,
+        }
+    }
+}
+
+impl SocketIoConfig {
+    /// What a server could not run with.
+    pub(super) fn mistakes(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.message_bytes < 1_000 {
+            found.push(format!("socketio.message_bytes: {} leaves no room for a message", self.message_bytes));
+        }
+        if self.events_per_s == 0 || self.namespaces_max == 0 {
+            found.push("socketio.events_per_s, socketio.namespaces_max: 0 would refuse every client".into());
+        }
+        found
+    }
+}

@@ -1,0 +1,87 @@
+//! Socket.IO at `/socket.io/`, with the server's rules and the namespaces of its features.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use futures_util::future::BoxFuture;
+use relais_hub::Session;
+use relais_protocol::engineio::PayloadLimits;
+use relais_protocol::socketio::Limits;
+
+use super::{Settings, SocketIo};
+use crate::auth::http::{check_same_origin, credential};
+use crate::auth::{Credential, Principal};
+use crate::config::{Config, SocketIoConfig};
+use crate::gateways::engineio::{Callers, Endpoint, Settings as EngineSettings};
+use crate::{App, AppError, features};
+
+/// The routes of Socket.IO.
+pub(in crate::gateways) fn router(app: &App) -> Router<App> {
+    let callers: Arc<dyn Callers> = Arc::new(AppCallers(app.clone()));
+    let mut server = SocketIo::new(settings(&app.config().socketio), Arc::clone(&callers));
+    for (name, namespace) in features::namespaces(app) {
+        server = server.with(name, namespace);
+    }
+    Endpoint::new(app.hub().clone(), engine_settings(app.config()), callers, server.serve()).router("/socket.io/")
+}
+
+fn settings(config: &SocketIoConfig) -> Settings {
+    let limits = Limits {
+        packet_bytes: config.message_bytes,
+        attachments: config.attachments_max,
+        attachment_bytes: config.attachment_bytes,
+        ..Limits::default()
+    };
+    Settings {
+        limits,
+        connect_within_s: config.connect_timeout_s,
+        namespaces_max: config.namespaces_max,
+        events_per_s: config.events_per_s,
+        ack_timeout: Duration::from_secs(config.ack_timeout_s),
+        recovery: config.recovery,
+        ..Settings::default()
+    }
+}
+
+/// Clients are told the times that the hub keeps: it pings every interval and ends what was silent for longer than
+/// both together.
+fn engine_settings(config: &Config) -> EngineSettings {
+    let (interval_s, idle_s) = (config.hub.ping_interval_s, config.hub.idle_timeout_s);
+    EngineSettings {
+        ping_interval: Duration::from_secs(interval_s.into()),
+        ping_timeout: Duration::from_secs(idle_s.saturating_sub(interval_s).into()),
+        upgrade_timeout: Duration::from_secs(config.socketio.upgrade_timeout_s),
+        payload: PayloadLimits { bytes: config.socketio.message_bytes, ..PayloadLimits::default() },
+        body_stall: Duration::from_secs(config.server.body_stall_timeout_s),
+        allow_v3: config.socketio.allow_eio3,
+    }
+}
+
+/// Who comes, by the credentials that every other request may have too.
+struct AppCallers(App);
+
+impl Callers for AppCallers {
+    fn caller<'a>(&'a self, request: &'a Parts) -> BoxFuture<'a, Result<Principal, AppError>> {
+        Box::pin(async move {
+            // A page of a foreign origin could not read the answer, but would hold a connection open.
+            if !crate::http::is_known_origin(&request.headers, &self.0.config().server.allowed_origins) {
+                let text = "Origine refusée : ajoutez-la à ALLOWED_ORIGINS (server.allowed_origins) si cette page est la vôtre";
+                return Err(AppError::new(StatusCode::FORBIDDEN, "origin_refused", text));
+            }
+            let credential = credential(request)?;
+            if matches!(credential, Some(Credential::Session(_))) {
+                check_same_origin(request)?;
+            }
+            self.0.auth().authenticate(credential).await
+        })
+    }
+
+    fn identified(&self, principal: &Principal, session: &Arc<Session>) {
+        if let Some(at) = principal.expires_at() {
+            self.0.expiries().add(at, session);
+        }
+    }
+}

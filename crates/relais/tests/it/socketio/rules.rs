@@ -1,0 +1,161 @@
+//! Who a connection belongs to, what it hears, its limits, and that nothing stays behind.
+
+use serde_json::json;
+
+use super::world::World;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_may_not_come_in_is_told_why_with_a_code() {
+    let world = World::new();
+    let mut client = world.connect().await;
+    client.say(r#"40/room,{"user":"mallory"}"#).await;
+    assert_eq!(client.next().await, r#"44/room,{"message":"not you","data":{"code":"forbidden"}}"#);
+    client.join(&json!({ "user": "ann" })).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_who_does_not_say_who_they_are_in_time_is_closed() {
+    let world = World::new();
+    let mut silent = world.connect().await;
+    silent.join(&json!({})).await;
+    let mut known = world.connect().await;
+    known.join(&json!({})).await;
+    known.say(r#"42/room,1["i am","ann"]"#).await;
+    assert_eq!(known.next().await, "43/room,1[true]");
+    world.tick(6).await;
+    assert_eq!(silent.heard().await, Err(4001));
+    known.say(r#"42/room,2["whoami"]"#).await;
+    assert_eq!(known.next().await, r#"43/room,2["user:ann"]"#);
+    known.say(r#"42/room,3["i am","bob"]"#).await;
+    assert_eq!(known.next().await, "43/room,3[false]", "a connection belongs to one person");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_joins_nothing_is_closed() {
+    let world = World::with(|settings| settings.connect_within_s = 3);
+    let mut client = world.connect().await;
+    world.tick(4).await;
+    assert_eq!(client.heard().await, Err(4001));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_hears_what_it_listens_to_and_no_longer() {
+    let world = World::new();
+    let mut client = world.connect().await;
+    client.join(&json!({ "user": "ann" })).await;
+    client.say(r#"42/room,1["listen","room:2"]"#).await;
+    assert_eq!(client.next().await, "43/room,1[]");
+    world.publish("room:1", &json!(1));
+    world.publish("room:2", &json!(2));
+    assert_eq!(client.next().await, r#"42/room,["news",1]"#);
+    assert_eq!(client.next().await, r#"42/room,["news",2]"#);
+    client.say(r#"42/room,2["stop","room:2"]"#).await;
+    assert_eq!(client.next().await, "43/room,2[]");
+    world.holds(1, 1).await;
+    world.publish("room:2", &json!(3));
+    world.publish("room:1", &json!(4));
+    assert_eq!(client.next().await, r#"42/room,["news",4]"#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_asks_and_the_client_answers() {
+    let world = World::new();
+    let mut client = world.connect().await;
+    client.join(&json!({ "user": "ann" })).await;
+    client.say(r#"42/room,["ask me"]"#).await;
+    assert_eq!(client.next().await, r#"42/room,1["question",1]"#);
+    client.say(r#"43/room,1["yes"]"#).await;
+    world.told(r#"answered Ok("\"yes\"")"#).await;
+    client.say(r#"42/room,["ask me"]"#).await;
+    assert_eq!(client.next().await, r#"42/room,2["question",1]"#);
+    drop(client);
+    world.told("answered Err(NoAnswer)").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_thrown_out_leaves_at_once_and_may_come_again() {
+    let world = World::new();
+    let mut client = world.connect().await;
+    client.join(&json!({ "user": "ann" })).await;
+    client.say(r#"42/room,["throw me out"]"#).await;
+    assert_eq!(client.next().await, "41/room,");
+    world.told("disconnected user:ann").await;
+    world.holds(1, 0).await;
+    client.join(&json!({ "user": "ann" })).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_messages_than_a_connection_may_send_end_it() {
+    let world = World::with(|settings| settings.events_per_s = 5);
+    let mut client = world.connect().await;
+    client.join(&json!({ "user": "ann" })).await;
+    for id in 1..=20 {
+        client.say(&format!(r#"42/room,{id}["whoami"]"#)).await;
+    }
+    let mut answers = 0;
+    let code = loop {
+        match client.heard().await {
+            Ok(_) => answers += 1,
+            Err(code) => break code,
+        }
+    };
+    assert_eq!(code, 1008);
+    assert!((5..15).contains(&answers), "{answers} were answered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_vanish_leave_nothing_behind() {
+    let world = World::new();
+    for _ in 0..10 {
+        let mut joined = world.connect().await;
+        joined.join(&json!({ "user": "ann" })).await;
+        drop(joined);
+        drop(world.connect().await);
+        let sid = world.poll_open().await;
+        let client = reqwest::Client::new();
+        let url = world.polling_url(&sid);
+        let said = client.post(&url).body(r#"40/room,{"user":"bob"}"#).send().await.unwrap();
+        assert_eq!(said.text().await.unwrap(), "ok");
+        let heard = reqwest::get(&url).await.unwrap().text().await.unwrap();
+        assert!(heard.starts_with(r#"40/room,{"sid""#), "{heard}");
+        client.post(&url).body("1").send().await.unwrap();
+    }
+    world.holds(0, 0).await;
+    let calls = world.calls.lock().clone();
+    let count = |what: &str| calls.iter().filter(|call| call.starts_with(what)).count();
+    assert_eq!((count("connected"), count("disconnected")), (20, 20));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_polling_client_that_falls_silent_is_forgotten() {
+    let world = World::new();
+    let sid = world.poll_open().await;
+    let url = world.polling_url(&sid);
+    reqwest::Client::new().post(&url).body(r#"40/room,{"user":"ann"}"#).send().await.unwrap();
+    world.tick(70).await;
+    world.told("disconnected user:ann").await;
+    world.holds(0, 0).await;
+    assert_eq!(reqwest::get(&url).await.unwrap().status(), 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_drains_tells_every_client() {
+    let world = World::new();
+    let mut client = world.connect().await;
+    client.join(&json!({ "user": "ann" })).await;
+    let sid = world.poll_open().await;
+    let held = tokio::spawn(reqwest::get(world.polling_url(&sid)));
+    world.told("connected user:ann false").await;
+    let drained = tokio::spawn({
+        let hub = world.hub.clone();
+        async move { hub.drain(std::time::Duration::ZERO).await }
+    });
+    assert_eq!(client.heard().await, Err(1012));
+    drop(client);
+    // Whether its GET was there already or comes now, it learns that its session is over.
+    let answer = held.await.unwrap().unwrap();
+    let told = answer.status() == 400 || answer.text().await.unwrap() == "1";
+    assert!(told);
+    world.tick(10).await;
+    drained.await.unwrap();
+}

@@ -1,0 +1,337 @@
+//! A hub with a log in memory, a server with one namespace, and clients on real sockets.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::request::Parts;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
+use parking_lot::Mutex;
+use relais::AppError;
+use relais::auth::{Access, Grants, Principal, User};
+use relais::config::ServerConfig;
+use relais::gateways::engineio::{Callers, Endpoint, Settings as EngineSettings};
+use relais::gateways::socketio::{
+    Admission, ConnectRequest, Incoming, Namespace, Refused, Reply, Settings, Socket, SocketIo, Welcome,
+};
+use relais::http::{Server, listen};
+use relais_hub::{EventLog, Hub, HubConfig, LogBounds, LogError, NobodyWatches, Subscription, Ticks};
+use relais_protocol::engineio::PayloadLimits;
+use relais_protocol::event::{Channel, Cursor, Epoch, Event, Topic};
+use relais_protocol::time::Timestamp;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const EPOCH: Epoch = Epoch(7);
+
+/// What the namespace was told, in order.
+pub(crate) type Calls = Arc<Mutex<Vec<String>>>;
+
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) hub: Hub,
+    pub(crate) calls: Calls,
+    log: Arc<MemoryLog>,
+    url: String,
+    _server: Arc<Server>,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(crate) fn with(change: impl Fn(&mut Settings)) -> Self {
+        Self::on(Arc::default(), HubConfig { ticks: Ticks::Manual, ..HubConfig::default() }, change)
+    }
+
+    pub(crate) fn on(log: Arc<MemoryLog>, config: HubConfig, change: impl Fn(&mut Settings)) -> Self {
+        let head = Cursor { epoch: EPOCH, seq: log.events.lock().len() as u64 };
+        let hub = Hub::start(config, head, Arc::clone(&log) as _, Arc::new(NobodyWatches));
+        let mut settings = Settings::default();
+        change(&mut settings);
+        let calls = Calls::default();
+        let callers: Arc<dyn Callers> = Arc::new(Anybody);
+        let room = Room { calls: Arc::clone(&calls) };
+        let served = SocketIo::new(settings, Arc::clone(&callers)).with("/room", Arc::new(room)).serve();
+        let rules = EngineSettings {
+            ping_interval: Duration::from_secs(25),
+            ping_timeout: Duration::from_secs(35),
+            upgrade_timeout: Duration::from_secs(10),
+            payload: PayloadLimits::default(),
+            body_stall: Duration::from_secs(10),
+            allow_v3: true,
+        };
+        let routes: Router = Endpoint::new(hub.clone(), rules, callers, served).router("/socket.io/");
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let url = listener.local_addr().unwrap().to_string();
+        let server = Arc::new(Server::start(listener, routes, &ServerConfig::default()));
+        Self { hub, calls, log, url, _server: server }
+    }
+
+    /// Another server on the same log.
+    pub(crate) fn restarted(&self) -> Self {
+        Self::on(Arc::clone(&self.log), HubConfig { ticks: Ticks::Manual, ..HubConfig::default() }, |_| {})
+    }
+
+    /// The log forgets what came before `seq`.
+    pub(crate) fn forget_before(&self, seq: u64) {
+        *self.log.first_seq_kept.lock() = seq;
+    }
+
+    /// Commits an event and publishes it.
+    pub(crate) fn publish(&self, topic: &str, data: &Value) {
+        let event = {
+            let mut events = self.log.events.lock();
+            let seq = events.len() as u64 + 1;
+            let event = Arc::new(Event { seq, offset: seq, ..event(topic, data) });
+            events.push(Arc::clone(&event));
+            event
+        };
+        self.hub.publish(event);
+    }
+
+    pub(crate) fn publish_ephemeral(&self, topic: &str, data: &Value) {
+        self.hub.publish(Arc::new(event(topic, data)));
+    }
+
+    pub(crate) async fn connect(&self) -> Client {
+        let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", self.url);
+        let mut client = Client(tokio_tungstenite::connect_async(url).await.unwrap().0);
+        assert!(client.next().await.starts_with("0{"));
+        client
+    }
+
+    /// A polling connection and its id.
+    pub(crate) async fn poll_open(&self) -> String {
+        let opened = reqwest::get(self.polling_url("")).await.unwrap().text().await.unwrap();
+        let handshake: Value = serde_json::from_str(&opened[1..]).unwrap();
+        handshake["sid"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn polling_url(&self, sid: &str) -> String {
+        let sid = if sid.is_empty() { String::new() } else { format!("&sid={sid}") };
+        format!("http://{}/socket.io/?EIO=4&transport=polling{sid}", self.url)
+    }
+
+    /// Waits until the namespace was told this.
+    pub(crate) async fn told(&self, call: &str) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !self.calls.lock().iter().any(|known| known == call) {
+            assert!(tokio::time::Instant::now() < deadline, "{call} in {:?}", self.calls.lock());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Waits until the hub has so many sessions and subscriptions.
+    pub(crate) async fn holds(&self, sessions: u64, subscriptions: u64) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            self.hub.settled().await;
+            let stats = self.hub.stats();
+            if (stats.sessions, stats.subscriptions) == (sessions, subscriptions) {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{stats:?}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    pub(crate) async fn tick(&self, seconds: u32) {
+        (0..seconds).for_each(|_| self.hub.tick());
+        self.hub.settled().await;
+    }
+}
+
+fn event(topic: &str, data: &Value) -> Event {
+    Event {
+        topic: Topic::new(topic).unwrap(),
+        epoch: EPOCH,
+        offset: 0,
+        seq: 0,
+        name: "news".into(),
+        data: data.to_string().into(),
+        at: Timestamp::default(),
+    }
+}
+
+/// A client that speaks the bare protocol.
+pub(crate) struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Client {
+    pub(crate) async fn say(&mut self, text: &str) {
+        self.0.send(Message::text(text)).await.unwrap();
+    }
+
+    /// The next text; panics if the connection ends.
+    pub(crate) async fn next(&mut self) -> String {
+        self.heard().await.unwrap()
+    }
+
+    /// The next text, or the close code.
+    pub(crate) async fn heard(&mut self) -> Result<String, u16> {
+        loop {
+            match tokio::time::timeout(PATIENCE, self.0.next()).await.expect("something comes") {
+                Some(Ok(Message::Text(text))) if text.as_str() == "2" => self.say("3").await,
+                Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
+                Some(Ok(Message::Close(close))) => return Err(close.map_or(1005, |close| close.code.into())),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(1006),
+            }
+        }
+    }
+
+    /// Joins the room, and returns the reply's data.
+    pub(crate) async fn join(&mut self, auth: &Value) -> Value {
+        self.say(&format!("40/room,{auth}")).await;
+        let reply = self.next().await;
+        let data = reply.strip_prefix("40/room,").unwrap_or_else(|| panic!("joined: {reply}"));
+        serde_json::from_str(data).unwrap()
+    }
+
+    /// The next event of the room: its array.
+    pub(crate) async fn event(&mut self) -> Vec<Value> {
+        let heard = self.next().await;
+        let data = heard.strip_prefix("42/room,").unwrap_or_else(|| panic!("an event: {heard}"));
+        serde_json::from_str(data).unwrap()
+    }
+}
+
+/// Whoever comes is nobody until a namespace knows better.
+struct Anybody;
+
+impl Callers for Anybody {
+    fn caller<'a>(&'a self, _: &'a Parts) -> BoxFuture<'a, Result<Principal, AppError>> {
+        async { Ok(Principal::Anonymous) }.boxed()
+    }
+}
+
+/// The person of that name.
+fn person(name: &str) -> Principal {
+    Principal::User(Arc::new(User {
+        principal_id: format!("user:{name}").into(),
+        id: name.to_owned(),
+        email: String::new(),
+        display_name: name.to_owned(),
+        admin: false,
+        staff: false,
+        grants: Grants { read: Access::none(), write: Access::none() },
+        expires_at: None,
+    }))
+}
+
+/// A namespace with one channel, `room:1`. `auth.user` says who comes; nobody may stay for five seconds.
+struct Room {
+    calls: Calls,
+}
+
+impl Namespace for Room {
+    fn connect(&self, request: ConnectRequest) -> BoxFuture<'static, Result<Admission, Refused>> {
+        async move {
+            let auth: Value =
+                request.auth.as_ref().map_or(Value::Null, |auth| serde_json::from_str(auth.as_str()).unwrap());
+            if auth["user"] == "mallory" {
+                return Err(Refused::new("forbidden", "not you"));
+            }
+            let principal = auth["user"].as_str().map_or(request.principal, person);
+            let channels = vec![subscription("room:1")];
+            Ok(Admission { principal, channels, identify_within_s: Some(5) })
+        }
+        .boxed()
+    }
+
+    fn connected(&self, socket: Socket, welcome: Welcome) -> BoxFuture<'static, ()> {
+        let calls = Arc::clone(&self.calls);
+        async move {
+            calls.lock().push(format!("connected {} {}", socket.principal().id(), welcome.recovered));
+        }
+        .boxed()
+    }
+
+    fn event(&self, socket: Socket, incoming: Incoming) -> BoxFuture<'static, Option<Reply>> {
+        let calls = Arc::clone(&self.calls);
+        async move {
+            match &*incoming.event().name {
+                "whoami" => return Some(Reply::json(&json!(&*socket.principal().id()))),
+                "i am" => {
+                    let name: String = incoming.first().unwrap();
+                    return Some(Reply::json(&json!(socket.identify(&person(&name)).is_ok())));
+                }
+                "tell me" => socket.emit("told", &incoming.arguments()).unwrap(),
+                "ask me" => drop(tokio::spawn(async move {
+                    let answer = socket.ask("question", "1").await.map(|answer| answer.elements()[0].to_string());
+                    calls.lock().push(format!("answered {answer:?}"));
+                })),
+                "listen" => socket.join(subscription(&incoming.first::<String>().unwrap())).await.unwrap(),
+                "stop" => socket.leave(&channel(&incoming.first::<String>().unwrap())),
+                "throw me out" => socket.disconnect(),
+                other => panic!("{other}"),
+            }
+            None
+        }
+        .boxed()
+    }
+
+    fn disconnected(&self, socket: &Socket) {
+        self.calls.lock().push(format!("disconnected {}", socket.principal().id()));
+    }
+}
+
+fn channel(name: &str) -> Channel {
+    name.parse().unwrap()
+}
+
+fn subscription(name: &str) -> Subscription {
+    Subscription { channel: channel(name), filter: None }
+}
+
+/// An event log in memory, which can forget.
+#[derive(Default)]
+pub(crate) struct MemoryLog {
+    events: Mutex<Vec<Arc<Event>>>,
+    first_seq_kept: Mutex<u64>,
+}
+
+impl MemoryLog {
+    fn read(&self, wanted: impl Fn(&Event) -> bool, limit: usize) -> Vec<Arc<Event>> {
+        self.events.lock().iter().filter(|event| wanted(event)).take(limit).cloned().collect()
+    }
+}
+
+impl EventLog for MemoryLog {
+    fn after_cursor<'a>(
+        &'a self,
+        channel: &'a Channel,
+        after_seq: u64,
+        up_to_seq: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Arc<Event>>, LogError>> {
+        let wanted = move |e: &Event| channel.covers(&e.topic) && e.seq > after_seq && e.seq <= up_to_seq;
+        async move { Ok(self.read(wanted, limit)) }.boxed()
+    }
+
+    fn after_offset<'a>(
+        &'a self,
+        topic: &'a Topic,
+        after_offset: u64,
+        up_to_seq: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Arc<Event>>, LogError>> {
+        let wanted = move |e: &Event| e.topic == *topic && e.offset > after_offset && e.seq <= up_to_seq;
+        async move { Ok(self.read(wanted, limit)) }.boxed()
+    }
+
+    fn bounds(&self) -> BoxFuture<'_, Result<LogBounds, LogError>> {
+        let (first_seq_kept, head) = (*self.first_seq_kept.lock(), self.events.lock().len() as u64);
+        async move { Ok(LogBounds { first_seq_kept, head }) }.boxed()
+    }
+
+    fn position<'a>(&'a self, topic: &'a Topic, up_to_seq: u64) -> BoxFuture<'a, Result<u64, LogError>> {
+        let events = self.read(|e| e.topic == *topic && e.seq <= up_to_seq, usize::MAX);
+        async move { Ok(events.last().map_or(0, |event| event.offset)) }.boxed()
+    }
+}

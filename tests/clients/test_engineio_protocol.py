@@ -1,0 +1,340 @@
+"""The rules of the Engine.IO protocol documents, versions 3 and 4, against the echo of the conformance program."""
+
+import concurrent.futures
+import time
+
+import pytest
+import requests
+from websockets.exceptions import InvalidStatus
+
+from conformance import PAYLOAD_BYTES, PING_INTERVAL_S, PING_TIMEOUT_S
+from engineio import WAIT_S, Polling, closing, handshake, next_packet, open_socket, upgrade
+
+VERSIONS = pytest.mark.parametrize("version", [3, 4])
+
+
+@pytest.fixture
+def url(conformance):
+    return conformance.url
+
+
+@pytest.fixture
+def ws_url(conformance):
+    return conformance.ws_url
+
+
+def check_handshake(said, upgrades):
+    assert said.keys() == {"sid", "upgrades", "pingInterval", "pingTimeout", "maxPayload"}
+    assert said["upgrades"] == upgrades
+    assert (said["pingInterval"], said["pingTimeout"], said["maxPayload"]) == (300, 200, PAYLOAD_BYTES)
+
+
+# ---- Handshake ----
+
+@VERSIONS
+def test_polling_opens_a_session(url, version):
+    check_handshake(Polling(url, version).handshake, ["websocket"])
+
+
+@VERSIONS
+def test_a_websocket_opens_a_session(ws_url, version):
+    with open_socket(ws_url, version) as socket:
+        check_handshake(handshake(socket), [])
+
+
+def test_session_ids_are_long_and_never_the_same(url):
+    ids = {Polling(url).sid for _ in range(20)}
+    assert len(ids) == 20 and all(len(sid) >= 20 for sid in ids)
+
+
+@pytest.mark.parametrize("query, code", [
+    ("transport=polling", 5), ("EIO=abc&transport=polling", 5), ("EIO=2&transport=polling", 5),
+    ("EIO=4", 0), ("EIO=4&transport=abc", 0),
+    ("EIO=4&transport=polling&sid=guessed", 1), ("EIO=4&transport=polling&j=0", 3),
+])
+def test_a_request_that_is_not_served_is_told_why(url, query, code):
+    response = requests.get(f"{url}/engine.io/?{query}", timeout=WAIT_S)
+    assert response.status_code == 400
+    assert response.json()["code"] == code and response.json()["message"]
+
+
+@pytest.mark.parametrize("method", ["post", "put"])
+def test_a_session_begins_with_a_get(url, method):
+    response = requests.request(method, f"{url}/engine.io/?EIO=4&transport=polling", timeout=WAIT_S)
+    assert response.status_code == 400 and response.json()["code"] == 2
+
+
+@pytest.mark.parametrize("query", ["transport=websocket", "EIO=abc&transport=websocket", "EIO=4", "EIO=4&transport=abc",
+                                   "EIO=4&transport=websocket&sid=guessed"])
+def test_a_websocket_that_is_not_served_is_refused(ws_url, query):
+    from websockets.sync.client import connect
+    with pytest.raises(InvalidStatus) as refused:
+        connect(f"{ws_url}/engine.io/?{query}", open_timeout=WAIT_S)
+    assert refused.value.response.status_code == 400
+
+
+# ---- Messages ----
+
+@VERSIONS
+def test_packets_by_polling_come_back_in_order(url, version):
+    polling = Polling(url, version)
+    polling.say("4hello")
+    assert polling.poll() == ["4hello"]
+    polling.say("4test1", "4test2", "4é€😀")
+    assert polling.poll() == ["4test1", "4test2", "4é€😀"]
+
+
+def test_binary_by_polling_is_base64(url):
+    polling = Polling(url)
+    polling.say("4hello", "bAQIDBA==")
+    assert polling.poll() == ["4hello", "bAQIDBA=="]
+
+
+def test_binary_by_polling_of_version_3_has_a_form_of_its_own(url):
+    polling = Polling(url, 3)
+    polling.say("4hello", "b4AQIDBA==")
+    response = polling.get()
+    assert response.headers["content-type"] == "application/octet-stream"
+    assert response.content == b"\x00\x06\xff4hello" + b"\x01\x05\xff\x04\x01\x02\x03\x04"
+    body = b"\x01\x05\xff\x04\x01\x02\x03\x04"
+    polling.post(body=body, headers={"Content-Type": "application/octet-stream"})
+    assert polling.get().content == body
+
+
+def test_a_client_of_version_3_that_reads_text_only_gets_base64(url):
+    polling = Polling(url, 3, b64=1)
+    polling.say("b4AQIDBA==")
+    assert polling.poll() == ["b4AQIDBA=="]
+
+
+@VERSIONS
+def test_packets_by_websocket_come_back(ws_url, version):
+    with open_socket(ws_url, version) as socket:
+        handshake(socket)
+        socket.send("4hello")
+        assert next_packet(socket) == "4hello"
+        binary = b"\x01\x02\x03" if version == 4 else b"\x04\x01\x02\x03"
+        socket.send(binary)
+        assert next_packet(socket) == binary
+
+
+def test_a_get_waits_until_there_is_something(url):
+    polling = Polling(url)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        held = pool.submit(polling.get)
+        polling.say("4now")
+        assert polling.decode(held.result().text) in (["4now"], ["2"])
+
+
+# ---- Heartbeats ----
+
+def test_polling_clients_are_asked_for_a_sign_of_life(url):
+    polling = Polling(url)
+    for _ in range(3):
+        assert polling.poll() == ["2"]
+        polling.say("3")
+
+
+def test_websocket_clients_are_asked_for_a_sign_of_life_but_not_at_once(ws_url):
+    with open_socket(ws_url) as socket:
+        handshake(socket)
+        came = time.monotonic()
+        for _ in range(3):
+            assert socket.recv(timeout=WAIT_S) == "2"
+            socket.send("3")
+        assert time.monotonic() - came >= 2.5 * PING_INTERVAL_S
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+def test_clients_of_version_3_ask_themselves(url, ws_url, transport):
+    if transport == "polling":
+        polling = Polling(url, 3)
+        for _ in range(3):
+            polling.say("2")
+            assert polling.poll() == ["3"]
+        return
+    with open_socket(ws_url, 3) as socket:
+        handshake(socket)
+        for ping in ("2", "2probe", "2"):
+            socket.send(ping)
+            assert socket.recv(timeout=WAIT_S) == "3" + ping[1:]
+
+
+@VERSIONS
+def test_a_silent_session_ends(url, ws_url, version):
+    polling = Polling(url, version)
+    with open_socket(ws_url, version) as socket:
+        code, reason = closing(socket)
+        assert code == 1012 and "silent" in reason
+    time.sleep(PING_INTERVAL_S + PING_TIMEOUT_S)
+    assert polling.get().status_code == 400
+
+
+# ---- The end ----
+
+@VERSIONS
+def test_a_polling_client_closes(url, version):
+    polling = Polling(url, version)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        held = pool.submit(polling.get)
+        time.sleep(0.05)
+        polling.say("1")
+        assert polling.decode(held.result().text) == ["6"]
+    assert polling.get().status_code == 400
+
+
+@VERSIONS
+def test_a_websocket_client_closes(ws_url, version):
+    with open_socket(ws_url, version) as socket:
+        handshake(socket)
+        socket.send("1")
+        assert closing(socket)[0] == 1000
+
+
+@VERSIONS
+@pytest.mark.parametrize("body", [b"abc", b"", b"\xff\xfe"])
+def test_a_body_that_cannot_be_read_ends_the_session(url, version, body):
+    polling = Polling(url, version)
+    assert polling.post(body=body).status_code == 400
+    assert polling.get().status_code == 400
+
+
+def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(url):
+    polling = Polling(url)
+    response = polling.post(body=b"4" + b"x" * PAYLOAD_BYTES)
+    assert response.status_code == 413 and "maxPayload" in response.json()["message"]
+    assert polling.get().status_code == 400
+
+
+def test_a_body_that_turns_out_too_large_is_refused(url):
+    polling = Polling(url)
+    chunks = (b"4" * 100_000 for _ in range(11))
+    assert polling.post(body=chunks).status_code == 413
+    assert polling.get().status_code == 400
+
+
+@pytest.mark.parametrize("said, code", [("abc", 1002), ("", 1002), ("0", 1002), ("5", 1002), ("2", 1002),
+                                        ("4" + "x" * PAYLOAD_BYTES, 1009)])
+def test_a_packet_that_no_client_sends_ends_the_session(ws_url, said, code):
+    with open_socket(ws_url) as socket:
+        handshake(socket)
+        socket.send(said)
+        assert closing(socket)[0] == code
+
+
+@VERSIONS
+def test_a_second_get_at_once_ends_the_session(url, version):
+    polling = Polling(url, version)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        first = pool.submit(polling.get)
+        time.sleep(0.05)
+        assert polling.get().status_code == 400
+        assert polling.decode(first.result().text) == ["1"]
+    assert polling.get().status_code == 400
+
+
+def test_a_second_post_at_once_ends_the_session(url):
+    polling = Polling(url)
+
+    def slow():
+        yield b"4he"
+        time.sleep(0.2)
+        yield b"llo"
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        first = pool.submit(polling.post, body=slow())
+        time.sleep(0.05)
+        assert polling.post("4x").status_code == 400
+        assert first.result().status_code == 400
+    assert polling.get().status_code == 400
+
+
+# ---- Upgrade ----
+
+@VERSIONS
+def test_polling_is_upgraded_and_nothing_is_lost_or_twice(url, ws_url, version):
+    polling = Polling(url, version)
+    with open_socket(ws_url, version, sid=polling.sid) as socket:
+        socket.send("2probe")
+        assert socket.recv(timeout=WAIT_S) == "3probe"
+        polling.say("4before")
+        assert polling.poll() == ["4before"]
+        polling.say("4waits")
+        socket.send("5")
+        socket.send("4after")
+        found = [next_packet(socket) for _ in range(2)]
+        assert found == ["4waits", "4after"]
+        assert polling.get().status_code == 400, "the WebSocket is the transport now"
+        assert polling.post("4x").status_code == 400
+
+
+@VERSIONS
+def test_a_held_get_is_ended_for_the_upgrade(url, ws_url, version):
+    polling = Polling(url, version)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        held = pool.submit(polling.get)
+        time.sleep(0.05)
+        with open_socket(ws_url, version, sid=polling.sid) as socket:
+            socket.send("2probe")
+            assert socket.recv(timeout=WAIT_S) == "3probe"
+            assert polling.decode(held.result().text) == ["6"]
+            socket.send("5")
+            socket.send("4hello")
+            assert next_packet(socket) == "4hello"
+
+
+def test_what_the_client_sends_right_behind_the_upgrade_is_heard(url, ws_url):
+    polling = Polling(url)
+    with open_socket(ws_url, sid=polling.sid) as socket:
+        for packet in ("2probe", "5", "4one", "4two"):
+            socket.send(packet)
+        assert [next_packet(socket) for _ in range(3)] == ["3probe", "4one", "4two"]
+
+
+def test_a_second_websocket_after_the_upgrade_is_closed(url, ws_url):
+    polling = Polling(url)
+    with upgrade(polling, ws_url) as first:
+        with open_socket(ws_url, sid=polling.sid) as second:
+            assert closing(second)[0] == 1002
+        first.send("4hello")
+        assert next_packet(first) == "4hello"
+
+
+@pytest.mark.parametrize("said", [None, "hello", "4early", "2", "5", b"\x01"])
+def test_an_abandoned_upgrade_leaves_polling_as_it_was(url, ws_url, said):
+    polling = Polling(url)
+    with open_socket(ws_url, sid=polling.sid) as socket:
+        if said is not None:
+            socket.send(said)
+            closing(socket)
+    polling.say("4still here")
+    assert polling.poll_until(1) == ["4still here"]
+    with upgrade(polling, ws_url) as socket:
+        socket.send("4and now")
+        assert next_packet(socket) == "4and now"
+
+
+def test_an_upgrade_abandoned_after_the_probe_leaves_polling_as_it_was(url, ws_url):
+    polling = Polling(url)
+    with open_socket(ws_url, sid=polling.sid) as socket:
+        socket.send("2probe")
+        assert socket.recv(timeout=WAIT_S) == "3probe"
+    polling.say("4still here")
+    assert "4still here" in polling.poll_until(1)
+
+
+# ---- Nothing stays behind ----
+
+def test_clients_that_vanish_leave_nothing_behind(conformance, url, ws_url):
+    with open_socket(ws_url) as socket:
+        handshake(socket)
+    before = conformance.open_files()
+    for _ in range(30):
+        Polling(url)
+        Polling(url).say("1")
+        polling = Polling(url)
+        open_socket(ws_url, sid=polling.sid).socket.close()
+        upgrade(polling, ws_url).socket.close()
+        open_socket(ws_url).socket.close()
+    conformance.wait_until_idle(before)
+    assert conformance.is_running()

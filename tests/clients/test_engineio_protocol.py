@@ -8,7 +8,7 @@ import requests
 from websockets.exceptions import InvalidStatus
 
 from conformance import PAYLOAD_BYTES, PING_INTERVAL_S, PING_TIMEOUT_S
-from engineio import WAIT_S, Polling, closing, handshake, next_packet, open_socket, upgrade
+from bare_engineio import WAIT_S, Polling, closing, handshake, next_packet, open_socket, upgrade
 
 VERSIONS = pytest.mark.parametrize("version", [3, 4])
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import socketio
 
+from bare_engineio import Cable
+
 WAIT_S = 20
 HERE = Path(__file__).parent
 TRANSPORTS = pytest.mark.parametrize("transports", ["websocket", "polling", "polling,websocket"])
@@ -76,8 +78,8 @@ class PythonClient:
 def python_client(conformance):
     clients = []
 
-    def make(transports, **options):
-        clients.append(PythonClient(conformance.url, transports, **options))
+    def make(transports, url=conformance.url, **options):
+        clients.append(PythonClient(url, transports, **options))
         return clients[-1]
 
     yield make
@@ -107,11 +109,14 @@ def test_python_socketio_is_told_of_an_unknown_namespace(python_client):
 
 
 @TRANSPORTS
-def test_python_socketio_comes_back(python_client, transports):
-    one = python_client(transports)
-    one.next(("/", "auth"))
-    one.client.eio.disconnect(abort=True)
-    one.next(("/", "disconnect"))
-    one.next(("/", "connect"))
-    one.client.emit("message", "again")
-    assert one.next(("/", "message-back")) == ["again"]
+def test_python_socketio_comes_back_when_the_network_was_lost(conformance, python_client, transports):
+    with Cable(conformance.url) as cable:
+        one = python_client(transports, url=cable.url)
+        one.next(("/", "auth"))
+        cable.cut()
+        one.next(("/", "disconnect"))
+        cable.mend()
+        one.next(("/", "connect"))
+        one.client.emit("message", "again")
+        assert one.next(("/", "message-back")) == ["again"]
+        one.client.disconnect()

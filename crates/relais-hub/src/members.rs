@@ -78,13 +78,7 @@ impl Members {
         Ok(())
     }
 
-    pub(crate) fn join(
-        &mut self,
-        slot: u32,
-        number: u16,
-        dialect: &Arc<dyn Dialect>,
-        wanted: &Subscription,
-    ) {
+    pub(crate) fn join(&mut self, slot: u32, number: u16, dialect: &Arc<dyn Dialect>, wanted: &Subscription) {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         let place_of_stream = self.streams.find_or_create(&wanted.channel);
         let Some(stream) = self.streams.get_mut(place_of_stream) else { return };

@@ -211,7 +211,8 @@ impl Pass {
         self.own_bytes.clear();
         self.own_frames.clear();
         for pick in &self.picks {
-            if let Some(group) = members.streams.get(pick.stream).and_then(|stream| stream.group(pick.dialect))
+            if let Some(group) =
+                members.streams.get(pick.stream).and_then(|stream| stream.group(pick.dialect))
             {
                 self.own_bytes.extend_from_slice(&group.batch[pick.start as usize..pick.end as usize]);
                 let end = u32::try_from(self.own_bytes.len()).expect("batches are bounded");

@@ -174,11 +174,8 @@ impl Conversation for EchoTo {
 // ---- Socket.IO: `auth` on connect, `message` → `message-back`, `message-with-ack` → its acknowledgement ----
 
 fn namespaces() -> Arc<dyn Application> {
-    let limits = Limits {
-        packet_bytes: PAYLOAD_BYTES,
-        attachment_bytes: 8 * PAYLOAD_BYTES,
-        ..Limits::default()
-    };
+    let limits =
+        Limits { packet_bytes: PAYLOAD_BYTES, attachment_bytes: 8 * PAYLOAD_BYTES, ..Limits::default() };
     let settings = Settings {
         limits,
         connect_within_s: ticks(CONNECT_TIMEOUT),

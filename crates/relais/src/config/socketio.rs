@@ -53,7 +53,8 @@ impl SocketIoConfig {
     pub(super) fn mistakes(&self) -> Vec<String> {
         let mut found = Vec::new();
         if self.message_bytes < 1_000 {
-            found.push(format!("socketio.message_bytes: {} leaves no room for a message", self.message_bytes));
+            found
+                .push(format!("socketio.message_bytes: {} leaves no room for a message", self.message_bytes));
         }
         if self.events_per_s == 0 || self.namespaces_max == 0 {
             found.push("socketio.events_per_s, socketio.namespaces_max: 0 would refuse every client".into());

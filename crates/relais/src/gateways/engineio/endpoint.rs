@@ -85,7 +85,8 @@ impl Endpoint {
             Err(refusal) => return reply::refused(refusal),
         };
         if query.jsonp {
-            let text = "JSONP polling is not served: use polling by XMLHttpRequest or fetch, or the WebSocket";
+            let text =
+                "JSONP polling is not served: use polling by XMLHttpRequest or fetch, or the WebSocket";
             return reply::refused_because(StatusCode::BAD_REQUEST, Refusal::BadRequest, text);
         }
         let known = match &query.sid {

@@ -159,7 +159,9 @@ pub(super) async fn post(
 }
 
 fn is_binary(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/octet-stream"))
+    headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/octet-stream"))
 }
 
 enum BodyError {
@@ -199,7 +201,8 @@ fn refuse_body(connection: &Connection, number: RequestId, settings: &Settings) 
     if outcome.closed.is_some() {
         connection.finish();
     }
-    let text = format!("a body has at most {} bytes here (maxPayload of the handshake)", settings.payload.bytes);
+    let text =
+        format!("a body has at most {} bytes here (maxPayload of the handshake)", settings.payload.bytes);
     reply::refused_because(StatusCode::PAYLOAD_TOO_LARGE, Refusal::BadRequest, &text)
 }
 

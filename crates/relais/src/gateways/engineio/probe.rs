@@ -22,7 +22,11 @@ use crate::gateways::upgrade::Handshake;
 const READ_BYTES: usize = 1024;
 
 /// A WebSocket with the id of a connection.
-pub(super) fn open(endpoint: &Arc<Endpoint>, connection: Arc<Connection>, mut request: Request) -> HttpResponse {
+pub(super) fn open(
+    endpoint: &Arc<Endpoint>,
+    connection: Arc<Connection>,
+    mut request: Request,
+) -> HttpResponse {
     let handshake = match Handshake::new(&mut request) {
         Ok(handshake) => handshake,
         Err(error) => return error.into_response(),

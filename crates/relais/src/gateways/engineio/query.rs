@@ -34,8 +34,7 @@ impl Query {
         if pairs.len() > PARAMETERS_MAX {
             return Err(Refusal::BadRequest);
         }
-        let value =
-            |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        let value = |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         let transport = match value("transport") {
             Some("polling") => Transport::Polling,
             Some("websocket") => Transport::WebSocket,
@@ -75,10 +74,7 @@ mod tests {
         assert_eq!(refusal("EIO=4&transport=abc"), Refusal::UnknownTransport);
         assert_eq!(refusal("transport=polling"), Refusal::UnsupportedVersion);
         assert_eq!(refusal("EIO=abc&transport=polling"), Refusal::UnsupportedVersion);
-        assert_eq!(
-            Query::parse("EIO=3&transport=polling", false).unwrap_err(),
-            Refusal::UnsupportedVersion
-        );
+        assert_eq!(Query::parse("EIO=3&transport=polling", false).unwrap_err(), Refusal::UnsupportedVersion);
         assert_eq!(refusal(&"a=1&".repeat(40)), Refusal::BadRequest);
     }
 }

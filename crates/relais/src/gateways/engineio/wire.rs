@@ -76,8 +76,11 @@ mod tests {
 
     #[test]
     fn what_waits_comes_out_as_it_went_in_for_both_versions() {
-        let frames =
-            [Frame::message("hello"), Frame::Binary(vec![7; 200].into()), Frame::message(&"x".repeat(70_000))];
+        let frames = [
+            Frame::message("hello"),
+            Frame::Binary(vec![7; 200].into()),
+            Frame::message(&"x".repeat(70_000)),
+        ];
         for version in [Version::V3, Version::V4] {
             let read = read(version, messages(version, &frames));
             assert_eq!(read, Waiting { packets: frames.to_vec(), closed: false });

@@ -222,11 +222,7 @@ impl Talk {
     }
 
     /// Lets `change` see the place in a namespace, if there is one.
-    pub(super) fn with_member<T>(
-        &self,
-        namespace: &str,
-        change: impl FnOnce(&mut Member) -> T,
-    ) -> Option<T> {
+    pub(super) fn with_member<T>(&self, namespace: &str, change: impl FnOnce(&mut Member) -> T) -> Option<T> {
         let mut state = self.state.lock();
         state.members.iter_mut().find(|member| &*member.namespace == namespace).map(change)
     }

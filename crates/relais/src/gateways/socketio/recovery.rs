@@ -36,7 +36,8 @@ pub(super) fn private_id(principal: &Principal, namespace: &str, cursor: Cursor)
 }
 
 fn mark(principal: &Principal, namespace: &str) -> String {
-    let digest = Sha256::new().chain_update(&*principal.id()).chain_update([0]).chain_update(namespace).finalize();
+    let digest =
+        Sha256::new().chain_update(&*principal.id()).chain_update([0]).chain_update(namespace).finalize();
     hex::encode(&digest[..MARK_BYTES])
 }
 

@@ -25,7 +25,8 @@ pub(in crate::gateways) fn router(app: &App) -> Router<App> {
     for (name, namespace) in features::namespaces(app) {
         server = server.with(name, namespace);
     }
-    Endpoint::new(app.hub().clone(), engine_settings(app.config()), callers, server.serve()).router("/socket.io/")
+    Endpoint::new(app.hub().clone(), engine_settings(app.config()), callers, server.serve())
+        .router("/socket.io/")
 }
 
 fn settings(config: &SocketIoConfig) -> Settings {

@@ -128,7 +128,7 @@ impl World {
     }
 
     /// Waits until the hub has so many sessions and subscriptions.
-    pub(crate) async fn holds(&self, sessions: u64, subscriptions: u64) {
+    pub(crate) async fn holds(&self, sessions: usize, subscriptions: usize) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             self.hub.settled().await;
@@ -232,8 +232,10 @@ struct Room {
 impl Namespace for Room {
     fn connect(&self, request: ConnectRequest) -> BoxFuture<'static, Result<Admission, Refused>> {
         async move {
-            let auth: Value =
-                request.auth.as_ref().map_or(Value::Null, |auth| serde_json::from_str(auth.as_str()).unwrap());
+            let auth: Value = request
+                .auth
+                .as_ref()
+                .map_or(Value::Null, |auth| serde_json::from_str(auth.as_str()).unwrap());
             if auth["user"] == "mallory" {
                 return Err(Refused::new("forbidden", "not you"));
             }
@@ -263,7 +265,8 @@ impl Namespace for Room {
                 }
                 "tell me" => socket.emit("told", &incoming.arguments()).unwrap(),
                 "ask me" => drop(tokio::spawn(async move {
-                    let answer = socket.ask("question", "1").await.map(|answer| answer.elements()[0].to_string());
+                    let answer =
+                        socket.ask("question", "1").await.map(|answer| answer.elements()[0].to_string());
                     calls.lock().push(format!("answered {answer:?}"));
                 })),
                 "listen" => socket.join(subscription(&incoming.first::<String>().unwrap())).await.unwrap(),

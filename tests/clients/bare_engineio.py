@@ -1,6 +1,9 @@
 """A bare Engine.IO client: requests and frames as the protocol document has them, nothing by itself."""
 
 import json
+import socket as sockets
+import struct
+import threading
 
 import requests
 from websockets.exceptions import ConnectionClosed
@@ -76,7 +79,8 @@ def open_socket(url, version=4, path="/engine.io/", sid=None, **query):
     """A WebSocket of a connection, new or with the id of one."""
     query = {"EIO": version, "transport": "websocket"} | ({"sid": sid} if sid else {}) | query
     pairs = "&".join(f"{name}={value}" for name, value in query.items())
-    return connect(f"{url}{path}?{pairs}", max_size=None, open_timeout=WAIT_S, compression=None, ping_interval=None)
+    return connect(f"{url}{path}?{pairs}", max_size=None, open_timeout=WAIT_S, compression=None, ping_interval=None,
+                   legacy=True)
 
 
 def handshake(socket):
@@ -111,3 +115,66 @@ def upgrade(polling, ws_url, path="/engine.io/"):
     assert socket.recv(timeout=WAIT_S) == "3probe"
     socket.send("5")
     return socket
+
+
+class Cable:
+    """A way to the server that can be cut: every connection on it is lost at once, and none gets through until it
+    is mended."""
+
+    def __init__(self, url):
+        self.target = url.removeprefix("http://").split(":")
+        self.listener = sockets.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.ends = []
+        self.whole = True
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                near, _ = self.listener.accept()
+                if not self.whole:
+                    near.close()
+                    continue
+                far = sockets.create_connection((self.target[0], int(self.target[1])), timeout=WAIT_S)
+            except OSError:
+                return
+            far.settimeout(None)
+            self.ends += [near, far]
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self.carry, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def carry(source, sink):
+        try:
+            while chunk := source.recv(65536):
+                sink.sendall(chunk)
+        except OSError:
+            pass
+        for end in (source, sink):
+            try:
+                end.shutdown(sockets.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def cut(self):
+        self.whole = False
+        ends, self.ends = self.ends, []
+        for end in ends:
+            # With a reset, as a network that is gone.
+            end.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, struct.pack("ii", 1, 0))
+            try:
+                end.shutdown(sockets.SHUT_RDWR)
+            except OSError:
+                pass
+            end.close()
+
+    def mend(self):
+        self.whole = True
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.close()
+        self.cut()

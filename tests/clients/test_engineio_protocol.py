@@ -184,6 +184,22 @@ def test_a_polling_client_closes(url, version):
 
 
 @VERSIONS
+def test_a_get_that_crosses_the_closing_post_is_answered_as_if_it_had_come_before(url, version):
+    polling = Polling(url, version)
+    polling.say("1")
+    assert polling.poll() == ["6"]
+    assert polling.get().status_code == 400
+
+
+@VERSIONS
+def test_a_get_that_its_client_gives_up_ends_the_session(url, version):
+    polling = Polling(url, version)
+    with pytest.raises(requests.exceptions.ReadTimeout):
+        polling.get(timeout=0.05)
+    assert polling.get().status_code == 400
+
+
+@VERSIONS
 def test_a_websocket_client_closes(ws_url, version):
     with open_socket(ws_url, version) as socket:
         handshake(socket)

@@ -46,6 +46,8 @@ pub(super) struct Outcome {
     pub(super) upgraded_after: Option<usize>,
     /// The answer to the POST that is being dealt with, held back until its messages are handed on.
     pub(super) held_answer: Option<Response>,
+    /// Whether another request was answered.
+    pub(super) answered: bool,
     /// The end.
     pub(super) closed: Option<CloseReason>,
 }
@@ -110,6 +112,7 @@ impl Connection {
                     outcome.held_answer = Some(response);
                 }
                 Action::Answer(request, response) => {
+                    outcome.answered = true;
                     if let Some(place) = state.answers.iter().position(|(known, _)| *known == request) {
                         // Whoever has gone meanwhile needs no answer.
                         let _ = state.answers.swap_remove(place).1.send(response);

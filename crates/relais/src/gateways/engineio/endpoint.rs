@@ -92,6 +92,10 @@ impl Endpoint {
         let known = match &query.sid {
             Some(sid) => match self.registry.find(sid) {
                 Some(connection) => Some(connection),
+                None if request.method() == Method::GET => {
+                    let last = self.registry.take_last_get(sid).filter(|_| query.transport == Transport::Polling);
+                    return last.map_or_else(|| reply::refused(Refusal::UnknownSession), polling::last_get);
+                }
                 None => return reply::refused(Refusal::UnknownSession),
             },
             None => None,
@@ -103,7 +107,7 @@ impl Endpoint {
             (Transport::Polling, &Method::GET, None) => polling::open(self, request, query).await,
             (Transport::Polling, &Method::GET, Some(known)) => polling::get(&known).await,
             (Transport::Polling, &Method::POST, Some(known)) => {
-                polling::post(&known, &self.settings, request).await
+                polling::post(&self, &known, request).await
             }
             (_, _, None) => reply::refused(Refusal::BadHandshakeMethod),
             (_, _, Some(_)) => reply::refused(Refusal::BadRequest),

@@ -9,6 +9,7 @@
 //! What the messages mean is an [`Application`]'s matter: Socket.IO is one.
 
 mod application;
+mod body;
 mod client;
 mod connection;
 mod dialect;

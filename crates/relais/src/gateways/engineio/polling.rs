@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response as HttpResponse};
-use bytes::{Bytes, BytesMut};
-use futures_util::Stream as _;
-use http_body_util::BodyExt as _;
-use relais_hub::{CloseReason, QueueBody, Transport};
+use bytes::Bytes;
+use futures_util::{FutureExt as _, Stream as _};
+use relais_hub::{CloseCode, CloseReason, QueueBody, Transport};
 use relais_protocol::engineio::{
-    Action, CloseReason as EngineReason, Frame, Refusal, RequestId, Session as EngineSession, Version,
+    Action, CloseReason as EngineReason, Frame, Payload, Refusal, RequestId, Response, Session as EngineSession,
+    Version,
 };
 
+use super::body::{BodyError, is_binary, read_body};
 use super::connection::{Connection, Outcome, State, follow};
 use super::endpoint::{address, new_id};
 use super::query::Query;
@@ -66,12 +66,11 @@ pub(super) async fn open(endpoint: Arc<Endpoint>, request: Request, query: Query
 pub(super) async fn get(connection: &Arc<Connection>) -> HttpResponse {
     let session = connection.client.session();
     session.touch();
-    let request = Waiting { connection, number: connection.number() };
+    let mut request = Waiting::new(connection);
     let mut answer = {
         let mut state = connection.state.lock();
         if !session.is_open() && !has_last_words(connection, &mut state) {
             drop(state);
-            connection.finish();
             return reply::refused(Refusal::UnknownSession);
         }
         Connection::await_answer(&mut state, request.number)
@@ -91,7 +90,18 @@ pub(super) async fn get(connection: &Arc<Connection>) -> HttpResponse {
         }
         Pin::new(&mut answer).poll(cx)
     });
-    response.await.map_or_else(|_| reply::refused(Refusal::BadRequest), reply::of)
+    let response = response.await;
+    request.is_answered = true;
+    response.map_or_else(|_| reply::refused(Refusal::BadRequest), reply::of)
+}
+
+/// A GET of a client that has closed: it crossed the POST that said so.
+pub(super) fn last_get(version: Version) -> HttpResponse {
+    let body = match version {
+        Version::V3 => "1:6",
+        Version::V4 => "6",
+    };
+    reply::of(Response::Packets(Payload { body: Bytes::from_static(body.as_bytes()), binary: false }))
 }
 
 /// What waits in the hub becomes packets, unless some of an earlier time are still there.
@@ -122,73 +132,50 @@ fn has_last_words(connection: &Connection, state: &mut State) -> bool {
 }
 
 /// A POST of a connection: the client's packets, answered when they are dealt with.
-pub(super) async fn post(
-    connection: &Arc<Connection>,
-    settings: &Settings,
-    request: Request,
-) -> HttpResponse {
+pub(super) async fn post(endpoint: &Endpoint, connection: &Arc<Connection>, request: Request) -> HttpResponse {
     let session = connection.client.session();
     if !session.is_open() {
         return reply::refused(Refusal::UnknownSession);
     }
     session.touch();
-    let waiting = Waiting { connection, number: connection.number() };
-    let mut actions = Vec::new();
-    let (answer, accepted) = {
+    let mut waiting = Waiting::new(connection);
+    let response = take_post(endpoint, connection, waiting.number, request).await;
+    waiting.is_answered = true;
+    response
+}
+
+async fn take_post(
+    endpoint: &Endpoint,
+    connection: &Arc<Connection>,
+    number: RequestId,
+    request: Request,
+) -> HttpResponse {
+    let (answer, accepted, closed) = {
+        let mut actions = Vec::new();
         let mut state = connection.state.lock();
-        let answer = Connection::await_answer(&mut state, waiting.number);
-        let accepted = state.engine.poll_post(waiting.number, &mut actions);
+        let answer = Connection::await_answer(&mut state, number);
+        let accepted = state.engine.poll_post(number, &mut actions);
         let outcome = connection.carry_out(&mut state, actions, None);
-        (answer, if outcome.closed.is_some() { Err(()) } else { Ok(accepted) })
+        (answer, accepted, outcome.closed.is_some())
     };
-    if accepted.is_err() {
+    if closed {
         connection.finish();
     }
-    if accepted != Ok(true) {
-        return answer.await.map_or_else(|_| reply::refused(Refusal::BadRequest), reply::of);
+    let answer = answer.map(|answer| answer.map_or_else(|_| reply::refused(Refusal::BadRequest), reply::of));
+    if !accepted {
+        return answer.await;
     }
     let binary = is_binary(request.headers());
-    match read_body(request, settings).await {
-        Ok(body) => match deal_with(connection, waiting.number, body, binary).await {
+    match read_body(request, &endpoint.settings).await {
+        Ok(body) => match deal_with(endpoint, connection, number, body, binary).await {
             Some(response) => response,
-            None => answer.await.map_or_else(|_| reply::refused(Refusal::BadRequest), reply::of),
+            None => answer.await,
         },
-        Err(BodyError::TooLarge) => refuse_body(connection, waiting.number, settings),
-        Err(BodyError::Lost) => reply::refused(Refusal::BadRequest),
-    }
-}
-
-fn is_binary(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/octet-stream"))
-}
-
-enum BodyError {
-    TooLarge,
-    /// It did not arrive.
-    Lost,
-}
-
-async fn read_body(request: Request, settings: &Settings) -> Result<Bytes, BodyError> {
-    let bytes_max = settings.payload.bytes as usize;
-    let announced = request.headers().get(header::CONTENT_LENGTH);
-    let announced = announced.and_then(|length| length.to_str().ok()?.parse::<usize>().ok()).unwrap_or(0);
-    if announced > bytes_max {
-        return Err(BodyError::TooLarge);
-    }
-    let mut body: Body = request.into_body();
-    let mut whole = BytesMut::new();
-    loop {
-        let Ok(frame) = tokio::time::timeout(settings.body_stall, body.frame()).await else {
-            return Err(BodyError::Lost);
-        };
-        let Some(frame) = frame else { return Ok(whole.freeze()) };
-        let Ok(data) = frame.map_err(|_| BodyError::Lost)?.into_data() else { continue };
-        if whole.len() + data.len() > bytes_max {
-            return Err(BodyError::TooLarge);
+        Err(BodyError::TooLarge) => refuse_body(connection, number, &endpoint.settings),
+        Err(BodyError::Lost) => {
+            connection.finish();
+            reply::refused(Refusal::BadRequest)
         }
-        whole.extend_from_slice(&data);
     }
 }
 
@@ -208,12 +195,13 @@ fn refuse_body(connection: &Connection, number: RequestId, settings: &Settings) 
 
 /// Hands the packets on; none if the request was answered another way meanwhile.
 async fn deal_with(
+    endpoint: &Endpoint,
     connection: &Arc<Connection>,
     number: RequestId,
     body: Bytes,
     binary: bool,
 ) -> Option<HttpResponse> {
-    let Outcome { messages, held_answer, closed, .. } = {
+    let Outcome { messages, held_answer, closed, answered, .. } = {
         let mut actions = Vec::new();
         let mut state = connection.state.lock();
         if connection.client.version() == Version::V3 {
@@ -223,8 +211,11 @@ async fn deal_with(
         connection.carry_out(&mut state, actions, Some(number))
     };
     let stopped = hand_on(connection, messages).await;
-    if closed.is_some() {
+    if let Some(reason) = closed {
         connection.finish();
+        if reason.code == CloseCode::Normal && !answered {
+            endpoint.registry.expect_last_get(connection);
+        }
     }
     if let Some(reason) = stopped {
         let text = reason.text.to_string();
@@ -260,14 +251,25 @@ async fn hand_on(connection: &Arc<Connection>, messages: Vec<Frame>) -> Option<C
     work.await.ok().flatten()
 }
 
-/// A request that waits for its answer; forgotten if its client goes away.
+/// A request that waits for its answer. One that goes away before ends the session: nobody knows what of its answer
+/// arrived.
 struct Waiting<'a> {
     connection: &'a Connection,
     number: RequestId,
+    is_answered: bool,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(connection: &'a Connection) -> Self {
+        Self { connection, number: connection.number(), is_answered: false }
+    }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.connection.state.lock().forget(self.number);
+        if !self.is_answered {
+            self.connection.finish();
+        }
     }
 }

@@ -1,35 +1,72 @@
 //! Connections that later requests may name by their id.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use relais_protocol::engineio::Version;
 
 use super::connection::Connection;
 
 /// How often connections that the hub has ended are let go.
 const SWEEP: Duration = Duration::from_millis(500);
+/// How long a GET may be on its way when the POST beside it has closed the session.
+const LAST_GET: Duration = Duration::from_secs(1);
+/// Sessions that such a GET may still come for.
+const LAST_GETS_MAX: usize = 1_000;
 
 /// Connections that began with polling. One that began with a WebSocket has no later requests.
 #[derive(Default)]
-pub(super) struct Registry(Mutex<HashMap<Arc<str>, Arc<Connection>>>);
+pub(super) struct Registry {
+    connections: Mutex<HashMap<Arc<str>, Arc<Connection>>>,
+    last_gets: Mutex<VecDeque<LastGet>>,
+}
+
+/// A session that its client closed while no GET of it was there.
+struct LastGet {
+    until: Instant,
+    sid: Arc<str>,
+    version: Version,
+}
 
 impl Registry {
     pub(super) fn add(&self, connection: &Arc<Connection>) {
-        self.0.lock().insert(Arc::clone(connection.sid()), Arc::clone(connection));
+        self.connections.lock().insert(Arc::clone(connection.sid()), Arc::clone(connection));
     }
 
     pub(super) fn find(&self, sid: &str) -> Option<Arc<Connection>> {
-        self.0.lock().get(sid).cloned()
+        self.connections.lock().get(sid).cloned()
     }
 
     pub(super) fn remove(&self, sid: &str) {
-        self.0.lock().remove(sid);
+        self.connections.lock().remove(sid);
+    }
+
+    /// The client closed; its GET may have been sent before and come after.
+    pub(super) fn expect_last_get(&self, connection: &Connection) {
+        let mut expected = self.last_gets.lock();
+        if expected.len() >= LAST_GETS_MAX {
+            expected.pop_front();
+        }
+        let (sid, version) = (Arc::clone(connection.sid()), connection.client.version());
+        expected.push_back(LastGet { until: Instant::now() + LAST_GET, sid, version });
+    }
+
+    /// The version of a session whose last GET this is.
+    pub(super) fn take_last_get(&self, sid: &str) -> Option<Version> {
+        let mut expected = self.last_gets.lock();
+        let place = expected.iter().position(|last| &*last.sid == sid)?;
+        expected.remove(place).filter(|last| Instant::now() < last.until).map(|last| last.version)
     }
 
     fn ended(&self) -> Vec<Arc<Connection>> {
-        self.0.lock().values().filter(|connection| connection.is_ended()).cloned().collect()
+        self.connections.lock().values().filter(|connection| connection.is_ended()).cloned().collect()
+    }
+
+    fn forget_late(&self) {
+        let now = Instant::now();
+        self.last_gets.lock().retain(|last| now < last.until);
     }
 }
 
@@ -39,6 +76,7 @@ pub(super) async fn sweep(registry: Weak<Registry>) {
     loop {
         times.tick().await;
         let Some(registry) = registry.upgrade() else { return };
+        registry.forget_late();
         for connection in registry.ended() {
             connection.finish();
         }

@@ -77,7 +77,9 @@ async fn leaving_a_channel_in_one_dialect_leaves_it_in_the_other() {
 #[tokio::test]
 async fn what_was_missed_is_told_in_the_dialect_of_the_subscription() {
     let world = World::new();
-    (0..3).for_each(|_| drop(world.publish("t:1", "x")));
+    for _ in 0..3 {
+        world.publish("t:1", "x");
+    }
     let mut client = world.connect("a").await;
     let one = named("one");
     world.hub.subscribe_all_as(&client.session, &one, listen("t:1"), from(1), preface).await.unwrap();

@@ -93,7 +93,8 @@ impl Endpoint {
             Some(sid) => match self.registry.find(sid) {
                 Some(connection) => Some(connection),
                 None if request.method() == Method::GET => {
-                    let last = self.registry.take_last_get(sid).filter(|_| query.transport == Transport::Polling);
+                    let last =
+                        self.registry.take_last_get(sid).filter(|_| query.transport == Transport::Polling);
                     return last.map_or_else(|| reply::refused(Refusal::UnknownSession), polling::last_get);
                 }
                 None => return reply::refused(Refusal::UnknownSession),
@@ -106,9 +107,7 @@ impl Endpoint {
             (Transport::WebSocket, &Method::GET, Some(known)) => probe::open(&self, known, request),
             (Transport::Polling, &Method::GET, None) => polling::open(self, request, query).await,
             (Transport::Polling, &Method::GET, Some(known)) => polling::get(&known).await,
-            (Transport::Polling, &Method::POST, Some(known)) => {
-                polling::post(&self, &known, request).await
-            }
+            (Transport::Polling, &Method::POST, Some(known)) => polling::post(&self, &known, request).await,
             (_, _, None) => reply::refused(Refusal::BadHandshakeMethod),
             (_, _, Some(_)) => reply::refused(Refusal::BadRequest),
         }

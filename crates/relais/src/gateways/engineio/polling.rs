@@ -13,8 +13,8 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, Stream as _};
 use relais_hub::{CloseCode, CloseReason, QueueBody, Transport};
 use relais_protocol::engineio::{
-    Action, CloseReason as EngineReason, Frame, Payload, Refusal, RequestId, Response, Session as EngineSession,
-    Version,
+    Action, CloseReason as EngineReason, Frame, Payload, Refusal, RequestId, Response,
+    Session as EngineSession, Version,
 };
 
 use super::body::{BodyError, is_binary, read_body};
@@ -132,7 +132,11 @@ fn has_last_words(connection: &Connection, state: &mut State) -> bool {
 }
 
 /// A POST of a connection: the client's packets, answered when they are dealt with.
-pub(super) async fn post(endpoint: &Endpoint, connection: &Arc<Connection>, request: Request) -> HttpResponse {
+pub(super) async fn post(
+    endpoint: &Endpoint,
+    connection: &Arc<Connection>,
+    request: Request,
+) -> HttpResponse {
     let session = connection.client.session();
     if !session.is_open() {
         return reply::refused(Refusal::UnknownSession);

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse as _, Response as HttpResponse};
 use bytes::Bytes;
 use relais_hub::{CloseCode, QueueBody};
 use relais_protocol::engineio::{Action, Frame, SocketId};
-use relais_protocol::websocket::{Decoder, Limits, Message, Opcode, encode_frame};
+use relais_protocol::websocket::{Decoder, Limits, Message, Opcode, ProtocolError, encode_frame};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -183,7 +183,7 @@ impl Probe {
 
 /// The next that the client said, or the code to close with.
 fn next(decoder: &mut Decoder, input: &mut &mut [u8]) -> Result<Option<Said>, u16> {
-    let message = decoder.next(input).map_err(|error| error.close_code())?;
+    let message = decoder.next(input).map_err(ProtocolError::close_code)?;
     Ok(Some(match message {
         None => return Ok(None),
         Some(Message::Text(text)) => Said::Packet(Frame::Text(text.to_owned().into())),

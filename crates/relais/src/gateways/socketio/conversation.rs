@@ -216,6 +216,8 @@ impl Talk {
     pub(super) fn add_member(&self, member: Member) -> bool {
         let mut state = self.state.lock();
         if !state.closed {
+            // Most connections are in one namespace for their whole life.
+            state.members.reserve_exact(1);
             state.members.push(member);
         }
         !state.closed

@@ -86,7 +86,7 @@ mod tests {
         let cursor = Cursor { epoch: Epoch(7), seq: 40 };
         let later = Cursor { seq: 52, ..cursor };
         let pid = private_id(&Principal::Anonymous, "/chat", cursor);
-        let place = |offset| place(&asked(&pid, offset), &Principal::Anonymous, "/chat");
+        let place = |offset: Option<&str>| place(&asked(&pid, offset), &Principal::Anonymous, "/chat");
         assert_eq!(place(None), Some(cursor));
         assert_eq!(place(Some(&later.to_string())), Some(later));
         assert_eq!(place(Some("hello")), None);

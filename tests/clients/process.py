@@ -110,6 +110,11 @@ class Server:
     def log_tail(self):
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-40:]) if self.log.exists() else ""
 
+    def memory_kb(self):
+        """The memory that it has resident."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0])
+
     def memory_peak_kb(self):
         """The most memory that it ever had resident."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()

@@ -24,8 +24,8 @@ def program():
 class Conformance:
     """The program on a port of its own."""
 
-    def __init__(self):
-        self.process = subprocess.Popen([program(), "--port", "0"], stdout=subprocess.PIPE, text=True)
+    def __init__(self, *options):
+        self.process = subprocess.Popen([program(), "--port", "0", *options], stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
         self.url = line.rpartition(" ")[2].strip()
         assert self.url.startswith("http://"), f"it said {line!r} instead of where it listens"

@@ -69,3 +69,12 @@ def conformance():
     program = Conformance()
     yield program
     program.stop()
+
+
+@pytest.fixture(scope="session")
+def compressing():
+    """The same, which agrees on compression."""
+    from conformance import Conformance
+    program = Conformance("--compression")
+    yield program
+    program.stop()

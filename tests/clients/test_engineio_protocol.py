@@ -1,11 +1,13 @@
 """The rules of the Engine.IO protocol documents, versions 3 and 4, against the echo of the conformance program."""
 
 import concurrent.futures
+import os
 import time
 
 import pytest
 import requests
 from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from conformance import PAYLOAD_BYTES, PING_INTERVAL_S, PING_TIMEOUT_S
 from bare_engineio import WAIT_S, Polling, closing, handshake, next_packet, open_socket, upgrade
@@ -67,7 +69,6 @@ def test_a_session_begins_with_a_get(url, method):
 @pytest.mark.parametrize("query", ["transport=websocket", "EIO=abc&transport=websocket", "EIO=4", "EIO=4&transport=abc",
                                    "EIO=4&transport=websocket&sid=guessed"])
 def test_a_websocket_that_is_not_served_is_refused(ws_url, query):
-    from websockets.sync.client import connect
     with pytest.raises(InvalidStatus) as refused:
         connect(f"{ws_url}/engine.io/?{query}", open_timeout=WAIT_S)
     assert refused.value.response.status_code == 400
@@ -337,6 +338,35 @@ def test_an_upgrade_abandoned_after_the_probe_leaves_polling_as_it_was(url, ws_u
         assert socket.recv(timeout=WAIT_S) == "3probe"
     polling.say("4still here")
     assert "4still here" in polling.poll_until(1)
+
+
+# ---- Compression ----
+
+def open_compressed(program):
+    return connect(f"{program.ws_url}/engine.io/?EIO=4&transport=websocket", open_timeout=WAIT_S, ping_interval=None,
+                   max_size=None, legacy=True)
+
+
+def test_messages_are_compressed_if_that_was_agreed(compressing):
+    with open_compressed(compressing) as socket:
+        agreed = socket.response.headers["Sec-WebSocket-Extensions"]
+        assert agreed == "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+        handshake(socket)
+        for message in ("4" + "compressible " * 1000, "4é€😀" * 200, b"\x00" * 100_000, os.urandom(10_000), "4short"):
+            socket.send(message)
+            assert next_packet(socket) == message
+
+
+def test_nothing_is_agreed_unless_the_server_wants_it(conformance):
+    with open_compressed(conformance) as socket:
+        assert "Sec-WebSocket-Extensions" not in socket.response.headers
+
+
+def test_a_message_that_unpacks_to_too_much_ends_the_session(compressing):
+    with open_compressed(compressing) as socket:
+        handshake(socket)
+        socket.send("4" + "x" * PAYLOAD_BYTES)
+        assert closing(socket)[0] == 1009
 
 
 # ---- Nothing stays behind ----

@@ -32,7 +32,15 @@ def run_node(script, *arguments):
 @TRANSPORTS
 @pytest.mark.parametrize("parser", ["default", "msgpack"])
 def test_socket_io_client_for_javascript(conformance, transports, parser):
-    found = run_node("echo.cjs", conformance.url, transports, parser)
+    check_echo(run_node("echo.cjs", conformance.url, transports, parser), transports)
+
+
+@pytest.mark.parametrize("parser", ["default", "msgpack"])
+def test_socket_io_client_for_javascript_with_compression(compressing, parser):
+    check_echo(run_node("echo.cjs", compressing.url, "websocket", parser), "websocket")
+
+
+def check_echo(found, transports):
     assert found["auth"] == {"token": "123"}
     assert len(set(found["ids"])) == 2
     assert found["plain"] == [1, "é😀", {"deep": [True, None, 1.5]}]

@@ -39,6 +39,9 @@ struct Arguments {
     /// Port on 127.0.0.1; 0 for any that is free.
     #[arg(long, default_value_t = 3000)]
     port: u16,
+    /// Agree on compression (permessage-deflate) with clients that offer it.
+    #[arg(long)]
+    compression: bool,
 }
 
 #[tokio::main]
@@ -48,8 +51,8 @@ async fn main() -> std::io::Result<()> {
     let address = listener.local_addr()?;
     let hub = start_hub();
     let routes: Router<()> = Router::new()
-        .merge(endpoint(&hub, Arc::new(Echo)).router("/engine.io/"))
-        .merge(endpoint(&hub, namespaces()).router("/socket.io/"));
+        .merge(endpoint(&hub, Arc::new(Echo), &arguments).router("/engine.io/"))
+        .merge(endpoint(&hub, namespaces(), &arguments).router("/socket.io/"));
     let routes = routes.layer(CorsLayer::very_permissive());
     let mut server = Server::start(listener, routes, &ServerConfig::default());
     announce(&address.to_string());
@@ -63,7 +66,7 @@ fn announce(address: &str) {
     println!("listening on http://{address}");
 }
 
-fn endpoint(hub: &Hub, application: Arc<dyn Application>) -> Arc<Endpoint> {
+fn endpoint(hub: &Hub, application: Arc<dyn Application>, arguments: &Arguments) -> Arc<Endpoint> {
     let settings = EngineSettings {
         ping_interval: PING_INTERVAL,
         ping_timeout: PING_TIMEOUT,
@@ -71,6 +74,7 @@ fn endpoint(hub: &Hub, application: Arc<dyn Application>) -> Arc<Endpoint> {
         payload: PayloadLimits { bytes: PAYLOAD_BYTES, ..PayloadLimits::default() },
         body_stall: Duration::from_secs(10),
         allow_v3: true,
+        deflate: arguments.compression,
     };
     Endpoint::new(hub.clone(), settings, Arc::new(Anybody), application)
 }

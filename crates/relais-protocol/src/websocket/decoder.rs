@@ -1,6 +1,7 @@
 //! Reading what a client sends.
 
 use super::ProtocolError;
+use super::deflate::unpack;
 use super::header::{Header, Opcode};
 use super::mask::apply_mask;
 
@@ -13,11 +14,13 @@ pub struct Limits {
     pub message_bytes: u32,
     /// Fragments of one message.
     pub fragments: u32,
+    /// Whether messages may be compressed: agreed in the handshake. Their limit is `message_bytes` once unpacked.
+    pub deflate: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { frame_bytes: 64 * 1024, message_bytes: 256 * 1024, fragments: 64 }
+        Self { frame_bytes: 64 * 1024, message_bytes: 256 * 1024, fragments: 64, deflate: false }
     }
 }
 
@@ -78,6 +81,7 @@ enum Place {
 #[derive(Debug)]
 struct Fragments {
     text: bool,
+    compressed: bool,
     bytes: Vec<u8>,
     /// Up to here `bytes` is whole UTF-8 characters.
     checked: usize,
@@ -113,7 +117,17 @@ impl Decoder {
             }
             self.closed = header.opcode == Opcode::Close;
             if place == Place::Input {
-                return message(header.opcode, cut(input, &header)).map(Some);
+                let payload = cut(input, &header);
+                if header.compressed {
+                    return self.unpacked(header.opcode, payload).map(Some);
+                }
+                return message(header.opcode, payload).map(Some);
+            }
+            if header.compressed {
+                let mut kept = std::mem::take(&mut self.partial);
+                let payload = &mut kept[header.head_bytes..];
+                apply_mask(payload, header.key);
+                return self.unpacked(header.opcode, payload).map(Some);
             }
             self.handed_out = HandedOut::Partial;
             let payload = &mut self.partial[header.head_bytes..];
@@ -197,22 +211,34 @@ impl Decoder {
                 payload
             }
         };
-        let fragments = self.fragments.get_or_insert_with(|| Box::new(Fragments::of(header.opcode)));
+        let fragments = self.fragments.get_or_insert_with(|| Box::new(Fragments::of(header)));
         fragments.add(payload, &self.limits)?;
         drop(kept);
         Ok(header.fin)
     }
 
+    /// A compressed message that came in one frame.
+    fn unpacked(&mut self, opcode: Opcode, payload: &[u8]) -> Result<Message<'_>, ProtocolError> {
+        let bytes = unpack(payload, self.limits.message_bytes)?;
+        let text = opcode == Opcode::Text;
+        self.fragments = Some(Box::new(Fragments { text, compressed: false, bytes, checked: 0, count: 1 }));
+        self.gathered()
+    }
+
     fn gathered(&mut self) -> Result<Message<'_>, ProtocolError> {
         self.handed_out = HandedOut::Fragments;
-        let Some(fragments) = &self.fragments else { return Err(ProtocolError::UnexpectedContinuation) };
+        let Some(fragments) = &mut self.fragments else { return Err(ProtocolError::UnexpectedContinuation) };
+        if std::mem::take(&mut fragments.compressed) {
+            fragments.bytes = unpack(&fragments.bytes, self.limits.message_bytes)?;
+        }
         message(if fragments.text { Opcode::Text } else { Opcode::Binary }, &fragments.bytes)
     }
 }
 
 impl Fragments {
-    fn of(opcode: Opcode) -> Self {
-        Self { text: opcode == Opcode::Text, bytes: Vec::new(), checked: 0, count: 0 }
+    fn of(header: &Header) -> Self {
+        let (text, compressed) = (header.opcode == Opcode::Text, header.compressed);
+        Self { text, compressed, bytes: Vec::new(), checked: 0, count: 0 }
     }
 
     fn add(&mut self, payload: &[u8], limits: &Limits) -> Result<(), ProtocolError> {
@@ -224,7 +250,7 @@ impl Fragments {
             return Err(ProtocolError::MessageTooLarge(limits.message_bytes));
         }
         self.bytes.extend_from_slice(payload);
-        if self.text { self.check_text() } else { Ok(()) }
+        if self.text && !self.compressed { self.check_text() } else { Ok(()) }
     }
 
     /// Section 8.1: fails at the first byte that cannot be UTF-8; a character cut by the end of a fragment

@@ -36,6 +36,9 @@ pub enum ProtocolError {
     /// Text, or a close reason, that is not UTF-8 (section 8.1).
     #[error("the text is not UTF-8")]
     NotUtf8,
+    /// A compressed message that cannot be unpacked (RFC 7692 section 7.2.2).
+    #[error("a compressed message cannot be unpacked")]
+    Compression,
     /// A frame larger than our limit.
     #[error("a frame has at most {0} bytes here")]
     FrameTooLarge(u32),
@@ -52,7 +55,7 @@ impl ProtocolError {
     #[must_use]
     pub const fn close_code(self) -> u16 {
         match self {
-            Self::NotUtf8 => 1007,
+            Self::NotUtf8 | Self::Compression => 1007,
             Self::FrameTooLarge(_) | Self::MessageTooLarge(_) | Self::TooManyFragments(_) => 1009,
             _ => 1002,
         }

@@ -1,5 +1,6 @@
 //! The head of a frame (section 5.2).
 
+use super::deflate::COMPRESSED;
 use super::{Limits, ProtocolError};
 
 /// The longest payload of a control frame (section 5.5).
@@ -48,6 +49,8 @@ impl Opcode {
 pub(super) struct Header {
     pub fin: bool,
     pub opcode: Opcode,
+    /// Whether it begins a compressed message (RFC 7692 section 6).
+    pub compressed: bool,
     pub key: [u8; 4],
     /// Bytes of the head itself.
     pub head_bytes: usize,
@@ -63,10 +66,14 @@ impl Header {
     /// checked at once, so that a wrong peer is told before it has sent the rest.
     pub(super) fn read(input: &[u8], limits: &Limits) -> Result<Option<Self>, ProtocolError> {
         let Some(&first) = input.first() else { return Ok(None) };
-        if first & 0x70 != 0 {
+        let compressed = first & COMPRESSED != 0;
+        if first & 0x30 != 0 || (compressed && !limits.deflate) {
             return Err(ProtocolError::ReservedBits);
         }
         let (fin, opcode) = (first & 0x80 != 0, Opcode::from_bits(first & 0x0f)?);
+        if compressed && !matches!(opcode, Opcode::Text | Opcode::Binary) {
+            return Err(ProtocolError::ReservedBits);
+        }
         if opcode.is_control() && !fin {
             return Err(ProtocolError::ControlFragmented);
         }
@@ -84,7 +91,7 @@ impl Header {
         }
         let Some(&key) = input[2 + at..].first_chunk::<4>() else { return Ok(None) };
         let payload_bytes = usize::try_from(length).unwrap_or(usize::MAX);
-        Ok(Some(Self { fin, opcode, key, head_bytes: 2 + at + 4, payload_bytes }))
+        Ok(Some(Self { fin, opcode, compressed, key, head_bytes: 2 + at + 4, payload_bytes }))
     }
 }
 

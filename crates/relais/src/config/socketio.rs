@@ -27,6 +27,8 @@ pub struct SocketIoConfig {
     pub upgrade_timeout_s: u64,
     /// Seconds that an acknowledgement may take, in both directions.
     pub ack_timeout_s: u64,
+    /// Whether WebSockets may be compressed (permessage-deflate). It costs processor time and saves bandwidth.
+    pub compression: bool,
     /// Who gets offsets with events, to go on after a lost connection: `asked`, `always` or `never`.
     pub recovery: Recovery,
 }
@@ -43,6 +45,7 @@ impl Default for SocketIoConfig {
             connect_timeout_s: 45,
             upgrade_timeout_s: 10,
             ack_timeout_s: 30,
+            compression: false,
             recovery: Recovery::Asked,
         }
     }

@@ -4,7 +4,7 @@ use super::super::encode_masked;
 use super::*;
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-const LIMITS: Limits = Limits { frame_bytes: 70_000, message_bytes: 100_000, fragments: 8 };
+const LIMITS: Limits = Limits { frame_bytes: 70_000, message_bytes: 100_000, fragments: 8, deflate: false };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Said {
@@ -138,7 +138,7 @@ fn limits_hold_for_frames_messages_and_fragments() {
     let mut many = frame(Opcode::Binary, false, b"");
     (0..8).for_each(|_| many.extend(frame(Opcode::Continuation, false, b"")));
     assert_eq!(refused(&many), ProtocolError::TooManyFragments(8));
-    let small = Limits { frame_bytes: 100, message_bytes: 50, fragments: 2 };
+    let small = Limits { frame_bytes: 100, message_bytes: 50, fragments: 2, deflate: false };
     let over = frame(Opcode::Text, true, &[b'x'; 51]);
     assert_eq!(read(small, &[&over]).1, Err(ProtocolError::MessageTooLarge(50)));
     for error in [ProtocolError::FrameTooLarge(1), ProtocolError::MessageTooLarge(1)] {
@@ -233,7 +233,7 @@ proptest! {
         ends.extend([0, stream.len()]);
         ends.sort_unstable();
         let pieces: Vec<&[u8]> = ends.windows(2).map(|pair| &stream[pair[0]..pair[1]]).collect();
-        let limits = Limits { frame_bytes: 1 << 20, message_bytes: 1 << 20, fragments: 8 };
+        let limits = Limits { frame_bytes: 1 << 20, message_bytes: 1 << 20, fragments: 8, deflate: false };
         prop_assert_eq!(read(limits, &pieces), (expected, Ok(())));
     }
 
@@ -242,4 +242,70 @@ proptest! {
         let (said, _) = read(LIMITS, &noise.chunks(7).collect::<Vec<_>>());
         prop_assert!(said.len() <= noise.len());
     }
+}
+
+// ---- Compressed messages (RFC 7692) ----
+
+/// "Hello", compressed (section 7.2.3.1).
+const HELLO: [u8; 7] = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+
+fn compressed(opcode: Opcode, fin: bool, payload: &[u8]) -> Vec<u8> {
+    let mut out = frame(opcode, fin, payload);
+    out[0] |= 0x40;
+    out
+}
+
+fn agreed() -> Limits {
+    Limits { deflate: true, ..LIMITS }
+}
+
+#[test]
+fn a_compressed_message_is_read_whole_in_pieces_and_in_fragments() {
+    let whole = compressed(Opcode::Text, true, &HELLO);
+    let in_fragments = [
+        compressed(Opcode::Text, false, &HELLO[..3]),
+        frame(Opcode::Ping, true, b"p"),
+        frame(Opcode::Continuation, true, &HELLO[3..]),
+        frame(Opcode::Text, true, b"plain"),
+    ]
+    .concat();
+    let hello = || Said::Text("Hello".into());
+    for (wire, expected) in [
+        (whole, vec![hello()]),
+        (in_fragments, vec![Said::Ping(b"p".to_vec()), hello(), Said::Text("plain".into())]),
+    ] {
+        let pieces: Vec<&[u8]> = wire.chunks(1).collect();
+        assert_eq!(read(agreed(), &[&wire]), (expected.clone(), Ok(())));
+        assert_eq!(read(agreed(), &pieces), (expected, Ok(())));
+    }
+}
+
+#[test]
+fn only_the_first_frame_of_a_message_is_marked_and_only_if_that_was_agreed() {
+    assert_eq!(refused(&compressed(Opcode::Text, true, &HELLO)), ProtocolError::ReservedBits);
+    for wire in [
+        compressed(Opcode::Ping, true, b""),
+        [frame(Opcode::Text, false, b"a"), compressed(Opcode::Continuation, true, b"b")].concat(),
+    ] {
+        assert_eq!(read(agreed(), &[&wire]).1, Err(ProtocolError::ReservedBits));
+    }
+}
+
+#[test]
+fn a_compressed_message_is_checked_as_it_is_unpacked() {
+    let mut bomb = Vec::new();
+    super::super::encode_compressed(Opcode::Text, &vec![b'x'; 100_001], &mut bomb);
+    let payload = &bomb[4..];
+    assert!(payload.len() < 1_000);
+    let wire = compressed(Opcode::Text, true, payload);
+    assert_eq!(read(agreed(), &[&wire]).1, Err(ProtocolError::MessageTooLarge(100_000)));
+
+    let wire = compressed(Opcode::Text, true, b"not compressed");
+    assert_eq!(read(agreed(), &[&wire]).1, Err(ProtocolError::Compression));
+
+    // A stored block with a byte that is no UTF-8.
+    let wire = compressed(Opcode::Text, true, &[0x00, 0x01, 0x00, 0xfe, 0xff, 0xff, 0x00]);
+    assert_eq!(read(agreed(), &[&wire]).1, Err(ProtocolError::NotUtf8));
+    let wire = compressed(Opcode::Binary, true, &[0x00, 0x01, 0x00, 0xfe, 0xff, 0xff, 0x00]);
+    assert_eq!(read(agreed(), &[&wire]).0, [Said::Binary(vec![0xff])]);
 }

@@ -16,11 +16,12 @@ pub struct Client {
     session: Arc<Session>,
     version: Version,
     address: IpAddr,
+    deflate: bool,
 }
 
 impl Client {
     pub(super) fn new(hub: Hub, session: Arc<Session>, version: Version, address: IpAddr) -> Self {
-        Self { hub, session, version, address }
+        Self { hub, session, version, address, deflate: false }
     }
 
     /// Where its frames wait.
@@ -41,6 +42,17 @@ impl Client {
         self.version
     }
 
+    /// Whether messages to it may be compressed, as was agreed in the WebSocket's handshake.
+    #[must_use]
+    pub fn deflate(&self) -> bool {
+        self.deflate
+    }
+
+    pub(super) fn with_deflate(mut self, deflate: bool) -> Self {
+        self.deflate = deflate;
+        self
+    }
+
     /// Where it connects from.
     #[must_use]
     pub fn address(&self) -> IpAddr {
@@ -55,7 +67,7 @@ impl Client {
     /// Packets as they wait in the hub.
     #[must_use]
     pub fn written(&self, frames: &[Frame]) -> Bytes {
-        wire::messages(self.version, frames)
+        wire::messages(self.version, self.deflate, frames)
     }
 
     /// Sends packets only if nothing waits before them; says whether it did.

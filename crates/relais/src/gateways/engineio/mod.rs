@@ -26,3 +26,4 @@ pub use application::{Application, Arrival, Callers, Conversation, Opened};
 pub use client::Client;
 pub(crate) use endpoint::new_id;
 pub use endpoint::{Endpoint, Settings};
+pub(in crate::gateways) use wire::write_message;

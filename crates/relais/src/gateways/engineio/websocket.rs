@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response as HttpResponse};
 use bytes::Bytes;
 use relais_hub::{CloseCode, Flow, Receiver, Session, Transport, run_socket};
 use relais_protocol::engineio::{Action, Frame, Session as EngineSession, SocketId};
-use relais_protocol::websocket::{Limits, close_frame};
+use relais_protocol::websocket::{Limits, accept_deflate, close_frame};
 use tokio::net::TcpStream;
 
 use super::connection::{Connection, FinishOnDrop, follow};
@@ -46,12 +47,17 @@ pub(super) async fn open(endpoint: Arc<Endpoint>, request: Request, query: Query
         Err(error) => return error.into_response(),
     };
     let address = handshake.address;
-    let (response, stream) = handshake.accept();
+    let agreed = agree(&endpoint, request.headers());
+    let (mut response, stream) = handshake.accept();
+    if let Some(agreed) = &agreed {
+        response.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, agreed.clone());
+    }
+    let deflate = agreed.is_some();
     // Boxed and apart, so that an idle connection keeps only what it needs to read.
     let entered = Box::pin(async move {
         let (stream, leftover) = stream.await?;
-        let limits = limits(&endpoint);
-        let connection = enter(&endpoint, principal, address, query, stream).await?;
+        let limits = Limits { deflate, ..limits(&endpoint) };
+        let connection = enter(&endpoint, principal, address, query, stream, deflate).await?;
         Some((connection, leftover, limits))
     });
     crate::gateways::spawn(async move {
@@ -60,6 +66,13 @@ pub(super) async fn open(endpoint: Arc<Endpoint>, request: Request, query: Query
         }
     });
     response
+}
+
+/// The compression that the client offers and the server takes.
+fn agree(endpoint: &Endpoint, headers: &HeaderMap) -> Option<HeaderValue> {
+    let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter();
+    let agreed = accept_deflate(offers.filter_map(|offer| offer.to_str().ok()))?;
+    endpoint.settings.deflate.then_some(HeaderValue::from_static(agreed))
 }
 
 /// The socket that opens a connection has no other beside it.
@@ -71,11 +84,12 @@ async fn enter(
     address: SocketAddr,
     query: Query,
     stream: TcpStream,
+    deflate: bool,
 ) -> Option<Arc<Connection>> {
     let stream = Arc::new(stream);
     let transport = Transport::Socket(Arc::clone(&stream));
     let client = match endpoint.admit(&principal, address.ip(), &query, transport) {
-        Ok(client) => client,
+        Ok(client) => client.with_deflate(deflate),
         Err(error) => {
             turn_away(&stream, CloseCode::TryLater.number(), error.message());
             return None;

@@ -200,7 +200,7 @@ impl Talk {
             Recovery::Asked => may && (asks || self.asks_to_recover),
             Recovery::Never => false,
         };
-        Reads { parser: self.parser, version: self.client.version(), offsets }
+        Reads { parser: self.parser, version: self.client.version(), offsets, deflate: self.client.deflate() }
     }
 
     /// Who the client is.

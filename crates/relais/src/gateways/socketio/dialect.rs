@@ -8,10 +8,11 @@ use relais_hub::{CloseReason, Dialect};
 use relais_protocol::engineio::Version;
 use relais_protocol::event::Event;
 use relais_protocol::socketio::{Kind, Packet, Parser, msgpack, write_event};
-use relais_protocol::websocket::{Opcode, encode_frame, text_frame_with};
+use relais_protocol::websocket::{Opcode, text_frame_with};
 
 use super::Namespace;
 use super::recovery::without_offset;
+use crate::gateways::engineio::write_message;
 
 /// How a client of a namespace reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,19 @@ pub(super) struct Reads {
     pub(super) version: Version,
     /// Whether events carry their place in the log as their last argument.
     pub(super) offsets: bool,
+    /// Whether messages may be compressed.
+    pub(super) deflate: bool,
+}
+
+impl Reads {
+    fn all() -> impl Iterator<Item = Self> {
+        (0..16).map(|bits: u8| Self {
+            parser: if bits & 1 == 0 { Parser::Default } else { Parser::Msgpack },
+            version: if bits & 2 == 0 { Version::V4 } else { Version::V3 },
+            offsets: bits & 4 != 0,
+            deflate: bits & 8 != 0,
+        })
+    }
 }
 
 /// The dialects of one namespace.
@@ -28,26 +42,17 @@ pub(super) struct Dialects(Vec<(Reads, Arc<dyn Dialect>)>);
 impl Dialects {
     pub(super) fn new(namespace: &'static str, feature: &Arc<dyn Namespace>) -> Self {
         let mut all: Vec<(Reads, Arc<dyn Dialect>)> = Vec::new();
-        for parser in [Parser::Default, Parser::Msgpack] {
-            for version in [Version::V3, Version::V4] {
-                for offsets in [false, true] {
-                    let reads = Reads { parser, version, offsets };
-                    // Text is the same for both versions, so their clients share it.
-                    let shared = (parser == Parser::Default).then(|| {
-                        all.iter().find(|(known, _)| known.parser == parser && known.offsets == offsets)
-                    });
-                    let dialect = match shared.flatten() {
-                        Some((_, dialect)) => Arc::clone(dialect),
-                        None => Arc::new(EventDialect {
-                            name: name(namespace, reads),
-                            namespace,
-                            feature: Arc::clone(feature),
-                            reads,
-                        }),
-                    };
-                    all.push((reads, dialect));
-                }
-            }
+        for reads in Reads::all() {
+            // Text is the same for both versions, so their clients share it.
+            let alike = |known: &Reads| {
+                reads.parser == Parser::Default && *known == Reads { version: known.version, ..reads }
+            };
+            let shared = all.iter().find(|(known, _)| alike(known)).map(|(_, dialect)| Arc::clone(dialect));
+            let dialect = shared.unwrap_or_else(|| {
+                let feature = Arc::clone(feature);
+                Arc::new(EventDialect { name: name(namespace, reads), namespace, feature, reads })
+            });
+            all.push((reads, dialect));
         }
         Self(all)
     }
@@ -91,16 +96,23 @@ impl Dialect for EventDialect {
         let offset = (self.reads.offsets && event.is_durable()).then(|| event.cursor().to_string());
         let bare = self.reads.offsets && offset.is_none();
         let arguments = if bare { without_offset(&told) } else { Cow::Borrowed(&*told) };
-        match self.reads.parser {
-            Parser::Default => text_frame_with(out, |out| {
-                write_event(self.namespace, None, &name, &arguments, offset.as_deref(), out);
+        let offset = offset.as_deref();
+        match (self.reads.parser, self.reads.version) {
+            (Parser::Default, _) if self.reads.deflate => {
+                let mut text = Vec::with_capacity(arguments.len() + 64);
+                write_event(self.namespace, None, &name, &arguments, offset, &mut text);
+                write_message(true, Opcode::Text, &text, out);
+            }
+            (Parser::Default, _) => text_frame_with(out, |out| {
+                write_event(self.namespace, None, &name, &arguments, offset, out);
             }),
-            Parser::Msgpack => {
-                let Some(packed) = self.pack(&name, &arguments, offset.as_deref()) else { return };
-                match self.reads.version {
-                    Version::V4 => encode_frame(Opcode::Binary, &packed, out),
-                    Version::V3 => encode_frame(Opcode::Binary, &[&[4], &*packed].concat(), out),
-                }
+            (Parser::Msgpack, version) => {
+                let Some(packed) = self.pack(&name, &arguments, offset) else { return };
+                let typed = match version {
+                    Version::V4 => packed,
+                    Version::V3 => [&[4], &*packed].concat().into(),
+                };
+                write_message(self.reads.deflate, Opcode::Binary, &typed, out);
             }
         }
     }
@@ -112,5 +124,93 @@ impl Dialect for EventDialect {
 
     fn close(&self, _: &CloseReason) -> Bytes {
         Bytes::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use futures_util::future::BoxFuture;
+    use relais_protocol::event::{Epoch, Topic};
+    use relais_protocol::socketio::Limits;
+    use relais_protocol::time::Timestamp;
+
+    use super::super::{Admission, ConnectRequest, Incoming, Refused, Reply, Socket};
+    use super::*;
+
+    struct Room;
+
+    impl Namespace for Room {
+        fn connect(&self, _: ConnectRequest) -> BoxFuture<'static, Result<Admission, Refused>> {
+            async { Ok(Admission::default()) }.boxed()
+        }
+
+        fn event(&self, _: Socket, _: Incoming) -> BoxFuture<'static, Option<Reply>> {
+            async { None }.boxed()
+        }
+    }
+
+    fn event(data: &str) -> Event {
+        Event {
+            topic: Topic::new("room:1").unwrap(),
+            epoch: Epoch(7),
+            offset: 3,
+            seq: 40,
+            name: "news".into(),
+            data: data.into(),
+            at: Timestamp::default(),
+        }
+    }
+
+    fn encoded(reads: Reads, data: &str) -> Vec<u8> {
+        let feature: Arc<dyn Namespace> = Arc::new(Room);
+        let mut out = Vec::new();
+        Dialects::new("/room", &feature).of(reads).encode(&event(data), &mut out);
+        out
+    }
+
+    const PLAIN: Reads =
+        Reads { parser: Parser::Default, version: Version::V4, offsets: false, deflate: false };
+
+    #[test]
+    fn clients_that_read_alike_share_a_dialect_and_others_do_not() {
+        let feature: Arc<dyn Namespace> = Arc::new(Room);
+        let dialects = Dialects::new("/room", &feature);
+        let same = |one, other| dialects.of(one).name() == dialects.of(other).name();
+        assert!(same(PLAIN, Reads { version: Version::V3, ..PLAIN }));
+        for other in [
+            Reads { offsets: true, ..PLAIN },
+            Reads { deflate: true, ..PLAIN },
+            Reads { parser: Parser::Msgpack, ..PLAIN },
+        ] {
+            assert!(!same(PLAIN, other), "{other:?}");
+        }
+        let packed = Reads { parser: Parser::Msgpack, ..PLAIN };
+        assert!(!same(packed, Reads { version: Version::V3, ..packed }), "the type is in front of binary");
+    }
+
+    #[test]
+    fn an_event_is_a_whole_frame_with_its_place_in_the_log_where_that_is_wanted() {
+        assert_eq!(&encoded(PLAIN, r#"{"n":1}"#)[2..], br#"42/room,["news",{"n":1}]"#);
+        let told = encoded(Reads { offsets: true, ..PLAIN }, r#"{"n":1}"#);
+        assert_eq!(&told[2..], br#"42/room,["news",{"n":1},"0000000000000007-40"]"#);
+    }
+
+    #[test]
+    fn only_what_is_large_enough_is_compressed() {
+        let deflate = Reads { deflate: true, ..PLAIN };
+        assert_eq!(encoded(deflate, r#"{"n":1}"#), encoded(PLAIN, r#"{"n":1}"#));
+        let data = format!(r#"{{"text":"{}"}}"#, "x".repeat(1_000));
+        let (packed, plain) = (encoded(deflate, &data), encoded(PLAIN, &data));
+        assert_eq!(packed[0], 0xc1);
+        assert!(packed.len() < plain.len() / 5);
+    }
+
+    #[test]
+    fn msgpack_says_the_same() {
+        let packed = encoded(Reads { parser: Parser::Msgpack, ..PLAIN }, r#"{"n":1}"#);
+        let packet = msgpack::decode(&Bytes::copy_from_slice(&packed[2..]), &Limits::default()).unwrap();
+        assert_eq!((packet.kind, packet.namespace.as_str()), (Kind::Event, "/room"));
+        assert_eq!(packet.data.unwrap().as_str(), r#"["news",{"n":1}]"#);
     }
 }

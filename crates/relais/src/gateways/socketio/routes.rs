@@ -58,6 +58,7 @@ fn engine_settings(config: &Config) -> EngineSettings {
         payload: PayloadLimits { bytes: config.socketio.message_bytes, ..PayloadLimits::default() },
         body_stall: Duration::from_secs(config.server.body_stall_timeout_s),
         allow_v3: config.socketio.allow_eio3,
+        deflate: config.socketio.compression,
     }
 }
 

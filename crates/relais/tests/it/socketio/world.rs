@@ -65,6 +65,7 @@ impl World {
             payload: PayloadLimits::default(),
             body_stall: Duration::from_secs(10),
             allow_v3: true,
+            deflate: true,
         };
         let routes: Router = Endpoint::new(hub.clone(), rules, callers, served).router("/socket.io/");
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();

@@ -1,0 +1,199 @@
+//! Compressed messages (RFC 7692, permessage-deflate), each on its own: without context takeover on either side, so
+//! that one compressed frame serves every connection and none keeps a window.
+
+use std::cell::RefCell;
+
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+
+use super::ProtocolError;
+use super::header::Opcode;
+
+/// What ends every compressed message, and is left out on the wire (section 7.2.1).
+const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
+/// RSV1 marks a compressed message (section 6).
+pub(super) const COMPRESSED: u8 = 0x40;
+thread_local! {
+    // Their tables are larger than most messages, and each message starts afresh.
+    static COMPRESS: RefCell<Compress> = RefCell::new(Compress::new(Compression::fast(), false));
+    static DECOMPRESS: RefCell<Decompress> = RefCell::new(Decompress::new(false));
+}
+
+/// Growth of the buffer that a message is unpacked into.
+const STEP_BYTES: usize = 4 * 1024;
+
+/// The answer to a client's offers (the values of `Sec-WebSocket-Extensions`), if one of them can be taken: both
+/// sides compress each message on its own (section 7.1).
+#[must_use]
+pub fn accept_deflate<'a>(offers: impl IntoIterator<Item = &'a str>) -> Option<&'static str> {
+    let mut each = offers.into_iter().flat_map(|value| value.split(','));
+    each.any(is_acceptable)
+        .then_some("permessage-deflate; server_no_context_takeover; client_no_context_takeover")
+}
+
+/// An offer that wants a window of ours to be smaller than the usual one cannot be taken: the shared frames have it.
+fn is_acceptable(offer: &str) -> bool {
+    let mut parts = offer.split(';').map(str::trim);
+    parts.next() == Some("permessage-deflate")
+        && parts.all(|parameter| match parameter.split_once('=').unwrap_or((parameter, "")) {
+            ("server_no_context_takeover" | "client_no_context_takeover", "") => true,
+            ("client_max_window_bits", bits) => bits.is_empty() || is_window(bits),
+            ("server_max_window_bits", bits) => bits.trim_matches('"') == "15",
+            _ => false,
+        })
+}
+
+fn is_window(bits: &str) -> bool {
+    bits.trim_matches('"').parse().is_ok_and(|bits: u8| (8..=15).contains(&bits))
+}
+
+/// Appends a whole compressed frame, as a server sends it. Falls back to a plain frame if that is shorter.
+pub fn encode_compressed(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    match compress(payload) {
+        Some(packed) if packed.len() < payload.len() => {
+            super::encode_frame(opcode, &packed, out);
+            out[start] |= COMPRESSED;
+        }
+        _ => super::encode_frame(opcode, payload, out),
+    }
+}
+
+fn compress(payload: &[u8]) -> Option<Vec<u8>> {
+    COMPRESS.with_borrow_mut(|stream| {
+        stream.reset();
+        compress_with(stream, payload)
+    })
+}
+
+fn compress_with(stream: &mut Compress, payload: &[u8]) -> Option<Vec<u8>> {
+    let mut packed = Vec::with_capacity(payload.len() / 2 + 64);
+    loop {
+        let read = usize::try_from(stream.total_in()).ok()?;
+        stream.compress_vec(&payload[read..], &mut packed, FlushCompress::Sync).ok()?;
+        if packed.len() < packed.capacity() {
+            break;
+        }
+        packed.reserve(packed.len().max(64));
+    }
+    packed.truncate(packed.strip_suffix(&TAIL)?.len());
+    Some(packed)
+}
+
+/// Unpacks the payload of a compressed message; stops where it grows beyond `bytes_max`.
+pub(super) fn unpack(payload: &[u8], bytes_max: u32) -> Result<Vec<u8>, ProtocolError> {
+    DECOMPRESS.with_borrow_mut(|stream| {
+        stream.reset(false);
+        unpack_with(stream, payload, bytes_max)
+    })
+}
+
+fn unpack_with(stream: &mut Decompress, payload: &[u8], bytes_max: u32) -> Result<Vec<u8>, ProtocolError> {
+    let mut whole = Vec::new();
+    for input in [payload, &TAIL] {
+        let mut input = input;
+        loop {
+            if whole.len() > bytes_max as usize {
+                return Err(ProtocolError::MessageTooLarge(bytes_max));
+            }
+            // One byte more than allowed shows that there is more.
+            let room = (bytes_max as usize + 1 - whole.len()).min(STEP_BYTES);
+            whole.reserve_exact(room);
+            let before = (stream.total_in(), whole.len());
+            let status = stream.decompress_vec(input, &mut whole, FlushDecompress::Sync);
+            let status = status.map_err(|_| ProtocolError::Compression)?;
+            let read = usize::try_from(stream.total_in() - before.0).unwrap_or(usize::MAX);
+            input = &input[read.min(input.len())..];
+            let stuck = read == 0 && whole.len() == before.1;
+            if status == Status::StreamEnd || stuck || (input.is_empty() && whole.len() < whole.capacity()) {
+                break;
+            }
+        }
+        if !input.is_empty() {
+            // A last block in the middle of a message (section 7.2.3.5) ends the stream: nothing may follow it.
+            return Err(ProtocolError::Compression);
+        }
+    }
+    if whole.len() > bytes_max as usize {
+        return Err(ProtocolError::MessageTooLarge(bytes_max));
+    }
+    Ok(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn round_trip(payload: &[u8], bytes_max: u32) -> Result<Vec<u8>, ProtocolError> {
+        unpack(&compress(payload).unwrap(), bytes_max)
+    }
+
+    #[test]
+    fn the_examples_of_the_rfc_are_read() {
+        // Section 7.2.3.1 and, without compression, 7.2.3.3.
+        assert_eq!(unpack(&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], 100).unwrap(), b"Hello");
+        let stored = [0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00];
+        assert_eq!(unpack(&stored, 100).unwrap(), b"Hello");
+    }
+
+    #[test]
+    fn a_small_message_that_would_be_huge_is_stopped_at_the_limit() {
+        let bomb = compress(&vec![0; 50_000_000]).unwrap();
+        assert!(bomb.len() < 400_000);
+        assert_eq!(unpack(&bomb, 1_000), Err(ProtocolError::MessageTooLarge(1_000)));
+        assert_eq!(round_trip(&[7; 1_000], 1_000).unwrap().len(), 1_000);
+        assert_eq!(round_trip(&[7; 1_001], 1_000), Err(ProtocolError::MessageTooLarge(1_000)));
+    }
+
+    #[test]
+    fn what_is_not_compressed_is_refused() {
+        for wrong in [&[0xff, 0xff, 0xff][..], b"Hello", &[0x07]] {
+            assert_eq!(unpack(wrong, 100), Err(ProtocolError::Compression), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn offers_are_taken_that_leave_each_message_on_its_own() {
+        for offer in [
+            "permessage-deflate",
+            "permessage-deflate; client_max_window_bits",
+            "x-webkit-deflate-frame, permessage-deflate; client_max_window_bits=12; server_no_context_takeover",
+            "permessage-deflate; server_max_window_bits=10, permessage-deflate",
+        ] {
+            assert!(accept_deflate([offer]).is_some(), "{offer}");
+        }
+        for offer in [
+            "",
+            "x-webkit-deflate-frame",
+            "permessage-deflate; server_max_window_bits=10",
+            "permessage-deflate; a=1",
+        ] {
+            assert!(accept_deflate([offer]).is_none(), "{offer}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_shrink_is_sent_as_it_is() {
+        let mut out = Vec::new();
+        encode_compressed(Opcode::Text, b"x", &mut out);
+        assert_eq!(out, [0x81, 1, b'x']);
+        out.clear();
+        encode_compressed(Opcode::Text, &[b'x'; 500], &mut out);
+        assert_eq!(out[0], 0xc1);
+        assert!(out.len() < 50);
+    }
+
+    proptest! {
+        #[test]
+        fn any_payload_comes_out_as_it_went_in(payload in prop::collection::vec(any::<u8>(), 0..20_000)) {
+            prop_assert_eq!(round_trip(&payload, 20_000).unwrap(), payload);
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let read = unpack(&bytes, 1_000);
+            prop_assert!(read.is_err() || read.unwrap().len() <= 1_000);
+        }
+    }
+}

@@ -61,7 +61,8 @@ pub struct ConnectRequest {
 /// What a client that is let in gets.
 #[derive(Clone, Default)]
 pub struct Admission {
-    /// Who it is. A connection belongs to one principal: somebody else is refused.
+    /// Who it is: [`ConnectRequest::principal`], unless its `auth` object says more. A connection belongs to one
+    /// principal: somebody else is refused.
     pub principal: Principal,
     /// What it hears from now on, or since the connection that it goes on with. What a client should recover
     /// belongs here; channels that it joins later are not part of that.

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use relais_hub::{CloseReason, From as Place, Session, SubscribeError, Subscription};
-use relais_protocol::event::Channel;
+use relais_hub::{CloseReason, From as Place, Joined, Session, SubscribeError, Subscription};
+use relais_protocol::event::{Channel, Cursor};
 use relais_protocol::socketio::SendError;
 
 use super::conversation::Talk;
@@ -127,13 +127,31 @@ impl Socket {
     /// # Errors
     /// [`SubscribeError`].
     pub async fn join(&self, subscription: Subscription) -> Result<(), SubscribeError> {
+        self.join_from(subscription, Place::Now).await.map(|_| ())
+    }
+
+    /// As [`join`](Self::join), from the event after `since`: for what was decided there, when others may have
+    /// published since. Says whether everything from there on was or is being sent.
+    ///
+    /// # Errors
+    /// [`SubscribeError`].
+    pub async fn join_since(
+        &self,
+        subscription: Subscription,
+        since: Cursor,
+    ) -> Result<bool, SubscribeError> {
+        self.join_from(subscription, Place::Cursor(since)).await.map(|joined| joined.recovered)
+    }
+
+    async fn join_from(&self, subscription: Subscription, from: Place) -> Result<Joined, SubscribeError> {
         let dialect = self.talk.with_member(&self.namespace, |member| Arc::clone(&member.dialect));
         let dialect = dialect.ok_or(SubscribeError::SessionClosed)?;
         let channel = subscription.channel.clone();
         let (hub, session) = (self.talk.client.hub(), self.talk.client.session());
-        hub.subscribe_all_as(session, &dialect, vec![subscription], Place::Now, |_| Bytes::new()).await?;
+        let joined =
+            hub.subscribe_all_as(session, &dialect, vec![subscription], from, |_| Bytes::new()).await?;
         self.talk.with_member(&self.namespace, |member| member.channels.push(channel));
-        Ok(())
+        Ok(joined)
     }
 
     /// Stops listening to a channel.

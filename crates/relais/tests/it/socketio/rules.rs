@@ -58,6 +58,20 @@ async fn a_client_hears_what_it_listens_to_and_no_longer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_is_joined_from_a_place_leaves_nothing_out() {
+    let world = World::new();
+    let mut client = world.connect().await;
+    client.join(&json!({ "user": "ann" })).await;
+    for n in 1..=3 {
+        world.publish("room:2", &json!(n));
+    }
+    client.say(r#"42/room,1["listen since",["room:2","0000000000000007-1"]]"#).await;
+    assert_eq!(client.next().await, r#"42/room,["news",2]"#);
+    assert_eq!(client.next().await, r#"42/room,["news",3]"#);
+    assert_eq!(client.next().await, "43/room,1[true]");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_server_asks_and_the_client_answers() {
     let world = World::new();
     let mut client = world.connect().await;

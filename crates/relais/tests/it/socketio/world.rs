@@ -271,6 +271,12 @@ impl Namespace for Room {
                     calls.lock().push(format!("answered {answer:?}"));
                 })),
                 "listen" => socket.join(subscription(&incoming.first::<String>().unwrap())).await.unwrap(),
+                "listen since" => {
+                    let (name, since): (String, String) = incoming.first().unwrap();
+                    let joined =
+                        socket.join_since(subscription(&name), since.parse().unwrap()).await.unwrap();
+                    return Some(Reply::json(&json!(joined)));
+                }
                 "stop" => socket.leave(&channel(&incoming.first::<String>().unwrap())),
                 "throw me out" => socket.disconnect(),
                 other => panic!("{other}"),

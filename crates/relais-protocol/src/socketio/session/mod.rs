@@ -16,9 +16,9 @@
 mod acks;
 mod error;
 mod input;
+mod places;
 mod send;
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::{DecodeError, Decoder, Kind, Limits, Packet, msgpack};
@@ -26,6 +26,7 @@ use crate::engineio::{Frame, Version};
 use acks::Acks;
 pub use error::{SendError, SessionError};
 pub use input::{Input, Recovery};
+use places::Places;
 
 /// How packets are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +87,7 @@ enum Membership {
 pub struct Session {
     config: Config,
     decoder: Decoder,
-    namespaces: BTreeMap<String, Membership>,
+    namespaces: Places,
     /// Until the first namespace is joined.
     connect_by: Option<Instant>,
     acks: Acks,
@@ -100,12 +101,12 @@ impl Session {
         let mut session = Self {
             config,
             decoder: Decoder::new(config.limits),
-            namespaces: BTreeMap::new(),
+            namespaces: Places::default(),
             connect_by: Some(now + config.connect_timeout),
             acks: Acks::default(),
         };
         let implicit = (config.version == Version::V3).then(|| {
-            session.namespaces.insert("/".to_owned(), Membership::Joining);
+            session.namespaces.insert("/", Membership::Joining);
             Input::Connect { namespace: "/".to_owned(), auth: None, recovery: None }
         });
         (session, implicit)
@@ -152,7 +153,7 @@ impl Session {
             }
             Some(Membership::Left) | None => {}
         }
-        self.namespaces.insert(namespace.clone(), Membership::Joining);
+        self.namespaces.insert(&namespace, Membership::Joining);
         // Whatever else the object holds is the application's.
         let recovery = packet.data.as_ref().and_then(|auth| serde_json::from_str(auth.as_str()).ok());
         Ok(Input::Connect { namespace, auth: packet.data, recovery })

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
+use relais_protocol::engineio::Text;
 use relais_protocol::event::{Channel, Cursor, Topic};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -108,7 +109,7 @@ impl Namespace for ChatNamespace {
     fn connect(&self, request: ConnectRequest) -> BoxFuture<'static, Result<Admission, Refused>> {
         let app = self.app.clone();
         Box::pin(async move {
-            let given = credentials(request.auth.as_ref().map(|auth| auth.as_str()));
+            let given = credentials(request.auth.as_ref().map(Text::as_str));
             let principal = match &given.token {
                 Some(token) => bearer(&app, token).await?,
                 None => request.principal,
@@ -130,7 +131,7 @@ impl Namespace for ChatNamespace {
             if principal.is_anonymous() {
                 return;
             }
-            let given = credentials(welcome.auth.as_ref().map(|auth| auth.as_str()));
+            let given = credentials(welcome.auth.as_ref().map(Text::as_str));
             let entered = async {
                 let me = app.chat().enter(&principal).await?;
                 let listening = Listening::new(&me, given.include_own);
@@ -148,7 +149,7 @@ impl Namespace for ChatNamespace {
     fn event(&self, socket: Socket, incoming: Incoming) -> BoxFuture<'static, Option<Reply>> {
         let (app, people, here) = (self.app.clone(), Arc::clone(&self.people), self.here(&socket));
         Box::pin(async move {
-            let name = incoming.event().name.to_owned();
+            let name = incoming.event().name.into_owned();
             let data = incoming.first::<Value>().unwrap_or_default();
             if name == "authenticate" {
                 return Some(reply(&authenticate(&app, &people, &socket, here, data).await));

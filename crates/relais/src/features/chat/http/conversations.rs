@@ -24,7 +24,7 @@ const PAGE_MAX: usize = 100;
     (status = 200, description = "`data.conversations`, `data.cursor`", body = Vec<Conversation>)))]
 pub(super) async fn list_conversations(here: Here) -> Result<Json<Value>, AppError> {
     let overview = here.chat.overview(&here.me).await?;
-    Ok(done(json!({ "conversations": overview.conversations, "cursor": overview.cursor.to_string() })))
+    Ok(done(&json!({ "conversations": overview.conversations, "cursor": overview.cursor.to_string() })))
 }
 
 /// One conversation, or group
@@ -33,7 +33,7 @@ pub(super) async fn list_conversations(here: Here) -> Result<Json<Value>, AppErr
     (status = 404, description = "`conversation_not_found`: there is none, or one is not in it")))]
 pub(super) async fn show_conversation(here: Here, Path(id): Path<String>) -> Result<Json<Value>, AppError> {
     let conversation = here.chat.conversation(&here.me, &id).await?;
-    Ok(done(json!({ "conversation": conversation, "group": conversation })))
+    Ok(done(&json!({ "conversation": conversation, "group": conversation })))
 }
 
 /// Messages, the oldest first
@@ -55,7 +55,7 @@ pub(super) async fn list_messages(
         (None, None) => Part::Last,
     };
     let messages = here.chat.messages(&here.me, &id, part, wanted.limit(PAGE, PAGE_MAX)).await?;
-    Ok(done(json!({ "messages": messages })))
+    Ok(done(&json!({ "messages": messages })))
 }
 
 /// Send a message
@@ -77,7 +77,7 @@ pub(super) async fn send_message(
     let data = json!({
         "message": sent.message, "duplicate": sent.duplicate, "offset": sent.position.map(|position| position.offset),
     });
-    Ok((status, done(data)))
+    Ok((status, done(&data)))
 }
 
 /// Up to where one has read.
@@ -105,7 +105,7 @@ pub(super) async fn mark_read(
         })?
     };
     let marked = here.chat.mark_read(&here.me, &id, up_to.up_to).await?;
-    Ok(done(json!({ "marked_read": marked })))
+    Ok(done(&json!({ "marked_read": marked })))
 }
 
 /// Another text for a message.
@@ -131,7 +131,7 @@ pub(super) async fn edit_message(
 ) -> Result<Json<Value>, AppError> {
     let edit = body(given)?;
     let message = here.chat.edit(&here.me, &id, &edit.content, &edit.mentions).await?;
-    Ok(done(json!({ "message": message })))
+    Ok(done(&json!({ "message": message })))
 }
 
 /// Delete a message; a tombstone without content stays
@@ -140,7 +140,7 @@ pub(super) async fn edit_message(
     (status = 403, description = "`forbidden`"), (status = 404, description = "`message_not_found`")))]
 pub(super) async fn delete_message(here: Here, Path(id): Path<String>) -> Result<Json<Value>, AppError> {
     let message = here.chat.delete(&here.me, &id).await?;
-    Ok(done(json!({ "message": message })))
+    Ok(done(&json!({ "message": message })))
 }
 
 /// Search the messages of one's own conversations
@@ -157,5 +157,5 @@ pub(super) async fn search_messages(
     let wanted = Wanted::read(query)?;
     let found =
         here.chat.search_messages(&here.me, wanted.words()?, wanted.before, wanted.limit(20, 50)).await?;
-    Ok(done(json!({ "messages": found.0, "cursor": found.1 })))
+    Ok(done(&json!({ "messages": found.0, "cursor": found.1 })))
 }

@@ -27,7 +27,7 @@ pub(super) async fn list_groups(here: Here) -> Result<Json<Value>, AppError> {
     let overview = here.chat.overview(&here.me).await?;
     let mut groups = overview.conversations;
     groups.retain(|conversation| conversation.kind == Kind::Group);
-    Ok(done(json!({ "groups": groups, "cursor": overview.cursor.to_string() })))
+    Ok(done(&json!({ "groups": groups, "cursor": overview.cursor.to_string() })))
 }
 
 /// Make a group, and own it
@@ -41,7 +41,7 @@ pub(super) async fn create_group(
     let group = here.chat.create_group(&here.me, &body(given)?.name).await?;
     let data =
         json!({ "group_id": group.id, "conversation_id": group.id, "group": group, "conversation": group });
-    Ok((StatusCode::CREATED, done(data)))
+    Ok((StatusCode::CREATED, done(&data)))
 }
 
 /// Give a group another name
@@ -56,7 +56,7 @@ pub(super) async fn rename_group(
     given: Body<GroupName>,
 ) -> Result<Json<Value>, AppError> {
     let group = here.chat.rename_group(&here.me, &id, &body(given)?.name).await?;
-    Ok(done(json!({ "group": group, "conversation": group })))
+    Ok(done(&json!({ "group": group, "conversation": group })))
 }
 
 /// Ask somebody into a group
@@ -72,7 +72,7 @@ pub(super) async fn invite_to_group(
 ) -> Result<(StatusCode, Json<Value>), AppError> {
     let new = body(given)?;
     let sent = here.chat.invite(&here.me, &new.to_user_id, &new.message, Some(&id)).await?;
-    Ok((StatusCode::CREATED, done(json!({ "invitation_id": sent.id, "invitation": sent }))))
+    Ok((StatusCode::CREATED, done(&json!({ "invitation_id": sent.id, "invitation": sent }))))
 }
 
 /// Ask somebody into the group that the body names
@@ -85,7 +85,7 @@ pub(super) async fn create_group_invitation(
     let new = body(given)?;
     let group_id = new.group_id.ok_or_else(|| invalid("group_id", "« group_id » est requis"))?;
     let sent = here.chat.invite(&here.me, &new.to_user_id, &new.message, Some(&group_id)).await?;
-    Ok((StatusCode::CREATED, done(json!({ "invitation_id": sent.id, "invitation": sent }))))
+    Ok((StatusCode::CREATED, done(&json!({ "invitation_id": sent.id, "invitation": sent }))))
 }
 
 /// Invitations to groups that wait for one's answer
@@ -93,7 +93,7 @@ pub(super) async fn create_group_invitation(
     (status = 200, description = "`data.invitations`, the oldest first", body = Vec<Invitation>)))]
 pub(super) async fn list_group_invitations(here: Here) -> Result<Json<Value>, AppError> {
     let invitations = here.chat.invitations(&here.me, true).await?;
-    Ok(done(json!({ "invitations": invitations })))
+    Ok(done(&json!({ "invitations": invitations })))
 }
 
 /// Leave a group
@@ -102,7 +102,7 @@ pub(super) async fn list_group_invitations(here: Here) -> Result<Json<Value>, Ap
     (status = 404, description = "`conversation_not_found`")))]
 pub(super) async fn leave_group(here: Here, Path(id): Path<String>) -> Result<Json<Value>, AppError> {
     here.chat.remove_member(&here.me, &id, here.me.id()).await?;
-    Ok(done(json!({ "group_id": id })))
+    Ok(done(&json!({ "group_id": id })))
 }
 
 /// Take somebody out of a group
@@ -116,5 +116,5 @@ pub(super) async fn remove_member(
     Path((id, user_id)): Path<(String, String)>,
 ) -> Result<Json<Value>, AppError> {
     here.chat.remove_member(&here.me, &id, &user_id).await?;
-    Ok(done(json!({ "group_id": id, "user_id": user_id })))
+    Ok(done(&json!({ "group_id": id, "user_id": user_id })))
 }

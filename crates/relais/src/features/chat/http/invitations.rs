@@ -26,7 +26,7 @@ pub(super) async fn search_people(
 ) -> Result<Json<Value>, AppError> {
     let wanted = Wanted::read(query)?;
     let found = here.chat.search_people(&here.me, wanted.words()?, wanted.limit(10, 50)).await?;
-    Ok(done(json!({ "admins": found, "users": found })))
+    Ok(done(&json!({ "admins": found, "users": found })))
 }
 
 /// Invitations to talk that wait for one's answer
@@ -34,7 +34,7 @@ pub(super) async fn search_people(
     (status = 200, description = "`data.invitations`, the oldest first", body = Vec<Invitation>)))]
 pub(super) async fn list_invitations(here: Here) -> Result<Json<Value>, AppError> {
     let invitations = here.chat.invitations(&here.me, false).await?;
-    Ok(done(json!({ "invitations": invitations })))
+    Ok(done(&json!({ "invitations": invitations })))
 }
 
 /// Whom to ask.
@@ -62,7 +62,7 @@ pub(super) async fn create_invitation(
 ) -> Result<(StatusCode, Json<Value>), AppError> {
     let new = body(given)?;
     let sent = here.chat.invite(&here.me, &new.to_user_id, &new.message, new.group_id.as_deref()).await?;
-    Ok((StatusCode::CREATED, done(json!({ "invitation_id": sent.id, "invitation": sent }))))
+    Ok((StatusCode::CREATED, done(&json!({ "invitation_id": sent.id, "invitation": sent }))))
 }
 
 /// What to answer.
@@ -86,7 +86,7 @@ pub(super) async fn respond(
     let answer = Answer::parse(&body(given)?.action)?;
     let conversation = here.chat.respond(&here.me, &id, answer).await?;
     let conversation_id = conversation.as_ref().map(|conversation| conversation.id.clone());
-    Ok(done(json!({ "conversation_id": conversation_id, "conversation": conversation })))
+    Ok(done(&json!({ "conversation_id": conversation_id, "conversation": conversation })))
 }
 
 /// Take back an invitation that waits
@@ -95,7 +95,7 @@ pub(super) async fn respond(
     (status = 409, description = "`invitation_settled`")))]
 pub(super) async fn cancel_invitation(here: Here, Path(id): Path<String>) -> Result<Json<Value>, AppError> {
     here.chat.cancel_invitation(&here.me, &id).await?;
-    Ok(done(json!({ "invitation_id": id })))
+    Ok(done(&json!({ "invitation_id": id })))
 }
 
 /// Tell somebody something outside of any conversation
@@ -104,5 +104,5 @@ pub(super) async fn cancel_invitation(here: Here, Path(id): Path<String>) -> Res
     (status = 404, description = "`user_not_found`")))]
 pub(super) async fn send_notification(here: Here, given: Body<Notice>) -> Result<Json<Value>, AppError> {
     here.chat.notify(&here.me, body(given)?).await?;
-    Ok(done(json!({})))
+    Ok(done(&json!({})))
 }

@@ -114,7 +114,7 @@ fn body<T>(body: Body<T>) -> Result<T, AppError> {
 }
 
 /// `{"success":true,"data":…}`.
-fn done(data: Value) -> Json<Value> {
+fn done(data: &Value) -> Json<Value> {
     Json(json!({ "success": true, "data": data }))
 }
 

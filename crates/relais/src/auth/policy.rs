@@ -6,6 +6,8 @@ use super::principal::{Access, Principal};
 
 /// The family of the relay's topics: `societe:<name>`.
 const SOCIETE: &str = "societe";
+/// The family of the topics of conversations, which their members alone hear: `conversation:<id>`.
+const CONVERSATION: &str = "conversation";
 
 /// What somebody wants to do.
 #[derive(Clone, Copy, Debug)]
@@ -104,10 +106,10 @@ impl Policy {
     }
 }
 
-/// The topics of the relay are published by the relay alone, whatever a scope says.
+/// The topics of the relay and of conversations are published by these features alone, whatever a scope says.
 fn may_publish(principal: &Principal, topic: &Topic) -> bool {
     match principal {
-        Principal::Service(service) if topic.family() != SOCIETE => {
+        Principal::Service(service) if !matches!(topic.family(), SOCIETE | CONVERSATION) => {
             service.scopes.iter().any(|scope| scope.allows_publish(topic))
         }
         Principal::Anonymous | Principal::User(_) | Principal::Service(_) => false,

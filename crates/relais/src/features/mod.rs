@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod chat;
+pub mod publish;
 pub mod relay;
 
 use std::sync::Arc;
@@ -20,5 +21,5 @@ pub fn namespaces(app: &App) -> Vec<(&'static str, Arc<dyn Namespace>)> {
 /// The schema of every feature.
 #[must_use]
 pub fn migrations() -> Vec<relais_store::Migration> {
-    [accounts::MIGRATIONS, relay::MIGRATIONS, chat::MIGRATIONS].concat()
+    [accounts::MIGRATIONS, relay::MIGRATIONS, chat::MIGRATIONS, publish::MIGRATIONS].concat()
 }

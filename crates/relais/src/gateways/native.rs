@@ -20,6 +20,7 @@ use super::upgrade::Handshake;
 use super::{dialects, identity};
 use crate::auth::http::Caller;
 use crate::auth::{Access, Action, Credential, Principal};
+use crate::features::chat::TOPIC_FAMILY as CONVERSATION_FAMILY;
 use crate::features::relay::TOPIC_FAMILY;
 use crate::{App, AppError};
 
@@ -124,7 +125,7 @@ impl Client {
     ) -> Result<(), AppError> {
         let place = place(since, position)?;
         let principal = self.principal.lock().clone();
-        let subscription = allowed(&self.app, &principal, channel)?;
+        let subscription = allowed(&self.app, &principal, channel).await?;
         let name = channel.to_owned();
         let preface = move |joined: &Joined| {
             let mut reply = json!({
@@ -151,7 +152,7 @@ impl Client {
 
     async fn presence(&self, channel: &str) -> Result<Value, AppError> {
         let principal = self.principal.lock().clone();
-        let subscription = allowed(&self.app, &principal, channel)?;
+        let subscription = allowed(&self.app, &principal, channel).await?;
         let present = self.app.hub().presence(&subscription.channel).await;
         let members: Vec<Value> = present
             .iter()
@@ -183,10 +184,17 @@ pub(super) fn parse_channel(text: &str) -> Result<Channel, AppError> {
     })
 }
 
-/// A channel that the caller may hear. The family of sociétés is open to everybody who may read some: a filter
+/// A channel that the caller may hear. Whoever is in a conversation may hear it until they are taken out. The family of sociétés is open to everybody who may read some: a filter
 /// leaves the others out.
-pub(super) fn allowed(app: &App, principal: &Principal, text: &str) -> Result<Subscription, AppError> {
+pub(super) async fn allowed(app: &App, principal: &Principal, text: &str) -> Result<Subscription, AppError> {
     let channel = parse_channel(text)?;
+    if let Channel::Topic(topic) = &channel
+        && topic.family() == CONVERSATION_FAMILY
+    {
+        let me = app.chat().enter(principal).await?;
+        app.chat().require_member(&me, topic.key()).await?;
+        return Ok(Subscription { channel, filter: None });
+    }
     let every_societe = matches!(&channel, Channel::Family(family) if &**family == TOPIC_FAMILY);
     if !every_societe {
         app.auth().require(principal, Action::Subscribe(&channel))?;
@@ -198,6 +206,19 @@ pub(super) fn allowed(app: &App, principal: &Principal, text: &str) -> Result<Su
         only @ Access::Only(_) => Some(Arc::new(move |event: &Event| only.contains(event.topic.key()))),
     };
     Ok(Subscription { channel, filter })
+}
+
+/// As [`allowed`], for several.
+pub(super) async fn all_allowed(
+    app: &App,
+    principal: &Principal,
+    channels: &[String],
+) -> Result<Vec<Subscription>, AppError> {
+    let mut all = Vec::with_capacity(channels.len());
+    for channel in channels {
+        all.push(allowed(app, principal, channel).await?);
+    }
+    Ok(all)
 }
 
 /// The native WebSocket. A caller without a credential has some seconds to send `authenticate`.
@@ -299,8 +320,7 @@ pub(super) async fn open_stream(
 ) -> Result<Response, AppError> {
     let query = ChannelQuery::parse(query.as_deref())?;
     let since = last_event_id(&headers)?.or(query.since);
-    let subscriptions: Vec<Subscription> =
-        query.channels.iter().map(|channel| allowed(&app, &principal, channel)).collect::<Result<_, _>>()?;
+    let subscriptions = all_allowed(&app, &principal, &query.channels).await?;
     let session = app.hub().open(SessionSpec {
         identity: identity(&principal),
         address: address.ip(),

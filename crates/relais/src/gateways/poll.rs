@@ -10,7 +10,7 @@ use relais_protocol::event::{Cursor, Event};
 use serde_json::{Value, json};
 
 use super::dialects::write_native;
-use super::native::{ChannelQuery, allowed};
+use super::native::{ChannelQuery, all_allowed};
 use crate::auth::http::Caller;
 use crate::{App, AppError};
 
@@ -31,8 +31,7 @@ pub(super) async fn poll_events(
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, AppError> {
     let query = ChannelQuery::parse(query.as_deref())?;
-    let subscriptions: Vec<Subscription> =
-        query.channels.iter().map(|channel| allowed(&app, &principal, channel)).collect::<Result<_, _>>()?;
+    let subscriptions = all_allowed(&app, &principal, &query.channels).await?;
     let mut heads = app.heads();
     let mut since = query.since.unwrap_or_else(|| app.store().head());
     if !app.store().log_bounds().await?.can_recover(since) {

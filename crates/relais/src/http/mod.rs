@@ -14,7 +14,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 
-use crate::features::{accounts, chat, relay};
+use crate::features::{accounts, chat, publish, relay};
 use crate::{App, AppError, gateways};
 
 pub(crate) use layers::is_known_origin;
@@ -35,6 +35,7 @@ pub fn router(app: &App) -> Router {
         .merge(relay::http::router())
         .merge(accounts::http::router())
         .merge(chat::http::router())
+        .merge(publish::http::router())
         .merge(gateways::router(app))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed);

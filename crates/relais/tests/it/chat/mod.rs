@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod limits;
+mod publishing;
 mod recovery;
 mod snapshot;
 mod story;

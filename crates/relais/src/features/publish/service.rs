@@ -1,0 +1,187 @@
+//! Publishing: what may be published, once.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use relais_protocol::event::{Event, Topic};
+use relais_store::{StoreError, WriteTx};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
+
+use super::store;
+use crate::auth::{Action, Principal};
+use crate::{App, AppError};
+
+/// Events of one call at most.
+const EVENTS_MAX: usize = 100;
+/// The longest name of an event and of an idempotency key, in bytes.
+const NAME_BYTES_MAX: usize = 100;
+/// The most data of one event, in bytes.
+const DATA_BYTES_MAX: usize = 64 * 1024;
+/// Milliseconds that a key is remembered.
+const KEYS_KEPT_MS: i64 = 30 * 86_400_000;
+/// Names that Socket.IO keeps for itself, and clients could not hear.
+const RESERVED: &[&str] =
+    &["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
+
+/// An event to be published.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewEvent {
+    /// Where: a topic such as `flow:paie`, `user:<id>`, `role:admin`, `page:modules`, `system`.
+    pub topic: String,
+    /// What happened, in the past tense: letters, digits, `_`, `-`, `.` and `:`.
+    pub name: String,
+    /// A JSON object.
+    #[schema(value_type = Object)]
+    pub data: Box<RawValue>,
+    /// Whether only those who listen now need it: it is not stored and cannot be recovered.
+    #[serde(default)]
+    pub ephemeral: bool,
+    /// Of an ephemeral event: for a slow client, the newest of each topic, name and key waits.
+    #[serde(default)]
+    pub key: Option<String>,
+}
+
+/// Where an event was put.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Published {
+    /// The topic.
+    pub topic: String,
+    /// Its place in the topic, from 1 and without gaps; absent if it is ephemeral.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// Its place in the log; absent if it is ephemeral.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// A checked event.
+struct Checked {
+    topic: Topic,
+    name: String,
+    data: String,
+    /// Of an ephemeral one: its key.
+    ephemeral: Option<String>,
+}
+
+/// Publishes events, all or none, in their order. With an idempotency key the same call again publishes nothing and
+/// is answered the same.
+///
+/// # Errors
+/// 400 for an event that cannot be published, 403 without the scope, 409 if the key was used for another call.
+pub async fn publish(
+    app: &App,
+    principal: &Principal,
+    events: Vec<NewEvent>,
+    idempotency_key: Option<String>,
+) -> Result<String, AppError> {
+    if events.is_empty() || events.len() > EVENTS_MAX {
+        return Err(invalid("events", format!("De 1 à {EVENTS_MAX} événements par appel")));
+    }
+    if idempotency_key.as_ref().is_some_and(|key| key.is_empty() || key.len() > NAME_BYTES_MAX) {
+        return Err(invalid("Idempotency-Key", format!("De 1 à {NAME_BYTES_MAX} octets")));
+    }
+    let checked = events.into_iter().map(|event| check(app, principal, event));
+    let checked = Arc::new(checked.collect::<Result<Vec<_>, _>>()?);
+    let digest = digest(&checked);
+    let (sender, all) = (principal.id(), Arc::clone(&checked));
+    let (reply, fresh) = app
+        .store()
+        .write(move |tx| {
+            if let Some(key) = &idempotency_key
+                && let Some((known, reply)) = store::find(tx, &sender, key)?
+            {
+                return if known == digest { Ok((reply, false)) } else { Err(key_in_use()) };
+            }
+            let published = all.iter().map(|event| emit(tx, event)).collect::<Result<Vec<_>, _>>()?;
+            let reply = serde_json::to_string(&published).map_err(AppError::internal)?;
+            if let Some(key) = &idempotency_key {
+                let before = tx.now().plus_millis(-KEYS_KEPT_MS);
+                store::insert(tx, &sender, key, &digest, &reply, before)?;
+            }
+            Ok((reply, true))
+        })
+        .await?;
+    if fresh {
+        tell_ephemeral(app, &checked);
+    }
+    Ok(reply)
+}
+
+fn check(app: &App, principal: &Principal, event: NewEvent) -> Result<Checked, AppError> {
+    let wrong =
+        |error: relais_protocol::event::NameError| invalid("topic", format!("{:?} : {error}", event.topic));
+    let topic = Topic::new(&event.topic).map_err(wrong)?;
+    app.auth().require(principal, Action::Publish(&topic))?;
+    let letters = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
+    if event.name.is_empty() || event.name.len() > NAME_BYTES_MAX || !event.name.chars().all(letters) {
+        let message =
+            format!("De 1 à {NAME_BYTES_MAX} lettres ASCII, chiffres, « _ », « - », « . » ou « : »");
+        return Err(invalid("name", message));
+    }
+    if RESERVED.contains(&&*event.name) {
+        return Err(invalid("name", format!("« {} » est réservé par Socket.IO", event.name)));
+    }
+    let data = event.data.get();
+    if data.len() > DATA_BYTES_MAX || !data.starts_with('{') {
+        return Err(invalid("data", format!("Un objet JSON de {DATA_BYTES_MAX} octets au plus")));
+    }
+    let ephemeral = event.ephemeral.then(|| event.key.unwrap_or_default());
+    Ok(Checked { topic, name: event.name, data: one_line(data), ephemeral })
+}
+
+/// Event streams end a field at a line break, and JSON needs none.
+fn one_line(data: &str) -> String {
+    data.replace(['\n', '\r'], " ")
+}
+
+fn digest(events: &[Checked]) -> String {
+    let mut digest = Sha256::new();
+    for event in events {
+        for part in [event.topic.as_str(), &event.name, &event.data, event.ephemeral.as_deref().unwrap_or("")]
+        {
+            digest.update(part.len().to_le_bytes());
+            digest.update(part);
+        }
+    }
+    hex::encode(digest.finalize())
+}
+
+fn emit(tx: &mut WriteTx<'_>, event: &Checked) -> Result<Published, StoreError> {
+    let topic = event.topic.to_string();
+    if event.ephemeral.is_some() {
+        return Ok(Published { topic, offset: None, cursor: None });
+    }
+    let emitted = tx.emit(&event.topic, &event.name, event.data.clone())?;
+    let cursor = relais_protocol::event::Cursor { epoch: emitted.position.epoch, seq: emitted.seq };
+    Ok(Published { topic, offset: Some(emitted.position.offset), cursor: Some(cursor.to_string()) })
+}
+
+fn tell_ephemeral(app: &App, events: &[Checked]) {
+    for event in events {
+        let Some(key) = &event.ephemeral else { continue };
+        let told = Event {
+            topic: event.topic.clone(),
+            epoch: app.hub().head().epoch,
+            offset: 0,
+            seq: 0,
+            name: event.name.as_str().into(),
+            data: event.data.as_str().into(),
+            at: app.clock().now(),
+        };
+        app.hub().publish_latest(Arc::new(told), key.as_str().into());
+    }
+}
+
+fn invalid(field: &str, message: impl std::fmt::Display) -> AppError {
+    let message = format!("« {field} » : {message}");
+    AppError::new(StatusCode::BAD_REQUEST, "invalid_event", message).with("field", field)
+}
+
+fn key_in_use() -> AppError {
+    let text = "Cette Idempotency-Key a déjà servi pour une autre demande : une nouvelle demande en prend une nouvelle";
+    AppError::new(StatusCode::CONFLICT, "idempotency_key_in_use", text)
+}

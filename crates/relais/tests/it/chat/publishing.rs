@@ -1,0 +1,107 @@
+//! Publishing from outside, and the hub's own protocols for conversations.
+
+use relais::features::accounts::{Accounts, Actor};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use super::{World, on_both};
+
+async fn publish(world: &World, key: &str, headers: &[(&str, &str)], body: &Value) -> (StatusCode, Value) {
+    let url = format!("http://{}/api/v1/events", world.running.address());
+    let mut request = reqwest::Client::new().post(url).bearer_auth(key).json(body);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let reply = request.send().await.unwrap();
+    (reply.status(), reply.json().await.unwrap())
+}
+
+async fn key(world: &World, scope: &str) -> String {
+    let accounts = Accounts::new(world.running.app().auth().clone());
+    let actor = Actor { name: "test".into(), address: None };
+    accounts.create_key(&actor, "backend", &[scope.to_owned()], None).await.unwrap().1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_tells_a_person_once() {
+    on_both(|world| async move {
+        let lea = world.person("Lea").await;
+        let key = key(&world, "events:publish:user:*").await;
+        let mut of_lea = world.connect(&lea).await;
+        let event =
+            json!({ "topic": format!("user:{}", lea.id), "name": "invoice.paid", "data": { "n": 7 } });
+        let once = [("Idempotency-Key", "42")];
+        let (status, first) = publish(&world, &key, &once, &event).await;
+        assert_eq!(status, StatusCode::OK, "{first}");
+        assert_eq!(publish(&world, &key, &once, &event).await, (status, first.clone()));
+        let heard = of_lea.heard().await;
+        assert_eq!(heard.len(), 1);
+        assert_eq!((&heard[0]["type"], &heard[0]["n"]), (&json!("invoice.paid"), &json!(7)));
+        assert_eq!(heard[0]["cursor"], first["published"][0]["cursor"]);
+        let other = json!({ "topic": format!("user:{}", lea.id), "name": "invoice.lost", "data": {} });
+        assert_eq!(publish(&world, &key, &once, &other).await.1["code"], "idempotency_key_in_use");
+        let typing =
+            json!({ "topic": format!("user:{}", lea.id), "name": "busy", "data": {}, "ephemeral": true });
+        assert_eq!(publish(&world, &key, &[], &typing).await.1["published"][0]["offset"], Value::Null);
+        assert_eq!(of_lea.heard().await[0]["type"], "busy");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_not_be_published_is_refused_and_nothing_of_its_call_is() {
+    on_both(|world| async move {
+        let lea = world.person("Lea").await;
+        let (all, one) =
+            (key(&world, "events:publish:*").await, key(&world, "events:publish:flow:paie").await);
+        let event =
+            |topic: &str, name: &str, data: Value| json!({ "topic": topic, "name": name, "data": data });
+        let good = event("flow:paie", "run.ended", json!({}));
+        for (key, body, code) in [
+            (&one, event("flow:stock", "run.ended", json!({})), "forbidden"),
+            (&all, event("societe:rsp-bgs", "file_uploaded", json!({})), "forbidden"),
+            (&all, event("conversation:1", "new_message", json!({})), "forbidden"),
+            (&all, event("", "x", json!({})), "invalid_event"),
+            (&all, event("flow:paie", "connect", json!({})), "invalid_event"),
+            (&all, event("flow:paie", "é", json!({})), "invalid_event"),
+            (&all, event("flow:paie", "x", json!([1])), "invalid_event"),
+            (&all, event("flow:paie", "x", json!({ "long": "x".repeat(70_000) })), "invalid_event"),
+            (&all, json!({ "events": [] }), "invalid_event"),
+            (&all, json!({ "topic": "flow:paie" }), "invalid_body"),
+            (&all, json!({ "events": [good, event("flow:paie", "", json!({}))] }), "invalid_event"),
+        ] {
+            let (_, refused) = publish(&world, key, &[], &body).await;
+            assert_eq!(refused["code"], code, "{body}");
+        }
+        assert_eq!(
+            publish(&world, &lea.token, &[], &good).await.0,
+            StatusCode::FORBIDDEN,
+            "a person has no scope"
+        );
+        let (_, done) = publish(&world, &one, &[], &json!({ "events": [good, good] })).await;
+        let offsets: Vec<&Value> =
+            done["published"].as_array().unwrap().iter().map(|p| &p["offset"]).collect();
+        assert_eq!(offsets, [&json!(1), &json!(2)], "nothing of the refused calls is there");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_hear_a_conversation_by_polling_too_and_others_do_not() {
+    on_both(|world| async move {
+        let (lea, paul, eve) =
+            (world.person("Lea").await, world.person("Paul").await, world.person("Eve").await);
+        let id = world.befriend(&lea, &paul).await;
+        let since = world.get(&paul, "conversations").await["cursor"].as_str().unwrap().to_owned();
+        world.send(&lea, &id, "par le journal").await;
+        let poll = |who: String| {
+            let address = world.running.address();
+            let url = format!("http://{address}/api/v1/poll?channel=conversation:{id}&since={since}&wait=20");
+            async move { reqwest::Client::new().get(url).bearer_auth(who).send().await.unwrap() }
+        };
+        let page: Value = poll(paul.token).await.json().await.unwrap();
+        assert_eq!(page["events"][0]["data"]["message"]["content"], "par le journal");
+        assert_eq!(poll(eve.token).await.status(), StatusCode::NOT_FOUND);
+    })
+    .await;
+}

@@ -112,18 +112,21 @@ impl Chat {
             "mark_read" => {
                 let id = fields.conversation()?;
                 let count = self.mark_read(me, id, fields.up_to).await?;
-                Ok(Outcome::Reply("marked_read", json!({ "conversation_id": id, "marked_read": count })))
+                Ok(Outcome::Reply(
+                    "marked_read",
+                    json!({ "success": true, "conversation_id": id, "marked_read": count }),
+                ))
             }
             "edit_message" => {
                 let content = fields.content.as_deref().unwrap_or_default();
                 let message = self.edit(me, fields.message_id()?, content, &fields.mentions).await?;
-                Ok(Outcome::Reply("message_edited", json!({ "message": message })))
+                Ok(Outcome::Reply("message_edited", json!({ "success": true, "message": message })))
             }
             "delete_message" => {
                 let message = self.delete(me, fields.message_id()?).await?;
-                Ok(Outcome::Reply("message_deleted", json!({ "message": message })))
+                Ok(Outcome::Reply("message_deleted", json!({ "success": true, "message": message })))
             }
-            "ping" => Ok(Outcome::Reply("pong", json!({ "timestamp": self.0.clock.now() }))),
+            "ping" => Ok(Outcome::Reply("pong", json!({ "success": true, "timestamp": self.0.clock.now() }))),
             _ => Err(AppError::new(
                 StatusCode::BAD_REQUEST,
                 "unknown_command",

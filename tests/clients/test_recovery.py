@@ -30,6 +30,15 @@ def assert_complete(frames, count):
         assert offsets(frames, societe) == list(range(1, count // 2 + 1))
 
 
+@pytest.mark.parametrize("compression", [True, False])
+def test_a_listener_whose_messages_are_compressed_hears_the_same(make_server, compression):
+    server = make_server(RELAIS_HUB_COMPRESSION=str(compression))
+    with SocketListener(server) as listener:
+        agreed = [extension.name for extension in listener.socket.protocol.extensions]
+        assert agreed == (["permessage-deflate"] if compression else [])
+        assert_complete([listener.frame() for _ in range(change(server, 3))], 12)
+
+
 @pytest.mark.parametrize("kind", LISTENERS)
 @pytest.mark.parametrize("stop", ["restart", "kill9"])
 def test_a_listener_resumes_over_a_restart(server, kind, stop):

@@ -79,6 +79,10 @@ pub struct HubLimits {
     pub queue_bytes: usize,
     /// Bytes of one message from a client.
     pub message_bytes: usize,
+    /// Messages of one connection per second; twice as many may come at once.
+    pub messages_per_s: u32,
+    /// Whether WebSockets may be compressed (permessage-deflate), each message on its own.
+    pub compression: bool,
     /// Events that a returning client is sent at most; one that missed more starts afresh.
     pub recover_events_max: usize,
     /// Seconds between two pings to a quiet client.
@@ -98,6 +102,8 @@ impl Default for HubLimits {
             subscriptions_per_session_max: 1_000,
             queue_bytes: 1024 * 1024,
             message_bytes: 64 * 1024,
+            messages_per_s: 200,
+            compression: false,
             recover_events_max: 10_000,
             ping_interval_s: 25,
             idle_timeout_s: 60,

@@ -9,6 +9,7 @@ use relais_protocol::event::{Channel, Event};
 use relais_protocol::websocket::{Opcode, close_frame, encode_frame, text_frame_with};
 use serde_json::{Value, json};
 
+use super::engineio::write_message;
 use crate::features::relay::frame;
 
 /// One text frame (RFC 6455 section 5.6) with this JSON.
@@ -38,6 +39,14 @@ type Encode = fn(&Event, &mut Vec<u8>);
 pub(super) struct SocketDialect {
     name: &'static str,
     encode: Encode,
+    deflate: bool,
+}
+
+impl SocketDialect {
+    /// `names`: of the plain one, and of the one whose messages are compressed.
+    fn shared(names: [&'static str; 2], encode: Encode, deflate: bool) -> Arc<dyn Dialect> {
+        Arc::new(Self { name: names[usize::from(deflate)], encode, deflate })
+    }
 }
 
 /// A dialect whose events are blocks of an event stream.
@@ -47,8 +56,8 @@ pub(super) struct StreamDialect {
 }
 
 /// The relay's frames on its WebSocket.
-pub(super) fn relay_socket() -> Arc<dyn Dialect> {
-    Arc::new(SocketDialect { name: "relay-socket", encode: frame::write_event })
+pub(super) fn relay_socket(deflate: bool) -> Arc<dyn Dialect> {
+    SocketDialect::shared(["relay-socket", "relay-socket-deflate"], frame::write_event, deflate)
 }
 
 /// The relay's frames on an event stream.
@@ -57,8 +66,8 @@ pub(super) fn relay_stream() -> Arc<dyn Dialect> {
 }
 
 /// The hub's own frames on a WebSocket.
-pub(super) fn native_socket() -> Arc<dyn Dialect> {
-    Arc::new(SocketDialect { name: "native-socket", encode: write_native })
+pub(super) fn native_socket(deflate: bool) -> Arc<dyn Dialect> {
+    SocketDialect::shared(["native-socket", "native-socket-deflate"], write_native, deflate)
 }
 
 /// The hub's own frames on an event stream.
@@ -89,7 +98,13 @@ impl Dialect for SocketDialect {
     }
 
     fn encode(&self, event: &Event, out: &mut Vec<u8>) {
-        text_frame_with(out, |out| (self.encode)(event, out));
+        if self.deflate {
+            let mut text = Vec::with_capacity(event.data.len() + 200);
+            (self.encode)(event, &mut text);
+            write_message(true, Opcode::Text, &text, out);
+        } else {
+            text_frame_with(out, |out| (self.encode)(event, out));
+        }
     }
 
     fn ping(&self) -> Bytes {

@@ -8,6 +8,7 @@ mod dialects;
 pub mod engineio;
 pub mod expiry;
 mod native;
+mod pace;
 mod poll;
 mod relay;
 pub mod socketio;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::{ConnectInfo, RawQuery, Request, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -15,6 +16,7 @@ use relais_hub::{
 use relais_protocol::event::{Channel, Cursor, Epoch, Event, Position};
 use serde_json::{Value, json};
 
+use super::pace::{Pace, too_fast};
 use super::relay::{last_event_id, limits, stream_response};
 use super::upgrade::Handshake;
 use super::{dialects, identity};
@@ -54,10 +56,14 @@ struct WirePosition {
 struct Client {
     app: App,
     principal: Arc<Mutex<Principal>>,
+    pace: Pace,
 }
 
 impl Receiver for Client {
     fn text(&mut self, session: &Arc<Session>, text: &str) -> Flow {
+        if !self.pace.take(Instant::now()) {
+            return Flow::Close(too_fast(self.app.config().hub.messages_per_s));
+        }
         match serde_json::from_str::<Command>(text) {
             Ok(command) => Flow::Await(self.clone().obey(Arc::clone(session), command)),
             Err(error) => {
@@ -227,16 +233,17 @@ pub(super) async fn open_socket(
     Caller(principal): Caller,
     mut request: Request,
 ) -> Result<Response, AppError> {
-    let handshake = Handshake::new(&mut request)?;
-    let address = handshake.address;
+    let mut handshake = Handshake::new(&mut request)?;
+    let (address, deflate) = (handshake.address, handshake.agree_deflate(app.config().hub.compression));
     let (response, stream) = handshake.accept();
     let entered = Box::pin(async move {
         let (stream, leftover) = stream.await?;
-        let session = enter(&app, &principal, address, stream)?;
+        let session = enter(&app, &principal, address, stream, deflate)?;
         let welcome = json!({ "type": "connected", "timestamp": app.clock().now() });
-        let client = Client { app, principal: Arc::new(Mutex::new(principal)) };
+        let pace = Pace::new(app.config().hub.messages_per_s, Instant::now());
+        let client = Client { app, principal: Arc::new(Mutex::new(principal)), pace };
         client.say(&session, &welcome);
-        let limits = limits(&client.app);
+        let limits = limits(&client.app, deflate);
         Some((session, leftover, client, limits))
     });
     super::spawn(async move {
@@ -252,12 +259,13 @@ fn enter(
     principal: &Principal,
     address: SocketAddr,
     stream: tokio::net::TcpStream,
+    deflate: bool,
 ) -> Option<Arc<Session>> {
     let must_say_who = principal.is_anonymous() && !app.auth().open_mode();
     let opened = app.hub().open(SessionSpec {
         identity: identity(principal),
         address: address.ip(),
-        dialect: dialects::native_socket(),
+        dialect: dialects::native_socket(deflate),
         transport: Transport::socket(stream),
         identify_within_s: must_say_who.then_some(app.config().hub.authenticate_timeout_s),
     });

@@ -116,15 +116,15 @@ pub(super) async fn open_socket(
     RawQuery(query): RawQuery,
     mut request: Request,
 ) -> Result<Response, AppError> {
-    let handshake = Handshake::new(&mut request)?;
+    let mut handshake = Handshake::new(&mut request)?;
     let listener = Listener::new(&app, principal, &ListenQuery::parse(query.as_deref())?)?;
-    let address = handshake.address;
+    let (address, deflate) = (handshake.address, handshake.agree_deflate(app.config().hub.compression));
     let (response, stream) = handshake.accept();
     // Boxed and apart, so that an idle connection keeps only what it needs to read.
     let entered = Box::pin(async move {
         let (stream, leftover) = stream.await?;
-        let session = enter(&app, &listener, address, stream).await?;
-        Some((session, leftover, limits(&app), app.count_relay_listener()))
+        let session = enter(&app, &listener, address, stream, deflate).await?;
+        Some((session, leftover, limits(&app, deflate), app.count_relay_listener()))
     });
     super::spawn(async move {
         if let Some((session, leftover, limits, counted)) = entered.await {
@@ -140,10 +140,12 @@ async fn enter(
     listener: &Listener,
     address: SocketAddr,
     stream: tokio::net::TcpStream,
+    deflate: bool,
 ) -> Option<Arc<Session>> {
     let refused = |error: AppError| tracing::debug!(%error, "a listener was refused");
     let transport = Transport::socket(stream);
-    let session = listener.open(app, address, dialects::relay_socket(), transport).map_err(refused).ok()?;
+    let session =
+        listener.open(app, address, dialects::relay_socket(deflate), transport).map_err(refused).ok()?;
     if let Err(error) = listener.join(app, &session, |welcome, _| dialects::text_frame(welcome)).await {
         refused(error);
         app.hub().close(&session, CloseReason::from(CloseCode::Internal));
@@ -152,9 +154,9 @@ async fn enter(
 }
 
 /// Limits of what a client sends.
-pub(super) fn limits(app: &App) -> Limits {
+pub(super) fn limits(app: &App, deflate: bool) -> Limits {
     let bytes = u32::try_from(app.config().hub.message_bytes).unwrap_or(u32::MAX);
-    Limits { frame_bytes: bytes, message_bytes: bytes, ..Limits::default() }
+    Limits { frame_bytes: bytes, message_bytes: bytes, deflate, ..Limits::default() }
 }
 
 /// The relay's events as a stream of server-sent events.

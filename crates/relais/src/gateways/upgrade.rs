@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use relais_protocol::websocket::accept_deflate;
 use sha1::{Digest, Sha1};
 use tokio::net::TcpStream;
 
@@ -25,6 +26,9 @@ pub(super) struct Handshake {
     upgrade: OnUpgrade,
     /// Where the client connects from.
     pub(super) address: SocketAddr,
+    /// The compression that the client offers and the server could take.
+    offered: Option<&'static str>,
+    agreed: bool,
 }
 
 impl Handshake {
@@ -50,14 +54,22 @@ impl Handshake {
         }
         let digest = Sha1::new().chain_update(key).chain_update(KEY_SUFFIX).finalize();
         let accept = HeaderValue::try_from(STANDARD.encode(digest)).map_err(AppError::internal)?;
+        let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter();
+        let offered = accept_deflate(offers.filter_map(|offer| offer.to_str().ok()));
         let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
         let upgrade = request.extensions_mut().remove::<OnUpgrade>();
         match (upgrade, address) {
-            (Some(upgrade), Some(address)) => Ok(Self { accept, upgrade, address }),
+            (Some(upgrade), Some(address)) => Ok(Self { accept, upgrade, address, offered, agreed: false }),
             _ => {
                 Err(refused(StatusCode::UPGRADE_REQUIRED, "cette connexion ne peut pas devenir un WebSocket"))
             }
         }
+    }
+
+    /// Agrees on permessage-deflate (RFC 7692) if the client offers it and it is `wanted`; says whether.
+    pub(super) fn agree_deflate(&mut self, wanted: bool) -> bool {
+        self.agreed = wanted && self.offered.is_some();
+        self.agreed
     }
 
     /// The answer that switches protocols, and the stream once it is sent.
@@ -68,6 +80,9 @@ impl Handshake {
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, self.accept);
+        if let Some(extension) = self.offered.filter(|_| self.agreed) {
+            headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(extension));
+        }
         (response, bare_stream(self.upgrade))
     }
 }

@@ -6,37 +6,48 @@ use std::sync::Arc;
 use bytes::Bytes;
 use relais_hub::{CloseReason, Dialect};
 use relais_protocol::event::{Channel, Event};
-use relais_protocol::websocket::{close_frame, text_frame_with};
+use relais_protocol::websocket::{Opcode, close_frame, text_frame_with};
 use serde_json::{Value, json};
 
 use super::super::dialects::text_frame;
+use super::super::engineio::write_message;
 use crate::AppError;
 
 /// Events as frames: the data with the name as `type`, and where it stands in the log as `cursor`.
-pub(super) struct ChatDialect;
+pub(super) struct ChatDialect {
+    deflate: bool,
+}
 
-pub(super) fn dialect() -> Arc<dyn Dialect> {
-    Arc::new(ChatDialect)
+pub(super) fn dialect(deflate: bool) -> Arc<dyn Dialect> {
+    Arc::new(ChatDialect { deflate })
+}
+
+fn write(event: &Event, out: &mut Vec<u8>) {
+    // Writing to a vector cannot fail.
+    let _ = write!(out, "{{\"type\":{}", Value::from(&*event.name));
+    if event.is_durable() {
+        let _ = write!(out, ",\"cursor\":\"{}\",\"offset\":{}", event.cursor(), event.offset);
+    }
+    let fields = event.data.strip_prefix('{').unwrap_or("}");
+    if fields != "}" {
+        out.push(b',');
+    }
+    out.extend_from_slice(fields.as_bytes());
 }
 
 impl Dialect for ChatDialect {
     fn name(&self) -> &'static str {
-        "chat-socket"
+        if self.deflate { "chat-socket-deflate" } else { "chat-socket" }
     }
 
     fn encode(&self, event: &Event, out: &mut Vec<u8>) {
-        text_frame_with(out, |out| {
-            // Writing to a vector cannot fail.
-            let _ = write!(out, "{{\"type\":{}", Value::from(&*event.name));
-            if event.is_durable() {
-                let _ = write!(out, ",\"cursor\":\"{}\",\"offset\":{}", event.cursor(), event.offset);
-            }
-            let fields = event.data.strip_prefix('{').unwrap_or("}");
-            if fields != "}" {
-                out.push(b',');
-            }
-            out.extend_from_slice(fields.as_bytes());
-        });
+        if self.deflate {
+            let mut text = Vec::with_capacity(event.data.len() + 100);
+            write(event, &mut text);
+            write_message(true, Opcode::Text, &text, out);
+        } else {
+            text_frame_with(out, |out| write(event, out));
+        }
     }
 
     fn ping(&self) -> Bytes {
@@ -86,7 +97,7 @@ mod tests {
             at: Timestamp::default(),
         };
         let mut out = Vec::new();
-        ChatDialect.encode(&event, &mut out);
+        ChatDialect { deflate: false }.encode(&event, &mut out);
         serde_json::from_slice(&out[2..]).unwrap()
     }
 

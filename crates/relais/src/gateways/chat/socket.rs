@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -20,6 +21,7 @@ use super::frames::{dialect, error_fields, frame};
 use crate::auth::http::Caller;
 use crate::auth::{Credential, Principal};
 use crate::features::chat::{Device, DeviceId, Me, Outcome};
+use crate::gateways::pace::{Pace, too_fast};
 use crate::gateways::relay::limits;
 use crate::gateways::upgrade::Handshake;
 use crate::gateways::{Errands, identity, spawn};
@@ -32,6 +34,7 @@ struct Client {
     session: Arc<Session>,
     /// Who it is, once it has said so.
     here: Arc<Mutex<Option<Here>>>,
+    pace: Pace,
 }
 
 /// Somebody who has said who they are.
@@ -91,6 +94,9 @@ impl Device for Hearing {
 
 impl Receiver for Client {
     fn text(&mut self, _: &Arc<Session>, text: &str) -> Flow {
+        if !self.pace.take(Instant::now()) {
+            return Flow::Close(too_fast(self.app.config().hub.messages_per_s));
+        }
         match serde_json::from_str::<Value>(text) {
             Ok(command @ Value::Object(_)) => Flow::Await(Box::pin(self.clone().obey(command))),
             _ => {
@@ -218,12 +224,12 @@ pub(in crate::gateways) async fn open_socket(
     Caller(principal): Caller,
     mut request: Request,
 ) -> Result<Response, AppError> {
-    let handshake = Handshake::new(&mut request)?;
-    let address = handshake.address;
+    let mut handshake = Handshake::new(&mut request)?;
+    let (address, deflate) = (handshake.address, handshake.agree_deflate(app.config().hub.compression));
     let (response, stream) = handshake.accept();
     let entered: BoxFuture<'static, _> = Box::pin(async move {
         let (stream, leftover) = stream.await?;
-        let client = admit(app, &principal, address, stream)?;
+        let client = admit(app, &principal, address, stream, deflate)?;
         if !principal.is_anonymous()
             && let Err(error) = client.enter(&principal, &Value::Null).await
         {
@@ -235,7 +241,7 @@ pub(in crate::gateways) async fn open_socket(
     });
     spawn(async move {
         if let Some((leftover, client)) = entered.await {
-            let (session, limits) = (Arc::clone(&client.session), limits(&client.app));
+            let (session, limits) = (Arc::clone(&client.session), limits(&client.app, deflate));
             run_socket(session, leftover, client.clone(), limits).await;
             let here = client.here.lock().take();
             if let Some(here) = here {
@@ -251,14 +257,16 @@ fn admit(
     principal: &Principal,
     address: SocketAddr,
     stream: tokio::net::TcpStream,
+    deflate: bool,
 ) -> Option<Client> {
     let opened = app.hub().open(SessionSpec {
         identity: identity(principal),
         address: address.ip(),
-        dialect: dialect(),
+        dialect: dialect(deflate),
         transport: Transport::socket(stream),
         identify_within_s: principal.is_anonymous().then_some(app.config().hub.authenticate_timeout_s),
     });
     let session = opened.inspect_err(|error| tracing::debug!(%error, "a connection was refused")).ok()?;
-    Some(Client { app, session, here: Arc::default() })
+    let pace = Pace::new(app.config().hub.messages_per_s, Instant::now());
+    Some(Client { app, session, here: Arc::default(), pace })
 }

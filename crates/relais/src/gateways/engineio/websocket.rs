@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response as HttpResponse};
 use bytes::Bytes;
 use relais_hub::{CloseCode, Flow, Receiver, Session, Transport, run_socket};
 use relais_protocol::engineio::{Action, Frame, Session as EngineSession, SocketId};
-use relais_protocol::websocket::{Limits, accept_deflate, close_frame};
+use relais_protocol::websocket::{Limits, close_frame};
 use tokio::net::TcpStream;
 
 use super::connection::{Connection, FinishOnDrop, follow};
@@ -42,17 +41,12 @@ pub(super) async fn open(endpoint: Arc<Endpoint>, request: Request, query: Query
         Ok(caller) => caller,
         Err(refused) => return refused,
     };
-    let handshake = match Handshake::new(&mut request) {
+    let mut handshake = match Handshake::new(&mut request) {
         Ok(handshake) => handshake,
         Err(error) => return error.into_response(),
     };
-    let address = handshake.address;
-    let agreed = agree(&endpoint, request.headers());
-    let (mut response, stream) = handshake.accept();
-    if let Some(agreed) = &agreed {
-        response.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, agreed.clone());
-    }
-    let deflate = agreed.is_some();
+    let (address, deflate) = (handshake.address, handshake.agree_deflate(endpoint.settings.deflate));
+    let (response, stream) = handshake.accept();
     // Boxed and apart, so that an idle connection keeps only what it needs to read.
     let entered = Box::pin(async move {
         let (stream, leftover) = stream.await?;
@@ -66,13 +60,6 @@ pub(super) async fn open(endpoint: Arc<Endpoint>, request: Request, query: Query
         }
     });
     response
-}
-
-/// The compression that the client offers and the server takes.
-fn agree(endpoint: &Endpoint, headers: &HeaderMap) -> Option<HeaderValue> {
-    let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter();
-    let agreed = accept_deflate(offers.filter_map(|offer| offer.to_str().ok()))?;
-    endpoint.settings.deflate.then_some(HeaderValue::from_static(agreed))
 }
 
 /// The socket that opens a connection has no other beside it.

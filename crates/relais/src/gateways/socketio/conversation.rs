@@ -12,11 +12,11 @@ use tokio::sync::oneshot;
 
 use super::dialect::Reads;
 use super::entrance::Entrance;
-use super::pace::Pace;
 use super::server::{Registered, SocketIo};
 use super::{Incoming, Namespace, Recovery, Socket};
 use crate::auth::Principal;
 use crate::gateways::engineio::{Arrival, Client, Conversation, Opened};
+use crate::gateways::pace::{Pace, too_fast};
 
 /// One connection.
 pub(super) struct Talk {
@@ -88,8 +88,7 @@ impl Talk {
         let input = {
             let mut state = self.state.lock();
             if !state.pace.take(now) {
-                let text = format!("more than {} messages a second", self.server.settings.events_per_s);
-                return Flow::Close(CloseReason::new(CloseCode::Policy, text));
+                return Flow::Close(too_fast(self.server.settings.events_per_s));
             }
             let late = state.session.tick(now).unwrap_or_default();
             late.iter().for_each(|input| state.give_up(input));

@@ -12,7 +12,6 @@ mod dialect;
 mod entrance;
 mod incoming;
 mod namespace;
-mod pace;
 mod recovery;
 pub(super) mod routes;
 mod server;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use relais_protocol::engineio::Version;
 use relais_protocol::socketio::{Config, Limits, Parser};
 
@@ -11,6 +12,9 @@ use super::conversation::Talk;
 use super::dialect::Dialects;
 use super::{Namespace, Recovery};
 use crate::gateways::engineio::{Application, Arrival, Callers, Opened};
+
+/// Dynamic namespaces that were joined since the start, at most: the hub knows their dialects for as long.
+const DYNAMIC_MAX: usize = 1_000;
 
 /// Later than any connection lasts.
 const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -59,13 +63,27 @@ pub struct SocketIo {
     pub(super) settings: Settings,
     pub(super) callers: Arc<dyn Callers>,
     namespaces: BTreeMap<&'static str, Arc<Registered>>,
+    families: Vec<Family>,
+    dynamic: Mutex<BTreeMap<String, Arc<Registered>>>,
+}
+
+/// Namespaces that have no name before somebody joins them.
+struct Family {
+    is_member: fn(&str) -> bool,
+    feature: Arc<dyn Namespace>,
 }
 
 impl SocketIo {
     /// A server without namespaces.
     #[must_use]
     pub fn new(settings: Settings, callers: Arc<dyn Callers>) -> Self {
-        Self { settings, callers, namespaces: BTreeMap::new() }
+        Self {
+            settings,
+            callers,
+            namespaces: BTreeMap::new(),
+            families: Vec::new(),
+            dynamic: Mutex::default(),
+        }
     }
 
     /// Adds a namespace. Its name begins with a slash.
@@ -76,8 +94,33 @@ impl SocketIo {
         self
     }
 
+    /// Adds all namespaces of which `is_member` says that they are the feature's, such as `/project-7`. Events are
+    /// encoded for each that is joined, so there are at most 1,000 of them; beyond it there is no such namespace.
+    #[must_use]
+    pub fn with_family(mut self, is_member: fn(&str) -> bool, feature: Arc<dyn Namespace>) -> Self {
+        self.families.push(Family { is_member, feature });
+        self
+    }
+
     pub(super) fn namespace(&self, name: &str) -> Option<Arc<Registered>> {
-        self.namespaces.get(name).cloned()
+        self.namespaces.get(name).cloned().or_else(|| self.dynamic(name))
+    }
+
+    fn dynamic(&self, name: &str) -> Option<Arc<Registered>> {
+        let family = self.families.iter().find(|family| (family.is_member)(name))?;
+        let mut dynamic = self.dynamic.lock();
+        if let Some(known) = dynamic.get(name) {
+            return Some(Arc::clone(known));
+        }
+        if dynamic.len() >= DYNAMIC_MAX {
+            tracing::warn!(name, "no more dynamic namespaces: {DYNAMIC_MAX} were joined since the start");
+            return None;
+        }
+        let lasting: &'static str = Box::leak(name.to_owned().into_boxed_str());
+        let dialects = Dialects::new(lasting, &family.feature);
+        let registered = Arc::new(Registered { feature: Arc::clone(&family.feature), dialects });
+        dynamic.insert(name.to_owned(), Arc::clone(&registered));
+        Some(registered)
     }
 
     pub(super) fn session_config(&self, version: Version, parser: Parser) -> Config {

@@ -87,6 +87,26 @@ async fn what_is_not_a_command_or_not_a_message_is_refused_with_its_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_sends_too_fast_is_closed() {
+    on_both_with(
+        |config| config.hub.messages_per_s = 5,
+        |world| async move {
+            let mut socket = world.connect(&world.person("Lea").await).await;
+            for _ in 0..20 {
+                socket.say(&json!({ "type": "ping" })).await;
+            }
+            let closed = loop {
+                if let Err(code) = socket.next().await {
+                    break code;
+                }
+            };
+            assert_eq!(closed, 1008);
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_chat_may_be_for_administrators_alone() {
     on_both_with(
         |config| config.chat.access = ChatAccess::Admins,

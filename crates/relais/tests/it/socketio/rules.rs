@@ -14,6 +14,22 @@ async fn whoever_may_not_come_in_is_told_why_with_a_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_may_be_one_of_a_family() {
+    let world = World::new();
+    let mut client = world.connect().await;
+    for name in ["/room-7", "/room-8"] {
+        client.say(&format!("40{name},{{}}")).await;
+        assert!(client.next().await.starts_with(&format!("40{name},{{\"sid\"")));
+    }
+    world.publish("room:1", &json!(1));
+    let mut heard = [client.next().await, client.next().await];
+    heard.sort();
+    assert_eq!(heard, [r#"42/room-7,["news",1]"#, r#"42/room-8,["news",1]"#]);
+    client.say("40/rooms,{}").await;
+    assert_eq!(client.next().await, r#"44/rooms,{"message":"Invalid namespace"}"#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn somebody_who_does_not_say_who_they_are_in_time_is_closed() {
     let world = World::new();
     let mut silent = world.connect().await;

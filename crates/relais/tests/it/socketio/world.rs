@@ -57,7 +57,11 @@ impl World {
         let calls = Calls::default();
         let callers: Arc<dyn Callers> = Arc::new(Anybody);
         let room = Room { calls: Arc::clone(&calls) };
-        let served = SocketIo::new(settings, Arc::clone(&callers)).with("/room", Arc::new(room)).serve();
+        let room: Arc<dyn Namespace> = Arc::new(room);
+        let served = SocketIo::new(settings, Arc::clone(&callers))
+            .with("/room", Arc::clone(&room))
+            .with_family(|name| name.starts_with("/room-"), room)
+            .serve();
         let rules = EngineSettings {
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(35),

@@ -2,8 +2,10 @@
 
 use std::time::Instant;
 
+use relais_hub::{CloseCode, CloseReason};
+
 /// Tokens that come back with time: `per_second` of them, and twice as many for a burst.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pace {
     per_second: f64,
     left: f64,
@@ -27,6 +29,11 @@ impl Pace {
         }
         taken
     }
+}
+
+/// Why a connection that sends faster is closed.
+pub(super) fn too_fast(per_second: u32) -> CloseReason {
+    CloseReason::new(CloseCode::Policy, format!("more than {per_second} messages per second"))
 }
 
 #[cfg(test)]

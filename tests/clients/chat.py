@@ -279,4 +279,4 @@ class PageClient(Client):
         return self.browser.execute_async_script(self.ASK, name, fields)
 
     def close(self):
-        self.browser.execute_script("chat.close()")
+        """It goes with its browser."""

@@ -1,14 +1,17 @@
 """One story, told by every real client of the chat: people sign in, meet, talk, lose the network and come back, and
 nothing is missing, nothing comes twice, everything is in order."""
 
+import functools
+import http.server
+import shutil
 import threading
+from pathlib import Path
 
 import pytest
 
 from bare_engineio import Cable
 from chat import NodeClient, PageClient, PlainClient, PythonClient, SeedClient, node_modules
 from process import eventually
-from test_browser import browser  # noqa: F401
 from town import Town
 
 KINDS = {
@@ -24,6 +27,11 @@ KINDS = {
     "javascript upgrade, event": (NodeClient, ["polling", "websocket"], "event"),
     "plain websocket": (PlainClient,),
 }
+
+
+def library():
+    """`socket.io-client` as pages load it."""
+    return Path(node_modules()) / "socket.io-client/dist/socket.io.min.js"
 
 
 @pytest.fixture
@@ -62,38 +70,40 @@ def test_every_client_lives_the_same_story(town, cable, kind, lose):
     other = NodeClient if kind == "plain websocket" else PlainClient
     of_paul = town.client(other, paul, town.server.url, *((["websocket"], "auth") if other is NodeClient else ()))
     tell_story(town, cable, (lea, of_lea), (paul, of_paul.is_in()), lose)
+    if "upgrade" in kind:
+        of_lea.hear("upgrade")
+    if "auth" in kind:
+        first, *later = [connected["recovered"] for connected in of_lea.all("connect")]
+        assert not first and later and all(later)
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    """Serves files and says nothing about it."""
+
+    def log_message(self, *_):
+        pass
 
 
 @pytest.fixture
 def page(tmp_path):
     """The address of a page of another origin that has the library; what it is allowed is up to the server."""
-    import functools
-    import http.server
-    import shutil
-    shutil.copy(f"{node_modules()}/socket.io-client/dist/socket.io.min.js", tmp_path)
-    (tmp_path / "page.html").write_text('<!doctype html><title>Chat</title><script src="socket.io.min.js"></script>')
-    handler = functools.partial(QuietHandler, directory=tmp_path)
+    folder = tmp_path / "page"
+    folder.mkdir()
+    shutil.copy(library(), folder)
+    (folder / "page.html").write_text('<!doctype html><title>Chat</title><script src="socket.io.min.js"></script>')
+    handler = functools.partial(QuietHandler, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http://127.0.0.1:{server.server_port}/page.html"
         server.shutdown()
 
 
-def QuietHandler(*arguments, **options):  # noqa: N802
-    import http.server
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-    return Handler(*arguments, **options)
-
-
 @pytest.mark.parametrize("lose", [lose_cable, lose_server], ids=["cut cable", "killed server"])
-def test_a_page_of_an_allowed_origin_lives_it_too(make_server, browser, page, lose):  # noqa: F811
-    town = Town(make_server, ALLOWED_ORIGINS=page)
+def test_a_page_of_an_allowed_origin_lives_it_too(make_server, browser, page, lose):
+    town = Town(make_server, ALLOWED_ORIGINS=page.removesuffix("/page.html"))
     with Cable(town.server.url) as cable:
         lea, paul = town.person("Lea"), town.person("Paul")
-        browser.get(f"{page}/page.html")
+        browser.get(page)
         of_lea = town.client(PageClient, lea, cable.url, browser, True).is_in()
         of_paul = town.client(PythonClient, paul, town.server.url).is_in()
         tell_story(town, cable, (lea, of_lea), (paul, of_paul), lose)
@@ -101,19 +111,18 @@ def test_a_page_of_an_allowed_origin_lives_it_too(make_server, browser, page, lo
         town.close()
 
 
-def test_a_page_of_the_server_is_known_by_its_session(town, cable, browser):  # noqa: F811
+def test_a_page_of_the_server_is_known_by_its_session(town, cable, browser):
     lea, paul = town.person("Lea"), town.person("Paul")
     browser.get(f"{cable.url}/")
-    with open(f"{node_modules()}/socket.io-client/dist/socket.io.min.js", encoding="utf-8") as library:
-        browser.execute_script(library.read())
+    browser.execute_script(library().read_text())
     of_lea = town.client(PageClient, lea, cable.url, browser, False).is_in()
     of_paul = town.client(NodeClient, paul, town.server.url, ["polling", "websocket"], "event").is_in()
     tell_story(town, cable, (lea, of_lea), (paul, of_paul), lose_cable)
 
 
-def test_a_page_of_another_origin_gets_nowhere(town, browser, page):  # noqa: F811
+def test_a_page_of_another_origin_gets_nowhere(town, browser, page):
     lea = town.person("Lea")
-    browser.get(f"{page}/page.html")
+    browser.get(page)
     for transport in ("polling", "websocket"):
         refused = browser.execute_async_script("""
             const [url, transport, token, done] = arguments;

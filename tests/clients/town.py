@@ -11,7 +11,7 @@ class Person:
     """Somebody with an account, signed in."""
 
     def __init__(self, server, id, email):
-        self.server, self.id, self.email = server, id, email
+        self.server, self.id, self.email, self.password = server, id, email, PASSWORD
         reply = server.post("/api/connexion", json={"email": email, "password": PASSWORD})
         assert reply.status_code == 200 and reply.json()["user"]["id"] == id, reply.text
         self.token = reply.json()["token"]

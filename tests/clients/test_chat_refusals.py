@@ -386,11 +386,27 @@ def test_whoever_vanishes_while_coming_in_is_not_there(town):
         connection = open_carrier(town, carrier)
         connection.say("authenticate", {"token": lea.token})
         connection.socket.socket.close()
+    for patience_ms in range(2, 42, 2):
+        vanish_while_polling(town, lea, patience_ms / 1000)
 
     def participant():
         return paul.get("conversations")["conversations"][0]["participant"]
     eventually(lambda: not participant()["is_online"] and sessions(town) == 0, "nobody is there any more")
     assert participant()["is_online"] is False
+
+
+def vanish_while_polling(town, person, patience_s):
+    """Goes away in the middle of a GET, while a POST says who it is."""
+    polling = Polling(town.server.url, path=PATH)
+    polling.say("40/chat,")
+    assert polling.poll_until(1)[0].startswith("40/chat,")
+    said = json.dumps(["authenticate", {"token": person.token}])
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(polling.post, f"42/chat,{said}")
+        with contextlib.suppress(requests.ReadTimeout):
+            polling.get(timeout=(WAIT_S, patience_s))
+    # If the answer came in time, it goes now.
+    polling.post("1")
 
 
 def sessions(town):

@@ -133,12 +133,17 @@ class Cable:
         while True:
             try:
                 near, _ = self.listener.accept()
-                if not self.whole:
-                    near.close()
-                    continue
-                far = sockets.create_connection((self.target[0], int(self.target[1])), timeout=WAIT_S)
             except OSError:
                 return
+            if not self.whole:
+                near.close()
+                continue
+            try:
+                far = sockets.create_connection((self.target[0], int(self.target[1])), timeout=WAIT_S)
+            except OSError:
+                # Nobody listens there at the moment.
+                near.close()
+                continue
             far.settimeout(None)
             self.ends += [near, far]
             for source, sink in ((near, far), (far, near)):

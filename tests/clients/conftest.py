@@ -62,6 +62,15 @@ def mount(tmp_path):
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+@pytest.fixture
+def browser(tmp_path):
+    """A Chromium of this test alone."""
+    import chromium
+    driver = chromium.start(tmp_path / "profile")
+    yield driver
+    driver.quit()
+
+
 @pytest.fixture(scope="session")
 def conformance():
     """The program with the echo contracts of the Engine.IO and Socket.IO documents."""

@@ -1,39 +1,13 @@
 """The live page and the documentation in a real Chromium."""
 
 import json
-import shutil
 
 import pytest
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from process import eventually
 
-FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-         "--disable-sync", "--disable-background-networking", "--disable-component-update", "--lang=fr", "--accept-lang=fr",
-         "--window-size=1200,900"]
 EMAIL, PASSWORD = "admin@example.com", "un mot de passe assez long"
-
-
-def program(*names, package):
-    for name in names:
-        if found := shutil.which(name):
-            return found
-    return pytest.fail(f"{names[0]} is missing: install the Debian package {package} (`make test` does it as root)")
-
-
-@pytest.fixture
-def browser(tmp_path):
-    """A Chromium with a profile of its own, whose console and network can be read."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = program("chromium", package="chromium")
-    for flag in [*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"]:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = webdriver.ChromeService(program("chromedriver", package="chromium-driver"))
-    driver = webdriver.Chrome(options=options, service=service)
-    yield driver
-    driver.quit()
 
 
 def texts(browser, selector):

@@ -14,6 +14,9 @@ use super::refusal::invalid;
 use super::service::{Chat, topic};
 use crate::AppError;
 
+/// Characters of a command that is not known, in the message that says so.
+const NAME_CHARS_SHOWN: usize = 60;
+
 /// What a command leads to, for the one who gave it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
@@ -93,8 +96,9 @@ impl Chat {
     ) -> Result<Outcome, AppError> {
         let fields = match data {
             Value::Null => Fields::default(),
-            data => serde_json::from_value(data)
-                .map_err(|error| invalid("data", format!("Commande « {name} » illisible : {error}")))?,
+            data => serde_json::from_value(data).map_err(|error| {
+                invalid("data", format!("Commande « {} » illisible : {error}", shown(name)))
+            })?,
         };
         match name {
             "join_conversation" | "join_group" => self.listen(me, name, &fields).await,
@@ -130,7 +134,7 @@ impl Chat {
             _ => Err(AppError::new(
                 StatusCode::BAD_REQUEST,
                 "unknown_command",
-                format!("Commande « {name} » inconnue"),
+                format!("Commande « {} » inconnue", shown(name)),
             )),
         }
     }
@@ -167,6 +171,11 @@ impl Chat {
         self.publish_latest(topic(id)?, "user_typing", Arc::from(data.to_string()), me.id());
         Ok(Outcome::Done)
     }
+}
+
+/// As much of a name as a message may repeat.
+fn shown(name: &str) -> String {
+    name.chars().take(NAME_CHARS_SHOWN).collect()
 }
 
 fn named(id: &str) -> Value {

@@ -48,13 +48,16 @@ impl Chat {
     /// A device of somebody is here. Others are told if it is the first, and what waited counts as delivered.
     ///
     /// # Errors
-    /// What the database reports; the device is there all the same.
+    /// What the database reports; the device is then not there.
     pub async fn arrive(&self, me: &Me, device: Arc<dyn Device>) -> Result<DeviceId, AppError> {
         let (id, came) = self.0.devices.add(me, device);
         if came {
             self.tell_presence(me, true).await;
         }
-        self.note_delivered(me).await?;
+        if let Err(error) = self.note_delivered(me).await {
+            self.depart(me, id).await;
+            return Err(error);
+        }
         Ok(id)
     }
 

@@ -4,9 +4,26 @@
 //! same names: a client of one sees what a client of the other writes.
 
 mod channels;
+mod ears;
 mod frames;
 mod namespace;
 mod socket;
 
 pub use namespace::ChatNamespace;
 pub(super) use socket::open_socket;
+
+use axum::http::StatusCode;
+
+use crate::AppError;
+use crate::auth::Principal;
+use crate::features::chat::Me;
+
+/// Whether a credential is that of the person who is here already.
+fn is_of(me: &Me, principal: &Principal) -> bool {
+    *principal.id() == *me.topic.as_str()
+}
+
+fn other_identity() -> AppError {
+    let message = "Cette connexion est celle de quelqu'un d'autre : ouvrez-en une autre";
+    AppError::new(StatusCode::CONFLICT, "other_identity", message)
+}

@@ -1,38 +1,35 @@
 //! The chat in Socket.IO.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
+use relais_hub::{From as Place, Joined, SubscribeError, Subscription};
 use relais_protocol::engineio::Text;
-use relais_protocol::event::{Channel, Cursor, Topic};
+use relais_protocol::event::{Channel, Cursor, Event};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::channels::Listening;
+use super::ears::{Ears, Here, Line, arrive};
 use super::frames::error_fields;
+use super::{is_of, other_identity};
 use crate::auth::{Credential, Principal};
-use crate::features::chat::{Device, DeviceId, Me, Outcome};
+use crate::features::chat::{Me, Outcome};
 use crate::gateways::socketio::{
     Admission, ConnectRequest, Incoming, Namespace, Refused, Reply, Socket, Welcome,
 };
-use crate::gateways::{Errands, spawn};
+use crate::gateways::spawn;
 use crate::{App, AppError};
 
 /// The chat's clients of Socket.IO.
 pub struct ChatNamespace {
     app: App,
     /// Those who have said who they are, by the ids of their sockets.
-    people: Arc<Mutex<HashMap<String, Here>>>,
-}
-
-#[derive(Clone)]
-struct Here {
-    me: Me,
-    device: DeviceId,
-    listening: Listening,
+    people: People,
 }
 
 /// What the `auth` object and the event `authenticate` carry.
@@ -44,22 +41,18 @@ struct Credentials {
     since: Option<String>,
 }
 
-/// As a device of its owner.
-struct Hearing {
-    socket: Socket,
-    listening: Listening,
-    errands: Errands,
-}
+type People = Arc<Mutex<HashMap<String, Here<SocketLine>>>>;
 
-impl Device for Hearing {
-    fn join(&self, conversation: Topic, since: Cursor) {
-        let (socket, subscription) = (self.socket.clone(), self.listening.to(&conversation));
-        self.errands.run(async move {
-            if let Err(error) = socket.join_since(subscription, since).await {
-                // It listens already, or is gone.
-                tracing::debug!(%error, %conversation, "a client does not join a conversation");
-            }
-        });
+/// One client in the namespace.
+struct SocketLine(Socket);
+
+impl Line for SocketLine {
+    async fn join(&self, subscription: Subscription, since: Cursor) -> Result<(), SubscribeError> {
+        self.0.join_since(vec![subscription], since).await.map(drop)
+    }
+
+    fn leave(&self, channel: &Channel) {
+        self.0.leave(channel);
     }
 }
 
@@ -70,7 +63,7 @@ impl ChatNamespace {
         Self { app, people: Arc::default() }
     }
 
-    fn here(&self, socket: &Socket) -> Option<Here> {
+    fn here(&self, socket: &Socket) -> Option<Here<SocketLine>> {
         self.people.lock().get(socket.id()).cloned()
     }
 }
@@ -85,19 +78,19 @@ fn credentials(auth: Option<&str>) -> Credentials {
     auth.and_then(|auth| serde_json::from_str(auth).ok()).unwrap_or_default()
 }
 
-/// Notes that somebody is here.
-async fn arrive(
-    app: &App,
-    people: &Mutex<HashMap<String, Here>>,
+/// Notes that somebody is here, unless their client has left meanwhile.
+async fn note_arrival(
+    people: &People,
     socket: &Socket,
-    me: Me,
-    listening: Listening,
+    ears: &Arc<Ears<SocketLine>>,
 ) -> Result<(), AppError> {
-    let errands = Errands::here();
-    let hearing = Hearing { socket: socket.clone(), listening: listening.clone(), errands };
-    let device = app.chat().arrive(&me, Arc::new(hearing)).await?;
-    people.lock().insert(socket.id().to_owned(), Here { me, device, listening });
-    Ok(())
+    let (people, socket) = (Arc::clone(people), socket.clone());
+    let keep = move |here| {
+        people.lock().insert(socket.id().to_owned(), here);
+        // Whoever leaves from here on is taken out of `people` by `disconnected`.
+        socket.is_in() || people.lock().remove(socket.id()).is_none()
+    };
+    arrive(ears, keep).await
 }
 
 fn say(socket: &Socket, name: &str, fields: &Value) {
@@ -136,7 +129,9 @@ impl Namespace for ChatNamespace {
                 let me = app.chat().enter(&principal).await?;
                 let listening = Listening::new(&me, given.include_own);
                 let fields = json!({ "success": true, "user_id": me.id(), "recovered": welcome.recovered });
-                arrive(&app, &people, &socket, me, listening).await?;
+                let ears = Ears::new(&app, SocketLine(socket.clone()), me, listening);
+                note_arrival(&people, &socket, &ears).await?;
+                ears.open(&socket.channels(), welcome.head).await?;
                 say(&socket, "authenticated", &fields);
                 Ok::<_, AppError>(())
             };
@@ -164,9 +159,9 @@ impl Namespace for ChatNamespace {
                 Ok(Outcome::Done) => (None, json!({ "success": true })),
                 Ok(Outcome::Reply(name, fields)) => (Some(name), fields),
                 Ok(Outcome::Join(topic, name, fields)) => {
-                    // It may listen already.
-                    let _ = socket.join(here.listening.to(&topic)).await;
-                    (Some(name), fields)
+                    let joined = here.ears.join(&topic, app.hub().head()).await;
+                    joined
+                        .map_or_else(|error| (Some("error"), error_fields(&error)), |()| (Some(name), fields))
                 }
                 Ok(Outcome::Leave(topic, name, fields)) => {
                     socket.leave(&Channel::Topic(topic));
@@ -180,6 +175,17 @@ impl Namespace for ChatNamespace {
             }
             Some(reply(&fields))
         })
+    }
+
+    /// With its place in the log, for clients that go on from there: those that authenticate by event, and those
+    /// whose handlers take one argument and no offset after it.
+    fn tell<'a>(&self, event: &'a Event) -> Option<(Cow<'a, str>, Cow<'a, str>)> {
+        let fields = event.data.strip_prefix('{').filter(|_| event.is_durable());
+        let data = fields.map_or(Cow::Borrowed(&*event.data), |fields| {
+            let comma = if fields == "}" { "" } else { "," };
+            Cow::Owned(format!("{{\"cursor\":\"{}\"{comma}{fields}", event.cursor()))
+        });
+        Some((Cow::Borrowed(&*event.name), data))
     }
 
     fn disconnected(&self, socket: &Socket) {
@@ -196,54 +202,68 @@ fn reply(fields: &Value) -> Reply {
 /// Lets a client in that connected without a credential. The answer is `authenticated`, or `error` and the end.
 async fn authenticate(
     app: &App,
-    people: &Mutex<HashMap<String, Here>>,
+    people: &People,
     socket: &Socket,
-    here: Option<Here>,
+    here: Option<Here<SocketLine>>,
     data: Value,
 ) -> Value {
-    if let Some(here) = here {
-        let fields = json!({ "success": true, "user_id": here.me.id() });
-        say(socket, "authenticated", &fields);
-        return fields;
-    }
     let given: Credentials = serde_json::from_value(data).unwrap_or_default();
-    match let_in(app, people, socket, &given).await {
-        Ok(fields) => {
-            say(socket, "authenticated", &fields);
-            fields
-        }
-        Err(error) => {
-            let fields = error_fields(&error);
-            say(socket, "error", &fields);
+    let entered = match &here {
+        Some(here) => recognize(app, socket, &here.me, &given).await,
+        None => let_in(app, people, socket, &given).await,
+    };
+    entered.unwrap_or_else(|error| {
+        let fields = error_fields(&error);
+        say(socket, "error", &fields);
+        if here.is_none() {
             socket.disconnect();
-            fields
         }
-    }
+        fields
+    })
 }
 
-async fn let_in(
-    app: &App,
-    people: &Mutex<HashMap<String, Here>>,
-    socket: &Socket,
-    given: &Credentials,
-) -> Result<Value, AppError> {
+/// Who the token of an `authenticate` belongs to.
+async fn bearer_of(app: &App, given: &Credentials) -> Result<Principal, AppError> {
     let unauthenticated = |message: &str| AppError::new(StatusCode::UNAUTHORIZED, "unauthenticated", message);
     let token = given.token.as_deref().filter(|token| !token.is_empty());
     let token = token.ok_or_else(|| unauthenticated("Token requis"))?;
-    let principal = bearer(app, token).await.map_err(|_| unauthenticated("Token invalide ou expiré"))?;
+    bearer(app, token).await.map_err(|_| unauthenticated("Token invalide ou expiré"))
+}
+
+/// Somebody says once more who they are, as programs do that have sent the token with `auth` already. A connection
+/// stays whose it is.
+async fn recognize(app: &App, socket: &Socket, me: &Me, given: &Credentials) -> Result<Value, AppError> {
+    let principal = bearer_of(app, given).await?;
+    if !is_of(me, &principal) {
+        return Err(other_identity());
+    }
+    let fields = json!({ "success": true, "user_id": me.id() });
+    say(socket, "authenticated", &fields);
+    Ok(fields)
+}
+
+async fn let_in(app: &App, people: &People, socket: &Socket, given: &Credentials) -> Result<Value, AppError> {
+    let principal = bearer_of(app, given).await?;
     let me = app.chat().enter(&principal).await?;
     let refused = |refused: Refused| AppError::new(StatusCode::FORBIDDEN, "forbidden", refused.message);
     socket.identify(&principal).map_err(refused)?;
     let listening = Listening::new(&me, given.include_own);
+    let ears = Ears::new(app, SocketLine(socket.clone()), me.clone(), listening.clone());
+    note_arrival(people, socket, &ears).await?;
     let since: Option<Cursor> = given.since.as_deref().and_then(|since| since.parse().ok());
     let head = app.hub().head();
-    arrive(app, people, socket, me.clone(), listening.clone()).await?;
-    let mut recovered = since.is_some();
-    for subscription in listening.to_all(app.chat(), &me).await? {
-        recovered &= socket.join_since(subscription, since.unwrap_or(head)).await.unwrap_or(true);
-    }
-    Ok(json!({
-        "success": true, "user_id": me.id(), "cursor": head.to_string(),
-        "recovered": given.since.is_some().then_some(recovered),
-    }))
+    let all = listening.to_all(app.chat(), &me).await?;
+    let fields = |joined: &Joined| {
+        let recovered = since.is_some() && joined.recovered;
+        let cursor = since.filter(|_| recovered).unwrap_or(joined.cursor);
+        json!({
+            "success": true, "user_id": me.id(), "cursor": cursor.to_string(),
+            "recovered": given.since.is_some().then_some(recovered),
+        })
+    };
+    let from = since.map_or(Place::Now, Place::Cursor);
+    let welcome = |joined: &Joined| ("authenticated", fields(joined).to_string());
+    let joined = socket.join_welcomed(all, from, welcome).await?;
+    ears.open(&socket.channels(), head).await?;
+    Ok(fields(&joined))
 }

@@ -10,21 +10,23 @@ use axum::response::Response;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use relais_hub::{
-    CloseCode, CloseReason, Flow, From as Place, Joined, Receiver, Session, SessionSpec, Transport,
-    run_socket,
+    CloseCode, CloseReason, Flow, From as Place, Joined, Receiver, Session, SessionSpec, SubscribeError,
+    Subscription, Transport, run_socket,
 };
-use relais_protocol::event::{Channel, Cursor, Topic};
+use relais_protocol::event::{Channel, Cursor};
 use serde_json::{Value, json};
 
 use super::channels::Listening;
+use super::ears::{Ears, Here, Line, arrive};
 use super::frames::{dialect, error_fields, frame};
+use super::{is_of, other_identity};
 use crate::auth::http::Caller;
 use crate::auth::{Credential, Principal};
-use crate::features::chat::{Device, DeviceId, Me, Outcome};
+use crate::features::chat::{Me, Outcome};
 use crate::gateways::pace::{Pace, too_fast};
 use crate::gateways::relay::limits;
 use crate::gateways::upgrade::Handshake;
-use crate::gateways::{Errands, identity, spawn};
+use crate::gateways::{identity, spawn};
 use crate::{App, AppError};
 
 /// One connection.
@@ -33,62 +35,37 @@ struct Client {
     app: App,
     session: Arc<Session>,
     /// Who it is, once it has said so.
-    here: Arc<Mutex<Option<Here>>>,
+    here: Arc<Mutex<Attendance>>,
     pace: Pace,
 }
 
-/// Somebody who has said who they are.
-#[derive(Clone)]
-struct Here {
-    me: Me,
-    device: DeviceId,
-    ears: Arc<Ears>,
+/// Who is on a connection.
+#[derive(Clone, Default)]
+enum Attendance {
+    /// Nobody has said so yet.
+    #[default]
+    Awaited,
+    Here(Here<HubLine>),
+    /// The connection has ended.
+    Over,
 }
 
-/// What a connection hears. Conversations that begin while it is coming in wait until it is in.
-struct Ears {
+/// The session of a connection in the hub.
+struct HubLine {
     app: App,
     session: Arc<Session>,
-    listening: Listening,
-    errands: Errands,
-    waiting: Mutex<Option<Vec<(Topic, Cursor)>>>,
 }
 
-impl Ears {
-    fn listen(self: &Arc<Self>, conversation: Topic, since: Cursor) {
-        let ears = Arc::clone(self);
-        self.errands.run(async move {
-            let subscription = ears.listening.to(&conversation);
-            let (channel, filter) = (subscription.channel, subscription.filter);
-            let hub = ears.app.hub().clone();
-            let joined =
-                hub.subscribe(&ears.session, channel, filter, Place::Cursor(since), |_| bytes::Bytes::new());
-            if let Err(error) = joined.await {
-                // It listens already, or is gone.
-                tracing::debug!(%error, %conversation, "a connection does not join a conversation");
-            }
-        });
+impl Line for HubLine {
+    async fn join(&self, subscription: Subscription, since: Cursor) -> Result<(), SubscribeError> {
+        let Subscription { channel, filter } = subscription;
+        let hub = self.app.hub().clone();
+        let from = Place::Cursor(since);
+        hub.subscribe(&self.session, channel, filter, from, |_| bytes::Bytes::new()).await.map(drop)
     }
 
-    /// The connection is in.
-    fn open(self: &Arc<Self>) {
-        let waiting = self.waiting.lock().take();
-        for (conversation, since) in waiting.into_iter().flatten() {
-            self.listen(conversation, since);
-        }
-    }
-}
-
-/// As a device of its owner.
-struct Hearing(Arc<Ears>);
-
-impl Device for Hearing {
-    fn join(&self, conversation: Topic, since: Cursor) {
-        if let Some(waiting) = &mut *self.0.waiting.lock() {
-            waiting.push((conversation, since));
-            return;
-        }
-        self.0.listen(conversation, since);
+    fn leave(&self, channel: &Channel) {
+        self.app.hub().unsubscribe(&self.session, channel.clone());
     }
 }
 
@@ -108,6 +85,13 @@ impl Receiver for Client {
 }
 
 impl Client {
+    fn here(&self) -> Option<Here<HubLine>> {
+        match &*self.here.lock() {
+            Attendance::Here(here) => Some(here.clone()),
+            Attendance::Awaited | Attendance::Over => None,
+        }
+    }
+
     fn say(&self, name: &str, fields: &Value) {
         self.app.hub().send(&self.session, frame(name, fields));
     }
@@ -119,8 +103,7 @@ impl Client {
             self.authenticate(&command).await;
             return Flow::Continue;
         }
-        let here = self.here.lock().clone();
-        let Some(here) = here else {
+        let Some(here) = self.here() else {
             self.refuse("Authentification requise");
             return Flow::Continue;
         };
@@ -133,8 +116,8 @@ impl Client {
             Ok(Outcome::Done) => id.is_some().then(|| ("done", json!({ "success": true }))),
             Ok(Outcome::Reply(name, fields)) => Some((name, fields)),
             Ok(Outcome::Join(topic, name, fields)) => {
-                here.ears.listen(topic, self.app.hub().head());
-                Some((name, fields))
+                let joined = here.ears.join(&topic, self.app.hub().head()).await;
+                Some(joined.map_or_else(|error| ("error", error_fields(&error)), |()| (name, fields)))
             }
             Ok(Outcome::Leave(topic, name, fields)) => {
                 self.app.hub().unsubscribe(&self.session, Channel::Topic(topic));
@@ -165,21 +148,36 @@ impl Client {
         let Ok(principal) = self.app.auth().authenticate(Some(credential)).await else {
             return self.refuse("Token invalide ou expiré");
         };
-        if let Err(error) = self.enter(&principal, command).await {
-            self.say("error", &error_fields(&error));
-            self.app.hub().close(
-                &self.session,
-                CloseReason::new(CloseCode::NotAuthenticated, error.message().to_owned()),
-            );
+        if let Some(here) = self.here() {
+            return self.recognize(&here.me, &principal);
         }
+        if let Err(error) = self.enter(&principal, command).await {
+            self.turn_away(&error);
+        }
+    }
+
+    /// Somebody says once more who they are. A connection stays whose it is.
+    fn recognize(&self, me: &Me, principal: &Principal) {
+        if is_of(me, principal) {
+            return self.say("authenticated", &json!({ "success": true, "user_id": me.id() }));
+        }
+        self.say("error", &error_fields(&other_identity()));
+    }
+
+    /// Says why somebody with a valid credential is not let in, and closes.
+    fn turn_away(&self, error: &AppError) {
+        self.say("error", &error_fields(error));
+        let code = match error.status() {
+            StatusCode::UNAUTHORIZED => CloseCode::NotAuthenticated,
+            StatusCode::SERVICE_UNAVAILABLE => CloseCode::TryLater,
+            status if status.is_server_error() => CloseCode::Internal,
+            _ => CloseCode::Forbidden,
+        };
+        self.app.hub().close(&self.session, CloseReason::new(code, error.message().to_owned()));
     }
 
     /// Lets the client in: it hears everything that is for it, from now on or from where it was.
     async fn enter(&self, principal: &Principal, command: &Value) -> Result<(), AppError> {
-        if self.here.lock().is_some() {
-            let message = "Cette connexion est déjà authentifiée";
-            return Err(AppError::new(StatusCode::CONFLICT, "already_authenticated", message));
-        }
         let chat = self.app.chat();
         if let Some(user) = principal.user() {
             chat.forget_name(&user.id);
@@ -190,17 +188,13 @@ impl Client {
             self.app.expiries().add(at, &self.session);
         }
         let listening = Listening::new(&me, command["include_own"].as_bool().unwrap_or(false));
-        let ears = Arc::new(Ears {
-            app: self.app.clone(),
-            session: Arc::clone(&self.session),
-            listening: listening.clone(),
-            errands: Errands::here(),
-            waiting: Mutex::new(Some(Vec::new())),
-        });
-        let device = chat.arrive(&me, Arc::new(Hearing(Arc::clone(&ears)))).await?;
-        let here = Here { me: me.clone(), device, ears: Arc::clone(&ears) };
-        *self.here.lock() = Some(here);
+        let line = HubLine { app: self.app.clone(), session: Arc::clone(&self.session) };
+        let ears = Ears::new(&self.app, line, me.clone(), listening.clone());
+        let attendance = Arc::clone(&self.here);
+        arrive(&ears, move |here| keep(&attendance, here)).await?;
+        let head = self.app.hub().head();
         let all = listening.to_all(chat, &me).await?;
+        let heard: Vec<Channel> = all.iter().map(|subscription| subscription.channel.clone()).collect();
         let since = command["since"].as_str().and_then(|since| since.parse().ok());
         let place = since.map_or(Place::Now, Place::Cursor);
         let asked = command.get("since").is_some_and(|since| !since.is_null());
@@ -213,9 +207,18 @@ impl Client {
             frame("authenticated", &fields)
         };
         self.app.hub().subscribe_all(&self.session, all, place, welcome).await?;
-        ears.open();
-        Ok(())
+        ears.open(&heard, head).await
     }
+}
+
+/// Notes who is on a connection, if it still stands.
+fn keep(attendance: &Mutex<Attendance>, here: Here<HubLine>) -> bool {
+    let mut attendance = attendance.lock();
+    let stands = !matches!(*attendance, Attendance::Over);
+    if stands {
+        *attendance = Attendance::Here(here);
+    }
+    stands
 }
 
 /// The WebSocket of the chat. A caller without a credential has some seconds to send `authenticate`.
@@ -233,9 +236,7 @@ pub(in crate::gateways) async fn open_socket(
         if !principal.is_anonymous()
             && let Err(error) = client.enter(&principal, &Value::Null).await
         {
-            client.say("error", &error_fields(&error));
-            let reason = CloseReason::new(CloseCode::Forbidden, error.message().to_owned());
-            client.app.hub().close(&client.session, reason);
+            client.turn_away(&error);
         }
         Some((leftover, client))
     });
@@ -243,8 +244,8 @@ pub(in crate::gateways) async fn open_socket(
         if let Some((leftover, client)) = entered.await {
             let (session, limits) = (Arc::clone(&client.session), limits(&client.app, deflate));
             run_socket(session, leftover, client.clone(), limits).await;
-            let here = client.here.lock().take();
-            if let Some(here) = here {
+            let attendance = std::mem::replace(&mut *client.here.lock(), Attendance::Over);
+            if let Attendance::Here(here) = attendance {
                 client.app.chat().depart(&here.me, here.device).await;
             }
         }

@@ -36,6 +36,7 @@ impl Entrance {
             self.talk.say(|session| session.refuse(&self.namespace, NO_NAMESPACE, None));
             return Flow::Continue;
         };
+        let head = self.talk.client.hub().head();
         let entered = self.try_enter(&registered).await;
         let (socket, recovered) = match entered {
             Ok(Some(entered)) => entered,
@@ -47,7 +48,7 @@ impl Entrance {
                 return Flow::Continue;
             }
         };
-        let welcome = Welcome { recovered, auth: self.auth };
+        let welcome = Welcome { recovered, head, auth: self.auth };
         registered.feature.connected(socket, welcome).await;
         Flow::Continue
     }

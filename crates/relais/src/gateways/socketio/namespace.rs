@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use futures_util::future::BoxFuture;
 use relais_hub::Subscription;
 use relais_protocol::engineio::Text;
-use relais_protocol::event::Event;
+use relais_protocol::event::{Cursor, Event};
 
 use super::{Incoming, Reply, Socket};
 use crate::auth::Principal;
@@ -76,6 +76,8 @@ pub struct Admission {
 pub struct Welcome {
     /// It has got, or is getting, everything that it missed: it needs no fresh snapshot.
     pub recovered: bool,
+    /// The end of the log before [`Namespace::connect`] was asked: what that looked up is at least as new.
+    pub head: Cursor,
     /// The `auth` object, JSON.
     pub auth: Option<Text>,
 }

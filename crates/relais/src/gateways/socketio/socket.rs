@@ -127,31 +127,70 @@ impl Socket {
     /// # Errors
     /// [`SubscribeError`].
     pub async fn join(&self, subscription: Subscription) -> Result<(), SubscribeError> {
-        self.join_from(subscription, Place::Now).await.map(|_| ())
+        self.join_from(vec![subscription], Place::Now, |_| Bytes::new()).await.map(drop)
     }
 
-    /// As [`join`](Self::join), from the event after `since`: for what was decided there, when others may have
-    /// published since. Says whether everything from there on was or is being sent.
+    /// Listens to more channels, from the event after `since` and in the order of the log. Says whether everything
+    /// from there on was or is being sent.
     ///
     /// # Errors
-    /// [`SubscribeError`].
+    /// [`SubscribeError`]; the client then listens to none of them.
     pub async fn join_since(
         &self,
-        subscription: Subscription,
+        subscriptions: Vec<Subscription>,
         since: Cursor,
     ) -> Result<bool, SubscribeError> {
-        self.join_from(subscription, Place::Cursor(since)).await.map(|joined| joined.recovered)
+        let joined = self.join_from(subscriptions, Place::Cursor(since), |_| Bytes::new()).await?;
+        Ok(joined.recovered)
     }
 
-    async fn join_from(&self, subscription: Subscription, from: Place) -> Result<Joined, SubscribeError> {
+    /// Listens to more channels, and is told so by an event, with its name and arguments, before what it missed.
+    ///
+    /// # Errors
+    /// As [`join_since`](Self::join_since).
+    pub async fn join_welcomed(
+        &self,
+        subscriptions: Vec<Subscription>,
+        from: Place,
+        welcome: impl FnOnce(&Joined) -> (&'static str, String) + Send,
+    ) -> Result<Joined, SubscribeError> {
+        let written = |joined: &Joined| {
+            let (name, arguments) = welcome(joined);
+            let arguments = self.arguments(&arguments);
+            let frames =
+                self.talk.words(|session| session.emit(&self.namespace, name, &arguments, Vec::new(), None));
+            // Whoever left meanwhile is told nothing.
+            frames.map_or_else(|_| Bytes::new(), |frames| self.talk.client.written(&frames))
+        };
+        self.join_from(subscriptions, from, written).await
+    }
+
+    async fn join_from(
+        &self,
+        subscriptions: Vec<Subscription>,
+        from: Place,
+        preface: impl FnOnce(&Joined) -> Bytes + Send,
+    ) -> Result<Joined, SubscribeError> {
         let dialect = self.talk.with_member(&self.namespace, |member| Arc::clone(&member.dialect));
         let dialect = dialect.ok_or(SubscribeError::SessionClosed)?;
-        let channel = subscription.channel.clone();
+        let channels: Vec<Channel> =
+            subscriptions.iter().map(|subscription| subscription.channel.clone()).collect();
         let (hub, session) = (self.talk.client.hub(), self.talk.client.session());
-        let joined =
-            hub.subscribe_all_as(session, &dialect, vec![subscription], from, |_| Bytes::new()).await?;
-        self.talk.with_member(&self.namespace, |member| member.channels.push(channel));
+        let joined = hub.subscribe_all_as(session, &dialect, subscriptions, from, preface).await?;
+        self.talk.with_member(&self.namespace, |member| member.channels.extend(channels));
         Ok(joined)
+    }
+
+    /// What the client listens to.
+    #[must_use]
+    pub fn channels(&self) -> Vec<Channel> {
+        self.talk.with_member(&self.namespace, |member| member.channels.clone()).unwrap_or_default()
+    }
+
+    /// Whether the client is still in the namespace.
+    #[must_use]
+    pub fn is_in(&self) -> bool {
+        self.talk.with_member(&self.namespace, |_| ()).is_some()
     }
 
     /// Stops listening to a channel.

@@ -278,7 +278,7 @@ impl Namespace for Room {
                 "listen since" => {
                     let (name, since): (String, String) = incoming.first().unwrap();
                     let joined =
-                        socket.join_since(subscription(&name), since.parse().unwrap()).await.unwrap();
+                        socket.join_since(vec![subscription(&name)], since.parse().unwrap()).await.unwrap();
                     return Some(Reply::json(&json!(joined)));
                 }
                 "stop" => socket.leave(&channel(&incoming.first::<String>().unwrap())),

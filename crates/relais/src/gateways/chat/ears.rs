@@ -1,0 +1,134 @@
+//! What one connection of somebody hears, and for how long they are there.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use relais_hub::{SubscribeError, Subscription};
+use relais_protocol::event::{Channel, Cursor, Topic};
+
+use super::channels::Listening;
+use crate::features::chat::{Chat, Device, DeviceId, Me};
+use crate::gateways::Errands;
+use crate::{App, AppError};
+
+/// A connection, as far as it can listen.
+pub(super) trait Line: Send + Sync + 'static {
+    /// Listens to one more channel, from the event after `since`.
+    fn join(
+        &self,
+        subscription: Subscription,
+        since: Cursor,
+    ) -> impl Future<Output = Result<(), SubscribeError>> + Send;
+
+    /// Stops listening to a channel.
+    fn leave(&self, channel: &Channel);
+}
+
+/// What a connection hears. Conversations that begin while it is coming in wait until it is in.
+pub(super) struct Ears<L> {
+    line: L,
+    chat: Chat,
+    me: Me,
+    listening: Listening,
+    errands: Errands,
+    waiting: Mutex<Option<Vec<(Topic, Cursor)>>>,
+}
+
+impl<L: Line> Ears<L> {
+    pub(super) fn new(app: &App, line: L, me: Me, listening: Listening) -> Arc<Self> {
+        let (chat, errands, waiting) = (app.chat().clone(), Errands::here(), Mutex::new(Some(Vec::new())));
+        Arc::new(Self { line, chat, me, listening, errands, waiting })
+    }
+
+    /// Listens to a conversation; it may do so already.
+    ///
+    /// # Errors
+    /// 404 if one is not in it: somebody may have been taken out while they were coming in.
+    pub(super) async fn join(&self, conversation: &Topic, since: Cursor) -> Result<(), AppError> {
+        let joined = self.line.join(self.listening.to(conversation), since).await;
+        // Asked once it listens: whoever is taken out from here on is noticed by the hub.
+        if let Err(error) = self.chat.require_member(&self.me, conversation.key()).await {
+            self.line.leave(&Channel::Topic(conversation.clone()));
+            return Err(error);
+        }
+        match joined {
+            Ok(()) | Err(SubscribeError::AlreadySubscribed(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The connection listens to `heard`, which was looked up when the log was at `head` or later: makes up for what
+    /// changed since then.
+    pub(super) async fn open(self: &Arc<Self>, heard: &[Channel], head: Cursor) -> Result<(), AppError> {
+        let waiting = self.waiting.lock().take();
+        let conversations = self.chat.heard(&self.me).await?;
+        let own = Channel::Topic(self.me.topic.clone());
+        let is_in = |channel: &Channel| {
+            *channel == own || conversations.iter().any(|topic| *channel == Channel::Topic(topic.clone()))
+        };
+        heard.iter().filter(|channel| !is_in(channel)).for_each(|channel| self.line.leave(channel));
+        let begun = conversations.iter().filter(|topic| !heard.contains(&Channel::Topic((*topic).clone())));
+        for conversation in begun {
+            self.join(conversation, head).await?;
+        }
+        for (conversation, since) in waiting.into_iter().flatten() {
+            self.listen(conversation, since);
+        }
+        Ok(())
+    }
+
+    fn listen(self: &Arc<Self>, conversation: Topic, since: Cursor) {
+        let ears = Arc::clone(self);
+        self.errands.run(async move {
+            if let Err(error) = ears.join(&conversation, since).await {
+                // It is gone, or its person is out again.
+                tracing::debug!(%error, %conversation, "a connection does not join a conversation");
+            }
+        });
+    }
+}
+
+/// As a device of its owner.
+struct Hearing<L>(Arc<Ears<L>>);
+
+impl<L: Line> Device for Hearing<L> {
+    fn join(&self, conversation: Topic, since: Cursor) {
+        if let Some(waiting) = &mut *self.0.waiting.lock() {
+            waiting.push((conversation, since));
+            return;
+        }
+        self.0.listen(conversation, since);
+    }
+}
+
+/// Somebody on one connection, from when they have said who they are.
+pub(super) struct Here<L> {
+    pub(super) me: Me,
+    pub(super) device: DeviceId,
+    pub(super) ears: Arc<Ears<L>>,
+}
+
+impl<L> Clone for Here<L> {
+    fn clone(&self) -> Self {
+        Self { me: self.me.clone(), device: self.device, ears: Arc::clone(&self.ears) }
+    }
+}
+
+/// Notes that somebody is here and hands them to `keep`, which says whether their connection still stands. It runs to
+/// its end even if the connection drops what it was doing, so that nobody stays who has left.
+pub(super) async fn arrive<L: Line>(
+    ears: &Arc<Ears<L>>,
+    keep: impl FnOnce(Here<L>) -> bool + Send + 'static,
+) -> Result<(), AppError> {
+    let ears = Arc::clone(ears);
+    let arriving = tokio::spawn(async move {
+        let (chat, me) = (ears.chat.clone(), ears.me.clone());
+        let device = chat.arrive(&me, Arc::new(Hearing(Arc::clone(&ears)))).await?;
+        if !keep(Here { me: me.clone(), device, ears }) {
+            chat.depart(&me, device).await;
+        }
+        Ok(())
+    });
+    arriving.await.map_err(AppError::internal)?
+}

@@ -1,0 +1,28 @@
+"""A real Chromium."""
+
+import shutil
+
+import pytest
+from selenium import webdriver
+
+FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+         "--disable-sync", "--disable-background-networking", "--disable-component-update", "--lang=fr", "--accept-lang=fr",
+         "--window-size=1200,900"]
+
+
+def program(*names, package):
+    for name in names:
+        if found := shutil.which(name):
+            return found
+    return pytest.fail(f"{names[0]} is missing: install the Debian package {package} (`make test` does it as root)")
+
+
+def start(profile):
+    """A Chromium with a profile of its own, whose console and network can be read."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = program("chromium", package="chromium")
+    for flag in [*FLAGS, f"--user-data-dir={profile}"]:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = webdriver.ChromeService(program("chromedriver", package="chromium-driver"))
+    return webdriver.Chrome(options=options, service=service)

@@ -428,9 +428,9 @@ def test_a_conversation_that_begins_while_one_comes_in_is_heard(town, how):
             else:
                 of_lea = signed_in(town, "plain" if how == "plain" else "/chat", lea)
             conversation_id = accepting.result()["conversation_id"]
-        paul.write(conversation_id, "m'entends-tu ?")
+        paul.write(conversation_id, "es-tu là ?")
         told = of_lea.hear("new_message")
-        assert (told["conversation_id"], told["message"]["content"]) == (conversation_id, "m'entends-tu ?")
+        assert (told["conversation_id"], told["message"]["content"]) == (conversation_id, "es-tu là ?")
         of_lea.socket.close()
 
 

@@ -24,6 +24,6 @@ fn is_of(me: &Me, principal: &Principal) -> bool {
 }
 
 fn other_identity() -> AppError {
-    let message = "Cette connexion est celle de quelqu'un d'autre : ouvrez-en une autre";
+    let message = "Cette connexion appartient à quelqu'un d'autre : ouvrez-en une autre";
     AppError::new(StatusCode::CONFLICT, "other_identity", message)
 }

@@ -367,20 +367,3 @@ def test_a_message_that_unpacks_to_too_much_ends_the_session(compressing):
         handshake(socket)
         socket.send("4" + "x" * PAYLOAD_BYTES)
         assert closing(socket)[0] == 1009
-
-
-# ---- Nothing stays behind ----
-
-def test_clients_that_vanish_leave_nothing_behind(conformance, url, ws_url):
-    with open_socket(ws_url) as socket:
-        handshake(socket)
-    before = conformance.open_files()
-    for _ in range(30):
-        Polling(url)
-        Polling(url).say("1")
-        polling = Polling(url)
-        open_socket(ws_url, sid=polling.sid).socket.close()
-        upgrade(polling, ws_url).socket.close()
-        open_socket(ws_url).socket.close()
-    conformance.wait_until_idle(before)
-    assert conformance.is_running()

@@ -6,7 +6,7 @@ import pytest
 import requests
 from websockets.exceptions import InvalidStatus
 
-from bare_engineio import WAIT_S, Polling, closing, handshake, next_packet, open_socket
+from bare_engineio import WAIT_S, Polling, closing, handshake, next_packet, open_socket, upgrade
 from process import eventually
 
 PATH = "/socket.io/"
@@ -114,3 +114,16 @@ def test_hostile_clients_leave_nothing_behind(server):
     eventually(lambda: connections(server) == 0, "no connection is counted any more")
     assert server.memory_kb() < used + 4_000
     assert json.loads(server.get("/readyz").text)
+
+
+def test_clients_that_vanish_at_any_moment_leave_nothing_behind(make_server):
+    server = make_server(RELAIS_HUB_PING_INTERVAL_S="2", RELAIS_HUB_IDLE_TIMEOUT_S="5")
+    where = {"path": PATH}
+    for _ in range(30):
+        Polling(server.url, **where)
+        Polling(server.url, **where).say("1")
+        polling = Polling(server.url, **where)
+        open_socket(ws_url(server), sid=polling.sid, **where).socket.close()
+        upgrade(polling, ws_url(server), **where).socket.close()
+        open_socket(ws_url(server), **where).socket.close()
+    eventually(lambda: connections(server) == 0, "no connection is left")

@@ -1,14 +1,19 @@
-//! Load generator for the relay: each subcommand is one scenario against one running server, verifies what it
+//! Load generator: each subcommand is one scenario against one running server, verifies what it
 //! got, and prints one JSON object with what it measured. `bench/run` runs them side by side with the peers.
 
+mod audience;
 mod content;
+mod dialect;
 mod downloads;
 mod error;
+mod fanout;
 mod http;
 mod idle;
 mod measure;
+mod message;
 mod notify;
 mod process;
+mod stalled;
 mod start;
 mod uploads;
 mod websocket;
@@ -40,6 +45,8 @@ enum Scenario {
     Downloads(downloads::DownloadsArgs),
     /// Time from an upload to its notification at every listener
     Notify(notify::NotifyArgs),
+    /// Deliveries of what one client says to all others
+    Fanout(fanout::FanoutArgs),
     /// Resident memory per idle listener
     Idle(idle::IdleArgs),
     /// Time from exec to the first answer, and resident memory at rest
@@ -79,6 +86,7 @@ fn run(scenario: Scenario) -> Result<String, BenchError> {
         Scenario::Uploads(args) => limited(uploads::run(args)),
         Scenario::Downloads(args) => limited(downloads::run(args)),
         Scenario::Notify(args) => limited(notify::run(args)),
+        Scenario::Fanout(args) => limited(fanout::run(args)),
         Scenario::Idle(args) => limited(idle::run(args)),
         Scenario::Start(args) => encode(&start::run(&args)?),
         Scenario::Corpus(args) => encode(&content::run(&args)?),

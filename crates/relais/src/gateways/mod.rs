@@ -11,7 +11,7 @@ mod native;
 mod poll;
 mod relay;
 pub mod socketio;
-mod upgrade;
+pub mod upgrade;
 
 use axum::Router;
 use axum::http::StatusCode;

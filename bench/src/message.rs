@@ -18,7 +18,7 @@ pub(crate) enum Kind {
 impl Kind {
     fn start(self) -> &'static [u8] {
         match self {
-            Self::WarmUp => b"{\"w\":\"",
+            Self::WarmUp => b"{\"a\":\"",
             Self::Counted => b"{\"n\":\"",
         }
     }

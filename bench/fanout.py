@@ -53,10 +53,13 @@ def django():
     return Peer("django", lambda folder, address: [str(python), str(source / "run.py"), address])
 
 
-def peers():
+def relais():
     server = ROOT / "target/release/relais-fanout"
-    servers = {"relais": Peer("relais", lambda folder, address: [str(server), address])}
-    servers["socketioxide"] = socketioxide()
+    return Peer("relais", lambda folder, address: [str(server), address])
+
+
+def peers():
+    servers = {"relais": relais(), "socketioxide": socketioxide()}
     needs = {
         "socketio_node": (shutil.which("npm"), lambda: node_peer("socketio_node")),
         "uwebsockets": (shutil.which("npm"), lambda: node_peer("uwebsockets")),

@@ -220,10 +220,10 @@ def write_document(marks, tables, goals, figures, rounds):
     text = DOCUMENT.read_text()
     head, _, rest = text.partition(marks[0])
     _, _, tail = rest.partition(marks[1])
-    reached = "\n".join(f"| {text} | {value:.2f} | {'yes' if ok else '**no**'} |" for text, value, ok in goals)
-    body = "\n\n".join(table.text(figures) for table in tables)
-    body = (
-        f"Measured on {machine()}; medians of {rounds} rounds.\n\n{body}\n\n"
-        f"| goal | measured | reached |\n|---|---|---|\n{reached}\n"
-    )
-    DOCUMENT.write_text(f"{head}{marks[0]}\n\n{body}\n{marks[1]}{tail}")
+    measured = f"Measured on {machine()}; medians of {rounds} rounds."
+    parts = [measured, *(table.text(figures) for table in tables)]
+    if goals:
+        reached = [f"| {text} | {value:,.2f} | {'yes' if ok else '**no**'} |" for text, value, ok in goals]
+        parts.append("\n".join(["| goal | measured | reached |", "|---|---|---|", *reached]))
+    body = "\n\n".join(parts)
+    DOCUMENT.write_text(f"{head}{marks[0]}\n\n{body}\n\n{marks[1]}{tail}")

@@ -15,7 +15,7 @@ use crate::message::{Kind, MESSAGE_BYTES, write_message};
 use crate::notify::connect;
 use crate::process::ProcessTree;
 use crate::stalled::{Stalled, StalledReport};
-use crate::websocket::{Listener, encode_text};
+use crate::websocket::Listener;
 
 /// How long the last messages may take to arrive everywhere.
 const ARRIVAL_LIMIT: Duration = Duration::from_secs(60);
@@ -202,21 +202,20 @@ async fn at_rate(
     Ok(())
 }
 
-/// All of them in one write.
+/// A write for each, as clients do.
 fn say(
     dialect: Dialect,
     speaker: &Listener,
     kind: Kind,
     numbers: impl IntoIterator<Item = u64>,
 ) -> Result<(), BenchError> {
-    let mut frames = Vec::new();
     for number in numbers {
         let (mut message, mut text) = (Vec::new(), Vec::new());
         write_message(kind, number, &mut message);
         dialect.say(&message, &mut text);
-        encode_text(&text, &mut frames);
+        speaker.say(&text)?;
     }
-    speaker.write(&frames)
+    Ok(())
 }
 
 /// Reads what the speaker hears of itself until something has become true of the audience.

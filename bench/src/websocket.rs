@@ -111,8 +111,8 @@ impl Listener {
         self.write(&frames)
     }
 
-    /// Sends bytes made with [`encode_text`]. They are few: the system takes them at once.
-    pub(crate) fn write(&self, frames: &[u8]) -> Result<(), BenchError> {
+    /// They are few: the system takes them at once.
+    fn write(&self, frames: &[u8]) -> Result<(), BenchError> {
         match self.stream.try_write(frames) {
             Ok(written) if written == frames.len() => Ok(()),
             Ok(_) => Err(BenchError::wrong("it does not read what is said")),
@@ -129,11 +129,6 @@ impl Listener {
         }
         Ok(())
     }
-}
-
-/// Appends one text frame of a client.
-pub(crate) fn encode_text(text: &[u8], out: &mut Vec<u8>) {
-    encode(OPCODE_TEXT, text, out);
 }
 
 /// Masked with zeros, which leaves the payload as it is.
@@ -198,10 +193,10 @@ mod tests {
     #[test]
     fn what_a_client_says_is_masked() {
         let mut out = Vec::new();
-        encode_text(b"hello", &mut out);
+        encode(OPCODE_TEXT, b"hello", &mut out);
         assert_eq!(out, b"\x81\x85\0\0\0\0hello");
         out.clear();
-        encode_text(&[b'x'; 130], &mut out);
+        encode(OPCODE_TEXT, &[b'x'; 130], &mut out);
         assert_eq!(out[..4], [0x81, 0xFE, 0, 130]);
     }
 }

@@ -9,7 +9,7 @@ use relais_protocol::event::{Channel, Event};
 use tokio::sync::oneshot;
 
 use crate::close::CloseReason;
-use crate::config::Ticks;
+use crate::config::{HubConfig, Ticks};
 use crate::dialect::Dialect;
 use crate::hub::Subscription;
 use crate::inbox::{Command, Join, Woken};
@@ -21,6 +21,31 @@ use crate::session::{Identity, Session};
 use crate::shared::Shared;
 use crate::stats::Meters;
 use crate::wheel::Wheel;
+
+/// For so long after several frames went in one write, more are expected to come close together.
+const BURST_LASTS: Duration = Duration::from_millis(100);
+
+/// Whether bursts are seen. While they are, a short rest before each pass gathers more frames for each write; a
+/// lone message never waits.
+struct Burst {
+    pause: Duration,
+    until: Option<Instant>,
+}
+
+impl Burst {
+    fn new(config: &HubConfig) -> Self {
+        Self { pause: Duration::from_micros(config.burst_pause_us), until: None }
+    }
+
+    fn seen(&mut self) {
+        self.until = (!self.pause.is_zero()).then(|| Instant::now() + BURST_LASTS);
+    }
+
+    fn is_on(&mut self) -> bool {
+        self.until = self.until.filter(|until| Instant::now() < *until);
+        self.until.is_some()
+    }
+}
 
 /// Everything the hub's thread owns.
 pub(crate) struct Engine {
@@ -53,10 +78,14 @@ impl Engine {
             Ticks::System => Some(Instant::now() + Duration::from_secs(1)),
             Ticks::Manual => None,
         };
-        let pause = Duration::from_micros(self.shared.config.burst_pause_us);
+        let mut burst = Burst::new(&self.shared.config);
         loop {
             if self.shared.inbox.take(&mut commands, next_tick) == Woken::Stopped {
                 break;
+            }
+            if burst.is_on() {
+                std::thread::sleep(burst.pause);
+                self.shared.inbox.take_more(&mut commands);
             }
             commands.drain(..).for_each(|command| self.handle(command));
             self.flush();
@@ -65,9 +94,8 @@ impl Engine {
                 self.tick();
             }
             self.tell();
-            // While bursts are seen, a short rest gathers more frames for each write.
-            if std::mem::take(&mut self.pass.busy) && !pause.is_zero() {
-                std::thread::sleep(pause);
+            if std::mem::take(&mut self.pass.busy) {
+                burst.seen();
             }
         }
         self.members.sessions.iter().for_each(|(_, entry)| entry.session.kill());

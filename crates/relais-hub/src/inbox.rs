@@ -212,6 +212,15 @@ impl Inbox {
         Woken::Commands
     }
 
+    /// Moves what has come since into `commands`, behind what is there.
+    pub(crate) fn take_more(&self, commands: &mut VecDeque<Command>) {
+        let mut queue = self.queue.lock();
+        commands.append(&mut queue.commands);
+        queue.bytes = 0;
+        drop(queue);
+        self.room.notify_all();
+    }
+
     /// Refuses everything from now on; what is in the queue is still taken.
     pub(crate) fn stop(&self) {
         self.queue.lock().stopped = true;

@@ -76,7 +76,7 @@ def peers():
 
 def scenarios(quick):
     """Each scenario with its servers and the options of its measurement."""
-    seconds = 2 if quick else 5
+    seconds = 2 if quick else 4
     connections = 1000 if quick else 5000
     all_of = {"socketio": [name for name, _ in SOCKETIO], "plain": [name for name, _ in PLAIN]}
 

@@ -130,7 +130,7 @@ class Running:
 
     def measure(self, scenario, *options):
         target = ["--address", self.address, "--pid", str(self.process.pid)]
-        return bench(scenario, *target, *options)
+        return bench(scenario, *target, *options, folder=self.folder)
 
 
 def clean_environment():
@@ -138,10 +138,10 @@ def clean_environment():
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
-def bench(*arguments, environment=None):
+def bench(*arguments, environment=None, folder=None):
     command = [str(BENCH), *map(str, arguments)]
     environment = clean_environment() | (environment or {})
-    done = subprocess.run(command, stdout=subprocess.PIPE, timeout=SCENARIO_LIMIT_S, env=environment)
+    done = subprocess.run(command, stdout=subprocess.PIPE, timeout=SCENARIO_LIMIT_S, env=environment, cwd=folder)
     if done.returncode != 0:
         raise SystemExit(f"error: the measurement failed: {' '.join(command)}")
     return json.loads(done.stdout)
@@ -166,8 +166,8 @@ class Figures:
         reports = self.results.get(scenario, {}).get(name)
         return statistics.median(report[field] for report in reports) if reports else None
 
-    def ratio(self, scenario, field, peer):
-        ours, theirs = self.of(scenario, "relais", field), self.of(scenario, peer, field)
+    def ratio(self, scenario, field, peer, ours="relais"):
+        ours, theirs = self.of(scenario, ours, field), self.of(scenario, peer, field)
         return ours / theirs if ours is not None and theirs else None
 
 
@@ -175,20 +175,21 @@ class Table:
     """One table: its columns (name of a server, title), the server of the last column's ratio, and its rows
     (title, scenario, field, format)."""
 
-    def __init__(self, columns, compared, rows):
+    def __init__(self, columns, compared, rows, ours="relais"):
         self.columns = columns
         self.compared = compared
+        self.ours = ours
         self.rows = rows
 
     def text(self, figures):
         titles = [title for _, title in self.columns]
-        compared = dict(self.columns)[self.compared]
-        lines = [f"| | {' | '.join(titles)} | Relais ÷ {compared} |", "|---" * (len(titles) + 2) + "|"]
+        first, compared = (dict(self.columns)[name] for name in (self.ours, self.compared))
+        lines = [f"| | {' | '.join(titles)} | {first} ÷ {compared} |", "|---" * (len(titles) + 2) + "|"]
         for title, scenario, field, form in self.rows:
             cells = [shown(figures.of(scenario, name, field), form) for name, _ in self.columns]
             if cells[0] == "–":
                 continue
-            ratio = figures.ratio(scenario, field, self.compared)
+            ratio = figures.ratio(scenario, field, self.compared, self.ours)
             lines.append(f"| {title} | {' | '.join(cells)} | {shown(ratio, '.2f')} |")
         return "\n".join(lines)
 

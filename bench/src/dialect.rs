@@ -15,6 +15,9 @@ pub(crate) enum Dialect {
     SocketioRecovery,
     /// The JSON protocol of centrifuge
     Centrifuge,
+    /// The chat of Relais, whose clients say who they are themselves
+    #[value(skip)]
+    Chat,
 }
 
 /// What a text of the server means.
@@ -34,13 +37,14 @@ impl Dialect {
             Self::Socketio => "/socket.io/?EIO=4&transport=websocket",
             Self::SocketioRecovery => "/socket.io/?EIO=4&transport=websocket&recovery=1",
             Self::Centrifuge => "/connection/websocket",
+            Self::Chat => "/ws/chat",
         }
     }
 
     /// What a client says first.
     pub(crate) fn first_words(self) -> Option<&'static [u8]> {
         match self {
-            Self::Relay | Self::Plain => None,
+            Self::Relay | Self::Plain | Self::Chat => None,
             Self::Socketio | Self::SocketioRecovery => Some(b"40"),
             Self::Centrifuge => Some(b"{\"id\":1,\"connect\":{}}"),
         }
@@ -49,7 +53,7 @@ impl Dialect {
     /// What the text contains with which the server lets a client in; none if the WebSocket is enough.
     pub(crate) fn welcome(self) -> Option<&'static [u8]> {
         match self {
-            Self::Plain => None,
+            Self::Plain | Self::Chat => None,
             Self::Relay => Some(b"\"connection\""),
             Self::Socketio | Self::SocketioRecovery => Some(b"40{\"sid\""),
             Self::Centrifuge => Some(b"\"connect\":{"),
@@ -59,7 +63,7 @@ impl Dialect {
     /// Takes a text of the server apart.
     pub(crate) fn hear<'a>(self, text: &'a [u8], mut on: impl FnMut(Heard<'a>)) {
         match self {
-            Self::Relay | Self::Plain => on(Heard::Text(text)),
+            Self::Relay | Self::Plain | Self::Chat => on(Heard::Text(text)),
             Self::Socketio | Self::SocketioRecovery if text == b"2" => on(Heard::Heartbeat(b"3")),
             Self::Socketio | Self::SocketioRecovery => on(Heard::Text(text)),
             // Several messages may come in one frame, a line each.
@@ -74,7 +78,7 @@ impl Dialect {
     /// What a client says so that everybody hears `message`.
     pub(crate) fn say(self, message: &[u8], out: &mut Vec<u8>) {
         let (before, after): (&[u8], &[u8]) = match self {
-            Self::Relay | Self::Plain => (b"", b""),
+            Self::Relay | Self::Plain | Self::Chat => (b"", b""),
             Self::Socketio | Self::SocketioRecovery => (b"42[\"message\",", b"]"),
             Self::Centrifuge => (b"{\"id\":2,\"publish\":{\"channel\":\"all\",\"data\":", b"}}"),
         };
@@ -86,7 +90,7 @@ impl Dialect {
     /// The message in a text in which everybody hears it; none if the text is something else.
     pub(crate) fn message(self, text: &[u8]) -> Option<&[u8]> {
         match self {
-            Self::Relay => None,
+            Self::Relay | Self::Chat => None,
             Self::Plain => Some(text),
             Self::Socketio | Self::SocketioRecovery => {
                 text.strip_prefix(b"42[\"message\",")?.strip_suffix(b"]")

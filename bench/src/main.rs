@@ -2,6 +2,7 @@
 //! got, and prints one JSON object with what it measured. `bench/run` runs them side by side with the peers.
 
 mod audience;
+mod chat;
 mod content;
 mod dialect;
 mod downloads;
@@ -47,6 +48,8 @@ enum Scenario {
     Notify(notify::NotifyArgs),
     /// Deliveries of what one client says to all others
     Fanout(fanout::FanoutArgs),
+    /// Durable messages of many senders in the chat
+    Chat(chat::ChatArgs),
     /// Resident memory per idle listener
     Idle(idle::IdleArgs),
     /// Time from exec to the first answer, and resident memory at rest
@@ -87,6 +90,7 @@ fn run(scenario: Scenario) -> Result<String, BenchError> {
         Scenario::Downloads(args) => limited(downloads::run(args)),
         Scenario::Notify(args) => limited(notify::run(args)),
         Scenario::Fanout(args) => limited(fanout::run(args)),
+        Scenario::Chat(args) => limited(chat::run(args)),
         Scenario::Idle(args) => limited(idle::run(args)),
         Scenario::Start(args) => encode(&start::run(&args)?),
         Scenario::Corpus(args) => encode(&content::run(&args)?),

@@ -77,7 +77,8 @@ class ChatPeer(Peer):
 
 
 def peers():
-    return {"many": ChatPeer(), "one": ChatPeer()}
+    server = ChatPeer()
+    return {"many": server, "one": server}
 
 
 def scenarios(quick):

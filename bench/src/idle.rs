@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::Target;
+use crate::dialect::Dialect;
 use crate::error::BenchError;
 use crate::notify::connect;
 use crate::process::ProcessTree;
@@ -15,6 +16,8 @@ const FIRST: usize = 16;
 pub(crate) struct IdleArgs {
     #[command(flatten)]
     target: Target,
+    #[arg(long, value_enum, default_value_t = Dialect::Relay)]
+    dialect: Dialect,
     #[arg(long, default_value_t = 5000)]
     listeners: usize,
 }
@@ -31,11 +34,11 @@ pub(crate) struct IdleReport {
 
 pub(crate) async fn run(args: IdleArgs) -> Result<IdleReport, BenchError> {
     let server = ProcessTree::of(args.target.pid);
-    let first = connect(args.target.address, FIRST).await?;
+    let first = connect(args.target.address, args.dialect, FIRST).await?;
     server.wait_until_quiet().await?;
     let before = server.resident_kb()?;
     let cpu_before = server.cpu_s()?;
-    let rest = connect(args.target.address, args.listeners).await?;
+    let rest = connect(args.target.address, args.dialect, args.listeners).await?;
     server.wait_until_quiet().await?;
     let after = server.resident_kb()?;
     let cpu_s = server.cpu_s()? - cpu_before;

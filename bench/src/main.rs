@@ -1,14 +1,20 @@
-//! Load generator for the relay: each subcommand is one scenario against one running server, verifies what it
+//! Load generator: each subcommand is one scenario against one running server, verifies what it
 //! got, and prints one JSON object with what it measured. `bench/run` runs them side by side with the peers.
 
+mod audience;
+mod chat;
 mod content;
+mod dialect;
 mod downloads;
 mod error;
+mod fanout;
 mod http;
 mod idle;
 mod measure;
+mod message;
 mod notify;
 mod process;
+mod stalled;
 mod start;
 mod uploads;
 mod websocket;
@@ -40,6 +46,10 @@ enum Scenario {
     Downloads(downloads::DownloadsArgs),
     /// Time from an upload to its notification at every listener
     Notify(notify::NotifyArgs),
+    /// Deliveries of what one client says to all others
+    Fanout(fanout::FanoutArgs),
+    /// Durable messages of many senders in the chat
+    Chat(chat::ChatArgs),
     /// Resident memory per idle listener
     Idle(idle::IdleArgs),
     /// Time from exec to the first answer, and resident memory at rest
@@ -79,6 +89,8 @@ fn run(scenario: Scenario) -> Result<String, BenchError> {
         Scenario::Uploads(args) => limited(uploads::run(args)),
         Scenario::Downloads(args) => limited(downloads::run(args)),
         Scenario::Notify(args) => limited(notify::run(args)),
+        Scenario::Fanout(args) => limited(fanout::run(args)),
+        Scenario::Chat(args) => limited(chat::run(args)),
         Scenario::Idle(args) => limited(idle::run(args)),
         Scenario::Start(args) => encode(&start::run(&args)?),
         Scenario::Corpus(args) => encode(&content::run(&args)?),

@@ -13,6 +13,7 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::MissedTickBehavior;
 
 use crate::Target;
+use crate::dialect::Dialect;
 use crate::error::BenchError;
 use crate::http::{Connection, Upload, find};
 use crate::measure::{Rate, Times};
@@ -100,7 +101,7 @@ async fn measure(args: NotifyArgs) -> Result<NotifyReport, BenchError> {
         complete: Notify::new(),
     });
     let mut listening = JoinSet::new();
-    for listener in connect(args.target.address, args.listeners).await? {
+    for listener in connect(args.target.address, Dialect::Relay, args.listeners).await? {
         listening.spawn_local(listen(listener, Rc::clone(&arrivals)));
     }
     warm_up(&args).await?;
@@ -139,6 +140,7 @@ async fn measure(args: NotifyArgs) -> Result<NotifyReport, BenchError> {
 /// Opens so many listeners, all of them greeted.
 pub(crate) async fn connect(
     address: std::net::SocketAddr,
+    dialect: Dialect,
     count: usize,
 ) -> Result<Vec<Listener>, BenchError> {
     let slots = Arc::new(Semaphore::new(CONNECTING_MAX));
@@ -147,7 +149,7 @@ pub(crate) async fn connect(
         let slots = Arc::clone(&slots);
         connecting.spawn(async move {
             let _slot = slots.acquire_owned().await;
-            Listener::open(address).await
+            Listener::open(address, dialect).await
         });
     }
     let mut listeners = Vec::with_capacity(count);

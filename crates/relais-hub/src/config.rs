@@ -12,7 +12,8 @@ pub struct HubConfig {
     /// What may wait in the hub's inbox. Beyond it [`Hub::publish`](crate::Hub::publish) waits for durable
     /// events and drops ephemeral ones.
     pub inbox_bytes: usize,
-    /// The pause after a pass that carried several frames of a stream, in microseconds; 0 for none.
+    /// The least pause before a pass in which more frames gather, while bursts are seen, in microseconds; 0 for
+    /// none at all.
     pub burst_pause_us: u64,
     /// Send buffer of each socket in the kernel (it reserves twice as much).
     pub send_buffer_bytes: usize,

@@ -9,7 +9,7 @@ use relais_protocol::event::{Channel, Event};
 use tokio::sync::oneshot;
 
 use crate::close::CloseReason;
-use crate::config::Ticks;
+use crate::config::{HubConfig, Ticks};
 use crate::dialect::Dialect;
 use crate::hub::Subscription;
 use crate::inbox::{Command, Join, Woken};
@@ -21,6 +21,41 @@ use crate::session::{Identity, Session};
 use crate::shared::Shared;
 use crate::stats::Meters;
 use crate::wheel::Wheel;
+
+/// For so long after several frames went in one write, more are expected to come close together.
+const BURST_LASTS: Duration = Duration::from_millis(100);
+/// The rest before a pass is at most this part of what the pass before took, so that it delays nobody noticeably.
+const REST_PART: u32 = 8;
+const REST_MAX: Duration = Duration::from_millis(1);
+
+/// Whether bursts are seen. While they are, a short rest before each pass gathers more frames for each write; a
+/// lone message never waits.
+struct Burst {
+    rest_min: Duration,
+    rest: Duration,
+    until: Option<Instant>,
+}
+
+impl Burst {
+    fn new(config: &HubConfig) -> Self {
+        let rest_min = Duration::from_micros(config.burst_pause_us);
+        Self { rest_min, rest: rest_min, until: None }
+    }
+
+    /// A pass took so long, and carried several frames of a stream or not.
+    fn note(&mut self, took: Duration, busy: bool) {
+        if busy && !self.rest_min.is_zero() {
+            self.until = Some(Instant::now() + BURST_LASTS);
+            self.rest = (took / REST_PART).min(REST_MAX).max(self.rest_min);
+        }
+    }
+
+    /// How long to rest before the next pass.
+    fn rest(&mut self) -> Option<Duration> {
+        self.until = self.until.filter(|until| Instant::now() < *until);
+        self.until.map(|_| self.rest)
+    }
+}
 
 /// Everything the hub's thread owns.
 pub(crate) struct Engine {
@@ -53,22 +88,24 @@ impl Engine {
             Ticks::System => Some(Instant::now() + Duration::from_secs(1)),
             Ticks::Manual => None,
         };
-        let pause = Duration::from_micros(self.shared.config.burst_pause_us);
+        let mut burst = Burst::new(&self.shared.config);
         loop {
             if self.shared.inbox.take(&mut commands, next_tick) == Woken::Stopped {
                 break;
             }
+            if let Some(rest) = burst.rest() {
+                std::thread::sleep(rest);
+                self.shared.inbox.take_more(&mut commands);
+            }
+            let began = Instant::now();
             commands.drain(..).for_each(|command| self.handle(command));
             self.flush();
+            burst.note(began.elapsed(), std::mem::take(&mut self.pass.busy));
             if let Some(due) = next_tick.filter(|due| Instant::now() >= *due) {
                 next_tick = Some(due + Duration::from_secs(1));
                 self.tick();
             }
             self.tell();
-            // While bursts are seen, a short rest gathers more frames for each write.
-            if std::mem::take(&mut self.pass.busy) && !pause.is_zero() {
-                std::thread::sleep(pause);
-            }
         }
         self.members.sessions.iter().for_each(|(_, entry)| entry.session.kill());
     }
@@ -299,5 +336,41 @@ impl Engine {
                 let _ = reply.send(());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn burst(burst_pause_us: u64) -> Burst {
+        Burst::new(&HubConfig { burst_pause_us, ..HubConfig::default() })
+    }
+
+    #[test]
+    fn only_while_bursts_are_seen_is_there_a_rest() {
+        let mut burst = burst(100);
+        burst.note(Duration::from_millis(4), false);
+        assert_eq!(burst.rest(), None);
+        burst.note(Duration::from_millis(4), true);
+        assert_eq!(burst.rest(), Some(Duration::from_micros(500)));
+        burst.until = Some(Instant::now());
+        assert_eq!(burst.rest(), None);
+    }
+
+    #[test]
+    fn the_rest_has_a_lower_and_an_upper_bound() {
+        let mut burst = burst(100);
+        burst.note(Duration::from_micros(80), true);
+        assert_eq!(burst.rest(), Some(Duration::from_micros(100)));
+        burst.note(Duration::from_secs(1), true);
+        assert_eq!(burst.rest(), Some(REST_MAX));
+    }
+
+    #[test]
+    fn a_pause_of_zero_is_none() {
+        let mut burst = burst(0);
+        burst.note(Duration::from_secs(1), true);
+        assert_eq!(burst.rest(), None);
     }
 }

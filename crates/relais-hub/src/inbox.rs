@@ -1,5 +1,6 @@
 //! The one ordered queue through which everything reaches the hub's thread.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -88,6 +89,29 @@ pub(crate) enum Woken {
     Stopped,
 }
 
+/// Events that one thread publishes before the hub's thread is woken all the same.
+const CORKED_EVENTS_MAX: u32 = 64;
+
+thread_local! {
+    /// The address of the inbox that this thread has corked, 0 for none, and the events held back.
+    static CORKED: Cell<(usize, u32)> = const { Cell::new((0, 0)) };
+}
+
+/// Wakes the hub's thread, if there is reason to, when it is dropped.
+pub(crate) struct Cork<'a> {
+    inbox: &'a Inbox,
+    outer: (usize, u32),
+}
+
+impl Drop for Cork<'_> {
+    fn drop(&mut self) {
+        let (_, held) = CORKED.replace(self.outer);
+        if held > 0 {
+            self.inbox.filled.notify_one();
+        }
+    }
+}
+
 /// The hub's inbox. Its order is the order of everything: an event that was put in before a join is not live
 /// for the joiner, one after it is.
 ///
@@ -120,6 +144,8 @@ impl Inbox {
             if !event.is_durable() {
                 return false;
             }
+            // Whoever makes room may not have heard of what is in.
+            self.filled.notify_one();
             self.room.wait(&mut queue);
         }
         if queue.stopped {
@@ -128,8 +154,26 @@ impl Inbox {
         queue.bytes += bytes;
         queue.commands.push_back(Command::Publish { event, key });
         drop(queue);
-        self.filled.notify_one();
+        if !self.is_corked() {
+            self.filled.notify_one();
+        }
         true
+    }
+
+    /// Until the cork goes, events that this thread publishes do not wake the hub's thread one by one: what one
+    /// read brought is delivered together, where a hub that was waiting would write the first of them alone.
+    pub(crate) fn cork(&self) -> Cork<'_> {
+        Cork { inbox: self, outer: CORKED.replace((std::ptr::from_ref(self).addr(), 0)) }
+    }
+
+    /// Counts an event held back; false if the hub's thread is to be woken now.
+    fn is_corked(&self) -> bool {
+        let (inbox, held) = CORKED.get();
+        let corked = inbox == std::ptr::from_ref(self).addr();
+        if corked {
+            CORKED.set((inbox, held + 1));
+        }
+        corked && (held + 1) % CORKED_EVENTS_MAX != 0
     }
 
     /// Puts in a command; dropped, with its reply, if the hub has stopped.
@@ -168,10 +212,88 @@ impl Inbox {
         Woken::Commands
     }
 
+    /// Moves what has come since into `commands`, behind what is there.
+    pub(crate) fn take_more(&self, commands: &mut VecDeque<Command>) {
+        let mut queue = self.queue.lock();
+        commands.append(&mut queue.commands);
+        queue.bytes = 0;
+        drop(queue);
+        self.room.notify_all();
+    }
+
     /// Refuses everything from now on; what is in the queue is still taken.
     pub(crate) fn stop(&self) {
         self.queue.lock().stopped = true;
         self.filled.notify_all();
         self.room.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use relais_protocol::event::Epoch;
+    use relais_protocol::time::Timestamp;
+
+    use super::*;
+
+    fn event(seq: u64) -> Arc<Event> {
+        Arc::new(Event {
+            topic: Topic::new("conversation:1").unwrap(),
+            epoch: Epoch(1),
+            offset: seq,
+            seq,
+            name: "said".into(),
+            data: "{}".into(),
+            at: Timestamp::from_millis(0),
+        })
+    }
+
+    #[test]
+    fn under_a_cork_every_sixty_fourth_event_wakes_the_hub() {
+        let (inbox, other) = (Inbox::new(1024), Inbox::new(1024));
+        let cork = inbox.cork();
+        let waking: Vec<u32> = (1..=130).filter(|_| !inbox.is_corked()).collect();
+        assert_eq!(waking, [64, 128]);
+        assert!(!other.is_corked());
+        drop(cork);
+        assert!(!inbox.is_corked());
+    }
+
+    #[test]
+    fn what_was_published_under_a_cork_is_taken_when_the_cork_goes() {
+        let inbox = Inbox::new(1024 * 1024);
+        std::thread::scope(|scope| {
+            let hub = scope.spawn(|| {
+                let (mut commands, mut taken) = (VecDeque::new(), 0);
+                let deadline = Instant::now() + Duration::from_secs(10);
+                while taken < 3 && inbox.take(&mut commands, Some(deadline)) == Woken::Commands {
+                    taken += commands.drain(..).count();
+                }
+                taken
+            });
+            let cork = inbox.cork();
+            (1..=3).for_each(|seq| assert!(inbox.publish(event(seq), None)));
+            drop(cork);
+            assert_eq!(hub.join().unwrap(), 3);
+        });
+    }
+
+    #[test]
+    fn a_full_inbox_is_emptied_although_its_cork_is_on() {
+        let inbox = Inbox::new(1);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut commands = VecDeque::new();
+                while inbox.take(&mut commands, None) == Woken::Commands {
+                    commands.clear();
+                }
+            });
+            let cork = inbox.cork();
+            assert!((1..=100).all(|seq| inbox.publish(event(seq), None)));
+            drop(cork);
+            inbox.stop();
+        });
     }
 }

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use crate::close::CloseReason;
 use crate::dialect::Dialect;
 use crate::error::OpenError;
-use crate::inbox::Command;
+use crate::inbox::{Command, Cork};
 use crate::outbox::{Delivered, Drained, Outbox, State};
 use crate::parcel::Parcel;
 use crate::shared::Shared;
@@ -122,6 +122,11 @@ impl Session {
     #[must_use]
     pub fn identity(&self) -> Arc<Identity> {
         Arc::clone(&self.identity.lock())
+    }
+
+    /// Until it is dropped, what this thread publishes is delivered together.
+    pub(crate) fn cork(&self) -> Cork<'_> {
+        self.shared.inbox.cork()
     }
 
     /// Whether it still takes frames: neither closing nor closed.

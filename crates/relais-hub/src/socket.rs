@@ -117,6 +117,7 @@ impl<R: Receiver> Future for SocketRun<R> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
         let this = self.get_mut();
         let session = Arc::clone(&this.session);
+        let _cork = session.cork();
         let stream = session.stream().expect("run_socket needs a session with a socket");
         loop {
             let drained = this.session.poll_drain(cx);

@@ -12,7 +12,7 @@ mod pace;
 mod poll;
 mod relay;
 pub mod socketio;
-mod upgrade;
+pub mod upgrade;
 
 use axum::Router;
 use axum::http::StatusCode;

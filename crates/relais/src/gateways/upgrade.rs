@@ -21,11 +21,11 @@ use crate::AppError;
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// A request that asks for a WebSocket and may have one.
-pub(super) struct Handshake {
+pub struct Handshake {
     accept: HeaderValue,
     upgrade: OnUpgrade,
     /// Where the client connects from.
-    pub(super) address: SocketAddr,
+    pub address: SocketAddr,
     /// The compression that the client offers and the server could take.
     offered: Option<&'static str>,
     agreed: bool,
@@ -36,7 +36,7 @@ impl Handshake {
     ///
     /// # Errors
     /// 400 or 426 with what is missing.
-    pub(super) fn new(request: &mut Request) -> Result<Self, AppError> {
+    pub fn new(request: &mut Request) -> Result<Self, AppError> {
         let headers = request.headers();
         if !has_token(headers, &header::UPGRADE, "websocket")
             || !has_token(headers, &header::CONNECTION, "upgrade")
@@ -67,13 +67,13 @@ impl Handshake {
     }
 
     /// Agrees on permessage-deflate (RFC 7692) if the client offers it and it is `wanted`; says whether.
-    pub(super) fn agree_deflate(&mut self, wanted: bool) -> bool {
+    pub fn agree_deflate(&mut self, wanted: bool) -> bool {
         self.agreed = wanted && self.offered.is_some();
         self.agreed
     }
 
     /// The answer that switches protocols, and the stream once it is sent.
-    pub(super) fn accept(self) -> (Response, impl Future<Output = Option<(TcpStream, Bytes)>> + Send) {
+    pub fn accept(self) -> (Response, impl Future<Output = Option<(TcpStream, Bytes)>> + Send) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();

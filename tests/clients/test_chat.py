@@ -36,7 +36,8 @@ def library():
 
 @pytest.fixture
 def town(make_server):
-    town = Town(make_server)
+    # A library that did not notice that its network is gone waits for the next ping, and some seconds longer.
+    town = Town(make_server, RELAIS_HUB_PING_INTERVAL_S="3", RELAIS_HUB_IDLE_TIMEOUT_S="6")
     yield town
     town.close()
 

@@ -35,17 +35,26 @@ pub(super) fn stream_block(id: &str, name: &str, data: &[u8]) -> Vec<u8> {
 /// How an event becomes JSON.
 type Encode = fn(&Event, &mut Vec<u8>);
 
+/// How a client is told that it was taken out of a channel.
+type Revoked = fn(&Channel) -> Bytes;
+
 /// A dialect whose events are WebSocket text frames.
 pub(super) struct SocketDialect {
     name: &'static str,
     encode: Encode,
+    revoked: Revoked,
     deflate: bool,
 }
 
 impl SocketDialect {
     /// `names`: of the plain one, and of the one whose messages are compressed.
-    fn shared(names: [&'static str; 2], encode: Encode, deflate: bool) -> Arc<dyn Dialect> {
-        Arc::new(Self { name: names[usize::from(deflate)], encode, deflate })
+    pub(super) fn shared(
+        names: [&'static str; 2],
+        encode: Encode,
+        revoked: Revoked,
+        deflate: bool,
+    ) -> Arc<dyn Dialect> {
+        Arc::new(Self { name: names[usize::from(deflate)], encode, revoked, deflate })
     }
 }
 
@@ -57,7 +66,8 @@ pub(super) struct StreamDialect {
 
 /// The relay's frames on its WebSocket.
 pub(super) fn relay_socket(deflate: bool) -> Arc<dyn Dialect> {
-    SocketDialect::shared(["relay-socket", "relay-socket-deflate"], frame::write_event, deflate)
+    let names = ["relay-socket", "relay-socket-deflate"];
+    SocketDialect::shared(names, frame::write_event, unsubscribed, deflate)
 }
 
 /// The relay's frames on an event stream.
@@ -67,12 +77,16 @@ pub(super) fn relay_stream() -> Arc<dyn Dialect> {
 
 /// The hub's own frames on a WebSocket.
 pub(super) fn native_socket(deflate: bool) -> Arc<dyn Dialect> {
-    SocketDialect::shared(["native-socket", "native-socket-deflate"], write_native, deflate)
+    SocketDialect::shared(["native-socket", "native-socket-deflate"], write_native, unsubscribed, deflate)
 }
 
 /// The hub's own frames on an event stream.
 pub(super) fn native_stream() -> Arc<dyn Dialect> {
     Arc::new(StreamDialect { name: "native-stream", encode: write_native })
+}
+
+fn unsubscribed(channel: &Channel) -> Bytes {
+    text_frame(&json!({ "type": "unsubscribed", "channel": channel.to_string(), "reason": "forbidden" }))
 }
 
 /// `{"type":"event","topic","name","offset","epoch","cursor","at","data"}`.
@@ -118,7 +132,7 @@ impl Dialect for SocketDialect {
     }
 
     fn revoked(&self, channel: &Channel) -> Bytes {
-        text_frame(&json!({ "type": "unsubscribed", "channel": channel.to_string(), "reason": "forbidden" }))
+        (self.revoked)(channel)
     }
 }
 

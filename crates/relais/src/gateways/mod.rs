@@ -14,6 +14,8 @@ mod relay;
 pub mod socketio;
 pub mod upgrade;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
@@ -35,6 +37,12 @@ pub fn router(app: &App) -> Router<App> {
         .route("/api/v1/ws", get(native::open_socket))
         .route("/api/v1/events", get(native::open_stream))
         .route("/api/v1/poll", get(poll::poll_events))
+}
+
+/// The namespaces of Socket.IO, with the features behind them.
+fn namespaces(app: &App) -> Vec<(&'static str, Arc<dyn socketio::Namespace>)> {
+    let chat: Arc<dyn socketio::Namespace> = Arc::new(chat::ChatNamespace::new(app.clone()));
+    vec![("/", Arc::clone(&chat)), ("/chat", chat)]
 }
 
 /// Runs a connection. It ends with its socket, which the hub closes when the server drains.

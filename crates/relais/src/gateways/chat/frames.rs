@@ -4,24 +4,19 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use relais_hub::{CloseReason, Dialect};
+use relais_hub::Dialect;
 use relais_protocol::event::{Channel, Event};
-use relais_protocol::websocket::{Opcode, close_frame, text_frame_with};
 use serde_json::{Value, json};
 
-use super::super::dialects::text_frame;
-use super::super::engineio::write_message;
+use super::super::dialects::{SocketDialect, text_frame};
 use crate::AppError;
 
-/// Events as frames: the data with the name as `type`, and where it stands in the log as `cursor`.
-pub(super) struct ChatDialect {
-    deflate: bool,
-}
-
+/// Events as frames ([`write`]).
 pub(super) fn dialect(deflate: bool) -> Arc<dyn Dialect> {
-    Arc::new(ChatDialect { deflate })
+    SocketDialect::shared(["chat-socket", "chat-socket-deflate"], write, left, deflate)
 }
 
+/// The data with the name as `type`, and where it stands in the log as `cursor`.
 fn write(event: &Event, out: &mut Vec<u8>) {
     // Writing to a vector cannot fail.
     let _ = write!(out, "{{\"type\":{}", Value::from(&*event.name));
@@ -35,36 +30,11 @@ fn write(event: &Event, out: &mut Vec<u8>) {
     out.extend_from_slice(fields.as_bytes());
 }
 
-impl Dialect for ChatDialect {
-    fn name(&self) -> &'static str {
-        if self.deflate { "chat-socket-deflate" } else { "chat-socket" }
-    }
-
-    fn encode(&self, event: &Event, out: &mut Vec<u8>) {
-        if self.deflate {
-            let mut text = Vec::with_capacity(event.data.len() + 100);
-            write(event, &mut text);
-            write_message(true, Opcode::Text, &text, out);
-        } else {
-            text_frame_with(out, |out| write(event, out));
-        }
-    }
-
-    fn ping(&self) -> Bytes {
-        Bytes::from_static(&[0x89, 0])
-    }
-
-    fn close(&self, reason: &CloseReason) -> Bytes {
-        let mut out = Vec::new();
-        close_frame(reason.code.number(), &reason.text, &mut out);
-        out.into()
-    }
-
-    fn revoked(&self, channel: &Channel) -> Bytes {
-        let channel = channel.to_string();
-        let id = channel.split_once(':').map_or("", |(_, id)| id);
-        frame("left_conversation", &json!({ "conversation_id": id, "reason": "forbidden" }))
-    }
+/// Somebody was taken out of a conversation.
+fn left(channel: &Channel) -> Bytes {
+    let channel = channel.to_string();
+    let id = channel.split_once(':').map_or("", |(_, id)| id);
+    frame("left_conversation", &json!({ "conversation_id": id, "reason": "forbidden" }))
 }
 
 /// A frame for one client.
@@ -97,8 +67,8 @@ mod tests {
             at: Timestamp::default(),
         };
         let mut out = Vec::new();
-        ChatDialect { deflate: false }.encode(&event, &mut out);
-        serde_json::from_slice(&out[2..]).unwrap()
+        write(&event, &mut out);
+        serde_json::from_slice(&out).unwrap()
     }
 
     #[test]

@@ -16,13 +16,13 @@ use crate::auth::http::{check_same_origin, credential};
 use crate::auth::{Credential, Principal};
 use crate::config::{Config, SocketIoConfig};
 use crate::gateways::engineio::{Callers, Endpoint, Settings as EngineSettings};
-use crate::{App, AppError, features};
+use crate::{App, AppError};
 
 /// The routes of Socket.IO.
 pub(in crate::gateways) fn router(app: &App) -> Router<App> {
     let callers: Arc<dyn Callers> = Arc::new(AppCallers(app.clone()));
     let mut server = SocketIo::new(settings(&app.config().socketio), Arc::clone(&callers));
-    for (name, namespace) in features::namespaces(app) {
+    for (name, namespace) in super::super::namespaces(app) {
         server = server.with(name, namespace);
     }
     Endpoint::new(app.hub().clone(), engine_settings(app.config()), callers, server.serve())

@@ -189,10 +189,15 @@ impl Session {
     }
 
     pub(crate) fn deliver(&self, parcel: &Parcel<'_>) -> Delivered {
-        let delivered =
-            self.outbox.lock().deliver(self.stream(), &*self.dialect, parcel, &self.shared.config);
-        if delivered != Delivered::Written && delivered != Delivered::Gone {
-            self.waker.wake();
+        let mut outbox = self.outbox.lock();
+        // Whoever waits for room in the socket already need not be told that there is more to write.
+        let awaits_room = self.stream().is_some() && !outbox.is_empty();
+        let delivered = outbox.deliver(self.stream(), &*self.dialect, parcel, &self.shared.config);
+        drop(outbox);
+        match delivered {
+            Delivered::Queued if awaits_room => {}
+            Delivered::Queued | Delivered::Slow | Delivered::Broken => self.waker.wake(),
+            Delivered::Written | Delivered::Gone => {}
         }
         delivered
     }

@@ -57,6 +57,11 @@ impl Burst {
     }
 }
 
+/// The second at which so many have passed for certain: the one under way has begun already. 0 is never.
+fn deadline(now_s: u32, within_s: Option<u32>) -> u32 {
+    within_s.map_or(0, |seconds| now_s + seconds + 1)
+}
+
 /// Everything the hub's thread owns.
 pub(crate) struct Engine {
     pub(crate) shared: Arc<Shared>,
@@ -186,7 +191,7 @@ impl Engine {
             subscriptions: Vec::new(),
             due_s: 0,
             deadline_s: now + self.shared.config.ping_interval_s,
-            identify_by_s: identify_within_s.map_or(0, |seconds| now + seconds.max(1)),
+            identify_by_s: deadline(now, identify_within_s),
             pass: 0,
         };
         let slot = self.members.sessions.insert(entry);
@@ -205,7 +210,7 @@ impl Engine {
     fn identify_within(&mut self, session: &Session, seconds: Option<u32>) {
         let (slot, id, now) = (session.slot(), session.id().0, self.wheel.now());
         if let Some(entry) = self.members.entry(slot, id) {
-            entry.identify_by_s = seconds.map_or(0, |seconds| now + seconds.max(1));
+            entry.identify_by_s = deadline(now, seconds);
             self.schedule(slot, id);
         }
     }

@@ -55,7 +55,10 @@ async fn who_does_not_say_who_they_are_in_time_is_closed() {
     };
     let (stranger, user) = (open("x"), open("y"));
     world.hub.identify(&user, Identity::of("user:1")).unwrap();
+    // The second in which they came had begun before.
     world.tick(10).await;
+    assert_eq!((stranger.is_open(), user.is_open()), (true, true));
+    world.tick(1).await;
     assert_eq!((stranger.is_open(), user.is_open()), (false, true));
 }
 

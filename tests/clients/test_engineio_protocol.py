@@ -342,19 +342,37 @@ def test_an_upgrade_abandoned_after_the_probe_leaves_polling_as_it_was(url, ws_u
 
 # ---- Compression ----
 
-def open_compressed(program):
-    return connect(f"{program.ws_url}/engine.io/?EIO=4&transport=websocket", open_timeout=WAIT_S, ping_interval=None,
+def open_compressed(program, query=""):
+    return connect(f"{program.ws_url}/engine.io/?EIO=4&transport=websocket{query}", open_timeout=WAIT_S, ping_interval=None,
                    max_size=None, legacy=True)
+
+
+AGREED = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+
+
+def check_compressed_echo(socket):
+    for message in ("4" + "compressible " * 1000, "4é€😀" * 200, b"\x00" * 100_000, os.urandom(10_000), "4short"):
+        socket.send(message)
+        assert next_packet(socket) == message
 
 
 def test_messages_are_compressed_if_that_was_agreed(compressing):
     with open_compressed(compressing) as socket:
-        agreed = socket.response.headers["Sec-WebSocket-Extensions"]
-        assert agreed == "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+        assert socket.response.headers["Sec-WebSocket-Extensions"] == AGREED
         handshake(socket)
-        for message in ("4" + "compressible " * 1000, "4é€😀" * 200, b"\x00" * 100_000, os.urandom(10_000), "4short"):
-            socket.send(message)
-            assert next_packet(socket) == message
+        check_compressed_echo(socket)
+
+
+def test_a_connection_that_began_with_polling_is_compressed_too(compressing):
+    polling = Polling(compressing.url)
+    with open_compressed(compressing, f"&sid={polling.sid}") as socket:
+        assert socket.response.headers["Sec-WebSocket-Extensions"] == AGREED
+        socket.send("2probe")
+        assert socket.recv(timeout=WAIT_S) == "3probe"
+        polling.say("4before" + " compressible" * 100)
+        assert polling.poll_until(1) == ["4before" + " compressible" * 100]
+        socket.send("5")
+        check_compressed_echo(socket)
 
 
 def test_nothing_is_agreed_unless_the_server_wants_it(conformance):

@@ -35,9 +35,10 @@ def test_socket_io_client_for_javascript(conformance, transports, parser):
     check_echo(run_node("echo.cjs", conformance.url, transports, parser), transports)
 
 
+@TRANSPORTS
 @pytest.mark.parametrize("parser", ["default", "msgpack"])
-def test_socket_io_client_for_javascript_with_compression(compressing, parser):
-    check_echo(run_node("echo.cjs", compressing.url, "websocket", parser), "websocket")
+def test_socket_io_client_for_javascript_with_compression(compressing, transports, parser):
+    check_echo(run_node("echo.cjs", compressing.url, transports, parser), transports)
 
 
 def check_echo(found, transports):

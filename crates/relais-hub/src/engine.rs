@@ -121,6 +121,7 @@ impl Engine {
             Command::Open { session, identify_within_s } => self.open(&session, identify_within_s),
             Command::Identify { session, identity } => self.identify(&session, &identity),
             Command::Join(join) => self.join(*join),
+            Command::Compress(session) => self.compress(&session),
             Command::IdentifyWithin { session, seconds } => self.identify_within(&session, seconds),
             Command::Leave { session, dialect, channel } => self.leave(&session, dialect, &channel),
             Command::Offset { topic, offset } => self.learn_offset(&Channel::Topic(topic), offset),
@@ -189,6 +190,7 @@ impl Engine {
             principal: Arc::clone(&session.identity().principal),
             session: Arc::clone(session),
             subscriptions: Vec::new(),
+            compressed: false,
             due_s: 0,
             deadline_s: now + self.shared.config.ping_interval_s,
             identify_by_s: deadline(now, identify_within_s),
@@ -251,6 +253,13 @@ impl Engine {
             _ => None,
         };
         JoinPoint::new(Arc::clone(session), self.head_seq, offset)
+    }
+
+    fn compress(&mut self, session: &Session) {
+        self.flush();
+        if self.members.entry(session.slot(), session.id().0).is_some() {
+            self.members.compress(session.slot());
+        }
     }
 
     fn leave(&mut self, session: &Session, dialect: u16, channel: &Channel) {

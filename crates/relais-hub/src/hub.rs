@@ -206,6 +206,7 @@ impl Hub {
         let found = replay(self.shared(), &**dialect, &subscriptions, from, &point).await?;
         let recovered = found.is_some();
         let Replay { frames, events } = found.unwrap_or(Replay { frames: Vec::new(), events: 0 });
+        let frames = frames.into_iter().map(|frames| session.as_agreed(frames));
         let epoch = self.shared().epoch;
         let cursor = Cursor { epoch, seq: point.head_seq };
         let joined = Joined { epoch, offset: point.offset, cursor, recovered, replayed: events };
@@ -268,6 +269,14 @@ impl Hub {
         configure(&stream, self.shared().config.send_buffer_bytes)?;
         body.session().take_stream(stream, first)?;
         Ok(body.into_session())
+    }
+
+    /// Compresses what the session is sent from here on (RFC 7692, each message on its own), as was agreed in the
+    /// handshake of its WebSocket. An event is compressed once for all sessions that are told it alike. Only for
+    /// dialects of WebSocket frames.
+    pub fn compress(&self, session: &Arc<Session>) {
+        session.set_compressed();
+        self.push(Command::Compress(Arc::clone(session)));
     }
 
     /// Closes the session with 4001 unless [`identify`](Self::identify) is called within so many seconds from

@@ -32,6 +32,7 @@ pub(crate) enum Command {
         identity: Arc<Identity>,
     },
     Join(Box<Join>),
+    Compress(Arc<Session>),
     /// The session has so long to identify itself, or need not.
     IdentifyWithin {
         session: Arc<Session>,

@@ -10,7 +10,7 @@ use crate::hub::Subscription;
 use crate::presence::PresenceWatcher;
 use crate::session::Session;
 use crate::slots::Slots;
-use crate::streams::Streams;
+use crate::streams::{Form, Streams};
 
 /// One session.
 pub(crate) struct Entry {
@@ -18,6 +18,8 @@ pub(crate) struct Entry {
     /// Whom presence counts it for.
     pub principal: Arc<str>,
     pub subscriptions: Vec<Seat>,
+    /// Whether what it is told is compressed.
+    pub compressed: bool,
     /// The second at which the wheel brings it up.
     pub due_s: u32,
     /// The second of its next ping, or of its end if it is closing.
@@ -33,7 +35,7 @@ pub(crate) struct Seat {
     pub stream: u32,
     /// What it is told in there.
     pub dialect: u16,
-    /// Place among the members of that dialect.
+    /// Place among the members that are told it in the same form.
     pub place: u32,
     pub filter: Option<Arc<dyn Filter>>,
 }
@@ -82,7 +84,7 @@ impl Members {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         let place_of_stream = self.streams.find_or_create(&wanted.channel);
         let Some(stream) = self.streams.get_mut(place_of_stream) else { return };
-        let place = stream.add(&entry.session, slot, number, dialect);
+        let place = stream.add(&entry.session, slot, entry.form(number), dialect);
         let first = stream.count(&entry.principal);
         if entry.subscriptions.is_empty() {
             // Most sessions are in one channel for their whole life.
@@ -133,23 +135,52 @@ impl Members {
             entry.subscriptions = Vec::new();
         }
         self.subscriptions -= 1;
-        let principal = Arc::clone(&entry.principal);
+        let (principal, form) = (Arc::clone(&entry.principal), entry.form(dialect));
+        self.vacate(number, form, place);
         let Some(stream) = self.streams.get_mut(number) else { return };
-        let mut moved = None;
-        if let Some(group) = stream.group_mut(dialect) {
-            group.members.swap_remove(place as usize);
-            moved = group.members.get(place as usize).map(|member| member.slot);
-        }
         if stream.discount(&principal) {
             let channel = stream.channel.clone();
             self.watcher.left(&channel, &principal);
         }
+        self.streams.forget_if_empty(number);
+    }
+
+    /// Empties a place in a group; the last member of the group moves there.
+    fn vacate(&mut self, stream: u32, form: Form, place: u32) {
+        let Some(group) = self.streams.get_mut(stream).and_then(|stream| stream.group_mut(form)) else {
+            return;
+        };
+        group.members.swap_remove(place as usize);
+        let moved = group.members.get(place as usize).map(|member| member.slot);
         if let Some(other) = moved.and_then(|slot| self.sessions.get_mut(slot))
-            && let Some(seat) = other.seat_in(number, dialect)
+            && let Some(seat) = other.seat_in(stream, form.dialect)
         {
             other.subscriptions[seat].place = place;
         }
-        self.streams.forget_if_empty(number);
+    }
+
+    /// From here on the session is told everything compressed.
+    pub(crate) fn compress(&mut self, slot: u32) {
+        let seats = match self.sessions.get(slot) {
+            Some(entry) if !entry.compressed => 0..entry.subscriptions.len(),
+            _ => return,
+        };
+        for seat in seats {
+            let Some(entry) = self.sessions.get(slot) else { return };
+            let Seat { stream: number, dialect, place, .. } = entry.subscriptions[seat];
+            let (session, form) = (Arc::clone(&entry.session), entry.form(dialect));
+            self.vacate(number, form, place);
+            let Some(stream) = self.streams.get_mut(number) else { continue };
+            let Some(spoken) = stream.group(form).map(|group| Arc::clone(&group.dialect)) else { continue };
+            let place = stream.add(&session, slot, Form { compressed: true, ..form }, &spoken);
+            if let Some(entry) = self.sessions.get_mut(slot) {
+                entry.subscriptions[seat].place = place;
+            }
+        }
+        if let Some(entry) = self.sessions.get_mut(slot) {
+            entry.compressed = true;
+        }
+        self.refresh_direct(slot);
     }
 
     /// A session gets batches as they are only while it has one channel and no filter. Whether that holds can
@@ -158,7 +189,7 @@ impl Members {
         let Some(entry) = self.sessions.get(slot) else { return };
         let direct = entry.subscriptions.len() == 1;
         for seat in entry.subscriptions.iter().filter(|_| entry.subscriptions.len() <= 2) {
-            let group = self.streams.get_mut(seat.stream).and_then(|s| s.group_mut(seat.dialect));
+            let group = self.streams.get_mut(seat.stream).and_then(|s| s.group_mut(entry.form(seat.dialect)));
             if let Some(member) = group.and_then(|group| group.members.get_mut(seat.place as usize)) {
                 member.direct = direct && seat.filter.is_none();
             }
@@ -195,6 +226,11 @@ impl Members {
 }
 
 impl Entry {
+    /// The form in which it is told what it hears in this dialect.
+    pub(crate) fn form(&self, dialect: u16) -> Form {
+        Form { dialect, compressed: self.compressed }
+    }
+
     pub(crate) fn seat_in(&self, stream: u32, dialect: u16) -> Option<usize> {
         self.subscriptions.iter().position(|seat| seat.stream == stream && seat.dialect == dialect)
     }

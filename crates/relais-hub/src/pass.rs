@@ -1,14 +1,17 @@
 //! One pass: the events since the last one become batches, and the batches are written to their members.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use relais_protocol::event::Event;
+use relais_protocol::websocket::compress_frames;
 
 use crate::members::{Entry, Members};
 use crate::outbox::Delivered;
 use crate::parcel::{Frame, Parcel, PassEvent};
 use crate::shared::Shared;
+use crate::streams::{Form, Group};
 
 /// The events since the last pass, and buffers that are reused from pass to pass.
 pub(crate) struct Pass {
@@ -23,19 +26,51 @@ pub(crate) struct Pass {
     /// Whether some stream had several frames in a pass since this was last reset.
     pub busy: bool,
     full: bool,
-    encoded: Vec<u8>,
-    encodings: Vec<(u16, std::ops::Range<usize>)>,
+    encodings: Encodings,
     picks: Vec<Pick>,
     own_bytes: Vec<u8>,
     own_frames: Vec<Frame>,
     tally: Tally,
 }
 
+/// One event in the forms in which it is heard.
+#[derive(Default)]
+struct Encodings {
+    bytes: Vec<u8>,
+    /// What is about to be compressed.
+    plain: Vec<u8>,
+    places: Vec<(Form, Range<usize>)>,
+}
+
+impl Encodings {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.places.clear();
+    }
+
+    /// The event as this group is told it: made once for each form.
+    fn of(&mut self, group: &Group, event: &Event) -> Range<usize> {
+        if let Some((_, place)) = self.places.iter().find(|(known, _)| *known == group.form) {
+            return place.clone();
+        }
+        let start = self.bytes.len();
+        if group.form.compressed {
+            self.plain.clear();
+            group.dialect.encode(event, &mut self.plain);
+            compress_frames(&self.plain, &mut self.bytes);
+        } else {
+            group.dialect.encode(event, &mut self.bytes);
+        }
+        self.places.push((group.form, start..self.bytes.len()));
+        start..self.bytes.len()
+    }
+}
+
 /// A frame that a session wants.
 #[derive(Clone, Copy)]
 struct Pick {
     event: u32,
-    dialect: u16,
+    form: Form,
     stream: u32,
     start: u32,
     end: u32,
@@ -76,8 +111,7 @@ impl Pass {
             casualties: Vec::new(),
             busy: false,
             full: false,
-            encoded: Vec::new(),
-            encodings: Vec::new(),
+            encodings: Encodings::default(),
             picks: Vec::new(),
             own_bytes: Vec::new(),
             own_frames: Vec::new(),
@@ -97,7 +131,6 @@ impl Pass {
     /// Adds an event to the batches of the channels that hear it: encoded once per dialect.
     pub(crate) fn add(&mut self, members: &mut Members, event: Arc<Event>, key: Option<Arc<str>>) {
         let index = u32::try_from(self.events.len()).expect("the inbox is bounded");
-        self.encoded.clear();
         self.encodings.clear();
         for number in members.streams.covering(&event.topic).into_iter().flatten() {
             let Some(stream) = members.streams.get_mut(number) else { continue };
@@ -106,17 +139,9 @@ impl Pass {
             }
             let mut written = false;
             for group in stream.groups.iter_mut().filter(|group| !group.members.is_empty()) {
-                let known = self.encodings.iter().find(|(dialect, _)| *dialect == group.number);
-                let range = if let Some((_, range)) = known {
-                    range.clone()
-                } else {
-                    let start = self.encoded.len();
-                    group.dialect.encode(&event, &mut self.encoded);
-                    self.encodings.push((group.number, start..self.encoded.len()));
-                    start..self.encoded.len()
-                };
+                let range = self.encodings.of(group, &event);
                 if !range.is_empty() {
-                    group.push_frame(index, &self.encoded[range]);
+                    group.push_frame(index, &self.encodings.bytes[range]);
                     written = true;
                     self.busy |= group.frames.len() >= 2;
                     self.full |= group.buffer.len() >= self.shared.config.batch_bytes;
@@ -136,7 +161,7 @@ impl Pass {
         let dirty = std::mem::take(&mut self.dirty);
         for &number in &dirty {
             if let Some(stream) = members.streams.get_mut(number) {
-                stream.groups.iter_mut().for_each(super::streams::Group::freeze);
+                stream.groups.iter_mut().for_each(Group::freeze);
             }
         }
         for &number in &dirty {
@@ -153,7 +178,7 @@ impl Pass {
         for &number in &dirty {
             if let Some(stream) = members.streams.get_mut(number) {
                 stream.dirty = false;
-                stream.groups.iter_mut().for_each(super::streams::Group::recycle);
+                stream.groups.iter_mut().for_each(Group::recycle);
             }
         }
         (self.dirty, self.gathering) = (dirty, gathering);
@@ -191,29 +216,27 @@ impl Pass {
             let Some(stream) = members.streams.get(seat.stream).filter(|stream| stream.dirty) else {
                 continue;
             };
-            let dialect = seat.dialect;
-            let Some(group) = stream.group(dialect) else { continue };
+            let form = entry.form(seat.dialect);
+            let Some(group) = stream.group(form) else { continue };
             let mut start = 0;
             for frame in &group.frames {
                 let event = &self.events[frame.event as usize].event;
                 if seat.filter.as_ref().is_none_or(|filter| filter.passes(event)) {
                     let (stream, end) = (seat.stream, frame.end);
-                    self.picks.push(Pick { event: frame.event, dialect, stream, start, end });
+                    self.picks.push(Pick { event: frame.event, form, stream, start, end });
                 }
                 start = frame.end;
             }
         }
-        self.picks.sort_by_key(|pick| (pick.event, pick.dialect));
-        self.picks.dedup_by_key(|pick| (pick.event, pick.dialect));
+        self.picks.sort_by_key(|pick| (pick.event, pick.form));
+        self.picks.dedup_by_key(|pick| (pick.event, pick.form));
         if self.picks.is_empty() {
             return true;
         }
         self.own_bytes.clear();
         self.own_frames.clear();
         for pick in &self.picks {
-            if let Some(group) =
-                members.streams.get(pick.stream).and_then(|stream| stream.group(pick.dialect))
-            {
+            if let Some(group) = members.streams.get(pick.stream).and_then(|stream| stream.group(pick.form)) {
                 self.own_bytes.extend_from_slice(&group.batch[pick.start as usize..pick.end as usize]);
                 let end = u32::try_from(self.own_bytes.len()).expect("batches are bounded");
                 self.own_frames.push(Frame { event: pick.event, end });

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
+use relais_protocol::websocket::compress_frames;
 use tokio::net::TcpStream;
 
 use crate::close::CloseReason;
@@ -81,6 +82,8 @@ pub struct Session {
     /// Where the hub's thread keeps this session.
     slot: AtomicU32,
     pub(crate) dialect_number: u16,
+    /// Whether what it is sent is compressed.
+    compressed: AtomicBool,
     /// Whether it still counts against the limits.
     admitted: AtomicBool,
 }
@@ -101,6 +104,7 @@ impl Session {
             waker: AtomicWaker::new(),
             active_at_s: AtomicU32::new(shared.now_s.load(Relaxed)),
             slot: AtomicU32::new(u32::MAX),
+            compressed: AtomicBool::new(false),
             admitted: AtomicBool::new(true),
             shared: Arc::clone(shared),
         }
@@ -171,6 +175,20 @@ impl Session {
         Ok(())
     }
 
+    pub(crate) fn set_compressed(&self) {
+        self.compressed.store(true, Relaxed);
+    }
+
+    /// Frames as the client wants them.
+    pub(crate) fn as_agreed(&self, frames: Bytes) -> Bytes {
+        if !self.compressed.load(Relaxed) {
+            return frames;
+        }
+        let mut packed = Vec::with_capacity(frames.len());
+        compress_frames(&frames, &mut packed);
+        packed.into()
+    }
+
     pub(crate) fn slot(&self) -> u32 {
         self.slot.load(Relaxed)
     }
@@ -207,6 +225,7 @@ impl Session {
         if frame.is_empty() {
             return;
         }
+        let frame = self.as_agreed(frame);
         let mut outbox = self.outbox.lock();
         if outbox.state != State::Open {
             return;

@@ -16,7 +16,7 @@ pub(crate) struct Stream {
     pub channel: Channel,
     /// The topic's offset, once known; for single topics only.
     pub offset: Option<u64>,
-    /// Members by the dialect they speak.
+    /// Members by the form in which they are told.
     pub groups: Vec<Group>,
     /// Sessions of each principal.
     pub present: HashMap<Arc<str>, usize>,
@@ -24,9 +24,16 @@ pub(crate) struct Stream {
     pub dirty: bool,
 }
 
-/// The members of a channel that speak one dialect, and their batch.
+/// What frames look like: their dialect's number, and whether messages in them are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Form {
+    pub dialect: u16,
+    pub compressed: bool,
+}
+
+/// The members of a channel that are told it in one form, and their batch.
 pub(crate) struct Group {
-    pub number: u16,
+    pub form: Form,
     pub dialect: Arc<dyn Dialect>,
     pub members: Vec<Member>,
     /// Frames of the current pass, one after the other.
@@ -49,28 +56,28 @@ impl Stream {
         Self { channel, offset: None, groups: Vec::new(), present: HashMap::new(), dirty: false }
     }
 
-    pub(crate) fn group(&self, number: u16) -> Option<&Group> {
-        self.groups.iter().find(|group| group.number == number)
+    pub(crate) fn group(&self, form: Form) -> Option<&Group> {
+        self.groups.iter().find(|group| group.form == form)
     }
 
-    pub(crate) fn group_mut(&mut self, number: u16) -> Option<&mut Group> {
-        self.groups.iter_mut().find(|group| group.number == number)
+    pub(crate) fn group_mut(&mut self, form: Form) -> Option<&mut Group> {
+        self.groups.iter_mut().find(|group| group.form == form)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.groups.iter().all(|group| group.members.is_empty())
     }
 
-    /// Adds a member that hears this in the dialect of that number, and returns its place in its group.
+    /// Adds a member that is told this in `form`, of that dialect, and returns its place in its group.
     pub(crate) fn add(
         &mut self,
         session: &Arc<Session>,
         slot: u32,
-        number: u16,
+        form: Form,
         dialect: &Arc<dyn Dialect>,
     ) -> u32 {
-        let place = self.groups.iter().position(|group| group.number == number).unwrap_or_else(|| {
-            self.groups.push(Group::new(number, dialect));
+        let place = self.groups.iter().position(|group| group.form == form).unwrap_or_else(|| {
+            self.groups.push(Group::new(form, dialect));
             self.groups.len() - 1
         });
         let members = &mut self.groups[place].members;
@@ -98,9 +105,9 @@ impl Stream {
 }
 
 impl Group {
-    fn new(number: u16, dialect: &Arc<dyn Dialect>) -> Self {
+    fn new(form: Form, dialect: &Arc<dyn Dialect>) -> Self {
         Self {
-            number,
+            form,
             dialect: Arc::clone(dialect),
             members: Vec::new(),
             buffer: Vec::new(),

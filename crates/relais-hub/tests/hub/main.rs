@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests, and what they share")]
 
 mod backpressure;
+mod compression;
 mod connection;
 mod dialects;
 mod fanout;

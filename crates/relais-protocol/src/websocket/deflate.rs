@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 use super::ProtocolError;
+use super::encode::{FIN, encode_frame, frame_len, head_len};
 use super::header::Opcode;
 
 /// What ends every compressed message, and is left out on the wire (section 7.2.1).
@@ -17,6 +18,9 @@ thread_local! {
     static COMPRESS: RefCell<Compress> = RefCell::new(Compress::new(Compression::fast(), false));
     static DECOMPRESS: RefCell<Decompress> = RefCell::new(Decompress::new(false));
 }
+
+/// Messages below this size are not worth it.
+const MIN_BYTES: usize = 256;
 
 /// Growth of the buffer that a message is unpacked into.
 const STEP_BYTES: usize = 4 * 1024;
@@ -46,15 +50,31 @@ fn is_window(bits: &str) -> bool {
     bits.trim_matches('"').parse().is_ok_and(|bits: u8| (8..=15).contains(&bits))
 }
 
-/// Appends a whole compressed frame, as a server sends it. Falls back to a plain frame if that is shorter.
-pub fn encode_compressed(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
+/// Appends whole frames that a server sends, with those messages compressed that become shorter by it.
+pub fn compress_frames(mut wire: &[u8], out: &mut Vec<u8>) {
+    while let Some(length) = frame_len(wire).filter(|length| *length <= wire.len()) {
+        let (frame, rest) = wire.split_at(length);
+        let payload = &frame[head_len(frame)..];
+        let opcode =
+            [Opcode::Text, Opcode::Binary].into_iter().find(|opcode| frame[0] == FIN | *opcode as u8);
+        match opcode.filter(|_| payload.len() >= MIN_BYTES) {
+            Some(opcode) => encode_compressed(opcode, payload, out),
+            None => out.extend_from_slice(frame),
+        }
+        wire = rest;
+    }
+    out.extend_from_slice(wire);
+}
+
+/// Appends a whole compressed frame. Falls back to a plain frame if that is shorter.
+pub(super) fn encode_compressed(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     match compress(payload) {
         Some(packed) if packed.len() < payload.len() => {
-            super::encode_frame(opcode, &packed, out);
+            encode_frame(opcode, &packed, out);
             out[start] |= COMPRESSED;
         }
-        _ => super::encode_frame(opcode, payload, out),
+        _ => encode_frame(opcode, payload, out),
     }
 }
 
@@ -182,6 +202,28 @@ mod tests {
         encode_compressed(Opcode::Text, &[b'x'; 500], &mut out);
         assert_eq!(out[0], 0xc1);
         assert!(out.len() < 50);
+    }
+
+    #[test]
+    fn frames_are_compressed_that_become_shorter_and_others_stay() {
+        let mut wire = Vec::new();
+        for (opcode, payload) in [
+            (Opcode::Text, &[b'x'; 1_000][..]),
+            (Opcode::Ping, b"?"),
+            (Opcode::Text, b"short"),
+            (Opcode::Binary, &[0; 70_000]),
+        ] {
+            encode_frame(opcode, payload, &mut wire);
+        }
+        let (mut out, mut heads) = (Vec::new(), Vec::new());
+        compress_frames(&wire, &mut out);
+        assert!(out.len() < 500);
+        let mut rest = &out[..];
+        while !rest.is_empty() {
+            heads.push(rest[0]);
+            rest = &rest[frame_len(rest).unwrap()..];
+        }
+        assert_eq!(heads, [0xc1, 0x89, 0x81, 0xc2]);
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 use super::header::{CONTROL_BYTES_MAX, Opcode};
 use super::mask::apply_mask;
 
-const FIN: u8 = 0x80;
+pub(super) const FIN: u8 = 0x80;
 const MASKED: u8 = 0x80;
 
 /// Appends a whole unmasked frame, as a server sends it (section 5.1).
@@ -62,6 +62,16 @@ pub fn frame_len(wire: &[u8]) -> Option<usize> {
         126 => Some(4 + usize::from(u16::from_be_bytes(*rest.first_chunk()?))),
         127 => usize::try_from(u64::from_be_bytes(*rest.first_chunk()?)).ok()?.checked_add(10),
         length => Some(2 + usize::from(length)),
+    }
+}
+
+/// Length of the head of the unmasked frame at the front of `wire`, which is complete.
+#[must_use]
+pub fn head_len(wire: &[u8]) -> usize {
+    match wire[1] & 0x7f {
+        126 => 4,
+        127 => 10,
+        _ => 2,
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! - [`Decoder`]: what a client sends, strictly checked, without copying a frame that arrived whole;
 //! - [`encode_frame`], [`text_frame_with`], [`close_frame`]: what a server sends;
-//! - [`accept_deflate`], [`encode_compressed`]: messages that are compressed, each on its own;
+//! - [`accept_deflate`], [`compress_frames`]: messages that are compressed, each on its own;
 //! - [`encode_masked`]: what a client sends, for tests and load.
 
 mod decoder;
@@ -13,8 +13,8 @@ mod header;
 mod mask;
 
 pub use decoder::{Close, Decoder, Limits, Message};
-pub use deflate::{accept_deflate, encode_compressed};
-pub use encode::{close_frame, encode_frame, encode_masked, frame_len, text_frame_with};
+pub use deflate::{accept_deflate, compress_frames};
+pub use encode::{close_frame, encode_frame, encode_masked, frame_len, head_len, text_frame_with};
 pub use error::ProtocolError;
 pub use header::{CONTROL_BYTES_MAX, Opcode};
 pub use mask::apply_mask;

@@ -9,7 +9,6 @@ use relais_protocol::event::{Channel, Event};
 use relais_protocol::websocket::{Opcode, close_frame, encode_frame, text_frame_with};
 use serde_json::{Value, json};
 
-use super::engineio::write_message;
 use crate::features::relay::frame;
 
 /// One text frame (RFC 6455 section 5.6) with this JSON.
@@ -43,18 +42,11 @@ pub(super) struct SocketDialect {
     name: &'static str,
     encode: Encode,
     revoked: Revoked,
-    deflate: bool,
 }
 
 impl SocketDialect {
-    /// `names`: of the plain one, and of the one whose messages are compressed.
-    pub(super) fn shared(
-        names: [&'static str; 2],
-        encode: Encode,
-        revoked: Revoked,
-        deflate: bool,
-    ) -> Arc<dyn Dialect> {
-        Arc::new(Self { name: names[usize::from(deflate)], encode, revoked, deflate })
+    pub(super) fn shared(name: &'static str, encode: Encode, revoked: Revoked) -> Arc<dyn Dialect> {
+        Arc::new(Self { name, encode, revoked })
     }
 }
 
@@ -65,9 +57,8 @@ pub(super) struct StreamDialect {
 }
 
 /// The relay's frames on its WebSocket.
-pub(super) fn relay_socket(deflate: bool) -> Arc<dyn Dialect> {
-    let names = ["relay-socket", "relay-socket-deflate"];
-    SocketDialect::shared(names, frame::write_event, unsubscribed, deflate)
+pub(super) fn relay_socket() -> Arc<dyn Dialect> {
+    SocketDialect::shared("relay-socket", frame::write_event, unsubscribed)
 }
 
 /// The relay's frames on an event stream.
@@ -76,8 +67,8 @@ pub(super) fn relay_stream() -> Arc<dyn Dialect> {
 }
 
 /// The hub's own frames on a WebSocket.
-pub(super) fn native_socket(deflate: bool) -> Arc<dyn Dialect> {
-    SocketDialect::shared(["native-socket", "native-socket-deflate"], write_native, unsubscribed, deflate)
+pub(super) fn native_socket() -> Arc<dyn Dialect> {
+    SocketDialect::shared("native-socket", write_native, unsubscribed)
 }
 
 /// The hub's own frames on an event stream.
@@ -112,13 +103,7 @@ impl Dialect for SocketDialect {
     }
 
     fn encode(&self, event: &Event, out: &mut Vec<u8>) {
-        if self.deflate {
-            let mut text = Vec::with_capacity(event.data.len() + 200);
-            (self.encode)(event, &mut text);
-            write_message(true, Opcode::Text, &text, out);
-        } else {
-            text_frame_with(out, |out| (self.encode)(event, out));
-        }
+        text_frame_with(out, |out| (self.encode)(event, out));
     }
 
     fn ping(&self) -> Bytes {

@@ -265,11 +265,14 @@ fn enter(
     let opened = app.hub().open(SessionSpec {
         identity: identity(principal),
         address: address.ip(),
-        dialect: dialects::native_socket(deflate),
+        dialect: dialects::native_socket(),
         transport: Transport::socket(stream),
         identify_within_s: must_say_who.then_some(app.config().hub.authenticate_timeout_s),
     });
     let session = opened.inspect_err(|error| tracing::debug!(%error, "a connection was refused")).ok()?;
+    if deflate {
+        app.hub().compress(&session);
+    }
     if let Some(at) = principal.expires_at() {
         app.expiries().add(at, &session);
     }

@@ -144,8 +144,10 @@ async fn enter(
 ) -> Option<Arc<Session>> {
     let refused = |error: AppError| tracing::debug!(%error, "a listener was refused");
     let transport = Transport::socket(stream);
-    let session =
-        listener.open(app, address, dialects::relay_socket(deflate), transport).map_err(refused).ok()?;
+    let session = listener.open(app, address, dialects::relay_socket(), transport).map_err(refused).ok()?;
+    if deflate {
+        app.hub().compress(&session);
+    }
     if let Err(error) = listener.join(app, &session, |welcome, _| dialects::text_frame(welcome)).await {
         refused(error);
         app.hub().close(&session, CloseReason::from(CloseCode::Internal));

@@ -293,8 +293,9 @@ fn only_the_first_frame_of_a_message_is_marked_and_only_if_that_was_agreed() {
 
 #[test]
 fn a_compressed_message_is_checked_as_it_is_unpacked() {
-    let mut bomb = Vec::new();
-    super::super::encode_compressed(Opcode::Text, &vec![b'x'; 100_001], &mut bomb);
+    let (mut plain, mut bomb) = (Vec::new(), Vec::new());
+    super::super::encode_frame(Opcode::Text, &vec![b'x'; 100_001], &mut plain);
+    super::super::compress_frames(&plain, &mut bomb);
     let payload = &bomb[4..];
     assert!(payload.len() < 1_000);
     let wire = compressed(Opcode::Text, true, payload);

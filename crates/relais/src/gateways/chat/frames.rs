@@ -12,8 +12,8 @@ use super::super::dialects::{SocketDialect, text_frame};
 use crate::AppError;
 
 /// Events as frames ([`write`]).
-pub(super) fn dialect(deflate: bool) -> Arc<dyn Dialect> {
-    SocketDialect::shared(["chat-socket", "chat-socket-deflate"], write, left, deflate)
+pub(super) fn dialect() -> Arc<dyn Dialect> {
+    SocketDialect::shared("chat-socket", write, left)
 }
 
 /// The data with the name as `type`, and where it stands in the log as `cursor`.

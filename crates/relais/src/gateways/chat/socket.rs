@@ -263,11 +263,14 @@ fn admit(
     let opened = app.hub().open(SessionSpec {
         identity: identity(principal),
         address: address.ip(),
-        dialect: dialect(deflate),
+        dialect: dialect(),
         transport: Transport::socket(stream),
         identify_within_s: principal.is_anonymous().then_some(app.config().hub.authenticate_timeout_s),
     });
     let session = opened.inspect_err(|error| tracing::debug!(%error, "a connection was refused")).ok()?;
+    if deflate {
+        app.hub().compress(&session);
+    }
     let pace = Pace::new(app.config().hub.messages_per_s, Instant::now());
     Some(Client { app, session, here: Arc::default(), pace })
 }

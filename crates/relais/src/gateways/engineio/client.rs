@@ -16,12 +16,11 @@ pub struct Client {
     session: Arc<Session>,
     version: Version,
     address: IpAddr,
-    deflate: bool,
 }
 
 impl Client {
     pub(super) fn new(hub: Hub, session: Arc<Session>, version: Version, address: IpAddr) -> Self {
-        Self { hub, session, version, address, deflate: false }
+        Self { hub, session, version, address }
     }
 
     /// Where its frames wait.
@@ -42,17 +41,6 @@ impl Client {
         self.version
     }
 
-    /// Whether messages to it may be compressed, as was agreed in the WebSocket's handshake.
-    #[must_use]
-    pub fn deflate(&self) -> bool {
-        self.deflate
-    }
-
-    pub(super) fn with_deflate(mut self, deflate: bool) -> Self {
-        self.deflate = deflate;
-        self
-    }
-
     /// Where it connects from.
     #[must_use]
     pub fn address(&self) -> IpAddr {
@@ -67,7 +55,7 @@ impl Client {
     /// Packets as they wait in the hub.
     #[must_use]
     pub fn written(&self, frames: &[Frame]) -> Bytes {
-        wire::messages(self.version, self.deflate, frames)
+        wire::messages(self.version, frames)
     }
 
     /// Sends packets only if nothing waits before them; says whether it did.

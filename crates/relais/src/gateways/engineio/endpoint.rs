@@ -41,7 +41,7 @@ pub struct Settings {
     pub body_stall: Duration,
     /// Whether clients of version 3 are served.
     pub allow_v3: bool,
-    /// Whether connections that begin as a WebSocket may agree on compression.
+    /// Whether WebSockets may agree on compression.
     pub deflate: bool,
 }
 

@@ -26,4 +26,3 @@ pub use application::{Application, Arrival, Callers, Conversation, Opened};
 pub use client::Client;
 pub(crate) use endpoint::new_id;
 pub use endpoint::{Endpoint, Settings};
-pub(in crate::gateways) use wire::write_message;

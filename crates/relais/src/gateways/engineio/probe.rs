@@ -27,15 +27,17 @@ pub(super) fn open(
     connection: Arc<Connection>,
     mut request: Request,
 ) -> HttpResponse {
-    let handshake = match Handshake::new(&mut request) {
+    let mut handshake = match Handshake::new(&mut request) {
         Ok(handshake) => handshake,
         Err(error) => return error.into_response(),
     };
+    let deflate = handshake.agree_deflate(endpoint.settings.deflate);
     let (response, stream) = handshake.accept();
     let endpoint = Arc::clone(endpoint);
     let taken_over = Box::pin(async move {
         let (stream, leftover) = stream.await?;
-        take_over(&endpoint, connection, stream, leftover).await
+        let limits = Limits { deflate, ..limits(&endpoint) };
+        take_over(&endpoint, connection, stream, leftover, limits).await
     });
     crate::gateways::spawn(async move {
         if let Some((connection, ws, leftover, limits)) = taken_over.await {
@@ -51,8 +53,8 @@ async fn take_over(
     connection: Arc<Connection>,
     stream: TcpStream,
     leftover: Bytes,
+    limits: Limits,
 ) -> Option<(Arc<Connection>, SocketId, Bytes, Limits)> {
-    let limits = limits(endpoint);
     let ws = connection.number();
     let mut probe = Probe { connection, ws, stream, decoder: Decoder::new(limits) };
     let attempt = tokio::time::timeout(endpoint.settings.upgrade_timeout, probe.attempt(leftover));
@@ -63,7 +65,12 @@ async fn take_over(
     };
     let Probe { connection, stream, .. } = probe;
     match endpoint.hub.upgrade(taken.body, stream, taken.first.into()) {
-        Ok(_) => Some((connection, ws, taken.rest.into(), limits)),
+        Ok(session) => {
+            if limits.deflate {
+                endpoint.hub.compress(&session);
+            }
+            Some((connection, ws, taken.rest.into(), limits))
+        }
         Err(error) => {
             tracing::debug!(%error, "a connection ended during its upgrade");
             connection.finish();

@@ -76,13 +76,16 @@ async fn enter(
     let stream = Arc::new(stream);
     let transport = Transport::Socket(Arc::clone(&stream));
     let client = match endpoint.admit(&principal, address.ip(), &query, transport) {
-        Ok(client) => client.with_deflate(deflate),
+        Ok(client) => client,
         Err(error) => {
             turn_away(&stream, CloseCode::TryLater.number(), error.message());
             return None;
         }
     };
     drop(stream);
+    if deflate {
+        endpoint.hub.compress(client.session());
+    }
     let sid: Arc<str> = new_id().ok()?.into();
     let mut actions = Vec::new();
     let config = endpoint.engine_config(&query);

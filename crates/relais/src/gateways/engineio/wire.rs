@@ -2,16 +2,13 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use relais_protocol::engineio::{Frame, Kind, Text, Version};
-use relais_protocol::websocket::{Opcode, encode_compressed, encode_frame, frame_len};
+use relais_protocol::websocket::{Opcode, encode_frame, frame_len, head_len};
 
 /// A heartbeat of version 4.
 pub(super) const PING: &str = "2";
 
-/// Messages below this size are not worth compressing.
-const COMPRESSED_MIN_BYTES: usize = 256;
-
 /// The frames of messages. Version 3 has the type in front of binary too.
-pub(super) fn messages(version: Version, deflate: bool, frames: &[Frame]) -> Bytes {
+pub(super) fn messages(version: Version, frames: &[Frame]) -> Bytes {
     let mut out = Vec::with_capacity(frames.iter().map(|frame| frame.len() + 10).sum());
     for frame in frames {
         match frame {
@@ -19,22 +16,12 @@ pub(super) fn messages(version: Version, deflate: bool, frames: &[Frame]) -> Byt
                 let mut typed = BytesMut::with_capacity(bytes.len() + 1);
                 typed.put_u8(Kind::Message as u8);
                 typed.extend_from_slice(bytes);
-                write_message(deflate, Opcode::Binary, &typed, &mut out);
+                encode_frame(Opcode::Binary, &typed, &mut out);
             }
-            Frame::Text(text) => write_message(deflate, Opcode::Text, text.as_bytes(), &mut out),
-            Frame::Binary(bytes) => write_message(deflate, Opcode::Binary, bytes, &mut out),
+            frame => write(frame, &mut out),
         }
     }
     out.into()
-}
-
-/// One message, compressed if that was agreed and is worth it.
-pub(in crate::gateways) fn write_message(deflate: bool, opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
-    if deflate && payload.len() >= COMPRESSED_MIN_BYTES {
-        encode_compressed(opcode, payload, out);
-    } else {
-        encode_frame(opcode, payload, out);
-    }
 }
 
 /// One frame as it is.
@@ -58,11 +45,7 @@ pub(super) fn read(version: Version, mut wire: Bytes) -> Waiting {
     let mut waiting = Waiting { packets: Vec::new(), closed: false };
     while let Some(length) = frame_len(&wire).filter(|length| *length <= wire.len()) {
         let frame = wire.split_to(length);
-        let head = match frame[1] {
-            126 => 4,
-            127 => 10,
-            _ => 2,
-        };
+        let head = head_len(&frame);
         match (frame[0] & 0x0f, version) {
             (1, _) => waiting.packets.extend(Text::from_utf8(frame.slice(head..)).map(Frame::Text)),
             (2, Version::V4) => waiting.packets.push(Frame::Binary(frame.slice(head..))),
@@ -95,14 +78,14 @@ mod tests {
             Frame::message(&"x".repeat(70_000)),
         ];
         for version in [Version::V3, Version::V4] {
-            let read = read(version, messages(version, false, &frames));
+            let read = read(version, messages(version, &frames));
             assert_eq!(read, Waiting { packets: frames.to_vec(), closed: false });
         }
     }
 
     #[test]
     fn the_end_is_seen_and_heartbeats_are_no_news() {
-        let mut wire = messages(Version::V4, false, &[Frame::Text(PING.into())]).to_vec();
+        let mut wire = messages(Version::V4, &[Frame::Text(PING.into())]).to_vec();
         close_frame(1012, "restart", &mut wire);
         let waiting = read(Version::V4, wire.into());
         assert!(waiting.closed && !waiting.has_news());

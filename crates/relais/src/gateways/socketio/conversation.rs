@@ -199,7 +199,7 @@ impl Talk {
             Recovery::Asked => may && (asks || self.asks_to_recover),
             Recovery::Never => false,
         };
-        Reads { parser: self.parser, version: self.client.version(), offsets, deflate: self.client.deflate() }
+        Reads { parser: self.parser, version: self.client.version(), offsets }
     }
 
     /// Who the client is.

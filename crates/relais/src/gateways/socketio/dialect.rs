@@ -8,11 +8,10 @@ use relais_hub::{CloseReason, Dialect};
 use relais_protocol::engineio::Version;
 use relais_protocol::event::Event;
 use relais_protocol::socketio::{Kind, Packet, Parser, msgpack, write_event};
-use relais_protocol::websocket::{Opcode, text_frame_with};
+use relais_protocol::websocket::{Opcode, encode_frame, text_frame_with};
 
 use super::Namespace;
 use super::recovery::without_offset;
-use crate::gateways::engineio::write_message;
 
 /// How a client of a namespace reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,17 +20,14 @@ pub(super) struct Reads {
     pub(super) version: Version,
     /// Whether events carry their place in the log as their last argument.
     pub(super) offsets: bool,
-    /// Whether messages may be compressed.
-    pub(super) deflate: bool,
 }
 
 impl Reads {
     fn all() -> impl Iterator<Item = Self> {
-        (0..16).map(|bits: u8| Self {
+        (0..8).map(|bits: u8| Self {
             parser: if bits & 1 == 0 { Parser::Default } else { Parser::Msgpack },
             version: if bits & 2 == 0 { Version::V4 } else { Version::V3 },
             offsets: bits & 4 != 0,
-            deflate: bits & 8 != 0,
         })
     }
 }
@@ -98,11 +94,6 @@ impl Dialect for EventDialect {
         let arguments = if bare { without_offset(&told) } else { Cow::Borrowed(&*told) };
         let offset = offset.as_deref();
         match (self.reads.parser, self.reads.version) {
-            (Parser::Default, _) if self.reads.deflate => {
-                let mut text = Vec::with_capacity(arguments.len() + 64);
-                write_event(self.namespace, None, &name, &arguments, offset, &mut text);
-                write_message(true, Opcode::Text, &text, out);
-            }
             (Parser::Default, _) => text_frame_with(out, |out| {
                 write_event(self.namespace, None, &name, &arguments, offset, out);
             }),
@@ -112,7 +103,7 @@ impl Dialect for EventDialect {
                     Version::V4 => packed,
                     Version::V3 => [&[4], &*packed].concat().into(),
                 };
-                write_message(self.reads.deflate, Opcode::Binary, &typed, out);
+                encode_frame(Opcode::Binary, &typed, out);
             }
         }
     }
@@ -169,8 +160,7 @@ mod tests {
         out
     }
 
-    const PLAIN: Reads =
-        Reads { parser: Parser::Default, version: Version::V4, offsets: false, deflate: false };
+    const PLAIN: Reads = Reads { parser: Parser::Default, version: Version::V4, offsets: false };
 
     #[test]
     fn clients_that_read_alike_share_a_dialect_and_others_do_not() {
@@ -178,11 +168,7 @@ mod tests {
         let dialects = Dialects::new("/room", &feature);
         let same = |one, other| dialects.of(one).name() == dialects.of(other).name();
         assert!(same(PLAIN, Reads { version: Version::V3, ..PLAIN }));
-        for other in [
-            Reads { offsets: true, ..PLAIN },
-            Reads { deflate: true, ..PLAIN },
-            Reads { parser: Parser::Msgpack, ..PLAIN },
-        ] {
+        for other in [Reads { offsets: true, ..PLAIN }, Reads { parser: Parser::Msgpack, ..PLAIN }] {
             assert!(!same(PLAIN, other), "{other:?}");
         }
         let packed = Reads { parser: Parser::Msgpack, ..PLAIN };
@@ -194,16 +180,6 @@ mod tests {
         assert_eq!(&encoded(PLAIN, r#"{"n":1}"#)[2..], br#"42/room,["news",{"n":1}]"#);
         let told = encoded(Reads { offsets: true, ..PLAIN }, r#"{"n":1}"#);
         assert_eq!(&told[2..], br#"42/room,["news",{"n":1},"0000000000000007-40"]"#);
-    }
-
-    #[test]
-    fn only_what_is_large_enough_is_compressed() {
-        let deflate = Reads { deflate: true, ..PLAIN };
-        assert_eq!(encoded(deflate, r#"{"n":1}"#), encoded(PLAIN, r#"{"n":1}"#));
-        let data = format!(r#"{{"text":"{}"}}"#, "x".repeat(1_000));
-        let (packed, plain) = (encoded(deflate, &data), encoded(PLAIN, &data));
-        assert_eq!(packed[0], 0xc1);
-        assert!(packed.len() < plain.len() / 5);
     }
 
     #[test]

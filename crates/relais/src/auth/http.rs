@@ -31,11 +31,48 @@ where
     type Rejection = AppError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
-        let Some(credential) = credential(parts)? else { return Ok(Self(Principal::Anonymous)) };
-        if matches!(credential, Credential::Session(_)) {
+        let credential = credential(parts)?;
+        if matches!(credential, Some(Credential::Session(_))) {
             check_same_origin(parts)?;
         }
-        Auth::from_ref(state).authenticate(Some(credential)).await.map(Self)
+        Auth::from_ref(state).authenticate(credential).await.map(Self)
+    }
+}
+
+/// Who opens a connection on which clients may also say later who they are. As [`Caller`], but a session that has
+/// ended counts as none: its cookie comes along whether the page wants it or not.
+#[derive(Clone, Debug)]
+pub struct Visitor(pub Principal);
+
+impl Visitor {
+    /// Who makes this request.
+    ///
+    /// # Errors
+    /// 401 if a token or a key is not valid, 403 if another site made the browser send the cookie.
+    pub async fn of(parts: &Parts, auth: &Auth) -> Result<Self, AppError> {
+        let credential = credential(parts)?;
+        let by_cookie = matches!(credential, Some(Credential::Session(_)));
+        if by_cookie {
+            check_same_origin(parts)?;
+        }
+        match auth.authenticate(credential).await {
+            Err(error) if by_cookie && error.status() == StatusCode::UNAUTHORIZED => {
+                Ok(Self(Principal::Anonymous))
+            }
+            principal => principal.map(Self),
+        }
+    }
+}
+
+impl<S> FromRequestParts<S> for Visitor
+where
+    Auth: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
+        Self::of(parts, &Auth::from_ref(state)).await
     }
 }
 

@@ -20,7 +20,7 @@ use super::pace::{Pace, too_fast};
 use super::relay::{last_event_id, limits, stream_response};
 use super::upgrade::Handshake;
 use super::{dialects, identity};
-use crate::auth::http::Caller;
+use crate::auth::http::{Caller, Visitor};
 use crate::auth::{Access, Action, Credential, Principal};
 use crate::features::chat::TOPIC_FAMILY as CONVERSATION_FAMILY;
 use crate::features::relay::TOPIC_FAMILY;
@@ -230,7 +230,7 @@ pub(super) async fn all_allowed(
 /// The native WebSocket. A caller without a credential has some seconds to send `authenticate`.
 pub(super) async fn open_socket(
     State(app): State<App>,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     mut request: Request,
 ) -> Result<Response, AppError> {
     let mut handshake = Handshake::new(&mut request)?;

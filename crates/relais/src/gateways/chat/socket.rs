@@ -20,7 +20,7 @@ use super::channels::Listening;
 use super::ears::{Ears, Here, Line, arrive};
 use super::frames::{dialect, error_fields, frame};
 use super::{is_of, other_identity};
-use crate::auth::http::Caller;
+use crate::auth::http::Visitor;
 use crate::auth::{Credential, Principal};
 use crate::features::chat::{Me, Outcome};
 use crate::gateways::pace::{Pace, too_fast};
@@ -224,7 +224,7 @@ fn keep(attendance: &Mutex<Attendance>, here: Here<HubLine>) -> bool {
 /// The WebSocket of the chat. A caller without a credential has some seconds to send `authenticate`.
 pub(in crate::gateways) async fn open_socket(
     State(app): State<App>,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     mut request: Request,
 ) -> Result<Response, AppError> {
     let mut handshake = Handshake::new(&mut request)?;

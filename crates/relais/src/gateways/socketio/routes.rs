@@ -12,8 +12,8 @@ use relais_protocol::engineio::PayloadLimits;
 use relais_protocol::socketio::Limits;
 
 use super::{Settings, SocketIo};
-use crate::auth::http::{check_same_origin, credential};
-use crate::auth::{Credential, Principal};
+use crate::auth::Principal;
+use crate::auth::http::Visitor;
 use crate::config::{Config, SocketIoConfig};
 use crate::gateways::engineio::{Callers, Endpoint, Settings as EngineSettings};
 use crate::{App, AppError};
@@ -73,11 +73,7 @@ impl Callers for AppCallers {
                 let text = "Origine refusée : ajoutez-la à ALLOWED_ORIGINS (server.allowed_origins) si cette page est la vôtre";
                 return Err(AppError::new(StatusCode::FORBIDDEN, "origin_refused", text));
             }
-            let credential = credential(request)?;
-            if matches!(credential, Some(Credential::Session(_))) {
-                check_same_origin(request)?;
-            }
-            self.0.auth().authenticate(credential).await
+            Visitor::of(request, self.0.auth()).await.map(|visitor| visitor.0)
         })
     }
 

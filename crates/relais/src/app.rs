@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use axum::extract::FromRef;
 use relais_hub::Hub;
 use relais_protocol::event::Cursor;
 use relais_protocol::time::SharedClock;
@@ -169,11 +168,5 @@ pub struct ListenerGuard(Arc<AtomicUsize>);
 impl Drop for ListenerGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl FromRef<App> for Auth {
-    fn from_ref(app: &App) -> Self {
-        app.auth().clone()
     }
 }

@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 
 use super::{Auth, Credential, Principal};
-use crate::AppError;
+use crate::{App, AppError};
 
 /// The cookie that carries a session.
 pub const SESSION_COOKIE: &str = "relais_session";
@@ -73,6 +73,12 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
         Self::of(parts, &Auth::from_ref(state)).await
+    }
+}
+
+impl FromRef<App> for Auth {
+    fn from_ref(app: &App) -> Self {
+        app.auth().clone()
     }
 }
 
@@ -167,11 +173,7 @@ pub fn check_same_origin(parts: &Parts) -> Result<(), AppError> {
     if own {
         return Ok(());
     }
-    Err(AppError::new(
-        StatusCode::FORBIDDEN,
-        "cross_site",
-        "Requête refusée : elle ne vient pas d'une page de ce serveur",
-    ))
+    Err(AppError::forbidden("cross_site", "Requête refusée : elle ne vient pas d'une page de ce serveur"))
 }
 
 /// The `Set-Cookie` value that starts a session, or ends it when there is no secret. `X-Forwarded-Proto` is believed

@@ -27,7 +27,6 @@ pub use scope::{SCOPE_BYTES_MAX, Scope, ScopeError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use axum::http::StatusCode;
 use jsonwebtoken::Algorithm;
 use relais_protocol::time::{SharedClock, Timestamp};
 use relais_store::Store;
@@ -173,7 +172,7 @@ impl Auth {
             Action::Publish(topic) => format!("Accès refusé au canal {topic}"),
             Action::RelayList => "Accès refusé".to_owned(),
         };
-        Err(AppError::new(StatusCode::FORBIDDEN, "forbidden", message))
+        Err(AppError::forbidden("forbidden", message))
     }
 
     /// The sociétés whose files `principal` may read and whose events it may hear.
@@ -374,5 +373,5 @@ impl Auth {
 }
 
 pub(crate) fn unauthenticated(message: &str) -> AppError {
-    AppError::new(StatusCode::UNAUTHORIZED, "unauthenticated", message)
+    AppError::unauthorized("unauthenticated", message)
 }

@@ -90,8 +90,7 @@ impl Passwords {
 /// Refuses a password that cannot be taken.
 pub(crate) fn check(password: &str) -> Result<(), AppError> {
     if password.chars().count() < PASSWORD_CHARS_MIN || password.len() > PASSWORD_BYTES_MAX {
-        return Err(AppError::new(
-            StatusCode::BAD_REQUEST,
+        return Err(AppError::bad_request(
             "password_length",
             format!(
                 "Le mot de passe doit avoir au moins {PASSWORD_CHARS_MIN} caractères et au plus \

@@ -81,9 +81,7 @@ impl From<SubscribeError> for AppError {
         match error {
             SubscribeError::AlreadySubscribed(_)
             | SubscribeError::TooManySubscriptions(_)
-            | SubscribeError::NotATopic(_) => {
-                Self::new(StatusCode::BAD_REQUEST, "subscription_refused", error.to_string())
-            }
+            | SubscribeError::NotATopic(_) => Self::bad_request("subscription_refused", error.to_string()),
             SubscribeError::SessionClosed | SubscribeError::Stopped => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", error.to_string()).retry_after(2)
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{ConnectInfo, RawQuery, Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -171,7 +171,7 @@ impl Client {
 fn place(since: Option<String>, position: Option<WirePosition>) -> Result<Place, AppError> {
     let wrong = || {
         let text = "« since » ou « position » n'est pas de ce serveur : reprenez ceux d'une trame reçue";
-        AppError::new(StatusCode::BAD_REQUEST, "invalid_parameter", text)
+        AppError::bad_request("invalid_parameter", text)
     };
     match (since, position) {
         (Some(cursor), _) => cursor.parse().map(Place::Cursor).map_err(|_| wrong()),
@@ -186,7 +186,7 @@ fn place(since: Option<String>, position: Option<WirePosition>) -> Result<Place,
 pub(super) fn parse_channel(text: &str) -> Result<Channel, AppError> {
     text.parse().map_err(|error| {
         let message = format!("Canal invalide {text:?} : {error}");
-        AppError::new(StatusCode::BAD_REQUEST, "invalid_channel", message)
+        AppError::bad_request("invalid_channel", message)
     })
 }
 
@@ -289,7 +289,7 @@ pub(super) struct ChannelQuery {
 impl ChannelQuery {
     pub(super) fn parse(query: Option<&str>) -> Result<Self, AppError> {
         let mut parsed = Self { channels: Vec::new(), since: None, wait_s: 0 };
-        let wrong = |what: String| AppError::new(StatusCode::BAD_REQUEST, "invalid_parameter", what);
+        let wrong = |what: String| AppError::bad_request("invalid_parameter", what);
         for (key, value) in crate::features::relay::http::changes::form_pairs(query.unwrap_or_default()) {
             match key.as_str() {
                 "channel" if parsed.channels.len() >= CHANNELS_MAX => {

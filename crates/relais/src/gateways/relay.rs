@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, RawQuery, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -197,7 +197,7 @@ pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<Cursor>, AppEr
     }
     text.parse().map(Some).map_err(|_| {
         let message = format!("En-tête Last-Event-ID invalide : {text:?} n'est pas un curseur de ce serveur");
-        AppError::new(StatusCode::BAD_REQUEST, "invalid_parameter", message)
+        AppError::bad_request("invalid_parameter", message)
     })
 }
 

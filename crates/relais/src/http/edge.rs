@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
@@ -124,7 +124,7 @@ where
 fn refusal() -> Response {
     let text =
         "Origine refusée : ajoutez-la à ALLOWED_ORIGINS (server.allowed_origins) si cette page est la vôtre";
-    AppError::new(StatusCode::FORBIDDEN, "origin_refused", text).into_response()
+    AppError::forbidden("origin_refused", text).into_response()
 }
 
 /// Clients of the first hour read bytes beyond ASCII as Latin-1 unless they are told. Files are sent as they are.

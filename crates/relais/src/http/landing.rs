@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::Path;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
@@ -59,7 +59,7 @@ pub(super) async fn send_asset(Path(file): Path<String>) -> Response {
     match file.as_str() {
         "page.js" => asset("text/javascript; charset=utf-8", SCRIPT),
         "page.css" => asset("text/css; charset=utf-8", STYLE),
-        _ => AppError::new(StatusCode::NOT_FOUND, "not_found", "Adresse inconnue").into_response(),
+        _ => AppError::not_found("not_found", "Adresse inconnue").into_response(),
     }
 }
 

@@ -43,7 +43,7 @@ pub fn router(app: &App) -> Router {
 }
 
 async fn not_found() -> AppError {
-    AppError::new(StatusCode::NOT_FOUND, "not_found", "Adresse inconnue : la liste des appels est sous /docs")
+    AppError::not_found("not_found", "Adresse inconnue : la liste des appels est sous /docs")
 }
 
 async fn method_not_allowed() -> AppError {

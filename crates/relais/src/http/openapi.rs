@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use axum::Json;
 use axum::extract::Path;
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Redirect, Response};
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
@@ -54,7 +54,7 @@ pub(super) async fn show() -> Redirect {
 pub(super) async fn send_asset(Path(file): Path<String>) -> Response {
     match utoipa_swagger_ui::serve(&file, Arc::clone(&VIEWER)) {
         Ok(Some(found)) => ([(header::CONTENT_TYPE, found.content_type)], found.bytes).into_response(),
-        Ok(None) => AppError::new(StatusCode::NOT_FOUND, "not_found", "Adresse inconnue").into_response(),
+        Ok(None) => AppError::not_found("not_found", "Adresse inconnue").into_response(),
         Err(error) => AppError::internal(error).into_response(),
     }
 }

@@ -160,7 +160,7 @@ async fn show_me(State(auth): State<Auth>, Caller(principal): Caller) -> Result<
     let user = match &principal {
         Principal::Anonymous => {
             let message = "Authentification requise";
-            return Err(AppError::new(StatusCode::UNAUTHORIZED, "unauthenticated", message));
+            return Err(AppError::unauthorized("unauthenticated", message));
         }
         Principal::Service(_) => Value::Null,
         Principal::User(user) => match Accounts::new(auth).find_user(&user.id).await {
@@ -190,8 +190,7 @@ pub struct Page {
 
 impl Page {
     fn read(page: Result<Query<Self>, QueryRejection>) -> Result<(String, usize), AppError> {
-        let refused =
-            |e: QueryRejection| AppError::new(StatusCode::BAD_REQUEST, "invalid_query", e.body_text());
+        let refused = |e: QueryRejection| AppError::bad_request("invalid_query", e.body_text());
         let Query(page) = page.map_err(refused)?;
         Ok((page.cursor.unwrap_or_default(), page.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX)))
     }

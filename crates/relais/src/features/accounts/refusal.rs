@@ -1,7 +1,5 @@
 //! What several parts refuse, and how they say so.
 
-use axum::http::StatusCode;
-
 use crate::AppError;
 
 /// The longest name, address or telephone number, in bytes.
@@ -17,11 +15,11 @@ pub(super) fn check_text(text: &str) -> Result<(), AppError> {
 }
 
 pub(super) fn bad_request(field: &str, message: String) -> AppError {
-    AppError::new(StatusCode::BAD_REQUEST, "invalid_value", message).with("field", field)
+    AppError::bad_request("invalid_value", message).with("field", field)
 }
 
 pub(super) fn not_found(message: &str) -> AppError {
-    AppError::new(StatusCode::NOT_FOUND, "not_found", message)
+    AppError::not_found("not_found", message)
 }
 
 pub(super) fn user_unknown() -> AppError {

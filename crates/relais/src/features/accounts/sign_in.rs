@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use axum::http::StatusCode;
-
 use super::audit::{Actor, record};
 use super::model::UserInfo;
 use super::service::Accounts;
@@ -144,7 +142,7 @@ impl Accounts {
     ) -> Result<String, AppError> {
         let user = self.find_user(id_or_email).await?;
         if user.disabled {
-            return Err(AppError::new(StatusCode::CONFLICT, "disabled", "Cet utilisateur est désactivé"));
+            return Err(AppError::conflict("disabled", "Cet utilisateur est désactivé"));
         }
         let now = self.auth.now();
         let token = self.auth.tokens().issue(&user.id, &user.email, now, ttl_s)?;
@@ -155,12 +153,11 @@ impl Accounts {
 }
 
 fn refused() -> AppError {
-    AppError::new(StatusCode::UNAUTHORIZED, "invalid_credentials", "Email ou mot de passe incorrect")
+    AppError::unauthorized("invalid_credentials", "Email ou mot de passe incorrect")
 }
 
 fn slow_down(seconds: u64) -> AppError {
-    AppError::new(
-        StatusCode::TOO_MANY_REQUESTS,
+    AppError::too_many_requests(
         "too_many_attempts",
         format!("Trop de tentatives de connexion. Réessayez dans {seconds} s."),
     )

@@ -1,6 +1,5 @@
 //! Users: making, finding and changing them.
 
-use axum::http::StatusCode;
 use relais_protocol::time::Timestamp;
 use relais_store::WriteTx;
 
@@ -13,6 +12,9 @@ use crate::AppError;
 use crate::auth::Grants;
 use crate::auth::store::{Account, delete_sessions_of, find_account};
 use crate::id::new_id;
+
+/// The code of the refusal of an address that another user has.
+const EMAIL_IN_USE: &str = "email_in_use";
 
 impl Accounts {
     /// Makes the first administrator that the configuration names, if there is no user yet. Says whether it
@@ -34,7 +36,7 @@ impl Accounts {
         match self.create_user(&actor, user).await {
             Ok(_) => Ok(true),
             // Another node was faster.
-            Err(error) if error.status() == StatusCode::CONFLICT => Ok(false),
+            Err(error) if error.code() == EMAIL_IN_USE => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -222,10 +224,10 @@ fn checked_email(text: &str) -> Result<String, AppError> {
 }
 
 fn email_in_use() -> AppError {
-    AppError::new(StatusCode::CONFLICT, "email_in_use", "Cette adresse e-mail est déjà utilisée")
+    AppError::conflict(EMAIL_IN_USE, "Cette adresse e-mail est déjà utilisée")
 }
 
 fn last_admin() -> AppError {
     let message = "C'est le dernier administrateur : donnez d'abord ce rôle à quelqu'un d'autre";
-    AppError::new(StatusCode::CONFLICT, "last_admin", message)
+    AppError::conflict("last_admin", message)
 }

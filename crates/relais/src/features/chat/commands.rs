@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::http::StatusCode;
 use relais_protocol::event::Topic;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -131,8 +130,7 @@ impl Chat {
                 Ok(Outcome::Reply("message_deleted", json!({ "success": true, "message": message })))
             }
             "ping" => Ok(Outcome::Reply("pong", json!({ "success": true, "timestamp": self.0.clock.now() }))),
-            _ => Err(AppError::new(
-                StatusCode::BAD_REQUEST,
+            _ => Err(AppError::bad_request(
                 "unknown_command",
                 format!("Commande « {} » inconnue", shown(name)),
             )),

@@ -1,36 +1,34 @@
 //! What the chat refuses, and how it says so.
 
-use axum::http::StatusCode;
-
 use crate::AppError;
 
 pub(super) fn invalid(field: &str, message: impl Into<String>) -> AppError {
-    AppError::new(StatusCode::BAD_REQUEST, "invalid_value", message).with("field", field)
+    AppError::bad_request("invalid_value", message).with("field", field)
 }
 
 /// Also for conversations of others: whoever is not in one does not learn that it exists.
 pub(super) fn no_conversation() -> AppError {
-    AppError::new(StatusCode::NOT_FOUND, "conversation_not_found", "Conversation non trouvée")
+    AppError::not_found("conversation_not_found", "Conversation non trouvée")
 }
 
 pub(super) fn no_message() -> AppError {
-    AppError::new(StatusCode::NOT_FOUND, "message_not_found", "Message non trouvé")
+    AppError::not_found("message_not_found", "Message non trouvé")
 }
 
 pub(super) fn no_invitation() -> AppError {
-    AppError::new(StatusCode::NOT_FOUND, "invitation_not_found", "Invitation non trouvée")
+    AppError::not_found("invitation_not_found", "Invitation non trouvée")
 }
 
 pub(super) fn no_person() -> AppError {
-    AppError::new(StatusCode::NOT_FOUND, "user_not_found", "Utilisateur non trouvé")
+    AppError::not_found("user_not_found", "Utilisateur non trouvé")
 }
 
 pub(super) fn not_allowed(message: &str) -> AppError {
-    AppError::new(StatusCode::FORBIDDEN, "forbidden", message)
+    AppError::forbidden("forbidden", message)
 }
 
 pub(super) fn conflict(code: &'static str, message: &str) -> AppError {
-    AppError::new(StatusCode::CONFLICT, code, message)
+    AppError::conflict(code, message)
 }
 
 /// Text that people wrote: trimmed, not empty unless it may be, not longer than `max` bytes, and without control

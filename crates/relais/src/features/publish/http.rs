@@ -4,7 +4,7 @@ use axum::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde::Deserialize;
@@ -49,7 +49,7 @@ impl Call {
             }
             _ => {
                 let text = "Corps de requête invalide : « topic », « name » et « data », ou « events » seul";
-                Err(AppError::new(StatusCode::BAD_REQUEST, "invalid_body", text))
+                Err(AppError::bad_request("invalid_body", text))
             }
         }
     }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::http::StatusCode;
 use relais_protocol::event::{Event, Topic};
 use relais_store::{StoreError, WriteTx};
 use serde::{Deserialize, Serialize};
@@ -178,10 +177,10 @@ fn tell_ephemeral(app: &App, events: &[Checked]) {
 
 fn invalid(field: &str, message: impl std::fmt::Display) -> AppError {
     let message = format!("« {field} » : {message}");
-    AppError::new(StatusCode::BAD_REQUEST, "invalid_event", message).with("field", field)
+    AppError::bad_request("invalid_event", message).with("field", field)
 }
 
 fn key_in_use() -> AppError {
     let text = "Cette Idempotency-Key a déjà servi pour une autre demande : une nouvelle demande en prend une nouvelle";
-    AppError::new(StatusCode::CONFLICT, "idempotency_key_in_use", text)
+    AppError::conflict("idempotency_key_in_use", text)
 }

@@ -12,8 +12,6 @@ mod socket;
 pub use namespace::ChatNamespace;
 pub(super) use socket::open_socket;
 
-use axum::http::StatusCode;
-
 use crate::AppError;
 use crate::auth::Principal;
 use crate::features::chat::Me;
@@ -25,5 +23,5 @@ fn is_of(me: &Me, principal: &Principal) -> bool {
 
 fn other_identity() -> AppError {
     let message = "Cette connexion appartient à quelqu'un d'autre : ouvrez-en une autre";
-    AppError::new(StatusCode::CONFLICT, "other_identity", message)
+    AppError::conflict("other_identity", message)
 }

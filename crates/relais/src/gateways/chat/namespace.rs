@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::http::StatusCode;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use relais_hub::{From as Place, Joined, SubscribeError, Subscription};
@@ -224,7 +223,7 @@ async fn authenticate(
 
 /// Who the token of an `authenticate` belongs to.
 async fn bearer_of(app: &App, given: &Credentials) -> Result<Principal, AppError> {
-    let unauthenticated = |message: &str| AppError::new(StatusCode::UNAUTHORIZED, "unauthenticated", message);
+    let unauthenticated = |message: &str| AppError::unauthorized("unauthenticated", message);
     let token = given.token.as_deref().filter(|token| !token.is_empty());
     let token = token.ok_or_else(|| unauthenticated("Token requis"))?;
     bearer(app, token).await.map_err(|_| unauthenticated("Token invalide ou expiré"))
@@ -245,7 +244,7 @@ async fn recognize(app: &App, socket: &Socket, me: &Me, given: &Credentials) -> 
 async fn let_in(app: &App, people: &People, socket: &Socket, given: &Credentials) -> Result<Value, AppError> {
     let principal = bearer_of(app, given).await?;
     let me = app.chat().enter(&principal).await?;
-    let refused = |refused: Refused| AppError::new(StatusCode::FORBIDDEN, "forbidden", refused.message);
+    let refused = |refused: Refused| AppError::forbidden("forbidden", refused.message);
     socket.identify(&principal).map_err(refused)?;
     let listening = Listening::new(&me, given.include_own);
     let ears = Ears::new(app, SocketLine(socket.clone()), me.clone(), listening.clone());

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::StatusCode;
 use axum::http::request::Parts;
 use futures_util::future::BoxFuture;
 use relais_hub::Session;
@@ -71,7 +70,7 @@ impl Callers for AppCallers {
             // A page of a foreign origin could not read the answer, but would hold a connection open.
             if !crate::http::is_known_origin(&request.headers, &self.0.config().server.allowed_origins) {
                 let text = "Origine refusée : ajoutez-la à ALLOWED_ORIGINS (server.allowed_origins) si cette page est la vôtre";
-                return Err(AppError::new(StatusCode::FORBIDDEN, "origin_refused", text));
+                return Err(AppError::forbidden("origin_refused", text));
             }
             Visitor::of(request, self.0.auth()).await.map(|visitor| visitor.0)
         })

@@ -8,7 +8,6 @@ use axum::Json;
 use axum::Router;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{FromRequestParts, Query};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::routing::{delete, get, post, put};
 use serde::Deserialize;
@@ -134,8 +133,7 @@ pub struct Wanted {
 
 impl Wanted {
     fn read(query: Result<Query<Self>, QueryRejection>) -> Result<Self, AppError> {
-        let refused =
-            |e: QueryRejection| AppError::new(StatusCode::BAD_REQUEST, "invalid_query", e.body_text());
+        let refused = |e: QueryRejection| AppError::bad_request("invalid_query", e.body_text());
         query.map(|Query(wanted)| wanted).map_err(refused)
     }
 

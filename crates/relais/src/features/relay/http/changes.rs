@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::StatusCode;
 use relais_protocol::event::{Cursor, Event};
 use serde_json::{Value, json};
 
@@ -41,7 +40,7 @@ impl ListenQuery {
         for (key, value) in form_pairs(query.unwrap_or_default()) {
             let wrong = |what: &str| {
                 let text = format!("Paramètre « {key} » invalide : {value:?} n'est pas {what}");
-                AppError::new(StatusCode::BAD_REQUEST, "invalid_parameter", text)
+                AppError::bad_request("invalid_parameter", text)
             };
             match key.as_str() {
                 "since" if value.is_empty() => {}

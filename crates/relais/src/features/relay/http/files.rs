@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::super::model::{FileMeta, Request};
@@ -143,7 +143,7 @@ fn manifest(body: &Bytes) -> Result<Option<BTreeMap<String, String>>, AppError> 
 
 fn manifest_fault(what: &str) -> AppError {
     let text = format!("Manifeste invalide ({what}) : un objet {{\"<fichier>\": \"<sha256>\"}} est attendu");
-    AppError::new(StatusCode::BAD_REQUEST, "invalid_manifest", text)
+    AppError::bad_request("invalid_manifest", text)
 }
 
 async fn compare(

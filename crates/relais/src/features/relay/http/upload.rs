@@ -152,7 +152,7 @@ async fn within<T>(
 
 fn form_fault(error: &MultipartError) -> AppError {
     let text = format!("Formulaire multipart illisible : {}", error.body_text());
-    AppError::new(StatusCode::BAD_REQUEST, "invalid_form", text)
+    AppError::bad_request("invalid_form", text)
 }
 
 /// Reads the file's bytes, bounded one by one and in sum with all other uploads.

@@ -135,7 +135,7 @@ impl Hub {
         let identify_within_s = spec.identify_within_s;
         let id = shared.next_session.fetch_add(1, Relaxed);
         let session = Arc::new(Session::new(spec, id, shared));
-        self.push(Command::Open { session: Arc::clone(&session), identify_within_s });
+        shared.inbox.push_unhurried(Command::Open { session: Arc::clone(&session), identify_within_s });
         Ok(session)
     }
 
@@ -242,7 +242,7 @@ impl Hub {
         if point.offset.is_none() {
             let offset = self.shared().log.position(topic, point.head_seq).await?;
             point.offset = Some(offset);
-            self.push(Command::Offset { topic: topic.clone(), offset });
+            self.shared().inbox.push_unhurried(Command::Offset { topic: topic.clone(), offset });
         }
         Ok(())
     }
@@ -282,7 +282,8 @@ impl Hub {
     /// Closes the session with 4001 unless [`identify`](Self::identify) is called within so many seconds from
     /// now; `None` lifts what was asked before.
     pub fn identify_within(&self, session: &Arc<Session>, seconds: Option<u32>) {
-        self.push(Command::IdentifyWithin { session: Arc::clone(session), seconds });
+        let session = Arc::clone(session);
+        self.shared().inbox.push_unhurried(Command::IdentifyWithin { session, seconds });
     }
 
     /// Takes every session of `principal` out of `channel` at once and tells them in their dialect.

@@ -179,6 +179,13 @@ impl Inbox {
 
     /// Puts in a command; dropped, with its reply, if the hub has stopped.
     pub(crate) fn push(&self, command: Command) {
+        self.push_unhurried(command);
+        self.filled.notify_one();
+    }
+
+    /// Puts in a command that nobody awaits: it is done before whatever wakes the hub's thread next, at the latest
+    /// its second. Waking it costs more than such a command.
+    pub(crate) fn push_unhurried(&self, command: Command) {
         let mut queue = self.queue.lock();
         if queue.stopped {
             drop(queue);
@@ -186,8 +193,6 @@ impl Inbox {
             return;
         }
         queue.commands.push_back(command);
-        drop(queue);
-        self.filled.notify_one();
     }
 
     /// Moves everything into `commands`, which is empty; waits until there is something, or `deadline`.

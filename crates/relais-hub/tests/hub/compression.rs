@@ -39,6 +39,7 @@ async fn a_story(compress: bool) -> Vec<u8> {
     for name in ["t:1", "t:2", "t:1", "t:2", "t:1"] {
         world.publish(name, &long);
     }
+    world.hub.settled().await;
     world.hub.send(&session, text(&long));
     join(&world, &session, &["t:3"], None, From::Now).await;
     world.publish("t:3", "short");

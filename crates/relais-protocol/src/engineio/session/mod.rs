@@ -22,6 +22,7 @@ mod polling;
 mod websocket;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Frame, Handshake, Kind, Packet, Text, Version};
@@ -42,7 +43,8 @@ enum State {
 /// One connection. See the module's documentation for the contract.
 #[derive(Debug)]
 pub struct Session {
-    config: Config,
+    /// Shared: a server has many connections with the same rules.
+    config: Arc<Config>,
     state: State,
     heartbeat: Heartbeat,
     /// What waits for a GET, or for the WebSocket to take over.
@@ -53,38 +55,38 @@ pub struct Session {
 impl Session {
     /// A session that begins with a GET, which is answered with the handshake.
     pub fn open_polling(
-        config: Config,
+        config: impl Into<Arc<Config>>,
         sid: &str,
         get: RequestId,
         now: Instant,
         out: &mut Vec<Action>,
     ) -> Self {
-        let mut session = Self::new(config, State::Polling(Polling::default()), now);
-        session.push(session.handshake(sid, config.upgrade));
+        let mut session = Self::new(config.into(), State::Polling(Polling::default()), now);
+        session.push(session.handshake(sid, session.config.upgrade));
         session.answer_packets(get, out);
         session
     }
 
     /// A session that begins with a WebSocket, whose first frame is the handshake.
     pub fn open_websocket(
-        config: Config,
+        config: impl Into<Arc<Config>>,
         sid: &str,
         ws: SocketId,
         now: Instant,
         out: &mut Vec<Action>,
     ) -> Self {
-        let session = Self::new(config, State::WebSocket(ws), now);
+        let session = Self::new(config.into(), State::WebSocket(ws), now);
         out.push(Action::Write(ws, session.handshake(sid, false)));
         session
     }
 
-    fn new(config: Config, state: State, now: Instant) -> Self {
+    fn new(config: Arc<Config>, state: State, now: Instant) -> Self {
         let heartbeat = Heartbeat::new(&config, now);
         Self { config, state, heartbeat, queue: VecDeque::new(), queued_bytes: 0 }
     }
 
     fn handshake(&self, sid: &str, upgrade: bool) -> Frame {
-        let Config { ping_interval, ping_timeout, .. } = self.config;
+        let Config { ping_interval, ping_timeout, .. } = *self.config;
         Handshake { sid, upgrade, ping_interval, ping_timeout, max_payload: self.config.payload.bytes }
             .to_frame()
     }

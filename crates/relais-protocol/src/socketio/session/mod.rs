@@ -19,6 +19,7 @@ mod input;
 mod places;
 mod send;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{DecodeError, Decoder, Kind, Limits, Packet, msgpack};
@@ -85,7 +86,8 @@ enum Membership {
 /// One connection. See the module's documentation for the contract.
 #[derive(Debug)]
 pub struct Session {
-    config: Config,
+    /// Shared: a server has many connections with the same rules.
+    config: Arc<Config>,
     decoder: Decoder,
     namespaces: Places,
     /// Until the first namespace is joined.
@@ -97,15 +99,16 @@ impl Session {
     /// A connection that was opened at `now`. A client of version 3 is in `/` without asking, so for it the
     /// [`Input::Connect`] of `/` comes first.
     #[must_use]
-    pub fn open(config: Config, now: Instant) -> (Self, Option<Input>) {
+    pub fn open(config: impl Into<Arc<Config>>, now: Instant) -> (Self, Option<Input>) {
+        let config = config.into();
         let mut session = Self {
-            config,
             decoder: Decoder::new(config.limits),
             namespaces: Places::default(),
             connect_by: Some(now + config.connect_timeout),
             acks: Acks::default(),
+            config,
         };
-        let implicit = (config.version == Version::V3).then(|| {
+        let implicit = (session.config.version == Version::V3).then(|| {
             session.namespaces.insert("/", Membership::Joining);
             Input::Connect { namespace: "/".to_owned(), auth: None, recovery: None }
         });

@@ -13,7 +13,7 @@ use axum::routing::any;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use relais_hub::{Hub, Session, SessionSpec, Transport as HubTransport};
-use relais_protocol::engineio::{Config, PayloadLimits, Refusal};
+use relais_protocol::engineio::{Config, PayloadLimits, Refusal, Version};
 
 use super::query::{Query, Transport};
 use super::registry::{Registry, sweep};
@@ -49,6 +49,7 @@ pub struct Settings {
 pub struct Endpoint {
     pub(super) hub: Hub,
     pub(super) settings: Settings,
+    rules: Vec<Arc<Config>>,
     callers: Arc<dyn Callers>,
     pub(super) application: Arc<dyn Application>,
     pub(super) registry: Arc<Registry>,
@@ -68,7 +69,7 @@ impl Endpoint {
     ) -> Arc<Self> {
         let registry = Arc::new(Registry::default());
         crate::gateways::spawn(sweep(Arc::downgrade(&registry)));
-        Arc::new(Self { hub, settings, callers, application, registry })
+        Arc::new(Self { hub, rules: all_rules(&settings), settings, callers, application, registry })
     }
 
     /// Its routes: `path`, which begins and ends with a slash, and the same without the last slash.
@@ -146,17 +147,28 @@ impl Endpoint {
         self.callers.identified(principal, session);
     }
 
-    pub(super) fn engine_config(&self, query: &Query) -> Config {
-        let Settings { ping_interval, ping_timeout, upgrade_timeout, payload, .. } = self.settings;
-        Config {
-            base64: query.base64,
-            ping_interval,
-            ping_timeout,
-            upgrade_timeout,
-            payload,
-            ..Config::new(query.version)
-        }
+    /// The rules for the connection of such a query.
+    pub(super) fn rules(&self, query: &Query) -> Arc<Config> {
+        let fits = |rules: &&Arc<Config>| rules.version == query.version && rules.base64 == query.base64;
+        let found = self.rules.iter().find(fits);
+        Arc::clone(found.expect("there are rules for every query"))
     }
+}
+
+/// The rules for every kind of client; its connections share them.
+fn all_rules(settings: &Settings) -> Vec<Arc<Config>> {
+    let Settings { ping_interval, ping_timeout, upgrade_timeout, payload, .. } = *settings;
+    let kinds =
+        [Version::V4, Version::V3].into_iter().flat_map(|version| [(version, false), (version, true)]);
+    let rules = kinds.map(|(version, base64)| Config {
+        base64,
+        ping_interval,
+        ping_timeout,
+        upgrade_timeout,
+        payload,
+        ..Config::new(version)
+    });
+    rules.map(Arc::new).collect()
 }
 
 /// An id that nobody can guess.

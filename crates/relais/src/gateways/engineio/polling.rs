@@ -46,8 +46,8 @@ pub(super) async fn open(endpoint: Arc<Endpoint>, request: Request, query: Query
         Err(error) => return error.into_response(),
     };
     let mut actions = Vec::new();
-    let config = endpoint.engine_config(&query);
-    let engine = EngineSession::open_polling(config, &sid, OPENING, Instant::now(), &mut actions);
+    let rules = endpoint.rules(&query);
+    let engine = EngineSession::open_polling(rules, &sid, OPENING, Instant::now(), &mut actions);
     let registry = Arc::downgrade(&endpoint.registry);
     let connection = Connection::new(sid, client.clone(), engine, Some(body), registry);
     endpoint.registry.add(&connection);

@@ -88,8 +88,8 @@ async fn enter(
     }
     let sid: Arc<str> = new_id().ok()?.into();
     let mut actions = Vec::new();
-    let config = endpoint.engine_config(&query);
-    let engine = EngineSession::open_websocket(config, &sid, OPENING, Instant::now(), &mut actions);
+    let rules = endpoint.rules(&query);
+    let engine = EngineSession::open_websocket(rules, &sid, OPENING, Instant::now(), &mut actions);
     for action in &actions {
         if let Action::Write(_, frame) = action {
             client.send_written(frame);

@@ -68,7 +68,7 @@ impl Talk {
         let has = |name: &str, value: &str| query.iter().any(|(key, found)| key == name && found == value);
         let parser = if has("parser", "msgpack") { Parser::Msgpack } else { Parser::Default };
         let now = Instant::now();
-        let (session, implicit) = Session::open(server.session_config(client.version(), parser), now);
+        let (session, implicit) = Session::open(server.rules(client.version(), parser), now);
         let pace = Pace::new(server.settings.events_per_s, now);
         let (members, asked) = (Vec::new(), Vec::new());
         let state = State { session, pace, principal, members, asked, closed: false };

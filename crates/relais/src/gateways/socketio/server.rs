@@ -61,6 +61,7 @@ pub(super) struct Registered {
 /// The namespaces of an endpoint, and the rules for their clients.
 pub struct SocketIo {
     pub(super) settings: Settings,
+    rules: Vec<Arc<Config>>,
     pub(super) callers: Arc<dyn Callers>,
     namespaces: BTreeMap<&'static str, Arc<Registered>>,
     families: Vec<Family>,
@@ -78,6 +79,7 @@ impl SocketIo {
     #[must_use]
     pub fn new(settings: Settings, callers: Arc<dyn Callers>) -> Self {
         Self {
+            rules: all_rules(&settings),
             settings,
             callers,
             namespaces: BTreeMap::new(),
@@ -123,19 +125,29 @@ impl SocketIo {
         Some(registered)
     }
 
-    pub(super) fn session_config(&self, version: Version, parser: Parser) -> Config {
-        let Settings { limits, namespaces_max, ack_timeout, acks_max, .. } = self.settings;
-        Config {
-            parser,
-            limits,
-            namespaces: namespaces_max,
-            ack_timeout,
-            acks: acks_max,
-            // The hub keeps this time.
-            connect_timeout: NEVER,
-            ..Config::new(version)
-        }
+    /// The rules for clients of this kind.
+    pub(super) fn rules(&self, version: Version, parser: Parser) -> Arc<Config> {
+        let found = self.rules.iter().find(|rules| rules.version == version && rules.parser == parser);
+        Arc::clone(found.expect("there are rules for every kind"))
     }
+}
+
+/// The rules for every kind of client; its connections share them.
+fn all_rules(settings: &Settings) -> Vec<Arc<Config>> {
+    let Settings { limits, namespaces_max, ack_timeout, acks_max, .. } = *settings;
+    let parsers = [Parser::Default, Parser::Msgpack];
+    let kinds = parsers.into_iter().flat_map(|parser| [(parser, Version::V4), (parser, Version::V3)]);
+    let rules = kinds.map(|(parser, version)| Config {
+        parser,
+        limits,
+        namespaces: namespaces_max,
+        ack_timeout,
+        acks: acks_max,
+        // The hub keeps this time.
+        connect_timeout: NEVER,
+        ..Config::new(version)
+    });
+    rules.map(Arc::new).collect()
 }
 
 /// The application that an endpoint is given.

@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use crate::auth::Auth;
 use crate::config::Config;
 use crate::features::chat::Chat;
+use crate::features::live::Live;
 use crate::features::relay::Relay;
 use crate::gateways::expiry::Expiries;
 
@@ -35,6 +36,8 @@ pub struct Parts {
     pub relay: Relay,
     /// Conversations and messages.
     pub chat: Chat,
+    /// Modules.
+    pub live: Live,
     /// Moves with every event that was published, for those who wait for one.
     pub heads: watch::Receiver<Cursor>,
     /// Sessions that end when their credential does.
@@ -96,6 +99,12 @@ impl App {
     #[must_use]
     pub fn chat(&self) -> &Chat {
         &self.0.chat
+    }
+
+    /// Modules.
+    #[must_use]
+    pub fn live(&self) -> &Live {
+        &self.0.live
     }
 
     /// Moves with every event that was published.

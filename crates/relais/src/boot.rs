@@ -22,6 +22,7 @@ use crate::config::{Config, HubLimits};
 use crate::event_log::{Publisher, StoredLog};
 use crate::features::accounts::{Accounts, OutsideChanges};
 use crate::features::chat::Chat;
+use crate::features::live::Live;
 use crate::features::relay::{self, Relay, RelayError};
 use crate::gateways::expiry::Expiries;
 use crate::http::{self, Server};
@@ -128,6 +129,7 @@ pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, B
     let auth = Auth::open(&config.auth, store.clone(), &data, open_mode, Arc::clone(&clock))?;
     let accounts = Accounts::new(auth.clone());
     accounts.ensure_first_admin().await.map_err(BootError::Admin)?;
+    let live = Live::new(store.clone(), accounts.clone(), &config.live);
     let chat = Chat::new(store.clone(), accounts, hub.clone(), Arc::clone(&clock), config.chat.clone());
     let _ = chat_of_sink.set(chat.clone());
 
@@ -141,6 +143,7 @@ pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, B
         auth,
         relay,
         chat,
+        live,
         heads,
         expiries: Arc::new(Expiries::default()),
         accepting,

@@ -98,6 +98,8 @@ impl Policy {
                             "staff" => user.staff || user.admin,
                             _ => false,
                         },
+                        // What a page of the application shows; the page of the administrators is theirs.
+                        "page" => topic.key() != "admin" || user.admin,
                         "system" => true,
                         _ => false,
                     },
@@ -231,12 +233,16 @@ mod tests {
             ("user:8", false),
             ("user:*", false),
             ("role:admin", false),
+            ("page:modules", true),
+            ("page:admin", false),
+            ("page:*", false),
             ("system", true),
             ("conversation:1", false),
         ] {
             assert_eq!(hears(CLOSED, &reader, channel), expected, "{channel}");
         }
         assert!(hears(CLOSED, &user(false, true, &[]), "societe:*"));
+        assert!(hears(CLOSED, &user(true, false, &[]), "page:admin"));
         assert!(hears(CLOSED, &key(&["events:subscribe:flow:*"]), "flow:paie"));
         assert!(!hears(CLOSED, &key(&["events:subscribe:flow:paie"]), "flow:*"));
         assert!(!hears(CLOSED, &key(&["events:publish:*"]), "flow:paie"));

@@ -33,7 +33,7 @@ pub(super) async fn open(globals: &Globals) -> Result<Opened, CliError> {
 
 /// The accounts and the store below them.
 pub(super) struct Opened {
-    store: Store,
+    pub(super) store: Store,
     pub(super) accounts: Accounts,
 }
 

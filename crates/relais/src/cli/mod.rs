@@ -7,6 +7,7 @@ mod config;
 mod doctor;
 mod key;
 mod listen;
+mod module;
 pub mod out;
 mod pull;
 mod push;
@@ -100,6 +101,8 @@ enum Command {
     Token(token::TokenArgs),
     /// API keys: add, list, revoke
     Key(key::KeyArgs),
+    /// Modules: add, list, remove, rotate, claim-code
+    Module(module::ModuleArgs),
     /// Test everything the configuration names and say what to do
     Doctor(doctor::DoctorArgs),
     /// Print the configuration that results from all sources, with secrets hidden
@@ -187,6 +190,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::User(args) => user::run(args, &globals).await,
         Command::Token(args) => token::run(args, &globals).await,
         Command::Key(args) => key::run(args, &globals).await,
+        Command::Module(args) => module::run(args, &globals).await,
         Command::Doctor(args) => doctor::run(args, &globals).await,
         Command::Config(args) => config::run(args, &globals).await,
         Command::Completions(args) => completions::run(args, &globals).await,

@@ -235,6 +235,7 @@ impl Config {
                 found.push(format!("relay.schemas: {} is not a file", rule.schema.display()));
             }
         }
+        found.extend(self.live.mistakes());
         found.extend(self.socketio.mistakes());
         found.extend(self.auth.mistakes(self.server.listen.ip()));
         found

@@ -3,6 +3,7 @@
 mod auth;
 mod chat;
 mod client;
+mod live;
 mod load;
 mod network;
 mod relay;
@@ -12,6 +13,7 @@ mod socketio;
 pub use auth::*;
 pub use chat::{ChatAccess, ChatConfig};
 pub use client::ClientConfig;
+pub use live::{LiveConfig, ModuleType};
 pub use load::{ConfigError, Overrides, load, read};
 pub use network::Network;
 pub use relay::{DuplicateKeys, RelayConfig, SchemaRule};
@@ -37,6 +39,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// Conversations and messages.
     pub chat: ChatConfig,
+    /// Modules: machines in the field.
+    pub live: LiveConfig,
     /// Limits of live connections.
     pub hub: HubLimits,
     /// Rules for Socket.IO clients.

@@ -3,11 +3,13 @@
 
 pub mod accounts;
 pub mod chat;
+pub mod live;
 pub mod publish;
 pub mod relay;
 
 /// The schema of every feature.
 #[must_use]
 pub fn migrations() -> Vec<relais_store::Migration> {
-    [accounts::MIGRATIONS, relay::MIGRATIONS, chat::MIGRATIONS, publish::MIGRATIONS].concat()
+    [accounts::MIGRATIONS, relay::MIGRATIONS, chat::MIGRATIONS, publish::MIGRATIONS, live::MIGRATIONS]
+        .concat()
 }

@@ -69,6 +69,12 @@ fn identity(principal: &Principal) -> Identity {
     if principal.is_anonymous() { Identity::anonymous() } else { Identity::of(&principal.id()) }
 }
 
+/// A connection is one person's: what it listens to was allowed to them.
+fn other_identity() -> AppError {
+    let message = "Cette connexion est celle de quelqu'un d'autre : ouvrez-en une autre";
+    AppError::conflict("other_identity", message)
+}
+
 impl From<OpenError> for AppError {
     fn from(error: OpenError) -> Self {
         let text = format!("Connexion refusée : {error}");

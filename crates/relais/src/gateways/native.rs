@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::pace::{Pace, too_fast};
 use super::relay::{last_event_id, limits, stream_response};
 use super::upgrade::Handshake;
-use super::{dialects, identity};
+use super::{dialects, identity, other_identity};
 use crate::auth::http::{Caller, Visitor};
 use crate::auth::{Access, Action, Credential, Principal};
 use crate::features::chat::TOPIC_FAMILY as CONVERSATION_FAMILY;
@@ -112,6 +112,10 @@ impl Client {
 
     async fn authenticate(&self, session: &Arc<Session>, token: String) -> Result<Value, AppError> {
         let principal = self.app.auth().authenticate(Some(Credential::Bearer(token))).await?;
+        let known = self.principal.lock().clone();
+        if !known.is_anonymous() && known.id() != principal.id() {
+            return Err(other_identity());
+        }
         self.app.hub().identify(session, identity(&principal))?;
         if let Some(at) = principal.expires_at() {
             self.app.expiries().add(at, session);
@@ -190,8 +194,8 @@ pub(super) fn parse_channel(text: &str) -> Result<Channel, AppError> {
     })
 }
 
-/// A channel that the caller may hear. Whoever is in a conversation may hear it until they are taken out. The family of sociétés is open to everybody who may read some: a filter
-/// leaves the others out.
+/// A channel that the caller may hear. Whoever is in a conversation may hear it until they are taken out. The family of
+/// sociétés is open to everybody who may read some: a filter leaves the others out.
 pub(super) async fn allowed(app: &App, principal: &Principal, text: &str) -> Result<Subscription, AppError> {
     let channel = parse_channel(text)?;
     if let Channel::Topic(topic) = &channel

@@ -7,6 +7,7 @@ mod landing;
 mod layers;
 mod meters;
 pub mod openapi;
+pub(crate) mod paging;
 mod proxies;
 mod server;
 
@@ -14,7 +15,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 
-use crate::features::{accounts, chat, publish, relay};
+use crate::features::{accounts, chat, live, publish, relay};
 use crate::{App, AppError, gateways};
 
 pub(crate) use layers::is_known_origin;
@@ -36,6 +37,7 @@ pub fn router(app: &App) -> Router {
         .merge(accounts::http::router())
         .merge(chat::http::router())
         .merge(publish::http::router())
+        .merge(live::http::router())
         .merge(gateways::router(app))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed);

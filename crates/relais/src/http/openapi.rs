@@ -10,7 +10,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
 use utoipa_swagger_ui::Config;
 
-use crate::features::{accounts, chat, publish, relay};
+use crate::features::{accounts, chat, live, publish, relay};
 use crate::{AppError, gateways};
 
 #[derive(OpenApi)]
@@ -35,6 +35,7 @@ pub fn document() -> Document {
     document.merge(accounts::http::AccountsApi::openapi());
     document.merge(chat::http::ChatApi::openapi());
     document.merge(publish::http::PublishApi::openapi());
+    document.merge(live::http::LiveApi::openapi());
     document
 }
 

@@ -5,5 +5,7 @@ mod api_documents;
 mod chat;
 mod cli;
 mod json_check;
+mod live;
 mod relay;
 mod socketio;
+mod world;

@@ -55,6 +55,21 @@ impl Accounts {
     }
 }
 
+/// Records what somebody did elsewhere than here, in the transaction of what they did.
+///
+/// # Errors
+/// What the database reports.
+pub fn record_action(
+    tx: &mut WriteTx<'_>,
+    actor: &Actor,
+    action: &str,
+    target: &str,
+    details: &str,
+) -> Result<(), StoreError> {
+    let entry = actor.did(tx.now(), action, target.to_owned(), details.to_owned());
+    record(tx, &entry)
+}
+
 /// Records who did what and lets go what is old.
 pub(super) fn record(tx: &mut WriteTx<'_>, entry: &AuditEntry) -> Result<(), StoreError> {
     store::insert_audit(tx, entry)?;

@@ -1,7 +1,5 @@
 //! The HTTP edge of accounts.
 
-#![expect(unused_qualifications, reason = "the API description macro writes whole paths")]
-
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{FromRef, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -11,7 +9,7 @@ use axum::{Json, Router};
 use relais_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use utoipa::{IntoParams, OpenApi, ToSchema};
+use utoipa::{OpenApi, ToSchema};
 
 use super::audit::Actor;
 use super::model::{AuditEntry, Grant, KeyInfo, NewUser, UserChanges, UserInfo};
@@ -19,10 +17,7 @@ use super::service::Accounts;
 use crate::AppError;
 use crate::auth::http::{Caller, ClientAddress, check_same_origin, session_cookie, session_secret};
 use crate::auth::{Action, Auth, Principal};
-
-/// Entries of a page when nothing is said, and at most.
-const PAGE: usize = 50;
-const PAGE_MAX: usize = 200;
+use crate::http::paging::{Page, listed};
 
 /// The routes of accounts, for any state that has an [`Auth`].
 pub fn router<S>() -> Router<S>
@@ -176,37 +171,6 @@ async fn show_me(State(auth): State<Auth>, Caller(principal): Caller) -> Result<
 
 fn no_store() -> (header::HeaderName, String) {
     (header::CACHE_CONTROL, "no-store".to_owned())
-}
-
-/// Which part of a list.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub struct Page {
-    /// From the reply before; none: from the beginning.
-    cursor: Option<String>,
-    /// Entries at most: 50 unless said, never more than 200.
-    limit: Option<usize>,
-}
-
-impl Page {
-    fn read(page: Result<Query<Self>, QueryRejection>) -> Result<(String, usize), AppError> {
-        let refused = |e: QueryRejection| AppError::bad_request("invalid_query", e.body_text());
-        let Query(page) = page.map_err(refused)?;
-        Ok((page.cursor.unwrap_or_default(), page.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX)))
-    }
-}
-
-/// The reply of a list: one entry more was asked for, to know whether there is more.
-fn listed<T: Serialize>(
-    name: &str,
-    mut entries: Vec<T>,
-    limit: usize,
-    id: impl Fn(&T) -> &str,
-) -> Json<Value> {
-    let more = entries.len() > limit;
-    entries.truncate(limit);
-    let cursor = entries.last().filter(|_| more).map(|last| id(last).to_owned());
-    Json(json!({name: entries, "cursor": cursor}))
 }
 
 /// List users

@@ -14,7 +14,7 @@ mod sign_in;
 mod store;
 mod users;
 
-pub use audit::Actor;
+pub use audit::{Actor, record_action};
 pub use model::{AuditEntry, Grant, KeyInfo, NewUser, UserChanges, UserInfo};
 pub use outside::OutsideChanges;
 pub use service::Accounts;

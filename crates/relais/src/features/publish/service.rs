@@ -140,8 +140,9 @@ fn one_line(data: &str) -> String {
 fn digest(events: &[Checked]) -> String {
     let mut digest = Sha256::new();
     for event in events {
-        for part in [event.topic.as_str(), &event.name, &event.data, event.ephemeral.as_deref().unwrap_or("")]
-        {
+        let key = event.ephemeral.as_deref();
+        digest.update([u8::from(key.is_some())]);
+        for part in [event.topic.as_str(), &event.name, &event.data, key.unwrap_or("")] {
             digest.update(part.len().to_le_bytes());
             digest.update(part);
         }

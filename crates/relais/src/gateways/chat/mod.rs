@@ -12,16 +12,10 @@ mod socket;
 pub use namespace::ChatNamespace;
 pub(super) use socket::open_socket;
 
-use crate::AppError;
 use crate::auth::Principal;
 use crate::features::chat::Me;
 
 /// Whether a credential is that of the person who is here already.
 fn is_of(me: &Me, principal: &Principal) -> bool {
     *principal.id() == *me.topic.as_str()
-}
-
-fn other_identity() -> AppError {
-    let message = "Cette connexion appartient à quelqu'un d'autre : ouvrez-en une autre";
-    AppError::conflict("other_identity", message)
 }

@@ -12,10 +12,11 @@ use relais_protocol::event::{Channel, Cursor, Event};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::super::other_identity;
 use super::channels::Listening;
 use super::ears::{Ears, Here, Line, arrive};
 use super::frames::error_fields;
-use super::{is_of, other_identity};
+use super::is_of;
 use crate::auth::{Credential, Principal};
 use crate::features::chat::{Me, Outcome};
 use crate::gateways::socketio::{

@@ -16,10 +16,11 @@ use relais_hub::{
 use relais_protocol::event::{Channel, Cursor};
 use serde_json::{Value, json};
 
+use super::super::other_identity;
 use super::channels::Listening;
 use super::ears::{Ears, Here, Line, arrive};
 use super::frames::{dialect, error_fields, frame};
-use super::{is_of, other_identity};
+use super::is_of;
 use crate::auth::http::Visitor;
 use crate::auth::{Credential, Principal};
 use crate::features::chat::{Me, Outcome};

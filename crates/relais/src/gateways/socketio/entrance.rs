@@ -15,7 +15,7 @@ use super::server::Registered;
 use super::{Admission, ConnectRequest, Refused, Socket, Welcome};
 use crate::auth::Principal;
 use crate::gateways::engineio::new_id;
-use crate::gateways::identity;
+use crate::gateways::{identity, other_identity};
 
 /// What clients know the absence of a namespace by.
 const NO_NAMESPACE: &str = "Invalid namespace";
@@ -139,8 +139,7 @@ pub(super) fn belong(talk: &Talk, principal: &Principal) -> Result<(), Refused> 
         return Ok(());
     }
     if !known.is_anonymous() {
-        let text = "this connection belongs to somebody else: open another one";
-        return Err(Refused::new("other_identity", text));
+        return Err(other_identity().into());
     }
     let identified = talk.client.hub().identify(talk.client.session(), identity(principal));
     identified.map_err(|error| Refused::from(crate::AppError::from(error)))?;

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::on_both;
-use super::world::on_both_with;
+use crate::world::on_both_with;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_does_not_say_who_they_are_is_told_and_closed() {

@@ -9,4 +9,4 @@ mod snapshot;
 mod story;
 mod world;
 
-use world::{World, on_both};
+use crate::world::{World, on_both};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::world::Person;
 use super::{World, on_both};
+use crate::world::Person;
 
 /// What a client keeps: conversations, and the messages of each.
 #[derive(Debug, Default, PartialEq)]

@@ -1,0 +1,110 @@
+//! `relais module`: modules and their credentials.
+
+use serde_json::json;
+
+use super::accounts::{self, PAGE, actor};
+use super::{CliError, Globals, out};
+use crate::features::live::{Live, NewModule, Sight};
+
+/// Arguments of `relais module`.
+#[derive(Debug, clap::Args)]
+pub struct ModuleArgs {
+    #[command(subcommand)]
+    command: ModuleCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum ModuleCommand {
+    /// Add a module and print its credential; it is shown this once
+    Add {
+        /// What is printed on it, for instance MC-1001-STN
+        id: String,
+        /// What its owner calls it [default: the id]
+        #[arg(long)]
+        name: Option<String>,
+        /// Its type [default: what the end of the id says]
+        #[arg(long = "type", value_name = "TYPE")]
+        kind: Option<String>,
+        /// The user whose it is: e-mail address or id; without one it can be claimed with a code
+        #[arg(long)]
+        owner: Option<String>,
+    },
+    /// List modules
+    List,
+    /// Remove a module: its device is refused
+    Remove {
+        /// The module
+        id: String,
+    },
+    /// Print another credential for a module; the one before counts no more
+    Rotate {
+        /// The module
+        id: String,
+    },
+    /// Print a code with which somebody else becomes the owner of a module
+    ClaimCode {
+        /// The module
+        id: String,
+    },
+}
+
+/// Works on the database directly, also while the server runs.
+pub async fn run(args: ModuleArgs, globals: &Globals) -> Result<(), CliError> {
+    let config = globals.load_config()?;
+    let opened = accounts::open(globals).await?;
+    let live = Live::new(opened.store.clone(), opened.accounts.clone(), &config.live);
+    let outcome = perform(args.command, &live, globals.json).await;
+    opened.close(outcome).await
+}
+
+async fn perform(command: ModuleCommand, live: &Live, as_json: bool) -> Result<(), CliError> {
+    let (sight, actor) = (Sight::All, actor());
+    match command {
+        ModuleCommand::Add { id, name, kind, owner } => {
+            let added = live.add(&actor, NewModule { id, name, kind, owner }).await?;
+            if as_json {
+                return out::json(&added);
+            }
+            if let Some(code) = &added.claim_code {
+                out::note(&format!("claim code: {code}"));
+            }
+            out::line(&added.credential)
+        }
+        ModuleCommand::List => list(live, as_json).await,
+        ModuleCommand::Remove { id } => {
+            live.remove(&sight, &actor, &id).await?;
+            if as_json { out::json(&json!({"id": id, "removed": true})) } else { Ok(()) }
+        }
+        ModuleCommand::Rotate { id } => {
+            let credential = live.rotate(&sight, &actor, &id).await?;
+            if as_json {
+                out::json(&json!({"id": id, "credential": credential}))
+            } else {
+                out::line(&credential)
+            }
+        }
+        ModuleCommand::ClaimCode { id } => {
+            let code = live.offer(&sight, &actor, &id).await?;
+            if as_json { out::json(&json!({"id": id, "claim_code": code})) } else { out::line(&code) }
+        }
+    }
+}
+
+async fn list(live: &Live, as_json: bool) -> Result<(), CliError> {
+    let mut after = String::new();
+    loop {
+        let page = live.list(&Sight::All, &after, PAGE).await?;
+        for module in &page {
+            if as_json {
+                out::json_line(module)?;
+                continue;
+            }
+            let owner = module.owner.as_deref().unwrap_or("nobody");
+            out::line(&format!("{}  {}  {}  {owner}", module.id, module.kind, module.name))?;
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE => after.clone_from(&last.id),
+            _ => return Ok(()),
+        }
+    }
+}

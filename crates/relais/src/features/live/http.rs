@@ -1,0 +1,314 @@
+//! The HTTP edge of modules: under `/modules` as existing pages know it, and under `/api/v1/modules`.
+
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::{OpenApi, ToSchema};
+
+use super::model::{AddedModule, Module, ModuleChanges, NewModule};
+use super::modules::Sight;
+use crate::auth::http::{Caller, ClientAddress};
+use crate::auth::{Action, Principal, unauthenticated};
+use crate::features::accounts::Actor;
+use crate::http::paging::{Page, listed};
+use crate::{App, AppError};
+
+/// Modules that `GET /modules/api` gives at most; the paged list has them all.
+const PAGE_OF_ALL: usize = 10_000;
+
+/// The routes of modules.
+pub fn router() -> Router<App> {
+    Router::new()
+        .route("/modules/api", get(list_for_page))
+        .route("/modules/add", post(add_for_page))
+        .route("/modules/claim", post(claim_for_page))
+        .route("/modules/update/{id}", post(update_for_page))
+        .route("/modules/delete/{id}", post(delete_for_page))
+        .route("/api/v1/modules", get(list_modules).post(add_module))
+        .route("/api/v1/modules/claim", post(claim_module))
+        .route("/api/v1/modules/{id}", get(show_module).patch(update_module).delete(delete_module))
+        .route("/api/v1/modules/{id}/credential", post(rotate_credential))
+        .route("/api/v1/modules/{id}/claim-code", post(make_claim_code))
+}
+
+/// The API description of modules.
+#[derive(OpenApi)]
+#[openapi(paths(
+    list_for_page,
+    add_for_page,
+    claim_for_page,
+    update_for_page,
+    delete_for_page,
+    list_modules,
+    add_module,
+    claim_module,
+    show_module,
+    update_module,
+    delete_module,
+    rotate_credential,
+    make_claim_code
+))]
+pub struct LiveApi;
+
+type Body<T> = Result<Json<T>, JsonRejection>;
+
+/// What a claim says.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct Claim {
+    /// `XXXX-XXXX`, in any spelling.
+    #[serde(alias = "claimCode", alias = "claim_code")]
+    code: String,
+    /// The module that it is expected to be for.
+    #[serde(default, alias = "module_id")]
+    #[serde(rename = "moduleId")]
+    module_id: Option<String>,
+}
+
+/// A device's new credential.
+#[derive(Serialize, ToSchema)]
+pub struct Credential {
+    /// Told this once.
+    credential: String,
+}
+
+/// A new claim code.
+#[derive(Serialize, ToSchema)]
+pub struct ClaimCode {
+    /// Told this once.
+    claim_code: String,
+}
+
+/// A caller who sees some modules.
+struct Keeper {
+    sight: Sight,
+    actor: Actor,
+}
+
+impl Keeper {
+    fn of(caller: &Caller, address: ClientAddress) -> Result<Self, AppError> {
+        Ok(Self { sight: Sight::of(&caller.0)?, actor: Actor::caller(&caller.0, address.0) })
+    }
+}
+
+/// Refuses whoever does not administer.
+fn administer(app: &App, caller: &Caller, address: ClientAddress) -> Result<Actor, AppError> {
+    app.auth().require(&caller.0, Action::Administer)?;
+    Ok(Actor::caller(&caller.0, address.0))
+}
+
+async fn claim(app: &App, caller: &Caller, address: ClientAddress, claim: Claim) -> Result<Module, AppError> {
+    match &caller.0 {
+        Principal::User(user) => {
+            let actor = Actor::caller(&caller.0, address.0);
+            app.live().claim(user, &actor, &claim.code, claim.module_id.as_deref()).await
+        }
+        Principal::Anonymous => Err(unauthenticated("Authentification requise")),
+        Principal::Service(_) => Err(AppError::forbidden("forbidden", "Un module appartient à une personne")),
+    }
+}
+
+/// The pages read `success` first.
+fn failed(error: AppError) -> AppError {
+    error.with("success", false)
+}
+
+/// List one's modules, for existing pages
+#[utoipa::path(get, path = "/modules/api", tag = "modules", responses(
+    (status = 200, description = "`{success, modules}`: one's own, or everybody's for administrators"),
+    (status = 401, description = "`unauthenticated`")))]
+async fn list_for_page(State(app): State<App>, Caller(principal): Caller) -> Result<Json<Value>, AppError> {
+    let sight = Sight::of(&principal).map_err(failed)?;
+    let modules = app.live().list(&sight, "", PAGE_OF_ALL).await.map_err(failed)?;
+    Ok(Json(json!({ "success": true, "modules": modules })))
+}
+
+/// Add a module, for existing pages
+#[utoipa::path(post, path = "/modules/add", tag = "modules", request_body = NewModule, responses(
+    (status = 200, description = "`{success, message, module, credential, claim_code}`"),
+    (status = 403, description = "Not an administrator: others claim a module"),
+    (status = 409, description = "`module_exists`")))]
+async fn add_for_page(
+    State(app): State<App>,
+    caller: Caller,
+    address: ClientAddress,
+    given: Body<NewModule>,
+) -> Result<Json<Value>, AppError> {
+    let added = async {
+        let actor = administer(&app, &caller, address)?;
+        app.live().add(&actor, given?.0).await
+    };
+    let AddedModule { module, credential, claim_code } = added.await.map_err(failed)?;
+    Ok(Json(json!({
+        "success": true, "message": "Module ajouté", "module": module, "credential": credential,
+        "claim_code": claim_code,
+    })))
+}
+
+/// Claim a module, for existing pages
+#[utoipa::path(post, path = "/modules/claim", tag = "modules", request_body = Claim, responses(
+    (status = 200, description = "`{success, message, module}`: it is the caller's now"),
+    (status = 404, description = "`claim_code_unknown`")))]
+async fn claim_for_page(
+    State(app): State<App>,
+    caller: Caller,
+    address: ClientAddress,
+    given: Body<Claim>,
+) -> Result<Json<Value>, AppError> {
+    let claimed = async { claim(&app, &caller, address, given?.0).await };
+    let module = claimed.await.map_err(failed)?;
+    Ok(Json(json!({ "success": true, "message": "Module ajouté à votre compte", "module": module })))
+}
+
+/// Change a module, for existing pages
+#[utoipa::path(post, path = "/modules/update/{id}", tag = "modules", params(("id" = String, Path)),
+    request_body = ModuleChanges, responses(
+    (status = 200, description = "`{success, message, module}`"), (status = 404, description = "`module_not_found`")))]
+async fn update_for_page(
+    State(app): State<App>,
+    caller: Caller,
+    address: ClientAddress,
+    Path(id): Path<String>,
+    given: Body<ModuleChanges>,
+) -> Result<Json<Value>, AppError> {
+    let changed = async {
+        let Keeper { sight, actor } = Keeper::of(&caller, address)?;
+        app.live().change(&sight, &actor, &id, given?.0).await
+    };
+    let module = changed.await.map_err(failed)?;
+    Ok(Json(json!({ "success": true, "message": "Module modifié", "module": module })))
+}
+
+/// Remove a module, for existing pages
+#[utoipa::path(post, path = "/modules/delete/{id}", tag = "modules", params(("id" = String, Path)), responses(
+    (status = 200, description = "`{success, message}`"), (status = 404, description = "`module_not_found`")))]
+async fn delete_for_page(
+    State(app): State<App>,
+    caller: Caller,
+    address: ClientAddress,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, AppError> {
+    let removed = async {
+        let Keeper { sight, actor } = Keeper::of(&caller, address)?;
+        app.live().remove(&sight, &actor, &id).await
+    };
+    removed.await.map_err(failed)?;
+    Ok(Json(json!({ "success": true, "message": "Module supprimé" })))
+}
+
+/// List modules
+#[utoipa::path(get, path = "/api/v1/modules", tag = "modules", params(Page), responses(
+    (status = 200, description = "`modules` that the caller sees, and `cursor` if there are more", body = Vec<Module>)))]
+async fn list_modules(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Result<Json<Value>, AppError> {
+    let (after, limit) = Page::read(page)?;
+    let modules = app.live().list(&Sight::of(&principal)?, &after, limit + 1).await?;
+    Ok(listed("modules", modules, limit, |module| &module.id))
+}
+
+/// Add a module
+///
+/// Its credential, and its claim code if it has no owner, are told in this answer and never again.
+#[utoipa::path(post, path = "/api/v1/modules", tag = "modules", request_body = NewModule, responses(
+    (status = 201, body = AddedModule), (status = 400, description = "`invalid_value`"),
+    (status = 404, description = "No such owner"), (status = 409, description = "`module_exists`")))]
+async fn add_module(
+    State(app): State<App>,
+    caller: Caller,
+    address: ClientAddress,
+    given: Body<NewModule>,
+) -> Result<(StatusCode, Json<AddedModule>), AppError> {
+    let actor = administer(&app, &caller, address)?;
+    Ok((StatusCode::CREATED, Json(app.live().add(&actor, given?.0).await?)))
+}
+
+/// Claim a module
+#[utoipa::path(post, path = "/api/v1/modules/claim", tag = "modules", request_body = Claim, responses(
+    (status = 200, body = Module), (status = 404, description = "`claim_code_unknown`")))]
+async fn claim_module(
+    State(app): State<App>,
+    caller: Caller,
+    address: ClientAddress,
+    given: Body<Claim>,
+) -> Result<Json<Module>, AppError> {
+    claim(&app, &caller, address, given?.0).await.map(Json)
+}
+
+/// Show a module
+#[utoipa::path(get, path = "/api/v1/modules/{id}", tag = "modules", params(("id" = String, Path)), responses(
+    (status = 200, body = Module), (status = 404, description = "`module_not_found`")))]
+async fn show_module(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Module>, AppError> {
+    app.live().find(&Sight::of(&principal)?, &id).await.map(Json)
+}
+
+/// Change a module
+#[utoipa::path(patch, path = "/api/v1/modules/{id}", tag = "modules", params(("id" = String, Path)),
+    request_body = ModuleChanges, responses(
+    (status = 200, body = Module), (status = 400, description = "`invalid_value`"),
+    (status = 404, description = "`module_not_found`")))]
+async fn update_module(
+    State(app): State<App>,
+    caller: Caller,
+    address: ClientAddress,
+    Path(id): Path<String>,
+    given: Body<ModuleChanges>,
+) -> Result<Json<Module>, AppError> {
+    let Keeper { sight, actor } = Keeper::of(&caller, address)?;
+    app.live().change(&sight, &actor, &id, given?.0).await.map(Json)
+}
+
+/// Remove a module
+#[utoipa::path(delete, path = "/api/v1/modules/{id}", tag = "modules", params(("id" = String, Path)), responses(
+    (status = 204, description = "Removed; its device is refused"), (status = 404, description = "`module_not_found`")))]
+async fn delete_module(
+    State(app): State<App>,
+    caller: Caller,
+    address: ClientAddress,
+    Path(id): Path<String>,
+) -> Result<StatusCode, AppError> {
+    let Keeper { sight, actor } = Keeper::of(&caller, address)?;
+    app.live().remove(&sight, &actor, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Give a module another credential
+///
+/// The one before counts no more.
+#[utoipa::path(post, path = "/api/v1/modules/{id}/credential", tag = "modules", params(("id" = String, Path)), responses(
+    (status = 200, body = Credential), (status = 404, description = "`module_not_found`")))]
+async fn rotate_credential(
+    State(app): State<App>,
+    caller: Caller,
+    address: ClientAddress,
+    Path(id): Path<String>,
+) -> Result<Json<Credential>, AppError> {
+    let Keeper { sight, actor } = Keeper::of(&caller, address)?;
+    let credential = app.live().rotate(&sight, &actor, &id).await?;
+    Ok(Json(Credential { credential }))
+}
+
+/// Make a claim code
+///
+/// Whoever enters it becomes the owner. One before it counts no more.
+#[utoipa::path(post, path = "/api/v1/modules/{id}/claim-code", tag = "modules", params(("id" = String, Path)), responses(
+    (status = 200, body = ClaimCode), (status = 404, description = "`module_not_found`")))]
+async fn make_claim_code(
+    State(app): State<App>,
+    caller: Caller,
+    address: ClientAddress,
+    Path(id): Path<String>,
+) -> Result<Json<ClaimCode>, AppError> {
+    let Keeper { sight, actor } = Keeper::of(&caller, address)?;
+    let claim_code = app.live().offer(&sight, &actor, &id).await?;
+    Ok(Json(ClaimCode { claim_code }))
+}

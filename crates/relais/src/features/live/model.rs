@@ -1,0 +1,73 @@
+//! Modules as others see them.
+
+use relais_protocol::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A machine in the field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Module {
+    /// What is printed on it, such as `MC-1001-STN`.
+    #[serde(rename = "module_id")]
+    pub id: String,
+    /// What its owner calls it.
+    pub name: String,
+    /// Its type, a name of the catalogue.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The user whose it is, by id; nobody's until it is claimed.
+    #[serde(rename = "userId", serialize_with = "write_id")]
+    pub owner: Option<String>,
+    /// When it was added.
+    #[schema(value_type = String)]
+    pub created_at: Timestamp,
+    /// When one of these last changed.
+    #[schema(value_type = String)]
+    pub updated_at: Timestamp,
+}
+
+/// Users are known to others by their id, without what kind of principal they are.
+fn write_id<S: serde::Serializer>(owner: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    let id = owner.as_deref().map(|owner| owner.split_once(':').map_or(owner, |(_, id)| id));
+    id.serialize(serializer)
+}
+
+/// A module to be added.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+pub struct NewModule {
+    /// What is printed on it.
+    #[serde(alias = "moduleId", alias = "module_id")]
+    pub id: String,
+    /// What its owner calls it; the id if absent.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Its type; what the end of the id says if absent.
+    #[serde(default, rename = "type", alias = "moduleType", alias = "module_type")]
+    pub kind: Option<String>,
+    /// The user whose it is, by id or e-mail address. Without one it can be claimed.
+    #[serde(default, alias = "userId", alias = "user_id")]
+    pub owner: Option<String>,
+}
+
+/// What may change of a module. What is absent stays.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+pub struct ModuleChanges {
+    /// Another name.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Another type.
+    #[serde(default, rename = "type", alias = "moduleType", alias = "module_type")]
+    pub kind: Option<String>,
+}
+
+/// A module that was just added, with what is told this once.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct AddedModule {
+    /// It.
+    pub module: Module,
+    /// What the device says that it knows: its `password`.
+    pub credential: String,
+    /// Whoever enters this owns the module; absent if it has an owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claim_code: Option<String>,
+}

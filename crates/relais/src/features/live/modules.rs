@@ -1,0 +1,302 @@
+//! Which modules there are, whose they are, and what they identify themselves with.
+
+use relais_protocol::event::Topic;
+use relais_protocol::time::Timestamp;
+use relais_store::{StoreError, WriteTx};
+use serde_json::json;
+
+use super::model::{AddedModule, Module, ModuleChanges, NewModule};
+use super::refusal::{checked_name, claim_refused, invalid, module_exists, no_module};
+use super::secrets::{Secret, claim_hash};
+use super::service::Live;
+use super::store;
+use crate::AppError;
+use crate::auth::{Principal, User, secret, unauthenticated};
+use crate::features::accounts::{Actor, record_action};
+
+/// What administrators are told.
+const ADMINISTRATORS: &str = "role:admin";
+
+/// Which modules somebody sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// All: an administrator.
+    All,
+    /// Those of this principal.
+    Own(String),
+}
+
+impl Sight {
+    /// What this caller sees.
+    ///
+    /// # Errors
+    /// 401 without a credential, 403 for a key.
+    pub fn of(principal: &Principal) -> Result<Self, AppError> {
+        match principal {
+            principal if principal.is_admin() => Ok(Self::All),
+            Principal::User(user) => Ok(Self::Own(user.principal_id.to_string())),
+            Principal::Anonymous => Err(unauthenticated("Authentification requise")),
+            Principal::Service(_) => {
+                Err(AppError::forbidden("forbidden", "Il faut un compte, ou une clé d'administration"))
+            }
+        }
+    }
+
+    fn sees(&self, module: &Module) -> bool {
+        match self {
+            Self::All => true,
+            Self::Own(owner) => module.owner.as_deref() == Some(owner),
+        }
+    }
+}
+
+impl Live {
+    /// Adds a module. Its credential, and its claim code if it has no owner, are told here and never again.
+    ///
+    /// # Errors
+    /// 400 for an id, a name or a type that cannot be taken, 404 for an owner who does not exist, 409 if there is
+    /// such a module.
+    pub async fn add(&self, actor: &Actor, new: NewModule) -> Result<AddedModule, AppError> {
+        let id = self.0.catalogue.checked_id(&new.id)?;
+        let kind = self.0.catalogue.type_of(&id, new.kind.as_deref())?;
+        let name = checked_name(new.name.as_deref().unwrap_or(&id))?;
+        let owner = match new.owner.as_deref().map(str::trim).filter(|owner| !owner.is_empty()) {
+            Some(owner) => Some(format!("user:{}", self.0.accounts.find_user(owner).await?.id)),
+            None => None,
+        };
+        let credential = Secret::credential()?;
+        let claim = if owner.is_none() { Some(Secret::claim_code()?) } else { None };
+        let (claim_code, claim_hash) = claim.map(|claim| (claim.text, claim.hash)).unzip();
+        let (actor, secret_hash) = (actor.clone(), credential.hash);
+        let module = self
+            .0
+            .store
+            .write(move |tx| {
+                if store::find(tx, &id)?.is_some() {
+                    return Err(module_exists(&id));
+                }
+                let now = tx.now();
+                let module = Module { id, name, kind, owner, created_at: now, updated_at: now };
+                store::insert(tx, &module, &secret_hash, claim_hash.as_deref())?;
+                record_action(tx, &actor, "module_added", &format!("module:{}", module.id), "")?;
+                tell(tx, "added", &module)?;
+                Ok(module)
+            })
+            .await?;
+        Ok(AddedModule { module, credential: credential.text, claim_code })
+    }
+
+    /// Modules that somebody sees, in the order of their ids, after `after`.
+    ///
+    /// # Errors
+    /// What the database reports.
+    pub async fn list(&self, sight: &Sight, after: &str, limit: usize) -> Result<Vec<Module>, AppError> {
+        let (sight, after) = (sight.clone(), after.to_owned());
+        let found = self.0.store.read(move |tx| match &sight {
+            Sight::All => store::list(tx, &after, limit),
+            Sight::Own(owner) => store::list_of(tx, owner, &after, limit),
+        });
+        found.await.map_err(|error: StoreError| error.into())
+    }
+
+    /// One module.
+    ///
+    /// # Errors
+    /// 404 if there is none that this caller sees.
+    pub async fn find(&self, sight: &Sight, id: &str) -> Result<Module, AppError> {
+        let (sight, id) = (sight.clone(), id.to_owned());
+        self.0
+            .store
+            .read(move |tx| store::find(tx, &id)?.filter(|found| sight.sees(found)).ok_or_else(no_module))
+            .await
+    }
+
+    /// Changes a module.
+    ///
+    /// # Errors
+    /// 400 for a value that cannot be taken, 404.
+    pub async fn change(
+        &self,
+        sight: &Sight,
+        actor: &Actor,
+        id: &str,
+        changes: ModuleChanges,
+    ) -> Result<Module, AppError> {
+        let name = changes.name.as_deref().map(checked_name).transpose()?;
+        let kind =
+            changes.kind.as_deref().map(|kind| self.0.catalogue.type_of(id, Some(kind))).transpose()?;
+        let (sight, actor, id) = (sight.clone(), actor.clone(), id.to_owned());
+        self.0
+            .store
+            .write(move |tx| {
+                let mut module = seen(tx, &sight, &id)?;
+                let before = (module.name.clone(), module.kind.clone());
+                module.name = name.unwrap_or(module.name);
+                module.kind = kind.unwrap_or(module.kind);
+                if before != (module.name.clone(), module.kind.clone()) {
+                    module.updated_at = tx.now();
+                    store::update(tx, &module)?;
+                    record_action(tx, &actor, "module_changed", &format!("module:{id}"), "")?;
+                    tell(tx, "updated", &module)?;
+                }
+                Ok(module)
+            })
+            .await
+    }
+
+    /// Removes a module: its device is refused from then on.
+    ///
+    /// # Errors
+    /// 404.
+    pub async fn remove(&self, sight: &Sight, actor: &Actor, id: &str) -> Result<Module, AppError> {
+        let (sight, actor, id) = (sight.clone(), actor.clone(), id.to_owned());
+        self.0
+            .store
+            .write(move |tx| {
+                let module = seen(tx, &sight, &id)?;
+                store::delete(tx, &id)?;
+                record_action(tx, &actor, "module_removed", &format!("module:{id}"), "")?;
+                tell(tx, "removed", &module)?;
+                Ok(module)
+            })
+            .await
+    }
+
+    /// Gives a module another credential; the one before counts no more.
+    ///
+    /// # Errors
+    /// 404.
+    pub async fn rotate(&self, sight: &Sight, actor: &Actor, id: &str) -> Result<String, AppError> {
+        let credential = Secret::credential()?;
+        let (sight, actor, id, hash) = (sight.clone(), actor.clone(), id.to_owned(), credential.hash);
+        self.0
+            .store
+            .write(move |tx| {
+                seen(tx, &sight, &id)?;
+                store::set_secret(tx, &id, &hash)?;
+                Ok::<_, AppError>(record_action(tx, &actor, "module_rotated", &format!("module:{id}"), "")?)
+            })
+            .await?;
+        Ok(credential.text)
+    }
+
+    /// A new claim code; with it somebody else becomes the owner. One before it counts no more.
+    ///
+    /// # Errors
+    /// 404.
+    pub async fn offer(&self, sight: &Sight, actor: &Actor, id: &str) -> Result<String, AppError> {
+        let code = Secret::claim_code()?;
+        let (sight, actor, id, hash) = (sight.clone(), actor.clone(), id.to_owned(), code.hash);
+        self.0
+            .store
+            .write(move |tx| {
+                seen(tx, &sight, &id)?;
+                store::set_claim(tx, &id, Some(&hash))?;
+                Ok::<_, AppError>(record_action(tx, &actor, "module_offered", &format!("module:{id}"), "")?)
+            })
+            .await?;
+        Ok(code.text)
+    }
+
+    /// Makes a user the owner of the module that a claim code is for. The code counts once.
+    ///
+    /// # Errors
+    /// 404 for a code that is not known, or is for another module than `expected`.
+    pub async fn claim(
+        &self,
+        user: &User,
+        actor: &Actor,
+        code: &str,
+        expected: Option<&str>,
+    ) -> Result<Module, AppError> {
+        if code.len() > 64 {
+            return Err(invalid("code", "Un code de la forme XXXX-XXXX est attendu"));
+        }
+        let (hash, owner, actor) = (claim_hash(code), user.principal_id.to_string(), actor.clone());
+        let expected = expected.map(str::to_owned);
+        self.0
+            .store
+            .write(move |tx| {
+                let found = store::find_claimable(tx, &hash)?;
+                let found = found.filter(|module| expected.as_ref().is_none_or(|id| *id == module.id));
+                let before = found.ok_or_else(claim_refused)?;
+                let module = Module { owner: Some(owner), updated_at: tx.now(), ..before.clone() };
+                store::set_claim(tx, &module.id, None)?;
+                record_action(tx, &actor, "module_claimed", &format!("module:{}", module.id), "")?;
+                if before.owner == module.owner {
+                    return Ok(module);
+                }
+                store::update(tx, &module)?;
+                let now = tx.now();
+                if let Some(former) = &before.owner {
+                    tell_owner(tx, former, "removed", &before, now)?;
+                }
+                tell_administrators(tx, "updated", &module, now)?;
+                tell_owner(tx, module.owner.as_deref().unwrap_or_default(), "added", &module, now)?;
+                Ok(module)
+            })
+            .await
+    }
+
+    /// The module that says it has this id and this credential.
+    ///
+    /// # Errors
+    /// 401 if there is none; which of the two is wrong is not told.
+    pub async fn identify(&self, id: &str, credential: &str) -> Result<Module, AppError> {
+        let (wanted, digest) = (id.to_owned(), secret::digest(credential));
+        let found = self.0.store.read(move |tx| {
+            let known = store::secret_hash(tx, &wanted)?;
+            let same = known.is_some_and(|known| secret::same(&known, &digest));
+            if same { store::find(tx, &wanted) } else { Ok(None) }
+        });
+        let found: Result<Option<Module>, StoreError> = found.await;
+        found?.ok_or_else(|| unauthenticated("Identifiant ou mot de passe de module incorrect"))
+    }
+}
+
+fn seen(tx: &mut WriteTx<'_>, sight: &Sight, id: &str) -> Result<Module, AppError> {
+    store::find(tx, id)?.filter(|module| sight.sees(module)).ok_or_else(no_module)
+}
+
+/// Tells administrators and the owner, as clients know it: nested and flat.
+fn tell(tx: &mut WriteTx<'_>, action: &str, module: &Module) -> Result<(), AppError> {
+    let now = tx.now();
+    tell_administrators(tx, action, module, now)?;
+    if let Some(owner) = &module.owner {
+        tell_owner(tx, owner, action, module, now)?;
+    }
+    Ok(())
+}
+
+fn tell_administrators(
+    tx: &mut WriteTx<'_>,
+    action: &str,
+    module: &Module,
+    now: Timestamp,
+) -> Result<(), AppError> {
+    let topic = Topic::new(ADMINISTRATORS).map_err(AppError::internal)?;
+    tx.emit(&topic, &format!("rt_module_{action}"), fields(action, module, now))?;
+    Ok(())
+}
+
+fn tell_owner(
+    tx: &mut WriteTx<'_>,
+    owner: &str,
+    action: &str,
+    module: &Module,
+    now: Timestamp,
+) -> Result<(), AppError> {
+    let topic = Topic::new(owner).map_err(AppError::internal)?;
+    tx.emit(&topic, &format!("user:module:{action}"), fields(action, module, now))?;
+    Ok(())
+}
+
+fn fields(action: &str, module: &Module, now: Timestamp) -> String {
+    let mut fields = json!({ "action": action, "module": module, "timestamp": now });
+    let nested = fields["module"].clone();
+    for (flat, name) in [("moduleId", "module_id"), ("name", "name"), ("type", "type"), ("userId", "userId")]
+    {
+        fields[flat] = nested[name].clone();
+    }
+    fields.to_string()
+}

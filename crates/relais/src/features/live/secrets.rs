@@ -1,0 +1,53 @@
+//! What devices and owners show: credentials and claim codes.
+
+use crate::AppError;
+use crate::auth::secret;
+
+/// Letters and digits that nobody takes for another.
+const CLAIM_LETTERS: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
+/// Characters in each half of a claim code.
+const CLAIM_HALF: usize = 4;
+
+/// A secret that is told once, and what is stored in its place.
+pub(super) struct Secret {
+    pub(super) text: String,
+    pub(super) hash: String,
+}
+
+impl Secret {
+    /// A credential for a device: 256 random bits.
+    pub(super) fn credential() -> Result<Self, AppError> {
+        let text = secret::random_hex::<32>().map_err(AppError::internal)?;
+        Ok(Self { hash: secret::digest(&text), text })
+    }
+
+    /// A claim code, `XXXX-XXXX`: 40 random bits, which somebody types once.
+    pub(super) fn claim_code() -> Result<Self, AppError> {
+        let mut bytes = [0; 2 * CLAIM_HALF];
+        getrandom::fill(&mut bytes).map_err(AppError::internal)?;
+        let letters = bytes.map(|byte| char::from(CLAIM_LETTERS[usize::from(byte) % CLAIM_LETTERS.len()]));
+        let (front, back) = letters.split_at(CLAIM_HALF);
+        let text = format!("{}-{}", String::from_iter(front), String::from_iter(back));
+        Ok(Self { hash: claim_hash(&text), text })
+    }
+}
+
+/// What is stored of a claim code, however it was typed.
+pub(super) fn claim_hash(typed: &str) -> String {
+    let letters: String = typed.chars().filter(char::is_ascii_alphanumeric).collect();
+    secret::digest(&letters.to_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_code_counts_however_it_is_typed() {
+        let code = Secret::claim_code().unwrap();
+        assert_eq!((code.text.len(), &code.text[4..5]), (9, "-"));
+        let typed = format!(" {} ", code.text.to_lowercase().replace('-', " "));
+        assert_eq!(claim_hash(&typed), code.hash);
+        assert_ne!(code.text, Secret::claim_code().unwrap().text);
+    }
+}

@@ -1,0 +1,108 @@
+//! The SQL of modules.
+
+use relais_store::{Migration, Query, Row, StoreError, WriteTx, params};
+
+use super::model::Module;
+
+/// The tables of this feature.
+pub const MIGRATIONS: &[Migration] =
+    &[Migration { version: 500, name: "live", sql: include_str!("schema.sql") }];
+
+/// The columns of [`module`], in its order.
+macro_rules! columns {
+    () => {
+        "SELECT id, name, type, owner, created_at, updated_at FROM modules "
+    };
+}
+
+fn module(row: &Row<'_>) -> Result<Module, StoreError> {
+    Ok(Module {
+        id: row.text(0)?,
+        name: row.text(1)?,
+        kind: row.text(2)?,
+        owner: row.opt_text(3)?,
+        created_at: row.timestamp(4)?,
+        updated_at: row.timestamp(5)?,
+    })
+}
+
+/// The module with this id.
+pub(super) fn find(tx: &mut impl Query, id: &str) -> Result<Option<Module>, StoreError> {
+    tx.query_opt(concat!(columns!(), "WHERE id = $1"), params![id], module)
+}
+
+/// Modules of everybody in the order of their ids, after `after`.
+pub(super) fn list(tx: &mut impl Query, after: &str, limit: usize) -> Result<Vec<Module>, StoreError> {
+    tx.query(concat!(columns!(), "WHERE id > $1 ORDER BY id LIMIT $2"), params![after, limit], module)
+}
+
+/// As [`list`], of one owner.
+pub(super) fn list_of(
+    tx: &mut impl Query,
+    owner: &str,
+    after: &str,
+    limit: usize,
+) -> Result<Vec<Module>, StoreError> {
+    let sql = concat!(columns!(), "WHERE owner = $1 AND id > $2 ORDER BY id LIMIT $3");
+    tx.query(sql, params![owner, after, limit], module)
+}
+
+/// The digest of a module's credential.
+pub(super) fn secret_hash(tx: &mut impl Query, id: &str) -> Result<Option<String>, StoreError> {
+    tx.query_opt("SELECT secret_hash FROM modules WHERE id = $1", params![id], |row| row.text(0))
+}
+
+/// The module that this claim code is for.
+pub(super) fn find_claimable(tx: &mut impl Query, claim_hash: &str) -> Result<Option<Module>, StoreError> {
+    tx.query_opt(concat!(columns!(), "WHERE claim_hash = $1"), params![claim_hash], module)
+}
+
+/// Adds a module.
+pub(super) fn insert(
+    tx: &mut WriteTx<'_>,
+    module: &Module,
+    secret_hash: &str,
+    claim_hash: Option<&str>,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO modules (id, name, type, owner, secret_hash, claim_hash, created_at, updated_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        params![
+            &module.id,
+            &module.name,
+            &module.kind,
+            module.owner.as_deref(),
+            secret_hash,
+            claim_hash,
+            module.created_at,
+            module.updated_at
+        ],
+    )?;
+    Ok(())
+}
+
+/// Writes what may change of a module.
+pub(super) fn update(tx: &mut WriteTx<'_>, module: &Module) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE modules SET name = $1, type = $2, owner = $3, updated_at = $4 WHERE id = $5",
+        params![&module.name, &module.kind, module.owner.as_deref(), module.updated_at, &module.id],
+    )?;
+    Ok(())
+}
+
+/// Another credential.
+pub(super) fn set_secret(tx: &mut WriteTx<'_>, id: &str, secret_hash: &str) -> Result<(), StoreError> {
+    tx.execute("UPDATE modules SET secret_hash = $1 WHERE id = $2", params![secret_hash, id])?;
+    Ok(())
+}
+
+/// Another claim code, or none any more.
+pub(super) fn set_claim(tx: &mut WriteTx<'_>, id: &str, claim_hash: Option<&str>) -> Result<(), StoreError> {
+    tx.execute("UPDATE modules SET claim_hash = $1 WHERE id = $2", params![claim_hash, id])?;
+    Ok(())
+}
+
+/// Removes a module; says whether there was one.
+pub(super) fn delete(tx: &mut WriteTx<'_>, id: &str) -> Result<bool, StoreError> {
+    Ok(tx.execute("DELETE FROM modules WHERE id = $1", params![id])? > 0)
+}

@@ -1,0 +1,95 @@
+//! A server with people, for the tests of features.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use relais::boot::{self, Running};
+use relais::config::{AuthMode, Config};
+use relais::features::accounts::{Accounts, Actor, NewUser};
+use reqwest::{Client, Method};
+use serde_json::Value;
+
+/// A server that requires credentials.
+pub(crate) struct World {
+    pub(crate) running: Running,
+    config: Config,
+    client: Client,
+    _folder: tempfile::TempDir,
+}
+
+/// Somebody with an account.
+#[derive(Clone, Debug)]
+pub(crate) struct Person {
+    pub(crate) id: String,
+    pub(crate) token: String,
+}
+
+impl World {
+    async fn start(database: Option<String>, settings: impl Fn(&mut Config)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.server.listen = "127.0.0.1:0".parse().unwrap();
+        config.server.data = folder.path().join("data");
+        config.server.drain_s = 0;
+        config.auth.mode = AuthMode::Required;
+        config.database.url = database;
+        settings(&mut config);
+        let running = boot::start(config.clone()).await.unwrap();
+        Self { running, config, client: Client::new(), _folder: folder }
+    }
+
+    pub(crate) async fn restart(mut self) -> Self {
+        self.running.stop().await;
+        self.running = boot::start(self.config.clone()).await.unwrap();
+        self
+    }
+
+    pub(crate) async fn person(&self, name: &str) -> Person {
+        self.user(name, false).await
+    }
+
+    pub(crate) async fn user(&self, name: &str, admin: bool) -> Person {
+        let accounts = Accounts::new(self.running.app().auth().clone());
+        let actor = Actor { name: "test".into(), address: None };
+        let user = NewUser {
+            email: format!("{}@relais.fr", name.to_lowercase()),
+            password: "correct horse battery".into(),
+            firstname: name.into(),
+            lastname: "Martin".into(),
+            admin,
+            ..NewUser::default()
+        };
+        let user = accounts.create_user(&actor, user).await.unwrap();
+        let token = accounts.issue_token(&actor, &user.id, None).await.unwrap();
+        Person { id: user.id, token }
+    }
+
+    /// A call; the status and the whole reply.
+    pub(crate) async fn request(
+        &self,
+        who: &Person,
+        method: Method,
+        path: &str,
+        body: Value,
+    ) -> (u16, Value) {
+        let url = format!("http://{}{path}", self.running.address());
+        let mut request = self.client.request(method, url).bearer_auth(&who.token);
+        if !body.is_null() {
+            request = request.json(&body);
+        }
+        let reply = request.send().await.unwrap();
+        (reply.status().as_u16(), reply.json().await.unwrap_or_default())
+    }
+}
+
+/// Runs a test on SQLite and on PostgreSQL.
+pub(crate) async fn on_both<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
+    on_both_with(|_| {}, test).await;
+}
+
+pub(crate) async fn on_both_with<F: Future<Output = ()>>(
+    settings: impl Fn(&mut Config),
+    test: impl Fn(World) -> F,
+) {
+    test(World::start(None, &settings).await).await;
+    test(World::start(Some(crate::relay::fresh_postgres().await), &settings).await).await;
+}

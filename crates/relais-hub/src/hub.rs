@@ -296,6 +296,18 @@ impl Hub {
         self.push(Command::ClosePrincipal { principal: principal.into(), reason: reason.into() });
     }
 
+    /// Closes every session.
+    pub async fn close_all(&self, reason: impl Into<CloseReason>) {
+        let reason = reason.into();
+        self.sessions().await.iter().for_each(|session| session.close(&reason));
+    }
+
+    async fn sessions(&self) -> Vec<Arc<Session>> {
+        let (reply, answer) = oneshot::channel();
+        self.push(Command::Sessions { reply });
+        answer.await.unwrap_or_default()
+    }
+
     /// Sends complete frame bytes to one session, after all frames that already wait for it.
     pub fn send(&self, session: &Arc<Session>, frame: Bytes) {
         session.send(frame);
@@ -341,9 +353,7 @@ impl Hub {
     /// have ended or had [`HubConfig::close_timeout_s`] to do so.
     pub async fn drain(&self, spread: Duration) {
         self.shared().admission.lock().draining = true;
-        let (reply, answer) = oneshot::channel();
-        self.push(Command::Sessions { reply });
-        let sessions = answer.await.unwrap_or_default();
+        let sessions = self.sessions().await;
         let steps = u32::try_from(spread.as_millis() / DRAIN_STEP.as_millis()).unwrap_or(u32::MAX).max(1);
         let per_step = sessions.len().div_ceil(steps as usize).max(1);
         for some in sessions.chunks(per_step) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
-use relais_hub::{CloseCode, CloseReason, Hub, HubConfig, NobodyWatches};
+use relais_hub::{Hub, HubConfig, NobodyWatches};
 use relais_protocol::time::{SharedClock, SystemClock};
 use relais_store::blobs::LocalBlobs;
 use relais_store::{Store, StoreConfig, StoreError};
@@ -25,6 +25,7 @@ use crate::features::chat::Chat;
 use crate::features::live::Live;
 use crate::features::relay::{self, Relay, RelayError};
 use crate::gateways::expiry::Expiries;
+use crate::gateways::rights_changed;
 use crate::http::{self, Server};
 
 /// How often sessions are checked for expired credentials.
@@ -280,13 +281,15 @@ async fn end_changed_sessions(app: App, stop: CancellationToken) {
             () = stop.cancelled() => return,
             change = changes.recv() => change,
         };
-        let text = "your rights have changed: reconnect and resume";
         match change {
             Ok(principal) => {
-                app.hub().close_principal(&principal, CloseReason::new(CloseCode::ServiceRestart, text));
+                app.chat().account_changed(&principal);
+                app.hub().close_principal(&principal, rights_changed());
             }
             Err(broadcast::error::RecvError::Lagged(missed)) => {
-                tracing::warn!(missed, "changes of rights came faster than sessions could be ended");
+                tracing::warn!(missed, "rights changed faster than sessions could be ended: all reconnect");
+                app.chat().accounts_changed();
+                app.hub().close_all(rights_changed()).await;
             }
             Err(broadcast::error::RecvError::Closed) => return,
         }

@@ -104,6 +104,18 @@ impl AppError {
         self.0.status
     }
 
+    /// Whether it says that something does not exist.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.0.status == StatusCode::NOT_FOUND
+    }
+
+    /// Whether it says that the caller has to show who they are.
+    #[must_use]
+    pub fn is_unauthorized(&self) -> bool {
+        self.0.status == StatusCode::UNAUTHORIZED
+    }
+
     /// The stable code, for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {

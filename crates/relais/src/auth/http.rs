@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 
 use super::{Auth, Credential, Principal};
+use crate::http::is_known_origin;
 use crate::{App, AppError};
 
 /// The cookie that carries a session.
@@ -45,17 +46,19 @@ where
 pub struct Visitor(pub Principal);
 
 impl Visitor {
-    /// Who makes this request.
+    /// Who makes this request. On pages of an allowed origin that is not this server's a cookie counts as none.
     ///
     /// # Errors
-    /// 401 if a token or a key is not valid, 403 if another site made the browser send the cookie.
-    pub async fn of(parts: &Parts, auth: &Auth) -> Result<Self, AppError> {
+    /// 401 if a token or a key is not valid, 403 if a foreign page made the browser send the cookie.
+    pub async fn of(parts: &Parts, app: &App) -> Result<Self, AppError> {
         let credential = credential(parts)?;
         let by_cookie = matches!(credential, Some(Credential::Session(_)));
-        if by_cookie {
-            check_same_origin(parts)?;
+        if by_cookie && let Err(refused) = check_same_origin(parts) {
+            let named = parts.headers.contains_key(header::ORIGIN)
+                && is_known_origin(&parts.headers, &app.config().server.allowed_origins);
+            return if named { Ok(Self(Principal::Anonymous)) } else { Err(refused) };
         }
-        match auth.authenticate(credential).await {
+        match app.auth().authenticate(credential).await {
             Err(error) if by_cookie && error.status() == StatusCode::UNAUTHORIZED => {
                 Ok(Self(Principal::Anonymous))
             }
@@ -64,15 +67,11 @@ impl Visitor {
     }
 }
 
-impl<S> FromRequestParts<S> for Visitor
-where
-    Auth: FromRef<S>,
-    S: Send + Sync,
-{
+impl FromRequestParts<App> for Visitor {
     type Rejection = AppError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
-        Self::of(parts, &Auth::from_ref(state)).await
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, AppError> {
+        Self::of(parts, app).await
     }
 }
 

@@ -146,6 +146,30 @@ impl Auth {
         }
     }
 
+    /// Whether a principal still has the rights with which it was authenticated: they may have changed while its
+    /// connection was made, when nobody could find that yet to end it.
+    ///
+    /// # Errors
+    /// What the database reports.
+    pub async fn is_current(&self, principal: &Principal) -> Result<bool, AppError> {
+        match principal {
+            Principal::Anonymous => Ok(true),
+            Principal::Service(service) => {
+                let row = self.key_row(&service.id).await?;
+                Ok(row.is_some_and(|row| row.is_valid(self.now()) && row.service.scopes == service.scopes))
+            }
+            Principal::User(user) => {
+                let Some(id) = user.principal_id.strip_prefix("user:") else { return Ok(true) };
+                // Users of an existing backend have no account here.
+                Ok(self.account(id).await?.is_none_or(|account| {
+                    !account.disabled
+                        && (account.admin, account.staff) == (user.admin, user.staff)
+                        && account.grants == user.grants
+                }))
+            }
+        }
+    }
+
     /// Whether `principal` may do `action`. No I/O.
     #[must_use]
     pub fn allows(&self, principal: &Principal, action: Action<'_>) -> bool {
@@ -240,17 +264,7 @@ impl Auth {
         let wrong = || unauthenticated("Clé d'API invalide, expirée ou révoquée");
         let (id, secret) = key::parse(text).ok_or_else(wrong)?;
         let now = self.now();
-        let row = match self.inner.keys.get(id, now) {
-            Some(found) => found,
-            None => {
-                let seen = self.inner.keys.seen();
-                let wanted = id.to_owned();
-                let found =
-                    self.inner.store.read(move |tx| store::find_key(tx, &wanted)).await?.map(Arc::new);
-                self.inner.keys.keep(id, found.clone(), now, seen);
-                found
-            }
-        };
+        let row = self.key_row(id).await?;
         // Compared also when there is no such key, so that time does not tell which ids exist.
         let stored = row.as_ref().map_or("", |row| &row.secret_hash);
         let matches = secret::same(&secret::digest(secret), stored);
@@ -265,6 +279,18 @@ impl Auth {
             self.inner.keys.forget(id);
         }
         Ok(Principal::Service(row.service.clone()))
+    }
+
+    async fn key_row(&self, id: &str) -> Result<Option<Arc<KeyRow>>, AppError> {
+        let now = self.now();
+        if let Some(found) = self.inner.keys.get(id, now) {
+            return Ok(found);
+        }
+        let seen = self.inner.keys.seen();
+        let wanted = id.to_owned();
+        let found = self.inner.store.read(move |tx| store::find_key(tx, &wanted)).await?.map(Arc::new);
+        self.inner.keys.keep(id, found.clone(), now, seen);
+        Ok(found)
     }
 
     async fn token(&self, text: &str) -> Result<Principal, AppError> {

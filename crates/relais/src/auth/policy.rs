@@ -87,7 +87,13 @@ impl Policy {
         relay
             || match principal {
                 Principal::Anonymous => false,
-                Principal::Service(service) => service.scopes.iter().any(|s| s.allows_subscribe(channel)),
+                Principal::Service(service) => {
+                    let family = match channel {
+                        Channel::Topic(topic) => topic.family(),
+                        Channel::Family(family) => family,
+                    };
+                    family != CONVERSATION && service.scopes.iter().any(|s| s.allows_subscribe(channel))
+                }
                 Principal::User(user) => match channel {
                     Channel::Family(_) => false,
                     // A person's own topic is the one named like the principal.
@@ -246,6 +252,13 @@ mod tests {
         assert!(hears(CLOSED, &key(&["events:subscribe:flow:*"]), "flow:paie"));
         assert!(!hears(CLOSED, &key(&["events:subscribe:flow:paie"]), "flow:*"));
         assert!(!hears(CLOSED, &key(&["events:publish:*"]), "flow:paie"));
+        for conversations in ["conversation:1", "conversation:*"] {
+            assert!(!hears(
+                CLOSED,
+                &key(&["events:subscribe:*", "events:subscribe:conversation:*"]),
+                conversations
+            ));
+        }
     }
 
     #[test]

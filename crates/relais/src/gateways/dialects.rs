@@ -19,11 +19,14 @@ pub(super) fn text_frame(value: &Value) -> Bytes {
 }
 
 /// One block of an event stream (WHATWG HTML, section 9.2). The data has no line breaks: it is our JSON.
-pub(super) fn stream_block(id: &str, name: &str, data: &[u8]) -> Vec<u8> {
+pub(super) fn stream_block(id: Option<&str>, name: &str, data: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(data.len() + 64);
-    out.extend_from_slice(b"id: ");
-    out.extend_from_slice(id.as_bytes());
-    out.extend_from_slice(b"\nevent: ");
+    if let Some(id) = id {
+        out.extend_from_slice(b"id: ");
+        out.extend_from_slice(id.as_bytes());
+        out.push(b'\n');
+    }
+    out.extend_from_slice(b"event: ");
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\ndata: ");
     out.extend_from_slice(data);
@@ -80,21 +83,18 @@ fn unsubscribed(channel: &Channel) -> Bytes {
     text_frame(&json!({ "type": "unsubscribed", "channel": channel.to_string(), "reason": "forbidden" }))
 }
 
-/// `{"type":"event","topic","name","offset","epoch","cursor","at","data"}`.
+/// `{"type":"event","topic","name","offset","epoch","cursor","at","data"}`. What is not stored has no place in the log:
+/// no `offset`, no `epoch` and no `cursor`.
 pub(super) fn write_native(event: &Event, out: &mut Vec<u8>) {
     let topic = Value::from(event.topic.as_str());
     let name = Value::from(&*event.name);
     // Writing to a vector cannot fail.
-    let _ = write!(
-        out,
-        "{{\"type\":\"event\",\"topic\":{topic},\"name\":{name},\"offset\":{},\"epoch\":\"{}\",\"cursor\":\"{}\",\
-         \"at\":\"{}\",\"data\":{}}}",
-        event.offset,
-        event.epoch,
-        event.cursor(),
-        event.at,
-        event.data
-    );
+    let _ = write!(out, "{{\"type\":\"event\",\"topic\":{topic},\"name\":{name},");
+    if event.is_durable() {
+        let (offset, epoch, cursor) = (event.offset, event.epoch, event.cursor());
+        let _ = write!(out, "\"offset\":{offset},\"epoch\":\"{epoch}\",\"cursor\":\"{cursor}\",");
+    }
+    let _ = write!(out, "\"at\":\"{}\",\"data\":{}}}", event.at, event.data);
 }
 
 impl Dialect for SocketDialect {
@@ -129,7 +129,9 @@ impl Dialect for StreamDialect {
     fn encode(&self, event: &Event, out: &mut Vec<u8>) {
         let mut data = Vec::with_capacity(event.data.len() + 200);
         (self.encode)(event, &mut data);
-        out.extend_from_slice(&stream_block(&event.cursor().to_string(), &event.name, &data));
+        // What is not stored is no place to come back to.
+        let cursor = event.is_durable().then(|| event.cursor().to_string());
+        out.extend_from_slice(&stream_block(cursor.as_deref(), &event.name, &data));
     }
 
     fn ping(&self) -> Bytes {

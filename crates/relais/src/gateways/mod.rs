@@ -19,7 +19,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
-use relais_hub::{Identity, OpenError, SubscribeError};
+use relais_hub::{CloseCode, CloseReason, Identity, OpenError, Session, SubscribeError};
 
 use crate::auth::Principal;
 use crate::{App, AppError};
@@ -67,6 +67,32 @@ impl Errands {
 
 fn identity(principal: &Principal) -> Identity {
     if principal.is_anonymous() { Identity::anonymous() } else { Identity::of(&principal.id()) }
+}
+
+/// A session is somebody's from now on: it ends with their credential, and with the rights that they came with.
+fn belongs_to(app: &App, principal: &Principal, session: &Arc<Session>) {
+    if let Some(at) = principal.expires_at() {
+        app.expiries().add(at, session);
+    }
+    if principal.is_anonymous() {
+        return;
+    }
+    let (app, principal, session) = (app.clone(), principal.clone(), Arc::clone(session));
+    spawn(async move {
+        match app.auth().is_current(&principal).await {
+            Ok(true) => {}
+            Ok(false) => app.hub().close(&session, rights_changed()),
+            Err(error) => {
+                tracing::debug!(%error, "whether rights are current could not be read");
+                app.hub().close(&session, CloseCode::TryLater);
+            }
+        }
+    });
+}
+
+/// Why a session ends whose person's rights are others now: the new connection gets the new rights.
+pub fn rights_changed() -> CloseReason {
+    CloseReason::new(CloseCode::ServiceRestart, "your rights have changed: reconnect and resume")
 }
 
 /// A connection is one person's: what it listens to was allowed to them.

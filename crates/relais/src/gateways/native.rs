@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::pace::{Pace, too_fast};
 use super::relay::{last_event_id, limits, stream_response};
 use super::upgrade::Handshake;
-use super::{dialects, identity, other_identity};
+use super::{belongs_to, dialects, identity, other_identity};
 use crate::auth::http::{Caller, Visitor};
 use crate::auth::{Access, Action, Credential, Principal};
 use crate::features::chat::TOPIC_FAMILY as CONVERSATION_FAMILY;
@@ -117,9 +117,7 @@ impl Client {
             return Err(other_identity());
         }
         self.app.hub().identify(session, identity(&principal))?;
-        if let Some(at) = principal.expires_at() {
-            self.app.expiries().add(at, session);
-        }
+        belongs_to(&self.app, &principal, session);
         let reply = json!({ "type": "authenticated", "principal": &*principal.id() });
         *self.principal.lock() = principal;
         Ok(reply)
@@ -150,9 +148,12 @@ impl Client {
             }
             dialects::text_frame(&reply)
         };
-        let Subscription { channel, filter } = subscription;
-        self.app.hub().subscribe(session, channel, filter, place, preface).await?;
-        Ok(())
+        let Subscription { channel: heard, filter } = subscription;
+        self.app.hub().subscribe(session, heard.clone(), filter, place, preface).await?;
+        // Asked again once it listens: whoever is taken out from here on is noticed by the hub.
+        allowed(&self.app, &principal, channel).await.map(drop).inspect_err(|_| {
+            self.app.hub().unsubscribe(session, heard);
+        })
     }
 
     fn unsubscribe(&self, session: &Arc<Session>, channel: &str) -> Result<Value, AppError> {
@@ -277,9 +278,7 @@ fn enter(
     if deflate {
         app.hub().compress(&session);
     }
-    if let Some(at) = principal.expires_at() {
-        app.expiries().add(at, &session);
-    }
+    belongs_to(app, principal, &session);
     Some(session)
 }
 
@@ -343,22 +342,25 @@ pub(super) async fn open_stream(
         transport: Transport::Queue,
         identify_within_s: None,
     })?;
-    if let Some(at) = principal.expires_at() {
-        app.expiries().add(at, &session);
-    }
+    belongs_to(&app, &principal, &session);
     let body = QueueBody::new(Arc::clone(&session));
     let place = since.map_or(Place::Now, Place::Cursor);
+    let channels = query.channels.clone();
     let preface = move |joined: &Joined| {
         let cursor = since.filter(|_| joined.recovered).unwrap_or(joined.cursor);
         let frame = json!({
             "type": "subscribed", "channels": query.channels, "cursor": cursor.to_string(),
             "recovered": joined.recovered,
         });
-        dialects::stream_block(&cursor.to_string(), "subscribed", frame.to_string().as_bytes()).into()
+        dialects::stream_block(Some(&cursor.to_string()), "subscribed", frame.to_string().as_bytes()).into()
     };
     if let Err(error) = app.hub().subscribe_all(&session, subscriptions, place, preface).await {
         app.hub().close(&session, CloseReason::from(CloseCode::Internal));
         return Err(error.into());
+    }
+    if let Err(error) = all_allowed(&app, &principal, &channels).await {
+        app.hub().close(&session, CloseReason::from(CloseCode::Forbidden));
+        return Err(error);
     }
     Ok(stream_response(body))
 }

@@ -17,7 +17,7 @@ use relais_protocol::event::{Channel, Cursor, Event};
 use relais_protocol::websocket::Limits;
 
 use super::upgrade::Handshake;
-use super::{dialects, identity};
+use super::{belongs_to, dialects, identity};
 use crate::auth::http::Caller;
 use crate::auth::{Access, Principal};
 use crate::features::relay::http::changes::ListenQuery;
@@ -57,9 +57,7 @@ impl Listener {
             transport,
             identify_within_s: None,
         })?;
-        if let Some(at) = self.principal.expires_at() {
-            app.expiries().add(at, &session);
-        }
+        belongs_to(app, &self.principal, &session);
         Ok(session)
     }
 
@@ -182,7 +180,7 @@ pub(super) async fn open_stream(
     let session = listener.open(&app, address, dialects::relay_stream(), Transport::Queue)?;
     let body = QueueBody::new(Arc::clone(&session));
     let welcome = |frame: &serde_json::Value, cursor: Cursor| {
-        dialects::stream_block(&cursor.to_string(), "connection", frame.to_string().as_bytes()).into()
+        dialects::stream_block(Some(&cursor.to_string()), "connection", frame.to_string().as_bytes()).into()
     };
     listener.join(&app, &session, welcome).await?;
     Ok(stream_response(body))

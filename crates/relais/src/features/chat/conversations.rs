@@ -7,6 +7,7 @@ use serde_json::json;
 use super::messages::{described, own};
 use super::model::{Conversation, Kind, LastMessage, Member, Message, Person, Role};
 use super::people::{Me, topic_of};
+use super::presence::{JOINED, LEFT};
 use super::refusal::{checked_text, invalid, no_conversation, no_person, not_allowed};
 use super::service::{Chat, topic};
 use super::store;
@@ -175,12 +176,13 @@ impl Chat {
                 if !store::conversations::remove_member(tx, &id, &user_id)? {
                     return Err(no_person());
                 }
+                cancel_invitations(tx, &id, &user_id)?;
                 let data =
                     json!({ "by": me.id(), "conversation_id": id, "group_id": id, "user_id": user_id });
                 tx.emit(&topic(&id)?, "member_removed", data.to_string())?;
                 let own_topic = topic_of(tx, &user_id)?;
                 let told = json!({ "conversation_id": id, "group_id": id, "by": me.id() });
-                tx.emit(&own_topic, "conversation_left", told.to_string())?;
+                tx.emit(&own_topic, LEFT, told.to_string())?;
                 chat.keep_an_owner(tx, &id)
             })
             .await
@@ -261,7 +263,7 @@ impl Chat {
         let since = Cursor { epoch: tx.epoch(), seq: seq.saturating_sub(1) };
         let data = json!({ "conversation_id": id, "conversation": conversation, "since": since.to_string() });
         let own_topic = topic_of(tx, viewer)?;
-        tx.emit(&own_topic, "conversation_joined", data.to_string())?;
+        tx.emit(&own_topic, JOINED, data.to_string())?;
         Ok(conversation)
     }
 
@@ -287,6 +289,17 @@ impl Chat {
             listed.map_err(|error: StoreError| AppError::from(error))?;
         listed.iter().map(|(row, _)| topic(&row.id)).collect()
     }
+}
+
+/// Nobody comes into a group on the word of somebody who is out of it.
+fn cancel_invitations(tx: &mut WriteTx<'_>, group_id: &str, from: &str) -> Result<(), AppError> {
+    for (id, to) in store::invitations::sent_to_group(tx, group_id, from)? {
+        store::invitations::settle(tx, &id, "cancelled", None)?;
+        let data = json!({ "by": from, "invitation_id": id }).to_string();
+        let asked = topic_of(tx, &to)?;
+        tx.emit(&asked, "invitation_cancelled", data)?;
+    }
+    Ok(())
 }
 
 fn new_conversation(tx: &WriteTx<'_>, kind: Kind, name: String) -> ConversationRow {

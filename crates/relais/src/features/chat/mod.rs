@@ -32,5 +32,6 @@ pub use invitations::Answer;
 pub use messages::{NewMessage, Part, Sent};
 pub use model::{Contact, Conversation, Invitation, Kind, LastMessage, Member, Message, Person, Read, Role};
 pub use people::Me;
+pub use presence::{JOINED, LEFT};
 pub use service::{Chat, TOPIC_FAMILY};
 pub use store::MIGRATIONS;

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::model::{Contact, Person};
 use super::refusal::{conflict, no_person, not_allowed};
 use super::search::fold;
-use super::service::Chat;
+use super::service::{Chat, Known};
 use super::store;
 use crate::AppError;
 use crate::auth::{Principal, User, unauthenticated};
@@ -54,13 +54,18 @@ impl Chat {
             return Err(not_allowed("Les conversations sont réservées à d'autres comptes"));
         }
         let topic = Topic::new(&user.principal_id).map_err(AppError::internal)?;
-        if let Some(person) = self.0.people.get(&user.id)
-            && *person.1 == *user.principal_id
-        {
-            return Ok(Me { person: person.0.clone(), topic });
+        let known = self.0.people.get(&user.id).filter(|known| *known.principal == *user.principal_id);
+        if let Some(known) = known.filter(|known| known.has_account || known.person == said_by(user)) {
+            return Ok(Me { person: known.person, topic });
         }
-        let person = self.described(user).await?;
-        self.remember(&person, &user.principal_id).await?;
+        let account = match *user.principal_id == *format!("user:{}", user.id) {
+            true => self.account_of(&user.id).await?,
+            false => None,
+        };
+        let has_account = account.is_some();
+        let person = account.unwrap_or_else(|| said_by(user));
+        self.remember(Known { person: person.clone(), principal: user.principal_id.clone(), has_account })
+            .await?;
         Ok(Me { person, topic })
     }
 
@@ -72,41 +77,34 @@ impl Chat {
         }
     }
 
-    /// The names of somebody: the account's, or those that the token of another backend carries.
-    async fn described(&self, user: &User) -> Result<Person, AppError> {
-        if *user.principal_id == *format!("user:{}", user.id) {
-            return self.account(&user.id).await;
-        }
-        let (firstname, lastname) = user.display_name.split_once(' ').unwrap_or((&user.display_name, ""));
-        Ok(Person {
-            id: user.id.clone(),
-            firstname: firstname.to_owned(),
-            lastname: lastname.to_owned(),
-            email: user.email.clone(),
-        })
-    }
-
-    async fn account(&self, id: &str) -> Result<Person, AppError> {
-        let found = self.0.accounts.find_user(id).await.map_err(|_| no_person())?;
-        if found.id != id || found.disabled || !self.admits(found.admin, found.staff) {
+    /// The account of somebody, if this server has one: users of an existing backend have none here.
+    async fn account_of(&self, id: &str) -> Result<Option<Person>, AppError> {
+        let found = match self.0.accounts.find_user(id).await {
+            Ok(found) if found.id == id => found,
+            Ok(_) => return Ok(None),
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if found.disabled || !self.admits(found.admin, found.staff) {
             return Err(no_person());
         }
-        Ok(Person { id: found.id, firstname: found.firstname, lastname: found.lastname, email: found.email })
+        let (firstname, lastname) = (found.firstname, found.lastname);
+        Ok(Some(Person { id: found.id, firstname, lastname, email: found.email }))
     }
 
-    async fn remember(&self, person: &Person, principal: &str) -> Result<(), AppError> {
-        let (row, name) = (person.clone(), principal.to_owned());
+    async fn remember(&self, known: Known) -> Result<(), AppError> {
+        let row = known.clone();
         self.0
             .store
             .write(move |tx| {
-                if store::people::put(tx, &name, &row)? {
+                if store::people::put(tx, &row.principal, &row.person)? {
                     return Ok(());
                 }
                 let message = "Cet identifiant appartient déjà à quelqu'un d'autre sur ce serveur";
                 Err(conflict("id_in_use", message))
             })
             .await?;
-        self.0.people.put(person.clone(), principal.into());
+        self.0.people.put(known);
         Ok(())
     }
 
@@ -116,11 +114,12 @@ impl Chat {
         let known = self.0.store.read(move |tx| store::people::principal_of(tx, &wanted)).await;
         match known.map_err(|error: StoreError| AppError::from(error))? {
             // Disabled users are no longer written to.
-            Some(principal) if principal.starts_with("user:") => self.account(id).await.map(drop),
+            Some(principal) if principal.starts_with("user:") => self.account_of(id).await.map(drop),
             Some(_) => Ok(()),
             None => {
-                let person = self.account(id).await?;
-                self.remember(&person, &format!("user:{id}")).await
+                let person = self.account_of(id).await?.ok_or_else(no_person)?;
+                let principal = format!("user:{id}").into();
+                self.remember(Known { person, principal, has_account: true }).await
             }
         }
     }
@@ -137,9 +136,12 @@ impl Chat {
                     .iter()
                     .any(|text| fold(text).contains(&wanted))
         };
-        let external = self.0.store.read(|tx| store::people::external(tx, SEARCHED_MAX)).await;
-        let mut found: Vec<Person> = external.map_err(|error: StoreError| AppError::from(error))?;
-        found.retain(matches);
+        let mut found = Vec::new();
+        for person in self.here_before().await?.into_iter().filter(matches) {
+            if found.len() < limit && self.is_external(&person).await? {
+                found.push(person);
+            }
+        }
         let (mut after, mut looked_at) = (String::new(), 0);
         while found.len() < limit && looked_at < SEARCHED_MAX {
             let page = self.0.accounts.list_users(after.clone(), PAGE).await?;
@@ -160,6 +162,21 @@ impl Chat {
         Ok(found.into_iter().map(|person| self.contact(person, None)).collect())
     }
 
+    /// Everybody who was ever here.
+    async fn here_before(&self) -> Result<Vec<Person>, AppError> {
+        let found = self.0.store.read(|tx| store::people::all(tx, SEARCHED_MAX)).await;
+        found.map_err(|error: StoreError| error.into())
+    }
+
+    /// Whether only a token has told of somebody.
+    async fn is_external(&self, person: &Person) -> Result<bool, AppError> {
+        match self.0.accounts.find_user(&person.id).await {
+            Ok(found) => Ok(found.id != person.id),
+            Err(error) if error.is_not_found() => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Somebody, and whether they are there now.
     pub(super) fn contact(
         &self,
@@ -170,11 +187,12 @@ impl Chat {
         Contact { person, is_online, last_seen: last_seen.filter(|_| !is_online) }
     }
 
-    /// Tells everybody who talks with this person that they came or went.
-    pub(super) async fn tell_presence(&self, me: &Me, is_online: bool) {
+    /// Tells everybody who talks with this person that they came or went: whichever is true when it is told, so that
+    /// the last that is told holds.
+    pub(super) async fn tell_presence(&self, me: &Me, came: bool) {
         let now = self.0.clock.now();
         let id = me.person.id.clone();
-        if !is_online {
+        if !came {
             let left = id.clone();
             let noted = self.0.store.write(move |tx| store::people::set_last_seen(tx, &left, now)).await;
             if let Err(error) = noted.map_err(|error: StoreError| error) {
@@ -190,12 +208,25 @@ impl Chat {
                 return;
             }
         };
+        let _turn = self.0.telling_presence.lock();
+        let is_online = self.0.devices.is_online(me.id());
         let last_seen = if is_online { None } else { Some(now) };
         let data: Arc<str> =
             json!({ "user_id": me.id(), "is_online": is_online, "last_seen": last_seen }).to_string().into();
         for topic in contacts.iter().filter_map(|contact| self.0.devices.topic_of(contact)) {
             self.publish_latest(topic, "user_presence", Arc::clone(&data), me.id());
         }
+    }
+}
+
+/// The names that a token carries.
+fn said_by(user: &User) -> Person {
+    let (firstname, lastname) = user.display_name.split_once(' ').unwrap_or((&user.display_name, ""));
+    Person {
+        id: user.id.clone(),
+        firstname: firstname.to_owned(),
+        lastname: lastname.to_owned(),
+        email: user.email.clone(),
     }
 }
 

@@ -44,6 +44,11 @@ pub struct Notice {
     pub data: serde_json::Value,
 }
 
+/// The event that says that somebody is in a conversation from then on.
+pub const JOINED: &str = "conversation_joined";
+/// The event that says that somebody is out of a conversation.
+pub const LEFT: &str = "conversation_left";
+
 impl Chat {
     /// A device of somebody is here. Others are told if it is the first, and what waited counts as delivered.
     ///
@@ -85,7 +90,7 @@ impl Chat {
     /// Follows what is committed, by this process or another: who is in a conversation from now on hears it, and who
     /// is out does not. Called in the order of the log, before the event is published.
     pub fn observe(&self, event: &Event) {
-        if !matches!(&*event.name, "conversation_joined" | "conversation_left") {
+        if !matches!(&*event.name, JOINED | LEFT) {
             return;
         }
         let Ok(listening) = serde_json::from_str::<Listening>(&event.data) else { return };
@@ -120,8 +125,15 @@ impl Chat {
             .await
     }
 
-    /// Asks for somebody's name anew: it may have changed.
-    pub fn forget_name(&self, id: &str) {
-        self.0.people.forget(id);
+    /// The account of a principal changed: its name is asked for anew.
+    pub fn account_changed(&self, principal: &str) {
+        if let Some(id) = principal.strip_prefix("user:") {
+            self.0.people.forget(id);
+        }
+    }
+
+    /// Any account may have changed.
+    pub fn accounts_changed(&self) {
+        self.0.people.forget_all();
     }
 }

@@ -31,28 +31,43 @@ pub(super) struct Inner {
     pub(super) config: ChatConfig,
     pub(super) devices: Devices,
     pub(super) people: Names,
+    /// Held while it is looked who is there and told.
+    pub(super) telling_presence: Mutex<()>,
 }
 
-/// The names of those who were let in, with their principals: stored already as they are.
+/// Somebody who was let in: stored already as they are.
+#[derive(Clone)]
+pub(super) struct Known {
+    pub(super) person: Person,
+    pub(super) principal: Arc<str>,
+    /// Whether the names are those of an account here; else a token has told them.
+    pub(super) has_account: bool,
+}
+
+/// Those who were let in, by their ids.
 #[derive(Default)]
-pub(super) struct Names(Mutex<HashMap<String, (Person, Arc<str>)>>);
+pub(super) struct Names(Mutex<HashMap<String, Known>>);
 
 impl Names {
-    pub(super) fn get(&self, id: &str) -> Option<(Person, Arc<str>)> {
+    pub(super) fn get(&self, id: &str) -> Option<Known> {
         self.0.lock().get(id).cloned()
     }
 
-    pub(super) fn put(&self, person: Person, principal: Arc<str>) {
+    pub(super) fn put(&self, known: Known) {
         let mut names = self.0.lock();
         if names.len() >= NAMES_MAX {
             names.clear();
         }
-        names.insert(person.id.clone(), (person, principal));
+        names.insert(known.person.id.clone(), known);
     }
 
     /// Asks again from now on: somebody may have another name.
     pub(super) fn forget(&self, id: &str) {
         self.0.lock().remove(id);
+    }
+
+    pub(super) fn forget_all(&self) {
+        self.0.lock().clear();
     }
 }
 
@@ -60,8 +75,8 @@ impl Chat {
     /// The chat on this store and hub.
     #[must_use]
     pub fn new(store: Store, accounts: Accounts, hub: Hub, clock: SharedClock, config: ChatConfig) -> Self {
-        let (devices, people) = (Devices::default(), Names::default());
-        Self(Arc::new(Inner { store, accounts, hub, clock, config, devices, people }))
+        let (devices, people, telling_presence) = (Devices::default(), Names::default(), Mutex::default());
+        Self(Arc::new(Inner { store, accounts, hub, clock, config, devices, people, telling_presence }))
     }
 
     /// The settings it runs with.

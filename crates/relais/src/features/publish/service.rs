@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::store;
 use crate::auth::{Action, Principal};
+use crate::features::chat;
 use crate::{App, AppError};
 
 /// Events of one call at most.
@@ -24,6 +25,9 @@ const KEYS_KEPT_MS: i64 = 30 * 86_400_000;
 /// Names that Socket.IO keeps for itself, and clients could not hear.
 const RESERVED: &[&str] =
     &["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
+
+/// Names that the chat acts on, and alone publishes.
+const ACTED_ON: &[&str] = &[chat::JOINED, chat::LEFT];
 
 /// An event to be published.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -124,17 +128,18 @@ fn check(app: &App, principal: &Principal, event: NewEvent) -> Result<Checked, A
     if RESERVED.contains(&&*event.name) {
         return Err(invalid("name", format!("« {} » est réservé par Socket.IO", event.name)));
     }
-    let data = event.data.get();
-    if data.len() > DATA_BYTES_MAX || !data.starts_with('{') {
-        return Err(invalid("data", format!("Un objet JSON de {DATA_BYTES_MAX} octets au plus")));
+    if ACTED_ON.contains(&&*event.name) {
+        return Err(invalid("name", format!("« {} » est réservé aux conversations", event.name)));
     }
+    let data = event.data.get();
+    // Without the spaces that it may have: dialects rely on the compact form, and event streams on one line.
+    let object = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(data);
+    let Some(object) = object.ok().filter(|_| data.len() <= DATA_BYTES_MAX) else {
+        return Err(invalid("data", format!("Un objet JSON de {DATA_BYTES_MAX} octets au plus")));
+    };
     let ephemeral = event.ephemeral.then(|| event.key.unwrap_or_default());
-    Ok(Checked { topic, name: event.name, data: one_line(data), ephemeral })
-}
-
-/// Event streams end a field at a line break, and JSON needs none.
-fn one_line(data: &str) -> String {
-    data.replace(['\n', '\r'], " ")
+    let data = serde_json::to_string(&object).map_err(AppError::internal)?;
+    Ok(Checked { topic, name: event.name, data, ephemeral })
 }
 
 fn digest(events: &[Checked]) -> String {

@@ -14,15 +14,18 @@ use crate::{App, AppError};
 
 /// A connection, as far as it can listen.
 pub(super) trait Line: Send + Sync + 'static {
-    /// Listens to one more channel, from the event after `since`.
+    /// Listens to one more channel, from the event after `since`. Says whether everything from there on comes.
     fn join(
         &self,
         subscription: Subscription,
         since: Cursor,
-    ) -> impl Future<Output = Result<(), SubscribeError>> + Send;
+    ) -> impl Future<Output = Result<bool, SubscribeError>> + Send;
 
     /// Stops listening to a channel.
     fn leave(&self, channel: &Channel);
+
+    /// Ends the connection: it would miss something. Its client comes back and resumes.
+    fn give_up(&self);
 }
 
 /// What a connection hears. Conversations that begin while it is coming in wait until it is in.
@@ -46,14 +49,21 @@ impl<L: Line> Ears<L> {
     /// # Errors
     /// 404 if one is not in it: somebody may have been taken out while they were coming in.
     pub(super) async fn join(&self, conversation: &Topic, since: Cursor) -> Result<(), AppError> {
+        self.chat.require_member(&self.me, conversation.key()).await?;
         let joined = self.line.join(self.listening.to(conversation), since).await;
-        // Asked once it listens: whoever is taken out from here on is noticed by the hub.
+        // Asked again once it listens: whoever is taken out from here on is noticed by the hub.
         if let Err(error) = self.chat.require_member(&self.me, conversation.key()).await {
-            self.line.leave(&Channel::Topic(conversation.clone()));
+            if error.is_not_found() {
+                self.line.leave(&Channel::Topic(conversation.clone()));
+            }
             return Err(error);
         }
         match joined {
-            Ok(()) | Err(SubscribeError::AlreadySubscribed(_)) => Ok(()),
+            Ok(true) | Err(SubscribeError::AlreadySubscribed(_)) => Ok(()),
+            Ok(false) => {
+                self.line.give_up();
+                Ok(())
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -70,7 +80,11 @@ impl<L: Line> Ears<L> {
         heard.iter().filter(|channel| !is_in(channel)).for_each(|channel| self.line.leave(channel));
         let begun = conversations.iter().filter(|topic| !heard.contains(&Channel::Topic((*topic).clone())));
         for conversation in begun {
-            self.join(conversation, head).await?;
+            match self.join(conversation, head).await {
+                // Whose person was taken out again meanwhile.
+                Err(error) if error.is_not_found() => {}
+                joined => joined?,
+            }
         }
         for (conversation, since) in waiting.into_iter().flatten() {
             self.listen(conversation, since);
@@ -81,9 +95,14 @@ impl<L: Line> Ears<L> {
     fn listen(self: &Arc<Self>, conversation: Topic, since: Cursor) {
         let ears = Arc::clone(self);
         self.errands.run(async move {
-            if let Err(error) = ears.join(&conversation, since).await {
-                // It is gone, or its person is out again.
-                tracing::debug!(%error, %conversation, "a connection does not join a conversation");
+            match ears.join(&conversation, since).await {
+                Ok(()) => {}
+                // Its person is out again.
+                Err(error) if error.is_not_found() => {}
+                Err(error) => {
+                    tracing::debug!(%error, %conversation, "a connection cannot follow a conversation");
+                    ears.line.give_up();
+                }
             }
         });
     }

@@ -16,18 +16,20 @@ pub(super) fn dialect() -> Arc<dyn Dialect> {
     SocketDialect::shared("chat-socket", write, left)
 }
 
-/// The data with the name as `type`, and where it stands in the log as `cursor`.
+/// The data with the name as `type`, and where it stands in the log as `cursor`. These come last: of two fields with
+/// one name clients take the last, and others may publish data with these names.
 fn write(event: &Event, out: &mut Vec<u8>) {
+    let fields = event.data.strip_suffix('}').unwrap_or("{");
+    out.extend_from_slice(fields.as_bytes());
+    if fields != "{" {
+        out.push(b',');
+    }
     // Writing to a vector cannot fail.
-    let _ = write!(out, "{{\"type\":{}", Value::from(&*event.name));
+    let _ = write!(out, "\"type\":{}", Value::from(&*event.name));
     if event.is_durable() {
         let _ = write!(out, ",\"cursor\":\"{}\",\"offset\":{}", event.cursor(), event.offset);
     }
-    let fields = event.data.strip_prefix('{').unwrap_or("}");
-    if fields != "}" {
-        out.push(b',');
-    }
-    out.extend_from_slice(fields.as_bytes());
+    out.push(b'}');
 }
 
 /// Somebody was taken out of a conversation.
@@ -78,5 +80,6 @@ mod tests {
         assert_eq!(encoded(3, r#"{"conversation_id":"1"}"#), expected);
         assert_eq!(encoded(3, "{}"), json!({ "type": "new_message", "cursor": place, "offset": 3 }));
         assert_eq!(encoded(0, r#"{"a":1}"#), json!({ "type": "new_message", "a": 1 }));
+        assert_eq!(encoded(0, r#"{"type":"x"}"#), json!({ "type": "new_message" }));
     }
 }

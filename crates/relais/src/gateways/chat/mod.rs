@@ -12,10 +12,28 @@ mod socket;
 pub use namespace::ChatNamespace;
 pub(super) use socket::open_socket;
 
+use axum::http::StatusCode;
+use relais_hub::{CloseCode, CloseReason};
+
+use crate::AppError;
 use crate::auth::Principal;
 use crate::features::chat::Me;
 
 /// Whether a credential is that of the person who is here already.
 fn is_of(me: &Me, principal: &Principal) -> bool {
     *principal.id() == *me.topic.as_str()
+}
+
+/// How a connection ends whose person is not let in.
+fn close_code(error: &AppError) -> CloseCode {
+    match error.status() {
+        StatusCode::UNAUTHORIZED => CloseCode::NotAuthenticated,
+        StatusCode::SERVICE_UNAVAILABLE => CloseCode::TryLater,
+        status if status.is_server_error() => CloseCode::Internal,
+        _ => CloseCode::Forbidden,
+    }
+}
+
+fn missed_something() -> CloseReason {
+    CloseReason::new(CloseCode::ServiceRestart, "a conversation could not be followed: reconnect and resume")
 }

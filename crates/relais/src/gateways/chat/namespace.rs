@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use relais_hub::{From as Place, Joined, SubscribeError, Subscription};
+use relais_hub::{CloseReason, From as Place, Joined, SubscribeError, Subscription};
 use relais_protocol::engineio::Text;
 use relais_protocol::event::{Channel, Cursor, Event};
 use serde::Deserialize;
@@ -16,7 +16,7 @@ use super::super::other_identity;
 use super::channels::Listening;
 use super::ears::{Ears, Here, Line, arrive};
 use super::frames::error_fields;
-use super::is_of;
+use super::{close_code, is_of, missed_something};
 use crate::auth::{Credential, Principal};
 use crate::features::chat::{Me, Outcome};
 use crate::gateways::socketio::{
@@ -47,12 +47,16 @@ type People = Arc<Mutex<HashMap<String, Here<SocketLine>>>>;
 struct SocketLine(Socket);
 
 impl Line for SocketLine {
-    async fn join(&self, subscription: Subscription, since: Cursor) -> Result<(), SubscribeError> {
-        self.0.join_since(vec![subscription], since).await.map(drop)
+    async fn join(&self, subscription: Subscription, since: Cursor) -> Result<bool, SubscribeError> {
+        self.0.join_since(vec![subscription], since).await
     }
 
     fn leave(&self, channel: &Channel) {
         self.0.leave(channel);
+    }
+
+    fn give_up(&self) {
+        self.0.close(missed_something());
     }
 }
 
@@ -180,10 +184,10 @@ impl Namespace for ChatNamespace {
     /// With its place in the log, for clients that go on from there: those that authenticate by event, and those
     /// whose handlers take one argument and no offset after it.
     fn tell<'a>(&self, event: &'a Event) -> Option<(Cow<'a, str>, Cow<'a, str>)> {
-        let fields = event.data.strip_prefix('{').filter(|_| event.is_durable());
+        let fields = event.data.strip_suffix('}').filter(|_| event.is_durable());
         let data = fields.map_or(Cow::Borrowed(&*event.data), |fields| {
-            let comma = if fields == "}" { "" } else { "," };
-            Cow::Owned(format!("{{\"cursor\":\"{}\"{comma}{fields}", event.cursor()))
+            let comma = if fields == "{" { "" } else { "," };
+            Cow::Owned(format!("{fields}{comma}\"cursor\":\"{}\"}}", event.cursor()))
         });
         Some((Cow::Borrowed(&*event.name), data))
     }
@@ -215,8 +219,11 @@ async fn authenticate(
     entered.unwrap_or_else(|error| {
         let fields = error_fields(&error);
         say(socket, "error", &fields);
-        if here.is_none() {
-            socket.disconnect();
+        match close_code(&error) {
+            _ if here.is_some() => {}
+            // The library comes back by itself, when it may have become better.
+            code if code.reconnect() => socket.close(CloseReason::new(code, error.message().to_owned())),
+            _ => socket.disconnect(),
         }
         fields
     })
@@ -227,7 +234,10 @@ async fn bearer_of(app: &App, given: &Credentials) -> Result<Principal, AppError
     let unauthenticated = |message: &str| AppError::unauthorized("unauthenticated", message);
     let token = given.token.as_deref().filter(|token| !token.is_empty());
     let token = token.ok_or_else(|| unauthenticated("Token requis"))?;
-    bearer(app, token).await.map_err(|_| unauthenticated("Token invalide ou expiré"))
+    bearer(app, token).await.map_err(|error| match error.is_unauthorized() {
+        true => unauthenticated("Token invalide ou expiré"),
+        false => error,
+    })
 }
 
 /// Somebody says once more who they are, as programs do that have sent the token with `auth` already. A connection

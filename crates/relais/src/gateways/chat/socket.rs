@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
 use axum::response::Response;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -20,14 +19,15 @@ use super::super::other_identity;
 use super::channels::Listening;
 use super::ears::{Ears, Here, Line, arrive};
 use super::frames::{dialect, error_fields, frame};
-use super::is_of;
+use super::{close_code, is_of, missed_something};
 use crate::auth::http::Visitor;
 use crate::auth::{Credential, Principal};
 use crate::features::chat::{Me, Outcome};
+use crate::features::relay::http::changes::form_pairs;
 use crate::gateways::pace::{Pace, too_fast};
 use crate::gateways::relay::limits;
 use crate::gateways::upgrade::Handshake;
-use crate::gateways::{identity, spawn};
+use crate::gateways::{belongs_to, identity, spawn};
 use crate::{App, AppError};
 
 /// One connection.
@@ -58,15 +58,20 @@ struct HubLine {
 }
 
 impl Line for HubLine {
-    async fn join(&self, subscription: Subscription, since: Cursor) -> Result<(), SubscribeError> {
+    async fn join(&self, subscription: Subscription, since: Cursor) -> Result<bool, SubscribeError> {
         let Subscription { channel, filter } = subscription;
         let hub = self.app.hub().clone();
         let from = Place::Cursor(since);
-        hub.subscribe(&self.session, channel, filter, from, |_| bytes::Bytes::new()).await.map(drop)
+        let joined = hub.subscribe(&self.session, channel, filter, from, |_| bytes::Bytes::new()).await?;
+        Ok(joined.recovered)
     }
 
     fn leave(&self, channel: &Channel) {
         self.app.hub().unsubscribe(&self.session, channel.clone());
+    }
+
+    fn give_up(&self) {
+        self.app.hub().close(&self.session, missed_something());
     }
 }
 
@@ -146,21 +151,28 @@ impl Client {
             return self.refuse("Token requis");
         };
         let credential = Credential::Bearer(token.trim_start_matches("Bearer ").to_owned());
-        let Ok(principal) = self.app.auth().authenticate(Some(credential)).await else {
-            return self.refuse("Token invalide ou expiré");
+        let principal = match self.app.auth().authenticate(Some(credential)).await {
+            Ok(principal) => principal,
+            Err(error) if error.is_unauthorized() => return self.refuse("Token invalide ou expiré"),
+            Err(error) => return self.turn_away(&error),
         };
         if let Some(here) = self.here() {
-            return self.recognize(&here.me, &principal);
+            return self.recognize(&here.me, &principal, command);
         }
         if let Err(error) = self.enter(&principal, command).await {
             self.turn_away(&error);
         }
     }
 
-    /// Somebody says once more who they are. A connection stays whose it is.
-    fn recognize(&self, me: &Me, principal: &Principal) {
+    /// Somebody says once more who they are. A connection stays whose it is, and hears what it heard: what was missed
+    /// before does not come.
+    fn recognize(&self, me: &Me, principal: &Principal, command: &Value) {
         if is_of(me, principal) {
-            return self.say("authenticated", &json!({ "success": true, "user_id": me.id() }));
+            let mut fields = json!({ "success": true, "user_id": me.id() });
+            if !command["since"].is_null() {
+                fields["recovered"] = false.into();
+            }
+            return self.say("authenticated", &fields);
         }
         self.say("error", &error_fields(&other_identity()));
     }
@@ -168,26 +180,16 @@ impl Client {
     /// Says why somebody with a valid credential is not let in, and closes.
     fn turn_away(&self, error: &AppError) {
         self.say("error", &error_fields(error));
-        let code = match error.status() {
-            StatusCode::UNAUTHORIZED => CloseCode::NotAuthenticated,
-            StatusCode::SERVICE_UNAVAILABLE => CloseCode::TryLater,
-            status if status.is_server_error() => CloseCode::Internal,
-            _ => CloseCode::Forbidden,
-        };
-        self.app.hub().close(&self.session, CloseReason::new(code, error.message().to_owned()));
+        let reason = CloseReason::new(close_code(error), error.message().to_owned());
+        self.app.hub().close(&self.session, reason);
     }
 
     /// Lets the client in: it hears everything that is for it, from now on or from where it was.
     async fn enter(&self, principal: &Principal, command: &Value) -> Result<(), AppError> {
         let chat = self.app.chat();
-        if let Some(user) = principal.user() {
-            chat.forget_name(&user.id);
-        }
         let me = chat.enter(principal).await?;
         self.app.hub().identify(&self.session, identity(principal))?;
-        if let Some(at) = principal.expires_at() {
-            self.app.expiries().add(at, &self.session);
-        }
+        belongs_to(&self.app, principal, &self.session);
         let listening = Listening::new(&me, command["include_own"].as_bool().unwrap_or(false));
         let line = HubLine { app: self.app.clone(), session: Arc::clone(&self.session) };
         let ears = Ears::new(&self.app, line, me.clone(), listening.clone());
@@ -212,6 +214,19 @@ impl Client {
     }
 }
 
+/// What the first frame may say, from the query of the request: `since` and `include_own`.
+fn wishes(query: Option<&str>) -> Value {
+    let mut wishes = json!({});
+    for (key, value) in form_pairs(query.unwrap_or_default()) {
+        match key.as_str() {
+            "since" => wishes["since"] = value.into(),
+            "include_own" => wishes["include_own"] = matches!(value.as_str(), "1" | "true").into(),
+            _ => {}
+        }
+    }
+    wishes
+}
+
 /// Notes who is on a connection, if it still stands.
 fn keep(attendance: &Mutex<Attendance>, here: Here<HubLine>) -> bool {
     let mut attendance = attendance.lock();
@@ -230,12 +245,13 @@ pub(in crate::gateways) async fn open_socket(
 ) -> Result<Response, AppError> {
     let mut handshake = Handshake::new(&mut request)?;
     let (address, deflate) = (handshake.address, handshake.agree_deflate(app.config().hub.compression));
+    let wishes = wishes(request.uri().query());
     let (response, stream) = handshake.accept();
     let entered: BoxFuture<'static, _> = Box::pin(async move {
         let (stream, leftover) = stream.await?;
         let client = admit(app, &principal, address, stream, deflate)?;
         if !principal.is_anonymous()
-            && let Err(error) = client.enter(&principal, &Value::Null).await
+            && let Err(error) = client.enter(&principal, &wishes).await
         {
             client.turn_away(&error);
         }

@@ -14,6 +14,7 @@ use super::{Settings, SocketIo};
 use crate::auth::Principal;
 use crate::auth::http::Visitor;
 use crate::config::{Config, SocketIoConfig};
+use crate::gateways::belongs_to;
 use crate::gateways::engineio::{Callers, Endpoint, Settings as EngineSettings};
 use crate::{App, AppError};
 
@@ -72,13 +73,11 @@ impl Callers for AppCallers {
                 let text = "Origine refusée : ajoutez-la à ALLOWED_ORIGINS (server.allowed_origins) si cette page est la vôtre";
                 return Err(AppError::forbidden("origin_refused", text));
             }
-            Visitor::of(request, self.0.auth()).await.map(|visitor| visitor.0)
+            Visitor::of(request, &self.0).await.map(|visitor| visitor.0)
         })
     }
 
     fn identified(&self, principal: &Principal, session: &Arc<Session>) {
-        if let Some(at) = principal.expires_at() {
-            self.0.expiries().add(at, session);
-        }
+        belongs_to(&self.0, principal, session);
     }
 }

@@ -120,7 +120,12 @@ async fn a_claim_code_makes_one_person_the_owner_once() {
         let offered = world.accepted(&lea, Method::POST, &path, Value::Null).await;
         let since = world.running.app().store().head();
         world
-            .accepted(&eve, Method::POST, "/api/v1/modules/claim", claim(offered["claim_code"].as_str().unwrap()))
+            .accepted(
+                &eve,
+                Method::POST,
+                "/api/v1/modules/claim",
+                claim(offered["claim_code"].as_str().unwrap()),
+            )
             .await;
         assert_eq!((world.ids(&lea).await, world.ids(&eve).await), (vec![], vec![STATION.to_owned()]));
         let (former, owner) = (format!("user:{}", lea.id), format!("user:{}", eve.id));

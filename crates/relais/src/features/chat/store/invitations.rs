@@ -65,6 +65,17 @@ pub(crate) fn sent(
     })
 }
 
+/// Invitations to a group that this person has sent and that wait, each with whom it went to.
+pub(crate) fn sent_to_group(
+    tx: &mut impl Query,
+    group_id: &str,
+    from: &str,
+) -> Result<Vec<(String, String)>, StoreError> {
+    let sql = "SELECT id, to_user_id FROM chat_invitations \
+               WHERE from_user_id = $1 AND status = 'pending' AND conversation_id = $2 ORDER BY id";
+    tx.query(sql, params![from, group_id], |row| Ok((row.text(0)?, row.text(1)?)))
+}
+
 /// How many invitations of this person wait.
 pub(crate) fn count_sent(tx: &mut impl Query, user_id: &str) -> Result<u64, StoreError> {
     let sql = "SELECT COUNT(*) FROM chat_invitations WHERE from_user_id = $1 AND status = 'pending'";

@@ -38,10 +38,9 @@ pub(crate) fn set_last_seen(tx: &mut WriteTx<'_>, id: &str, at: Timestamp) -> Re
     Ok(())
 }
 
-/// People whom only an identity provider knows: everybody else is a user of the accounts.
-pub(crate) fn external(tx: &mut impl Query, limit: usize) -> Result<Vec<Person>, StoreError> {
-    let sql = "SELECT id, firstname, lastname, email FROM chat_people WHERE principal LIKE 'ext:%' \
-               ORDER BY id LIMIT $1";
+/// Everybody who was ever here.
+pub(crate) fn all(tx: &mut impl Query, limit: usize) -> Result<Vec<Person>, StoreError> {
+    let sql = "SELECT id, firstname, lastname, email FROM chat_people ORDER BY id LIMIT $1";
     tx.query(sql, params![limit], |row| person_at(row, 0))
 }
 

@@ -11,13 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from bare_engineio import WAIT_S, Polling, closing, handshake, next_packet
 from chat import NodeClient, PlainClient
 from process import eventually
-from town import PASSWORD, Town
+from town import PASSWORD, Person, Town
 
 SECRET = "un secret d'au moins trente-deux octets"
 PATH = "/socket.io/"
@@ -37,8 +37,8 @@ def town(make_server):
 class Plain:
     """A connection to `/ws/chat`, frame by frame."""
 
-    def __init__(self, town, headers=None):
-        self.socket = connect(f"{town.server.url.replace('http', 'ws', 1)}/ws/chat", open_timeout=WAIT_S,
+    def __init__(self, town, headers=None, query=""):
+        self.socket = connect(f"{town.server.url.replace('http', 'ws', 1)}/ws/chat{query}", open_timeout=WAIT_S,
                               additional_headers=headers, compression=None, legacy=True)
 
     def say(self, name, fields):
@@ -104,11 +104,20 @@ def signed_in(town, carrier, person):
     return connection
 
 
-def forged_token(person, valid_s, secret=SECRET):
+class Outsider(Person):
+    """Somebody whom another backend knows, which shares its secret."""
+
+    def __init__(self, town, id, name):
+        self.server, self.id, self.email, self.name = town.server, id, f"{id}@ailleurs.example", name
+        self.token = forged_token(self, 600, name=name)
+        self.headers = {"Authorization": f"Bearer {self.token}"}
+
+
+def forged_token(person, valid_s, secret=SECRET, **more):
     def part(value):
         return base64.urlsafe_b64encode(value).rstrip(b"=")
     now = int(time.time())
-    claims = {"user_id": person.id, "email": person.email, "iat": now, "nbf": now, "exp": now + valid_s}
+    claims = {"user_id": person.id, "email": person.email, "iat": now, "nbf": now, "exp": now + valid_s} | more
     text = b".".join(part(json.dumps(value).encode()) for value in ({"alg": "HS256", "typ": "JWT"}, claims))
     return (text + b"." + part(hmac.new(secret.encode(), text, hashlib.sha256).digest())).decode()
 
@@ -201,6 +210,49 @@ def test_a_second_namespace_is_not_for_somebody_else(town):
 def session_headers(town, person):
     reply = town.server.post("/api/connexion", json={"email": person.email, "password": PASSWORD})
     return {"Cookie": reply.headers["Set-Cookie"].partition(";")[0], "Origin": town.server.url}
+
+
+@CARRIERS
+def test_users_of_an_existing_backend_talk_without_an_account_here(town, carrier):
+    lea, zoe = Outsider(town, "1001", "Lea Durand"), Outsider(town, "1002", "Zoe Petit")
+    connections = [signed_in(town, carrier, person) for person in (lea, zoe)]
+    found = lea.get("admins/search?q=petit")["admins"]
+    assert [(person["id"], person["firstname"]) for person in found] == [("1002", "Zoe")]
+    conversation_id = town.befriend(lea, zoe)
+    zoe.write(conversation_id, "bonjour")
+    heard = connections[0].hear("new_message")["message"]
+    assert (heard["sender_id"], heard["content"]) == ("1002", "bonjour")
+    for connection in connections:
+        connection.socket.close()
+
+
+def test_a_page_with_a_session_resumes_by_the_address(town):
+    lea, paul, conversation_id = town.friends()
+    headers = session_headers(town, lea)
+    page = Plain(town, headers)
+    cursor = page.hear("authenticated")["cursor"]
+    page.socket.close()
+    paul.write(conversation_id, "pendant ce temps")
+    page = Plain(town, headers, f"?since={cursor}")
+    assert page.hear("authenticated")["recovered"] is True
+    assert page.hear("new_message")["message"]["content"] == "pendant ce temps"
+    page.say("authenticate", {"token": lea.token, "since": cursor})
+    assert page.hear("authenticated")["recovered"] is False, "it hears what it heard, and nothing again"
+    page.socket.close()
+
+
+def test_on_a_page_of_another_allowed_origin_a_cookie_is_no_obstacle(make_server):
+    town = Town(make_server, ALLOWED_ORIGINS="https://app.example.fr")
+    lea = town.person("Lea")
+    headers = session_headers(town, lea)
+    page = Plain(town, headers | {"Origin": "https://app.example.fr"})
+    page.say("authenticate", {"token": lea.token})
+    assert page.hear("authenticated")["user_id"] == lea.id
+    page.socket.close()
+    with pytest.raises(InvalidStatus) as refused:
+        Plain(town, headers | {"Origin": "https://evil.example.fr"})
+    assert refused.value.response.status_code == 403
+    town.close()
 
 
 # ---- While one is connected ----

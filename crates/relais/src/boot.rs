@@ -283,12 +283,10 @@ async fn end_changed_sessions(app: App, stop: CancellationToken) {
         };
         match change {
             Ok(principal) => {
-                app.chat().account_changed(&principal);
                 app.hub().close_principal(&principal, rights_changed());
             }
             Err(broadcast::error::RecvError::Lagged(missed)) => {
                 tracing::warn!(missed, "rights changed faster than sessions could be ended: all reconnect");
-                app.chat().accounts_changed();
                 app.hub().close_all(rights_changed()).await;
             }
             Err(broadcast::error::RecvError::Closed) => return,

@@ -55,17 +55,15 @@ impl Chat {
         }
         let topic = Topic::new(&user.principal_id).map_err(AppError::internal)?;
         let known = self.0.people.get(&user.id).filter(|known| *known.principal == *user.principal_id);
-        if let Some(known) = known.filter(|known| known.has_account || known.person == said_by(user)) {
+        if let Some(known) = known.filter(|known| is_named(&known.person, user)) {
             return Ok(Me { person: known.person, topic });
         }
         let account = match *user.principal_id == *format!("user:{}", user.id) {
             true => self.account_of(&user.id).await?,
             false => None,
         };
-        let has_account = account.is_some();
         let person = account.unwrap_or_else(|| said_by(user));
-        self.remember(Known { person: person.clone(), principal: user.principal_id.clone(), has_account })
-            .await?;
+        self.remember(Known { person: person.clone(), principal: user.principal_id.clone() }).await?;
         Ok(Me { person, topic })
     }
 
@@ -119,7 +117,7 @@ impl Chat {
             None => {
                 let person = self.account_of(id).await?.ok_or_else(no_person)?;
                 let principal = format!("user:{id}").into();
-                self.remember(Known { person, principal, has_account: true }).await
+                self.remember(Known { person, principal }).await
             }
         }
     }
@@ -217,6 +215,13 @@ impl Chat {
             self.publish_latest(topic, "user_presence", Arc::clone(&data), me.id());
         }
     }
+}
+
+/// Whether somebody is still called so.
+fn is_named(person: &Person, user: &User) -> bool {
+    let name = format!("{} {}", person.firstname, person.lastname);
+    let name = if name.trim().is_empty() { &person.email } else { name.trim() };
+    name == user.display_name && person.email == user.email
 }
 
 /// The names that a token carries.

@@ -124,16 +124,4 @@ impl Chat {
             })
             .await
     }
-
-    /// The account of a principal changed: its name is asked for anew.
-    pub fn account_changed(&self, principal: &str) {
-        if let Some(id) = principal.strip_prefix("user:") {
-            self.0.people.forget(id);
-        }
-    }
-
-    /// Any account may have changed.
-    pub fn accounts_changed(&self) {
-        self.0.people.forget_all();
-    }
 }

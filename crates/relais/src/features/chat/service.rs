@@ -40,8 +40,6 @@ pub(super) struct Inner {
 pub(super) struct Known {
     pub(super) person: Person,
     pub(super) principal: Arc<str>,
-    /// Whether the names are those of an account here; else a token has told them.
-    pub(super) has_account: bool,
 }
 
 /// Those who were let in, by their ids.
@@ -59,15 +57,6 @@ impl Names {
             names.clear();
         }
         names.insert(known.person.id.clone(), known);
-    }
-
-    /// Asks again from now on: somebody may have another name.
-    pub(super) fn forget(&self, id: &str) {
-        self.0.lock().remove(id);
-    }
-
-    pub(super) fn forget_all(&self) {
-        self.0.lock().clear();
     }
 }
 

@@ -49,6 +49,51 @@ async fn a_backend_tells_a_person_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_backend_calls_its_fields_and_how_it_writes_them_changes_no_frame() {
+    on_both(|world| async move {
+        let lea = world.person("Lea").await;
+        let key = key(&world, "events:publish:user:*").await;
+        let mut of_lea = world.connect(&lea).await;
+        let topic = format!("user:{}", lea.id);
+        for data in ["{ }", "{\n \"type\": \"authenticated\", \"cursor\": 1, \"offset\": null }"] {
+            let body = format!("{{\"topic\":\"{topic}\",\"name\":\"invoice.paid\",\"data\":{data}}}");
+            let call =
+                reqwest::Client::new().post(format!("http://{}/api/v1/events", world.running.address()));
+            let call = call.bearer_auth(&key).header("content-type", "application/json").body(body);
+            let published: Value = call.send().await.unwrap().json().await.unwrap();
+            let heard = of_lea.heard().await;
+            assert_eq!(heard.len(), 1, "{data}");
+            assert_eq!(heard[0]["type"], "invoice.paid");
+            assert_eq!(heard[0]["cursor"], published["published"][0]["cursor"]);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_stored_is_no_place_to_come_back_to() {
+    on_both(|world| async move {
+        let lea = world.person("Lea").await;
+        let key = key(&world, "events:publish:user:*").await;
+        let topic = format!("user:{}", lea.id);
+        let url = format!("http://{}/api/v1/events?channel={topic}", world.running.address());
+        let mut stream = reqwest::Client::new().get(url).bearer_auth(&lea.token).send().await.unwrap();
+        for ephemeral in [true, false] {
+            let event = json!({ "topic": topic, "name": "busy", "data": {}, "ephemeral": ephemeral });
+            publish(&world, &key, &[], &event).await;
+        }
+        let mut text = String::new();
+        while text.matches("event: busy").count() < 2 || !text.ends_with("\n\n") {
+            text.push_str(std::str::from_utf8(&stream.chunk().await.unwrap().unwrap()).unwrap());
+        }
+        let blocks: Vec<&str> = text.trim_end().split("\n\n").collect();
+        assert!(blocks[0].starts_with("id: ") && blocks[1].starts_with("event: busy\n"), "{text}");
+        assert!(!blocks[1].contains("cursor") && blocks[2].starts_with("id: "), "{text}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_may_not_be_published_is_refused_and_nothing_of_its_call_is() {
     on_both(|world| async move {
         let lea = world.person("Lea").await;
@@ -63,6 +108,8 @@ async fn what_may_not_be_published_is_refused_and_nothing_of_its_call_is() {
             (&all, event("conversation:1", "new_message", json!({})), "forbidden"),
             (&all, event("", "x", json!({})), "invalid_event"),
             (&all, event("flow:paie", "connect", json!({})), "invalid_event"),
+            (&all, event(&format!("user:{}", lea.id), "conversation_joined", json!({})), "invalid_event"),
+            (&all, event(&format!("user:{}", lea.id), "conversation_left", json!({})), "invalid_event"),
             (&all, event("flow:paie", "é", json!({})), "invalid_event"),
             (&all, event("flow:paie", "x", json!([1])), "invalid_event"),
             (&all, event("flow:paie", "x", json!({ "long": "x".repeat(70_000) })), "invalid_event"),

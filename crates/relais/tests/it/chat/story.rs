@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::on_both;
 use super::world::Socket;
+use crate::world::Person;
 
 fn types(frames: &[Value]) -> Vec<&str> {
     frames.iter().map(|frame| frame["type"].as_str().unwrap()).collect()
@@ -165,6 +166,47 @@ async fn a_group_lets_people_in_and_out() {
         assert_eq!(of_paul.hear("owner_changed").await["user_id"], paul.id.as_str());
         world.put(paul, &format!("groups/{id}"), json!({ "name": "Chantier 2" })).await;
         assert_eq!(world.get(paul, "groups").await["groups"][0]["name"], "Chantier 2");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_comes_into_a_group_on_the_word_of_somebody_who_is_out_of_it() {
+    on_both(|world| async move {
+        let people = [world.person("Lea").await, world.person("Paul").await, world.person("Eve").await];
+        let [lea, paul, eve] = &people;
+        let group = world.post(lea, "groups", json!({ "name": "Chantier" })).await["group_id"].clone();
+        let id = group.as_str().unwrap();
+        let invite = async |who: &Person, guest: &Person| {
+            let path = format!("groups/{id}/invite");
+            let invited = world.post(who, &path, json!({ "to_user_id": guest.id })).await;
+            format!("group-invitations/{}/respond", invited["invitation_id"].as_str().unwrap())
+        };
+        let accept = json!({ "action": "accept" });
+        let of_paul = invite(lea, paul).await;
+        world.put(paul, &of_paul, accept.clone()).await;
+        let of_eve = invite(paul, eve).await;
+        world.delete(lea, &format!("groups/{id}/members/{}", paul.id)).await;
+        let (status, refused) = world.call(eve, Method::PUT, &of_eve, accept.clone()).await;
+        assert_eq!((status, &refused["code"]), (409, &json!("invitation_settled")));
+
+        let of_eve = invite(lea, eve).await;
+        world.post(lea, &format!("groups/{id}/leave"), Value::Null).await;
+        assert_eq!(world.call(eve, Method::PUT, &of_eve, accept).await.0, 409, "the group is empty");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_changes_their_name_has_it_at_once() {
+    on_both(|world| async move {
+        let (admin, lea, paul) =
+            (world.user("Ada", true).await, world.person("Lea").await, world.person("Paul").await);
+        let id = world.befriend(&lea, &paul).await;
+        assert_eq!(world.send(&lea, &id, "avant").await["sender"]["lastname"], "Martin");
+        let (path, name) = (format!("/api/v1/users/{}", lea.id), json!({ "lastname": "Durand" }));
+        assert_eq!(world.request(&admin, Method::PATCH, &path, name).await.0, 200);
+        assert_eq!(world.send(&lea, &id, "après").await["sender"]["lastname"], "Durand");
     })
     .await;
 }

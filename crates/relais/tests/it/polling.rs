@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use relais_protocol::event::Topic;
+use relais_protocol::event::{Cursor, Topic};
 use relais_store::StoreError;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -100,6 +100,18 @@ async fn who_is_taken_out_of_a_conversation_during_the_wait_is_not_told_what_is_
         };
         let ((status, reply), ()) = tokio::join!(asked, removed);
         assert_eq!((status, &reply["code"]), (404, &json!("conversation_not_found")), "{reply}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_beyond_every_event_is_not_one_to_go_on_from() {
+    on_both(|world| async move {
+        let lea = world.person("Lea").await;
+        let beyond = Cursor { seq: u64::MAX, ..world.running.app().store().head() };
+        let path = format!("/api/v1/poll?channel=page:a&since={beyond}");
+        let (status, reply) = world.request(&lea, Method::GET, &path, Value::Null).await;
+        assert_eq!((status, &reply["code"]), (410, &json!("cursor_expired")));
     })
     .await;
 }

@@ -122,3 +122,20 @@ async fn the_chat_may_be_for_administrators_alone() {
     )
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_no_message_can_have_is_after_all_of_them() {
+    on_both(|world| async move {
+        let (lea, paul) = (world.person("Lea").await, world.person("Paul").await);
+        let id = world.befriend(&lea, &paul).await;
+        world.send(&lea, &id, "bonjour").await;
+        for (path, count) in [
+            (format!("conversations/{id}/messages?before={}", u64::MAX), 1),
+            (format!("conversations/{id}/messages?after={}", u64::MAX), 0),
+            (format!("search?q=bonjour&before={}", u64::MAX), 1),
+        ] {
+            assert_eq!(world.get(&lea, &path).await["messages"].as_array().unwrap().len(), count, "{path}");
+        }
+    })
+    .await;
+}

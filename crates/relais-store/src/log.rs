@@ -66,8 +66,8 @@ impl LogBounds {
     #[must_use]
     pub fn can_recover(&self, cursor: Cursor) -> bool {
         cursor.epoch == self.head.epoch
-            && cursor.seq + 1 >= self.first_seq_kept
             && cursor.seq <= self.head.seq
+            && cursor.seq + 1 >= self.first_seq_kept
     }
 }
 

@@ -12,6 +12,9 @@ use tokio::sync::watch;
 use crate::features::chat::Chat;
 use crate::features::relay::Relay;
 
+/// The most data that somebody may give an event of their own, in bytes.
+pub const EVENT_DATA_BYTES_MAX: usize = 64 * 1024;
+
 /// Reads what listeners missed.
 pub struct StoredLog(pub Store);
 

@@ -293,7 +293,7 @@ impl ChannelQuery {
     pub(super) fn parse(query: Option<&str>) -> Result<Self, AppError> {
         let mut parsed = Self { channels: Vec::new(), since: None, wait_s: 0 };
         let wrong = |what: String| AppError::bad_request("invalid_parameter", what);
-        for (key, value) in crate::features::relay::http::changes::form_pairs(query.unwrap_or_default()) {
+        for (key, value) in crate::http::form::form_pairs(query.unwrap_or_default()) {
             match key.as_str() {
                 "channel" if parsed.channels.len() >= CHANNELS_MAX => {
                     return Err(wrong(format!("Au plus {CHANNELS_MAX} canaux par demande")));

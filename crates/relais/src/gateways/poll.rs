@@ -1,35 +1,43 @@
 //! Long polling: for networks that let nothing else through. No session: the log is the memory.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use relais_hub::Subscription;
 use relais_protocol::event::{Cursor, Event};
-use serde_json::{Value, json};
 
 use super::dialects::write_native;
 use super::native::{ChannelQuery, all_allowed};
 use crate::auth::http::Caller;
 use crate::{App, AppError};
 
-/// Events of one reply at most.
-const PAGE: usize = 500;
+/// Events of one reply at most, and events of one channel that are looked at for it.
+const EVENTS_MAX: usize = 500;
+/// Data of one reply at most, in bytes; a single event may have more.
+const DATA_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Events that are read at a time, so that what is read beyond the limits stays small.
+const STEP: usize = 64;
 
 /// Durable events of channels after a cursor; waits for one if there is none.
+///
+/// At most 500 events and about 4 MiB of their data; `has_more` says that there are more.
 #[utoipa::path(get, path = "/api/v1/poll", tag = "hub",
     params(("channel" = Vec<String>, Query, description = "Topics such as `societe:rsp-bgs`, or a family: `societe:*`"),
         ("since" = Option<String>, Query, description = "Cursor of the last reply; without one the reply only names the present cursor"),
         ("wait" = Option<u64>, Query, description = "Seconds to wait for an event, at most 60")),
     responses((status = 200, description = "`{\"events\": [event…], \"cursor\", \"has_more\"}`, with the events of the native WebSocket"),
         (status = 400, description = "`invalid_parameter`, `invalid_channel`"),
+        (status = 403, description = "`forbidden`, also if the channel was closed to the caller during the wait"),
+        (status = 404, description = "`conversation_not_found`, also if the caller was taken out during the wait"),
         (status = 410, description = "`cursor_expired`, with the present `cursor`: take a fresh snapshot, then go on from it")))]
 pub(super) async fn poll_events(
     State(app): State<App>,
     Caller(principal): Caller,
     RawQuery(query): RawQuery,
-) -> Result<Json<Value>, AppError> {
+) -> Result<Response, AppError> {
     let query = ChannelQuery::parse(query.as_deref())?;
     let subscriptions = all_allowed(&app, &principal, &query.channels).await?;
     let mut heads = app.heads();
@@ -40,58 +48,110 @@ pub(super) async fn poll_events(
         return Err(AppError::new(StatusCode::GONE, "cursor_expired", text).with("cursor", head));
     }
     let deadline = tokio::time::Instant::now() + Duration::from_secs(query.wait_s);
+    let mut waited = false;
     loop {
         let head = *heads.borrow_and_update();
-        let page = read(&app, &subscriptions, since, head).await?;
-        let nothing = page.events.is_empty() && !page.has_more;
+        let page = Page::read(&app, &subscriptions, since, head).await?;
         let over = query.since.is_none() && query.wait_s == 0;
-        if !nothing || over || !app.next_event(&mut heads, deadline).await {
-            return Ok(Json(page.render()));
+        if waited && !page.events.is_empty() {
+            // Who was taken out meanwhile may not hear this any more. Asked after `head`: what came before is theirs.
+            all_allowed(&app, &principal, &query.channels).await?;
         }
-        since = page.cursor;
+        if !page.is_nothing() || over || !app.next_event(&mut heads, deadline).await {
+            return Ok(([(header::CONTENT_TYPE, "application/json")], page.render()).into_response());
+        }
+        (since, waited) = (page.cursor, true);
     }
 }
 
+/// The next events of all channels together, each once.
 struct Page {
-    events: Vec<Event>,
+    /// By their place in the log.
+    events: BTreeMap<u64, Event>,
+    data_bytes: usize,
+    /// Up to where the page is complete.
     cursor: Cursor,
     has_more: bool,
 }
 
-/// The next events of all channels together, in the order of the log, each once.
-async fn read(
-    app: &App,
-    subscriptions: &[Subscription],
-    since: Cursor,
-    head: Cursor,
-) -> Result<Page, AppError> {
-    let mut events: Vec<Event> = Vec::new();
-    let mut complete_to = head.seq.max(since.seq);
-    for subscription in subscriptions {
-        let found = app.store().events_after(&subscription.channel, since.seq, head.seq, PAGE).await?;
-        if found.len() >= PAGE {
-            complete_to = complete_to.min(found.last().map_or(since.seq, |event| event.seq));
-        }
-        let wanted = |event: &Event| subscription.filter.as_ref().is_none_or(|filter| filter.passes(event));
-        events.extend(found.into_iter().filter(wanted));
-    }
-    events.sort_by_key(|event| event.seq);
-    events.dedup_by_key(|event| event.seq);
-    events.retain(|event| event.seq <= complete_to);
-    Ok(Page { events, cursor: Cursor { seq: complete_to, ..head }, has_more: complete_to < head.seq })
-}
-
 impl Page {
-    fn render(&self) -> Value {
-        let events: Vec<Value> = self
-            .events
-            .iter()
-            .map(|event| {
-                let mut text = Vec::new();
-                write_native(event, &mut text);
-                serde_json::from_slice(&text).unwrap_or_default()
-            })
-            .collect();
-        json!({ "events": events, "cursor": self.cursor.to_string(), "has_more": self.has_more })
+    async fn read(
+        app: &App,
+        subscriptions: &[Subscription],
+        since: Cursor,
+        head: Cursor,
+    ) -> Result<Self, AppError> {
+        let cursor = Cursor { seq: head.seq.max(since.seq), ..head };
+        let mut page = Self { events: BTreeMap::new(), data_bytes: 0, cursor, has_more: false };
+        for subscription in subscriptions {
+            page.add(app, subscription, since.seq).await?;
+        }
+        page.has_more = page.cursor.seq < head.seq;
+        Ok(page)
+    }
+
+    /// Adds what a channel has up to the page's end, and ends the page earlier where that is too much.
+    async fn add(&mut self, app: &App, subscription: &Subscription, mut after: u64) -> Result<(), AppError> {
+        let mut left = EVENTS_MAX;
+        while after < self.cursor.seq {
+            let step = STEP.min(left);
+            let found = app.store().events_after(&subscription.channel, after, self.cursor.seq, step).await?;
+            let is_last = found.len() < step;
+            left -= found.len();
+            after = found.last().map_or(after, |event| event.seq);
+            for event in found {
+                if subscription.filter.as_ref().is_none_or(|filter| filter.passes(&event)) {
+                    self.put(event);
+                }
+            }
+            if is_last {
+                break;
+            }
+            if left == 0 {
+                self.end_at(after);
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, event: Event) {
+        if event.seq > self.cursor.seq || self.events.contains_key(&event.seq) {
+            return;
+        }
+        self.data_bytes += event.data.len();
+        self.events.insert(event.seq, event);
+        while self.events.len() > EVENTS_MAX || (self.data_bytes > DATA_BYTES_MAX && self.events.len() > 1) {
+            let last = self.events.last_key_value().map_or(0, |(seq, _)| *seq);
+            self.end_at(last - 1);
+        }
+    }
+
+    /// Drops what is beyond; it belongs to the next page.
+    fn end_at(&mut self, seq: u64) {
+        self.cursor.seq = self.cursor.seq.min(seq);
+        while let Some(last) = self.events.last_entry()
+            && *last.key() > seq
+        {
+            self.data_bytes -= last.remove().data.len();
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.events.is_empty() && !self.has_more
+    }
+
+    /// `{"events":[event…],"cursor","has_more"}`.
+    fn render(&self) -> Vec<u8> {
+        let mut text = Vec::with_capacity(self.data_bytes + 200 * (self.events.len() + 1));
+        text.extend_from_slice(b"{\"events\":[");
+        for (number, event) in self.events.values().enumerate() {
+            if number > 0 {
+                text.push(b',');
+            }
+            write_native(event, &mut text);
+        }
+        let end = format!("],\"cursor\":\"{}\",\"has_more\":{}}}", self.cursor, self.has_more);
+        text.extend_from_slice(end.as_bytes());
+        text
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod asyncapi;
 mod edge;
+pub(crate) mod form;
 mod health;
 mod landing;
 mod layers;

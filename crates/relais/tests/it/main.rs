@@ -6,6 +6,7 @@ mod chat;
 mod cli;
 mod json_check;
 mod live;
+mod polling;
 mod relay;
 mod socketio;
 mod world;

@@ -202,7 +202,7 @@ impl Chat {
         }
     }
 
-    /// The conversation of two people, which begins now; both are told. Returns how each sees it.
+    /// The id of the conversation of two people, which begins now unless it has before. Nobody is told yet.
     pub(super) fn begin_direct(
         &self,
         tx: &mut WriteTx<'_>,

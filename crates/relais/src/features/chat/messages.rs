@@ -356,7 +356,7 @@ fn mentioned(mentions: &[String], members: &[MemberRow]) -> String {
 pub(super) fn described(tx: &mut impl Query, rows: Vec<MessageRow>) -> Result<Vec<Message>, StoreError> {
     let numbers = rows.iter().map(|row| row.number);
     let (Some(first), Some(last)) = (numbers.clone().min(), numbers.max()) else { return Ok(Vec::new()) };
-    let reads = store::messages::reads(tx, &rows[0].conversation_id, first, last)?;
+    let reads = store::reads::of_part(tx, &rows[0].conversation_id, first, last)?;
     let seen_by = |row: MessageRow| {
         let mut by: Vec<Read> = Vec::new();
         // In order of time: the first mark of each member that covers the message counts.

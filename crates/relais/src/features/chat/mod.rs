@@ -18,6 +18,7 @@ pub mod http;
 mod invitations;
 mod messages;
 mod model;
+mod pace;
 mod people;
 mod presence;
 mod refusal;

@@ -10,11 +10,12 @@ use super::devices::{Device, DeviceId};
 use super::messages::own;
 use super::model::Person;
 use super::people::{Me, topic_of};
-use super::refusal::checked_text;
+use super::refusal::{checked_text, invalid, too_many_notices};
 use super::service::{Chat, topic};
 use crate::AppError;
+use crate::event_log::EVENT_DATA_BYTES_MAX;
 
-/// The longest title and text of a notification, in bytes.
+/// The longest title, type and text of a notification, in bytes.
 const TITLE_BYTES_MAX: usize = 200;
 const BODY_BYTES_MAX: usize = 4_000;
 
@@ -104,17 +105,25 @@ impl Chat {
     /// Tells somebody something outside of any conversation.
     ///
     /// # Errors
-    /// 400 for the text, 404 if there is nobody.
+    /// 400 for the texts and the data, 404 if there is nobody, 429 for more than 60 in a minute.
     pub async fn notify(&self, me: &Me, notice: Notice) -> Result<(), AppError> {
         let title = checked_text("title", &notice.title, TITLE_BYTES_MAX, false)?;
+        let kind = checked_text("type", &notice.kind, TITLE_BYTES_MAX, true)?;
         let body = checked_text("body", &notice.body, BODY_BYTES_MAX, true)?;
+        let data_bytes = notice.data.to_string().len();
+        if data_bytes > EVENT_DATA_BYTES_MAX {
+            let message =
+                format!("« data » est trop long : {data_bytes} octets, au plus {EVENT_DATA_BYTES_MAX}");
+            return Err(invalid("data", message));
+        }
+        self.0.notices.take(me.id(), self.0.clock.now()).map_err(too_many_notices)?;
         self.know(&notice.to_user_id).await?;
         let from: Person = me.person.clone();
         self.0
             .store
             .write(move |tx| {
                 let notification = json!({
-                    "from_user": from, "type": notice.kind, "title": title, "body": body, "data": notice.data,
+                    "from_user": from, "type": kind, "title": title, "body": body, "data": notice.data,
                     "created_at": tx.now(),
                 });
                 let data = json!({ "by": from.id, "notification": notification });

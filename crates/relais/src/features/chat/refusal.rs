@@ -1,5 +1,6 @@
 //! What the chat refuses, and how it says so.
 
+use super::pace::PER_MINUTE;
 use crate::AppError;
 
 pub(super) fn invalid(field: &str, message: impl Into<String>) -> AppError {
@@ -29,6 +30,12 @@ pub(super) fn not_allowed(message: &str) -> AppError {
 
 pub(super) fn conflict(code: &'static str, message: &str) -> AppError {
     AppError::conflict(code, message)
+}
+
+pub(super) fn too_many_notices(wait_s: u64) -> AppError {
+    let message =
+        format!("Trop de notifications : {PER_MINUTE} par minute au plus. Réessayez dans {wait_s} s.");
+    AppError::too_many_requests("too_many_notifications", message).retry_after(wait_s)
 }
 
 /// Text that people wrote: trimmed, not empty unless it may be, not longer than `max` bytes, and without control

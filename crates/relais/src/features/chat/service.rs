@@ -11,6 +11,7 @@ use relais_store::Store;
 
 use super::devices::Devices;
 use super::model::Person;
+use super::pace::Pace;
 use super::refusal::no_conversation;
 use crate::AppError;
 use crate::config::ChatConfig;
@@ -31,6 +32,8 @@ pub(super) struct Inner {
     pub(super) config: ChatConfig,
     pub(super) devices: Devices,
     pub(super) people: Names,
+    /// Of notifications that people send.
+    pub(super) notices: Pace,
     /// Held while it is looked who is there and told.
     pub(super) telling_presence: Mutex<()>,
 }
@@ -65,7 +68,18 @@ impl Chat {
     #[must_use]
     pub fn new(store: Store, accounts: Accounts, hub: Hub, clock: SharedClock, config: ChatConfig) -> Self {
         let (devices, people, telling_presence) = (Devices::default(), Names::default(), Mutex::default());
-        Self(Arc::new(Inner { store, accounts, hub, clock, config, devices, people, telling_presence }))
+        let notices = Pace::default();
+        Self(Arc::new(Inner {
+            store,
+            accounts,
+            hub,
+            clock,
+            config,
+            devices,
+            people,
+            notices,
+            telling_presence,
+        }))
     }
 
     /// The settings it runs with.

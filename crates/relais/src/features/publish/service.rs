@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::store;
 use crate::auth::{Action, Principal};
+use crate::event_log::EVENT_DATA_BYTES_MAX;
 use crate::features::chat;
 use crate::{App, AppError};
 
@@ -18,8 +19,6 @@ use crate::{App, AppError};
 const EVENTS_MAX: usize = 100;
 /// The longest name of an event and of an idempotency key, in bytes.
 const NAME_BYTES_MAX: usize = 100;
-/// The most data of one event, in bytes.
-const DATA_BYTES_MAX: usize = 64 * 1024;
 /// Milliseconds that a key is remembered.
 const KEYS_KEPT_MS: i64 = 30 * 86_400_000;
 /// Names that Socket.IO keeps for itself, and clients could not hear.
@@ -134,8 +133,8 @@ fn check(app: &App, principal: &Principal, event: NewEvent) -> Result<Checked, A
     let data = event.data.get();
     // Without the spaces that it may have: dialects rely on the compact form, and event streams on one line.
     let object = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(data);
-    let Some(object) = object.ok().filter(|_| data.len() <= DATA_BYTES_MAX) else {
-        return Err(invalid("data", format!("Un objet JSON de {DATA_BYTES_MAX} octets au plus")));
+    let Some(object) = object.ok().filter(|_| data.len() <= EVENT_DATA_BYTES_MAX) else {
+        return Err(invalid("data", format!("Un objet JSON de {EVENT_DATA_BYTES_MAX} octets au plus")));
     };
     let ephemeral = event.ephemeral.then(|| event.key.unwrap_or_default());
     let data = serde_json::to_string(&object).map_err(AppError::internal)?;

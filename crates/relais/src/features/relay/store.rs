@@ -221,6 +221,7 @@ pub(crate) fn version_content(
     filename: &FileName,
     version: u64,
 ) -> Result<Option<VersionContent>, StoreError> {
+    let Ok(version) = i64::try_from(version) else { return Ok(None) };
     tx.query_opt(
         "SELECT sha256, size, place, content FROM relay_versions \
          WHERE societe = $1 AND filename = $2 AND version = $3",

@@ -23,11 +23,11 @@ use super::{close_code, is_of, missed_something};
 use crate::auth::http::Visitor;
 use crate::auth::{Credential, Principal};
 use crate::features::chat::{Me, Outcome};
-use crate::features::relay::http::changes::form_pairs;
 use crate::gateways::pace::{Pace, too_fast};
 use crate::gateways::relay::limits;
 use crate::gateways::upgrade::Handshake;
 use crate::gateways::{belongs_to, identity, spawn};
+use crate::http::form::form_pairs;
 use crate::{App, AppError};
 
 /// One connection.

@@ -122,3 +122,49 @@ async fn the_chat_may_be_for_administrators_alone() {
     )
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_no_message_can_have_is_after_all_of_them() {
+    on_both(|world| async move {
+        let (lea, paul) = (world.person("Lea").await, world.person("Paul").await);
+        let id = world.befriend(&lea, &paul).await;
+        world.send(&lea, &id, "bonjour").await;
+        for (path, count) in [
+            (format!("conversations/{id}/messages?before={}", u64::MAX), 1),
+            (format!("conversations/{id}/messages?after={}", u64::MAX), 0),
+            (format!("search?q=bonjour&before={}", u64::MAX), 1),
+        ] {
+            assert_eq!(world.get(&lea, &path).await["messages"].as_array().unwrap().len(), count, "{path}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notifications_are_short_and_not_many() {
+    on_both(|world| async move {
+        let (lea, paul) = (world.person("Lea").await, world.person("Paul").await);
+        let notice = |kind: &str, data: Value| json!({ "to_user_id": paul.id, "type": kind, "title": "Paie", "data": data });
+        let told =
+            |who, notice: Value| world.call(who, Method::POST, "notifications/send", notice);
+        let long = |bytes: usize| Value::from("x".repeat(bytes - 2));
+        for (notice, field) in [
+            (notice(&"x".repeat(201), Value::Null), "type"),
+            (notice("pay", long(64 * 1024 + 1)), "data"),
+        ] {
+            let (status, refused) = told(&lea, notice).await;
+            assert_eq!((status, &refused["code"], &refused["field"]), (400, &json!("invalid_value"), &json!(field)));
+        }
+        assert_eq!(told(&lea, notice("pay", long(64 * 1024))).await.0, 200);
+
+        let many = (0..200).map(|_| told(&lea, notice("pay", Value::Null)));
+        let replies = futures_util::future::join_all(many).await;
+        let done = replies.iter().filter(|(status, _)| *status == 200).count();
+        assert!((59..150).contains(&done), "{done}");
+        let (_, refused) = replies.iter().find(|(status, _)| *status == 429).expect("a refusal");
+        assert_eq!(refused["code"], "too_many_notifications");
+        assert!(refused["retry_after"].as_u64().unwrap() >= 1);
+        assert_eq!(told(&paul, json!({ "to_user_id": lea.id, "title": "Paie" })).await.0, 200, "a pace of his own");
+    })
+    .await;
+}

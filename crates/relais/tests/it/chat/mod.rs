@@ -4,6 +4,7 @@
 
 mod limits;
 mod publishing;
+mod reading;
 mod recovery;
 mod snapshot;
 mod story;

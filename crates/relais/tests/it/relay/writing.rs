@@ -196,3 +196,17 @@ async fn a_manifest_says_what_to_fetch_send_and_delete() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_no_file_can_have_is_not_found() {
+    on_both(|server| async move {
+        server.uploaded("a_2023.json", "{}").await;
+        let number = u64::MAX;
+        let reply = server.get(&format!("/api/files/download/rsp-bgs/a_2023.json?version={number}")).await;
+        assert_eq!(reply.status(), StatusCode::NOT_FOUND);
+        let restore = server.client.post(server.url("/api/files/restore/rsp-bgs/a_2023.json"));
+        let reply = restore.json(&json!({ "version": number })).send().await.unwrap();
+        assert_eq!(reply.status(), StatusCode::NOT_FOUND);
+    })
+    .await;
+}

@@ -101,7 +101,9 @@ pub(super) async fn cancel_invitation(here: Here, Path(id): Path<String>) -> Res
 /// Tell somebody something outside of any conversation
 #[utoipa::path(post, path = "/api/chat/notifications/send", tag = "chat", request_body = Notice, responses(
     (status = 200, description = "It is stored, and told as `notification`"),
-    (status = 404, description = "`user_not_found`")))]
+    (status = 400, description = "`invalid_value`: `title` or `type` of more than 200 bytes, `body` of more than 4,000, `data` of more than 64 KiB"),
+    (status = 404, description = "`user_not_found`"),
+    (status = 429, description = "`too_many_notifications`: more than 60 in a minute; see Retry-After")))]
 pub(super) async fn send_notification(here: Here, given: Body<Notice>) -> Result<Json<Value>, AppError> {
     here.chat.notify(&here.me, body(given)?).await?;
     Ok(done(&json!({})))

@@ -134,7 +134,11 @@ pub struct Wanted {
 impl Wanted {
     fn read(query: Result<Query<Self>, QueryRejection>) -> Result<Self, AppError> {
         let refused = |e: QueryRejection| AppError::bad_request("invalid_query", e.body_text());
-        query.map(|Query(wanted)| wanted).map_err(refused)
+        let Query(mut wanted) = query.map_err(refused)?;
+        // No message has a greater number, and no column takes one.
+        let clamped = |number: u64| number.min(i64::MAX.unsigned_abs());
+        (wanted.before, wanted.after) = (wanted.before.map(clamped), wanted.after.map(clamped));
+        Ok(wanted)
     }
 
     fn limit(&self, usual: usize, max: usize) -> usize {

@@ -210,11 +210,5 @@ pub(crate) fn set_read(
         "UPDATE chat_members SET read_to = $1, unread = $2 WHERE conversation_id = $3 AND user_id = $4",
         params![read_to, unread, id, user_id],
     )?;
-    let now = tx.now();
-    tx.execute(
-        "INSERT INTO chat_reads (conversation_id, user_id, up_to, read_at) VALUES ($1, $2, $3, $4) \
-         ON CONFLICT (conversation_id, user_id, up_to) DO NOTHING",
-        params![id, user_id, read_to, now],
-    )?;
-    Ok(())
+    super::reads::add(tx, id, user_id, read_to)
 }

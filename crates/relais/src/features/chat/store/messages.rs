@@ -26,14 +26,6 @@ pub(crate) struct MessageRow {
     pub(crate) deleted_at: Option<Timestamp>,
 }
 
-/// When somebody read, and up to which message.
-#[derive(Clone, Debug)]
-pub(crate) struct ReadRow {
-    pub(crate) user_id: String,
-    pub(crate) up_to: u64,
-    pub(crate) read_at: Timestamp,
-}
-
 /// The columns of [`message`], in its order.
 macro_rules! columns {
     () => {
@@ -129,25 +121,7 @@ pub(crate) fn after(
     tx.query(sql, params![conversation_id, number, limit], message)
 }
 
-/// When members read which of the messages from one number to another: each mark between the two, and of each
-/// member the first beyond.
-pub(crate) fn reads(
-    tx: &mut impl Query,
-    conversation_id: &str,
-    first: u64,
-    last: u64,
-) -> Result<Vec<ReadRow>, StoreError> {
-    let sql = "SELECT user_id, up_to, read_at FROM chat_reads \
-               WHERE conversation_id = $1 AND up_to >= $2 AND up_to <= $3 \
-               UNION ALL SELECT user_id, MIN(up_to), MIN(read_at) FROM chat_reads \
-               WHERE conversation_id = $1 AND up_to > $3 GROUP BY user_id \
-               ORDER BY read_at, up_to";
-    tx.query(sql, params![conversation_id, first, last], |row| {
-        Ok(ReadRow { user_id: row.text(0)?, up_to: row.u64(1)?, read_at: row.timestamp(2)? })
-    })
-}
-
-/// Messages of others after a number that still count as unread, up to another.
+/// Messages of others after a number that still count as unread.
 pub(crate) fn count_of_others(
     tx: &mut impl Query,
     conversation_id: &str,
@@ -183,6 +157,12 @@ pub(crate) fn delete(tx: &mut WriteTx<'_>, id: &str, at: Timestamp) -> Result<()
     Ok(())
 }
 
+/// Looks at what was not delivered yet, and at nothing else.
+pub(super) const UNDELIVERED: &str = "SELECT m.conversation_id, MAX(m.number) FROM chat_members b \
+     JOIN chat_messages m ON m.conversation_id = b.conversation_id AND m.number > b.read_to \
+     WHERE b.user_id = $1 AND b.unread > 0 AND m.sender_id <> $1 AND m.delivered_at IS NULL \
+     GROUP BY m.conversation_id LIMIT $2";
+
 /// The conversations in which messages of others have reached none of this person's devices, each with the
 /// number of the last one.
 pub(crate) fn undelivered(
@@ -190,12 +170,12 @@ pub(crate) fn undelivered(
     user_id: &str,
     limit: usize,
 ) -> Result<Vec<(String, u64)>, StoreError> {
-    let sql = "SELECT m.conversation_id, MAX(m.number) FROM chat_members b \
-               JOIN chat_messages m ON m.conversation_id = b.conversation_id AND m.number > b.read_to \
-               WHERE b.user_id = $1 AND b.unread > 0 AND m.sender_id <> $1 AND m.delivered_at IS NULL \
-               GROUP BY m.conversation_id LIMIT $2";
-    tx.query(sql, params![user_id, limit], |row| Ok((row.text(0)?, row.u64(1)?)))
+    tx.query(UNDELIVERED, params![user_id, limit], |row| Ok((row.text(0)?, row.u64(1)?)))
 }
+
+/// As [`UNDELIVERED`].
+pub(super) const SET_DELIVERED: &str = "UPDATE chat_messages SET delivered_at = $1 \
+     WHERE conversation_id = $2 AND number <= $3 AND sender_id <> $4 AND delivered_at IS NULL";
 
 /// Messages of others up to a number have reached a device of this person.
 pub(crate) fn set_delivered(
@@ -205,9 +185,5 @@ pub(crate) fn set_delivered(
     up_to: u64,
 ) -> Result<u64, StoreError> {
     let now = tx.now();
-    tx.execute(
-        "UPDATE chat_messages SET delivered_at = $1 \
-         WHERE conversation_id = $2 AND number <= $3 AND sender_id <> $4 AND delivered_at IS NULL",
-        params![now, conversation_id, up_to, user_id],
-    )
+    tx.execute(SET_DELIVERED, params![now, conversation_id, up_to, user_id])
 }

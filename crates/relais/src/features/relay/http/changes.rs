@@ -14,6 +14,7 @@ use super::super::service::Changes;
 use super::{may_read, societe};
 use crate::auth::http::Caller;
 use crate::auth::{Access, Action, Principal};
+use crate::http::form::form_pairs;
 use crate::{App, AppError};
 
 /// Events of one page at most, and by default.
@@ -72,18 +73,6 @@ impl ListenQuery {
         }
         Ok(Access::only(self.societes.iter().map(SocieteName::as_str)))
     }
-}
-
-pub(crate) fn form_pairs(query: &str) -> impl Iterator<Item = (String, String)> + '_ {
-    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decode(key), decode(value))
-    })
-}
-
-fn decode(text: &str) -> String {
-    let spaced = text.replace('+', " ");
-    percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
 }
 
 /// What happened in the sociétés that the caller may read.

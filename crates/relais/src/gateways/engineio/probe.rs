@@ -69,6 +69,8 @@ async fn take_over(
             if limits.deflate {
                 endpoint.hub.compress(&session);
             }
+            // What it says comes after what a POST has brought.
+            connection.turn().await;
             Some((connection, ws, taken.rest.into(), limits))
         }
         Err(error) => {

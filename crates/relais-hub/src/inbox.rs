@@ -33,7 +33,7 @@ pub(crate) enum Command {
     },
     Join(Box<Join>),
     Compress(Arc<Session>),
-    /// The session has so long to identify itself, or need not.
+    /// The session has so long to identify itself and no longer than it had, or need not.
     IdentifyWithin {
         session: Arc<Session>,
         seconds: Option<u32>,

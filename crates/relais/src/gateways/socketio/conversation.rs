@@ -35,6 +35,8 @@ struct State {
     members: Vec<Member>,
     /// Answers of the client that somebody waits for.
     asked: Vec<(u64, oneshot::Sender<Incoming>)>,
+    /// Whether a namespace wants to know who the client is.
+    must_say_who: bool,
     closed: bool,
 }
 
@@ -71,7 +73,7 @@ impl Talk {
         let (session, implicit) = Session::open(server.rules(client.version(), parser), now);
         let pace = Pace::new(server.settings.events_per_s, now);
         let (members, asked) = (Vec::new(), Vec::new());
-        let state = State { session, pace, principal, members, asked, closed: false };
+        let state = State { session, pace, principal, members, asked, must_say_who: false, closed: false };
         let talk = Arc::new(Self {
             server: Arc::clone(server),
             client,
@@ -159,6 +161,19 @@ impl Talk {
             self.client.hub().identify_within(self.client.session(), Some(within));
         }
         Flow::Continue
+    }
+
+    /// The client is in a namespace, which may want to know within so many seconds who it is. Coming and going
+    /// buys no time: only who is known, or was never asked, may stay.
+    pub(super) fn expect_name(&self, within_s: Option<u32>, principal: &Principal) {
+        let may_stay = {
+            let mut state = self.state.lock();
+            state.must_say_who |= within_s.is_some();
+            !(state.must_say_who && principal.is_anonymous())
+        };
+        if may_stay || within_s.is_some() {
+            self.client.hub().identify_within(self.client.session(), within_s);
+        }
     }
 
     /// Takes the client's place in a namespace away.

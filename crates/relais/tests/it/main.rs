@@ -8,4 +8,5 @@ mod json_check;
 mod live;
 mod relay;
 mod socketio;
+mod turned_away;
 mod world;

@@ -212,7 +212,10 @@ impl Engine {
     fn identify_within(&mut self, session: &Session, seconds: Option<u32>) {
         let (slot, id, now) = (session.slot(), session.id().0, self.wheel.now());
         if let Some(entry) = self.members.entry(slot, id) {
-            entry.identify_by_s = deadline(now, seconds);
+            entry.identify_by_s = match (entry.identify_by_s, deadline(now, seconds)) {
+                (0, asked) | (_, asked @ 0) => asked,
+                (running, asked) => running.min(asked),
+            };
             self.schedule(slot, id);
         }
     }

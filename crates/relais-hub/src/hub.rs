@@ -280,7 +280,7 @@ impl Hub {
     }
 
     /// Closes the session with 4001 unless [`identify`](Self::identify) is called within so many seconds from
-    /// now; `None` lifts what was asked before.
+    /// now. What was asked before holds if it ends sooner; `None` lifts it.
     pub fn identify_within(&self, session: &Arc<Session>, seconds: Option<u32>) {
         let session = Arc::clone(session);
         self.shared().inbox.push_unhurried(Command::IdentifyWithin { session, seconds });

@@ -33,7 +33,7 @@ pub(crate) enum Command {
     },
     Join(Box<Join>),
     Compress(Arc<Session>),
-    /// The session has so long to identify itself, or need not.
+    /// The session has so long to identify itself and no longer than it had, or need not.
     IdentifyWithin {
         session: Arc<Session>,
         seconds: Option<u32>,
@@ -205,7 +205,9 @@ impl Inbox {
             match deadline {
                 None => self.filled.wait(&mut queue),
                 Some(deadline) => {
-                    if self.filled.wait_until(&mut queue, deadline).timed_out() {
+                    let late = self.filled.wait_until(&mut queue, deadline).timed_out();
+                    // What nobody was woken for is there all the same.
+                    if late && queue.commands.is_empty() {
                         return Woken::Deadline;
                     }
                 }
@@ -284,6 +286,26 @@ mod tests {
             drop(cork);
             assert_eq!(hub.join().unwrap(), 3);
         });
+    }
+
+    #[test]
+    fn what_nobody_was_woken_for_is_taken_at_the_deadline() {
+        let inbox = Inbox::new(1024);
+        std::thread::scope(|scope| {
+            let hub = scope.spawn(|| {
+                let mut commands = VecDeque::new();
+                let woken = inbox.take(&mut commands, Some(Instant::now() + Duration::from_millis(300)));
+                (woken, commands.len())
+            });
+            // Once it waits.
+            while !inbox.filled.notify_one() && !hub.is_finished() {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(Duration::from_millis(30));
+            inbox.push_unhurried(Command::Tick);
+            assert_eq!(hub.join().unwrap(), (Woken::Commands, 1));
+        });
+        assert_eq!(inbox.take(&mut VecDeque::new(), Some(Instant::now())), Woken::Deadline);
     }
 
     #[test]

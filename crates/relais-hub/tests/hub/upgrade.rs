@@ -67,6 +67,9 @@ async fn a_client_that_must_identify_itself_later_has_its_own_time_for_it() {
     world.hub.identify_within(&client.session, None);
     world.tick(10).await;
     world.hub.identify_within(&client.session, Some(5));
-    world.tick(6).await;
+    world.tick(4).await;
+    // Nobody gets more time by asking again.
+    world.hub.identify_within(&client.session, Some(5));
+    world.tick(2).await;
     assert_eq!(client.next().await, Err(4001));
 }

@@ -151,6 +151,19 @@ fn a_second_post_closes_the_session() {
     assert_eq!(out, [], "what comes behind the end means nothing");
 }
 
+/// [HTTP long-polling] a POST is under way until what it brought is dealt with.
+#[test]
+fn a_post_while_another_is_dealt_with_closes_the_session() {
+    let mut it = Driven::polling(config(Version::V4));
+    it.post(2, b"4a");
+    it.session.set_dealing(true);
+    it.session.set_dealing(false);
+    it.post(3, b"4b");
+    it.session.set_dealing(true);
+    let closed = Action::Closed(CloseReason::ConcurrentRequests);
+    assert_eq!(it.post(4, b"4c"), [closed, refused(4)]);
+}
+
 #[test]
 fn a_get_that_went_away_loses_nothing() {
     let mut it = Driven::polling(config(Version::V4));

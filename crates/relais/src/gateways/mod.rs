@@ -1,13 +1,15 @@
 //! Live connections: how clients come in, and what they speak.
 //!
 //! A gateway turns a request into a session of the hub; a dialect turns events into frames and frames into
-//! commands. No feature knows which of them carried a command.
+//! commands. No feature knows which of them carried a command. A client for which there is no session is turned
+//! away alike by all of them.
 
 pub mod chat;
 mod dialects;
 pub mod engineio;
 pub mod expiry;
 mod native;
+mod opening;
 mod pace;
 mod poll;
 mod relay;

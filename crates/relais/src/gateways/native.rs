@@ -16,6 +16,7 @@ use relais_hub::{
 use relais_protocol::event::{Channel, Cursor, Epoch, Event, Position};
 use serde_json::{Value, json};
 
+use super::opening::open_session;
 use super::pace::{Pace, too_fast};
 use super::relay::{last_event_id, limits, stream_response};
 use super::upgrade::Handshake;
@@ -267,14 +268,14 @@ fn enter(
     deflate: bool,
 ) -> Option<Arc<Session>> {
     let must_say_who = principal.is_anonymous() && !app.auth().open_mode();
-    let opened = app.hub().open(SessionSpec {
+    let spec = SessionSpec {
         identity: identity(principal),
         address: address.ip(),
         dialect: dialects::native_socket(),
         transport: Transport::socket(stream),
         identify_within_s: must_say_who.then_some(app.config().hub.authenticate_timeout_s),
-    });
-    let session = opened.inspect_err(|error| tracing::debug!(%error, "a connection was refused")).ok()?;
+    };
+    let session = open_session(app.hub(), spec).ok()?;
     if deflate {
         app.hub().compress(&session);
     }

@@ -16,6 +16,7 @@ use relais_hub::{
 use relais_protocol::event::{Channel, Cursor, Event};
 use relais_protocol::websocket::Limits;
 
+use super::opening::open_session;
 use super::upgrade::Handshake;
 use super::{belongs_to, dialects, identity};
 use crate::auth::http::Caller;
@@ -50,13 +51,14 @@ impl Listener {
         dialect: Arc<dyn Dialect>,
         transport: Transport,
     ) -> Result<Arc<Session>, AppError> {
-        let session = app.hub().open(SessionSpec {
+        let spec = SessionSpec {
             identity: identity(&self.principal),
             address: address.ip(),
             dialect,
             transport,
             identify_within_s: None,
-        })?;
+        };
+        let session = open_session(app.hub(), spec)?;
         belongs_to(app, &self.principal, &session);
         Ok(session)
     }

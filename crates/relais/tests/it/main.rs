@@ -9,4 +9,5 @@ mod live;
 mod polling;
 mod relay;
 mod socketio;
+mod turned_away;
 mod world;

@@ -15,6 +15,8 @@ pub(super) struct Polling {
     pub(super) get: Option<RequestId>,
     /// The POST whose body is on its way.
     pub(super) post: Option<RequestId>,
+    /// Whether what the last POST brought is still being dealt with.
+    pub(super) dealing: bool,
     /// The WebSocket that wants to take over.
     pub(super) probe: Option<Probe>,
 }
@@ -45,7 +47,7 @@ impl Session {
     /// The head of a POST arrived: its body is read if this is `true`; else it is answered already.
     pub fn poll_post(&mut self, post: RequestId, out: &mut Vec<Action>) -> bool {
         match &mut self.state {
-            State::Polling(polling) if polling.post.is_none() => {
+            State::Polling(polling) if polling.post.is_none() && !polling.dealing => {
                 polling.post = Some(post);
                 return true;
             }
@@ -82,6 +84,14 @@ impl Session {
                 refuse(post, out);
                 self.fail(reason, out);
             }
+        }
+    }
+
+    /// The messages of a POST are being dealt with, or no longer. Until then it is under way although
+    /// [`post_body`](Self::post_body) has answered it, and a second one closes the session.
+    pub fn set_dealing(&mut self, dealing: bool) {
+        if let State::Polling(polling) = &mut self.state {
+            polling.dealing = dealing;
         }
     }
 

@@ -84,13 +84,18 @@ fn credentials(auth: Option<&str>) -> Credentials {
 
 /// Notes that somebody is here, unless their client has left meanwhile.
 async fn note_arrival(
+    app: &App,
     people: &People,
     socket: &Socket,
     ears: &Arc<Ears<SocketLine>>,
 ) -> Result<(), AppError> {
-    let (people, socket) = (Arc::clone(people), socket.clone());
+    let (app, people, socket) = (app.clone(), Arc::clone(people), socket.clone());
     let keep = move |here| {
-        people.lock().insert(socket.id().to_owned(), here);
+        let earlier = people.lock().insert(socket.id().to_owned(), here);
+        if let Some(Here { me, device, .. }) = earlier {
+            // A client is one device.
+            spawn(async move { app.chat().depart(&me, device).await });
+        }
         // Whoever leaves from here on is taken out of `people` by `disconnected`.
         socket.is_in() || people.lock().remove(socket.id()).is_none()
     };
@@ -134,7 +139,7 @@ impl Namespace for ChatNamespace {
                 let listening = Listening::new(&me, given.include_own);
                 let fields = json!({ "success": true, "user_id": me.id(), "recovered": welcome.recovered });
                 let ears = Ears::new(&app, SocketLine(socket.clone()), me, listening);
-                note_arrival(&people, &socket, &ears).await?;
+                note_arrival(&app, &people, &socket, &ears).await?;
                 ears.open(&socket.channels(), welcome.head).await?;
                 say(&socket, "authenticated", &fields);
                 Ok::<_, AppError>(())
@@ -259,7 +264,7 @@ async fn let_in(app: &App, people: &People, socket: &Socket, given: &Credentials
     socket.identify(&principal).map_err(refused)?;
     let listening = Listening::new(&me, given.include_own);
     let ears = Ears::new(app, SocketLine(socket.clone()), me.clone(), listening.clone());
-    note_arrival(people, socket, &ears).await?;
+    note_arrival(app, people, socket, &ears).await?;
     let since: Option<Cursor> = given.since.as_deref().and_then(|since| since.parse().ok());
     let head = app.hub().head();
     let all = listening.to_all(app.chat(), &me).await?;

@@ -23,6 +23,7 @@ use super::{close_code, is_of, missed_something};
 use crate::auth::http::Visitor;
 use crate::auth::{Credential, Principal};
 use crate::features::chat::{Me, Outcome};
+use crate::gateways::opening::open_session;
 use crate::gateways::pace::{Pace, too_fast};
 use crate::gateways::relay::limits;
 use crate::gateways::upgrade::Handshake;
@@ -277,14 +278,14 @@ fn admit(
     stream: tokio::net::TcpStream,
     deflate: bool,
 ) -> Option<Client> {
-    let opened = app.hub().open(SessionSpec {
+    let spec = SessionSpec {
         identity: identity(principal),
         address: address.ip(),
         dialect: dialect(),
         transport: Transport::socket(stream),
         identify_within_s: principal.is_anonymous().then_some(app.config().hub.authenticate_timeout_s),
-    });
-    let session = opened.inspect_err(|error| tracing::debug!(%error, "a connection was refused")).ok()?;
+    };
+    let session = open_session(app.hub(), spec).ok()?;
     if deflate {
         app.hub().compress(&session);
     }

@@ -56,6 +56,7 @@ pub trait Conversation: Send + Sync + 'static {
     /// A message, one at a time and in order: the next comes when the work that this one gives is done.
     fn message(&self, message: Frame) -> Flow;
 
-    /// The connection is over. Called once.
+    /// The connection is over. Called once, and never while a POST's message is being worked on: that work goes on
+    /// to its end although the client is gone.
     fn closed(&self);
 }

@@ -34,6 +34,11 @@ pub(super) struct State {
     answers: Vec<(RequestId, oneshot::Sender<Response>)>,
     /// The socket that wants to take over, and how it is told to close.
     pub(super) probe: Option<(SocketId, oneshot::Sender<u16>)>,
+    /// Whether messages of a POST are being handed on; nothing else of the connection is meanwhile.
+    is_handing_on: bool,
+    /// Dropped when that is done: the socket that took over waits for it.
+    next_turn: Option<oneshot::Sender<()>>,
+    is_over: bool,
 }
 
 /// What the protocol asks for beyond what was done at once.
@@ -64,7 +69,15 @@ impl Connection {
             sid,
             client,
             conversation: OnceLock::new(),
-            state: Mutex::new(State { engine, body, answers: Vec::new(), probe: None }),
+            state: Mutex::new(State {
+                engine,
+                body,
+                answers: Vec::new(),
+                probe: None,
+                is_handing_on: false,
+                next_turn: None,
+                is_over: false,
+            }),
             numbers: AtomicU64::new(1),
             finished: AtomicBool::new(false),
             registry,
@@ -162,10 +175,63 @@ impl Connection {
         if let Some(registry) = self.registry.upgrade() {
             registry.remove(&self.sid);
         }
-        let body = self.state.lock().body.take();
+        let (body, is_last) = {
+            let mut state = self.state.lock();
+            state.is_over = true;
+            (state.body.take(), !state.is_handing_on)
+        };
         drop(body);
+        if is_last {
+            self.tell_closed();
+        }
+    }
+
+    fn tell_closed(&self) {
         if let Some(conversation) = self.conversation.get() {
             conversation.closed();
+        }
+    }
+
+    /// Returns when the messages of the last POST are handed on.
+    pub(super) async fn turn(&self) {
+        let turn = {
+            let mut state = self.state.lock();
+            let (sender, turn) = oneshot::channel();
+            state.next_turn = Some(sender).filter(|_| state.is_handing_on);
+            turn
+        };
+        // It is dropped, never sent.
+        let _ = turn.await;
+    }
+}
+
+/// The messages of a POST are being handed on, until this is dropped.
+pub(super) struct Turn(Arc<Connection>);
+
+impl Turn {
+    /// Begins with the lock held under which the messages were taken.
+    pub(super) fn new(connection: &Arc<Connection>, state: &mut State) -> Self {
+        state.is_handing_on = true;
+        state.engine.set_dealing(true);
+        Self(Arc::clone(connection))
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.0
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let is_over = {
+            let mut state = self.0.state.lock();
+            state.is_handing_on = false;
+            state.engine.set_dealing(false);
+            state.next_turn = None;
+            state.is_over
+        };
+        if is_over {
+            self.0.tell_closed();
         }
     }
 }

@@ -21,6 +21,7 @@ use super::{Application, Callers, Client, dialect, polling, probe, reply, websoc
 use crate::AppError;
 use crate::auth::Principal;
 use crate::gateways::identity;
+use crate::gateways::opening::open_session;
 
 /// Random bytes in an id: whoever knows one can take part in the connection.
 const ID_BYTES: usize = 18;
@@ -132,13 +133,14 @@ impl Endpoint {
         query: &Query,
         transport: HubTransport,
     ) -> Result<Client, AppError> {
-        let session = self.hub.open(SessionSpec {
+        let spec = SessionSpec {
             identity: identity(principal),
             address,
             dialect: dialect::of(query.version),
             transport,
             identify_within_s: self.application.identify_within_s(),
-        })?;
+        };
+        let session = open_session(&self.hub, spec)?;
         self.identified(principal, &session);
         Ok(Client::new(self.hub.clone(), session, query.version, address))
     }

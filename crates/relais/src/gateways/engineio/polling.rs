@@ -18,7 +18,7 @@ use relais_protocol::engineio::{
 };
 
 use super::body::{BodyError, is_binary, read_body};
-use super::connection::{Connection, Outcome, State, follow};
+use super::connection::{Connection, Outcome, State, Turn, follow};
 use super::endpoint::{address, new_id};
 use super::query::Query;
 use super::{Arrival, Endpoint, Settings, reply, wire};
@@ -205,16 +205,22 @@ async fn deal_with(
     body: Bytes,
     binary: bool,
 ) -> Option<HttpResponse> {
-    let Outcome { messages, held_answer, closed, answered, .. } = {
+    let (outcome, turn) = {
         let mut actions = Vec::new();
         let mut state = connection.state.lock();
         if connection.client.version() == Version::V3 {
             keep_in_order(connection, &mut state, &mut actions);
         }
         state.engine.post_body(number, body, binary, Instant::now(), &mut actions);
-        connection.carry_out(&mut state, actions, Some(number))
+        let outcome = connection.carry_out(&mut state, actions, Some(number));
+        let turn = (!outcome.messages.is_empty()).then(|| Turn::new(connection, &mut state));
+        (outcome, turn)
     };
-    let stopped = hand_on(connection, messages).await;
+    let Outcome { messages, held_answer, closed, answered, .. } = outcome;
+    let stopped = match turn {
+        Some(turn) => hand_on(turn, messages).await,
+        None => None,
+    };
     if let Some(reason) = closed {
         connection.finish();
         if reason.code == CloseCode::Normal && !answered {
@@ -239,14 +245,10 @@ fn keep_in_order(connection: &Connection, state: &mut State, actions: &mut Vec<A
 }
 
 /// A client that goes away after its packets have arrived has sent them all the same.
-async fn hand_on(connection: &Arc<Connection>, messages: Vec<Frame>) -> Option<CloseReason> {
-    if messages.is_empty() {
-        return None;
-    }
-    let connection = Arc::clone(connection);
+async fn hand_on(turn: Turn, messages: Vec<Frame>) -> Option<CloseReason> {
     let work = tokio::spawn(async move {
         for message in messages {
-            if let Some(reason) = follow(connection.hand_on(message)).await {
+            if let Some(reason) = follow(turn.connection().hand_on(message)).await {
                 return Some(reason);
             }
         }

@@ -14,8 +14,9 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::connection::{Connection, Outcome};
-use super::websocket::{limits, run, turn_away};
+use super::websocket::{limits, run};
 use super::{Endpoint, wire};
+use crate::gateways::opening::write_close;
 use crate::gateways::upgrade::Handshake;
 
 /// Bytes read at once: a probe says `2probe` and `5`.
@@ -69,6 +70,8 @@ async fn take_over(
             if limits.deflate {
                 endpoint.hub.compress(&session);
             }
+            // What it says comes after what a POST has brought.
+            connection.turn().await;
             Some((connection, ws, taken.rest.into(), limits))
         }
         Err(error) => {
@@ -182,7 +185,7 @@ impl Probe {
             state.engine.ws_closed(self.ws, &mut Vec::new());
             state.probe.take_if(|(probing, _)| *probing == self.ws);
         }
-        turn_away(&self.stream, code, "this WebSocket did not take over: polling goes on");
+        write_close(&self.stream, code, "this WebSocket did not take over: polling goes on");
         let _ = self.stream.shutdown().await;
         None
     }

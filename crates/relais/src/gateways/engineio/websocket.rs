@@ -7,9 +7,9 @@ use std::time::Instant;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response as HttpResponse};
 use bytes::Bytes;
-use relais_hub::{CloseCode, Flow, Receiver, Session, Transport, run_socket};
+use relais_hub::{Flow, Receiver, Session, Transport, run_socket};
 use relais_protocol::engineio::{Action, Frame, Session as EngineSession, SocketId};
-use relais_protocol::websocket::{Limits, close_frame};
+use relais_protocol::websocket::Limits;
 use tokio::net::TcpStream;
 
 use super::connection::{Connection, FinishOnDrop, follow};
@@ -73,16 +73,9 @@ async fn enter(
     stream: TcpStream,
     deflate: bool,
 ) -> Option<Arc<Connection>> {
-    let stream = Arc::new(stream);
-    let transport = Transport::Socket(Arc::clone(&stream));
-    let client = match endpoint.admit(&principal, address.ip(), &query, transport) {
-        Ok(client) => client,
-        Err(error) => {
-            turn_away(&stream, CloseCode::TryLater.number(), error.message());
-            return None;
-        }
-    };
-    drop(stream);
+    // Whoever is refused has been told.
+    let transport = Transport::socket(stream);
+    let client = endpoint.admit(&principal, address.ip(), &query, transport).ok()?;
     if deflate {
         endpoint.hub.compress(client.session());
     }
@@ -118,11 +111,4 @@ pub(super) async fn run(connection: Arc<Connection>, ws: SocketId, leftover: Byt
 pub(super) fn limits(endpoint: &Endpoint) -> Limits {
     let bytes = endpoint.settings.payload.bytes;
     Limits { frame_bytes: bytes, message_bytes: bytes, ..Limits::default() }
-}
-
-/// The last frame of a socket that no session was opened for. What cannot be written at once is not written.
-pub(super) fn turn_away(stream: &TcpStream, code: u16, text: &str) {
-    let mut frame = Vec::new();
-    close_frame(code, text, &mut frame);
-    let _ = stream.try_write(&frame);
 }

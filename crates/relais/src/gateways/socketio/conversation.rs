@@ -35,6 +35,8 @@ struct State {
     members: Vec<Member>,
     /// Answers of the client that somebody waits for.
     asked: Vec<(u64, oneshot::Sender<Incoming>)>,
+    /// Whether a namespace wants to know who the client is.
+    must_say_who: bool,
     closed: bool,
 }
 
@@ -71,7 +73,7 @@ impl Talk {
         let (session, implicit) = Session::open(server.rules(client.version(), parser), now);
         let pace = Pace::new(server.settings.events_per_s, now);
         let (members, asked) = (Vec::new(), Vec::new());
-        let state = State { session, pace, principal, members, asked, closed: false };
+        let state = State { session, pace, principal, members, asked, must_say_who: false, closed: false };
         let talk = Arc::new(Self {
             server: Arc::clone(server),
             client,
@@ -150,7 +152,7 @@ impl Talk {
     /// The client left a namespace. A connection that is in none any more has some time to join another; of
     /// version 3, `/` is the connection.
     fn left(self: &Arc<Self>, namespace: &str) -> Flow {
-        self.leave(namespace);
+        self.leave(|member| &*member.namespace == namespace);
         if self.client.version() == Version::V3 && namespace == "/" {
             return Flow::Close(CloseCode::Normal.into());
         }
@@ -161,11 +163,24 @@ impl Talk {
         Flow::Continue
     }
 
+    /// The client is in a namespace, which may want to know within so many seconds who it is. Coming and going
+    /// buys no time: only who is known, or was never asked, may stay.
+    pub(super) fn expect_name(&self, within_s: Option<u32>, principal: &Principal) {
+        let may_stay = {
+            let mut state = self.state.lock();
+            state.must_say_who |= within_s.is_some();
+            !(state.must_say_who && principal.is_anonymous())
+        };
+        if may_stay || within_s.is_some() {
+            self.client.hub().identify_within(self.client.session(), within_s);
+        }
+    }
+
     /// Takes the client's place in a namespace away.
-    pub(super) fn leave(self: &Arc<Self>, namespace: &str) {
+    pub(super) fn leave(self: &Arc<Self>, is_meant: impl Fn(&Member) -> bool) {
         let member = {
             let mut state = self.state.lock();
-            let place = state.members.iter().position(|member| &*member.namespace == namespace);
+            let place = state.members.iter().position(is_meant);
             place.map(|place| state.members.swap_remove(place))
         };
         if let Some(member) = member {
@@ -222,10 +237,23 @@ impl Talk {
         !state.closed
     }
 
-    /// Lets `change` see the place in a namespace, if there is one.
-    pub(super) fn with_member<T>(&self, namespace: &str, change: impl FnOnce(&mut Member) -> T) -> Option<T> {
+    /// Lets `change` see the place that has this id, if it is still taken.
+    pub(super) fn with_member<T>(&self, socket_id: &str, change: impl FnOnce(&mut Member) -> T) -> Option<T> {
         let mut state = self.state.lock();
-        state.members.iter_mut().find(|member| &*member.namespace == namespace).map(change)
+        state.members.iter_mut().find(|member| &*member.socket_id == socket_id).map(change)
+    }
+
+    /// Stops listening to what somebody joined who has left meanwhile; whoever came after them keeps theirs.
+    pub(super) fn unsubscribe_left(&self, namespace: &str, dialect: &dyn Dialect, channels: Vec<Channel>) {
+        let unheard: Vec<Channel> = {
+            let state = self.state.lock();
+            let here = state.members.iter().find(|member| &*member.namespace == namespace);
+            let heard = |channel: &Channel| here.is_some_and(|member| member.channels.contains(channel));
+            channels.into_iter().filter(|channel| !heard(channel)).collect()
+        };
+        for channel in unheard {
+            self.client.hub().unsubscribe_as(self.client.session(), dialect, channel);
+        }
     }
 
     fn member(self: &Arc<Self>, namespace: &str) -> Option<(Arc<dyn Namespace>, Socket)> {
@@ -243,6 +271,17 @@ impl Talk {
         words(&mut self.state.lock().session)
     }
 
+    /// As [`words`](Self::words), from somebody who may have left.
+    pub(super) fn words_of(
+        &self,
+        socket: &Socket,
+        words: impl FnOnce(&mut Session) -> Result<Vec<Frame>, SendError>,
+    ) -> Result<Vec<Frame>, SendError> {
+        let mut state = self.state.lock();
+        state.require(socket)?;
+        words(&mut state.session)
+    }
+
     /// Sends what the session makes of `words`.
     pub(super) fn say(&self, words: impl FnOnce(&mut Session) -> Result<Vec<Frame>, SendError>) {
         match self.words(words) {
@@ -254,14 +293,15 @@ impl Talk {
     /// Sends an event that asks for an answer, and returns where that will be.
     pub(super) fn ask(
         &self,
-        namespace: &str,
+        socket: &Socket,
         name: &str,
         arguments: &str,
     ) -> Result<oneshot::Receiver<Incoming>, SendError> {
         let (sender, answer) = oneshot::channel();
         let frames = {
             let mut state = self.state.lock();
-            let now = Instant::now();
+            state.require(socket)?;
+            let (namespace, now) = (socket.namespace(), Instant::now());
             let late = state.session.tick(now).unwrap_or_default();
             late.iter().for_each(|input| state.give_up(input));
             let (id, frames) = state.session.emit_with_ack(namespace, name, arguments, Vec::new(), now)?;
@@ -274,6 +314,11 @@ impl Talk {
 }
 
 impl State {
+    fn require(&self, socket: &Socket) -> Result<(), SendError> {
+        let is_in = self.members.iter().any(|member| &*member.socket_id == socket.id());
+        if is_in { Ok(()) } else { Err(SendError::State(socket.namespace().to_owned())) }
+    }
+
     fn take_asked(&mut self, id: u64) -> Option<oneshot::Sender<Incoming>> {
         let place = self.asked.iter().position(|(asked, _)| *asked == id)?;
         Some(self.asked.swap_remove(place).1)

@@ -62,8 +62,7 @@ impl Entrance {
         let reads = self.talk.reads(asks, !admission.channels.is_empty());
         let recovered = self.join(&admission, registered, reads, &socket_id).await?;
         let Admission { principal, channels, identify_within_s } = admission;
-        let within = identify_within_s.filter(|_| principal.is_anonymous());
-        self.talk.client.hub().identify_within(self.talk.client.session(), within);
+        self.talk.expect_name(identify_within_s.filter(|_| principal.is_anonymous()), &principal);
         let namespace: Arc<str> = self.namespace.as_str().into();
         let socket = Socket::new(Arc::clone(&self.talk), &namespace, &socket_id);
         let added = self.talk.add_member(Member {

@@ -14,7 +14,8 @@ use super::recovery::without_offset;
 use super::{Incoming, Refused};
 use crate::auth::Principal;
 
-/// One client in one namespace. Cheap to clone; what is said after the client left is not sent.
+/// One client in one namespace. Cheap to clone; what is said after the client left is not sent, also if it has
+/// come back: it is another one then.
 #[derive(Clone)]
 pub struct Socket {
     talk: Arc<Talk>,
@@ -90,8 +91,9 @@ impl Socket {
     /// As [`emit`](Self::emit), and placeholders that are not those of the attachments.
     pub fn emit_with(&self, name: &str, arguments: &str, attachments: Vec<Bytes>) -> Result<(), SendError> {
         let arguments = self.arguments(arguments);
-        let frames =
-            self.talk.words(|session| session.emit(&self.namespace, name, &arguments, attachments, None))?;
+        let frames = self
+            .talk
+            .words_of(self, |session| session.emit(&self.namespace, name, &arguments, attachments, None))?;
         self.talk.client.send(&frames);
         Ok(())
     }
@@ -102,8 +104,9 @@ impl Socket {
     /// As [`emit`](Self::emit).
     pub fn emit_volatile(&self, name: &str, arguments: &str) -> Result<bool, SendError> {
         let arguments = self.arguments(arguments);
-        let frames =
-            self.talk.words(|session| session.emit(&self.namespace, name, &arguments, Vec::new(), None))?;
+        let frames = self
+            .talk
+            .words_of(self, |session| session.emit(&self.namespace, name, &arguments, Vec::new(), None))?;
         Ok(self.talk.client.send_volatile(&frames))
     }
 
@@ -114,7 +117,7 @@ impl Socket {
     /// # Errors
     /// [`AskError`].
     pub async fn ask(&self, name: &str, arguments: &str) -> Result<Incoming, AskError> {
-        let answer = self.talk.ask(&self.namespace, name, &self.arguments(arguments))?;
+        let answer = self.talk.ask(self, name, &self.arguments(arguments))?;
         let within = self.talk.server.settings.ack_timeout;
         match tokio::time::timeout(within, answer).await {
             Ok(Ok(answer)) => Ok(answer),
@@ -157,8 +160,9 @@ impl Socket {
         let written = |joined: &Joined| {
             let (name, arguments) = welcome(joined);
             let arguments = self.arguments(&arguments);
-            let frames =
-                self.talk.words(|session| session.emit(&self.namespace, name, &arguments, Vec::new(), None));
+            let frames = self
+                .talk
+                .words_of(self, |session| session.emit(&self.namespace, name, &arguments, Vec::new(), None));
             // Whoever left meanwhile is told nothing.
             frames.map_or_else(|_| Bytes::new(), |frames| self.talk.client.written(&frames))
         };
@@ -171,31 +175,35 @@ impl Socket {
         from: Place,
         preface: impl FnOnce(&Joined) -> Bytes + Send,
     ) -> Result<Joined, SubscribeError> {
-        let dialect = self.talk.with_member(&self.namespace, |member| Arc::clone(&member.dialect));
+        let dialect = self.talk.with_member(&self.id, |member| Arc::clone(&member.dialect));
         let dialect = dialect.ok_or(SubscribeError::SessionClosed)?;
         let channels: Vec<Channel> =
             subscriptions.iter().map(|subscription| subscription.channel.clone()).collect();
         let (hub, session) = (self.talk.client.hub(), self.talk.client.session());
         let joined = hub.subscribe_all_as(session, &dialect, subscriptions, from, preface).await?;
-        self.talk.with_member(&self.namespace, |member| member.channels.extend(channels));
+        let added = self.talk.with_member(&self.id, |member| member.channels.extend_from_slice(&channels));
+        if added.is_none() {
+            self.talk.unsubscribe_left(&self.namespace, &*dialect, channels);
+            return Err(SubscribeError::SessionClosed);
+        }
         Ok(joined)
     }
 
     /// What the client listens to.
     #[must_use]
     pub fn channels(&self) -> Vec<Channel> {
-        self.talk.with_member(&self.namespace, |member| member.channels.clone()).unwrap_or_default()
+        self.talk.with_member(&self.id, |member| member.channels.clone()).unwrap_or_default()
     }
 
     /// Whether the client is still in the namespace.
     #[must_use]
     pub fn is_in(&self) -> bool {
-        self.talk.with_member(&self.namespace, |_| ()).is_some()
+        self.talk.with_member(&self.id, |_| ()).is_some()
     }
 
     /// Stops listening to a channel.
     pub fn leave(&self, channel: &Channel) {
-        let dialect = self.talk.with_member(&self.namespace, |member| {
+        let dialect = self.talk.with_member(&self.id, |member| {
             member.channels.retain(|known| known != channel);
             Arc::clone(&member.dialect)
         });
@@ -206,8 +214,10 @@ impl Socket {
 
     /// Makes the client leave the namespace. Its library does not come back by itself.
     pub fn disconnect(&self) {
-        self.talk.say(|session| session.disconnect(&self.namespace));
-        self.talk.leave(&self.namespace);
+        if let Ok(frames) = self.talk.words_of(self, |session| session.disconnect(&self.namespace)) {
+            self.talk.client.send(&frames);
+            self.talk.leave(|member| member.socket_id == self.id);
+        }
     }
 
     /// Ends the whole connection.
@@ -216,7 +226,7 @@ impl Socket {
     }
 
     fn arguments<'a>(&self, arguments: &'a str) -> std::borrow::Cow<'a, str> {
-        match self.talk.with_member(&self.namespace, |member| member.offsets) {
+        match self.talk.with_member(&self.id, |member| member.offsets) {
             Some(true) => without_offset(arguments),
             _ => arguments.into(),
         }

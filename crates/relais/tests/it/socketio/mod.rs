@@ -5,4 +5,5 @@
 
 mod recovery;
 mod rules;
+mod turns;
 mod world;

@@ -47,6 +47,20 @@ async fn somebody_who_does_not_say_who_they_are_in_time_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_stays_unknown_by_leaving_and_coming_again() {
+    let world = World::new();
+    let mut client = world.connect().await;
+    client.join(&json!({})).await;
+    for _ in 0..2 {
+        world.tick(2).await;
+        client.say("41/room,").await;
+        client.join(&json!({})).await;
+    }
+    world.tick(2).await;
+    assert_eq!(client.heard().await, Err(4001));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_joins_nothing_is_closed() {
     let world = World::with(|settings| settings.connect_within_s = 3);
     let mut client = world.connect().await;

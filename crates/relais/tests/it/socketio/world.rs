@@ -22,6 +22,7 @@ use relais_protocol::event::{Channel, Cursor, Epoch, Event, Topic};
 use relais_protocol::time::Timestamp;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
@@ -31,11 +32,17 @@ const EPOCH: Epoch = Epoch(7);
 /// What the namespace was told, in order.
 pub(crate) type Calls = Arc<Mutex<Vec<String>>>;
 
+type Kept = Arc<Mutex<Vec<Socket>>>;
+
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) hub: Hub,
     pub(crate) calls: Calls,
-    log: Arc<MemoryLog>,
+    /// Events that take their time are done when there is a permit for them.
+    pub(crate) gate: Arc<Semaphore>,
+    /// Clients that asked to be kept.
+    pub(crate) kept: Kept,
+    pub(crate) log: Arc<MemoryLog>,
     url: String,
     _server: Arc<Server>,
 }
@@ -56,7 +63,8 @@ impl World {
         change(&mut settings);
         let calls = Calls::default();
         let callers: Arc<dyn Callers> = Arc::new(Anybody);
-        let room = Room { calls: Arc::clone(&calls) };
+        let (gate, kept) = (Arc::new(Semaphore::new(0)), Kept::default());
+        let room = Room { calls: Arc::clone(&calls), gate: Arc::clone(&gate), kept: Arc::clone(&kept) };
         let room: Arc<dyn Namespace> = Arc::new(room);
         let served = SocketIo::new(settings, Arc::clone(&callers))
             .with("/room", Arc::clone(&room))
@@ -75,7 +83,7 @@ impl World {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let url = listener.local_addr().unwrap().to_string();
         let server = Arc::new(Server::start(listener, routes, &ServerConfig::default()));
-        Self { hub, calls, log, url, _server: server }
+        Self { hub, calls, gate, kept, log, url, _server: server }
     }
 
     /// Another server on the same log.
@@ -104,9 +112,15 @@ impl World {
         self.hub.publish(Arc::new(event(topic, data)));
     }
 
+    /// A WebSocket: a new connection, or to take over one that polls.
+    pub(crate) async fn open(&self, sid: &str) -> Client {
+        let sid = if sid.is_empty() { String::new() } else { format!("&sid={sid}") };
+        let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket{sid}", self.url);
+        Client(tokio_tungstenite::connect_async(url).await.unwrap().0)
+    }
+
     pub(crate) async fn connect(&self) -> Client {
-        let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", self.url);
-        let mut client = Client(tokio_tungstenite::connect_async(url).await.unwrap().0);
+        let mut client = self.open("").await;
         assert!(client.next().await.starts_with("0{"));
         client
     }
@@ -232,6 +246,8 @@ fn person(name: &str) -> Principal {
 /// A namespace with one channel, `room:1`. `auth.user` says who comes; nobody may stay for five seconds.
 struct Room {
     calls: Calls,
+    gate: Arc<Semaphore>,
+    kept: Kept,
 }
 
 impl Namespace for Room {
@@ -260,7 +276,7 @@ impl Namespace for Room {
     }
 
     fn event(&self, socket: Socket, incoming: Incoming) -> BoxFuture<'static, Option<Reply>> {
-        let calls = Arc::clone(&self.calls);
+        let (calls, gate, kept) = (Arc::clone(&self.calls), Arc::clone(&self.gate), Arc::clone(&self.kept));
         async move {
             match &*incoming.event().name {
                 "whoami" => return Some(Reply::json(&json!(&*socket.principal().id()))),
@@ -282,6 +298,12 @@ impl Namespace for Room {
                     return Some(Reply::json(&json!(joined)));
                 }
                 "stop" => socket.leave(&channel(&incoming.first::<String>().unwrap())),
+                "take your time" => {
+                    calls.lock().push(format!("began {}", incoming.arguments()));
+                    gate.acquire().await.unwrap().forget();
+                    calls.lock().push(format!("ended {}", incoming.arguments()));
+                }
+                "keep me" => kept.lock().push(socket),
                 "throw me out" => socket.disconnect(),
                 other => panic!("{other}"),
             }
@@ -308,6 +330,8 @@ fn subscription(name: &str) -> Subscription {
 pub(crate) struct MemoryLog {
     events: Mutex<Vec<Arc<Event>>>,
     first_seq_kept: Mutex<u64>,
+    /// Nothing is read while it is held.
+    pub(crate) held: tokio::sync::Mutex<()>,
 }
 
 impl MemoryLog {
@@ -325,7 +349,11 @@ impl EventLog for MemoryLog {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Arc<Event>>, LogError>> {
         let wanted = move |e: &Event| channel.covers(&e.topic) && e.seq > after_seq && e.seq <= up_to_seq;
-        async move { Ok(self.read(wanted, limit)) }.boxed()
+        async move {
+            let _read = self.held.lock().await;
+            Ok(self.read(wanted, limit))
+        }
+        .boxed()
     }
 
     fn after_offset<'a>(

@@ -163,6 +163,37 @@ async fn a_disabled_user_loses_sessions_and_tokens_at_once_and_for_good() {
 }
 
 #[tokio::test]
+async fn whether_rights_are_still_those_of_a_moment_ago_can_be_asked() {
+    on_each_database(config(), |server| async move {
+        let user = server.add("marie@relais.fr", false).await;
+        let (_, key) = server
+            .accounts
+            .create_key(&tester(), "paie", &["relay:read:rsp-bgs".to_owned()], None)
+            .await
+            .unwrap();
+        let signed_in = server.sign_in("marie@relais.fr", PASSWORD).await;
+        let token = signed_in.text("token");
+        let person = bearer(&server.auth, token).await.unwrap();
+        let program = bearer(&server.auth, &key).await.unwrap();
+        assert!(
+            server.auth.is_current(&person).await.unwrap() && server.auth.is_current(&program).await.unwrap()
+        );
+        let grant = Grant { societe: "rsp-bgs".into(), access: "read".into() };
+        server.accounts.set_grant(&tester(), &user.id, grant).await.unwrap();
+        assert!(!server.auth.is_current(&person).await.unwrap(), "there are more of them");
+        let person = bearer(&server.auth, token).await.unwrap();
+        assert!(server.auth.is_current(&person).await.unwrap());
+        let changes = UserChanges { disabled: Some(true), ..UserChanges::default() };
+        server.accounts.update_user(&tester(), &user.id, changes).await.unwrap();
+        let id = key.split('_').nth(1).unwrap();
+        server.accounts.revoke_key(&tester(), id).await.unwrap();
+        assert!(!server.auth.is_current(&person).await.unwrap());
+        assert!(!server.auth.is_current(&program).await.unwrap());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_new_password_ends_what_the_old_one_began() {
     on_each_database(config(), |server| async move {
         let user = server.add("marie@relais.fr", false).await;

@@ -51,6 +51,7 @@ async fn nobody_stays_unknown_by_leaving_and_coming_again() {
     let world = World::new();
     let mut client = world.connect().await;
     client.join(&json!({})).await;
+    world.told("connected anonymous false").await;
     for _ in 0..2 {
         world.tick(2).await;
         client.say("41/room,").await;

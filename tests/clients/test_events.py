@@ -24,7 +24,7 @@ class Listener:
     """A client of /api/v1/ws."""
 
     def __init__(self, town, token):
-        self.socket = connect(f"{town.server.url.replace('http', 'ws', 1)}/api/v1/ws", open_timeout=WAIT_S)
+        self.socket = connect(f"{town.server.url.replace('http', 'ws', 1)}/api/v1/ws", open_timeout=WAIT_S, legacy=True)
         assert self.next()["type"] == "connected"
         self.authenticated = self.ask("authenticate", token=token)
 

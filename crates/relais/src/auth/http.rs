@@ -134,7 +134,8 @@ fn query_token(parts: &Parts) -> Option<String> {
     (!text.is_empty()).then(|| text.into_owned())
 }
 
-fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
+/// Whether a header that is a list has this word in it.
+pub(crate) fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     let mut parts = values.flat_map(|value| value.split(',')).filter_map(|part| part.split(';').next());
     parts.any(|part| part.trim().eq_ignore_ascii_case(wanted))

@@ -16,6 +16,7 @@ use sha1::{Digest, Sha1};
 use tokio::net::TcpStream;
 
 use crate::AppError;
+use crate::auth::http::has_token;
 
 /// RFC 6455 section 1.3.
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -96,9 +97,4 @@ async fn bare_stream(upgrade: OnUpgrade) -> Option<(TcpStream, Bytes)> {
 
 fn refused(status: StatusCode, what: &str) -> AppError {
     AppError::new(status, "websocket_expected", format!("Connexion WebSocket refusée : {what}"))
-}
-
-fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|token| token.trim().eq_ignore_ascii_case(wanted))
 }

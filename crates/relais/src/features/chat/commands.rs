@@ -148,7 +148,8 @@ impl Chat {
         let id = fields.conversation()?.to_owned();
         let sent = self.send(me, &id, fields.message()?).await?;
         let reply = json!({
-            "success": true, "conversation_id": id, "id": sent.message.id, "client_id": sent.message.client_id,
+            "success": true, "conversation_id": id, "id": sent.message.id, "message_id": sent.message.id,
+            "client_id": sent.message.client_id,
             "offset": sent.position.map(|position| position.offset), "duplicate": sent.duplicate,
             "message": sent.message,
         });

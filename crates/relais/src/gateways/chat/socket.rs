@@ -154,6 +154,10 @@ impl Client {
         let credential = Credential::Bearer(token.trim_start_matches("Bearer ").to_owned());
         let principal = match self.app.auth().authenticate(Some(credential)).await {
             Ok(principal) => principal,
+            // Whoever is in stays in: the connection ends with the credential that it came with.
+            Err(error) if error.is_unauthorized() && self.here().is_some() => {
+                return self.say("error", &error_fields(&error));
+            }
             Err(error) if error.is_unauthorized() => return self.refuse("Token invalide ou expiré"),
             Err(error) => return self.turn_away(&error),
         };

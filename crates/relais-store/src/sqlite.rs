@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use relais_protocol::event::{Epoch, Event};
 use relais_protocol::time::Timestamp;
+use rusqlite::config::DbConfig;
 use rusqlite::{CachedStatement, ErrorCode, OpenFlags};
 
 use crate::checkpoint::Checkpointer;
@@ -112,6 +113,8 @@ fn lock(path: &Path, beside_server: bool) -> Result<(File, bool), StoreError> {
 
 fn configure(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    // A plan depends on the text alone: else a statement with `LIMIT $1` is parsed and planned anew each time.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "cache_size", -16384)
@@ -357,4 +360,26 @@ fn unique_constraint(message: &str) -> Option<String> {
     let table = columns.split_once('.')?.0;
     let columns: Vec<&str> = columns.split(", ").filter_map(|c| Some(c.split_once('.')?.1)).collect();
     Some(format!("{table}({})", columns.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+
+    #[test]
+    fn a_statement_is_planned_once_whatever_it_is_given() {
+        let connection = rusqlite::Connection::open_in_memory().unwrap();
+        configure(&connection).unwrap();
+        connection.execute_batch("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)").unwrap();
+        let sql = "SELECT a FROM t WHERE b = $1 ORDER BY a LIMIT $2";
+        let mut planned_again = 0;
+        for limit in [1, 50, 100] {
+            let mut statement = connection.prepare_cached(sql).unwrap();
+            statement.query_map(rusqlite::params!["x", limit], |row| row.get::<_, i64>(0)).unwrap().count();
+            planned_again += statement.reset_status(StatementStatus::RePrepare);
+        }
+        assert_eq!(planned_again, 0);
+    }
 }

@@ -443,6 +443,15 @@ def test_a_socket_of_a_foreign_page_is_refused(stored):
         pass
 
 
+@pytest.mark.parametrize("path", ["/api/v1/ws", "/ws/chat", "/socket.io/?EIO=4&transport=websocket"])
+def test_a_handshake_that_does_not_end_is_ended(make_server, path):
+    server = make_server(RELAIS_SERVER_HEADER_TIMEOUT_S="1")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: relais\r\nUpgrade: websocket\r\n".encode())
+        assert b" 101 " not in connection.recv(4096)
+    assert server.is_healthy()
+
+
 # ---- Broken frames ----
 
 

@@ -115,11 +115,14 @@ impl Hub {
         }
     }
 
-    /// Hands over an ephemeral event of which a slow session gets the newest per topic, name and `key`.
-    pub fn publish_latest(&self, event: Arc<Event>, key: Arc<str>) {
-        if !self.shared().inbox.publish(event, Some(key)) {
+    /// Hands over an ephemeral event of which a slow session gets the newest per topic, name and `key`. Says whether
+    /// there was room for it: whoever has a newer value soon may leave it at that.
+    pub fn publish_latest(&self, event: Arc<Event>, key: Arc<str>) -> bool {
+        let taken = self.shared().inbox.publish(event, Some(key));
+        if !taken {
             self.shared().figures.ephemeral_dropped.fetch_add(1, Relaxed);
         }
+        taken
     }
 
     /// Opens a session.

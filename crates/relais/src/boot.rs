@@ -22,7 +22,7 @@ use crate::config::{Config, HubLimits};
 use crate::event_log::{Publisher, StoredLog};
 use crate::features::accounts::{Accounts, OutsideChanges};
 use crate::features::chat::Chat;
-use crate::features::live::Live;
+use crate::features::live::{self, Live, Modules};
 use crate::features::relay::{self, Relay, RelayError};
 use crate::gateways::expiry::Expiries;
 use crate::gateways::rights_changed;
@@ -112,12 +112,14 @@ pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, B
         Arc::new(NobodyWatches),
     );
     let (heads_sender, heads) = watch::channel(store.head());
-    let (relay_of_sink, chat_of_sink) = (Arc::new(OnceLock::new()), Arc::new(OnceLock::new()));
+    let (relay_of_sink, chat_of_sink, live_of_sink) =
+        (Arc::new(OnceLock::new()), Arc::new(OnceLock::new()), Arc::new(OnceLock::new()));
     let sink = Publisher {
         hub: hub.clone(),
         heads: heads_sender,
         relay: Arc::clone(&relay_of_sink),
         chat: Arc::clone(&chat_of_sink),
+        live: Arc::clone(&live_of_sink),
     };
     store.set_sink(Arc::new(sink));
 
@@ -130,7 +132,9 @@ pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, B
     let auth = Auth::open(&config.auth, store.clone(), &data, open_mode, Arc::clone(&clock))?;
     let accounts = Accounts::new(auth.clone());
     accounts.ensure_first_admin().await.map_err(BootError::Admin)?;
-    let live = Live::new(store.clone(), accounts.clone(), &config.live);
+    let modules = Modules::new(store.clone(), accounts.clone(), &config.live);
+    let live = Live::open(store.clone(), modules, hub.clone(), config.live.clone()).await?;
+    let _ = live_of_sink.set(live.clone());
     let chat = Chat::new(store.clone(), accounts, hub.clone(), Arc::clone(&clock), config.chat.clone());
     let _ = chat_of_sink.set(chat.clone());
 
@@ -167,6 +171,8 @@ fn serve(app: App, accepting: watch::Sender<bool>, open_mode: bool) -> Result<Ru
     tasks.spawn(notice_outside_changes(app.clone(), stop.clone()));
     tasks.spawn(follow_the_log(app.clone(), stop.clone()));
     tasks.spawn(trim_log(app.clone(), stop.clone()));
+    tasks.spawn(live::tell_changes(app.live().clone(), stop.clone()));
+    tasks.spawn(live::keep_states(app.live().clone(), stop.clone()));
     let mode = if open_mode { "open to every program on this computer" } else { "credentials required" };
     tracing::info!(%address, mode, data = %app.config().server.data.display(), "listening on http://{address}");
     Ok(Running { app, server, address, tasks, stop, accepting })

@@ -10,6 +10,7 @@ use relais_store::{EventSink, Store, StoreError};
 use tokio::sync::watch;
 
 use crate::features::chat::Chat;
+use crate::features::live::Live;
 use crate::features::relay::Relay;
 
 /// The most data that somebody may give an event of their own, in bytes.
@@ -75,12 +76,17 @@ pub struct Publisher {
     pub relay: Arc<OnceLock<Relay>>,
     /// The chat, once it is open: it makes connections listen to what their people are let into.
     pub chat: Arc<OnceLock<Chat>>,
+    /// The modules, once they are open: who owns them, and that they are gone, is known before it is told.
+    pub live: Arc<OnceLock<Live>>,
 }
 
 impl EventSink for Publisher {
     fn committed(&self, event: Arc<Event>) {
         if let Some(chat) = self.chat.get() {
             chat.observe(&event);
+        }
+        if let Some(live) = self.live.get() {
+            live.observe(&event);
         }
         self.hub.publish(event);
     }

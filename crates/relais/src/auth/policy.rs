@@ -9,6 +9,20 @@ const SOCIETE: &str = "societe";
 /// The family of the topics of conversations, which their members alone hear: `conversation:<id>`.
 const CONVERSATION: &str = "conversation";
 
+/// The families of the topics of modules, without how often they are told: of one module, and of one owner's.
+const MODULES: [&str; 2] = ["module", "telemetry"];
+const FLEET: &str = "fleet";
+
+/// A family of topics of modules, however often they are told.
+fn bare_family(family: &str) -> &str {
+    family.strip_suffix("-1s").or_else(|| family.strip_suffix("-5s")).unwrap_or(family)
+}
+
+fn is_of_modules(family: &str) -> bool {
+    let family = bare_family(family);
+    family == FLEET || MODULES.contains(&family)
+}
+
 /// What somebody wants to do.
 #[derive(Clone, Copy, Debug)]
 pub enum Action<'a> {
@@ -95,10 +109,13 @@ impl Policy {
                     family != CONVERSATION && service.scopes.iter().any(|s| s.allows_subscribe(channel))
                 }
                 Principal::User(user) => match channel {
-                    Channel::Family(_) => false,
+                    // Of single modules their owners hear too: what is whose changes, so it is asked elsewhere.
+                    Channel::Family(family) => user.admin && MODULES.contains(&bare_family(family)),
                     // A person's own topic is the one named like the principal.
                     Channel::Topic(topic) => match topic.family() {
                         "user" | "ext" => topic.as_str() == &*user.principal_id,
+                        family if bare_family(family) == FLEET => topic.key() == &*user.principal_id,
+                        family if MODULES.contains(&bare_family(family)) => user.admin,
                         "role" => match topic.key() {
                             "admin" => user.admin,
                             "staff" => user.staff || user.admin,
@@ -114,10 +131,13 @@ impl Policy {
     }
 }
 
-/// The topics of the relay and of conversations are published by these features alone, whatever a scope says.
+/// The topics of the relay, of conversations and of modules are published by these features alone, whatever a scope
+/// says.
 fn may_publish(principal: &Principal, topic: &Topic) -> bool {
     match principal {
-        Principal::Service(service) if !matches!(topic.family(), SOCIETE | CONVERSATION) => {
+        Principal::Service(service)
+            if !matches!(topic.family(), SOCIETE | CONVERSATION) && !is_of_modules(topic.family()) =>
+        {
             service.scopes.iter().any(|scope| scope.allows_publish(topic))
         }
         Principal::Anonymous | Principal::User(_) | Principal::Service(_) => false,
@@ -244,11 +264,21 @@ mod tests {
             ("page:*", false),
             ("system", true),
             ("conversation:1", false),
+            ("fleet:user:7", true),
+            ("fleet-1s:user:7", true),
+            ("fleet:user:8", false),
+            ("fleet:*", false),
+            ("module:m", false),
+            ("telemetry-5s:*", false),
         ] {
             assert_eq!(hears(CLOSED, &reader, channel), expected, "{channel}");
         }
         assert!(hears(CLOSED, &user(false, true, &[]), "societe:*"));
-        assert!(hears(CLOSED, &user(true, false, &[]), "page:admin"));
+        for channel in
+            ["page:admin", "module:m", "module:*", "telemetry:*", "telemetry-5s:*", "telemetry-1s:m"]
+        {
+            assert!(hears(CLOSED, &user(true, false, &[]), channel), "{channel}");
+        }
         assert!(hears(CLOSED, &key(&["events:subscribe:flow:*"]), "flow:paie"));
         assert!(!hears(CLOSED, &key(&["events:subscribe:flow:paie"]), "flow:*"));
         assert!(!hears(CLOSED, &key(&["events:publish:*"]), "flow:paie"));
@@ -268,6 +298,9 @@ mod tests {
         assert!(
             CLOSED.allows(&key, Action::Publish(&flow)) && !CLOSED.allows(&key, Action::Publish(&societe))
         );
+        for modules in ["module:m", "telemetry:m", "telemetry-1s:m", "fleet:user:7", "fleet-5s:user:7"] {
+            assert!(!CLOSED.allows(&key, Action::Publish(&Topic::new(modules).unwrap())), "{modules}");
+        }
         assert!(!OPEN.allows(&Principal::Anonymous, Action::Publish(&flow)));
     }
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::accounts::{self, PAGE, actor};
 use super::{CliError, Globals, out};
-use crate::features::live::{Live, NewModule, Sight};
+use crate::features::live::{Modules, NewModule, Sight};
 
 /// Arguments of `relais module`.
 #[derive(Debug, clap::Args)]
@@ -52,16 +52,16 @@ enum ModuleCommand {
 pub async fn run(args: ModuleArgs, globals: &Globals) -> Result<(), CliError> {
     let config = globals.load_config()?;
     let opened = accounts::open(globals).await?;
-    let live = Live::new(opened.store.clone(), opened.accounts.clone(), &config.live);
-    let outcome = perform(args.command, &live, globals.json).await;
+    let modules = Modules::new(opened.store.clone(), opened.accounts.clone(), &config.live);
+    let outcome = perform(args.command, &modules, globals.json).await;
     opened.close(outcome).await
 }
 
-async fn perform(command: ModuleCommand, live: &Live, as_json: bool) -> Result<(), CliError> {
+async fn perform(command: ModuleCommand, modules: &Modules, as_json: bool) -> Result<(), CliError> {
     let (sight, actor) = (Sight::All, actor());
     match command {
         ModuleCommand::Add { id, name, kind, owner } => {
-            let added = live.add(&actor, NewModule { id, name, kind, owner }).await?;
+            let added = modules.add(&actor, NewModule { id, name, kind, owner }).await?;
             if as_json {
                 return out::json(&added);
             }
@@ -70,13 +70,13 @@ async fn perform(command: ModuleCommand, live: &Live, as_json: bool) -> Result<(
             }
             out::line(&added.credential)
         }
-        ModuleCommand::List => list(live, as_json).await,
+        ModuleCommand::List => list(modules, as_json).await,
         ModuleCommand::Remove { id } => {
-            live.remove(&sight, &actor, &id).await?;
+            modules.remove(&sight, &actor, &id).await?;
             if as_json { out::json(&json!({"id": id, "removed": true})) } else { Ok(()) }
         }
         ModuleCommand::Rotate { id } => {
-            let credential = live.rotate(&sight, &actor, &id).await?;
+            let credential = modules.rotate(&sight, &actor, &id).await?;
             if as_json {
                 out::json(&json!({"id": id, "credential": credential}))
             } else {
@@ -84,16 +84,16 @@ async fn perform(command: ModuleCommand, live: &Live, as_json: bool) -> Result<(
             }
         }
         ModuleCommand::ClaimCode { id } => {
-            let code = live.offer(&sight, &actor, &id).await?;
+            let code = modules.offer(&sight, &actor, &id).await?;
             if as_json { out::json(&json!({"id": id, "claim_code": code})) } else { out::line(&code) }
         }
     }
 }
 
-async fn list(live: &Live, as_json: bool) -> Result<(), CliError> {
+async fn list(modules: &Modules, as_json: bool) -> Result<(), CliError> {
     let mut after = String::new();
     loop {
-        let page = live.list(&Sight::All, &after, PAGE).await?;
+        let page = modules.list(&Sight::All, &after, PAGE).await?;
         for module in &page {
             if as_json {
                 out::json_line(module)?;

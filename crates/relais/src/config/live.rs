@@ -10,6 +10,21 @@ pub struct LiveConfig {
     pub id_pattern: String,
     /// The types that there are; empty is any.
     pub types: Vec<ModuleType>,
+    /// Seconds without a report after which a module that has no connection is offline, and that modules have to
+    /// come back after a restart of the server.
+    pub offline_after_s: u32,
+    /// Seconds that a module has to come back after its connection ended; longer if it flaps.
+    pub offline_delay_s: u32,
+    /// Milliseconds for which changes are gathered before watchers are told.
+    pub window_ms: u32,
+    /// How often watchers are told of one module at most, each second; in between, the newest counts.
+    pub updates_per_s: u32,
+    /// The longest message of a device, in bytes.
+    pub report_bytes: u32,
+    /// Messages of one device each second; one that sends more is disconnected.
+    pub reports_per_s: u32,
+    /// The time zone of times that are written for people, such as `Europe/Paris`; empty is the computer's.
+    pub time_zone: String,
 }
 
 /// A type of module.
@@ -34,11 +49,32 @@ impl Default for LiveConfig {
             ("Launch Track", "LT"),
         ];
         let types = usual.map(|(name, code)| ModuleType { name: name.into(), code: code.into() });
-        Self { id_pattern: "[A-Za-z0-9][A-Za-z0-9._-]{0,62}[A-Za-z0-9]".into(), types: types.into() }
+        Self {
+            id_pattern: "[A-Za-z0-9][A-Za-z0-9._-]{0,62}[A-Za-z0-9]".into(),
+            types: types.into(),
+            offline_after_s: 90,
+            offline_delay_s: 5,
+            window_ms: 20,
+            updates_per_s: 10,
+            report_bytes: 16 * 1024,
+            reports_per_s: 20,
+            time_zone: String::new(),
+        }
     }
 }
 
 impl LiveConfig {
+    /// The zone of [`time_zone`](Self::time_zone).
+    ///
+    /// # Errors
+    /// There is no zone of this name.
+    pub fn zone(&self) -> Result<jiff::tz::TimeZone, jiff::Error> {
+        match self.time_zone.as_str() {
+            "" => Ok(jiff::tz::TimeZone::system()),
+            name => jiff::tz::TimeZone::get(name),
+        }
+    }
+
     pub(super) fn mistakes(&self) -> Vec<String> {
         let mut found = Vec::new();
         if let Err(error) = regex::Regex::new(&self.id_pattern) {
@@ -46,6 +82,22 @@ impl LiveConfig {
         }
         if self.types.iter().any(|known| known.name.trim().is_empty()) {
             found.push("live.types: a type has a name".into());
+        }
+        for (name, value, range) in [
+            ("offline_after_s", self.offline_after_s, 1..=86_400),
+            ("offline_delay_s", self.offline_delay_s, 0..=3_600),
+            ("window_ms", self.window_ms, 1..=1_000),
+            ("updates_per_s", self.updates_per_s, 1..=1_000),
+            ("report_bytes", self.report_bytes, 256..=1_048_576),
+            ("reports_per_s", self.reports_per_s, 1..=10_000),
+        ] {
+            if !range.contains(&value) {
+                let (from, to) = (range.start(), range.end());
+                found.push(format!("live.{name}: {value} is not from {from} to {to}"));
+            }
+        }
+        if let Err(error) = self.zone() {
+            found.push(format!("live.time_zone: {error}; use a name such as Europe/Paris"));
         }
         found
     }

@@ -5,6 +5,7 @@
 //! away alike by all of them.
 
 pub mod chat;
+mod device;
 mod dialects;
 pub mod engineio;
 pub mod expiry;
@@ -34,6 +35,7 @@ pub fn router(app: &App) -> Router<App> {
     Router::new()
         .merge(socketio::routes::router(app))
         .route("/ws/chat", get(chat::open_socket))
+        .route("/esp32", get(device::open_socket))
         .route("/api/files/ws", get(relay::open_socket))
         .route("/api/files/events", get(relay::open_stream))
         .route("/api/v1/ws", get(native::open_socket))

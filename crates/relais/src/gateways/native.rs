@@ -24,6 +24,7 @@ use super::{belongs_to, dialects, identity, other_identity};
 use crate::auth::http::{Caller, Visitor};
 use crate::auth::{Access, Action, Credential, Principal};
 use crate::features::chat::TOPIC_FAMILY as CONVERSATION_FAMILY;
+use crate::features::live::Tier;
 use crate::features::relay::TOPIC_FAMILY;
 use crate::{App, AppError};
 
@@ -205,6 +206,14 @@ pub(super) async fn allowed(app: &App, principal: &Principal, text: &str) -> Res
     {
         let me = app.chat().enter(principal).await?;
         app.chat().require_member(&me, topic.key()).await?;
+        return Ok(Subscription { channel, filter: None });
+    }
+    if let Some(tier) = Tier::of(&channel) {
+        app.live().want(tier);
+    }
+    if let Channel::Topic(topic) = &channel
+        && app.live().is_own(principal, topic)
+    {
         return Ok(Subscription { channel, filter: None });
     }
     let every_societe = matches!(&channel, Channel::Family(family) if &**family == TOPIC_FAMILY);

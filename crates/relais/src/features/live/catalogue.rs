@@ -3,6 +3,7 @@
 use regex::Regex;
 
 use super::refusal::invalid;
+use super::topics::{MODULE, module_topic};
 use crate::AppError;
 use crate::config::{LiveConfig, ModuleType};
 
@@ -26,7 +27,9 @@ impl Catalogue {
     /// An id as it is stored.
     pub(super) fn checked_id(&self, text: &str) -> Result<String, AppError> {
         let id = text.trim();
-        if id.len() <= ID_BYTES_MAX && self.pattern.is_match(id) {
+        // Each module has topics of its own, and others are named after users, with a colon.
+        let is_topic = !id.contains(':') && module_topic(MODULE, id).is_some();
+        if id.len() <= ID_BYTES_MAX && self.pattern.is_match(id) && is_topic {
             return Ok(id.to_owned());
         }
         let message = format!("{id:?} n'est pas un identifiant de module (attendu : {})", self.pattern);

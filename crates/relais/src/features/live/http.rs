@@ -104,7 +104,7 @@ async fn claim(app: &App, caller: &Caller, address: ClientAddress, claim: Claim)
     match &caller.0 {
         Principal::User(user) => {
             let actor = Actor::caller(&caller.0, address.0);
-            app.live().claim(user, &actor, &claim.code, claim.module_id.as_deref()).await
+            app.live().modules().claim(user, &actor, &claim.code, claim.module_id.as_deref()).await
         }
         Principal::Anonymous => Err(unauthenticated("Authentification requise")),
         Principal::Service(_) => Err(AppError::forbidden("forbidden", "Un module appartient à une personne")),
@@ -122,7 +122,7 @@ fn failed(error: AppError) -> AppError {
     (status = 401, description = "`unauthenticated`")))]
 async fn list_for_page(State(app): State<App>, Caller(principal): Caller) -> Result<Json<Value>, AppError> {
     let sight = Sight::of(&principal).map_err(failed)?;
-    let modules = app.live().list(&sight, "", PAGE_OF_ALL).await.map_err(failed)?;
+    let modules = app.live().modules().list(&sight, "", PAGE_OF_ALL).await.map_err(failed)?;
     Ok(Json(json!({ "success": true, "modules": modules })))
 }
 
@@ -139,7 +139,7 @@ async fn add_for_page(
 ) -> Result<Json<Value>, AppError> {
     let added = async {
         let actor = administer(&app, &caller, address)?;
-        app.live().add(&actor, given?.0).await
+        app.live().modules().add(&actor, given?.0).await
     };
     let AddedModule { module, credential, claim_code } = added.await.map_err(failed)?;
     Ok(Json(json!({
@@ -176,7 +176,7 @@ async fn update_for_page(
 ) -> Result<Json<Value>, AppError> {
     let changed = async {
         let Keeper { sight, actor } = Keeper::of(&caller, address)?;
-        app.live().change(&sight, &actor, &id, given?.0).await
+        app.live().modules().change(&sight, &actor, &id, given?.0).await
     };
     let module = changed.await.map_err(failed)?;
     Ok(Json(json!({ "success": true, "message": "Module modifié", "module": module })))
@@ -193,7 +193,7 @@ async fn delete_for_page(
 ) -> Result<Json<Value>, AppError> {
     let removed = async {
         let Keeper { sight, actor } = Keeper::of(&caller, address)?;
-        app.live().remove(&sight, &actor, &id).await
+        app.live().modules().remove(&sight, &actor, &id).await
     };
     removed.await.map_err(failed)?;
     Ok(Json(json!({ "success": true, "message": "Module supprimé" })))
@@ -208,7 +208,7 @@ async fn list_modules(
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Value>, AppError> {
     let (after, limit) = Page::read(page)?;
-    let modules = app.live().list(&Sight::of(&principal)?, &after, limit + 1).await?;
+    let modules = app.live().modules().list(&Sight::of(&principal)?, &after, limit + 1).await?;
     Ok(listed("modules", modules, limit, |module| &module.id))
 }
 
@@ -225,7 +225,7 @@ async fn add_module(
     given: Body<NewModule>,
 ) -> Result<(StatusCode, Json<AddedModule>), AppError> {
     let actor = administer(&app, &caller, address)?;
-    Ok((StatusCode::CREATED, Json(app.live().add(&actor, given?.0).await?)))
+    Ok((StatusCode::CREATED, Json(app.live().modules().add(&actor, given?.0).await?)))
 }
 
 /// Claim a module
@@ -248,7 +248,7 @@ async fn show_module(
     Caller(principal): Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Module>, AppError> {
-    app.live().find(&Sight::of(&principal)?, &id).await.map(Json)
+    app.live().modules().find(&Sight::of(&principal)?, &id).await.map(Json)
 }
 
 /// Change a module
@@ -264,7 +264,7 @@ async fn update_module(
     given: Body<ModuleChanges>,
 ) -> Result<Json<Module>, AppError> {
     let Keeper { sight, actor } = Keeper::of(&caller, address)?;
-    app.live().change(&sight, &actor, &id, given?.0).await.map(Json)
+    app.live().modules().change(&sight, &actor, &id, given?.0).await.map(Json)
 }
 
 /// Remove a module
@@ -277,7 +277,7 @@ async fn delete_module(
     Path(id): Path<String>,
 ) -> Result<StatusCode, AppError> {
     let Keeper { sight, actor } = Keeper::of(&caller, address)?;
-    app.live().remove(&sight, &actor, &id).await?;
+    app.live().modules().remove(&sight, &actor, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -293,7 +293,7 @@ async fn rotate_credential(
     Path(id): Path<String>,
 ) -> Result<Json<Credential>, AppError> {
     let Keeper { sight, actor } = Keeper::of(&caller, address)?;
-    let credential = app.live().rotate(&sight, &actor, &id).await?;
+    let credential = app.live().modules().rotate(&sight, &actor, &id).await?;
     Ok(Json(Credential { credential }))
 }
 
@@ -309,6 +309,6 @@ async fn make_claim_code(
     Path(id): Path<String>,
 ) -> Result<Json<ClaimCode>, AppError> {
     let Keeper { sight, actor } = Keeper::of(&caller, address)?;
-    let claim_code = app.live().offer(&sight, &actor, &id).await?;
+    let claim_code = app.live().modules().offer(&sight, &actor, &id).await?;
     Ok(Json(ClaimCode { claim_code }))
 }

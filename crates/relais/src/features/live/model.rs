@@ -27,7 +27,10 @@ pub struct Module {
 }
 
 /// Users are known to others by their id, without what kind of principal they are.
-fn write_id<S: serde::Serializer>(owner: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn write_id<S: serde::Serializer>(
+    owner: &Option<String>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     let id = owner.as_deref().map(|owner| owner.split_once(':').map_or(owner, |(_, id)| id));
     id.serialize(serializer)
 }

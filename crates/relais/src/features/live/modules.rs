@@ -1,18 +1,22 @@
 //! Which modules there are, whose they are, and what they identify themselves with.
 
+use std::sync::Arc;
+
 use relais_protocol::event::Topic;
 use relais_protocol::time::Timestamp;
-use relais_store::{StoreError, WriteTx};
+use relais_store::{Store, StoreError, WriteTx};
 use serde_json::json;
 
+use super::catalogue::Catalogue;
 use super::model::{AddedModule, Module, ModuleChanges, NewModule};
 use super::refusal::{checked_name, claim_refused, invalid, module_exists, no_module};
 use super::secrets::{Secret, claim_hash};
-use super::service::Live;
-use super::store;
+use super::store::modules as store;
+use super::topics::{CREDENTIAL_CHANGED, MODULE, module_topic};
 use crate::AppError;
 use crate::auth::{Principal, User, secret, unauthenticated};
-use crate::features::accounts::{Actor, record_action};
+use crate::config::LiveConfig;
+use crate::features::accounts::{Accounts, Actor, record_action};
 
 /// What administrators are told.
 const ADMINISTRATORS: &str = "role:admin";
@@ -42,7 +46,9 @@ impl Sight {
         }
     }
 
-    fn sees(&self, module: &Module) -> bool {
+    /// Whether a module is among them.
+    #[must_use]
+    pub fn sees(&self, module: &Module) -> bool {
         match self {
             Self::All => true,
             Self::Own(owner) => module.owner.as_deref() == Some(owner),
@@ -50,7 +56,23 @@ impl Sight {
     }
 }
 
-impl Live {
+/// Which modules there are, whose they are, and what they identify themselves with. Cheap to clone.
+#[derive(Clone)]
+pub struct Modules(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    accounts: Accounts,
+    catalogue: Catalogue,
+}
+
+impl Modules {
+    /// The modules in this store.
+    #[must_use]
+    pub fn new(store: Store, accounts: Accounts, config: &LiveConfig) -> Self {
+        Self(Arc::new(Inner { store, accounts, catalogue: Catalogue::new(config) }))
+    }
+
     /// Adds a module. Its credential, and its claim code if it has no owner, are told here and never again.
     ///
     /// # Errors
@@ -174,6 +196,10 @@ impl Live {
             .write(move |tx| {
                 seen(tx, &sight, &id)?;
                 store::set_secret(tx, &id, &hash)?;
+                // Its connection ends, whichever process has it.
+                if let Some(topic) = module_topic(MODULE, &id) {
+                    tx.emit(&topic, CREDENTIAL_CHANGED, json!({ "moduleId": id }).to_string())?;
+                }
                 Ok::<_, AppError>(record_action(tx, &actor, "module_rotated", &format!("module:{id}"), "")?)
             })
             .await?;
@@ -294,6 +320,8 @@ fn tell_owner(
 fn fields(action: &str, module: &Module, now: Timestamp) -> String {
     let mut fields = json!({ "action": action, "module": module, "timestamp": now });
     let nested = fields["module"].clone();
+    // Whole, for this server and others on the same database: ids alone do not say what kind of account it is.
+    fields["owner"] = module.owner.clone().into();
     for (flat, name) in [("moduleId", "module_id"), ("name", "name"), ("type", "type"), ("userId", "userId")]
     {
         fields[flat] = nested[name].clone();

@@ -1,27 +1,92 @@
 //! Modules and what its parts share.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use relais_store::Store;
+use parking_lot::Mutex;
+use relais_hub::Hub;
+use relais_protocol::time::{SharedClock, Timestamp};
+use relais_store::{Store, StoreError};
+use tokio::sync::Notify;
 
-use super::catalogue::Catalogue;
+use super::links::Links;
+use super::modules::Modules;
+use super::presence::Patience;
+use super::states::States;
+use super::store;
+use super::tier::Tier;
+use super::view::TimeFormat;
 use crate::config::LiveConfig;
-use crate::features::accounts::Accounts;
 
-/// Modules: who has which, and how they are. Cheap to clone.
+/// How modules are, for those who watch them. Cheap to clone.
 #[derive(Clone)]
 pub struct Live(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) store: Store,
-    pub(super) accounts: Accounts,
-    pub(super) catalogue: Catalogue,
+    pub(super) modules: Modules,
+    pub(super) hub: Hub,
+    pub(super) clock: SharedClock,
+    pub(super) config: LiveConfig,
+    pub(super) format: TimeFormat,
+    /// How every module is. Held for moments only.
+    pub(super) states: Mutex<States>,
+    /// Held while watchers are told and while somebody is handed a snapshot, so that no snapshot comes after what is
+    /// newer than it. Taken before `states`.
+    pub(super) telling: Mutex<()>,
+    pub(super) links: Links,
+    /// Tiers that somebody has asked for, by [`Tier::index`]; nothing is told in the others.
+    pub(super) wanted: [AtomicBool; Tier::ALL.len()],
+    /// There is something to tell.
+    pub(super) changed: Notify,
+    /// A module came or went.
+    pub(super) turned: Notify,
 }
 
 impl Live {
-    /// The modules in this store.
+    /// The modules in this store, as they were when the server last wrote them down.
+    ///
+    /// # Errors
+    /// What the database reports.
+    pub async fn open(
+        store: Store,
+        modules: Modules,
+        hub: Hub,
+        config: LiveConfig,
+    ) -> Result<Self, StoreError> {
+        let known = store.read(|tx| store::states::load(tx)).await?;
+        let clock = Arc::clone(store.clock());
+        let states = States::new(known, Patience::new(&config), clock.now());
+        Ok(Self(Arc::new(Inner {
+            // The settings were checked at the start.
+            format: TimeFormat::new(config.zone().unwrap_or(jiff::tz::TimeZone::UTC)),
+            states: Mutex::new(states),
+            telling: Mutex::new(()),
+            links: Links::default(),
+            wanted: [AtomicBool::new(true), AtomicBool::new(false), AtomicBool::new(false)],
+            changed: Notify::new(),
+            turned: Notify::new(),
+            store,
+            modules,
+            hub,
+            clock,
+            config,
+        })))
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    /// Which modules there are.
     #[must_use]
-    pub fn new(store: Store, accounts: Accounts, config: &LiveConfig) -> Self {
-        Self(Arc::new(Inner { store, accounts, catalogue: Catalogue::new(config) }))
+    pub fn modules(&self) -> &Modules {
+        &self.0.modules
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> &LiveConfig {
+        &self.0.config
     }
 }

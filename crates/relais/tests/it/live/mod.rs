@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod devices;
 mod modules;
+mod wire;
 
-use crate::world::{Person, World, on_both};
+use crate::world::{Person, World, on_both, on_both_with};

@@ -148,7 +148,7 @@ async fn a_device_shows_its_credential_until_that_is_changed() {
         let new = json!({ "id": STATION, "owner": lea.id });
         let added = world.accepted(&admin, Method::POST, "/api/v1/modules", new).await;
         let first = added["credential"].as_str().unwrap();
-        let live = world.running.app().live();
+        let live = world.running.app().live().modules();
         assert_eq!(live.identify(STATION, first).await.unwrap().id, STATION);
         for (id, credential) in [(STATION, ""), (STATION, "faux"), ("MC-1002-STN", first), ("", "")] {
             assert_eq!(live.identify(id, credential).await.unwrap_err().code(), "unauthenticated");

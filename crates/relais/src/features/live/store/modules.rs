@@ -1,12 +1,9 @@
-//! The SQL of modules.
+//! Modules, with the digests of what they identify themselves with.
 
-use relais_store::{Migration, Query, Row, StoreError, WriteTx, params};
+use relais_store::{Query, Row, StoreError, WriteTx, params};
 
-use super::model::Module;
-
-/// The tables of this feature.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { version: 500, name: "live", sql: include_str!("schema.sql") }];
+use super::super::model::Module;
+use super::states;
 
 /// The columns of [`module`], in its order.
 macro_rules! columns {
@@ -15,7 +12,8 @@ macro_rules! columns {
     };
 }
 
-fn module(row: &Row<'_>) -> Result<Module, StoreError> {
+/// The first columns of a row as a module.
+pub(super) fn module(row: &Row<'_>) -> Result<Module, StoreError> {
     Ok(Module {
         id: row.text(0)?,
         name: row.text(1)?,
@@ -27,17 +25,17 @@ fn module(row: &Row<'_>) -> Result<Module, StoreError> {
 }
 
 /// The module with this id.
-pub(super) fn find(tx: &mut impl Query, id: &str) -> Result<Option<Module>, StoreError> {
+pub(crate) fn find(tx: &mut impl Query, id: &str) -> Result<Option<Module>, StoreError> {
     tx.query_opt(concat!(columns!(), "WHERE id = $1"), params![id], module)
 }
 
 /// Modules of everybody in the order of their ids, after `after`.
-pub(super) fn list(tx: &mut impl Query, after: &str, limit: usize) -> Result<Vec<Module>, StoreError> {
+pub(crate) fn list(tx: &mut impl Query, after: &str, limit: usize) -> Result<Vec<Module>, StoreError> {
     tx.query(concat!(columns!(), "WHERE id > $1 ORDER BY id LIMIT $2"), params![after, limit], module)
 }
 
 /// As [`list`], of one owner.
-pub(super) fn list_of(
+pub(crate) fn list_of(
     tx: &mut impl Query,
     owner: &str,
     after: &str,
@@ -48,22 +46,24 @@ pub(super) fn list_of(
 }
 
 /// The digest of a module's credential.
-pub(super) fn secret_hash(tx: &mut impl Query, id: &str) -> Result<Option<String>, StoreError> {
+pub(crate) fn secret_hash(tx: &mut impl Query, id: &str) -> Result<Option<String>, StoreError> {
     tx.query_opt("SELECT secret_hash FROM modules WHERE id = $1", params![id], |row| row.text(0))
 }
 
 /// The module that this claim code is for.
-pub(super) fn find_claimable(tx: &mut impl Query, claim_hash: &str) -> Result<Option<Module>, StoreError> {
+pub(crate) fn find_claimable(tx: &mut impl Query, claim_hash: &str) -> Result<Option<Module>, StoreError> {
     tx.query_opt(concat!(columns!(), "WHERE claim_hash = $1"), params![claim_hash], module)
 }
 
 /// Adds a module.
-pub(super) fn insert(
+pub(crate) fn insert(
     tx: &mut WriteTx<'_>,
     module: &Module,
     secret_hash: &str,
     claim_hash: Option<&str>,
 ) -> Result<(), StoreError> {
+    // Of a module that had this id before.
+    states::delete(tx, &module.id)?;
     tx.execute(
         "INSERT INTO modules (id, name, type, owner, secret_hash, claim_hash, created_at, updated_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
@@ -82,7 +82,7 @@ pub(super) fn insert(
 }
 
 /// Writes what may change of a module.
-pub(super) fn update(tx: &mut WriteTx<'_>, module: &Module) -> Result<(), StoreError> {
+pub(crate) fn update(tx: &mut WriteTx<'_>, module: &Module) -> Result<(), StoreError> {
     tx.execute(
         "UPDATE modules SET name = $1, type = $2, owner = $3, updated_at = $4 WHERE id = $5",
         params![&module.name, &module.kind, module.owner.as_deref(), module.updated_at, &module.id],
@@ -91,18 +91,19 @@ pub(super) fn update(tx: &mut WriteTx<'_>, module: &Module) -> Result<(), StoreE
 }
 
 /// Another credential.
-pub(super) fn set_secret(tx: &mut WriteTx<'_>, id: &str, secret_hash: &str) -> Result<(), StoreError> {
+pub(crate) fn set_secret(tx: &mut WriteTx<'_>, id: &str, secret_hash: &str) -> Result<(), StoreError> {
     tx.execute("UPDATE modules SET secret_hash = $1 WHERE id = $2", params![secret_hash, id])?;
     Ok(())
 }
 
 /// Another claim code, or none any more.
-pub(super) fn set_claim(tx: &mut WriteTx<'_>, id: &str, claim_hash: Option<&str>) -> Result<(), StoreError> {
+pub(crate) fn set_claim(tx: &mut WriteTx<'_>, id: &str, claim_hash: Option<&str>) -> Result<(), StoreError> {
     tx.execute("UPDATE modules SET claim_hash = $1 WHERE id = $2", params![claim_hash, id])?;
     Ok(())
 }
 
 /// Removes a module; says whether there was one.
-pub(super) fn delete(tx: &mut WriteTx<'_>, id: &str) -> Result<bool, StoreError> {
+pub(crate) fn delete(tx: &mut WriteTx<'_>, id: &str) -> Result<bool, StoreError> {
+    states::delete(tx, id)?;
     Ok(tx.execute("DELETE FROM modules WHERE id = $1", params![id])? > 0)
 }

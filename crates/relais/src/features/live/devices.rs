@@ -1,0 +1,195 @@
+//! What devices do, whichever way they connect.
+
+use std::sync::Arc;
+
+use relais_protocol::event::{Channel, Event, Topic};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::links::{Link, LinkId};
+use super::model::Module;
+use super::report::{Report, ReportError};
+use super::service::Live;
+use super::tier::Tier;
+use super::topics::{CREDENTIAL_CHANGED, FLEET, MODULE, TELEMETRY, module_topic, owner_topic};
+use super::view::{json, passing};
+use crate::auth::Principal;
+
+/// What an event about a module says.
+#[derive(Deserialize)]
+struct Told {
+    module: ToldModule,
+    owner: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ToldModule {
+    module_id: String,
+    name: String,
+    #[serde(rename = "type")]
+    kind: String,
+    created_at: relais_protocol::time::Timestamp,
+    updated_at: relais_protocol::time::Timestamp,
+}
+
+impl Live {
+    /// A device that identified itself is connected; an older connection of it ends. Says nothing if the module was
+    /// removed meanwhile.
+    pub fn link(&self, module: &str, link: Arc<dyn Link>) -> Option<LinkId> {
+        self.0.states.lock().find(module)?;
+        let id = self.0.links.put(module, link);
+        self.0.states.lock().link(module, self.now());
+        self.0.turned.notify_one();
+        Some(id)
+    }
+
+    /// A connection ended. The module is not gone yet: it has some seconds to come back.
+    pub fn unlink(&self, module: &str, link: LinkId) {
+        if self.0.links.remove(module, link) {
+            self.0.states.lock().unlink(module, self.now());
+        }
+    }
+
+    /// Somebody who would know says that a module without a connection of its own is gone: its last will came.
+    pub fn went(&self, module: &str) {
+        if self.0.links.find(module).is_none() {
+            self.0.states.lock().unlink(module, self.now());
+        }
+    }
+
+    /// A module reported. What changes is told to watchers, and every number goes into its history.
+    ///
+    /// # Errors
+    /// [`ReportError`] if its telemetry would be too large; nothing has changed then.
+    pub fn report(&self, module: &str, report: Report) -> Result<(), ReportError> {
+        let reported = self.0.states.lock().report(module, report, self.now());
+        if reported.transpose()? == Some(true) {
+            self.0.changed.notify_one();
+        }
+        self.0.turned.notify_one();
+        metrics::counter!("relais_live_reports_total").increment(1);
+        Ok(())
+    }
+
+    /// Tells those who watch a module something that is not stored: what its device answered, for example.
+    pub(super) fn tell_watchers(&self, module: &Module, name: &str, data: &str) {
+        let (epoch, now) = (self.0.hub.head().epoch, self.now());
+        let (name, data): (Arc<str>, Arc<str>) = (name.into(), data.into());
+        for topic in module_topic(MODULE, &module.id).into_iter().chain(self.fleets(module)) {
+            self.0.hub.publish(passing(topic, epoch, &name, &data, now));
+        }
+    }
+
+    /// A device answered something, such as `command_response`: watchers hear it as `module_command_response`.
+    pub fn answered(&self, module: &str, kind: &str, mut message: Map<String, Value>) {
+        message.retain(|name, _| !matches!(name.as_str(), "type" | "password"));
+        message.insert("moduleId".to_owned(), module.into());
+        message.entry("timestamp").or_insert_with(|| self.now().to_string().into());
+        let known = self.0.states.lock().find(module).map(|entry| entry.module.clone());
+        if let Some(known) = known {
+            self.tell_watchers(&known, &format!("module_{kind}"), &json(&message));
+        }
+        self.take_position(module, message);
+    }
+
+    /// What a device did may have moved it.
+    fn take_position(&self, module: &str, mut message: Map<String, Value>) {
+        let position = message.remove("position");
+        let moved = position.map(|position| Map::from_iter([("position".to_owned(), position)]));
+        let report = Report::of(moved.unwrap_or_default()).unwrap_or_default();
+        // A position that is too large is not taken; the answer was passed on as it is.
+        let _ = self.report(module, report);
+    }
+
+    /// The last known values of a module; none if there is no such module.
+    #[must_use]
+    pub fn telemetry(&self, module: &str) -> Map<String, Value> {
+        self.0.states.lock().find(module).map(|entry| entry.telemetry.clone()).unwrap_or_default()
+    }
+
+    /// A device is ready for what was meant for it while it was away.
+    pub fn ready(&self, _module: &str) {}
+
+    /// Where the pages of a module's owner listen.
+    fn fleets(&self, module: &Module) -> impl Iterator<Item = Topic> {
+        let owner = module.owner.clone();
+        Tier::ALL.into_iter().filter_map(move |tier| owner_topic(FLEET, tier, owner.as_deref()?))
+    }
+
+    /// Follows what is committed, by this process or another, in the order of the log and before it is published.
+    pub fn observe(&self, event: &Event) {
+        match &*event.name {
+            "rt_module_added" | "rt_module_updated" | "rt_module_removed"
+                if event.topic.as_str() == "role:admin" =>
+            {
+                self.observe_module(event);
+            }
+            "rt_module_online" | "rt_module_offline" if event.topic.family() == MODULE => {
+                self.repeat_to_owner(event);
+            }
+            CREDENTIAL_CHANGED if event.topic.family() == MODULE => {
+                if self.0.links.end(event.topic.key()) {
+                    self.0.states.lock().unlink(event.topic.key(), event.at);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn observe_module(&self, event: &Event) {
+        // Others may publish events of this name with other data: these are no modules.
+        let Ok(Told { module: told, owner }) = serde_json::from_str::<Told>(&event.data) else { return };
+        let ToldModule { module_id: id, name, kind, created_at, updated_at } = told;
+        let now = self.now();
+        let former = self.0.states.lock().find(&id).and_then(|entry| entry.module.owner.clone());
+        if let Some(former) =
+            former.filter(|former| &*event.name == "rt_module_removed" || Some(former) != owner.as_ref())
+        {
+            self.shut_out(&former, &id);
+        }
+        if &*event.name == "rt_module_removed" {
+            self.0.states.lock().remove(&id, now);
+            self.0.links.end(&id);
+        } else {
+            self.0.states.lock().put(Module { id, name, kind, owner, created_at, updated_at }, now);
+        }
+    }
+
+    /// Whoever does not own a module any more hears no more of it.
+    fn shut_out(&self, former: &str, module: &str) {
+        let telemetry = Tier::ALL.map(|tier| format!("{TELEMETRY}{}", tier.suffix()));
+        for family in telemetry.iter().map(String::as_str).chain([MODULE]) {
+            if let Some(topic) = module_topic(family, module) {
+                self.0.hub.revoke(former, Channel::Topic(topic));
+            }
+        }
+    }
+
+    /// Whether a topic is that of a module of this principal.
+    #[must_use]
+    pub fn is_own(&self, principal: &Principal, topic: &Topic) -> bool {
+        let of_one = topic.family() == MODULE
+            || Tier::ALL.iter().any(|tier| topic.family().strip_prefix(TELEMETRY) == Some(tier.suffix()));
+        let is_owner = |owner: &str| *principal.id() == *owner;
+        of_one
+            && self
+                .0
+                .states
+                .lock()
+                .find(topic.key())
+                .is_some_and(|entry| entry.module.owner.as_deref().is_some_and(is_owner))
+    }
+
+    /// Pages of the owner hear of their modules in one topic. What is stored for the owner is in the owner's own.
+    fn repeat_to_owner(&self, event: &Event) {
+        let known = self.0.states.lock().find(event.topic.key()).map(|entry| entry.module.clone());
+        let Some(module) = known else { return };
+        let epoch = event.epoch;
+        for topic in self.fleets(&module) {
+            self.0.hub.publish(passing(topic, epoch, &event.name, &event.data, event.at));
+        }
+        let online = &*event.name == "rt_module_online";
+        let presence = serde_json::json!({ "moduleId": module.id, "online": online });
+        self.tell_watchers(&module, "module_presence", &presence.to_string());
+    }
+}

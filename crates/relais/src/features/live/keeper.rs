@@ -1,0 +1,121 @@
+//! Writing down how modules are: that one came or went at once and with its events, its values about every second.
+
+use std::time::Duration;
+
+use relais_store::{StoreError, WriteTx};
+use tokio_util::sync::CancellationToken;
+
+use super::service::Live;
+use super::states::{Kept, Turn};
+use super::store;
+use super::topics::{MODULE, module_topic};
+use super::view::{Turned, json};
+
+/// How often values are written, and looked who is gone.
+const EVERY: Duration = Duration::from_secs(1);
+/// After the database refused.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Modules in one transaction at most, so that others wait moments only.
+const TURNS_MAX: usize = 500;
+const STATES_MAX: usize = 1_024;
+
+/// Writes down what comes and goes, until `stop`; then everything that is left.
+pub async fn keep_states(live: Live, stop: CancellationToken) {
+    let turns = async {
+        while until(&stop, live.0.turned.notified()).await {
+            live.keep_turns(&stop).await;
+        }
+    };
+    let values = async {
+        let mut seconds = tokio::time::interval(EVERY);
+        while until(&stop, seconds.tick()).await {
+            live.look();
+            live.keep_values().await;
+        }
+    };
+    tokio::join!(turns, values);
+    live.keep_turns(&stop).await;
+    live.keep_values().await;
+}
+
+/// Waits for `what`; false if it is time to stop.
+async fn until(stop: &CancellationToken, what: impl Future) -> bool {
+    tokio::select! {
+        () = stop.cancelled() => false,
+        _ = what => true,
+    }
+}
+
+impl Live {
+    /// Time passed: whoever is gone is told to be.
+    pub fn look(&self) {
+        self.0.states.lock().look(self.now());
+        self.0.turned.notify_one();
+    }
+
+    /// Writes who came and went, with the events that tell it. What cannot be written is tried again: it would never
+    /// be told otherwise.
+    async fn keep_turns(&self, stop: &CancellationToken) {
+        loop {
+            let turns = self.0.states.lock().take_turns(TURNS_MAX);
+            if turns.is_empty() {
+                return;
+            }
+            match self.write_turns(turns.clone()).await {
+                Ok(()) => self.0.states.lock().turns_told(&turns),
+                Err(error) => {
+                    let modules = turns.len();
+                    tracing::warn!(%error, modules, "who came and went could not be written; trying again");
+                    self.0.states.lock().turn_again(&turns);
+                    if !until(stop, tokio::time::sleep(PAUSE)).await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn write_turns(&self, turns: Vec<Turn>) -> Result<(), StoreError> {
+        let live = self.clone();
+        self.0
+            .store
+            .write(move |tx| {
+                let kept = |turn: &Turn| Kept { online: turn.online, ..turn.entry.kept() };
+                store::states::write(tx, &turns.iter().map(kept).collect::<Vec<_>>())?;
+                turns.iter().try_for_each(|turn| live.emit_turn(tx, turn))
+            })
+            .await
+    }
+
+    fn emit_turn(&self, tx: &mut WriteTx<'_>, turn: &Turn) -> Result<(), StoreError> {
+        let Turn { online, entry } = turn;
+        let (at, word) = (tx.now(), if *online { "online" } else { "offline" });
+        let told = json(&Turned::of(entry, *online, &self.0.format, at));
+        if let Some(topic) = module_topic(MODULE, &entry.module.id) {
+            tx.emit(&topic, &format!("rt_module_{word}"), told.clone())?;
+        }
+        let owner = entry.module.owner.as_deref();
+        if let Some(topic) = owner.and_then(|owner| relais_protocol::event::Topic::new(owner).ok()) {
+            tx.emit(&topic, &format!("user:module:{word}"), told)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the values that changed.
+    async fn keep_values(&self) {
+        loop {
+            let kept = self.0.states.lock().take_unkept(STATES_MAX);
+            if kept.is_empty() {
+                return;
+            }
+            if let Err(error) = self.write_values(kept.clone()).await {
+                tracing::warn!(%error, modules = kept.len(), "states of modules could not be written; trying again");
+                return self.0.states.lock().keep_again(&kept);
+            }
+        }
+    }
+
+    async fn write_values(&self, kept: Vec<Kept>) -> Result<(), StoreError> {
+        self.0.store.write(move |tx| store::states::write(tx, &kept)).await
+    }
+}

@@ -1,0 +1,164 @@
+//! Whether a module is there, and when it is told.
+//!
+//! A module is online as long as its connection stands, or, if it reports without one, until `offline_after_ms` after
+//! its last report. A connection that ends is no absence yet: the module has some seconds to come back, and the more
+//! often it went and came, the longer. Only the server's clock counts.
+
+use relais_protocol::time::Timestamp;
+
+use crate::config::LiveConfig;
+
+/// The longest that a flapping module is waited for, in milliseconds.
+const HOLD_MS_MAX: i64 = 120_000;
+/// Without an absence for so long, a module flaps no more.
+const CALM_MS: i64 = 600_000;
+
+/// How long a module may be silent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// Without a connection, after its last report.
+    pub(super) offline_after_ms: i64,
+    /// After its connection ended.
+    pub(super) hold_ms: i64,
+}
+
+impl Patience {
+    pub(super) fn new(config: &LiveConfig) -> Self {
+        let ms = |seconds: u32| i64::from(seconds) * 1000;
+        Self { offline_after_ms: ms(config.offline_after_s), hold_ms: ms(config.offline_delay_s) }
+    }
+}
+
+/// Whether one module is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Presence {
+    online: bool,
+    /// Whether its connection stands.
+    linked: bool,
+    /// Without a connection, when it counts as gone.
+    gone_at: Timestamp,
+    /// How often it went lately.
+    absences: u32,
+    /// When it last came or went.
+    turned_at: Timestamp,
+}
+
+impl Presence {
+    /// As the server knew it before it was restarted: that is no absence, so it has its whole time to come back.
+    pub(super) fn remembered(online: bool, now: Timestamp, patience: Patience) -> Self {
+        Self { online, gone_at: now.plus_millis(patience.offline_after_ms), ..Self::default() }
+    }
+
+    pub(super) fn is_online(&self) -> bool {
+        self.online
+    }
+
+    /// Its connection stands. Says whether it was away.
+    pub(super) fn link(&mut self, now: Timestamp) -> bool {
+        self.linked = true;
+        self.come(now)
+    }
+
+    /// Its connection ended, or somebody who would know says that it is gone.
+    pub(super) fn unlink(&mut self, now: Timestamp, patience: Patience) {
+        self.linked = false;
+        let doubled = patience.hold_ms.saturating_mul(1 << self.absences.min(16));
+        let hold_ms = doubled.min(HOLD_MS_MAX.max(patience.hold_ms));
+        self.gone_at = now.plus_millis(hold_ms);
+    }
+
+    /// It reported. Says whether it was away.
+    pub(super) fn report(&mut self, now: Timestamp, patience: Patience) -> bool {
+        if !self.linked {
+            self.gone_at = now.plus_millis(patience.offline_after_ms);
+        }
+        self.come(now)
+    }
+
+    fn come(&mut self, now: Timestamp) -> bool {
+        let was_away = !self.online;
+        if was_away {
+            if now.as_millis() - self.turned_at.as_millis() > CALM_MS {
+                self.absences = 0;
+            }
+            (self.online, self.turned_at) = (true, now);
+        }
+        was_away
+    }
+
+    /// Time passed. Says whether it counts as gone from now on.
+    pub(super) fn look(&mut self, now: Timestamp) -> bool {
+        let gone = self.online && !self.linked && now >= self.gone_at;
+        if gone {
+            let calm = now.as_millis() - self.turned_at.as_millis() > CALM_MS;
+            self.absences = if calm { 1 } else { self.absences.saturating_add(1) };
+            (self.online, self.turned_at) = (false, now);
+        }
+        gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Patience = Patience { offline_after_ms: 90_000, hold_ms: 5_000 };
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(1_700_000_000_000 + seconds * 1000)
+    }
+
+    #[test]
+    fn a_module_with_a_connection_is_there_however_silent_it_is() {
+        let mut presence = Presence::default();
+        assert!(presence.link(at(0)) && !presence.link(at(1)));
+        assert!(!presence.look(at(100_000)) && presence.is_online());
+    }
+
+    #[test]
+    fn a_connection_that_comes_back_in_time_was_no_absence() {
+        let mut presence = Presence::default();
+        presence.link(at(0));
+        presence.unlink(at(10), PATIENCE);
+        assert!(!presence.look(at(14)));
+        assert!(!presence.link(at(14)), "nothing to tell");
+        presence.unlink(at(20), PATIENCE);
+        assert!(presence.look(at(25)) && !presence.look(at(26)), "told once");
+    }
+
+    #[test]
+    fn a_module_that_goes_and_comes_is_waited_for_longer_each_time_until_it_is_calm() {
+        let mut presence = Presence::default();
+        let mut now = 0;
+        let mut waits = Vec::new();
+        for _ in 0..7 {
+            presence.link(at(now));
+            presence.unlink(at(now), PATIENCE);
+            let wait = (0..).find(|wait| presence.look(at(now + wait))).unwrap();
+            waits.push(wait);
+            now += wait;
+        }
+        assert_eq!(waits, [5, 10, 20, 40, 80, 120, 120]);
+        now += 1_000;
+        presence.link(at(now));
+        presence.unlink(at(now), PATIENCE);
+        assert!(presence.look(at(now + 5)), "calm for more than ten minutes");
+    }
+
+    #[test]
+    fn without_a_connection_the_last_report_counts() {
+        let mut presence = Presence::default();
+        assert!(presence.report(at(0), PATIENCE) && !presence.report(at(60), PATIENCE));
+        assert!(!presence.look(at(149)) && presence.look(at(150)));
+        assert!(presence.report(at(151), PATIENCE));
+    }
+
+    #[test]
+    fn a_restart_of_the_server_is_no_absence() {
+        let mut presence = Presence::remembered(true, at(0), PATIENCE);
+        assert!(!presence.look(at(89)) && !presence.link(at(89)));
+        let mut silent = Presence::remembered(true, at(0), PATIENCE);
+        assert!(silent.look(at(90)));
+        assert!(!Presence::remembered(false, at(0), PATIENCE).look(at(1000)), "it was gone before");
+    }
+}

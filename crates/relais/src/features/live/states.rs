@@ -1,0 +1,394 @@
+//! How every module is, in memory: what the database keeps is written after it.
+//!
+//! Every change gets a version, a number that grows over all modules: whoever knows the version that they have seen
+//! gets what changed since. No I/O, and time is passed in.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use relais_protocol::time::Timestamp;
+use serde_json::{Map, Value};
+
+use super::model::Module;
+use super::presence::{Patience, Presence};
+use super::report::{Report, ReportError};
+use super::tier::Tier;
+use super::view::{StateView, TimeFormat};
+
+/// Removed modules that are remembered; whoever has seen less gets a whole snapshot.
+const REMOVALS_MAX: usize = 10_000;
+
+/// One module.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) module: Module,
+    pub(super) telemetry: Map<String, Value>,
+    /// Of its last change.
+    pub(super) version: u64,
+    pub(super) last_seen: Option<Timestamp>,
+    pub(super) presence: Presence,
+    /// Whether the log says that it is online.
+    told_online: bool,
+    /// The tiers whose watchers are still to be told of its telemetry, as bits.
+    untold: u8,
+    /// When live watchers were last told of its telemetry, in milliseconds.
+    told_ms: i64,
+    unkept: bool,
+}
+
+/// A module that somebody sees no more.
+struct Removal {
+    version: u64,
+    id: Arc<str>,
+    /// Who saw it beside administrators.
+    owner: Option<String>,
+    /// Whether it went from its owner only, and is still there for administrators.
+    moved: bool,
+}
+
+/// A module that came or went.
+#[derive(Clone, Debug)]
+pub(super) struct Turn {
+    pub(super) online: bool,
+    pub(super) entry: Entry,
+}
+
+/// What the database keeps of a module's state.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    pub(super) id: String,
+    pub(super) online: bool,
+    pub(super) last_seen: Option<Timestamp>,
+    pub(super) version: u64,
+    pub(super) telemetry: Map<String, Value>,
+}
+
+/// Every module.
+pub(super) struct States {
+    entries: HashMap<Arc<str>, Entry>,
+    patience: Patience,
+    /// Of the last change.
+    version: u64,
+    /// Changes after this version are known.
+    known_since: u64,
+    removals: VecDeque<Removal>,
+    /// To be told to watchers, by tier.
+    untold: [Vec<Arc<str>>; Tier::ALL.len()],
+    /// To be written.
+    unkept: Vec<Arc<str>>,
+    /// Perhaps came or went.
+    turned: Vec<Arc<str>>,
+}
+
+impl States {
+    /// The modules of the database, and how they were when it was last written.
+    pub(super) fn new(modules: Vec<(Module, Option<Kept>)>, patience: Patience, now: Timestamp) -> Self {
+        let last = modules.iter().filter_map(|(_, kept)| kept.as_ref()).map(|kept| kept.version).max();
+        let version = micros(now).max(last.unwrap_or_default() + 1);
+        let mut states = Self {
+            entries: HashMap::with_capacity(modules.len()),
+            patience,
+            version,
+            known_since: version,
+            removals: VecDeque::new(),
+            untold: Default::default(),
+            unkept: Vec::new(),
+            turned: Vec::new(),
+        };
+        for (module, kept) in modules {
+            let online = kept.as_ref().is_some_and(|kept| kept.online);
+            let entry = Entry {
+                presence: Presence::remembered(online, now, patience),
+                told_online: online,
+                version: kept.as_ref().map_or(version, |kept| kept.version),
+                last_seen: kept.as_ref().and_then(|kept| kept.last_seen),
+                telemetry: kept.map(|kept| kept.telemetry).unwrap_or_default(),
+                ..Entry::of(module)
+            };
+            states.entries.insert(entry.module.id.as_str().into(), entry);
+        }
+        states
+    }
+
+    fn next_version(&mut self, now: Timestamp) -> u64 {
+        self.version = micros(now).max(self.version + 1);
+        self.version
+    }
+
+    /// The version of the last change.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// A module was added, or is another now.
+    pub(super) fn put(&mut self, module: Module, now: Timestamp) {
+        let version = self.next_version(now);
+        let id: Arc<str> = module.id.as_str().into();
+        match self.entries.get_mut(&id) {
+            None => {
+                let entry = Entry { version, ..Entry::of(module) };
+                self.entries.insert(Arc::clone(&id), entry);
+            }
+            Some(entry) => {
+                let former = std::mem::replace(&mut entry.module, module);
+                entry.version = version;
+                if former.owner != entry.module.owner {
+                    let removal = Removal { version, id: Arc::clone(&id), owner: former.owner, moved: true };
+                    self.remember(removal);
+                }
+            }
+        }
+        self.keep(&id);
+    }
+
+    /// A module was removed.
+    pub(super) fn remove(&mut self, id: &str, now: Timestamp) {
+        if let Some((id, entry)) = self.entries.remove_entry(id) {
+            let version = self.next_version(now);
+            self.remember(Removal { version, id, owner: entry.module.owner, moved: false });
+        }
+    }
+
+    fn remember(&mut self, removal: Removal) {
+        if self.removals.len() >= REMOVALS_MAX
+            && let Some(forgotten) = self.removals.pop_front()
+        {
+            self.known_since = forgotten.version;
+        }
+        self.removals.push_back(removal);
+    }
+
+    /// The module's connection stands.
+    pub(super) fn link(&mut self, id: &str, now: Timestamp) {
+        self.touch(id, now, |entry, _| entry.presence.link(now));
+    }
+
+    /// The module's connection ended, or its last will came.
+    pub(super) fn unlink(&mut self, id: &str, now: Timestamp) {
+        let patience = self.patience;
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.presence.unlink(now, patience);
+        }
+    }
+
+    /// A module reported. Says whether one of its values is another now; nothing if there is no such module.
+    pub(super) fn report(
+        &mut self,
+        id: &str,
+        report: Report,
+        now: Timestamp,
+    ) -> Option<Result<bool, ReportError>> {
+        let entry = self.entries.get_mut(id)?;
+        let changed = match report.merge_into(&mut entry.telemetry) {
+            Ok(changed) => changed,
+            Err(error) => return Some(Err(error)),
+        };
+        self.touch(id, now, |entry, patience| entry.presence.report(now, patience));
+        if changed {
+            let version = self.next_version(now);
+            let (key, entry) = self.entry(id)?;
+            entry.version = version;
+            let newly = !entry.untold & Tier::all_bits();
+            entry.untold |= newly;
+            for tier in Tier::ALL.into_iter().filter(|tier| newly & tier.bit() != 0) {
+                self.untold[tier.index()].push(Arc::clone(&key));
+            }
+            self.keep(&key);
+        }
+        Some(Ok(changed))
+    }
+
+    /// The module gave a sign of life; `came` says whether it was away.
+    fn touch(&mut self, id: &str, now: Timestamp, came: impl FnOnce(&mut Entry, Patience) -> bool) {
+        let patience = self.patience;
+        let Some((key, entry)) = self.entry(id) else { return };
+        entry.last_seen = entry.last_seen.max(Some(now));
+        if came(entry, patience) {
+            self.turn(key, now);
+        }
+    }
+
+    fn turn(&mut self, id: Arc<str>, now: Timestamp) {
+        let version = self.next_version(now);
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.version = version;
+        }
+        self.keep(&id);
+        self.turned.push(id);
+    }
+
+    fn entry(&mut self, id: &str) -> Option<(Arc<str>, &mut Entry)> {
+        let key = Arc::clone(self.entries.get_key_value(id)?.0);
+        let entry = self.entries.get_mut(id)?;
+        Some((key, entry))
+    }
+
+    fn keep(&mut self, id: &Arc<str>) {
+        if let Some(entry) = self.entries.get_mut(id)
+            && !entry.unkept
+        {
+            entry.unkept = true;
+            self.unkept.push(Arc::clone(id));
+        }
+    }
+
+    /// Time passed: notes who is gone. Called about every second.
+    pub(super) fn look(&mut self, now: Timestamp) {
+        let gone = self
+            .entries
+            .iter_mut()
+            .filter_map(|(id, entry)| entry.presence.look(now).then(|| Arc::clone(id)));
+        for id in gone.collect::<Vec<_>>() {
+            self.turn(id, now);
+        }
+    }
+
+    /// Takes out at most `limit` modules that came or went since they were last taken out.
+    pub(super) fn take_turns(&mut self, limit: usize) -> Vec<Turn> {
+        let count = self.turned.len().min(limit);
+        let mut turns = Vec::new();
+        for id in self.turned.drain(..count) {
+            let Some(entry) = self.entries.get_mut(&id) else { continue };
+            let online = entry.presence.is_online();
+            if entry.told_online != online {
+                turns.push(Turn { online, entry: entry.clone() });
+            }
+        }
+        turns
+    }
+
+    /// The log says so now.
+    pub(super) fn turns_told(&mut self, turns: &[Turn]) {
+        for Turn { online, entry } in turns {
+            if let Some(entry) = self.entries.get_mut(entry.module.id.as_str()) {
+                entry.told_online = *online;
+            }
+        }
+    }
+
+    /// These could not be told.
+    pub(super) fn turn_again(&mut self, turns: &[Turn]) {
+        for Turn { entry, .. } in turns {
+            if let Some((id, _)) = self.entry(&entry.module.id) {
+                self.turned.push(id);
+            }
+        }
+    }
+
+    /// Takes out at most `limit` states that are to be written.
+    pub(super) fn take_unkept(&mut self, limit: usize) -> Vec<Kept> {
+        let count = self.unkept.len().min(limit);
+        let entries = &mut self.entries;
+        let taken = self.unkept.drain(..count).filter_map(|id| {
+            let entry = entries.get_mut(&id)?;
+            entry.unkept = false;
+            Some(entry.kept())
+        });
+        taken.collect()
+    }
+
+    /// Writes these again: they could not be written.
+    pub(super) fn keep_again(&mut self, kept: &[Kept]) {
+        for kept in kept {
+            if let Some((key, _)) = self.entry(&kept.id) {
+                self.keep(&key);
+            }
+        }
+    }
+
+    /// Whether watchers of a tier are to be told something.
+    pub(super) fn has_untold(&self, tier: Tier) -> bool {
+        !self.untold[tier.index()].is_empty()
+    }
+
+    /// Hands every module of which a tier's watchers are to be told to `tell`, which takes it or has it wait: those
+    /// that were told less than `pause_ms` ago.
+    pub(super) fn tell(
+        &mut self,
+        tier: Tier,
+        now: Timestamp,
+        pause_ms: i64,
+        mut tell: impl FnMut(&Entry) -> bool,
+    ) {
+        let ids = std::mem::take(&mut self.untold[tier.index()]);
+        for id in ids {
+            let Some(entry) = self.entries.get_mut(&id) else { continue };
+            let passed = now.as_millis() - entry.told_ms;
+            let too_soon = tier == Tier::Live && (0..pause_ms).contains(&passed);
+            if too_soon || !tell(entry) {
+                self.untold[tier.index()].push(id);
+                continue;
+            }
+            entry.untold &= !tier.bit();
+            if tier == Tier::Live {
+                entry.told_ms = now.as_millis();
+            }
+        }
+    }
+
+    /// One module.
+    pub(super) fn find(&self, id: &str) -> Option<&Entry> {
+        self.entries.get(id)
+    }
+
+    /// All modules, in no order.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+
+    /// How many there are, and how many of them are online, as far as `sees` lets one see.
+    pub(super) fn count(&self, sees: impl Fn(&Module) -> bool) -> (usize, usize) {
+        let seen = self.entries.values().filter(|entry| sees(&entry.module));
+        seen.fold((0, 0), |(all, online), entry| (all + 1, online + usize::from(entry.presence.is_online())))
+    }
+
+    /// The ids of modules that somebody saw after `since` and sees no more; nothing if that is not known so far back.
+    pub(super) fn removed_since(
+        &self,
+        since: u64,
+        saw: impl Fn(Option<&str>) -> bool,
+        sees_all: bool,
+    ) -> Option<Vec<&str>> {
+        if since < self.known_since || since > self.version {
+            return None;
+        }
+        let removed = self.removals.iter().filter(|removal| removal.version > since);
+        let seen = removed.filter(|removal| !(removal.moved && sees_all) && saw(removal.owner.as_deref()));
+        Some(seen.map(|removal| &*removal.id).collect())
+    }
+}
+
+impl Entry {
+    fn of(module: Module) -> Self {
+        Self {
+            module,
+            telemetry: Map::new(),
+            version: 0,
+            last_seen: None,
+            presence: Presence::default(),
+            told_online: false,
+            untold: 0,
+            told_ms: 0,
+            unkept: false,
+        }
+    }
+
+    pub(super) fn kept(&self) -> Kept {
+        Kept {
+            id: self.module.id.clone(),
+            online: self.told_online,
+            last_seen: self.last_seen,
+            version: self.version,
+            telemetry: self.telemetry.clone(),
+        }
+    }
+
+    /// As watchers see it.
+    pub(super) fn view<'a>(&'a self, format: &TimeFormat) -> StateView<'a> {
+        StateView::of(self, format)
+    }
+}
+
+fn micros(now: Timestamp) -> u64 {
+    u64::try_from(now.as_millis()).unwrap_or_default().saturating_mul(1000)
+}

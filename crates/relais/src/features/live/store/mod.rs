@@ -1,0 +1,12 @@
+//! The SQL of modules, one file per table.
+
+use relais_store::Migration;
+
+pub(super) mod modules;
+pub(super) mod states;
+
+/// The tables of this feature.
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { version: 500, name: "live", sql: include_str!("modules.sql") },
+    Migration { version: 501, name: "live_states", sql: include_str!("states.sql") },
+];

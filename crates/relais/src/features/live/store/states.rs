@@ -1,0 +1,84 @@
+//! Last known states.
+
+use std::sync::LazyLock;
+
+use relais_store::{Param, Query, StoreError, WriteTx, params};
+
+use super::super::model::Module;
+use super::super::states::Kept;
+use super::modules;
+
+/// States written by one statement: to PostgreSQL each statement is a way there and back.
+const ROWS: usize = 64;
+const COLUMNS: usize = 5;
+
+static WRITE_ONE: LazyLock<String> = LazyLock::new(|| upsert(1));
+static WRITE_MANY: LazyLock<String> = LazyLock::new(|| upsert(ROWS));
+
+fn upsert(rows: usize) -> String {
+    let row = |row: usize| {
+        let marks: Vec<String> = (1..=COLUMNS).map(|column| format!("${}", row * COLUMNS + column)).collect();
+        format!("({})", marks.join(", "))
+    };
+    let rows: Vec<String> = (0..rows).map(row).collect();
+    format!(
+        "INSERT INTO module_states (id, online, last_seen, version, telemetry) VALUES {} ON CONFLICT (id) \
+         DO UPDATE SET online = excluded.online, last_seen = excluded.last_seen, version = excluded.version, \
+         telemetry = excluded.telemetry",
+        rows.join(", ")
+    )
+}
+
+/// Writes states; each module at most once.
+pub(crate) fn write(tx: &mut WriteTx<'_>, states: &[Kept]) -> Result<(), StoreError> {
+    for chunk in states.chunks(ROWS) {
+        let telemetry: Vec<String> = chunk.iter().map(|kept| json(&kept.telemetry)).collect();
+        let values: Vec<Param<'_>> = chunk
+            .iter()
+            .zip(&telemetry)
+            .flat_map(|(kept, telemetry)| -> [Param<'_>; COLUMNS] {
+                let last_seen = kept.last_seen.map_or(Param::Null, Param::from);
+                [
+                    kept.id.as_str().into(),
+                    kept.online.into(),
+                    last_seen,
+                    kept.version.into(),
+                    telemetry.as_str().into(),
+                ]
+            })
+            .collect();
+        if chunk.len() == ROWS {
+            tx.execute(&WRITE_MANY, &values)?;
+        } else {
+            for row in values.chunks(COLUMNS) {
+                tx.execute(&WRITE_ONE, row)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn json(telemetry: &serde_json::Map<String, serde_json::Value>) -> String {
+    // PostgreSQL has no U+0000 in text; as an escape of JSON it is text like any other.
+    serde_json::to_string(telemetry).unwrap_or_else(|_| "{}".to_owned())
+}
+
+/// Forgets the state of a module.
+pub(crate) fn delete(tx: &mut WriteTx<'_>, id: &str) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM module_states WHERE id = $1", params![id])?;
+    Ok(())
+}
+
+/// Every module with its last known state.
+pub(crate) fn load(tx: &mut impl Query) -> Result<Vec<(Module, Option<Kept>)>, StoreError> {
+    let sql = "SELECT m.id, m.name, m.type, m.owner, m.created_at, m.updated_at, s.online, s.last_seen, s.version, \
+               s.telemetry FROM modules m LEFT JOIN module_states s ON s.id = m.id";
+    tx.query(sql, params![], |row| {
+        let module = modules::module(row)?;
+        let Some(version) = row.opt_u64(8)? else { return Ok((module, None)) };
+        let telemetry = serde_json::from_str(row.str(9)?).unwrap_or_default();
+        let (online, last_seen) = (row.bool(6)?, row.opt_timestamp(7)?);
+        let kept = Kept { id: module.id.clone(), online, last_seen, version, telemetry };
+        Ok((module, Some(kept)))
+    })
+}

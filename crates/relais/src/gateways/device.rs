@@ -1,0 +1,242 @@
+//! `/esp32`: the WebSocket of devices. The firmware's messages become calls of [`crate::features::live::Live`].
+//!
+//! A device has some seconds to say which module it is. Its frames repeat who it is; the connection's word counts.
+//! Closed with 1008 if it does not say who it is in time, is not let in or sends too much, with 1003 after what is no
+//! JSON object, with 1000 when a newer connection of it takes over, and with 1011 when the server fails.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use parking_lot::Mutex;
+use relais_hub::{
+    CloseCode, CloseReason, Dialect, Flow, Identity, Receiver, Session, SessionSpec, Transport, run_socket,
+};
+use relais_protocol::event::Event;
+use relais_protocol::websocket::{Limits, close_frame};
+use serde_json::{Map, Value, json};
+
+use super::dialects::text_frame;
+use super::opening::open_session;
+use super::pace::{Pace, too_fast};
+use super::spawn;
+use super::upgrade::Handshake;
+use crate::features::live::{Link, LinkEnd, LinkId, Report, ReportError};
+use crate::{App, AppError};
+
+/// What devices say beside their values, and watchers hear as `module_<type>`.
+const ANSWERS: &[&str] = &["command_response", "status_response", "reset_response", "command_error", "pong"];
+
+/// One connection.
+#[derive(Clone)]
+struct Device {
+    app: App,
+    session: Arc<Session>,
+    /// Which module it is, once it has said so.
+    module: Arc<Mutex<Identified>>,
+    pace: Pace,
+}
+
+/// Which module a connection is.
+#[derive(Clone, Default)]
+enum Identified {
+    #[default]
+    Awaited,
+    As(Arc<str>, LinkId),
+    /// The connection has ended.
+    Over,
+}
+
+/// The connection as the module's.
+struct Wire {
+    app: App,
+    session: Arc<Session>,
+}
+
+impl Link for Wire {
+    fn send(&self, frame: &Value) {
+        self.app.hub().send(&self.session, text_frame(frame));
+    }
+
+    fn end(&self, why: LinkEnd) {
+        let reason = match why {
+            LinkEnd::Replaced => CloseReason::new(CloseCode::Normal, "replaced by a newer session"),
+            LinkEnd::Refused => CloseReason::new(CloseCode::Policy, "this credential is valid no more"),
+        };
+        self.app.hub().close(&self.session, reason);
+    }
+}
+
+/// Devices hear no events. They know the codes of RFC 6455 only.
+struct DeviceDialect;
+
+impl Dialect for DeviceDialect {
+    fn name(&self) -> &'static str {
+        "device-socket"
+    }
+
+    fn encode(&self, _: &Event, _: &mut Vec<u8>) {}
+
+    fn ping(&self) -> bytes::Bytes {
+        bytes::Bytes::from_static(&[0x89, 0])
+    }
+
+    fn close(&self, reason: &CloseReason) -> bytes::Bytes {
+        let code = match reason.code {
+            CloseCode::NotAuthenticated | CloseCode::Forbidden | CloseCode::SlowConsumer => CloseCode::Policy,
+            code => code,
+        };
+        let mut out = Vec::new();
+        close_frame(code.number(), &reason.text, &mut out);
+        out.into()
+    }
+}
+
+impl Receiver for Device {
+    fn text(&mut self, _: &Arc<Session>, text: &str) -> Flow {
+        if !self.pace.take(Instant::now()) {
+            return Flow::Close(too_fast(self.app.config().live.reports_per_s));
+        }
+        let Ok(message) = serde_json::from_str::<Map<String, Value>>(text) else {
+            return Flow::Close(CloseReason::new(CloseCode::Unsupported, "a JSON object is expected"));
+        };
+        let kind = message.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let identified = match &*self.module.lock() {
+            Identified::As(module, _) => Some(Arc::clone(module)),
+            Identified::Awaited | Identified::Over => None,
+        };
+        match identified {
+            None => Flow::Await(Box::pin(self.clone().identify(kind, message))),
+            Some(module) => {
+                self.obey(&module, &kind, message);
+                Flow::Continue
+            }
+        }
+    }
+}
+
+impl Device {
+    fn say(&self, frame: &Value) {
+        self.app.hub().send(&self.session, text_frame(frame));
+    }
+
+    /// Lets the device in, or tells it why not and closes.
+    async fn identify(self, kind: String, message: Map<String, Value>) -> Flow {
+        let given = |name: &str| message.get(name).and_then(Value::as_str).unwrap_or_default();
+        if kind != "module_identify" {
+            return self.refuse("Envoyez d'abord module_identify");
+        }
+        let (id, credential) = (given("moduleId"), given("password"));
+        let module = match self.app.live().modules().identify(id, credential).await {
+            Ok(module) => module,
+            Err(error) if error.is_unauthorized() => return self.refuse(error.message()),
+            Err(error) => {
+                tracing::warn!(%error, "a device could not be identified");
+                return Flow::Close(CloseCode::Internal.into());
+            }
+        };
+        if let Err(error) =
+            self.app.hub().identify(&self.session, Identity::of(&format!("device:{}", module.id)))
+        {
+            return Flow::Close(CloseReason::new(CloseCode::TryLater, error.to_string()));
+        }
+        if !self.take_over(&module.id) {
+            return self.refuse("Module inconnu");
+        }
+        let known = self.app.live().telemetry(&module.id);
+        let now = self.app.clock().now();
+        let initial = json!({ "uptime": known.get("uptime"), "position": known.get("position") });
+        self.say(&json!({
+            "type": "connected", "status": "authenticated", "moduleId": module.id, "initialState": initial,
+            "timestamp": now,
+        }));
+        self.say(&json!({ "type": "auth_success", "moduleId": module.id, "timestamp": now }));
+        self.take_values(&module.id, message);
+        self.app.live().ready(&module.id);
+        Flow::Continue
+    }
+
+    /// The module's connection is this one from now on; false if the module is gone.
+    fn take_over(&self, module: &str) -> bool {
+        let mut identified = self.module.lock();
+        if matches!(*identified, Identified::Over) {
+            return true;
+        }
+        let wire = Arc::new(Wire { app: self.app.clone(), session: Arc::clone(&self.session) });
+        let Some(link) = self.app.live().link(module, wire) else { return false };
+        *identified = Identified::As(module.into(), link);
+        true
+    }
+
+    fn refuse(&self, message: &str) -> Flow {
+        self.say(&json!({ "type": "auth_error", "message": message }));
+        Flow::Close(CloseReason::new(CloseCode::Policy, message.to_owned()))
+    }
+
+    fn obey(&self, module: &str, kind: &str, message: Map<String, Value>) {
+        let said = message.get("moduleId").and_then(Value::as_str);
+        if said.is_some_and(|said| said != module) {
+            let text = format!("Cette connexion est celle du module {module}");
+            return self.say(&json!({ "type": "error", "code": "foreign_module", "message": text }));
+        }
+        match kind {
+            "telemetry" | "heartbeat" | "status_update" => self.take_values(module, message),
+            // Some firmware says it again: it is in.
+            "module_identify" => {
+                self.say(&json!({ "type": "auth_success", "moduleId": module, "timestamp": self.app.clock().now() }));
+            }
+            "ping" => self.say(&json!({ "type": "pong", "timestamp": self.app.clock().now() })),
+            answer if ANSWERS.contains(&answer) => self.app.live().answered(module, answer, message),
+            other => {
+                let text = format!("Message de type {other:?} inconnu");
+                self.say(&json!({ "type": "error", "code": "unknown_type", "message": text }));
+            }
+        }
+    }
+
+    fn take_values(&self, module: &str, message: Map<String, Value>) {
+        let taken: Result<(), ReportError> =
+            Report::of(message).and_then(|report| self.app.live().report(module, report));
+        if let Err(error) = taken {
+            self.say(&json!({ "type": "error", "code": "report_refused", "message": error.to_string() }));
+        }
+    }
+}
+
+/// The WebSocket of devices, which identify themselves once it stands.
+pub(super) async fn open_socket(State(app): State<App>, mut request: Request) -> Result<Response, AppError> {
+    let handshake = Handshake::new(&mut request)?;
+    let address = handshake.address;
+    let (response, stream) = handshake.accept();
+    let entered = Box::pin(async move {
+        let (stream, leftover) = stream.await?;
+        let device = admit(app, address, stream)?;
+        Some((leftover, device))
+    });
+    spawn(async move {
+        let Some((leftover, device)) = entered.await else { return };
+        let bytes = device.app.config().live.report_bytes;
+        let limits = Limits { frame_bytes: bytes, message_bytes: bytes, ..Limits::default() };
+        run_socket(Arc::clone(&device.session), leftover, device.clone(), limits).await;
+        let identified = std::mem::replace(&mut *device.module.lock(), Identified::Over);
+        if let Identified::As(module, link) = identified {
+            device.app.live().unlink(&module, link);
+        }
+    });
+    Ok(response)
+}
+
+fn admit(app: App, address: SocketAddr, stream: tokio::net::TcpStream) -> Option<Device> {
+    let spec = SessionSpec {
+        identity: Identity::anonymous(),
+        address: address.ip(),
+        dialect: Arc::new(DeviceDialect),
+        transport: Transport::socket(stream),
+        identify_within_s: Some(app.config().hub.authenticate_timeout_s),
+    };
+    let session = open_session(app.hub(), spec).ok()?;
+    let pace = Pace::new(app.config().live.reports_per_s, Instant::now());
+    Some(Device { app, session, module: Arc::default(), pace })
+}

@@ -1,0 +1,234 @@
+//! Devices on their WebSocket, and who hears of them.
+
+use relais::features::accounts::Actor;
+use relais::features::live::{NewModule, Sight};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::wire::Wire;
+use super::{Person, World, on_both, on_both_with};
+
+const STATION: &str = "MC-1001-STN";
+
+impl World {
+    fn actor() -> Actor {
+        Actor { name: "test".into(), address: None }
+    }
+
+    /// Adds a module; its credential.
+    pub(super) async fn module(&self, id: &str, owner: Option<&Person>) -> String {
+        let owner = owner.map(|owner| owner.id.clone());
+        let new = NewModule { id: id.into(), owner, ..NewModule::default() };
+        let added = self.running.app().live().modules().add(&Self::actor(), new).await.unwrap();
+        added.credential
+    }
+
+    /// The names of what the log has of a topic.
+    async fn logged(&self, topic: &str) -> Vec<String> {
+        let channel = topic.parse().unwrap();
+        let events = self.running.app().store().events_after(&channel, 0, u64::MAX >> 1, 1000).await.unwrap();
+        events.iter().map(|event| event.name.to_string()).collect()
+    }
+}
+
+fn fleet(who: &Person) -> String {
+    format!("fleet:user:{}", who.id)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_device_reports_reaches_its_owner_and_administrators_and_nobody_else() {
+    on_both(|world| async move {
+        let (admin, lea, eve) =
+            (world.user("Ada", true).await, world.person("Lea").await, world.person("Eve").await);
+        let credential = world.module(STATION, Some(&lea)).await;
+        let mut owner = Wire::watcher(&world, &lea, &[&fleet(&lea)]).await;
+        let mut watcher = Wire::watcher(&world, &admin, &["telemetry:*", "module:*"]).await;
+        let mut stranger = Wire::watcher(&world, &eve, &[]).await;
+        for channel in [&*fleet(&lea), "telemetry:*", "module:*", "telemetry:MC-1001-STN", "module:MC-1001-STN"] {
+            stranger.say(json!({ "type": "subscribe", "channel": channel })).await;
+            assert_eq!(stranger.next().await["code"], "forbidden", "{channel}");
+        }
+
+        let mut device = Wire::device(&world, STATION, &credential).await;
+        assert_eq!(owner.until("rt_module_online").await["online"], true);
+        assert_eq!(watcher.until("rt_module_online").await["moduleId"], STATION);
+        let report = json!({
+            "type": "telemetry", "moduleId": STATION, "password": credential, "uptime": 12, "position": "A",
+            "status": "ok", "temperature": 21.5,
+        });
+        device.say(report).await;
+        for wire in [&mut owner, &mut watcher] {
+            let told = wire.until("rt_telemetry_updated").await;
+            let values = json!({ "uptime": 12, "position": "A", "status": "ok", "temperature": 21.5 });
+            assert_eq!((&told["moduleId"], &told["telemetry"]), (&json!(STATION), &values));
+            assert!(told["lastSeenFormatted"].as_str().unwrap().contains('/'), "{told}");
+            let told = wire.until("module_telemetry").await;
+            assert_eq!((&told["uptime"], &told["position"], &told["status"]), (&json!(12), &json!("A"), &json!("ok")));
+        }
+
+        // The same again is no event: the next one that is told has another value.
+        device.say(json!({ "type": "telemetry", "uptime": 12, "position": "A" })).await;
+        device.say(json!({ "type": "heartbeat", "uptime": 13, "wifiRSSI": -60 })).await;
+        let told = owner.until("rt_telemetry_updated").await;
+        assert_eq!((&told["telemetry"]["uptime"], &told["telemetry"]["wifiRSSI"]), (&json!(13), &json!(-60)));
+
+        device.say(json!({ "type": "command_response", "command": "ring", "status": "success", "position": "B" })).await;
+        let told = owner.until("module_command_response").await;
+        assert_eq!((&told["command"], &told["moduleId"]), (&json!("ring"), &json!(STATION)));
+        assert_eq!(owner.until("rt_telemetry_updated").await["telemetry"]["position"], "B");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn online_and_offline_are_told_when_they_change_and_a_restart_is_no_outage() {
+    let soon = |config: &mut relais::config::Config| config.live.offline_delay_s = 1;
+    on_both_with(soon, |world| async move {
+        let lea = world.person("Lea").await;
+        let credential = world.module(STATION, Some(&lea)).await;
+        let own = format!("user:{}", lea.id);
+        let mut owner = Wire::watcher(&world, &lea, &[&own]).await;
+        let first = Wire::device(&world, STATION, &credential).await;
+        owner.until("user:module:online").await;
+
+        // Gone and back within the second is no absence.
+        first.leave().await;
+        let second = Wire::device(&world, STATION, &credential).await;
+        drop(owner);
+        drop(second);
+        let world = world.restart().await;
+        let mut owner = Wire::watcher(&world, &lea, &[&own]).await;
+        let back = Wire::device(&world, STATION, &credential).await;
+        back.leave().await;
+        let told = owner.until("user:module:offline").await;
+        assert_eq!((&told["online"], told["disconnectedAt"].is_string()), (&json!(false), true));
+        let expected = ["rt_module_online", "rt_module_offline"];
+        assert_eq!(world.logged(&format!("module:{STATION}")).await, expected);
+        let expected = ["user:module:added", "user:module:online", "user:module:offline"];
+        assert_eq!(world.logged(&own).await, expected);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_device_said_last_outlives_the_server() {
+    on_both(|world| async move {
+        let lea = world.person("Lea").await;
+        let credential = world.module(STATION, Some(&lea)).await;
+        let mut owner = Wire::watcher(&world, &lea, &[&fleet(&lea)]).await;
+        let mut device = Wire::device(&world, STATION, &credential).await;
+        device.say(json!({ "type": "telemetry", "position": "quai", "uptime": 7 })).await;
+        let version = owner.until("rt_telemetry_updated").await["version"].as_u64().unwrap();
+        let world = world.restart().await;
+        let live = world.running.app().live();
+        let sight = Sight::Own(format!("user:{}", lea.id));
+        let state = live.state(&sight, STATION).unwrap();
+        assert_eq!(state["telemetry"], json!({ "position": "quai", "uptime": 7 }));
+        assert_eq!((&state["online"], &state["uptime"]), (&json!(true), &json!(7)));
+        live.snapshot(&sight, None, |snapshot| {
+            assert!(snapshot.full && snapshot.version > version, "versions go on");
+        });
+        let mut device = Wire::nameless(&world).await;
+        device.say(json!({ "type": "module_identify", "moduleId": STATION, "password": credential })).await;
+        let connected = device.next().await;
+        assert_eq!(
+            connected["initialState"],
+            json!({ "uptime": 7, "position": "quai" }),
+            "the firmware starts there"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_is_not_let_in_is_told_why() {
+    let soon = |config: &mut relais::config::Config| config.hub.authenticate_timeout_s = 1;
+    on_both_with(soon, |world| async move {
+        let credential = world.module(STATION, None).await;
+        let identify = |id: &str, password: &str| {
+            json!({ "type": "module_identify", "moduleId": id, "password": password })
+        };
+        for first in [
+            identify(STATION, "wrong"),
+            identify("MC-1002-STN", &credential),
+            identify("", ""),
+            json!({ "type": "module_identify" }),
+            json!({ "type": "module_identify", "moduleId": 5, "password": [] }),
+            json!({ "type": "telemetry", "moduleId": STATION, "password": credential }),
+            json!({}),
+        ] {
+            let mut device = Wire::nameless(&world).await;
+            device.say(first.clone()).await;
+            let told = device.next().await;
+            assert_eq!(told["type"], "auth_error", "{first}");
+            assert_eq!(device.closed().await, (1008, told["message"].as_str().unwrap().to_owned()), "{first}");
+        }
+        let mut silent = Wire::nameless(&world).await;
+        assert_eq!(silent.closed().await.0, 1008, "not identified in time");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_device_should_say_does_what_is_written_down() {
+    on_both(|world| async move {
+        let credential = world.module(STATION, None).await;
+        for text in [
+            "no json",
+            "[1]",
+            "\"telemetry\"",
+            "{\"type\":\"telemetry\",\"t\":NaN}",
+            "{\"type\":\"telemetry\",\"t\":1e999}",
+            "{\"type\":\"telemetry\",",
+            "",
+        ] {
+            let mut device = Wire::device(&world, STATION, &credential).await;
+            device.text(text).await;
+            assert_eq!(device.closed().await.0, 1003, "{text:?}");
+        }
+        let mut device = Wire::device(&world, STATION, &credential).await;
+        for (message, code) in [
+            (json!({ "type": "telemetry", "moduleId": "MC-1002-STN", "t": 1 }), "foreign_module"),
+            (json!({ "type": "reboot" }), "unknown_type"),
+            (json!({ "type": "telemetry", "x".repeat(65): 1 }), "report_refused"),
+        ] {
+            device.say(message.clone()).await;
+            assert_eq!(device.next().await["code"], code, "{message}");
+        }
+        let many: serde_json::Map<String, Value> = (0..200).map(|n| (format!("f{n}"), json!(n))).collect();
+        device.say(json!({ "type": "telemetry", "nested": many })).await;
+        device.say(Value::from(many)).await;
+        assert_eq!(device.next().await["code"], "unknown_type");
+        device.text(&json!({ "type": "telemetry", "text": "x".repeat(17_000) }).to_string()).await;
+        assert_eq!(device.closed().await.0, 1009, "a message that is too long");
+
+        let mut flood = Wire::device(&world, STATION, &credential).await;
+        for n in 0..100 {
+            flood.say(json!({ "type": "heartbeat", "uptime": n })).await;
+        }
+        assert_eq!(flood.closed().await.0, 1008, "too many messages");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_ends_when_it_is_not_the_devices_any_more() {
+    on_both(|world| async move {
+        let admin = world.user("Ada", true).await;
+        let credential = world.module(STATION, None).await;
+        let mut older = Wire::device(&world, STATION, &credential).await;
+        let mut newer = Wire::device(&world, STATION, &credential).await;
+        assert_eq!(older.closed().await.0, 1000, "replaced");
+
+        let path = format!("/api/v1/modules/{STATION}/credential");
+        let (_, reply) = world.request(&admin, Method::POST, &path, Value::Null).await;
+        assert_eq!(newer.closed().await.0, 1008, "another credential");
+        let credential = reply["credential"].as_str().unwrap();
+        let mut device = Wire::device(&world, STATION, credential).await;
+        let path = format!("/api/v1/modules/{STATION}");
+        world.request(&admin, Method::DELETE, &path, Value::Null).await;
+        assert_eq!(device.closed().await.0, 1008, "removed");
+        assert_eq!(world.running.app().live().count(&Sight::All), (0, 0));
+    })
+    .await;
+}

@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_catalogue_of_ones_own_replaces_it() {
-        let config = LiveConfig { id_pattern: r"P\d{3}".into(), types: Vec::new() };
+        let config = LiveConfig { id_pattern: r"P\d{3}".into(), types: Vec::new(), ..LiveConfig::default() };
         let catalogue = Catalogue::new(&config);
         assert!(catalogue.checked_id("P123").is_ok() && catalogue.checked_id("xP1234").is_err());
         assert_eq!(catalogue.type_of("P123", Some("Pompe")).unwrap(), "Pompe");

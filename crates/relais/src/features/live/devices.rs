@@ -127,10 +127,8 @@ impl Live {
             "rt_module_online" | "rt_module_offline" if event.topic.family() == MODULE => {
                 self.repeat_to_owner(event);
             }
-            CREDENTIAL_CHANGED if event.topic.family() == MODULE => {
-                if self.0.links.end(event.topic.key()) {
-                    self.0.states.lock().unlink(event.topic.key(), event.at);
-                }
+            CREDENTIAL_CHANGED if event.topic.family() == MODULE && self.0.links.end(event.topic.key()) => {
+                self.0.states.lock().unlink(event.topic.key(), event.at);
             }
             _ => {}
         }

@@ -29,10 +29,12 @@ pub enum LinkEnd {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkId(u64);
 
+type Held = (LinkId, Arc<dyn Link>);
+
 /// The connections, by the ids of their modules.
 #[derive(Default)]
 pub(super) struct Links {
-    all: Mutex<HashMap<String, (LinkId, Arc<dyn Link>)>>,
+    all: Mutex<HashMap<String, Held>>,
     next: AtomicU64,
 }
 

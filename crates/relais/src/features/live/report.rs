@@ -63,9 +63,10 @@ impl Report {
     /// # Errors
     /// [`ReportError::Fields`], [`ReportError::Size`].
     pub(super) fn merge_into(self, telemetry: &mut Map<String, Value>) -> Result<bool, ReportError> {
-        let differs = |(name, value): (&String, &Value)| {
-            telemetry.get(name).is_none_or(|known| known != value)
-                && !(value.is_null() && !telemetry.contains_key(name))
+        // What is not there is already as a null would have it.
+        let differs = |(name, value): (&String, &Value)| match telemetry.get(name) {
+            Some(known) => known != value,
+            None => !value.is_null(),
         };
         if !self.0.iter().any(differs) {
             return Ok(false);

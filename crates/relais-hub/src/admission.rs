@@ -60,6 +60,11 @@ impl Admission {
         outcome
     }
 
+    /// How many principals of a kind have sessions: those whose names begin with `prefix`.
+    pub(crate) fn present(&self, prefix: &str) -> usize {
+        self.principals.keys().filter(|principal| principal.starts_with(prefix)).count()
+    }
+
     fn count_principal(&mut self, identity: &Identity, config: &HubConfig) -> Result<(), OpenError> {
         if identity.anonymous {
             return Ok(());

@@ -328,6 +328,12 @@ impl Hub {
         answer.await.unwrap_or_default()
     }
 
+    /// How many principals of a kind have sessions here: those whose names begin with `prefix`.
+    #[must_use]
+    pub fn count_present(&self, prefix: &str) -> usize {
+        self.shared().admission.lock().present(prefix)
+    }
+
     /// What the hub holds and has done.
     #[must_use]
     pub fn stats(&self) -> HubStats {

@@ -5,15 +5,16 @@
 //! away alike by all of them.
 
 pub mod chat;
-mod device;
 mod dialects;
 pub mod engineio;
 pub mod expiry;
+mod live;
 mod native;
 mod opening;
 mod pace;
 mod poll;
 mod relay;
+mod root;
 pub mod socketio;
 pub mod upgrade;
 
@@ -35,7 +36,7 @@ pub fn router(app: &App) -> Router<App> {
     Router::new()
         .merge(socketio::routes::router(app))
         .route("/ws/chat", get(chat::open_socket))
-        .route("/esp32", get(device::open_socket))
+        .route("/esp32", get(live::device::open_socket))
         .route("/api/files/ws", get(relay::open_socket))
         .route("/api/files/events", get(relay::open_stream))
         .route("/api/v1/ws", get(native::open_socket))
@@ -45,8 +46,9 @@ pub fn router(app: &App) -> Router<App> {
 
 /// The namespaces of Socket.IO, with the features behind them.
 fn namespaces(app: &App) -> Vec<(&'static str, Arc<dyn socketio::Namespace>)> {
-    let chat: Arc<dyn socketio::Namespace> = Arc::new(chat::ChatNamespace::new(app.clone()));
-    vec![("/", Arc::clone(&chat)), ("/chat", chat)]
+    let chat = Arc::new(chat::ChatNamespace::new(app.clone()));
+    let root = root::Root::new(Arc::clone(&chat), live::Pages::new(app.clone()));
+    vec![("/", Arc::new(root)), ("/chat", chat)]
 }
 
 /// Runs a connection. It ends with its socket, which the hub closes when the server drains.

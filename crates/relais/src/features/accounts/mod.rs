@@ -1,8 +1,10 @@
 //! Accounts: users, their roles and grants, API keys, signing in and out, and the record of who did what.
 //!
-//! [`Accounts`] is the API for other features and for the command line. It emits no events.
+//! [`Accounts`] is the API for other features and for the command line. Events in `role:admin`: `rt_user_logged_in`,
+//! `rt_user_logged_out`, `rt_user_profile_updated`; the last also in the user's own topic.
 
 mod audit;
+mod events;
 mod grants;
 pub mod http;
 mod keys;

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::audit::{Actor, record};
+use super::events::{UserEvent, tell};
 use super::model::UserInfo;
 use super::service::Accounts;
 use crate::AppError;
@@ -92,9 +93,11 @@ impl Accounts {
                 tx.after_commit(move || auth.session_changed(&replaced));
             }
             record(tx, &actor.did(now, "sign_in", format!("user:{id}"), String::new()))?;
+            let user = UserInfo::from(&account);
+            tell(tx, UserEvent::SignedIn, &user)?;
             // An earlier request with this session may have found none.
             tx.after_commit(move || auth.session_changed(&session_id));
-            Ok(Some(UserInfo::from(&account)))
+            Ok(Some(user))
         });
         let Some(user) = started.await? else { return Ok(None) };
         let token = self.auth.tokens().issue(&user.id, &user.email, self.auth.now(), None)?;
@@ -119,6 +122,10 @@ impl Accounts {
             .store()
             .write(move |tx| {
                 if delete_session(tx, &id)? > 0 {
+                    let user = actor.name.strip_prefix("user:").map(|id| find_account(tx, id)).transpose()?;
+                    if let Some(account) = user.flatten() {
+                        tell(tx, UserEvent::SignedOut, &UserInfo::from(&account))?;
+                    }
                     record(tx, &actor.did(tx.now(), "sign_out", actor.name.clone(), String::new()))?;
                 }
                 tx.after_commit(move || {

@@ -26,6 +26,13 @@ pub(super) fn list_users(tx: &mut impl Query, after: &str, limit: usize) -> Resu
     tx.query(sql, params![after, limit], account)
 }
 
+/// Users who can sign in.
+pub(super) fn count_users(tx: &mut impl Query) -> Result<u64, StoreError> {
+    let counted =
+        tx.query_opt("SELECT COUNT(*) FROM users WHERE disabled = 0", params![], |row| row.u64(0))?;
+    Ok(counted.unwrap_or_default())
+}
+
 /// Administrators who can sign in, other than `id`.
 pub(super) fn has_other_admin(tx: &mut impl Query, id: &str) -> Result<bool, StoreError> {
     let sql = "SELECT id FROM users WHERE admin = 1 AND disabled = 0 AND id <> $1 LIMIT 1";

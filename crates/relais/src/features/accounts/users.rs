@@ -1,9 +1,10 @@
 //! Users: making, finding and changing them.
 
 use relais_protocol::time::Timestamp;
-use relais_store::WriteTx;
+use relais_store::{StoreError, WriteTx};
 
 use super::audit::{Actor, record};
+use super::events::{UserEvent, tell};
 use super::model::{NewUser, UserChanges, UserInfo};
 use super::refusal::{TEXT_BYTES_MAX, bad_request, check_text, user_unknown};
 use super::service::Accounts;
@@ -81,6 +82,15 @@ impl Accounts {
         Ok(found.await.map_err(AppError::from)?.iter().map(UserInfo::from).collect())
     }
 
+    /// How many users may sign in.
+    ///
+    /// # Errors
+    /// What the database reports.
+    pub async fn count_users(&self) -> Result<u64, AppError> {
+        let counted = self.auth.store().read(|tx| store::count_users(tx));
+        counted.await.map_err(|error: StoreError| error.into())
+    }
+
     /// The user with this id or address.
     ///
     /// # Errors
@@ -125,8 +135,10 @@ impl Accounts {
                 let (user, details) = change(tx, &id, &changes, hash.as_deref())?;
                 let entry = actor.did(tx.now(), "user_changed", format!("user:{id}"), details);
                 record(tx, &entry)?;
+                let user = UserInfo::from(&user);
+                tell(tx, UserEvent::Changed, &user)?;
                 tx.after_commit(move || auth.user_changed(&id));
-                Ok(UserInfo::from(&user))
+                Ok(user)
             })
             .await
     }

@@ -72,9 +72,4 @@ impl Links {
     pub(super) fn find(&self, module: &str) -> Option<Arc<dyn Link>> {
         self.all.lock().get(module).map(|(_, link)| Arc::clone(link))
     }
-
-    /// How many there are.
-    pub(super) fn count(&self) -> usize {
-        self.all.lock().len()
-    }
 }

@@ -264,6 +264,11 @@ impl Modules {
             .await
     }
 
+    /// How many users there are.
+    pub(super) async fn count_users(&self) -> Result<u64, AppError> {
+        self.0.accounts.count_users().await
+    }
+
     /// The module that says it has this id and this credential.
     ///
     /// # Errors

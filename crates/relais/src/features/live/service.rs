@@ -29,6 +29,7 @@ pub(super) struct Inner {
     pub(super) clock: SharedClock,
     pub(super) config: LiveConfig,
     pub(super) format: TimeFormat,
+    pub(super) started_at: Timestamp,
     /// How every module is. Held for moments only.
     pub(super) states: Mutex<States>,
     /// Held while watchers are told and while somebody is handed a snapshot, so that no snapshot comes after what is
@@ -60,6 +61,7 @@ impl Live {
         Ok(Self(Arc::new(Inner {
             // The settings were checked at the start.
             format: TimeFormat::new(config.zone().unwrap_or(jiff::tz::TimeZone::UTC)),
+            started_at: clock.now(),
             states: Mutex::new(states),
             telling: Mutex::new(()),
             links: Links::default(),

@@ -67,6 +67,15 @@ impl ChatNamespace {
         Self { app, people: Arc::default() }
     }
 
+    /// Lets a client in that connected without a credential.
+    ///
+    /// # Errors
+    /// 401 for the token, and why somebody is not let in.
+    pub(in crate::gateways) async fn identify(&self, socket: &Socket, token: String) -> Result<(), AppError> {
+        let given = Credentials { token: Some(token), ..Credentials::default() };
+        let_in(&self.app, &self.people, socket, &given).await.map(drop)
+    }
+
     fn here(&self, socket: &Socket) -> Option<Here<SocketLine>> {
         self.people.lock().get(socket.id()).cloned()
     }
@@ -118,11 +127,12 @@ impl Namespace for ChatNamespace {
             };
             if principal.is_anonymous() {
                 let within = app.config().hub.authenticate_timeout_s;
-                return Ok(Admission { principal, channels: Vec::new(), identify_within_s: Some(within) });
+                return Ok(Admission { principal, identify_within_s: Some(within), ..Admission::default() });
             }
             let me = app.chat().enter(&principal).await?;
             let channels = Listening::new(&me, given.include_own).to_all(app.chat(), &me).await?;
-            Ok(Admission { principal, channels, identify_within_s: None })
+            let since = given.since.as_deref().and_then(|since| since.parse().ok());
+            Ok(Admission { principal, channels, since, identify_within_s: None })
         })
     }
 

@@ -61,7 +61,7 @@ impl Entrance {
         let asks = self.asked.is_some() || is_asked_in(text(self.auth.as_ref()));
         let reads = self.talk.reads(asks, !admission.channels.is_empty());
         let recovered = self.join(&admission, registered, reads, &socket_id).await?;
-        let Admission { principal, channels, identify_within_s } = admission;
+        let Admission { principal, channels, identify_within_s, .. } = admission;
         self.talk.expect_name(identify_within_s.filter(|_| principal.is_anonymous()), &principal);
         let namespace: Arc<str> = self.namespace.as_str().into();
         let socket = Socket::new(Arc::clone(&self.talk), &namespace, &socket_id);
@@ -101,9 +101,10 @@ impl Entrance {
         }
         let principal = &admission.principal;
         let asked = asked.as_ref().filter(|_| reads.offsets);
-        let since = asked.and_then(|asked| place(asked, principal, namespace));
+        let resumed = asked.and_then(|asked| place(asked, principal, namespace));
+        let since = resumed.or(admission.since);
         let welcome = |joined: &Joined| {
-            let pid = reads.offsets.then(|| pid(asked, since, joined, principal, namespace));
+            let pid = reads.offsets.then(|| pid(asked, resumed, joined, principal, namespace));
             let frames = talk.words(|session| session.accept(namespace, socket_id, pid.as_deref()));
             frames.map_or_else(|_| Bytes::new(), |frames| talk.client.written(&frames))
         };

@@ -67,6 +67,8 @@ pub struct Admission {
     /// What it hears from now on, or since the connection that it goes on with. What a client should recover
     /// belongs here; channels that it joins later are not part of that.
     pub channels: Vec<Subscription>,
+    /// The last event that it has seen, if it does not go on with a connection that was lost: what came since is sent.
+    pub since: Option<Cursor>,
     /// Seconds after which the connection is closed with 4001 unless [`Socket::identify`] was called.
     pub identify_within_s: Option<u32>,
 }

@@ -262,7 +262,7 @@ impl Namespace for Room {
             }
             let principal = auth["user"].as_str().map_or(request.principal, person);
             let channels = vec![subscription("room:1")];
-            Ok(Admission { principal, channels, identify_within_s: Some(5) })
+            Ok(Admission { principal, channels, since: None, identify_within_s: Some(5) })
         }
         .boxed()
     }

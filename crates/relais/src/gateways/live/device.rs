@@ -18,12 +18,12 @@ use relais_protocol::event::Event;
 use relais_protocol::websocket::{Limits, close_frame};
 use serde_json::{Map, Value, json};
 
-use super::dialects::text_frame;
-use super::opening::open_session;
-use super::pace::{Pace, too_fast};
-use super::spawn;
-use super::upgrade::Handshake;
 use crate::features::live::{Link, LinkEnd, LinkId, Report, ReportError};
+use crate::gateways::dialects::text_frame;
+use crate::gateways::opening::open_session;
+use crate::gateways::pace::{Pace, too_fast};
+use crate::gateways::spawn;
+use crate::gateways::upgrade::Handshake;
 use crate::{App, AppError};
 
 /// What devices say beside their values, and watchers hear as `module_<type>`.
@@ -206,7 +206,10 @@ impl Device {
 }
 
 /// The WebSocket of devices, which identify themselves once it stands.
-pub(super) async fn open_socket(State(app): State<App>, mut request: Request) -> Result<Response, AppError> {
+pub(in crate::gateways) async fn open_socket(
+    State(app): State<App>,
+    mut request: Request,
+) -> Result<Response, AppError> {
     let handshake = Handshake::new(&mut request)?;
     let address = handshake.address;
     let (response, stream) = handshake.accept();

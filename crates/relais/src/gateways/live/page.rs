@@ -1,0 +1,92 @@
+//! What a page shows, and where it listens for it.
+
+use relais_hub::Subscription;
+use relais_protocol::event::{Channel, Topic};
+use serde::Deserialize;
+
+use crate::App;
+use crate::AppError;
+use crate::auth::{Action, Principal};
+use crate::features::live::{FLEET, MODULE, Sight, TELEMETRY, Tier};
+
+/// The longest name of a page, in bytes.
+const PAGE_BYTES_MAX: usize = 64;
+
+/// What a client says of its page.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PageRequest {
+    pub(super) page: Option<String>,
+    /// Milliseconds between two values of a module at least.
+    #[serde(alias = "interval_ms", alias = "intervalMs")]
+    pub(super) interval: Option<u64>,
+    pub(super) token: Option<String>,
+    /// The last event that the page has seen: what its channels keep and have had since is told.
+    pub(super) since: Option<String>,
+}
+
+/// A page that somebody looks at.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Page {
+    pub(super) name: Option<String>,
+    pub(super) tier: Tier,
+    pub(super) sight: Sight,
+}
+
+impl Page {
+    /// The page of `request`, in place of `former`.
+    ///
+    /// # Errors
+    /// 400 for a name that is none, 403 for the administrators' page.
+    pub(super) fn of(
+        app: &App,
+        principal: &Principal,
+        former: Option<&Self>,
+        request: &PageRequest,
+    ) -> Result<Self, AppError> {
+        let sight = Sight::of(principal)?;
+        let name = match &request.page {
+            Some(name) => Some(checked(app, principal, name)?),
+            None => former.and_then(|former| former.name.clone()),
+        };
+        let tier = match request.interval {
+            Some(interval) => Tier::for_interval(interval),
+            None => former.map_or(Tier::Live, |former| former.tier),
+        };
+        app.live().want(tier);
+        Ok(Self { name, tier, sight })
+    }
+
+    /// Everything that it listens to.
+    pub(super) fn channels(&self) -> Vec<Channel> {
+        let (suffix, topic) = (self.tier.suffix(), |name: &str| Topic::new(name).ok().map(Channel::Topic));
+        let page = self.name.as_deref().and_then(|name| topic(&format!("page:{name}")));
+        let of_all = |family: String| Channel::Family(family.into());
+        let modules = match &self.sight {
+            Sight::All => {
+                let role = topic("role:admin");
+                let families = [of_all(MODULE.to_owned()), of_all(format!("{TELEMETRY}{suffix}"))];
+                role.into_iter().chain(families).collect()
+            }
+            Sight::Own(owner) => Vec::from_iter(topic(&format!("{FLEET}{suffix}:{owner}"))),
+        };
+        topic("system").into_iter().chain(page).chain(modules).collect()
+    }
+}
+
+fn checked(app: &App, principal: &Principal, name: &str) -> Result<String, AppError> {
+    let name = name.trim();
+    let topic =
+        Topic::new(&format!("page:{name}")).ok().filter(|_| (1..=PAGE_BYTES_MAX).contains(&name.len()));
+    let Some(topic) = topic else {
+        let message = format!("Nom de page invalide : de 1 à {PAGE_BYTES_MAX} octets");
+        return Err(AppError::bad_request("invalid_page", message));
+    };
+    app.auth().require(principal, Action::Subscribe(&Channel::Topic(topic)))?;
+    Ok(name.to_owned())
+}
+
+/// All of a channel.
+pub(super) fn whole(channel: Channel) -> Subscription {
+    Subscription { channel, filter: None }
+}

@@ -1,0 +1,268 @@
+//! Pages that show modules, on Socket.IO: what they ask for, and where they listen.
+//!
+//! Who somebody is comes from their session or token alone; what a page says of its user counts for nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use relais_hub::{From as Place, Joined};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::page::{Page, PageRequest, whole};
+use crate::auth::{Principal, unauthenticated};
+use crate::features::accounts::Actor;
+use crate::features::live::{Live, Sight};
+use crate::gateways::socketio::{Incoming, Socket};
+use crate::{App, AppError};
+
+/// What pages say.
+const EVENTS: &[&str] = &[
+    "client:authenticate",
+    "client:sync:request",
+    "client:page:changed",
+    "register_page",
+    "request_stats",
+    "request_module_states",
+    "request_state_sync",
+    "send_module_command",
+    "module_claim",
+];
+
+/// The pages that are open, by the ids of their sockets. Cheap to clone.
+#[derive(Clone)]
+pub(in crate::gateways) struct Pages {
+    app: App,
+    open: Arc<Mutex<HashMap<String, Page>>>,
+}
+
+/// A module, and what is to be done with it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ModuleRequest {
+    #[serde(rename = "moduleId", alias = "module_id")]
+    module_id: String,
+    #[serde(alias = "claimCode", alias = "claim_code")]
+    code: Option<String>,
+}
+
+/// What a client knows.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct LastKnown {
+    version: Option<u64>,
+}
+
+/// One message of a page, and who it is from.
+struct Asked<'a> {
+    socket: &'a Socket,
+    principal: Principal,
+    data: Value,
+}
+
+impl Pages {
+    pub(in crate::gateways) fn new(app: App) -> Self {
+        Self { app, open: Arc::default() }
+    }
+
+    /// Whether an event is one of pages.
+    pub(in crate::gateways) fn knows(name: &str) -> bool {
+        EVENTS.contains(&name)
+    }
+
+    /// The token with which somebody wants to be let in who has no session; pages of today have one.
+    pub(in crate::gateways) fn token(name: &str, incoming: &Incoming) -> Option<String> {
+        let asks =
+            (name == "client:authenticate").then(|| incoming.first::<PageRequest>().unwrap_or_default());
+        asks?.token.filter(|token| !token.is_empty())
+    }
+
+    /// A page left.
+    pub(in crate::gateways) fn closed(&self, socket: &Socket) {
+        self.open.lock().remove(socket.id());
+    }
+
+    /// Does what a page asks for; the answer for those who want an acknowledgement.
+    pub(in crate::gateways) async fn obey(&self, socket: &Socket, name: &str, incoming: &Incoming) -> Value {
+        let data = incoming.first::<Value>().unwrap_or_default();
+        let asked = Asked { socket, principal: socket.principal(), data };
+        let done = match name {
+            "client:authenticate" => self.authenticate(&asked).await,
+            "client:sync:request" => self.synchronize(&asked).await,
+            "client:page:changed" | "register_page" => self.register(&asked).await,
+            "request_stats" => self.tell_stats(&asked),
+            "request_module_states" => self.tell_states(&asked),
+            "request_state_sync" => self.tell_changes(&asked),
+            "module_claim" => self.claim(&asked).await,
+            _ => self.command(&asked).await,
+        };
+        done.unwrap_or_else(|error| Self::refuse(socket, name, &error))
+    }
+
+    /// Tells a page why something is not done; the answer for those who want an acknowledgement.
+    pub(in crate::gateways) fn refuse(socket: &Socket, name: &str, error: &AppError) -> Value {
+        let fields = json!({ "success": false, "message": error.message(), "code": error.code() });
+        let told = match name {
+            "client:authenticate" => "client:auth:error",
+            "client:sync:request" => "client:sync:error",
+            _ => "error",
+        };
+        say(socket, told, &fields);
+        fields
+    }
+
+    async fn authenticate(&self, asked: &Asked<'_>) -> Result<Value, AppError> {
+        if asked.principal.is_anonymous() {
+            return Err(unauthenticated("Session ou token requis"));
+        }
+        let page = self.open_page(asked).await?;
+        let fields =
+            json!({ "success": true, "message": "Authentifié", "timestamp": self.app.clock().now() });
+        say(asked.socket, "client:auth:success", &fields);
+        self.tell_all(asked.socket, &page).await?;
+        Ok(fields)
+    }
+
+    async fn synchronize(&self, asked: &Asked<'_>) -> Result<Value, AppError> {
+        let page = self.page(asked).await?;
+        self.tell_all(asked.socket, &page).await?;
+        let fields = json!({ "success": true, "timestamp": self.app.clock().now() });
+        say(asked.socket, "client:sync:success", &fields);
+        Ok(fields)
+    }
+
+    async fn register(&self, asked: &Asked<'_>) -> Result<Value, AppError> {
+        let page = self.open_page(asked).await?;
+        Ok(json!({ "success": true, "page": page.name }))
+    }
+
+    fn tell_stats(&self, asked: &Asked<'_>) -> Result<Value, AppError> {
+        let fields = self.app.live().simple_statistics(&Sight::of(&asked.principal)?);
+        say(asked.socket, "simple_stats_update", &fields);
+        Ok(json!({ "success": true }))
+    }
+
+    fn tell_states(&self, asked: &Asked<'_>) -> Result<Value, AppError> {
+        self.tell_snapshot(asked, "module_states_sync", None)
+    }
+
+    fn tell_changes(&self, asked: &Asked<'_>) -> Result<Value, AppError> {
+        // Pages that know no version say something else: they get everything.
+        let known: LastKnown = serde_json::from_value(asked.data.clone()).unwrap_or_default();
+        self.tell_snapshot(asked, "state_sync_response", known.version)
+    }
+
+    fn tell_snapshot(&self, asked: &Asked<'_>, name: &str, since: Option<u64>) -> Result<Value, AppError> {
+        let sight = Sight::of(&asked.principal)?;
+        let live = self.app.live();
+        let stats = live.simple_statistics(&sight);
+        live.snapshot(&sight, since, |snapshot| {
+            let mut fields = snapshot.fields();
+            fields["stats"] = stats;
+            say(asked.socket, name, &fields);
+        });
+        Ok(json!({ "success": true }))
+    }
+
+    /// Everything that a page begins with.
+    async fn tell_all(&self, socket: &Socket, page: &Page) -> Result<(), AppError> {
+        let live = self.app.live();
+        match page.name.as_deref() {
+            Some("admin") => {
+                let statistics = live.statistics().await?;
+                say(
+                    socket,
+                    "admin:initial:stats",
+                    &json!({ "stats": statistics, "timestamp": self.app.clock().now() }),
+                );
+            }
+            Some("dashboard") => {
+                say(socket, "dashboard:initial:summary", &live.simple_statistics(&page.sight))
+            }
+            _ => {}
+        }
+        tell_initial(live, socket, &page.sight);
+        Ok(())
+    }
+
+    /// The page that somebody looks at, now opened if there was none.
+    async fn page(&self, asked: &Asked<'_>) -> Result<Page, AppError> {
+        let known = self.open.lock().get(asked.socket.id()).cloned();
+        match known {
+            Some(page) => Ok(page),
+            None => self.open_page(asked).await,
+        }
+    }
+
+    /// Listens to what a page shows, in place of what it showed before.
+    async fn open_page(&self, asked: &Asked<'_>) -> Result<Page, AppError> {
+        let socket = asked.socket;
+        let former = self.open.lock().get(socket.id()).cloned();
+        let request = match &asked.data {
+            Value::String(page) => PageRequest { page: Some(page.clone()), ..PageRequest::default() },
+            data => serde_json::from_value(data.clone()).unwrap_or_default(),
+        };
+        let page = Page::of(&self.app, &asked.principal, former.as_ref(), &request)?;
+        let (wanted, heard) = (page.channels(), socket.channels());
+        let left = former.map(|former| former.channels()).unwrap_or_default();
+        left.iter().filter(|channel| !wanted.contains(channel)).for_each(|channel| socket.leave(channel));
+        let since = request.since.as_deref().and_then(|since| since.parse().ok());
+        let new: Vec<_> = wanted.into_iter().filter(|channel| !heard.contains(channel)).map(whole).collect();
+        let from = since.map_or(Place::Now, Place::Cursor);
+        let registered = |joined: &Joined| {
+            let recovered = request.since.is_some().then_some(since.is_some() && joined.recovered);
+            let cursor = joined.cursor.to_string();
+            (
+                "page_registered",
+                json!({ "page": page.name, "cursor": cursor, "recovered": recovered }).to_string(),
+            )
+        };
+        if !new.is_empty() {
+            socket.join_welcomed(new, from, registered).await?;
+        }
+        self.open.lock().insert(socket.id().to_owned(), page.clone());
+        // Whoever leaves from here on is taken out by `closed`.
+        if !socket.is_in() {
+            self.closed(socket);
+        }
+        Ok(page)
+    }
+
+    /// With a code somebody becomes the owner of a module; without one, who may give it away gets a new code.
+    async fn claim(&self, asked: &Asked<'_>) -> Result<Value, AppError> {
+        let request: ModuleRequest = serde_json::from_value(asked.data.clone()).unwrap_or_default();
+        let actor = Actor::caller(&asked.principal, Some(asked.socket.address()));
+        let modules = self.app.live().modules();
+        let expected = Some(request.module_id.as_str()).filter(|id| !id.is_empty());
+        let (module, code) = match (&request.code, &asked.principal) {
+            (Some(code), Principal::User(user)) => {
+                (modules.claim(user, &actor, code, expected).await?.id, Some(code.clone()))
+            }
+            _ => {
+                let sight = Sight::of(&asked.principal)?;
+                let code = modules.offer(&sight, &actor, &request.module_id).await?;
+                (request.module_id.clone(), Some(code))
+            }
+        };
+        let fields = json!({ "success": true, "moduleId": module, "code": code });
+        say(asked.socket, "claim_ack", &fields);
+        Ok(fields)
+    }
+
+    async fn command(&self, asked: &Asked<'_>) -> Result<Value, AppError> {
+        let _ = (self, asked);
+        std::future::ready(Err(AppError::not_found("module_not_found", "Module non trouvé"))).await
+    }
+}
+
+fn tell_initial(live: &Live, socket: &Socket, sight: &Sight) {
+    live.snapshot(sight, None, |snapshot| {
+        say(socket, "modules:initial:state", &Value::from(snapshot.states));
+    });
+}
+
+fn say(socket: &Socket, name: &str, fields: &Value) {
+    // Whoever left meanwhile needs no answer.
+    let _ = socket.emit(name, &fields.to_string());
+}

@@ -124,7 +124,7 @@ pub async fn tell_statistics(live: Live, stop: CancellationToken) {
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "statistics could not be read; trying again in some seconds")
+                tracing::warn!(%error, "statistics could not be read; trying again in some seconds");
             }
         }
     }

@@ -126,7 +126,7 @@ impl Device {
     async fn identify(self, kind: String, message: Map<String, Value>) -> Flow {
         let given = |name: &str| message.get(name).and_then(Value::as_str).unwrap_or_default();
         if kind != "module_identify" {
-            return self.refuse("Envoyez d'abord module_identify");
+            return self.refuse("module_identify est attendu en premier");
         }
         let (id, credential) = (given("moduleId"), given("password"));
         let module = match self.app.live().modules().identify(id, credential).await {

@@ -178,7 +178,7 @@ impl Pages {
                 );
             }
             Some("dashboard") => {
-                say(socket, "dashboard:initial:summary", &live.simple_statistics(&page.sight))
+                say(socket, "dashboard:initial:summary", &live.simple_statistics(&page.sight));
             }
             _ => {}
         }

@@ -126,8 +126,9 @@ def test_on_return_a_page_gets_what_changed_since_its_version_or_everything(fiel
     device.say("telemetry", uptime=1)
     version = owner.hear_of("rt_telemetry_updated", STATION, lambda data: data["telemetry"]["uptime"] == 1)["version"]
     owner.ask("request_state_sync", {"version": version})
-    nothing = owner.hear("state_sync_response")
-    assert (nothing["full"], nothing["states"], nothing["removed"]) == (False, {}, [])
+    recent = owner.hear("state_sync_response")
+    assert (recent["full"], recent["removed"]) == (False, [])
+    assert recent["states"][STATION]["telemetry"]["uptime"] == 1, "what changed in the last seconds is told again"
     device.say("telemetry", uptime=2)
     owner.hear_of("rt_telemetry_updated", STATION, lambda data: data["telemetry"]["uptime"] == 2)
     reply = field.server.call("DELETE", f"/api/v1/modules/{LIGHT}", headers=lea.headers)
@@ -135,6 +136,7 @@ def test_on_return_a_page_gets_what_changed_since_its_version_or_everything(fiel
     owner.ask("request_state_sync", {"version": version})
     changed = owner.hear("state_sync_response", 2)
     assert (changed["full"], list(changed["states"]), changed["removed"]) == (False, [STATION], [LIGHT])
+    assert changed["states"][STATION]["telemetry"]["uptime"] == 2
     for unknown in (None, {}, {"version": 5}, {"version": 1 << 60}, {"version": "x"}, [1], "x"):
         owner.ask("request_state_sync", unknown)
     eventually(lambda: len(owner.all("state_sync_response")) == 9, "every answer", WAIT_S)

@@ -36,6 +36,7 @@ pub fn document() -> Document {
     document.merge(chat::http::ChatApi::openapi());
     document.merge(publish::http::PublishApi::openapi());
     document.merge(live::http::LiveApi::openapi());
+    document.merge(live::StatesApi::openapi());
     document
 }
 

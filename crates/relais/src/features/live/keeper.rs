@@ -53,6 +53,18 @@ impl Live {
         self.0.turned.notify_one();
     }
 
+    /// Returns once everything is told that happened until now.
+    pub async fn settled(&self) {
+        loop {
+            let mut told = std::pin::pin!(self.0.told.notified());
+            told.as_mut().enable();
+            if !self.0.states.lock().has_news() {
+                return;
+            }
+            told.await;
+        }
+    }
+
     /// Writes who came and went, with the events that tell it. What cannot be written is tried again: it would never
     /// be told otherwise.
     async fn keep_turns(&self, stop: &CancellationToken) {
@@ -62,7 +74,10 @@ impl Live {
                 return;
             }
             match self.write_turns(turns.clone()).await {
-                Ok(()) => self.0.states.lock().turns_told(&turns),
+                Ok(()) => {
+                    self.0.states.lock().turns_told(&turns);
+                    self.0.told.notify_waiters();
+                }
                 Err(error) => {
                     let modules = turns.len();
                     tracing::warn!(%error, modules, "who came and went could not be written; trying again");

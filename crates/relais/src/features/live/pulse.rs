@@ -23,6 +23,7 @@ pub async fn tell_changes(live: Live, stop: CancellationToken) {
             while live.has_untold(Tier::Live) {
                 tokio::time::sleep(window).await;
                 live.tell_tier(Tier::Live);
+                live.0.told.notify_waiters();
             }
         }
     };

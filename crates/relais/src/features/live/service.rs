@@ -42,6 +42,8 @@ pub(super) struct Inner {
     pub(super) changed: Notify,
     /// A module came or went.
     pub(super) turned: Notify,
+    /// Something was told.
+    pub(super) told: Notify,
 }
 
 impl Live {
@@ -68,6 +70,7 @@ impl Live {
             wanted: [AtomicBool::new(true), AtomicBool::new(false), AtomicBool::new(false)],
             changed: Notify::new(),
             turned: Notify::new(),
+            told: Notify::new(),
             store,
             modules,
             hub,

@@ -1,33 +1,28 @@
 //! How everything is that somebody sees, whole or since a version.
 
 use relais_protocol::time::Timestamp;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::modules::Sight;
 use super::service::Live;
 
 /// States by module, for somebody who may have seen some before.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Snapshot {
     /// Of the last change in it.
     pub version: u64,
     /// Whether these are all; otherwise those that changed.
     pub full: bool,
     /// By the id of the module.
+    #[schema(value_type = std::collections::HashMap<String, Object>)]
     pub states: Map<String, Value>,
     /// Those that are gone, by id.
     pub removed: Vec<String>,
     /// When.
+    #[schema(value_type = String)]
     pub timestamp: Timestamp,
-}
-
-impl Snapshot {
-    /// `{version, full, states, removed, timestamp}`.
-    #[must_use]
-    pub fn fields(self) -> Value {
-        let Self { version, full, states, removed, timestamp } = self;
-        json!({ "version": version, "full": full, "states": states, "removed": removed, "timestamp": timestamp })
-    }
 }
 
 impl Live {
@@ -46,8 +41,8 @@ impl Live {
             Sight::All => true,
             Sight::Own(own) => owner == Some(own),
         };
-        let removed = since.and_then(|since| states.removed_since(since, saw, sees_all));
-        let after = since.filter(|_| removed.is_some());
+        let after = since.and_then(|since| states.resume(since));
+        let removed = after.map(|after| states.removed(after, saw, sees_all));
         let seen = states.all().filter(|entry| sight.sees(&entry.module));
         let changed = seen.filter(|entry| after.is_none_or(|after| entry.version > after));
         let told = changed.map(|entry| {

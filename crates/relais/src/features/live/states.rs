@@ -17,6 +17,9 @@ use super::view::{StateView, TimeFormat};
 
 /// Removed modules that are remembered; whoever has seen less gets a whole snapshot.
 const REMOVALS_MAX: usize = 10_000;
+/// Versions that are told again to whoever returns: ten seconds of them. Changes are not told in the order of their
+/// versions, as some wait for a moment in which others are told: the slowest tier waits five seconds.
+const TOLD_AGAIN: u64 = 10_000_000;
 
 /// One module.
 #[derive(Clone, Debug)]
@@ -84,7 +87,7 @@ impl States {
     /// The modules of the database, and how they were when it was last written.
     pub(super) fn new(modules: Vec<(Module, Option<Kept>)>, patience: Patience, now: Timestamp) -> Self {
         let last = modules.iter().filter_map(|(_, kept)| kept.as_ref()).map(|kept| kept.version).max();
-        let version = micros(now).max(last.unwrap_or_default() + 1);
+        let version = micros(now).max(last.unwrap_or_default() + TOLD_AGAIN);
         let mut states = Self {
             entries: HashMap::with_capacity(modules.len()),
             patience,
@@ -260,8 +263,10 @@ impl States {
     /// The log says so now.
     pub(super) fn turns_told(&mut self, turns: &[Turn]) {
         for Turn { online, entry } in turns {
+            // The database may have been slow: whoever was away just now is told, whatever they saw before.
+            self.version += 1;
             if let Some(entry) = self.entries.get_mut(entry.module.id.as_str()) {
-                entry.told_online = *online;
+                (entry.told_online, entry.version) = (*online, self.version);
             }
         }
     }
@@ -299,6 +304,12 @@ impl States {
     /// Whether watchers of a tier are to be told something.
     pub(super) fn has_untold(&self, tier: Tier) -> bool {
         !self.untold[tier.index()].is_empty()
+    }
+
+    /// Whether live watchers, or the log, are still to be told something.
+    pub(super) fn has_news(&self) -> bool {
+        let turned = |entry: &Entry| entry.told_online != entry.presence.is_online();
+        self.has_untold(Tier::Live) || self.entries.values().any(turned)
     }
 
     /// Hands every module of which a tier's watchers are to be told to `tell`, which takes it or has it wait: those
@@ -342,19 +353,22 @@ impl States {
         seen.fold((0, 0), |(all, online), entry| (all + 1, online + usize::from(entry.presence.is_online())))
     }
 
-    /// The ids of modules that somebody saw after `since` and sees no more; nothing if that is not known so far back.
-    pub(super) fn removed_since(
+    /// The version after which somebody is told everything who has seen `since`; nothing if they need everything.
+    pub(super) fn resume(&self, since: u64) -> Option<u64> {
+        let known = (self.known_since..=self.version).contains(&since);
+        known.then(|| since.saturating_sub(TOLD_AGAIN).max(self.known_since))
+    }
+
+    /// The ids of modules that somebody saw and sees no more, of changes after `since`.
+    pub(super) fn removed(
         &self,
         since: u64,
         saw: impl Fn(Option<&str>) -> bool,
         sees_all: bool,
-    ) -> Option<Vec<&str>> {
-        if since < self.known_since || since > self.version {
-            return None;
-        }
+    ) -> Vec<&str> {
         let removed = self.removals.iter().filter(|removal| removal.version > since);
         let seen = removed.filter(|removal| !(removal.moved && sees_all) && saw(removal.owner.as_deref()));
-        Some(seen.map(|removal| &*removal.id).collect())
+        seen.map(|removal| &*removal.id).collect()
     }
 }
 

@@ -8,6 +8,7 @@ use relais_protocol::time::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
 use super::modules::Sight;
 use super::service::Live;
@@ -18,7 +19,7 @@ use crate::AppError;
 const EVERY: Duration = Duration::from_secs(5);
 
 /// How the server is, in numbers.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Statistics {
     users: Users,
@@ -29,23 +30,24 @@ pub struct Statistics {
     active_users: usize,
     total_modules: usize,
     online_modules: usize,
+    #[schema(value_type = String)]
     last_update: Timestamp,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 struct Users {
     total: u64,
     online: usize,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 struct ModuleCounts {
     total: usize,
     online: usize,
     offline: usize,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Connections {
     /// Live connections of every kind.
@@ -54,10 +56,11 @@ struct Connections {
     devices: usize,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct System {
     version: &'static str,
+    #[schema(value_type = String)]
     started_at: Timestamp,
 }
 

@@ -158,7 +158,7 @@ impl Pages {
         let live = self.app.live();
         let stats = live.simple_statistics(&sight);
         live.snapshot(&sight, since, |snapshot| {
-            let mut fields = snapshot.fields();
+            let mut fields = serde_json::to_value(&snapshot).unwrap_or_default();
             fields["stats"] = stats;
             say(asked.socket, name, &fields);
         });

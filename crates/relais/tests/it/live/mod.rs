@@ -4,6 +4,7 @@
 
 mod devices;
 mod modules;
+mod snapshots;
 mod wire;
 
 use crate::world::{Person, World, on_both, on_both_with};

@@ -44,7 +44,12 @@ impl Wire {
         assert_eq!(watcher.next().await["type"], "connected");
         for channel in channels {
             watcher.say(json!({ "type": "subscribe", "channel": channel })).await;
-            assert_eq!(watcher.next().await["type"], "subscribed", "{channel}");
+            let mut answer = watcher.next().await;
+            while answer["type"] == "event" {
+                // Of a channel before this one.
+                answer = watcher.next().await;
+            }
+            assert_eq!(answer["type"], "subscribed", "{channel}");
         }
         watcher
     }

@@ -1,0 +1,77 @@
+//! The HTTP edge of states and statistics.
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::{IntoParams, OpenApi};
+
+use super::modules::Sight;
+use super::refusal::no_module;
+use super::snapshot::Snapshot;
+use super::stats::Statistics;
+use crate::auth::Action;
+use crate::auth::http::Caller;
+use crate::{App, AppError};
+
+/// The routes of states.
+pub(super) fn router() -> Router<App> {
+    Router::new()
+        .route("/api/v1/module-states", get(list_states))
+        .route("/api/v1/modules/{id}/state", get(show_state))
+        .route("/api/v1/statistics", get(show_statistics))
+}
+
+/// The API description of states.
+#[derive(OpenApi)]
+#[openapi(paths(list_states, show_state, show_statistics))]
+pub struct StatesApi;
+
+/// Since when.
+#[derive(Debug, Deserialize, IntoParams)]
+struct Since {
+    /// The `version` of the last answer, or of a later event; without it, or if it is too old, everything is told.
+    version: Option<u64>,
+}
+
+/// Last known states of the modules that one sees
+///
+/// Whole (`full`), or what changed since a version. A state, and every event about one, has the version of its last
+/// change: what is older than what one knows of a module does not count, what is as old does.
+#[utoipa::path(get, path = "/api/v1/module-states", tag = "modules", params(Since), responses(
+    (status = 200, body = Snapshot), (status = 400, description = "`invalid_parameter`"),
+    (status = 401, description = "`unauthenticated`")))]
+async fn list_states(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    since: Result<Query<Since>, QueryRejection>,
+) -> Result<Json<Snapshot>, AppError> {
+    let since = since.map_err(|error| AppError::bad_request("invalid_parameter", error.body_text()))?;
+    let sight = Sight::of(&principal)?;
+    Ok(Json(app.live().snapshot(&sight, since.0.version, |snapshot| snapshot)))
+}
+
+/// Last known state of a module
+#[utoipa::path(get, path = "/api/v1/modules/{id}/state", tag = "modules", params(("id" = String, Path)), responses(
+    (status = 200, description = "`{moduleId, name, type, userId, online, lastSeen, telemetry, version, …}`"),
+    (status = 404, description = "`module_not_found`")))]
+async fn show_state(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, AppError> {
+    app.live().state(&Sight::of(&principal)?, &id).map(Json).ok_or_else(no_module)
+}
+
+/// How the server is, in numbers
+#[utoipa::path(get, path = "/api/v1/statistics", tag = "modules", responses(
+    (status = 200, body = Statistics), (status = 403, description = "`forbidden`: administrators only")))]
+async fn show_statistics(
+    State(app): State<App>,
+    Caller(principal): Caller,
+) -> Result<Json<Statistics>, AppError> {
+    app.auth().require(&principal, Action::Administer)?;
+    app.live().statistics().await.map(Json)
+}

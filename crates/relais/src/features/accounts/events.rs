@@ -1,11 +1,11 @@
 //! What administrators are told of users, as pages know it: nested and flat.
 
-use relais_protocol::event::Topic;
 use relais_protocol::time::Timestamp;
 use relais_store::{StoreError, WriteTx};
 use serde_json::{Value, json};
 
 use super::model::UserInfo;
+use crate::features::publish::{Target, tell};
 
 /// What happened to a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,19 +16,13 @@ pub(super) enum UserEvent {
 }
 
 /// Tells administrators, in the transaction of what happened; of changes also the user's own devices.
-pub(super) fn tell(tx: &mut WriteTx<'_>, event: UserEvent, user: &UserInfo) -> Result<(), StoreError> {
+pub(super) fn announce(tx: &mut WriteTx<'_>, event: UserEvent, user: &UserInfo) -> Result<(), StoreError> {
     let (name, fields) = described(event, user, tx.now());
-    let fields = fields.to_string();
-    emit(tx, "role:admin", name, fields.clone())?;
+    tell(tx, Target::Administrators, name, &fields)?;
     if event == UserEvent::Changed {
-        emit(tx, &format!("user:{}", user.id), name, fields)?;
+        tell(tx, Target::Person(&format!("user:{}", user.id)), name, &fields)?;
     }
     Ok(())
-}
-
-fn emit(tx: &mut WriteTx<'_>, topic: &str, name: &str, fields: String) -> Result<(), StoreError> {
-    let topic = Topic::new(topic).map_err(|error| StoreError::Value(error.to_string()))?;
-    tx.emit(&topic, name, fields).map(drop)
 }
 
 fn described(event: UserEvent, user: &UserInfo, now: Timestamp) -> (&'static str, Value) {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::audit::{Actor, record};
-use super::events::{UserEvent, tell};
+use super::events::{UserEvent, announce};
 use super::model::UserInfo;
 use super::service::Accounts;
 use crate::AppError;
@@ -94,7 +94,7 @@ impl Accounts {
             }
             record(tx, &actor.did(now, "sign_in", format!("user:{id}"), String::new()))?;
             let user = UserInfo::from(&account);
-            tell(tx, UserEvent::SignedIn, &user)?;
+            announce(tx, UserEvent::SignedIn, &user)?;
             // An earlier request with this session may have found none.
             tx.after_commit(move || auth.session_changed(&session_id));
             Ok(Some(user))
@@ -124,7 +124,7 @@ impl Accounts {
                 if delete_session(tx, &id)? > 0 {
                     let user = actor.name.strip_prefix("user:").map(|id| find_account(tx, id)).transpose()?;
                     if let Some(account) = user.flatten() {
-                        tell(tx, UserEvent::SignedOut, &UserInfo::from(&account))?;
+                        announce(tx, UserEvent::SignedOut, &UserInfo::from(&account))?;
                     }
                     record(tx, &actor.did(tx.now(), "sign_out", actor.name.clone(), String::new()))?;
                 }

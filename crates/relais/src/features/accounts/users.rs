@@ -4,7 +4,7 @@ use relais_protocol::time::Timestamp;
 use relais_store::{StoreError, WriteTx};
 
 use super::audit::{Actor, record};
-use super::events::{UserEvent, tell};
+use super::events::{UserEvent, announce};
 use super::model::{NewUser, UserChanges, UserInfo};
 use super::refusal::{TEXT_BYTES_MAX, bad_request, check_text, user_unknown};
 use super::service::Accounts;
@@ -136,7 +136,7 @@ impl Accounts {
                 let entry = actor.did(tx.now(), "user_changed", format!("user:{id}"), details);
                 record(tx, &entry)?;
                 let user = UserInfo::from(&user);
-                tell(tx, UserEvent::Changed, &user)?;
+                announce(tx, UserEvent::Changed, &user)?;
                 tx.after_commit(move || auth.user_changed(&id));
                 Ok(user)
             })

@@ -118,16 +118,14 @@ impl Live {
 
     /// Follows what is committed, by this process or another, in the order of the log and before it is published.
     pub fn observe(&self, event: &Event) {
+        // Topics of this family are published here alone: what others say of modules changes nothing.
+        if event.topic.family() != MODULE {
+            return;
+        }
         match &*event.name {
-            "rt_module_added" | "rt_module_updated" | "rt_module_removed"
-                if event.topic.as_str() == "role:admin" =>
-            {
-                self.observe_module(event);
-            }
-            "rt_module_online" | "rt_module_offline" if event.topic.family() == MODULE => {
-                self.repeat_to_owner(event);
-            }
-            CREDENTIAL_CHANGED if event.topic.family() == MODULE && self.0.links.end(event.topic.key()) => {
+            "module_added" | "module_updated" | "module_removed" => self.observe_module(event),
+            "rt_module_online" | "rt_module_offline" => self.repeat_to_owner(event),
+            CREDENTIAL_CHANGED if self.0.links.end(event.topic.key()) => {
                 self.0.states.lock().unlink(event.topic.key(), event.at);
             }
             _ => {}
@@ -135,17 +133,16 @@ impl Live {
     }
 
     fn observe_module(&self, event: &Event) {
-        // Others may publish events of this name with other data: these are no modules.
         let Ok(Told { module: told, owner }) = serde_json::from_str::<Told>(&event.data) else { return };
         let ToldModule { module_id: id, name, kind, created_at, updated_at } = told;
         let now = self.now();
         let former = self.0.states.lock().find(&id).and_then(|entry| entry.module.owner.clone());
         if let Some(former) =
-            former.filter(|former| &*event.name == "rt_module_removed" || Some(former) != owner.as_ref())
+            former.filter(|former| &*event.name == "module_removed" || Some(former) != owner.as_ref())
         {
             self.shut_out(&former, &id);
         }
-        if &*event.name == "rt_module_removed" {
+        if &*event.name == "module_removed" {
             self.0.states.lock().remove(&id, now);
             self.0.links.end(&id);
         } else {

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use relais_protocol::event::Topic;
-use relais_protocol::time::Timestamp;
 use relais_store::{Store, StoreError, WriteTx};
 use serde_json::json;
 
@@ -17,9 +15,7 @@ use crate::AppError;
 use crate::auth::{Principal, User, secret, unauthenticated};
 use crate::config::LiveConfig;
 use crate::features::accounts::{Accounts, Actor, record_action};
-
-/// What administrators are told.
-const ADMINISTRATORS: &str = "role:admin";
+use crate::features::publish::{Target, tell};
 
 /// Which modules somebody sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +97,7 @@ impl Modules {
                 let module = Module { id, name, kind, owner, created_at: now, updated_at: now };
                 store::insert(tx, &module, &secret_hash, claim_hash.as_deref())?;
                 record_action(tx, &actor, "module_added", &format!("module:{}", module.id), "")?;
-                tell(tx, "added", &module)?;
+                announce(tx, "added", &module)?;
                 Ok(module)
             })
             .await?;
@@ -159,7 +155,7 @@ impl Modules {
                     module.updated_at = tx.now();
                     store::update(tx, &module)?;
                     record_action(tx, &actor, "module_changed", &format!("module:{id}"), "")?;
-                    tell(tx, "updated", &module)?;
+                    announce(tx, "updated", &module)?;
                 }
                 Ok(module)
             })
@@ -178,7 +174,7 @@ impl Modules {
                 let module = seen(tx, &sight, &id)?;
                 store::delete(tx, &id)?;
                 record_action(tx, &actor, "module_removed", &format!("module:{id}"), "")?;
-                tell(tx, "removed", &module)?;
+                announce(tx, "removed", &module)?;
                 Ok(module)
             })
             .await
@@ -253,12 +249,13 @@ impl Modules {
                     return Ok(module);
                 }
                 store::update(tx, &module)?;
-                let now = tx.now();
                 if let Some(former) = &before.owner {
-                    tell_owner(tx, former, "removed", &before, now)?;
+                    announce_to(tx, Target::Person(former), "user:module:removed", "removed", &before)?;
                 }
-                tell_administrators(tx, "updated", &module, now)?;
-                tell_owner(tx, module.owner.as_deref().unwrap_or_default(), "added", &module, now)?;
+                announce_change(tx, "updated", &module)?;
+                announce_to(tx, Target::Administrators, "rt_module_updated", "updated", &module)?;
+                let owner = module.owner.as_deref().unwrap_or_default();
+                announce_to(tx, Target::Person(owner), "user:module:added", "added", &module)?;
                 Ok(module)
             })
             .await
@@ -289,47 +286,39 @@ fn seen(tx: &mut WriteTx<'_>, sight: &Sight, id: &str) -> Result<Module, AppErro
     store::find(tx, id)?.filter(|module| sight.sees(module)).ok_or_else(no_module)
 }
 
-/// Tells administrators and the owner, as clients know it: nested and flat.
-fn tell(tx: &mut WriteTx<'_>, action: &str, module: &Module) -> Result<(), AppError> {
-    let now = tx.now();
-    tell_administrators(tx, action, module, now)?;
-    if let Some(owner) = &module.owner {
-        tell_owner(tx, owner, action, module, now)?;
+/// Tells the servers on this database, administrators and the owner.
+fn announce(tx: &mut WriteTx<'_>, action: &str, module: &Module) -> Result<(), StoreError> {
+    announce_change(tx, action, module)?;
+    announce_to(tx, Target::Administrators, &format!("rt_module_{action}"), action, module)?;
+    match &module.owner {
+        Some(owner) => {
+            announce_to(tx, Target::Person(owner), &format!("user:module:{action}"), action, module)
+        }
+        None => Ok(()),
     }
-    Ok(())
 }
 
-fn tell_administrators(
+/// In the module's own topic, which nobody else publishes: what the states in memory follow. The owner is whole, since
+/// an id alone does not say what kind of account it is.
+fn announce_change(tx: &mut WriteTx<'_>, action: &str, module: &Module) -> Result<(), StoreError> {
+    let Some(topic) = module_topic(MODULE, &module.id) else { return Ok(()) };
+    let change = json!({ "moduleId": module.id, "module": module, "owner": module.owner });
+    tx.emit(&topic, &format!("module_{action}"), change.to_string()).map(drop)
+}
+
+/// As pages know it: nested and flat.
+fn announce_to(
     tx: &mut WriteTx<'_>,
+    to: Target<'_>,
+    name: &str,
     action: &str,
     module: &Module,
-    now: Timestamp,
-) -> Result<(), AppError> {
-    let topic = Topic::new(ADMINISTRATORS).map_err(AppError::internal)?;
-    tx.emit(&topic, &format!("rt_module_{action}"), fields(action, module, now))?;
-    Ok(())
-}
-
-fn tell_owner(
-    tx: &mut WriteTx<'_>,
-    owner: &str,
-    action: &str,
-    module: &Module,
-    now: Timestamp,
-) -> Result<(), AppError> {
-    let topic = Topic::new(owner).map_err(AppError::internal)?;
-    tx.emit(&topic, &format!("user:module:{action}"), fields(action, module, now))?;
-    Ok(())
-}
-
-fn fields(action: &str, module: &Module, now: Timestamp) -> String {
-    let mut fields = json!({ "action": action, "module": module, "timestamp": now });
+) -> Result<(), StoreError> {
+    let mut fields = json!({ "action": action, "module": module, "timestamp": tx.now() });
     let nested = fields["module"].clone();
-    // Whole, for this server and others on the same database: ids alone do not say what kind of account it is.
-    fields["owner"] = module.owner.clone().into();
     for (flat, name) in [("moduleId", "module_id"), ("name", "name"), ("type", "type"), ("userId", "userId")]
     {
         fields[flat] = nested[name].clone();
     }
-    fields.to_string()
+    tell(tx, to, name, &fields).map(drop)
 }

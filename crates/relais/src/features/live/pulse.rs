@@ -11,7 +11,7 @@ use super::service::Live;
 use super::states::Entry;
 use super::tier::Tier;
 use super::topics::{FLEET, TELEMETRY, module_topic, owner_topic};
-use super::view::{ModuleTelemetry, TelemetryUpdated, json, passing};
+use super::view::{ModuleTelemetry, Seen, TelemetryUpdated, json, passing};
 
 /// Tells watchers what changed, until `stop`.
 pub async fn tell_changes(live: Live, stop: CancellationToken) {
@@ -59,7 +59,16 @@ impl Live {
         let pause_ms = 1000 / i64::from(self.0.config.updates_per_s.max(1));
         let _telling = self.0.telling.lock();
         let now = self.now();
-        self.0.states.lock().tell(tier, now, pause_ms, |entry| !wanted || self.tell_entry(tier, entry));
+        let mut states = self.0.states.lock();
+        states.tell(tier, now, pause_ms, |entry| !wanted || self.tell_entry(tier, entry));
+        if tier == Tier::Live {
+            states.tell_seen(|entry| self.tell_seen(entry));
+        }
+    }
+
+    fn tell_seen(&self, entry: &Entry) {
+        let told = json(&Seen::of(entry, &self.0.format, self.now()));
+        self.tell_watchers(&entry.module, "rt_module_last_seen_updated", &told);
     }
 
     /// False if there was no room: it is told again later.

@@ -17,6 +17,8 @@ use super::view::{StateView, TimeFormat};
 
 /// Removed modules that are remembered; whoever has seen less gets a whole snapshot.
 const REMOVALS_MAX: usize = 10_000;
+/// How often it is told of a module that it was seen while its values stay the same, in milliseconds.
+const SEEN_EVERY_MS: i64 = 60_000;
 /// Versions that are told again to whoever returns: ten seconds of them. Changes are not told in the order of their
 /// versions, as some wait for a moment in which others are told: the slowest tier waits five seconds.
 const TOLD_AGAIN: u64 = 10_000_000;
@@ -36,6 +38,8 @@ pub(super) struct Entry {
     untold: u8,
     /// When live watchers were last told of its telemetry, in milliseconds.
     told_ms: i64,
+    /// When it was last told that it was seen, in milliseconds.
+    seen_told_ms: i64,
     unkept: bool,
 }
 
@@ -77,6 +81,8 @@ pub(super) struct States {
     removals: VecDeque<Removal>,
     /// To be told to watchers, by tier.
     untold: [Vec<Arc<str>>; Tier::ALL.len()],
+    /// Seen again, with nothing else to tell.
+    seen: Vec<Arc<str>>,
     /// To be written.
     unkept: Vec<Arc<str>>,
     /// Perhaps came or went.
@@ -95,6 +101,7 @@ impl States {
             known_since: version,
             removals: VecDeque::new(),
             untold: Default::default(),
+            seen: Vec::new(),
             unkept: Vec::new(),
             turned: Vec::new(),
         };
@@ -174,7 +181,7 @@ impl States {
         }
     }
 
-    /// A module reported. Says whether one of its values is another now; nothing if there is no such module.
+    /// A module reported. Says whether there is something to tell; nothing if there is no such module.
     pub(super) fn report(
         &mut self,
         id: &str,
@@ -198,7 +205,25 @@ impl States {
             }
             self.keep(&key);
         }
-        Some(Ok(changed))
+        let seen = !changed && self.note_seen(id, now);
+        Some(Ok(changed || seen))
+    }
+
+    /// Nothing is told of a report that says nothing new, but now and then that the module was seen.
+    fn note_seen(&mut self, id: &str, now: Timestamp) -> bool {
+        let Some((key, entry)) = self.entry(id) else { return false };
+        let due = now.as_millis() - entry.seen_told_ms >= SEEN_EVERY_MS;
+        if due {
+            entry.seen_told_ms = now.as_millis();
+            self.seen.push(key);
+        }
+        due
+    }
+
+    /// Hands every module to `tell` that was seen, with nothing else to tell.
+    pub(super) fn tell_seen(&mut self, mut tell: impl FnMut(&Entry)) {
+        let seen = std::mem::take(&mut self.seen);
+        seen.iter().filter_map(|id| self.entries.get(id)).for_each(&mut tell);
     }
 
     /// The module gave a sign of life; `came` says whether it was away.
@@ -303,7 +328,7 @@ impl States {
 
     /// Whether watchers of a tier are to be told something.
     pub(super) fn has_untold(&self, tier: Tier) -> bool {
-        !self.untold[tier.index()].is_empty()
+        !self.untold[tier.index()].is_empty() || (tier == Tier::Live && !self.seen.is_empty())
     }
 
     /// Whether live watchers, or the log, are still to be told something.
@@ -332,7 +357,7 @@ impl States {
             }
             entry.untold &= !tier.bit();
             if tier == Tier::Live {
-                entry.told_ms = now.as_millis();
+                (entry.told_ms, entry.seen_told_ms) = (now.as_millis(), now.as_millis());
             }
         }
     }
@@ -383,6 +408,7 @@ impl Entry {
             told_online: false,
             untold: 0,
             told_ms: 0,
+            seen_told_ms: 0,
             unkept: false,
         }
     }

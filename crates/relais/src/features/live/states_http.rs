@@ -6,7 +6,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::Value;
-use utoipa::{IntoParams, OpenApi};
+use utoipa::OpenApi;
 
 use super::modules::Sight;
 use super::refusal::no_module;
@@ -30,9 +30,8 @@ pub(super) fn router() -> Router<App> {
 pub struct StatesApi;
 
 /// Since when.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize)]
 struct Since {
-    /// The `version` of the last answer, or of a later event; without it, or if it is too old, everything is told.
     version: Option<u64>,
 }
 
@@ -40,7 +39,8 @@ struct Since {
 ///
 /// Whole (`full`), or what changed since a version. A state, and every event about one, has the version of its last
 /// change: what is older than what one knows of a module does not count, what is as old does.
-#[utoipa::path(get, path = "/api/v1/module-states", tag = "modules", params(Since), responses(
+#[utoipa::path(get, path = "/api/v1/module-states", tag = "modules", params(
+    ("version" = Option<u64>, Query, description = "That of the last answer; without it, or if it is too old, everything is told")), responses(
     (status = 200, body = Snapshot), (status = 400, description = "`invalid_parameter`"),
     (status = 401, description = "`unauthenticated`")))]
 async fn list_states(

@@ -119,6 +119,24 @@ impl<'a> ModuleTelemetry<'a> {
     }
 }
 
+/// `rt_module_last_seen_updated`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Seen<'a> {
+    module_id: &'a str,
+    last_seen: Option<Timestamp>,
+    last_seen_formatted: Option<String>,
+    timestamp: Timestamp,
+}
+
+impl<'a> Seen<'a> {
+    pub(super) fn of(entry: &'a Entry, format: &TimeFormat, timestamp: Timestamp) -> Self {
+        let last_seen = entry.last_seen;
+        let last_seen_formatted = last_seen.map(|at| format.french(at));
+        Self { module_id: &entry.module.id, last_seen, last_seen_formatted, timestamp }
+    }
+}
+
 /// `rt_module_online`, `rt_module_offline`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

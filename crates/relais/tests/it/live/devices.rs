@@ -102,7 +102,7 @@ async fn online_and_offline_are_told_when_they_change_and_a_restart_is_no_outage
         back.leave().await;
         let told = owner.until("user:module:offline").await;
         assert_eq!((&told["online"], told["disconnectedAt"].is_string()), (&json!(false), true));
-        let expected = ["rt_module_online", "rt_module_offline"];
+        let expected = ["module_added", "rt_module_online", "rt_module_offline"];
         assert_eq!(world.logged(&format!("module:{STATION}")).await, expected);
         let expected = ["user:module:added", "user:module:online", "user:module:offline"];
         assert_eq!(world.logged(&own).await, expected);

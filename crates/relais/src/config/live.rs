@@ -1,8 +1,11 @@
-//! Settings of modules: the machines in the field.
+//! Settings of live pages and of modules, the machines in the field.
 
 use serde::{Deserialize, Serialize};
 
-/// Modules, and what may be one.
+/// Longest pause between two attempts that a page may be told to keep, in milliseconds: a day.
+const PAUSE_MAX_MS: u64 = 86_400_000;
+
+/// Live pages; modules, and what may be one.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LiveConfig {
@@ -25,6 +28,28 @@ pub struct LiveConfig {
     pub reports_per_s: u32,
     /// The time zone of times that are written for people, such as `Europe/Paris`; empty is the computer's.
     pub time_zone: String,
+    /// Whether pages get live statistics.
+    pub stats: bool,
+    /// How pages come back.
+    pub reconnect: ReconnectConfig,
+}
+
+/// What `/js/reconnection-manager.js` does where a page says nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReconnectConfig {
+    /// Attempts in a row.
+    pub max_attempts: u32,
+    /// Milliseconds before the first attempt; each further one waits twice as long.
+    pub delay_ms: u64,
+    /// The longest pause, in milliseconds.
+    pub max_delay_ms: u64,
+}
+
+impl Default for ReconnectConfig {
+    fn default() -> Self {
+        Self { max_attempts: 15, delay_ms: 1_000, max_delay_ms: 15_000 }
+    }
 }
 
 /// A type of module.
@@ -59,6 +84,8 @@ impl Default for LiveConfig {
             report_bytes: 16 * 1024,
             reports_per_s: 20,
             time_zone: String::new(),
+            stats: true,
+            reconnect: ReconnectConfig::default(),
         }
     }
 }
@@ -98,6 +125,16 @@ impl LiveConfig {
         }
         if let Err(error) = self.zone() {
             found.push(format!("live.time_zone: {error}; use a name such as Europe/Paris"));
+        }
+        let ReconnectConfig { max_attempts, delay_ms, max_delay_ms } = self.reconnect;
+        if max_attempts == 0 || delay_ms == 0 {
+            found.push("live.reconnect: max_attempts and delay_ms are at least 1".into());
+        }
+        if !(delay_ms..=PAUSE_MAX_MS).contains(&max_delay_ms) {
+            found.push(format!(
+                "live.reconnect.max_delay_ms: {max_delay_ms} is not between delay_ms ({delay_ms}) and a day \
+                 ({PAUSE_MAX_MS})"
+            ));
         }
         found
     }

@@ -35,10 +35,13 @@ const FIXED_NAMES: &[(&str, &str)] = &[
     ("BASE_FILES_DIR", "relay.files_dir"),
     ("RELAIS_TRUSTED_PROXIES", "server.trusted_proxies"),
     ("ALLOWED_ORIGINS", "server.allowed_origins"),
+    ("REALTIME_MAX_RECONNECT_ATTEMPTS", "live.reconnect.max_attempts"),
+    ("REALTIME_RECONNECT_DELAY", "live.reconnect.delay_ms"),
+    ("REALTIME_ENABLE_STATS", "live.stats"),
 ];
 
-/// Variables of that shape that mean something else.
-const OTHER_USES: &[&str] = &["RELAIS_CONFIG", "RELAIS_TEST_", "RELAIS_BENCH_"];
+/// Variables of that shape that mean something else; RELAIS_URL is for applications that publish.
+const OTHER_USES: &[&str] = &["RELAIS_CONFIG", "RELAIS_URL", "RELAIS_TEST_", "RELAIS_BENCH_"];
 
 /// The greatest number of mistakes that one reading of a file reports.
 const FILE_ERRORS_MAX: usize = 20;
@@ -321,11 +324,29 @@ mod tests {
             ("RELAY_PORT", "8123"),
             ("BASE_FILES_DIR", "exports"),
             ("ALLOWED_ORIGINS", "http://localhost:3000, https://app.example"),
+            ("REALTIME_MAX_RECONNECT_ATTEMPTS", "5"),
+            ("REALTIME_RECONNECT_DELAY", "200"),
+            ("REALTIME_ENABLE_STATS", "false"),
         ];
         let config = with_file("", &names).unwrap();
         assert_eq!(config.server.listen.port(), 8123);
         assert_eq!(config.relay_files_dir(), PathBuf::from("exports"));
         assert_eq!(config.server.allowed_origins, ["http://localhost:3000", "https://app.example"]);
+        assert_eq!((config.live.reconnect.max_attempts, config.live.reconnect.delay_ms), (5, 200));
+        assert!(!config.live.stats);
+    }
+
+    #[test]
+    fn an_application_beside_the_server_may_share_its_environment() {
+        assert!(with_file("", &[("RELAIS_URL", "http://127.0.0.1:8000")]).is_ok());
+    }
+
+    #[test]
+    fn pages_are_not_told_to_come_back_in_a_way_that_cannot_work() {
+        for wrong in ["max_attempts = 0", "delay_ms = 0", "delay_ms = 20000", "max_delay_ms = 86400001"] {
+            let error = with_file(&format!("[live.reconnect]\n{wrong}"), &[]).unwrap_err().to_string();
+            assert!(error.contains("live.reconnect"), "{wrong}: {error}");
+        }
     }
 
     #[test]

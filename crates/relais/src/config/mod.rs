@@ -13,7 +13,7 @@ mod socketio;
 pub use auth::*;
 pub use chat::{ChatAccess, ChatConfig};
 pub use client::ClientConfig;
-pub use live::{LiveConfig, ModuleType};
+pub use live::{LiveConfig, ModuleType, ReconnectConfig};
 pub use load::{ConfigError, Overrides, load, read};
 pub use network::Network;
 pub use relay::{DuplicateKeys, RelayConfig, SchemaRule};
@@ -39,7 +39,7 @@ pub struct Config {
     pub auth: AuthConfig,
     /// Conversations and messages.
     pub chat: ChatConfig,
-    /// Modules: machines in the field.
+    /// Live pages, and modules: machines in the field.
     pub live: LiveConfig,
     /// Limits of live connections.
     pub hub: HubLimits,

@@ -10,6 +10,7 @@ mod meters;
 pub mod openapi;
 pub(crate) mod paging;
 mod proxies;
+mod scripts;
 mod server;
 
 use axum::Router;
@@ -34,6 +35,7 @@ pub fn router(app: &App) -> Router {
         .route("/asyncapi.json", get(asyncapi::send))
         .route("/docs", get(openapi::show))
         .route("/docs/{*file}", get(openapi::send_asset))
+        .merge(scripts::router(&app.config().live))
         .merge(relay::http::router())
         .merge(accounts::http::router())
         .merge(chat::http::router())

@@ -1,0 +1,163 @@
+/* ReconnectionManager: connects a page again and brings its state up to date. */
+((root) => {
+  'use strict';
+
+  const DEFAULTS = { maxReconnectAttempts: 15, reconnectDelay: 1000, maxReconnectDelay: 15000, syncOnReconnect: true };
+  /** After a connection that lasted for so long attempts count anew. */
+  const GOOD_AFTER_MS = 5000;
+  const ANSWER_WITHIN_MS = 10000;
+  const PENDING_MAX = 1000;
+  const CHANGES = ['telemetry_updated', 'module_online', 'module_offline', 'module_added', 'module_updated'];
+
+  class ReconnectionManager {
+    constructor(socketInitializer, options, window = root) {
+      this.window = window;
+      this.options = { ...DEFAULTS, ...window.RELAIS_RECONNECT, ...options };
+      this.socketInitializer = socketInitializer;
+      /** The modules that are known, and up to which version nothing is missing. */
+      this.state = { version: 0, states: {} };
+      this.removed = {};
+      this.pending = [];
+      this.callbacks = { reconnect: [], disconnect: [], sync: [] };
+      window.mc_socketReconnect = () => this.reconnect();
+      window.addEventListener('online', () => this.wake());
+      window.addEventListener('offline', () => this.stopTimers());
+      window.document.addEventListener('visibilitychange', () => window.document.hidden || this.wake());
+    }
+
+    onReconnect(call) { this.callbacks.reconnect.push(call); }
+    onDisconnect(call) { this.callbacks.disconnect.push(call); }
+    onSyncComplete(call) { this.callbacks.sync.push(call); }
+
+    connect() {
+      this.wanted = true;
+      this.attempts = 0;
+      this.open();
+      return this.socket;
+    }
+
+    disconnect() {
+      this.wanted = false;
+      this.stopTimers();
+      if (this.socket) this.socket.disconnect();
+    }
+
+    /** Connects anew, however alive the connection looks. */
+    reconnect() {
+      this.disconnect();
+      return this.connect();
+    }
+
+    open() {
+      this.stopTimers();
+      if (!this.socket) this.take(this.socketInitializer());
+      else if (!this.socket.connected) this.socket.connect();
+    }
+
+    take(socket) {
+      this.socket = socket;
+      // One of the two tries again: this one.
+      if (socket.io) socket.io.reconnection(false);
+      const on = (name, call) => socket.on(name, call);
+      on('connect', () => this.connected());
+      on('disconnect', () => this.lost());
+      on('connect_error', () => this.later());
+      on('client:auth:success', () => this.complete || this.sync());
+      on('modules:initial:state', (states) => this.merge(states));
+      on('module_states_sync', (data) => this.merge(data.states));
+      on('state_sync_response', (server) => this.synced(server));
+      for (const name of CHANGES) on(`rt_${name}`, (data) => this.changed(data));
+      on('rt_module_removed', (data) => this.changed(data, true));
+      if (socket.connected) this.connected();
+      else if (!socket.active) socket.connect();
+    }
+
+    connected() {
+      this.stopTimers();
+      if (this.since) this.tell('reconnect', this.socket);
+      this.since = this.window.Date.now();
+      this.seen = 0;
+      this.sync();
+    }
+
+    lost() {
+      if (this.window.Date.now() - this.since >= GOOD_AFTER_MS) this.attempts = 0;
+      this.tell('disconnect');
+      this.later();
+    }
+
+    later() {
+      this.stopTimers();
+      const { maxReconnectAttempts, reconnectDelay, maxReconnectDelay } = this.options;
+      const { navigator, Math } = this.window;
+      if (!this.wanted || navigator.onLine === false || this.attempts >= maxReconnectAttempts) return;
+      const most = Math.min(reconnectDelay * 2 ** this.attempts++, maxReconnectDelay);
+      this.timer = this.window.setTimeout(() => this.open(), most * (1 + Math.random()) / 2);
+    }
+
+    stopTimers() {
+      this.window.clearTimeout(this.timer);
+      this.window.clearTimeout(this.answerTimer);
+    }
+
+    /** The page is back: no more waiting, and what looks alive has to show it. */
+    wake() {
+      if (!this.wanted) return;
+      this.attempts = 0;
+      if (!this.socket.connected) return this.open();
+      if (!this.complete) return;
+      this.sync();
+      this.stopTimers();
+      this.answerTimer = this.window.setTimeout(() => this.reconnect(), ANSWER_WITHIN_MS);
+    }
+
+    /** Asks for what is missing. Changes until the answer are kept, to stand above it. */
+    sync() {
+      this.pending = [];
+      this.complete = false;
+      if (this.options.syncOnReconnect) this.socket.emit('request_state_sync', { version: this.state.version });
+    }
+
+    synced(server) {
+      this.stopTimers();
+      if (server.full) [this.state.states, this.removed] = [{}, {}];
+      this.merge(server.states);
+      for (const id of server.removed || []) this.put(id, { version: server.version }, true);
+      for (const change of this.pending) if (!(change[1].version <= server.version)) this.put(...change);
+      this.pending = [];
+      this.complete = true;
+      this.state.version = Math.max(server.version, this.seen);
+      this.tell('sync', server, this.state);
+    }
+
+    changed(data, removed) {
+      this.put(data.moduleId, data, removed);
+      this.seen = Math.max(this.seen, data.version || 0);
+      if (this.complete) this.state.version = Math.max(this.state.version, this.seen);
+      else if (this.pending.push([data.moduleId, data, removed]) > PENDING_MAX) this.sync();
+    }
+
+    merge(states) {
+      for (const [id, state] of Object.entries(states || {})) this.put(id, state);
+    }
+
+    /** What is older than what is known of a module does not count. */
+    put(id, data, removed) {
+      const { states } = this.state;
+      const known = states[id] || this.removed[id];
+      if (known && data.version < known.version) return;
+      if (removed) delete states[id];
+      else states[id] = { ...known, ...data };
+      this.removed[id] = removed && { version: data.version };
+    }
+
+    tell(kind, ...values) {
+      for (const call of this.callbacks[kind]) {
+        try { call(...values); } catch (error) { console.error(error); }
+      }
+    }
+  }
+
+  root.ReconnectionManager = ReconnectionManager;
+  if (typeof module === 'object') module.exports = ReconnectionManager;
+})(globalThis);

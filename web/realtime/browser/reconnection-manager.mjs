@@ -1,0 +1,4 @@
+import './reconnection-manager.js';
+
+export const { ReconnectionManager } = globalThis;
+export default ReconnectionManager;

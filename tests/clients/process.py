@@ -70,7 +70,7 @@ class Server:
 
     def environment(self):
         """The environment of this server: its own settings, and none that happen to be around."""
-        ours = ("RELAIS_", "RELAY_PORT", "BASE_FILES_DIR", "ALLOWED_ORIGINS")
+        ours = ("RELAIS_", "RELAY_PORT", "BASE_FILES_DIR", "ALLOWED_ORIGINS", "REALTIME_")
         return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | self.env
 
     def run(self, *arguments):

@@ -141,7 +141,7 @@
       for (const [id, state] of Object.entries(states || {})) this.put(id, state);
     }
 
-    /** What is older than what is known of a module does not count. */
+    /** What is older than what is known does not count. */
     put(id, data, removed) {
       const { states } = this.state;
       const known = states[id] || this.removed[id];

@@ -3,7 +3,9 @@ events reach everybody whom they concern, once and in order, also while the serv
 
 import json
 import os
+import queue
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from test_events import Listener, make_key
 from town import Town
 
 PACKAGE = ROOT / "web/realtime"
+MANAGER = PACKAGE / "browser/reconnection-manager.js"
 APPLICATION = Path(__file__).parent / "node/shop.cjs"
 WAIT_S = 60
 STATION = "MC-1001-STN"
@@ -132,8 +135,10 @@ def test_nothing_is_lost_or_doubled_while_the_server_is_away(town, application):
         application.post(f"notify/{lea.id}", {"event": "counted", "data": {"n": number}})
     url = f"{town.server.url}/api/v1/events?channel={channel}&since={cursor}"
     with requests.get(url, headers=lea.headers, stream=True, timeout=REQUEST_TIMEOUT_S) as stream:
-        lines = (line for line in stream.iter_lines(decode_unicode=True) if line.startswith('data: {"') and '"n":' in line)
-        numbers = [json.loads(next(lines).removeprefix("data: "))["data"]["n"] for _ in range(EVENTS)]
+        lines = (line for line in stream.iter_lines(decode_unicode=True) if line.startswith("data: "))
+        events = (json.loads(line.removeprefix("data: ")) for line in lines)
+        counted = (event["data"]["n"] for event in events if event.get("name") == "counted")
+        numbers = [next(counted) for _ in range(EVENTS)]
     assert numbers == list(range(EVENTS))
     with Listener(town, lea.token) as listener:
         assert listener.ask("subscribe", channel=channel, since=cursor)["replayed"] == EVENTS
@@ -163,14 +168,59 @@ def test_an_application_starts_before_the_server(town, installed):
         application.stop()
 
 
+class Page:
+    """A page with the ReconnectionManager and `socket.io-client`; it hears what the manager tells."""
+
+    def __init__(self, server, person):
+        options = json.dumps({"url": server.url, "token": person.token})
+        self.process = subprocess.Popen(
+            ["node", Path(__file__).parent / "node/returning.cjs", options], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True, env=os.environ | {"NODE_PATH": node_modules(), "RECONNECTION_MANAGER": str(MANAGER)})
+
+        self.lines = queue.Queue()
+        threading.Thread(target=lambda: [self.lines.put(line.strip()) for line in self.process.stdout], daemon=True).start()
+
+    def hear(self):
+        return self.lines.get(timeout=WAIT_S)
+
+    def ask(self, command):
+        self.process.stdin.write(f"{command}\n")
+        self.process.stdin.flush()
+
+    def close(self):
+        self.process.kill()
+        self.process.wait(WAIT_S)
+        self.process.stdin.close()
+
+
+def test_a_page_comes_back_with_the_real_library(town):
+    page = town.client(Page, town.server, town.person("Lea"))
+    assert page.hear() == "connect"
+    for stop in (town.server.kill9, town.server.terminate):
+        stop()
+        assert page.hear() == "disconnect"
+        town.server.start()
+        assert [page.hear(), page.hear()] == ["reconnect", "connect"]
+    page.ask("force")
+    assert [page.hear() for _ in range(3)] == ["disconnect", "reconnect", "connect"]
+    town.server.kill9()
+    assert page.hear() == "disconnect"
+    page.ask("force")
+    town.server.start()
+    page.ask("force")
+    assert [page.hear(), page.hear()] == ["reconnect", "connect"]
+    page.ask("leave")
+    assert page.hear() == "disconnect"
+
+
 def test_pages_get_the_script_with_the_servers_settings(make_server):
-    settings = {"REALTIME_MAX_RECONNECT_ATTEMPTS": "5", "REALTIME_RECONNECT_DELAY": "200", "REALTIME_ENABLE_STATS": "false"}
-    server = make_server(**settings)
+    server = make_server(REALTIME_MAX_RECONNECT_ATTEMPTS="5", REALTIME_RECONNECT_DELAY="200",
+                         REALTIME_ENABLE_STATS="false")
     reply = server.get("/js/reconnection-manager.js")
     first, _, script = reply.text.partition("\n")
     told = json.loads(first.removeprefix("window.RELAIS_RECONNECT = ").removesuffix(";"))
     expected = {"maxReconnectAttempts": 5, "reconnectDelay": 200, "maxReconnectDelay": 15000, "enableStats": False}
-    assert told == expected and script == (PACKAGE / "browser/reconnection-manager.js").read_text()
+    assert told == expected and script == MANAGER.read_text()
     assert reply.headers["Content-Type"] == "text/javascript; charset=utf-8"
     tag = reply.headers["ETag"]
     again = server.get("/js/reconnection-manager.js", headers={"If-None-Match": f'"other", W/{tag}'})

@@ -14,7 +14,7 @@
       this.window = window;
       this.options = { ...DEFAULTS, ...window.RELAIS_RECONNECT, ...options };
       this.socketInitializer = socketInitializer;
-      /** The modules that are known, and up to which version nothing is missing. */
+      /** The modules that are known; `version` is that of the last answer, since events may come out of its order. */
       this.state = { version: 0, states: {} };
       this.removed = {};
       this.pending = [];
@@ -76,7 +76,6 @@
       this.stopTimers();
       if (this.since) this.tell('reconnect', this.socket);
       this.since = this.window.Date.now();
-      this.seen = 0;
       this.sync();
     }
 
@@ -126,15 +125,13 @@
       for (const change of this.pending) if (!(change[1].version <= server.version)) this.put(...change);
       this.pending = [];
       this.complete = true;
-      this.state.version = Math.max(server.version, this.seen);
+      this.state.version = server.version;
       this.tell('sync', server, this.state);
     }
 
     changed(data, removed) {
       this.put(data.moduleId, data, removed);
-      this.seen = Math.max(this.seen, data.version || 0);
-      if (this.complete) this.state.version = Math.max(this.state.version, this.seen);
-      else if (this.pending.push([data.moduleId, data, removed]) > PENDING_MAX) this.sync();
+      if (!this.complete && this.pending.push([data.moduleId, data, removed]) > PENDING_MAX) this.sync();
     }
 
     merge(states) {

@@ -40,7 +40,6 @@ function checkTopic(topic) {
   if (typeof topic !== 'string' || topic === '' || Buffer.byteLength(topic) > TOPIC_BYTES_MAX) {
     throw new EventError(`A topic has 1 to ${TOPIC_BYTES_MAX} bytes: ${JSON.stringify(topic)}`);
   }
-  // eslint-disable-next-line no-control-regex
   if (/[*\u0000-\u001f\u007f-\u009f]|(?! )\s/.test(topic) || /:(undefined|null)?$/.test(topic)) {
     throw new EventError(`${JSON.stringify(topic)} is not a topic; check the page or the user id`);
   }

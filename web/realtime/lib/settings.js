@@ -24,7 +24,8 @@ function readSettings(options, env) {
     random: options.random ?? Math.random,
   };
   const url = options.url ?? env.RELAIS_URL ?? env.RELAIS_SERVER;
-  return { ...settings, ...readTimeZone(options.timeZone), ...(settings.key ? {} : { fault: noKey() }), ...readUrl(url) };
+  const key = settings.key ? {} : { fault: noKey() };
+  return { ...settings, ...readTimeZone(options.timeZone), ...key, ...readUrl(url) };
 }
 
 function readTimeZone(timeZone) {

@@ -101,7 +101,8 @@ class Transport {
 }
 
 function notAKey() {
-  return new Error("RELAIS_KEY is a user's token; publishing needs a key: `relais key add --scope 'events:publish:*'`.");
+  const command = "relais key add --name express --scope 'events:publish:*'";
+  return new Error(`RELAIS_KEY is a user's token; publishing needs a key: \`${command}\`.`);
 }
 
 function refusal(status, { code, message }) {

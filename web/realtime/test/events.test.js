@@ -72,7 +72,8 @@ test('telemetry counts now, and is told when it has changed', async () => {
   const { api, server } = here;
   const measured = { speed: 3, parts: [1, 2] };
   api.emitTelemetryUpdated(STATION, measured);
-  assert.equal((await api.emitTelemetryUpdated(STATION, { telemetry: { parts: [1, 2], speed: 3 } })).status, 'unchanged');
+  const same = { telemetry: { parts: [1, 2], speed: 3 } };
+  assert.equal((await api.emitTelemetryUpdated(STATION, same)).status, 'unchanged');
   measured.speed = 4;
   api.emitTelemetryUpdated(STATION, measured);
   const told = await sent(here);

@@ -39,7 +39,9 @@ test('a server that is away does not keep the application from starting', async 
 test('settings come from the environment, and what is missing is said', async () => {
   const quiet = { info() {}, warn() {}, error() {} };
   const cases = [
-    [{}, /RELAIS_URL is not set/], [{ url: 'ftp://relais.test', key: 'k' }, /not an http/], [{ url: 'nowhere', key: 'k' }, /not an/],
+    [{}, /RELAIS_URL is not set/],
+    [{ url: 'ftp://relais.test', key: 'k' }, /not an http/],
+    [{ url: 'nowhere', key: 'k' }, /not an http/],
     [{ url: 'http://relais.test' }, /RELAIS_KEY is not set/],
     [{ url: 'http://relais.test', key: 'k', timeZone: 'Mars' }, /not a time zone/],
   ];

@@ -7,7 +7,7 @@
   const GOOD_AFTER_MS = 5000;
   const ANSWER_WITHIN_MS = 10000;
   const PENDING_MAX = 1000;
-  const CHANGES = ['telemetry_updated', 'module_online', 'module_offline', 'module_added', 'module_updated'];
+  const CHANGES = ['added', 'updated', 'online', 'offline', 'removed'];
 
   class ReconnectionManager {
     constructor(socketInitializer, options, window = root) {
@@ -66,8 +66,12 @@
       on('modules:initial:state', (states) => this.merge(states));
       on('module_states_sync', (data) => this.merge(data.states));
       on('state_sync_response', (server) => this.synced(server));
-      for (const name of CHANGES) on(`rt_${name}`, (data) => this.changed(data));
-      on('rt_module_removed', (data) => this.changed(data, true));
+      on('rt_telemetry_updated', (data) => this.changed(data));
+      for (const what of CHANGES) {
+        const changed = (data) => this.changed(data, what === 'removed');
+        on(`rt_module_${what}`, changed);
+        on(`user:module:${what}`, changed);
+      }
       if (socket.connected) this.connected();
       else if (!socket.active) socket.connect();
     }

@@ -227,6 +227,13 @@ test('events change what is known; older ones do not count', () => {
   assert.deepEqual(Object.keys(manager.state.states), ['b', 'c']);
 });
 
+test('owners are told under names of their own', () => {
+  const { manager, socket } = complete();
+  socket.hear('user:module:added', { moduleId: 'b', name: 'B' });
+  socket.hear('user:module:removed', { moduleId: 'a' });
+  assert.deepEqual(manager.state.states, { b: { moduleId: 'b', name: 'B' } });
+});
+
 test('events without a version count as they come', () => {
   const { manager, socket } = complete();
   socket.hear('rt_module_offline', { moduleId: 'a', online: false });

@@ -12,21 +12,21 @@ import pytest
 import requests
 
 from chat import NodeClient, node_modules
+from field import Field
 from process import REQUEST_TIMEOUT_S, ROOT, eventually
 from test_events import Listener, make_key
-from town import Town
 
 PACKAGE = ROOT / "web/realtime"
 MANAGER = PACKAGE / "browser/reconnection-manager.js"
 APPLICATION = Path(__file__).parent / "node/shop.cjs"
 WAIT_S = 60
-STATION = "MC-1001-STN"
+STATION, OTHER = "MC-1001-STN", "MC-1002-LFX"
 EVENTS, ABSENCES = 300, 3
 
 
 @pytest.fixture
 def town(make_server):
-    town = Town(make_server)
+    town = Field(make_server)
     yield town
     town.close()
 
@@ -95,6 +95,7 @@ def test_one_line_makes_an_express_application_live(town, application):
     lea = town.person("Lea")
     administrator = town.admin["Authorization"].removeprefix("Bearer ")
     of_socketio = town.client(NodeClient, lea, town.server.url, ["polling", "websocket"], "event").is_in()
+    page = town.page(lea, "modules").is_open()
     module = {"moduleId": STATION, "name": "Station principale", "type": "Station", "userId": lea.id}
     with Listener(town, lea.token) as of_lea, Listener(town, administrator) as of_admin:
         for listener, topics in ((of_lea, [f"user:{lea.id}", "page:modules"]), (of_admin, ["role:admin"])):
@@ -120,6 +121,9 @@ def test_one_line_makes_an_express_application_live(town, application):
     assert of_socketio.hear("user:module:added")["moduleId"] == STATION
     assert of_socketio.hear("user:module:online")["online"] is True
     assert of_socketio.hear("invoice.ready")["n"] == 1
+    assert page.hear_of("rt_module_online", STATION)["name"] == "Station principale"
+    assert page.hear_of("rt_telemetry_updated", STATION)["telemetry"] == {"uptime": 12, "position": "N"}
+    assert page.hear("user:module:added")["moduleId"] == STATION
 
 
 def test_nothing_is_lost_or_doubled_while_the_server_is_away(town, application):
@@ -168,7 +172,7 @@ def test_an_application_starts_before_the_server(town, installed):
         application.stop()
 
 
-class Page:
+class ReturningPage:
     """A page with the ReconnectionManager and `socket.io-client`; it hears what the manager tells."""
 
     def __init__(self, server, person):
@@ -183,6 +187,11 @@ class Page:
     def hear(self):
         return self.lines.get(timeout=WAIT_S)
 
+    def returns(self):
+        """It is connected again; what it learns then."""
+        assert [self.hear(), self.hear()] == ["reconnect", "connect"]
+        return self.hear()
+
     def ask(self, command):
         self.process.stdin.write(f"{command}\n")
         self.process.stdin.flush()
@@ -193,24 +202,36 @@ class Page:
         self.process.stdin.close()
 
 
-def test_a_page_comes_back_with_the_real_library(town):
-    page = town.client(Page, town.server, town.person("Lea"))
-    assert page.hear() == "connect"
+def test_a_page_comes_back_and_learns_what_it_missed(town):
+    lea = town.person("Lea")
+    page = town.client(ReturningPage, town.server, lea)
+    assert [page.hear(), page.hear()] == ["connect", "sync: all of none"]
+    town.module(STATION, lea)
+    assert page.hear() == "added"
     for stop in (town.server.kill9, town.server.terminate):
         stop()
         assert page.hear() == "disconnect"
         town.server.start()
-        assert [page.hear(), page.hear()] == ["reconnect", "connect"]
+        assert page.returns() == f"sync: all of {STATION}"
+    page.ask("leave")
+    assert page.hear() == "disconnect"
+    town.module(OTHER, lea)
+    page.ask("connect")
+    assert page.returns() == f"sync: {OTHER} of {STATION},{OTHER}"
+
+
+def test_a_page_connects_anew_when_it_is_told_to(town):
+    page = town.client(ReturningPage, town.server, town.person("Lea"))
+    assert [page.hear(), page.hear()] == ["connect", "sync: all of none"]
     page.ask("force")
-    assert [page.hear() for _ in range(3)] == ["disconnect", "reconnect", "connect"]
+    assert page.hear() == "disconnect"
+    page.returns()
     town.server.kill9()
     assert page.hear() == "disconnect"
     page.ask("force")
     town.server.start()
     page.ask("force")
-    assert [page.hear(), page.hear()] == ["reconnect", "connect"]
-    page.ask("leave")
-    assert page.hear() == "disconnect"
+    page.returns()
 
 
 def test_pages_get_the_script_with_the_servers_settings(make_server):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from bare_engineio import Cable
 from chat import NodeClient, node_modules
 from field import Field
 from process import REQUEST_TIMEOUT_S, ROOT, eventually
@@ -232,6 +233,50 @@ def test_a_page_connects_anew_when_it_is_told_to(town):
     town.server.start()
     page.ask("force")
     page.returns()
+
+
+BROWSER_PAGE = """
+    const [email, password, done] = arguments;
+    const headers = { "Content-Type": "application/json" };
+    const signIn = fetch("/api/connexion", { method: "POST", headers, body: JSON.stringify({ email, password }) });
+    const script = Object.assign(document.createElement("script"), { src: "/js/reconnection-manager.js" });
+    const loaded = new Promise((resolve) => { script.onload = resolve; });
+    document.head.append(script);
+    Promise.all([signIn, loaded]).then(() => {
+      window.told = [];
+      window.manager = new ReconnectionManager(() => io({ transports: ["polling"], upgrade: false }));
+      manager.onReconnect(() => told.push("reconnect"));
+      manager.onDisconnect(() => told.push("disconnect"));
+      manager.onSyncComplete((server, client) => told.push(Object.keys(client.states).join()));
+      manager.connect();
+      done(manager.options);
+    }, (error) => done(String(error)));
+"""
+
+
+def test_a_browser_comes_back_with_the_script_of_the_server(make_server, browser):
+    town = Field(make_server, REALTIME_RECONNECT_DELAY="50")
+    with Cable(town.server.url) as cable:
+        lea = town.person("Lea")
+        browser.get(f"{cable.url}/")
+        browser.execute_script((Path(node_modules()) / "socket.io-client/dist/socket.io.min.js").read_text())
+        options = browser.execute_async_script(BROWSER_PAGE, lea.email, lea.password)
+        assert (options["reconnectDelay"], options["maxReconnectAttempts"], options["enableStats"]) == (50, 15, True)
+
+        def told(*expected):
+            enough = "return told.length >= arguments[0] && told.splice(0)"
+            found = eventually(lambda: browser.execute_script(enough, len(expected)), f"the page is told {expected}")
+            assert found == list(expected)
+
+        told("")
+        cable.cut()
+        told("disconnect")
+        town.module(STATION, lea)
+        cable.mend()
+        told("reconnect", STATION)
+        browser.execute_script("mc_socketReconnect()")
+        told("disconnect", "reconnect", STATION)
+        browser.get("about:blank")
 
 
 def test_pages_get_the_script_with_the_servers_settings(make_server):

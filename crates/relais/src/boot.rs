@@ -172,7 +172,9 @@ fn serve(app: App, accepting: watch::Sender<bool>, open_mode: bool) -> Result<Ru
     tasks.spawn(follow_the_log(app.clone(), stop.clone()));
     tasks.spawn(trim_log(app.clone(), stop.clone()));
     tasks.spawn(live::tell_changes(app.live().clone(), stop.clone()));
-    tasks.spawn(live::tell_statistics(app.live().clone(), stop.clone()));
+    if app.config().live.stats {
+        tasks.spawn(live::tell_statistics(app.live().clone(), stop.clone()));
+    }
     tasks.spawn(live::keep_states(app.live().clone(), stop.clone()));
     let mode = if open_mode { "open to every program on this computer" } else { "credentials required" };
     tracing::info!(%address, mode, data = %app.config().server.data.display(), "listening on http://{address}");

@@ -28,7 +28,7 @@ pub struct LiveConfig {
     pub reports_per_s: u32,
     /// The time zone of times that are written for people, such as `Europe/Paris`; empty is the computer's.
     pub time_zone: String,
-    /// Whether pages get live statistics.
+    /// Whether administrators are told statistics without asking.
     pub stats: bool,
     /// How pages come back.
     pub reconnect: ReconnectConfig,

@@ -19,6 +19,8 @@
       this.removed = {};
       this.pending = [];
       this.callbacks = { reconnect: [], disconnect: [], sync: [] };
+      /** For the option `auth` of the socket: what is kept for somebody who was away comes with the connection. */
+      this.auth = (give) => give(this.cursor ? { since: this.cursor } : {});
       window.mc_socketReconnect = () => this.reconnect();
       window.addEventListener('online', () => this.wake());
       window.addEventListener('offline', () => this.stopTimers());
@@ -59,6 +61,8 @@
       // One of the two tries again: this one.
       if (socket.io) socket.io.reconnection(false);
       const on = (name, call) => socket.on(name, call);
+      // The place in the server's log that the page has seen, of events that are kept.
+      if (socket.onAny) socket.onAny((_, data) => { this.cursor = data?.cursor ?? this.cursor; });
       on('connect', () => this.connected());
       on('disconnect', () => this.lost());
       on('connect_error', () => this.later());

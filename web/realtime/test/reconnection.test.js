@@ -19,7 +19,12 @@ class FakeSocket {
     (this.listeners[name] ??= []).push(call);
   }
 
+  onAny(call) {
+    this.any = call;
+  }
+
   hear(name, ...values) {
+    this.any?.(name, ...values);
     for (const call of this.listeners[name] ?? []) call(...values);
   }
 
@@ -306,4 +311,21 @@ test('a socket that is connected already, or waits to be told, is taken as it is
 test('it is small, and there as a module, too', async () => {
   assert.ok(readFileSync(join(__dirname, '../browser/reconnection-manager.js')).length <= 6 * 1024);
   assert.equal((await import('../browser/reconnection-manager.mjs')).default, ReconnectionManager);
+});
+
+test('the socket names the last event that is kept, so that what was missed comes with the next connection', () => {
+  const { manager, socket } = start();
+  const given = () => {
+    let auth;
+    manager.auth((value) => { auth = value; });
+    return auth;
+  };
+  assert.deepEqual(given(), {});
+  socket.succeed();
+  socket.hear('page_registered', { page: 'modules', cursor: '07-4' });
+  socket.hear('rt_telemetry_updated', { moduleId: 'm', version: 1 });
+  assert.deepEqual(given(), { since: '07-4' });
+  socket.hear('user:module:added', { moduleId: 'm', cursor: '07-9' });
+  socket.hear('nothing');
+  assert.deepEqual(given(), { since: '07-9' });
 });

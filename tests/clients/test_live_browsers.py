@@ -1,0 +1,113 @@
+"""Two people look at modules in two browsers while these appear, move, go silent and return."""
+
+from pathlib import Path
+
+import pytest
+
+import chromium
+from chat import WAIT_S, node_modules
+from field import Field
+from process import eventually
+from town import ADMIN_EMAIL, PASSWORD
+
+STATION, LIGHT = "MC-1001-STN", "MC-1002-LFX"
+
+SHOW = """
+    const [email, password, page, done] = arguments;
+    const headers = { "Content-Type": "application/json" };
+    const signIn = fetch("/api/connexion", { method: "POST", headers, body: JSON.stringify({ email, password }) });
+    const script = Object.assign(document.createElement("script"), { src: "/js/reconnection-manager.js" });
+    const loaded = new Promise((resolve) => { script.onload = resolve; });
+    document.head.append(script);
+    const list = document.createElement("ul");
+    document.body.replaceChildren(list);
+    // The page as its visitor sees it: one line for each module.
+    const draw = () => {
+      const line = (state) => Object.assign(document.createElement("li"), {
+        textContent: `${state.moduleId} ${state.online ? "online" : "offline"} ${state.telemetry?.position ?? "-"}`,
+      });
+      const states = Object.values(manager.state.states).sort((one, other) => (one.moduleId < other.moduleId ? -1 : 1));
+      list.replaceChildren(...states.map(line));
+    };
+    Promise.all([signIn, loaded]).then(() => {
+      const options = { transports: ["polling"], upgrade: false, auth: (give) => manager.auth(give) };
+      window.manager = new ReconnectionManager(() => {
+        const socket = io(options);
+        socket.on("connect", () => socket.emit("register_page", { page, since: manager.cursor }));
+        socket.onAny(() => setTimeout(draw));
+        return socket;
+      });
+      manager.onSyncComplete(draw);
+      manager.connect();
+      done("started");
+    }, (error) => done(String(error)));
+"""
+
+
+class Viewer:
+    """Somebody in front of a browser."""
+
+    def __init__(self, browser, url, email, page):
+        self.browser = browser
+        browser.set_script_timeout(WAIT_S)
+        browser.get(f"{url}/")
+        browser.execute_script((Path(node_modules()) / "socket.io-client/dist/socket.io.min.js").read_text())
+        assert browser.execute_async_script(SHOW, email, PASSWORD, page) == "started"
+
+    def lines(self):
+        return self.browser.execute_script("return [...document.querySelectorAll('li')].map((line) => line.textContent)")
+
+    def sees(self, *lines):
+        """Waits until the page shows exactly this."""
+        try:
+            eventually(lambda: self.lines() == list(lines), f"the page shows {lines}", WAIT_S)
+        except AssertionError as late:
+            logged = [entry["message"] for entry in self.browser.get_log("browser")]
+            raise AssertionError(f"{late}; it shows {self.lines()}; console: {logged}") from late
+
+
+@pytest.fixture
+def other_browser(tmp_path):
+    driver = chromium.start(tmp_path / "other-profile")
+    yield driver
+    driver.quit()
+
+
+def test_two_browsers_always_show_the_present(make_server, browser, other_browser):
+    field = Field(make_server, RELAIS_LIVE_OFFLINE_DELAY_S="1", REALTIME_RECONNECT_DELAY="50")
+    lea, paul = field.person("Lea"), field.person("Paul")
+    owner = Viewer(browser, field.server.url, lea.email, "modules")
+    administrator = Viewer(other_browser, field.server.url, ADMIN_EMAIL, "admin")
+    both = (owner, administrator)
+    owner.sees()
+
+    credential = field.module(STATION, lea)
+    other = field.module(LIGHT, paul)
+    owner.sees(f"{STATION} offline -")
+    administrator.sees(f"{STATION} offline -", f"{LIGHT} offline -")
+
+    device = field.device(STATION, credential)
+    device.say("telemetry", uptime=1, position="A1", status="idle")
+    owner.sees(f"{STATION} online A1")
+    administrator.sees(f"{STATION} online A1", f"{LIGHT} offline -")
+    device.say("telemetry", uptime=2, position="B7", status="moving")
+    owner.sees(f"{STATION} online B7")
+
+    device.cut()
+    for viewer in both:
+        eventually(lambda viewer=viewer: f"{STATION} offline B7" in viewer.lines(), "it went silent", WAIT_S)
+
+    # The server is away for a moment; what happened meanwhile and after it is shown without a reload.
+    field.server.restart()
+    device = field.device(STATION, credential)
+    device.say("telemetry", position="C3")
+    field.device(LIGHT, other).say("telemetry", position="D4")
+    owner.sees(f"{STATION} online C3")
+    administrator.sees(f"{STATION} online C3", f"{LIGHT} online D4")
+
+    field.server.call("DELETE", f"/api/v1/modules/{STATION}", headers=lea.headers)
+    owner.sees()
+    administrator.sees(f"{LIGHT} online D4")
+    for viewer in both:
+        viewer.browser.get("about:blank")
+    field.close()

@@ -7,7 +7,7 @@ use relais_store::StoreError;
 const DECIMALS_MAX: u8 = 6;
 const POWERS: [f64; 7] = [1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6];
 /// Below it every whole number is an `f64`, and a multiplication errs by less than a half.
-const WHOLE_MAX: f64 = (1u64 << 50) as f64;
+const WHOLE_MAX: u64 = 1 << 50;
 
 /// The tag of one number that is not a short decimal.
 const BITS: u64 = 7;
@@ -68,9 +68,9 @@ pub(super) fn put_value(out: &mut Vec<u8>, value: f64) {
 /// The number as a count of its last decimal, if that is exact.
 fn as_decimal(value: f64, decimals: u8) -> Option<i64> {
     let power = POWERS[usize::from(decimals)];
-    let whole = (value * power).round();
-    let is_exact = whole.abs() < WHOLE_MAX && (whole / power).to_bits() == value.to_bits();
-    is_exact.then_some(whole as i64)
+    let whole = (value * power).round() as i64;
+    let is_exact = whole.abs_diff(0) < WHOLE_MAX && (whole as f64 / power).to_bits() == value.to_bits();
+    is_exact.then_some(whole)
 }
 
 /// Numbers that follow each other: of one series, in time.
@@ -259,7 +259,7 @@ mod tests {
         prop_oneof![
             (-100_000i64..100_000, 0usize..7).prop_map(|(whole, decimals)| whole as f64 / POWERS[decimals]),
             any::<f64>().prop_filter("finite", |value| value.is_finite()),
-            proptest::sample::select(&odd),
+            proptest::sample::select(odd.to_vec()),
         ]
     }
 

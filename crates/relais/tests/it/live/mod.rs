@@ -2,11 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-<<<<<<< HEAD
 mod devices;
-=======
 mod history;
->>>>>>> 0c8c1c8 (History of modules: journal, blocks, aggregates, charts)
 mod modules;
 mod snapshots;
 mod wire;

@@ -318,6 +318,39 @@ fn a_kill_between_flush_and_compaction_loses_and_repeats_nothing() {
 }
 
 #[test]
+fn a_chart_that_is_read_while_points_move_counts_each_once() {
+    const MOVES: u64 = 150;
+    for db in TestDb::each() {
+        let runtime = runtime();
+        let bench = Bench::open(db(), kept_for_ever(), &runtime);
+        let recorded = std::cell::Cell::new(0);
+        runtime.block_on(async {
+            let moving = async {
+                for _ in 0..MOVES {
+                    bench.record("MC-1", bench.clock.now().as_millis(), &[("temp", 20.0)]);
+                    recorded.set(recorded.get() + 1);
+                    bench.pass(17 * MINUTE).await;
+                }
+            };
+            let reading = async {
+                let mut looks = 0;
+                while recorded.get() < MOVES {
+                    let before = recorded.get();
+                    let chart = bench.range("MC-1", START, START + 30 * DAY, 1 + looks % 2000).await;
+                    let buckets = chart.series.first().map_or(&[][..], |series| &series.buckets);
+                    let count: u64 = buckets.iter().map(|bucket| bucket.count).sum();
+                    let after = recorded.get();
+                    assert!((before..=after).contains(&count), "{before} <= {count} <= {after}");
+                    looks += 1;
+                }
+                assert!(looks > 20, "{looks}");
+            };
+            tokio::join!(moving, reading);
+        });
+    }
+}
+
+#[test]
 fn a_database_that_is_away_costs_the_oldest_points_and_never_memory() {
     let runtime = runtime();
     let config = HistoryConfig { memory_bytes: 1024 * 1024, ..HistoryConfig::default() };

@@ -113,11 +113,19 @@ impl History {
             }
         };
         let keep = async {
+            let mut fails = false;
             loop {
                 sealed.notified().await;
-                if let Err(error) = self.flush_and_keep().await {
-                    tracing::warn!(%error, "the history of modules could not be written; trying again");
+                let done = self.flush_and_keep().await;
+                match &done {
+                    // Once, not each second.
+                    Err(error) if !fails => {
+                        tracing::warn!(%error, "the history of modules cannot be written; trying again");
+                    }
+                    Ok(()) if fails => tracing::info!("the history of modules is written again"),
+                    _ => {}
                 }
+                fails = done.is_err();
             }
         };
         tokio::select! {
@@ -195,7 +203,9 @@ impl History {
 
     /// Writes entries that wait, oldest first, with the modules that they speak of before them.
     async fn write_waiting(&self) -> Result<(), StoreError> {
-        self.write_modules().await?;
+        if !self.0.memory.lock().waiting.is_empty() {
+            self.write_modules().await?;
+        }
         loop {
             let entries: Vec<Arc<Entry>> =
                 self.0.memory.lock().waiting.iter().take(ENTRIES_PER_STEP).cloned().collect();

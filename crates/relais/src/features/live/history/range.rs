@@ -232,7 +232,7 @@ fn read_aggregates(
         for (start, data) in &rows {
             after = *start;
             decode(data, *start, width, buckets.mask, |series, begin, found| {
-                buckets.add(series, begin, found)
+                buckets.add(series, begin, found);
             })?;
         }
         if rows.len() < ROWS_PER_READ {
@@ -254,7 +254,7 @@ fn read_blocks(
             after = *key;
             let mask = buckets.mask;
             block::decode(data, mask, |series, at, value| {
-                buckets.add(series, at, &Aggregate::of(at, value))
+                buckets.add(series, at, &Aggregate::of(at, value));
             })?;
         }
         if blocks.len() < ROWS_PER_READ {

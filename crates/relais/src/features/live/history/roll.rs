@@ -98,7 +98,7 @@ fn prepare(
             after = *last;
             for (_, data) in &blocks {
                 block::decode(data, u64::MAX, |series, at, value| {
-                    sums.add(series, &Aggregate::of(at, value))
+                    sums.add(series, &Aggregate::of(at, value));
                 })?;
             }
         }

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestRunner};
 use relais::config::HistoryConfig;
 use relais::features;
+use relais::features::live::Report;
 use relais::features::live::history::{History, Range, RangeQuery, SERIES_MAX, Tier, disown};
 use relais_protocol::time::{Clock, Timestamp};
 use relais_store::{Query, Store, StoreConfig, params};
@@ -449,6 +450,11 @@ async fn whoever_sees_a_module_sees_its_history() {
         let last = now.plus_millis(-10_000).as_millis();
         assert_eq!(status, 200);
         assert_eq!(series["series"][1], json!({ "name": "temp", "first": first, "last": last }));
+        let said = json!({ "temp": 24.5, "on": true, "wifi": { "rssi": -60, "ssid": "Quai" } });
+        app.live().report("MC-1001-STN", Report::of(said.as_object().unwrap().clone()).unwrap()).unwrap();
+        let (_, series) = get(&lea, "/series").await;
+        let names: Vec<&Value> = series["series"].as_array().unwrap().iter().map(|s| &s["name"]).collect();
+        assert_eq!(names, ["hum", "on", "temp", "wifi.rssi"], "what a device reports is kept");
         for query in ["", "/series"] {
             let (status, refused) = get(&eve, query).await;
             assert_eq!((status, &refused["code"]), (404, &json!("module_not_found")));

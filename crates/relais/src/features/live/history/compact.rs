@@ -156,7 +156,7 @@ fn prepare(tx: &mut ReadTx<'_>, mut task: Task, packer: &mut Packer) -> Result<C
         points.read(&segment.data)?;
     }
     let mut marks = Marks { journal_done: task.done, ..task.marks };
-    let (mut blocks, mut late) = (Vec::new(), Late::default());
+    let (mut blocks, mut late) = (Vec::new(), Sums::default());
     for (hour, points) in by_hour(&points) {
         points.each(|series, at, _| widen(&mut task.series, series, at));
         if hour < marks.rolled_to {
@@ -176,12 +176,12 @@ fn prepare(tx: &mut ReadTx<'_>, mut task: Task, packer: &mut Packer) -> Result<C
 
 /// Aggregates of both widths.
 #[derive(Default)]
-pub(super) struct Late {
+pub(super) struct Sums {
     pub(super) minutes: Aggregates,
     pub(super) hours: Aggregates,
 }
 
-impl Late {
+impl Sums {
     pub(super) fn add(&mut self, series: u8, point: &Aggregate) {
         self.minutes.add(series, floor(point.last_at, MINUTE), point);
         self.hours.add(series, floor(point.last_at, HOUR), point);

@@ -6,7 +6,7 @@ use relais_store::{ReadTx, StoreError};
 
 use super::aggregate::{Aggregate, Aggregates, HOUR, MINUTE, decode};
 use super::codec::Packer;
-use super::compact::{Change, Late, WAIT_MS, floor, row_start};
+use super::compact::{Change, Sums, WAIT_MS, floor, row_start};
 use super::memory::spread;
 use super::store::{self, Marks, ModuleRow};
 use super::{History, block, series_text};
@@ -89,7 +89,7 @@ fn prepare(
     packer: &mut Packer,
 ) -> Result<Change, StoreError> {
     let hour = store::first_hour(tx, task.id, task.marks.rolled_to)?.filter(|hour| *hour < task.until);
-    let mut sums = Late::default();
+    let mut sums = Sums::default();
     if let Some(hour) = hour {
         let mut after = (hour, i64::MIN);
         loop {

@@ -8,6 +8,7 @@ mod dialect;
 mod downloads;
 mod error;
 mod fanout;
+mod history;
 mod http;
 mod idle;
 mod measure;
@@ -50,6 +51,8 @@ enum Scenario {
     Fanout(fanout::FanoutArgs),
     /// Durable messages of many senders in the chat
     Chat(chat::ChatArgs),
+    /// Many modules reporting into the history of a database, and the charts of one of them
+    History(history::HistoryArgs),
     /// Resident memory per idle listener
     Idle(idle::IdleArgs),
     /// Time from exec to the first answer, and resident memory at rest
@@ -91,6 +94,7 @@ fn run(scenario: Scenario) -> Result<String, BenchError> {
         Scenario::Notify(args) => limited(notify::run(args)),
         Scenario::Fanout(args) => limited(fanout::run(args)),
         Scenario::Chat(args) => limited(chat::run(args)),
+        Scenario::History(args) => encode(&history::run(&args)?),
         Scenario::Idle(args) => limited(idle::run(args)),
         Scenario::Start(args) => encode(&start::run(&args)?),
         Scenario::Corpus(args) => encode(&content::run(&args)?),

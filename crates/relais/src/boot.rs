@@ -22,6 +22,7 @@ use crate::config::{Config, HubLimits};
 use crate::event_log::{Publisher, StoredLog};
 use crate::features::accounts::{Accounts, OutsideChanges};
 use crate::features::chat::Chat;
+use crate::features::live::history::{self, History};
 use crate::features::live::{self, Live, Modules};
 use crate::features::relay::{self, Relay, RelayError};
 use crate::gateways::expiry::Expiries;
@@ -133,7 +134,8 @@ pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, B
     let accounts = Accounts::new(auth.clone());
     accounts.ensure_first_admin().await.map_err(BootError::Admin)?;
     let modules = Modules::new(store.clone(), accounts.clone(), &config.live);
-    let live = Live::open(store.clone(), modules, hub.clone(), config.live.clone()).await?;
+    let history = History::open(store.clone(), Arc::clone(&clock), config.live.history.clone()).await?;
+    let live = Live::open(store.clone(), modules, hub.clone(), history, config.live.clone()).await?;
     let _ = live_of_sink.set(live.clone());
     let chat = Chat::new(store.clone(), accounts, hub.clone(), Arc::clone(&clock), config.chat.clone());
     let _ = chat_of_sink.set(chat.clone());
@@ -176,6 +178,7 @@ fn serve(app: App, accepting: watch::Sender<bool>, open_mode: bool) -> Result<Ru
         tasks.spawn(live::tell_statistics(app.live().clone(), stop.clone()));
     }
     tasks.spawn(live::keep_states(app.live().clone(), stop.clone()));
+    tasks.spawn(history::keep_history(app.live().history().clone(), stop.clone()));
     let mode = if open_mode { "open to every program on this computer" } else { "credentials required" };
     tracing::info!(%address, mode, data = %app.config().server.data.display(), "listening on http://{address}");
     Ok(Running { app, server, address, tasks, stop, accepting })
@@ -204,6 +207,9 @@ impl Running {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        if let Err(error) = self.app.live().history().flush().await {
+            tracing::error!(%error, "the last values of modules could not be written");
+        }
         self.app.store().shutdown().await;
         tracing::info!("stopped");
     }

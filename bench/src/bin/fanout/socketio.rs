@@ -49,7 +49,8 @@ struct All(Arc<Room>);
 impl Namespace for All {
     fn connect(&self, request: ConnectRequest) -> BoxFuture<'static, Result<Admission, Refused>> {
         let channels = vec![self.0.subscription()];
-        let admission = Admission { principal: request.principal, channels, identify_within_s: None };
+        let admission =
+            Admission { principal: request.principal, channels, since: None, identify_within_s: None };
         Box::pin(std::future::ready(Ok(admission)))
     }
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::HistoryConfig;
+
 /// Longest pause between two attempts that a page may be told to keep, in milliseconds: a day.
 const PAUSE_MAX_MS: u64 = 86_400_000;
 
@@ -32,6 +34,8 @@ pub struct LiveConfig {
     pub stats: bool,
     /// How pages come back.
     pub reconnect: ReconnectConfig,
+    /// What is kept of what modules report.
+    pub history: HistoryConfig,
 }
 
 /// What `/js/reconnection-manager.js` does where a page says nothing else.
@@ -86,6 +90,7 @@ impl Default for LiveConfig {
             time_zone: String::new(),
             stats: true,
             reconnect: ReconnectConfig::default(),
+            history: HistoryConfig::default(),
         }
     }
 }
@@ -136,6 +141,7 @@ impl LiveConfig {
                  ({PAUSE_MAX_MS})"
             ));
         }
+        found.extend(self.history.mistakes());
         found
     }
 }

@@ -3,6 +3,7 @@
 mod auth;
 mod chat;
 mod client;
+mod history;
 mod live;
 mod load;
 mod network;
@@ -13,6 +14,7 @@ mod socketio;
 pub use auth::*;
 pub use chat::{ChatAccess, ChatConfig};
 pub use client::ClientConfig;
+pub use history::HistoryConfig;
 pub use live::{LiveConfig, ModuleType, ReconnectConfig};
 pub use load::{ConfigError, Overrides, load, read};
 pub use network::Network;

@@ -10,6 +10,13 @@ pub mod relay;
 /// The schema of every feature.
 #[must_use]
 pub fn migrations() -> Vec<relais_store::Migration> {
-    [accounts::MIGRATIONS, relay::MIGRATIONS, chat::MIGRATIONS, publish::MIGRATIONS, live::MIGRATIONS]
-        .concat()
+    [
+        accounts::MIGRATIONS,
+        relay::MIGRATIONS,
+        chat::MIGRATIONS,
+        publish::MIGRATIONS,
+        live::MIGRATIONS,
+        live::history::MIGRATIONS,
+    ]
+    .concat()
 }

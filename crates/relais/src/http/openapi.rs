@@ -37,6 +37,7 @@ pub fn document() -> Document {
     document.merge(publish::http::PublishApi::openapi());
     document.merge(live::http::LiveApi::openapi());
     document.merge(live::StatesApi::openapi());
+    document.merge(live::history::http::HistoryApi::openapi());
     document
 }
 

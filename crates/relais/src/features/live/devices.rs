@@ -62,8 +62,13 @@ impl Live {
     /// # Errors
     /// [`ReportError`] if its telemetry would be too large; nothing has changed then.
     pub fn report(&self, module: &str, report: Report) -> Result<(), ReportError> {
-        let reported = self.0.states.lock().report(module, report, self.now());
-        if reported.transpose()? == Some(true) {
+        let (now, numbers) = (self.now(), report.numbers());
+        let reported = self.0.states.lock().report(module, report, now).transpose()?;
+        if reported.is_some() && !numbers.is_empty() {
+            let values = numbers.iter().map(|(name, value)| (name.as_str(), *value));
+            self.0.history.record(module, now, values);
+        }
+        if reported == Some(true) {
             self.0.changed.notify_one();
         }
         self.0.turned.notify_one();
@@ -145,6 +150,7 @@ impl Live {
         if &*event.name == "module_removed" {
             self.0.states.lock().remove(&id, now);
             self.0.links.end(&id);
+            self.0.history.forget(&id);
         } else {
             self.0.states.lock().put(Module { id, name, kind, owner, created_at, updated_at }, now);
         }

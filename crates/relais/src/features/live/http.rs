@@ -34,6 +34,7 @@ pub fn router() -> Router<App> {
         .route("/api/v1/modules/{id}/credential", post(rotate_credential))
         .route("/api/v1/modules/{id}/claim-code", post(make_claim_code))
         .merge(super::states_http::router())
+        .merge(super::history::http::router())
 }
 
 /// The API description of modules.

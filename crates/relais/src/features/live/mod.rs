@@ -10,6 +10,7 @@
 
 mod catalogue;
 mod devices;
+pub mod history;
 pub mod http;
 mod keeper;
 mod links;

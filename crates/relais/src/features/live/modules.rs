@@ -6,6 +6,7 @@ use relais_store::{Store, StoreError, WriteTx};
 use serde_json::json;
 
 use super::catalogue::Catalogue;
+use super::history;
 use super::model::{AddedModule, Module, ModuleChanges, NewModule};
 use super::refusal::{checked_name, claim_refused, invalid, module_exists, no_module};
 use super::secrets::{Secret, claim_hash};
@@ -173,6 +174,7 @@ impl Modules {
             .write(move |tx| {
                 let module = seen(tx, &sight, &id)?;
                 store::delete(tx, &id)?;
+                history::disown(tx, &id)?;
                 record_action(tx, &actor, "module_removed", &format!("module:{id}"), "")?;
                 announce(tx, "removed", &module)?;
                 Ok(module)

@@ -9,6 +9,7 @@ use relais_protocol::time::{SharedClock, Timestamp};
 use relais_store::{Store, StoreError};
 use tokio::sync::Notify;
 
+use super::history::History;
 use super::links::Links;
 use super::modules::Modules;
 use super::presence::Patience;
@@ -27,6 +28,7 @@ pub(super) struct Inner {
     pub(super) modules: Modules,
     pub(super) hub: Hub,
     pub(super) clock: SharedClock,
+    pub(super) history: History,
     pub(super) config: LiveConfig,
     pub(super) format: TimeFormat,
     pub(super) started_at: Timestamp,
@@ -55,6 +57,7 @@ impl Live {
         store: Store,
         modules: Modules,
         hub: Hub,
+        history: History,
         config: LiveConfig,
     ) -> Result<Self, StoreError> {
         let known = store.read(|tx| store::states::load(tx)).await?;
@@ -75,6 +78,7 @@ impl Live {
             modules,
             hub,
             clock,
+            history,
             config,
         })))
     }
@@ -87,6 +91,12 @@ impl Live {
     #[must_use]
     pub fn modules(&self) -> &Modules {
         &self.0.modules
+    }
+
+    /// What modules reported.
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.0.history
     }
 
     /// The settings.

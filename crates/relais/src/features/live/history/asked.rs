@@ -1,0 +1,59 @@
+//! What a chart is asked for with.
+
+use relais_protocol::time::Timestamp;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::aggregate::HOUR;
+use super::range::{CHART_POINTS_MAX, CHART_SERIES_MAX, RangeQuery};
+use crate::AppError;
+use crate::features::live::refusal::invalid;
+
+/// Buckets of a chart if nothing is said.
+const POINTS: u32 = 500;
+/// The last moment that can be asked for: the year 9999.
+const MOMENT_MAX: i64 = 253_402_300_799_999;
+
+/// Which chart.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Asked {
+    /// Series by name, with commas; none: the first 32 by name.
+    series: Option<String>,
+    /// RFC 3339 or milliseconds since 1970; none: an hour before `to`.
+    from: Option<String>,
+    /// RFC 3339 or milliseconds since 1970; none: now.
+    to: Option<String>,
+    /// Buckets per series at most, 1 to 2000; none: 500.
+    points: Option<u32>,
+}
+
+impl Asked {
+    pub(super) fn read(self, now: Timestamp) -> Result<RangeQuery, AppError> {
+        let to = self.to.as_deref().map_or(Ok(now.as_millis() + 1), |text| moment("to", text))?;
+        let from = self.from.as_deref().map_or(Ok((to - HOUR).max(0)), |text| moment("from", text))?;
+        if from >= to {
+            return Err(invalid("from", "« from » est à placer avant « to »"));
+        }
+        let points = self.points.unwrap_or(POINTS);
+        if !(1..=CHART_POINTS_MAX).contains(&points) {
+            return Err(invalid("points", format!("« points » : de 1 à {CHART_POINTS_MAX}")));
+        }
+        let series: Vec<String> =
+            self.series.iter().flat_map(|names| names.split(',')).map(str::to_owned).collect();
+        if series.len() > CHART_SERIES_MAX {
+            return Err(invalid(
+                "series",
+                format!("« series » : {CHART_SERIES_MAX} séries au plus par demande"),
+            ));
+        }
+        Ok(RangeQuery { series, from, to, points })
+    }
+}
+
+fn moment(field: &str, text: &str) -> Result<i64, AppError> {
+    let read = text.parse().ok().or_else(|| text.parse().ok().map(jiff::Timestamp::as_millisecond));
+    let refused =
+        || format!("« {field} » : une date RFC 3339 ou des millisecondes depuis 1970 sont attendues");
+    read.filter(|ms| (0..=MOMENT_MAX).contains(ms)).ok_or_else(|| invalid(field, refused()))
+}

@@ -1,0 +1,59 @@
+//! The HTTP edge of history: `/api/v1/modules/{id}/history`.
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use utoipa::OpenApi;
+
+use super::SeriesSpan;
+use super::asked::Asked;
+use super::range::Range;
+use crate::auth::http::Caller;
+use crate::features::live::Sight;
+use crate::{App, AppError};
+
+/// The routes of history.
+pub fn router() -> Router<App> {
+    Router::new()
+        .route("/api/v1/modules/{id}/history", get(show_history))
+        .route("/api/v1/modules/{id}/history/series", get(list_series))
+}
+
+/// The API description of history.
+#[derive(OpenApi)]
+#[openapi(paths(show_history, list_series))]
+pub struct HistoryApi;
+
+/// Show what a module reported, as a chart
+///
+/// Buckets are in UTC and aligned to `step_ms`; those without a value are absent. The tier follows from the span and the
+/// number of points: single values, aggregates of a minute, aggregates of an hour.
+#[utoipa::path(get, path = "/api/v1/modules/{id}/history", tag = "modules", params(("id" = String, Path), Asked), responses(
+    (status = 200, body = Range), (status = 400, description = "`invalid_value`, `invalid_query`"),
+    (status = 404, description = "`module_not_found`")))]
+async fn show_history(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    Path(id): Path<String>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Result<Json<Range>, AppError> {
+    let Query(asked) = asked.map_err(|e| AppError::bad_request("invalid_query", e.body_text()))?;
+    let query = asked.read(app.clock().now())?;
+    let module = app.live().modules().find(&Sight::of(&principal)?, &id).await?;
+    Ok(Json(app.live().history().range(&module.id, query).await?))
+}
+
+/// List the series of a module
+#[utoipa::path(get, path = "/api/v1/modules/{id}/history/series", tag = "modules", params(("id" = String, Path)), responses(
+    (status = 200, description = "`series`, by name, with the times of the first and the latest value", body = Vec<SeriesSpan>),
+    (status = 404, description = "`module_not_found`")))]
+async fn list_series(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, AppError> {
+    let module = app.live().modules().find(&Sight::of(&principal)?, &id).await?;
+    Ok(Json(json!({ "series": app.live().history().series(&module.id)? })))
+}

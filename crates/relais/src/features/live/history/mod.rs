@@ -1,0 +1,313 @@
+//! History: what modules reported, kept in tiers and read as charts.
+//!
+//! A point is a module, a series, a moment and a number. Points are collected in memory and appended to a journal about
+//! once a second, all modules in one row ([`memory`]). From there they go into blocks, per module and hour
+//! ([`compact`]), and once the hour is over into aggregates of a minute and of an hour ([`roll`]). Each tier has its
+//! own retention ([`retain`]). A read puts together what is in memory, in blocks and in aggregates ([`range`]), so a
+//! point is seen at once. Why: `docs/adr/0010-history-of-modules.md`.
+
+mod aggregate;
+mod asked;
+mod block;
+mod codec;
+mod compact;
+pub mod http;
+mod memory;
+mod points;
+mod range;
+mod retain;
+mod roll;
+mod store;
+mod tier;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use relais_protocol::time::{SharedClock, Timestamp};
+use relais_store::{Store, StoreError, WriteTx};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::HistoryConfig;
+use memory::{Entry, Memory, Sealed, Segment, Series, places};
+use store::ModuleRow;
+
+pub use points::SERIES_MAX;
+pub use range::{Bucket, Range, RangeQuery, SeriesRange, SeriesSpan};
+pub use store::MIGRATIONS;
+pub use tier::Tier;
+
+/// Modules that are written in one transaction, so that other writers never wait long.
+const MODULES_PER_STEP: usize = 16;
+/// New modules that are written in one transaction.
+const NEW_PER_STEP: usize = 64;
+/// Entries of the journal that are read or deleted at once.
+const ENTRIES_PER_STEP: usize = 8;
+/// Modules that are read at once.
+const MODULES_PER_READ: usize = 1000;
+/// How often it is said at most that points were lost.
+const LOSSES_TOLD_MS: i64 = 60_000;
+
+/// What modules reported. Cheap to clone.
+#[derive(Clone)]
+pub struct History(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    clock: SharedClock,
+    config: HistoryConfig,
+    memory: Mutex<Memory>,
+    /// Held while a batch becomes an entry of the journal.
+    sealing: Mutex<()>,
+    /// Held by the one who writes to the tables.
+    turn: tokio::sync::Mutex<()>,
+    /// Points lost since that was last said, and when.
+    losses: Mutex<(u64, Option<i64>)>,
+}
+
+impl History {
+    /// The history in this store, with what the journal has since the last stop.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn open(store: Store, clock: SharedClock, config: HistoryConfig) -> Result<Self, StoreError> {
+        let mut memory = Memory::default();
+        load_modules(&store, &mut memory, clock.now().as_millis()).await?;
+        load_journal(&store, &mut memory, clock.now().as_millis()).await?;
+        Ok(Self(Arc::new(Inner {
+            store,
+            clock,
+            config,
+            memory: Mutex::new(memory),
+            sealing: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+            losses: Mutex::default(),
+        })))
+    }
+
+    /// Takes in what a module says at one moment. Never waits for the database and never fails: what cannot be kept (a
+    /// 65th series, a name of more than 64 bytes, a number that is not finite, more than the memory allows) is counted.
+    ///
+    /// Whoever calls this knows that there is such a module.
+    pub fn record<'a>(&self, module: &str, at: Timestamp, values: impl Iterator<Item = (&'a str, f64)>) {
+        if !self.0.config.enabled {
+            return;
+        }
+        let refused = self.0.memory.lock().record(module, at, values, self.0.config.memory_bytes / 2);
+        if refused > 0 {
+            metrics::counter!("relais_history_points_refused_total").increment(refused);
+        }
+    }
+
+    async fn run(&self, stop: CancellationToken) {
+        if !self.0.config.enabled {
+            return;
+        }
+        let sealed = tokio::sync::Notify::new();
+        let pause = Duration::from_millis(self.0.config.flush_ms);
+        let seal = async {
+            loop {
+                tokio::time::sleep(pause).await;
+                self.seal();
+                sealed.notify_one();
+            }
+        };
+        let keep = async {
+            let mut fails = false;
+            loop {
+                sealed.notified().await;
+                let done = self.flush_and_keep().await;
+                match &done {
+                    // Once, not each second.
+                    Err(error) if !fails => {
+                        tracing::warn!(%error, "the history of modules cannot be written; trying again");
+                    }
+                    Ok(()) if fails => tracing::info!("the history of modules is written again"),
+                    _ => {}
+                }
+                fails = done.is_err();
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = seal => {}
+            () = keep => {}
+        }
+    }
+
+    /// Writes everything that came before this call.
+    ///
+    /// # Errors
+    /// If the database cannot be written; the points stay in memory for the next attempt.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        self.seal();
+        let _turn = self.0.turn.lock().await;
+        self.write_waiting().await
+    }
+
+    /// Moves on what is due: into blocks, into aggregates, away.
+    ///
+    /// # Errors
+    /// If the database cannot be written; what was done so far stands.
+    pub async fn keep(&self) -> Result<(), StoreError> {
+        let _turn = self.0.turn.lock().await;
+        self.compact_due().await?;
+        self.roll_due().await?;
+        self.expire_due().await?;
+        self.purge_gone().await
+    }
+
+    async fn flush_and_keep(&self) -> Result<(), StoreError> {
+        self.flush().await?;
+        self.keep().await
+    }
+
+    /// A module was removed, by this process or another: what is in memory of it goes, and its rows follow.
+    pub fn forget(&self, module: &str) {
+        self.0.memory.lock().forget(module);
+    }
+
+    /// Bytes of values in memory, about.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.0.memory.lock().bytes
+    }
+
+    fn now(&self) -> i64 {
+        self.0.clock.now().as_millis()
+    }
+
+    /// Makes an entry of the journal of what has come. Points are in one place or the other for readers all the time.
+    fn seal(&self) {
+        let _sealing = self.0.sealing.lock();
+        let Some((id, batch)) = self.0.memory.lock().begin_seal() else { return };
+        metrics::counter!("relais_history_points_total").increment(batch.points());
+        let sealed = Sealed::new(id, &batch);
+        let lost = self.0.memory.lock().end_seal(sealed, self.now(), self.0.config.memory_bytes);
+        self.tell_losses(lost);
+    }
+
+    fn tell_losses(&self, lost: u64) {
+        let mut losses = self.0.losses.lock();
+        if lost > 0 {
+            metrics::counter!("relais_history_points_lost_total").increment(lost);
+            losses.0 += lost;
+        }
+        let now = self.now();
+        if losses.0 > 0 && losses.1.is_none_or(|told| (now - told).abs() >= LOSSES_TOLD_MS) {
+            let points = losses.0;
+            tracing::error!(points, "points of modules were lost: the database does not keep up");
+            *losses = (0, Some(now));
+        }
+    }
+
+    /// Writes entries that wait, oldest first, with the modules that they speak of before them.
+    async fn write_waiting(&self) -> Result<(), StoreError> {
+        if !self.0.memory.lock().waiting.is_empty() {
+            self.write_modules().await?;
+        }
+        loop {
+            let entries: Vec<Arc<Entry>> =
+                self.0.memory.lock().waiting.iter().take(ENTRIES_PER_STEP).cloned().collect();
+            let Some(last) = entries.last().map(|entry| entry.id) else { return Ok(()) };
+            let packed = pack_entries(&entries)?;
+            self.0
+                .store
+                .write(move |tx| packed.iter().try_for_each(|(id, data)| store::append(tx, *id, data)))
+                .await?;
+            let mut memory = self.0.memory.lock();
+            memory.waiting.retain(|entry| entry.id > last);
+            memory.stored = memory.stored.max(last);
+        }
+    }
+
+    async fn write_modules(&self) -> Result<(), StoreError> {
+        loop {
+            let new: Vec<(Box<str>, ModuleRow)> = {
+                let memory = self.0.memory.lock();
+                let unstored = memory.slots.iter().filter(|(_, slot)| !slot.is_stored).take(NEW_PER_STEP);
+                unstored.map(|(id, slot)| (slot.name.clone(), module_row(*id, slot))).collect()
+            };
+            if new.is_empty() {
+                return Ok(());
+            }
+            let written: Vec<(i64, usize)> = new.iter().map(|(_, row)| (row.id, row.series.len())).collect();
+            self.0
+                .store
+                .write(move |tx| new.iter().try_for_each(|(name, row)| store::put_module(tx, name, row)))
+                .await?;
+            let mut memory = self.0.memory.lock();
+            for (id, length) in written {
+                match memory.slots.get_mut(&id) {
+                    // A name that came meanwhile makes it longer.
+                    Some(slot) => slot.is_stored = series_text(&slot.series).len() == length,
+                    None => memory.gone.push(id),
+                }
+            }
+        }
+    }
+}
+
+/// Keeps the tables until told to stop.
+pub async fn keep_history(history: History, stop: CancellationToken) {
+    history.run(stop).await;
+}
+
+/// Takes its history from a module, in the transaction that removes it. [`History::forget`] follows.
+///
+/// # Errors
+/// Whatever the database reports.
+pub fn disown(tx: &mut WriteTx<'_>, module: &str) -> Result<(), StoreError> {
+    store::disown(tx, module)
+}
+
+fn pack_entries(entries: &[Arc<Entry>]) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
+    let mut packer = codec::Packer::new()?;
+    entries.iter().map(|entry| Ok((entry.id, packer.pack(&entry.data)?))).collect()
+}
+
+fn series_text(series: &[Series]) -> String {
+    serde_json::to_string(series).unwrap_or_default()
+}
+
+fn module_row(id: i64, slot: &memory::Slot) -> ModuleRow {
+    ModuleRow { id, series: series_text(&slot.series), marks: slot.marks }
+}
+
+async fn load_modules(store: &Store, memory: &mut Memory, now: i64) -> Result<(), StoreError> {
+    let mut after = 0;
+    loop {
+        let rows = store.read(move |tx| store::modules(tx, after, MODULES_PER_READ)).await?;
+        let Some((_, last)) = rows.last() else { break };
+        after = last.id;
+        for (name, row) in rows {
+            memory.next_entry = memory.next_entry.max(row.marks.journal_done);
+            let Some(name) = name else {
+                memory.gone.push(row.id);
+                continue;
+            };
+            let series = serde_json::from_str(&row.series)
+                .map_err(|e| StoreError::Value(format!("series of module {name}: {e}")))?;
+            memory.insert(row.id, &name, series, row.marks, now);
+        }
+    }
+    memory.next_id = after + 1;
+    Ok(())
+}
+
+async fn load_journal(store: &Store, memory: &mut Memory, now: i64) -> Result<(), StoreError> {
+    let mut after = 0;
+    loop {
+        let entries = store.read(move |tx| store::journal(tx, after, ENTRIES_PER_STEP)).await?;
+        let Some((last, _)) = entries.last() else { break };
+        after = *last;
+        for (id, packed) in entries {
+            for (module, data) in places(&codec::unpack(&packed)?.into())? {
+                memory.add(module, Segment { journal: id, since: now, data });
+            }
+        }
+    }
+    memory.stored = memory.next_entry.max(after);
+    memory.next_entry = memory.stored + 1;
+    Ok(())
+}

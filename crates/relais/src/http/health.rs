@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::App;
+use crate::features::live::Sight;
 
 /// The process answers.
 pub(super) async fn get_health() -> Json<serde_json::Value> {
@@ -40,6 +41,9 @@ pub(super) async fn get_metrics(State(app): State<App>) -> Response {
     let totals = app.relay().totals(|_| true);
     metrics::gauge!("relais_relay_files").set(totals.files as f64);
     metrics::gauge!("relais_relay_societes").set(totals.societes as f64);
+    let (modules, online) = app.live().count(&Sight::All);
+    metrics::gauge!("relais_live_modules").set(modules as f64);
+    metrics::gauge!("relais_live_modules_online").set(online as f64);
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     ([(header::CONTENT_TYPE, kind)], app.render_metrics()).into_response()
 }

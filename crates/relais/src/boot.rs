@@ -179,6 +179,7 @@ fn serve(app: App, accepting: watch::Sender<bool>, open_mode: bool) -> Result<Ru
     }
     tasks.spawn(live::keep_states(app.live().clone(), stop.clone()));
     tasks.spawn(history::keep_history(app.live().history().clone(), stop.clone()));
+    tasks.spawn(live::deliver_commands(app.live().clone(), stop.clone()));
     let mode = if open_mode { "open to every program on this computer" } else { "credentials required" };
     tracing::info!(%address, mode, data = %app.config().server.data.display(), "listening on http://{address}");
     Ok(Running { app, server, address, tasks, stop, accepting })

@@ -28,6 +28,10 @@ pub struct LiveConfig {
     pub report_bytes: u32,
     /// Messages of one device each second; one that sends more is disconnected.
     pub reports_per_s: u32,
+    /// Seconds for which a device's answer to a command is waited for.
+    pub command_timeout_s: u32,
+    /// Days that commands are kept after they were finished.
+    pub commands_kept_days: u32,
     /// The time zone of times that are written for people, such as `Europe/Paris`; empty is the computer's.
     pub time_zone: String,
     /// Whether administrators are told statistics without asking.
@@ -87,6 +91,8 @@ impl Default for LiveConfig {
             updates_per_s: 10,
             report_bytes: 16 * 1024,
             reports_per_s: 20,
+            command_timeout_s: 15,
+            commands_kept_days: 30,
             time_zone: String::new(),
             stats: true,
             reconnect: ReconnectConfig::default(),
@@ -122,6 +128,8 @@ impl LiveConfig {
             ("updates_per_s", self.updates_per_s, 1..=1_000),
             ("report_bytes", self.report_bytes, 256..=1_048_576),
             ("reports_per_s", self.reports_per_s, 1..=10_000),
+            ("command_timeout_s", self.command_timeout_s, 1..=3_600),
+            ("commands_kept_days", self.commands_kept_days, 1..=3_650),
         ] {
             if !range.contains(&value) {
                 let (from, to) = (range.start(), range.end());

@@ -4,6 +4,7 @@
 pub mod accounts;
 pub mod chat;
 pub mod live;
+mod pace;
 pub mod publish;
 pub mod relay;
 

@@ -38,6 +38,7 @@ pub fn document() -> Document {
     document.merge(live::http::LiveApi::openapi());
     document.merge(live::StatesApi::openapi());
     document.merge(live::history::http::HistoryApi::openapi());
+    document.merge(live::CommandsApi::openapi());
     document
 }
 

@@ -18,7 +18,6 @@ pub mod http;
 mod invitations;
 mod messages;
 mod model;
-mod pace;
 mod people;
 mod presence;
 mod refusal;

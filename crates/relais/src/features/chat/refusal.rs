@@ -1,7 +1,7 @@
 //! What the chat refuses, and how it says so.
 
-use super::pace::PER_MINUTE;
 use crate::AppError;
+use crate::features::pace::PER_MINUTE;
 
 pub(super) fn invalid(field: &str, message: impl Into<String>) -> AppError {
     AppError::bad_request("invalid_value", message).with("field", field)

@@ -11,11 +11,11 @@ use relais_store::Store;
 
 use super::devices::Devices;
 use super::model::Person;
-use super::pace::Pace;
 use super::refusal::no_conversation;
 use crate::AppError;
 use crate::config::ChatConfig;
 use crate::features::accounts::Accounts;
+use crate::features::pace::Pace;
 
 /// Names remembered at most; beyond it all are read again.
 const NAMES_MAX: usize = 50_000;

@@ -6,6 +6,7 @@ use relais_protocol::event::{Channel, Event, Topic};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::answers::Answered;
 use super::links::{Link, LinkId};
 use super::model::Module;
 use super::report::{Report, ReportError};
@@ -38,6 +39,8 @@ impl Live {
     pub fn link(&self, module: &str, link: Arc<dyn Link>) -> Option<LinkId> {
         self.0.states.lock().find(module)?;
         let id = self.0.links.put(module, link);
+        // Of a connection before it.
+        self.on_board(|board, _| board.lost(module));
         self.0.states.lock().link(module, self.now());
         self.0.turned.notify_one();
         Some(id)
@@ -47,6 +50,7 @@ impl Live {
     pub fn unlink(&self, module: &str, link: LinkId) {
         if self.0.links.remove(module, link) {
             self.0.states.lock().unlink(module, self.now());
+            self.on_board(|board, _| board.lost(module));
         }
     }
 
@@ -86,7 +90,10 @@ impl Live {
     }
 
     /// A device answered something, such as `command_response`: watchers hear it as `module_command_response`.
+    /// If it is to a command, that is finished.
     pub fn answered(&self, module: &str, kind: &str, mut message: Map<String, Value>) {
+        let Answered { id, name, answer } = Answered::read(kind, &message);
+        self.on_board(|board, _| board.answered(module, id.as_deref(), name.as_deref(), answer));
         message.retain(|name, _| !matches!(name.as_str(), "type" | "password"));
         message.insert("moduleId".to_owned(), module.into());
         message.entry("timestamp").or_insert_with(|| self.now().to_string().into());
@@ -113,7 +120,11 @@ impl Live {
     }
 
     /// A device is ready for what was meant for it while it was away.
-    pub fn ready(&self, _module: &str) {}
+    pub fn ready(&self, module: &str) {
+        if self.0.links.find(module).is_some() {
+            self.on_board(|board, _| board.ready(module));
+        }
+    }
 
     /// Where the pages of a module's owner listen.
     fn fleets(&self, module: &Module) -> impl Iterator<Item = Topic> {
@@ -132,6 +143,13 @@ impl Live {
             "rt_module_online" | "rt_module_offline" => self.repeat_to_owner(event),
             CREDENTIAL_CHANGED if self.0.links.end(event.topic.key()) => {
                 self.0.states.lock().unlink(event.topic.key(), event.at);
+                self.on_board(|board, _| board.lost(event.topic.key()));
+            }
+            name if name.starts_with("module_command_") && event.topic.family() == MODULE => {
+                if let Ok(command) = serde_json::from_str(&event.data) {
+                    self.on_board(|board, _| board.observe(&command));
+                }
+                self.repeat_in_fleets(event);
             }
             _ => {}
         }
@@ -151,6 +169,7 @@ impl Live {
             self.0.states.lock().remove(&id, now);
             self.0.links.end(&id);
             self.0.history.forget(&id);
+            self.on_board(|board, _| board.remove(&id));
         } else {
             self.0.states.lock().put(Module { id, name, kind, owner, created_at, updated_at }, now);
         }
@@ -183,14 +202,17 @@ impl Live {
 
     /// Pages of the owner hear of their modules in one topic. What is stored for the owner is in the owner's own.
     fn repeat_to_owner(&self, event: &Event) {
-        let known = self.0.states.lock().find(event.topic.key()).map(|entry| entry.module.clone());
-        let Some(module) = known else { return };
-        let epoch = event.epoch;
-        for topic in self.fleets(&module) {
-            self.0.hub.publish(passing(topic, epoch, &event.name, &event.data, event.at));
-        }
+        let Some(module) = self.repeat_in_fleets(event) else { return };
         let online = &*event.name == "rt_module_online";
         let presence = serde_json::json!({ "moduleId": module.id, "online": online });
         self.tell_watchers(&module, "module_presence", &presence.to_string());
+    }
+
+    fn repeat_in_fleets(&self, event: &Event) -> Option<Module> {
+        let module = self.0.states.lock().find(event.topic.key()).map(|entry| entry.module.clone())?;
+        for topic in self.fleets(&module) {
+            self.0.hub.publish(passing(topic, event.epoch, &event.name, &event.data, event.at));
+        }
+        Some(module)
     }
 }

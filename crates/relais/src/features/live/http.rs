@@ -35,6 +35,7 @@ pub fn router() -> Router<App> {
         .route("/api/v1/modules/{id}/claim-code", post(make_claim_code))
         .merge(super::states_http::router())
         .merge(super::history::http::router())
+        .merge(super::command_http::router())
 }
 
 /// The API description of modules.

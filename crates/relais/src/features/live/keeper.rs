@@ -39,7 +39,7 @@ pub async fn keep_states(live: Live, stop: CancellationToken) {
 }
 
 /// Waits for `what`; false if it is time to stop.
-async fn until(stop: &CancellationToken, what: impl Future) -> bool {
+pub(super) async fn until(stop: &CancellationToken, what: impl Future) -> bool {
     tokio::select! {
         () = stop.cancelled() => false,
         _ = what => true,
@@ -47,10 +47,11 @@ async fn until(stop: &CancellationToken, what: impl Future) -> bool {
 }
 
 impl Live {
-    /// Time passed: whoever is gone is told to be.
+    /// Time passed: whoever is gone is told to be, and commands whose time is over end.
     pub fn look(&self) {
         self.0.states.lock().look(self.now());
         self.0.turned.notify_one();
+        self.on_board(|board, now| board.look(now));
     }
 
     /// Returns once everything is told that happened until now.

@@ -3,12 +3,22 @@
 //! [`Modules`] says which there are, [`Live`] how they are. Events, named and made as clients of the sockets know them: `rt_module_added`,
 //! `rt_module_updated`, `rt_module_removed` in `role:admin`; `user:module:added`, `user:module:updated`,
 //! `user:module:removed`, `user:module:online`, `user:module:offline` in the topic of the owner; `rt_module_online` and
-//! `rt_module_offline` in `module:<id>`. Not stored, for those who listen: `rt_telemetry_updated` and
+//! `rt_module_offline` in `module:<id>`, and there, with all of the command, `module_command_queued`,
+//! `module_command_sent`, `module_command_acknowledged`, `module_command_failed`, `module_command_expired`. Not stored, for those who listen: `rt_telemetry_updated` and
 //! `module_telemetry` in the topics that `topics.rs` names.
 //!
 //! `states.rs` has how every module is, in memory; `pulse.rs` tells watchers of it, `keeper.rs` writes it down.
+//!
+//! `command.rs` has what may become of a command, `commands.rs` gives them, `board.rs` has which are open and whose turn
+//! it is, in memory; `delivery.rs` tells devices, after it is written down.
 
+mod answers;
+mod board;
 mod catalogue;
+mod command;
+mod command_http;
+mod commands;
+mod delivery;
 mod devices;
 pub mod history;
 pub mod http;
@@ -31,6 +41,10 @@ mod tier;
 mod topics;
 mod view;
 
+pub use command::{Command, CommandState, Delivery, NewCommand};
+pub use command_http::CommandsApi;
+pub use commands::Commands;
+pub use delivery::deliver_commands;
 pub use keeper::keep_states;
 pub use links::{Link, LinkEnd, LinkId};
 pub use model::{AddedModule, Module, ModuleChanges, NewModule};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use relais_store::{Store, StoreError, WriteTx};
+use relais_store::{Query, Store, StoreError, WriteTx};
 use serde_json::json;
 
 use super::catalogue::Catalogue;
@@ -284,7 +284,7 @@ impl Modules {
     }
 }
 
-fn seen(tx: &mut WriteTx<'_>, sight: &Sight, id: &str) -> Result<Module, AppError> {
+pub(super) fn seen(tx: &mut impl Query, sight: &Sight, id: &str) -> Result<Module, AppError> {
     store::find(tx, id)?.filter(|module| sight.sees(module)).ok_or_else(no_module)
 }
 

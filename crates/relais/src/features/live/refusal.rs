@@ -1,6 +1,8 @@
 //! What is refused about modules, and how it is said.
 
+use super::command::Command;
 use crate::AppError;
+use crate::features::pace::PER_MINUTE;
 
 /// The longest name of a module, in bytes.
 const NAME_BYTES_MAX: usize = 200;
@@ -31,4 +33,49 @@ pub(super) fn checked_name(text: &str) -> Result<String, AppError> {
         return Err(invalid("name", message));
     }
     Ok(name.to_owned())
+}
+
+pub(super) fn no_command() -> AppError {
+    AppError::not_found("command_not_found", "Commande non trouvée")
+}
+
+pub(super) fn too_many_open(max: u64) -> AppError {
+    let message = format!(
+        "Déjà {max} commandes en attente pour ce module : attendez qu'elles aboutissent, ou annulez-en"
+    );
+    AppError::conflict("too_many_commands", message)
+}
+
+pub(super) fn too_many_open_anywhere(max: usize) -> AppError {
+    let message = format!("Déjà {max} commandes en attente sur ce serveur : réessayez plus tard");
+    AppError::too_many_requests("too_many_commands", message).retry_after(60)
+}
+
+pub(super) fn commands_too_fast(wait_s: u64) -> AppError {
+    let message = format!("Trop de commandes : {PER_MINUTE} par minute au plus. Réessayez dans {wait_s} s.");
+    AppError::too_many_requests("too_many_commands", message).retry_after(wait_s)
+}
+
+pub(super) fn command_key_in_use() -> AppError {
+    let message =
+        "Ce client_id a déjà servi pour une autre commande : une nouvelle commande en prend un nouveau";
+    AppError::conflict("idempotency_key_in_use", message)
+}
+
+pub(super) fn command_finished(command: &Command) -> AppError {
+    let message = if command.is_finished() {
+        "Cette commande est terminée"
+    } else {
+        "Cette commande est déjà partie : elle ne peut plus être annulée"
+    };
+    AppError::conflict("command_not_cancellable", message).with("state", command.state.name())
+}
+
+/// What a caller calls something, or a device is to do.
+pub(super) fn checked_word(field: &str, text: &str, max: usize) -> Result<(), AppError> {
+    if text.is_empty() || text.len() > max || text.chars().any(char::is_control) {
+        let message = format!("« {field} » : de 1 à {max} octets, sans caractère de contrôle");
+        return Err(invalid(field, message));
+    }
+    Ok(())
 }

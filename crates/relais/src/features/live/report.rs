@@ -36,7 +36,6 @@ impl Report {
     /// # Errors
     /// [`ReportError::Name`].
     pub fn of(message: Map<String, Value>) -> Result<Self, ReportError> {
-        let is_envelope = |name: &str| ENVELOPE.contains(&name.to_ascii_lowercase().as_str());
         let values: Map<String, Value> = message.into_iter().filter(|(name, _)| !is_envelope(name)).collect();
         let is_name =
             |name: &String| (1..=NAME_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control);
@@ -88,6 +87,11 @@ impl Report {
         *telemetry = merged;
         Ok(true)
     }
+}
+
+/// Whether a field names and proves the device, or is of the message.
+pub(super) fn is_envelope(name: &str) -> bool {
+    ENVELOPE.contains(&name.to_ascii_lowercase().as_str())
 }
 
 fn number(value: &Value) -> Option<f64> {

@@ -10,6 +10,8 @@ use relais_store::{Store, StoreError};
 use tokio::sync::Notify;
 
 use super::history::History;
+use super::board::Board;
+use super::commands::{Commands, OPEN_MAX};
 use super::links::Links;
 use super::modules::Modules;
 use super::presence::Patience;
@@ -18,6 +20,7 @@ use super::store;
 use super::tier::Tier;
 use super::view::TimeFormat;
 use crate::config::LiveConfig;
+use crate::features::pace::Pace;
 
 /// How modules are, for those who watch them. Cheap to clone.
 #[derive(Clone)]
@@ -38,6 +41,13 @@ pub(super) struct Inner {
     /// newer than it. Taken before `states`.
     pub(super) telling: Mutex<()>,
     pub(super) links: Links,
+    pub(super) commands: Commands,
+    /// Open commands. Held for moments only, and never with `states`.
+    pub(super) board: Mutex<Board>,
+    /// The board has something to write.
+    pub(super) due: Notify,
+    /// Of commands that people give.
+    pub(super) command_pace: Pace,
     /// Tiers that somebody has asked for, by [`Tier::index`]; nothing is told in the others.
     pub(super) wanted: [AtomicBool; Tier::ALL.len()],
     /// There is something to tell.
@@ -61,6 +71,7 @@ impl Live {
         config: LiveConfig,
     ) -> Result<Self, StoreError> {
         let known = store.read(|tx| store::states::load(tx)).await?;
+        let open = store.read(|tx| store::commands::list_open(tx, OPEN_MAX)).await?;
         let clock = Arc::clone(store.clock());
         let states = States::new(known, Patience::new(&config), clock.now());
         Ok(Self(Arc::new(Inner {
@@ -70,6 +81,10 @@ impl Live {
             states: Mutex::new(states),
             telling: Mutex::new(()),
             links: Links::default(),
+            commands: Commands::new(store.clone()),
+            board: Mutex::new(Board::new(&open, i64::from(config.command_timeout_s) * 1000)),
+            due: Notify::new(),
+            command_pace: Pace::default(),
             wanted: [AtomicBool::new(true), AtomicBool::new(false), AtomicBool::new(false)],
             changed: Notify::new(),
             turned: Notify::new(),

@@ -2,6 +2,7 @@
 
 use relais_store::Migration;
 
+pub(super) mod commands;
 pub(super) mod modules;
 pub(super) mod states;
 
@@ -9,4 +10,5 @@ pub(super) mod states;
 pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 500, name: "live", sql: include_str!("modules.sql") },
     Migration { version: 501, name: "live_states", sql: include_str!("states.sql") },
+    Migration { version: 503, name: "live_commands", sql: include_str!("commands.sql") },
 ];

@@ -3,7 +3,7 @@
 use relais_store::{Query, Row, StoreError, WriteTx, params};
 
 use super::super::model::Module;
-use super::states;
+use super::{commands, states};
 
 /// The columns of [`module`], in its order.
 macro_rules! columns {
@@ -64,6 +64,7 @@ pub(crate) fn insert(
 ) -> Result<(), StoreError> {
     // Of a module that had this id before.
     states::delete(tx, &module.id)?;
+    commands::delete(tx, &module.id)?;
     tx.execute(
         "INSERT INTO modules (id, name, type, owner, secret_hash, claim_hash, created_at, updated_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
@@ -105,5 +106,6 @@ pub(crate) fn set_claim(tx: &mut WriteTx<'_>, id: &str, claim_hash: Option<&str>
 /// Removes a module; says whether there was one.
 pub(crate) fn delete(tx: &mut WriteTx<'_>, id: &str) -> Result<bool, StoreError> {
     states::delete(tx, id)?;
+    commands::delete(tx, id)?;
     Ok(tx.execute("DELETE FROM modules WHERE id = $1", params![id])? > 0)
 }

@@ -1,4 +1,4 @@
-//! How often each person may tell others something that they did not ask for.
+//! How often each person may do what concerns others: tell people something, have devices do something.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use relais_protocol::time::Timestamp;
 
 /// Times in a minute, and at once after a minute without one.
-pub(super) const PER_MINUTE: u32 = 60;
+pub(crate) const PER_MINUTE: u32 = 60;
 /// Milliseconds after which one more is allowed.
 const STEP_MS: i64 = MINUTE_MS / PER_MINUTE as i64;
 const MINUTE_MS: i64 = 60_000;
@@ -15,11 +15,11 @@ const PEOPLE_MAX: usize = 10_000;
 
 /// Of each person the moment, in milliseconds, from which on all is allowed to them again.
 #[derive(Default)]
-pub(super) struct Pace(Mutex<HashMap<String, i64>>);
+pub(crate) struct Pace(Mutex<HashMap<String, i64>>);
 
 impl Pace {
     /// Takes one, or says how many seconds to wait for it.
-    pub(super) fn take(&self, who: &str, now: Timestamp) -> Result<(), u64> {
+    pub(crate) fn take(&self, who: &str, now: Timestamp) -> Result<(), u64> {
         let now = now.as_millis();
         let mut people = self.0.lock();
         if people.len() >= PEOPLE_MAX && !people.contains_key(who) {

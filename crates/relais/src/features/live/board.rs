@@ -1,0 +1,361 @@
+//! Commands that are open, in memory: which is to be told next, and what is to be written about which. No I/O, and
+//! time is passed in.
+//!
+//! What becomes of a command is decided by the database; here is what is tried. Of each module one command is under
+//! way at a time: those after it wait until it is finished.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use relais_protocol::time::Timestamp;
+
+use super::command::{Answer, Command, CommandState, Delivery, Step};
+
+/// The longest wait for an answer before a device is told again, in milliseconds.
+const WAIT_MS_MAX: i64 = 300_000;
+
+/// A command that is open.
+struct Open {
+    id: Arc<str>,
+    name: String,
+    delivery: Delivery,
+    expires_at: Timestamp,
+    attempts: u32,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Until its turn.
+    Waiting,
+    /// That it is sent is being written; the connection may be `lost` meanwhile.
+    Sending { lost: bool },
+    /// For an answer, until `due`; without it, until its device comes back.
+    Sent { due: Option<Timestamp> },
+    /// Something that may end it is being written.
+    Ending,
+}
+
+/// A step that is to be written.
+#[derive(Clone, Debug)]
+pub(super) struct Work {
+    pub(super) module: Arc<str>,
+    pub(super) id: Arc<str>,
+    pub(super) step: Step,
+}
+
+/// When to look at a command again, in milliseconds; of which module, and which.
+type Wake = (i64, Arc<str>, Arc<str>);
+
+/// The open commands.
+pub(super) struct Board {
+    /// By module, in the order in which they were given.
+    lines: HashMap<Arc<str>, VecDeque<Open>>,
+    count: usize,
+    /// Modules with a connection that takes commands.
+    ready: HashSet<Arc<str>>,
+    wakes: BTreeSet<Wake>,
+    work: VecDeque<Work>,
+    /// How long an answer is waited for, in milliseconds.
+    wait_ms: i64,
+}
+
+impl Open {
+    fn of(command: &Command) -> Self {
+        Self {
+            id: command.id.as_str().into(),
+            name: command.command.clone(),
+            delivery: command.delivery,
+            expires_at: command.expires_at,
+            attempts: command.attempts,
+            phase: Phase::Waiting,
+        }
+    }
+
+    fn repeats(&self) -> bool {
+        self.delivery == Delivery::AtLeastOnce
+    }
+
+    fn wake(&self, module: &Arc<str>) -> Option<Wake> {
+        let at = match self.phase {
+            Phase::Waiting | Phase::Sent { due: None } => self.expires_at,
+            Phase::Sent { due: Some(due) } => due.min(self.expires_at),
+            Phase::Sending { .. } | Phase::Ending => return None,
+        };
+        Some((at.as_millis(), Arc::clone(module), Arc::clone(&self.id)))
+    }
+
+    /// Whether its device may be told now.
+    fn may_be_sent(&self) -> bool {
+        match self.phase {
+            Phase::Waiting => true,
+            Phase::Sent { due: None } => self.repeats(),
+            Phase::Sent { due: Some(_) } | Phase::Sending { .. } | Phase::Ending => false,
+        }
+    }
+
+    fn may_be_answered(&self) -> bool {
+        self.attempts > 0 && matches!(self.phase, Phase::Sent { .. } | Phase::Sending { .. })
+    }
+}
+
+impl Board {
+    /// The commands that the database has, in the order in which they were given. Of those that were sent once, nobody
+    /// knows what became of them.
+    pub(super) fn new(commands: &[Command], wait_ms: i64) -> Self {
+        let mut board = Self {
+            lines: HashMap::new(),
+            count: 0,
+            ready: HashSet::new(),
+            wakes: BTreeSet::new(),
+            work: VecDeque::new(),
+            wait_ms,
+        };
+        for command in commands {
+            let module = board.add(command);
+            if command.state == CommandState::Sent {
+                let lost = command.delivery == Delivery::AtMostOnce;
+                let phase = if lost { Phase::Ending } else { Phase::Sent { due: None } };
+                board.turn(&module, &command.id, phase);
+                if lost {
+                    board.push(&module, &command.id.as_str().into(), Step::Restart);
+                }
+            }
+        }
+        board
+    }
+
+    /// How many commands are open.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there is something to write.
+    pub(super) fn has_work(&self) -> bool {
+        !self.work.is_empty()
+    }
+
+    /// Takes in what the log tells of a command.
+    pub(super) fn observe(&mut self, command: &Command) {
+        let known = self.find(&command.module, &command.id).map(|open| open.phase);
+        match (command.state, known) {
+            (CommandState::Queued, None) => {
+                let module = self.add(command);
+                self.dispatch(&module);
+            }
+            // Another process tells its device.
+            (CommandState::Sent, Some(Phase::Waiting)) => self.sync(command, Phase::Sent { due: None }),
+            (CommandState::Queued | CommandState::Sent, _) => {}
+            _ => self.finish(&command.module, &command.id),
+        }
+    }
+
+    fn add(&mut self, command: &Command) -> Arc<str> {
+        let module: Arc<str> = match self.lines.get_key_value(command.module.as_str()) {
+            Some((module, _)) => Arc::clone(module),
+            None => command.module.as_str().into(),
+        };
+        let open = Open::of(command);
+        self.wakes.extend(open.wake(&module));
+        self.lines.entry(Arc::clone(&module)).or_default().push_back(open);
+        self.count += 1;
+        module
+    }
+
+    fn find(&mut self, module: &str, id: &str) -> Option<&mut Open> {
+        self.lines.get_mut(module)?.iter_mut().find(|open| &*open.id == id)
+    }
+
+    fn finish(&mut self, module: &str, id: &str) {
+        let Some((module, line)) = self.lines.remove_entry(module) else { return };
+        let (gone, left): (VecDeque<Open>, VecDeque<Open>) =
+            line.into_iter().partition(|open| &*open.id == id);
+        self.forget(&module, &gone);
+        if !left.is_empty() {
+            self.lines.insert(Arc::clone(&module), left);
+            self.dispatch(&module);
+        }
+    }
+
+    fn forget(&mut self, module: &Arc<str>, gone: &VecDeque<Open>) {
+        self.count -= gone.len();
+        for wake in gone.iter().filter_map(|open| open.wake(module)) {
+            self.wakes.remove(&wake);
+        }
+    }
+
+    /// The module is gone, and its commands with it.
+    pub(super) fn remove(&mut self, module: &str) {
+        self.ready.remove(module);
+        if let Some((module, line)) = self.lines.remove_entry(module) {
+            self.forget(&module, &line);
+        }
+    }
+
+    /// The module has a connection that takes commands.
+    pub(super) fn ready(&mut self, module: &str) {
+        let module: Arc<str> = module.into();
+        self.ready.insert(Arc::clone(&module));
+        self.dispatch(&module);
+    }
+
+    /// The module's connection ended: what was told over it and not answered will not be.
+    pub(super) fn lost(&mut self, module: &str) {
+        let Some(module) = self.ready.take(module) else { return };
+        let Some(line) = self.lines.get(&module) else { return };
+        let open: Vec<_> =
+            line.iter().map(|open| (Arc::clone(&open.id), open.phase, open.repeats())).collect();
+        for (id, phase, repeats) in open {
+            match phase {
+                Phase::Sending { .. } => self.turn(&module, &id, Phase::Sending { lost: true }),
+                Phase::Sent { .. } if repeats => self.turn(&module, &id, Phase::Sent { due: None }),
+                Phase::Sent { .. } => self.end(&module, &id, Step::NoAnswer),
+                Phase::Waiting | Phase::Ending => {}
+            }
+        }
+    }
+
+    /// A device answered: to the command with this id if it says one, else to the oldest that it was told and has this
+    /// name, if it says one. Anything else changes nothing.
+    pub(super) fn answered(&mut self, module: &str, id: Option<&str>, name: Option<&str>, answer: Answer) {
+        let Some((module, line)) = self.lines.get_key_value(module) else { return };
+        let is_meant = |open: &&Open| match (id, name) {
+            (Some(id), _) => &*open.id == id,
+            (None, Some(name)) => open.name == name,
+            (None, None) => true,
+        };
+        let meant = line.iter().filter(|open| open.may_be_answered()).find(is_meant);
+        if let Some(id) = meant.map(|open| Arc::clone(&open.id)) {
+            let module = Arc::clone(module);
+            self.end(&module, &id, Step::Answer(answer));
+        }
+    }
+
+    /// Time passed: what is over ends, and devices that have not answered are told again.
+    pub(super) fn look(&mut self, now: Timestamp) {
+        while let Some((at, module, id)) = self.wakes.first().cloned()
+            && at <= now.as_millis()
+        {
+            let ready = self.ready.contains(&module);
+            let Some(open) = self.find(&module, &id) else {
+                self.wakes.pop_first();
+                continue;
+            };
+            let (is_over, repeats) = (open.expires_at <= now, open.repeats());
+            match (is_over, repeats, ready) {
+                (true, ..) => self.end(&module, &id, Step::Expire),
+                (false, false, _) => self.end(&module, &id, Step::NoAnswer),
+                (false, true, true) => self.send(&module, &id),
+                (false, true, false) => self.turn(&module, &id, Phase::Sent { due: None }),
+            }
+        }
+    }
+
+    /// What a device that asks is to be told: all that waits, unless something is under way. They are under way then.
+    pub(super) fn take(&mut self, module: &str, limit: usize, now: Timestamp) -> Vec<Work> {
+        let Some((module, line)) = self.lines.get_key_value(module) else { return Vec::new() };
+        let module = Arc::clone(module);
+        let next = line.iter().take_while(|open| open.may_be_sent()).take(limit);
+        let ids: Vec<Arc<str>> = next.map(|open| Arc::clone(&open.id)).collect();
+        // Should nobody be left to hear that they are sent, they are looked at again.
+        let due = Some(now.plus_millis(self.wait_ms));
+        for id in &ids {
+            self.turn(&module, id, Phase::Sent { due });
+        }
+        ids.into_iter().map(|id| Work { module: Arc::clone(&module), id, step: Step::Send }).collect()
+    }
+
+    /// Tells the next command if the module's device is there and has finished the one before.
+    fn dispatch(&mut self, module: &Arc<str>) {
+        let next = self.lines.get(module).and_then(VecDeque::front).filter(|open| open.may_be_sent());
+        if let Some(id) = next.filter(|_| self.ready.contains(module)).map(|open| Arc::clone(&open.id)) {
+            self.send(module, &id);
+        }
+    }
+
+    fn send(&mut self, module: &Arc<str>, id: &Arc<str>) {
+        self.turn(module, id, Phase::Sending { lost: false });
+        self.push(module, id, Step::Send);
+    }
+
+    fn end(&mut self, module: &Arc<str>, id: &Arc<str>, step: Step) {
+        self.turn(module, id, Phase::Ending);
+        self.push(module, id, step);
+    }
+
+    fn push(&mut self, module: &Arc<str>, id: &Arc<str>, step: Step) {
+        self.work.push_back(Work { module: Arc::clone(module), id: Arc::clone(id), step });
+    }
+
+    fn turn(&mut self, module: &Arc<str>, id: &str, phase: Phase) {
+        let Some(open) = self.find(module, id) else { return };
+        let former = open.wake(module);
+        open.phase = phase;
+        let next = open.wake(module);
+        former.map(|wake| self.wakes.remove(&wake));
+        self.wakes.extend(next);
+    }
+
+    /// Takes out at most `limit` steps that are to be written.
+    pub(super) fn take_work(&mut self, limit: usize) -> Vec<Work> {
+        let count = self.work.len().min(limit);
+        self.work.drain(..count).collect()
+    }
+
+    /// These could not be written.
+    pub(super) fn work_again(&mut self, work: Vec<Work>) {
+        work.into_iter().rev().for_each(|work| self.work.push_front(work));
+    }
+
+    /// A step was written, or could not be taken: `command` is what the database has now. Says whether the device is
+    /// to be told.
+    pub(super) fn written(
+        &mut self,
+        work: &Work,
+        command: Option<&Command>,
+        taken: bool,
+        now: Timestamp,
+    ) -> bool {
+        let Some(open) = self.find(&work.module, &work.id) else { return false };
+        let (phase, is_send) = (open.phase, work.step == Step::Send);
+        let Some(command) = command.filter(|command| !command.is_finished()) else {
+            self.finish(&work.module, &work.id);
+            return false;
+        };
+        let is_sent = command.state == CommandState::Sent;
+        let waits = if is_sent { Phase::Sent { due: Some(self.due(command, now)) } } else { Phase::Waiting };
+        match phase {
+            // What ends it is written after that it was sent.
+            Phase::Ending if is_send => return false,
+            Phase::Sending { lost: true } if is_sent && command.delivery == Delivery::AtMostOnce => {
+                self.end(&work.module, &work.id, Step::NoAnswer);
+                return false;
+            }
+            Phase::Sending { lost: true } if is_sent => self.sync(command, Phase::Sent { due: None }),
+            Phase::Sending { .. } | Phase::Ending | Phase::Sent { .. } => self.sync(command, waits),
+            Phase::Waiting => return false,
+        }
+        let told = taken && is_send && phase == (Phase::Sending { lost: false });
+        if !told {
+            self.dispatch(&work.module);
+        }
+        told
+    }
+
+    fn sync(&mut self, command: &Command, phase: Phase) {
+        if let Some(open) = self.find(&command.module, &command.id) {
+            open.attempts = command.attempts;
+        }
+        self.turn(&command.module.as_str().into(), &command.id, phase);
+    }
+
+    /// Until when an answer is waited for: longer each time.
+    fn due(&self, command: &Command, now: Timestamp) -> Timestamp {
+        let doubled = self.wait_ms.saturating_mul(1 << command.attempts.saturating_sub(1).min(16));
+        now.plus_millis(doubled.min(WAIT_MS_MAX.max(self.wait_ms)))
+    }
+}
+
+#[cfg(test)]
+#[path = "board/tests.rs"]
+mod tests;

@@ -1,0 +1,114 @@
+//! The HTTP edge of commands.
+
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::{IntoParams, OpenApi};
+
+use super::command::{Command, CommandState, NewCommand};
+use super::modules::Sight;
+use crate::auth::http::{Caller, ClientAddress};
+use crate::features::accounts::Actor;
+use crate::http::paging::{Page, listed};
+use crate::{App, AppError};
+
+/// The routes of commands.
+pub(super) fn router() -> Router<App> {
+    Router::new()
+        .route("/api/v1/modules/{id}/commands", get(list_commands).post(give_command))
+        .route("/api/v1/modules/{id}/commands/{command}", get(show_command).delete(cancel_command))
+}
+
+/// The API description of commands.
+#[derive(OpenApi)]
+#[openapi(paths(give_command, list_commands, show_command, cancel_command))]
+pub struct CommandsApi;
+
+/// Which commands.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct InState {
+    /// Those in this state only.
+    state: Option<CommandState>,
+}
+
+/// Give a command
+///
+/// It is stored, then told to the device if that is there, else once it comes back. With the header `Idempotency-Key`, or
+/// a `client_id`, the same call again gives the same command.
+#[utoipa::path(post, path = "/api/v1/modules/{id}/commands", tag = "modules", request_body = NewCommand,
+    params(("id" = String, Path),
+        ("idempotency-key" = Option<String>, Header, description = "What the caller calls this command; at most 100 bytes")),
+    responses(
+    (status = 202, body = Command), (status = 400, description = "`invalid_value`"),
+    (status = 404, description = "`module_not_found`"),
+    (status = 409, description = "`too_many_commands`, `idempotency_key_in_use`"),
+    (status = 429, description = "`too_many_commands`")))]
+async fn give_command(
+    State(app): State<App>,
+    caller: Caller,
+    address: ClientAddress,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    given: Result<Json<NewCommand>, JsonRejection>,
+) -> Result<(StatusCode, Json<Command>), AppError> {
+    let (sight, actor) = (Sight::of(&caller.0)?, Actor::caller(&caller.0, address.0));
+    let Json(mut new) = given?;
+    let key = headers.get("idempotency-key").map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned());
+    new.client_id = new.client_id.or(key);
+    Ok((StatusCode::ACCEPTED, Json(app.live().command(&sight, &actor, &id, new).await?)))
+}
+
+/// List the commands of a module
+///
+/// The newest first.
+#[utoipa::path(get, path = "/api/v1/modules/{id}/commands", tag = "modules",
+    params(("id" = String, Path), InState, Page), responses(
+    (status = 200, description = "`commands`, and `cursor` if there are more", body = Vec<Command>),
+    (status = 404, description = "`module_not_found`")))]
+async fn list_commands(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    Path(id): Path<String>,
+    state: Result<Query<InState>, QueryRejection>,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Result<Json<Value>, AppError> {
+    let state = state.map_err(|error| AppError::bad_request("invalid_query", error.body_text()))?;
+    let ((before, limit), sight) = (Page::read(page)?, Sight::of(&principal)?);
+    let commands = app.live().commands().list(&sight, &id, state.0.state, &before, limit + 1).await?;
+    Ok(listed("commands", commands, limit, |command| &command.id))
+}
+
+/// Show a command
+#[utoipa::path(get, path = "/api/v1/modules/{id}/commands/{command}", tag = "modules",
+    params(("id" = String, Path), ("command" = String, Path)), responses(
+    (status = 200, body = Command), (status = 404, description = "`module_not_found`, `command_not_found`")))]
+async fn show_command(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    Path((id, command)): Path<(String, String)>,
+) -> Result<Json<Command>, AppError> {
+    app.live().commands().find(&Sight::of(&principal)?, &id, &command).await.map(Json)
+}
+
+/// Take a command back
+///
+/// One that its device was not told; or one that it would be told again: it is not. It has failed then, with the error
+/// `cancelled`.
+#[utoipa::path(delete, path = "/api/v1/modules/{id}/commands/{command}", tag = "modules",
+    params(("id" = String, Path), ("command" = String, Path)), responses(
+    (status = 200, body = Command), (status = 404, description = "`module_not_found`, `command_not_found`"),
+    (status = 409, description = "`command_not_cancellable`")))]
+async fn cancel_command(
+    State(app): State<App>,
+    caller: Caller,
+    address: ClientAddress,
+    Path((id, command)): Path<(String, String)>,
+) -> Result<Json<Command>, AppError> {
+    let (sight, actor) = (Sight::of(&caller.0)?, Actor::caller(&caller.0, address.0));
+    app.live().commands().cancel(&sight, &actor, &id, &command).await.map(Json)
+}

@@ -1,0 +1,140 @@
+//! Telling devices their commands. That one is sent is committed before the first byte of it goes out: whatever
+//! happens then, what may be told once is not told twice.
+
+use std::time::Duration;
+
+use relais_protocol::time::Timestamp;
+use relais_store::{StoreError, WriteTx};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::board::{Board, Work};
+use super::command::Command;
+use super::commands::write;
+use super::keeper::until;
+use super::service::Live;
+use super::store::commands as store;
+use crate::AppError;
+
+/// Steps in one transaction at most, so that others wait moments only.
+const WORK_MAX: usize = 256;
+/// Commands that a device which asks gets at once.
+const TAKEN_MAX: usize = 10;
+/// After the database refused.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How often old commands are forgotten.
+const FORGET: Duration = Duration::from_secs(3600);
+const DAY_MS: i64 = 86_400_000;
+
+/// What became of a step: the command as the database has it, and whether the step was taken.
+type Outcome = (Option<Command>, bool);
+
+/// Tells devices their commands and writes down what becomes of these, until `stop`; then what is left to write.
+pub async fn deliver_commands(live: Live, stop: CancellationToken) {
+    let work = async {
+        live.work(&stop).await;
+        while until(&stop, live.0.due.notified()).await {
+            live.work(&stop).await;
+        }
+    };
+    let forget = async {
+        let mut hours = tokio::time::interval(FORGET);
+        while until(&stop, hours.tick()).await {
+            if let Err(error) = live.forget_commands().await {
+                tracing::warn!(%error, "old commands could not be forgotten; trying again in an hour");
+            }
+        }
+    };
+    tokio::join!(work, forget);
+    live.work(&stop).await;
+}
+
+impl Live {
+    /// Has the board do something, and has what results from it be written.
+    pub(super) fn on_board<T>(&self, act: impl FnOnce(&mut Board, Timestamp) -> T) -> T {
+        let mut board = self.0.board.lock();
+        let acted = act(&mut board, self.now());
+        if board.has_work() {
+            self.0.due.notify_one();
+        }
+        acted
+    }
+
+    /// Writes what there is to write, and then tells devices what they are to be told. What cannot be written is tried
+    /// again.
+    async fn work(&self, stop: &CancellationToken) {
+        loop {
+            let work = self.0.board.lock().take_work(WORK_MAX);
+            if work.is_empty() {
+                return;
+            }
+            match self.write_steps(work.clone()).await {
+                Ok(outcomes) => {
+                    for (work, (command, taken)) in work.iter().zip(&outcomes) {
+                        self.written(work, command.as_ref(), *taken);
+                    }
+                }
+                Err(error) => {
+                    let steps = work.len();
+                    tracing::warn!(%error, steps, "what became of commands could not be written; trying again");
+                    self.0.board.lock().work_again(work);
+                    if !until(stop, tokio::time::sleep(PAUSE)).await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn write_steps(&self, work: Vec<Work>) -> Result<Vec<Outcome>, StoreError> {
+        self.0.store.write(move |tx| work.into_iter().map(|work| write_step(tx, work)).collect()).await
+    }
+
+    fn written(&self, work: &Work, command: Option<&Command>, taken: bool) {
+        let told = self.on_board(|board, now| board.written(work, command, taken, now));
+        let Some(command) = command.filter(|_| taken) else { return };
+        metrics::counter!("relais_live_commands_total", "state" => command.state.name()).increment(1);
+        // If the connection ended in this moment, the board was told so, or will be.
+        if let Some(link) = self.0.links.find(&work.module).filter(|_| told) {
+            link.send(&command.frame());
+        }
+    }
+
+    /// What a device that asks is to do, as its connection would be told: all that waits for it, unless it has not
+    /// answered what it was told before. These commands are sent then.
+    ///
+    /// # Errors
+    /// What the database reports; nothing was sent then.
+    pub async fn take_commands(&self, module: &str) -> Result<Vec<Value>, AppError> {
+        let work = self.on_board(|board, now| board.take(module, TAKEN_MAX, now));
+        if work.is_empty() {
+            return Ok(Vec::new());
+        }
+        let outcomes = self.write_steps(work.clone()).await?;
+        let mut frames = Vec::new();
+        for (work, (command, taken)) in work.iter().zip(outcomes) {
+            self.written(work, command.as_ref(), taken);
+            frames.extend(
+                command.filter(|command| taken && !command.is_finished()).map(|command| command.frame()),
+            );
+        }
+        Ok(frames)
+    }
+
+    /// Forgets commands that were finished long ago.
+    pub(super) async fn forget_commands(&self) -> Result<(), StoreError> {
+        let kept_ms = i64::from(self.0.config.commands_kept_days) * DAY_MS;
+        let before = self.now().plus_millis(-kept_ms);
+        while self.0.commands.forget(before).await? {}
+        Ok(())
+    }
+}
+
+fn write_step(tx: &mut WriteTx<'_>, work: Work) -> Result<Outcome, StoreError> {
+    let Some(mut command) = store::find(tx, &work.id)? else { return Ok((None, false)) };
+    let taken = command.take(work.step, tx.now());
+    if taken {
+        write(tx, &command)?;
+    }
+    Ok((Some(command), taken))
+}

@@ -2,9 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::sync::Arc;
+
 use relais::boot::{self, Running};
 use relais::config::{AuthMode, Config};
 use relais::features::accounts::{Accounts, Actor, NewUser};
+use relais_protocol::time::{Clock as _, SharedClock, SystemClock};
+use relais_testkit::TestClock;
 use reqwest::{Client, Method};
 use serde_json::Value;
 
@@ -12,6 +16,7 @@ use serde_json::Value;
 pub(crate) struct World {
     pub(crate) running: Running,
     config: Config,
+    clock: SharedClock,
     client: Client,
     _folder: tempfile::TempDir,
 }
@@ -24,7 +29,7 @@ pub(crate) struct Person {
 }
 
 impl World {
-    async fn start(database: Option<String>, settings: impl Fn(&mut Config)) -> Self {
+    async fn start(database: Option<String>, settings: impl Fn(&mut Config), clock: SharedClock) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::default();
         config.server.listen = "127.0.0.1:0".parse().unwrap();
@@ -33,13 +38,13 @@ impl World {
         config.auth.mode = AuthMode::Required;
         config.database.url = database;
         settings(&mut config);
-        let running = boot::start(config.clone()).await.unwrap();
-        Self { running, config, client: Client::new(), _folder: folder }
+        let running = boot::start_with(config.clone(), Arc::clone(&clock)).await.unwrap();
+        Self { running, config, clock, client: Client::new(), _folder: folder }
     }
 
     pub(crate) async fn restart(mut self) -> Self {
         self.running.stop().await;
-        self.running = boot::start(self.config.clone()).await.unwrap();
+        self.running = boot::start_with(self.config.clone(), Arc::clone(&self.clock)).await.unwrap();
         self
     }
 
@@ -90,6 +95,15 @@ pub(crate) async fn on_both_with<F: Future<Output = ()>>(
     settings: impl Fn(&mut Config),
     test: impl Fn(World) -> F,
 ) {
-    test(World::start(None, &settings).await).await;
-    test(World::start(Some(crate::relay::fresh_postgres().await), &settings).await).await;
+    let clock = || Arc::new(SystemClock);
+    test(World::start(None, &settings, clock()).await).await;
+    test(World::start(Some(crate::relay::fresh_postgres().await), &settings, clock()).await).await;
+}
+
+/// As [`on_both`], at a time that passes only when the test says so.
+pub(crate) async fn on_both_in_time<F: Future<Output = ()>>(test: impl Fn(World, Arc<TestClock>) -> F) {
+    for database in [None, Some(crate::relay::fresh_postgres().await)] {
+        let clock = TestClock::at(SystemClock.now().as_millis());
+        test(World::start(database, |_| {}, Arc::clone(&clock) as SharedClock).await, clock).await;
+    }
 }

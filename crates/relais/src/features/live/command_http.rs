@@ -7,7 +7,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::Value;
-use utoipa::{IntoParams, OpenApi};
+use utoipa::OpenApi;
 
 use super::command::{Command, CommandState, NewCommand};
 use super::modules::Sight;
@@ -29,7 +29,7 @@ pub(super) fn router() -> Router<App> {
 pub struct CommandsApi;
 
 /// Which commands.
-#[derive(Deserialize, IntoParams)]
+#[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 struct InState {
     /// Those in this state only.

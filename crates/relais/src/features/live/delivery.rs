@@ -122,7 +122,10 @@ impl Live {
     }
 
     /// Forgets commands that were finished long ago.
-    pub(super) async fn forget_commands(&self) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// What the database reports.
+    pub async fn forget_commands(&self) -> Result<(), StoreError> {
         let kept_ms = i64::from(self.0.config.commands_kept_days) * DAY_MS;
         let before = self.now().plus_millis(-kept_ms);
         while self.0.commands.forget(before).await? {}

@@ -2,10 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod commands;
 mod devices;
 mod history;
 mod modules;
 mod snapshots;
 mod wire;
 
-use crate::world::{Person, World, on_both, on_both_with};
+use crate::world::{Person, World, on_both, on_both_in_time, on_both_with};

@@ -8,6 +8,7 @@ mod doctor;
 mod key;
 mod listen;
 mod module;
+mod module_command;
 pub mod out;
 mod pull;
 mod push;
@@ -101,7 +102,7 @@ enum Command {
     Token(token::TokenArgs),
     /// API keys: add, list, revoke
     Key(key::KeyArgs),
-    /// Modules: add, list, remove, rotate, claim-code
+    /// Modules: add, list, remove, rotate, claim-code, command
     Module(module::ModuleArgs),
     /// Test everything the configuration names and say what to do
     Doctor(doctor::DoctorArgs),

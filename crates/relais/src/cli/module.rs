@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::accounts::{self, PAGE, actor};
+use super::module_command::{self, CommandArgs};
 use super::{CliError, Globals, out};
-use crate::features::live::{Modules, NewModule, Sight};
+use crate::features::live::{Commands, Modules, NewModule, Sight};
 
 /// Arguments of `relais module`.
 #[derive(Debug, clap::Args)]
@@ -46,6 +47,8 @@ enum ModuleCommand {
         /// The module
         id: String,
     },
+    /// Have the device of a module do something and print the command's id
+    Command(CommandArgs),
 }
 
 /// Works on the database directly, also while the server runs.
@@ -53,11 +56,17 @@ pub async fn run(args: ModuleArgs, globals: &Globals) -> Result<(), CliError> {
     let config = globals.load_config()?;
     let opened = accounts::open(globals).await?;
     let modules = Modules::new(opened.store.clone(), opened.accounts.clone(), &config.live);
-    let outcome = perform(args.command, &modules, globals.json).await;
+    let commands = Commands::new(opened.store.clone());
+    let outcome = perform(args.command, &modules, &commands, globals.json).await;
     opened.close(outcome).await
 }
 
-async fn perform(command: ModuleCommand, modules: &Modules, as_json: bool) -> Result<(), CliError> {
+async fn perform(
+    command: ModuleCommand,
+    modules: &Modules,
+    commands: &Commands,
+    as_json: bool,
+) -> Result<(), CliError> {
     let (sight, actor) = (Sight::All, actor());
     match command {
         ModuleCommand::Add { id, name, kind, owner } => {
@@ -87,6 +96,7 @@ async fn perform(command: ModuleCommand, modules: &Modules, as_json: bool) -> Re
             let code = modules.offer(&sight, &actor, &id).await?;
             if as_json { out::json(&json!({"id": id, "claim_code": code})) } else { out::line(&code) }
         }
+        ModuleCommand::Command(args) => module_command::run(args, commands, as_json).await,
     }
 }
 

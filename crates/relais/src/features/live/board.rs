@@ -184,9 +184,8 @@ impl Board {
         }
     }
 
-    /// The module is gone, and its commands with it.
-    pub(super) fn remove(&mut self, module: &str) {
-        self.ready.remove(module);
+    /// The module is gone or somebody else's now, and its commands are gone.
+    pub(super) fn clear(&mut self, module: &str) {
         if let Some((module, line)) = self.lines.remove_entry(module) {
             self.forget(&module, &line);
         }

@@ -145,7 +145,7 @@ impl Live {
                 self.0.states.lock().unlink(event.topic.key(), event.at);
                 self.on_board(|board, _| board.lost(event.topic.key()));
             }
-            name if name.starts_with("module_command_") && event.topic.family() == MODULE => {
+            name if name.starts_with("module_command_") => {
                 if let Ok(command) = serde_json::from_str(&event.data) {
                     self.on_board(|board, _| board.observe(&command));
                 }
@@ -159,17 +159,19 @@ impl Live {
         let Ok(Told { module: told, owner }) = serde_json::from_str::<Told>(&event.data) else { return };
         let ToldModule { module_id: id, name, kind, created_at, updated_at } = told;
         let now = self.now();
-        let former = self.0.states.lock().find(&id).and_then(|entry| entry.module.owner.clone());
-        if let Some(former) =
-            former.filter(|former| &*event.name == "module_removed" || Some(former) != owner.as_ref())
-        {
-            self.shut_out(&former, &id);
+        let is_gone = &*event.name == "module_removed";
+        let known = self.0.states.lock().find(&id).map(|entry| entry.module.owner.clone());
+        if let Some(former) = known.filter(|former| is_gone || *former != owner) {
+            if let Some(former) = former {
+                self.shut_out(&former, &id);
+            }
+            self.on_board(|board, _| board.clear(&id));
         }
-        if &*event.name == "module_removed" {
+        if is_gone {
             self.0.states.lock().remove(&id, now);
             self.0.links.end(&id);
             self.0.history.forget(&id);
-            self.on_board(|board, _| board.remove(&id));
+            self.on_board(|board, _| board.lost(&id));
         } else {
             self.0.states.lock().put(Module { id, name, kind, owner, created_at, updated_at }, now);
         }

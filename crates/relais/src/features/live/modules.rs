@@ -10,7 +10,7 @@ use super::history;
 use super::model::{AddedModule, Module, ModuleChanges, NewModule};
 use super::refusal::{checked_name, claim_refused, invalid, module_exists, no_module};
 use super::secrets::{Secret, claim_hash};
-use super::store::modules as store;
+use super::store::{commands, modules as store};
 use super::topics::{CREDENTIAL_CHANGED, MODULE, module_topic};
 use crate::AppError;
 use crate::auth::{Principal, User, secret, unauthenticated};
@@ -251,6 +251,8 @@ impl Modules {
                     return Ok(module);
                 }
                 store::update(tx, &module)?;
+                // What others had it do is not the new owner's business, and not done to them.
+                commands::delete(tx, &module.id)?;
                 if let Some(former) = &before.owner {
                     announce_to(tx, Target::Person(former), "user:module:removed", "removed", &before)?;
                 }

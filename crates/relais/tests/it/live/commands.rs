@@ -362,19 +362,28 @@ async fn what_is_no_command_or_too_much_is_refused_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_commands_of_a_module_go_with_it() {
+async fn the_commands_of_a_module_go_with_it_and_with_its_owner() {
     on_both(|world| async move {
-        let admin = world.user("Ada", true).await;
+        let (admin, lea) = (world.user("Ada", true).await, world.person("Lea").await);
+        let path = format!("/api/v1/modules/{STATION}");
+        let listed = || async {
+            let (_, listed) = world.request(&admin, Method::GET, COMMANDS, Value::Null).await;
+            listed["commands"].as_array().unwrap().len()
+        };
         world.module(STATION, None).await;
         world.command(ring(Delivery::AtLeastOnce)).await;
-        let path = format!("/api/v1/modules/{STATION}");
         world.request(&admin, Method::DELETE, &path, Value::Null).await;
         let credential = world.module(STATION, None).await;
+        assert_eq!(listed().await, 0);
+        world.command(ring(Delivery::AtLeastOnce)).await;
+        let (_, code) = world.request(&admin, Method::POST, &format!("{path}/claim-code"), Value::Null).await;
+        let claim = json!({ "code": code["claim_code"] });
+        assert_eq!(world.request(&lea, Method::POST, "/api/v1/modules/claim", claim).await.0, 200);
+        assert_eq!(listed().await, 0);
+
         let mut device = Wire::device(&world, STATION, &credential).await;
         let fresh = world.command(ring(Delivery::AtMostOnce)).await.id;
-        assert_eq!(device.told().await, fresh);
-        let (_, listed) = world.request(&admin, Method::GET, COMMANDS, Value::Null).await;
-        assert_eq!(listed["commands"].as_array().unwrap().len(), 1);
+        assert_eq!(device.told().await, fresh, "nobody else's");
     })
     .await;
 }

@@ -9,9 +9,9 @@ use relais_protocol::time::{SharedClock, Timestamp};
 use relais_store::{Store, StoreError};
 use tokio::sync::Notify;
 
-use super::history::History;
 use super::board::Board;
 use super::commands::{Commands, OPEN_MAX};
+use super::history::History;
 use super::links::Links;
 use super::modules::Modules;
 use super::presence::Patience;

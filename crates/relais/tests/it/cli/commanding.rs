@@ -44,7 +44,9 @@ fn give(desk: &Desk, arguments: &[&str]) -> Live {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_does_what_it_is_told_from_the_command_line_and_nothing_twice_after_kill_9() {
     let mut desk = Desk::new();
+    desk.stop();
     let credential = desk.run(&["module", "add", STATION]).good().out.trim().to_owned();
+    desk.start();
     let mut device = Device::connect(&desk, &credential).await;
     let first = give(&desk, &["ring", "--param", "times=2", "--param", "to=B"]);
     let told = device.next().await;

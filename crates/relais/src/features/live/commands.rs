@@ -1,7 +1,7 @@
 //! Giving commands, and looking what became of them.
 
 use relais_protocol::time::Timestamp;
-use relais_store::{Store, StoreError, WriteTx};
+use relais_store::{Query, Store, StoreError, WriteTx};
 use serde_json::{Map, Value};
 
 use super::command::{Command, CommandState, NewCommand, Step};
@@ -89,7 +89,7 @@ impl Commands {
         limit: usize,
     ) -> Result<Vec<Command>, AppError> {
         // Ids are written in hexadecimal digits.
-        let before = if before.is_empty() { "g" } else { before };
+        let before = if is_id(before) { before } else { "g" };
         let (sight, module, before) = (sight.clone(), module.to_owned(), before.to_owned());
         self.store
             .read(move |tx| {
@@ -111,7 +111,7 @@ impl Commands {
         self.store
             .read(move |tx| {
                 seen(tx, &sight, &module)?;
-                store::find(tx, &id)?.filter(|command| command.module == module).ok_or_else(no_command)
+                find(tx, &module, &id)
             })
             .await
     }
@@ -131,8 +131,7 @@ impl Commands {
         self.store
             .write(move |tx| {
                 seen(tx, &sight, &module)?;
-                let found = store::find(tx, &id)?.filter(|command| command.module == module);
-                let mut command = found.ok_or_else(no_command)?;
+                let mut command = find(tx, &module, &id)?;
                 if !command.take(Step::Cancel, tx.now()) {
                     return Err(command_finished(&command));
                 }
@@ -180,6 +179,15 @@ impl Live {
     pub fn commands(&self) -> &Commands {
         &self.0.commands
     }
+}
+
+fn is_id(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+}
+
+fn find(tx: &mut impl Query, module: &str, id: &str) -> Result<Command, AppError> {
+    let found = if is_id(id) { store::find(tx, id)? } else { None };
+    found.filter(|command| command.module == module).ok_or_else(no_command)
 }
 
 /// Seconds that a command is of use, if it can be taken.

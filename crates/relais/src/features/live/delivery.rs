@@ -63,18 +63,32 @@ impl Live {
     /// Writes what there is to write, and then tells devices what they are to be told. What cannot be written is tried
     /// again.
     async fn work(&self, stop: &CancellationToken) {
+        let mut size = WORK_MAX;
         loop {
-            let work = self.0.board.lock().take_work(WORK_MAX);
+            let work = self.0.board.lock().take_work(size);
             if work.is_empty() {
                 return;
             }
-            match self.write_steps(work.clone()).await {
+            let error = match self.write_steps(work.clone()).await {
                 Ok(outcomes) => {
                     for (work, (command, taken)) in work.iter().zip(&outcomes) {
                         self.written(work, command.as_ref(), *taken);
                     }
+                    continue;
                 }
-                Err(error) => {
+                Err(error) => error,
+            };
+            match (error.is_temporary(), &*work) {
+                (false, [one]) => {
+                    tracing::error!(%error, command = &*one.id, "a command is given up: it cannot be written");
+                    self.written(one, None, false);
+                }
+                // One of them cannot be written; it must not hold up the others.
+                (false, _) => {
+                    size = 1;
+                    self.0.board.lock().work_again(work);
+                }
+                (true, _) => {
                     let steps = work.len();
                     tracing::warn!(%error, steps, "what became of commands could not be written; trying again");
                     self.0.board.lock().work_again(work);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use relais_store::{StoreError, WriteTx};
 use tokio_util::sync::CancellationToken;
 
+use super::board::Board;
 use super::service::Live;
 use super::states::{Kept, Turn};
 use super::store;
@@ -51,7 +52,7 @@ impl Live {
     pub fn look(&self) {
         self.0.states.lock().look(self.now());
         self.0.turned.notify_one();
-        self.on_board(|board, now| board.look(now));
+        self.on_board(Board::look);
     }
 
     /// Returns once everything is told that happened until now.

@@ -71,9 +71,10 @@ pub(crate) fn list_in(
     tx.query(sql, params![module, state.name(), before, limit], command)
 }
 
-/// Commands to which something may still happen, in the order in which they were given.
+/// Commands to which something may still happen, in the order in which they were given; without their parameters.
 pub(crate) fn list_open(tx: &mut impl Query, limit: usize) -> Result<Vec<Command>, StoreError> {
-    let sql = concat!(columns!(), "WHERE finished_at IS NULL ORDER BY id LIMIT $1");
+    let sql = "SELECT id, module, command, '{}', state, delivery, created_at, expires_at, sent_at, attempts, \
+               finished_at, result FROM module_commands WHERE finished_at IS NULL ORDER BY id LIMIT $1";
     tx.query(sql, params![limit], command)
 }
 

@@ -305,9 +305,13 @@ async fn a_command_sent_again_is_one_and_one_that_waits_can_be_taken_back() {
             let (status, reply) = world.request(&lea, Method::DELETE, &path(late), Value::Null).await;
             assert_eq!((status, &reply["code"]), (409, &json!("command_not_cancellable")));
         }
-        let (status, reply) =
-            world.request(&lea, Method::GET, &format!("{COMMANDS}/none"), Value::Null).await;
-        assert_eq!((status, &reply["code"]), (404, &json!("command_not_found")));
+        for unknown in ["none", "%00", "0"] {
+            let path = format!("{COMMANDS}/{unknown}");
+            let (status, reply) = world.request(&lea, Method::GET, &path, Value::Null).await;
+            assert_eq!((status, &reply["code"]), (404, &json!("command_not_found")), "{unknown}");
+        }
+        let path = format!("{COMMANDS}?state=gone");
+        assert_eq!(world.request(&lea, Method::GET, &path, Value::Null).await.0, 400);
 
         let ids = |reply: &Value| {
             reply["commands"].as_array().unwrap().iter().map(|c| c["id"].clone()).collect::<Vec<_>>()

@@ -356,5 +356,4 @@ impl Board {
 }
 
 #[cfg(test)]
-#[path = "board/tests.rs"]
 mod tests;

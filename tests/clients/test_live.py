@@ -81,6 +81,8 @@ def test_who_somebody_is_comes_from_their_session_whatever_a_page_says(field, tr
     for event in ("module_claim", "send_module_command"):
         answer = forger.ask(event, {"moduleId": STATION, "command": "ring"})
         assert (answer["success"], answer["code"]) == (False, "module_not_found"), event
+    refused = forger.hear("command_error")
+    assert (refused["moduleId"], refused["command"]) == (STATION, "ring") and refused["error"]
 
     owner = field.page(lea, "modules", transports).is_open()
     assert list(states(owner)) == [STATION]
@@ -160,6 +162,26 @@ def test_a_page_may_ask_to_be_told_seldomer(field):
         fast.hear_of("module_telemetry", STATION, lambda data, uptime=uptime: data["uptime"] == uptime)
     slow.hear_of("module_telemetry", STATION, lambda data: data["uptime"] == 15)
     assert len(slow.all("module_telemetry")) <= 4, "about one each second, the newest last"
+
+
+@TRANSPORTS
+def test_a_command_reaches_the_device_and_its_answer_the_page(field, transports):
+    lea = field.person("Lea")
+    credential = field.module(STATION, lea)
+    owner = field.page(lea, "modules", transports).is_open()
+    waiting = owner.ask("send_module_command", {"moduleId": STATION, "command": "ring", "params": {"times": 2}})
+    assert (waiting["success"], waiting["state"]) == (True, "queued"), "the device is away"
+    assert owner.hear("command_sent")["command"] == "ring"
+    device = field.device(STATION, credential)
+    told = device.hear("command")
+    assert told["data"] == {"command": "ring", "times": 2} and told["timestamp"]
+    device.say("command_response", command="ring", status="success", position="B2")
+    answer = owner.hear("module_command_response")
+    assert (answer["moduleId"], answer["command"], answer["status"]) == (STATION, "ring", "success")
+    done = owner.hear("module_command_acknowledged")
+    assert (done["id"], done["state"]) == (waiting["id"], "acknowledged")
+    for wrong in ({"moduleId": STATION}, None, {"moduleId": STATION, "command": "x", "params": 5}):
+        assert owner.ask("send_module_command", wrong)["code"] == "invalid_value", wrong
 
 
 def test_claims_over_a_page(field):

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::catalogue::Catalogue;
 use super::history;
 use super::model::{AddedModule, Module, ModuleChanges, NewModule};
-use super::refusal::{checked_name, claim_refused, invalid, module_exists, no_module};
+use super::refusal::{checked_name, claim_refused, claims_too_fast, invalid, module_exists, no_module};
 use super::secrets::{Secret, claim_hash};
 use super::store::{commands, modules as store};
 use super::topics::{CREDENTIAL_CHANGED, MODULE, module_topic};
@@ -16,6 +16,7 @@ use crate::AppError;
 use crate::auth::{Principal, User, secret, unauthenticated};
 use crate::config::LiveConfig;
 use crate::features::accounts::{Accounts, Actor, record_action};
+use crate::features::pace::Pace;
 use crate::features::publish::{Target, tell};
 
 /// Which modules somebody sees.
@@ -61,13 +62,15 @@ struct Inner {
     store: Store,
     accounts: Accounts,
     catalogue: Catalogue,
+    /// How often each person may enter a claim code.
+    claims: Pace,
 }
 
 impl Modules {
     /// The modules in this store.
     #[must_use]
     pub fn new(store: Store, accounts: Accounts, config: &LiveConfig) -> Self {
-        Self(Arc::new(Inner { store, accounts, catalogue: Catalogue::new(config) }))
+        Self(Arc::new(Inner { catalogue: Catalogue::new(config), store, accounts, claims: Pace::default() }))
     }
 
     /// Adds a module. Its credential, and its claim code if it has no owner, are told here and never again.
@@ -225,7 +228,7 @@ impl Modules {
     /// Makes a user the owner of the module that a claim code is for. The code counts once.
     ///
     /// # Errors
-    /// 404 for a code that is not known, or is for another module than `expected`.
+    /// 404 for a code that is not known, or is for another module than `expected`; 429 for more than 60 in a minute.
     pub async fn claim(
         &self,
         user: &User,
@@ -236,6 +239,7 @@ impl Modules {
         if code.len() > 64 {
             return Err(invalid("code", "Un code de la forme XXXX-XXXX est attendu"));
         }
+        self.0.claims.take(&user.principal_id, self.0.store.clock().now()).map_err(claims_too_fast)?;
         let (hash, owner, actor) = (claim_hash(code), user.principal_id.to_string(), actor.clone());
         let expected = expected.map(str::to_owned);
         self.0

@@ -79,3 +79,8 @@ pub(super) fn checked_word(field: &str, text: &str, max: usize) -> Result<(), Ap
     }
     Ok(())
 }
+
+pub(super) fn claims_too_fast(seconds: u64) -> AppError {
+    let message = format!("Au plus {PER_MINUTE} codes par minute. Réessayez dans {seconds} s.");
+    AppError::too_many_requests("too_many_attempts", message).retry_after(seconds)
+}

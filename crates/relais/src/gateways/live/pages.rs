@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::page::{Page, PageRequest, whole};
 use crate::auth::{Principal, unauthenticated};
 use crate::features::accounts::Actor;
-use crate::features::live::{Live, Sight};
+use crate::features::live::{Live, NewCommand, Sight};
 use crate::gateways::socketio::{Incoming, Socket};
 use crate::{App, AppError};
 
@@ -29,6 +29,9 @@ const EVENTS: &[&str] = &[
     "send_module_command",
     "module_claim",
 ];
+
+/// What is read of a command; pages say more, which counts for nothing.
+const COMMAND_FIELDS: &[&str] = &["command", "params", "client_id", "ttl_s", "delivery"];
 
 /// The pages that are open, by the ids of their sockets. Cheap to clone.
 #[derive(Clone)]
@@ -97,7 +100,10 @@ impl Pages {
             "module_claim" => self.claim(&asked).await,
             _ => self.command(&asked).await,
         };
-        done.unwrap_or_else(|error| Self::refuse(socket, name, &error))
+        done.unwrap_or_else(|error| match name {
+            "send_module_command" => refuse_command(&asked, &error),
+            _ => Self::refuse(socket, name, &error),
+        })
     }
 
     /// Tells a page why something is not done; the answer for those who want an acknowledgement.
@@ -250,10 +256,34 @@ impl Pages {
         Ok(fields)
     }
 
+    /// Stored first; it is sent as soon as the device is there and takes it.
     async fn command(&self, asked: &Asked<'_>) -> Result<Value, AppError> {
-        let _ = (self, asked);
-        std::future::ready(Err(AppError::not_found("module_not_found", "Module non trouvé"))).await
+        let module_id = asked.data["moduleId"].as_str().unwrap_or_default().to_owned();
+        let given = COMMAND_FIELDS
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), asked.data.get(name)?.clone())));
+        let new: NewCommand = serde_json::from_value(Value::Object(given.collect())).map_err(|error| {
+            AppError::bad_request("invalid_value", format!("Commande illisible : {error}"))
+        })?;
+        let actor = Actor::caller(&asked.principal, Some(asked.socket.address()));
+        let sight = Sight::of(&asked.principal)?;
+        let command = self.app.live().command(&sight, &actor, &module_id, new).await?;
+        let fields = json!({
+            "success": true, "moduleId": module_id, "command": command.command, "id": command.id,
+            "state": command.state, "timestamp": command.created_at,
+        });
+        say(asked.socket, "command_sent", &fields);
+        Ok(fields)
     }
+}
+
+fn refuse_command(asked: &Asked<'_>, error: &AppError) -> Value {
+    let fields = json!({
+        "success": false, "moduleId": asked.data["moduleId"], "command": asked.data["command"],
+        "error": error.message(), "code": error.code(),
+    });
+    say(asked.socket, "command_error", &fields);
+    fields
 }
 
 fn tell_initial(live: &Live, socket: &Socket, sight: &Sight) {

@@ -212,9 +212,10 @@ pub(super) async fn allowed(app: &App, principal: &Principal, text: &str) -> Res
         app.live().want(tier);
     }
     if let Channel::Topic(topic) = &channel
-        && app.live().is_own(principal, topic)
+        && let Some(since) = app.live().owned_since(principal, topic)
     {
-        return Ok(Subscription { channel, filter: None });
+        let theirs: Arc<dyn Filter> = Arc::new(move |event: &Event| event.at >= since);
+        return Ok(Subscription { channel, filter: Some(theirs) });
     }
     let every_societe = matches!(&channel, Channel::Family(family) if &**family == TOPIC_FAMILY);
     if !every_societe {

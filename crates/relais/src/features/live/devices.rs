@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use relais_protocol::event::{Channel, Event, Topic};
+use relais_protocol::time::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -29,8 +30,9 @@ struct ToldModule {
     name: String,
     #[serde(rename = "type")]
     kind: String,
-    created_at: relais_protocol::time::Timestamp,
-    updated_at: relais_protocol::time::Timestamp,
+    created_at: Timestamp,
+    owned_at: Timestamp,
+    updated_at: Timestamp,
 }
 
 impl Live {
@@ -157,7 +159,7 @@ impl Live {
 
     fn observe_module(&self, event: &Event) {
         let Ok(Told { module: told, owner }) = serde_json::from_str::<Told>(&event.data) else { return };
-        let ToldModule { module_id: id, name, kind, created_at, updated_at } = told;
+        let ToldModule { module_id: id, name, kind, created_at, owned_at, updated_at } = told;
         let now = self.now();
         let is_gone = &*event.name == "module_removed";
         let known = self.0.states.lock().find(&id).map(|entry| entry.module.owner.clone());
@@ -173,7 +175,7 @@ impl Live {
             self.0.history.forget(&id);
             self.on_board(|board, _| board.lost(&id));
         } else {
-            self.0.states.lock().put(Module { id, name, kind, owner, created_at, updated_at }, now);
+            self.0.states.lock().put(Module { id, name, kind, owner, created_at, owned_at, updated_at }, now);
         }
     }
 
@@ -187,19 +189,14 @@ impl Live {
         }
     }
 
-    /// Whether a topic is that of a module of this principal.
+    /// Since when a topic is that of a module of this principal, if it is.
     #[must_use]
-    pub fn is_own(&self, principal: &Principal, topic: &Topic) -> bool {
+    pub fn owned_since(&self, principal: &Principal, topic: &Topic) -> Option<Timestamp> {
         let of_one = topic.family() == MODULE
             || Tier::ALL.iter().any(|tier| topic.family().strip_prefix(TELEMETRY) == Some(tier.suffix()));
-        let is_owner = |owner: &str| *principal.id() == *owner;
-        of_one
-            && self
-                .0
-                .states
-                .lock()
-                .find(topic.key())
-                .is_some_and(|entry| entry.module.owner.as_deref().is_some_and(is_owner))
+        let states = self.0.states.lock();
+        let module = states.find(topic.key()).map(|entry| &entry.module).filter(|_| of_one)?;
+        module.owner.as_deref().filter(|owner| *principal.id() == **owner).map(|_| module.owned_at)
     }
 
     /// Pages of the owner hear of their modules in one topic. What is stored for the owner is in the owner's own.

@@ -21,6 +21,9 @@ pub struct Module {
     /// When it was added.
     #[schema(value_type = String)]
     pub created_at: Timestamp,
+    /// Since when it is its owner's; what happened before is not theirs to read.
+    #[schema(value_type = String)]
+    pub owned_at: Timestamp,
     /// When one of these last changed.
     #[schema(value_type = String)]
     pub updated_at: Timestamp,

@@ -98,7 +98,8 @@ impl Modules {
                     return Err(module_exists(&id));
                 }
                 let now = tx.now();
-                let module = Module { id, name, kind, owner, created_at: now, updated_at: now };
+                let module =
+                    Module { id, name, kind, owner, created_at: now, owned_at: now, updated_at: now };
                 store::insert(tx, &module, &secret_hash, claim_hash.as_deref())?;
                 record_action(tx, &actor, "module_added", &format!("module:{}", module.id), "")?;
                 announce(tx, "added", &module)?;
@@ -248,7 +249,8 @@ impl Modules {
                 let found = store::find_claimable(tx, &hash)?;
                 let found = found.filter(|module| expected.as_ref().is_none_or(|id| *id == module.id));
                 let before = found.ok_or_else(claim_refused)?;
-                let module = Module { owner: Some(owner), updated_at: tx.now(), ..before.clone() };
+                let now = tx.now();
+                let module = Module { owner: Some(owner), owned_at: now, updated_at: now, ..before.clone() };
                 store::set_claim(tx, &module.id, None)?;
                 record_action(tx, &actor, "module_claimed", &format!("module:{}", module.id), "")?;
                 if before.owner == module.owner {

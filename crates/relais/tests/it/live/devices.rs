@@ -232,3 +232,44 @@ async fn a_connection_ends_when_it_is_not_the_devices_any_more() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happened_to_a_module_before_it_was_ones_own_is_not_ones_to_read() {
+    on_both(|world| async move {
+        let (lea, paul) = (world.person("Lea").await, world.person("Paul").await);
+        let beginning = world.running.app().store().head().to_string();
+        world.module(STATION, Some(&lea)).await;
+        let channel = format!("module:{STATION}");
+        let before = Wire::watcher(&world, &lea, &[&channel]).await;
+        let path = format!("/api/v1/modules/{STATION}/commands");
+        let secret = json!({ "command": "open", "params": { "code": "4711" } });
+        assert_eq!(world.request(&lea, Method::POST, &path, secret).await.0, 202);
+        let code = format!("/api/v1/modules/{STATION}/claim-code");
+        let (_, offered) = world.request(&lea, Method::POST, &code, Value::Null).await;
+        let (status, _) = world
+            .request(&paul, Method::POST, "/api/v1/modules/claim", json!({ "code": offered["claim_code"] }))
+            .await;
+        assert_eq!(status, 200);
+
+        let mut after = Wire::watcher(&world, &paul, &[]).await;
+        after.say(json!({ "type": "subscribe", "channel": channel, "since": beginning })).await;
+        assert_eq!(after.next().await["type"], "subscribed");
+        let first = after.next().await;
+        assert_eq!(
+            (&first["name"], &first["data"]["owner"]),
+            (&json!("module_updated"), &json!(format!("user:{}", paul.id)))
+        );
+        let mut former = before;
+        loop {
+            let frame = former.next().await;
+            if frame["type"] == "unsubscribed" {
+                break;
+            }
+            assert_ne!(frame["data"]["owner"], first["data"]["owner"], "the former owner hears no more");
+        }
+        let (status, _) = world.request(&paul, Method::GET, "/api/v1/modules/%00/state", Value::Null).await;
+        let (other, _) = world.request(&paul, Method::GET, "/api/v1/modules/%00", Value::Null).await;
+        assert_eq!((status, other), (404, 404));
+    })
+    .await;
+}

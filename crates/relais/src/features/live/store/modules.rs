@@ -8,7 +8,7 @@ use super::{commands, states};
 /// The columns of [`module`], in its order.
 macro_rules! columns {
     () => {
-        "SELECT id, name, type, owner, created_at, updated_at FROM modules "
+        "SELECT id, name, type, owner, created_at, owned_at, updated_at FROM modules "
     };
 }
 
@@ -20,12 +20,21 @@ pub(super) fn module(row: &Row<'_>) -> Result<Module, StoreError> {
         kind: row.text(2)?,
         owner: row.opt_text(3)?,
         created_at: row.timestamp(4)?,
-        updated_at: row.timestamp(5)?,
+        owned_at: row.timestamp(5)?,
+        updated_at: row.timestamp(6)?,
     })
+}
+
+/// Neither database has texts with U+0000, which callers may well send.
+fn may_be_stored(id: &str) -> bool {
+    !id.contains('\0')
 }
 
 /// The module with this id.
 pub(crate) fn find(tx: &mut impl Query, id: &str) -> Result<Option<Module>, StoreError> {
+    if !may_be_stored(id) {
+        return Ok(None);
+    }
     tx.query_opt(concat!(columns!(), "WHERE id = $1"), params![id], module)
 }
 
@@ -47,6 +56,9 @@ pub(crate) fn list_of(
 
 /// The digest of a module's credential.
 pub(crate) fn secret_hash(tx: &mut impl Query, id: &str) -> Result<Option<String>, StoreError> {
+    if !may_be_stored(id) {
+        return Ok(None);
+    }
     tx.query_opt("SELECT secret_hash FROM modules WHERE id = $1", params![id], |row| row.text(0))
 }
 
@@ -66,8 +78,8 @@ pub(crate) fn insert(
     states::delete(tx, &module.id)?;
     commands::delete(tx, &module.id)?;
     tx.execute(
-        "INSERT INTO modules (id, name, type, owner, secret_hash, claim_hash, created_at, updated_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO modules (id, name, type, owner, secret_hash, claim_hash, created_at, owned_at, \
+         updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         params![
             &module.id,
             &module.name,
@@ -76,6 +88,7 @@ pub(crate) fn insert(
             secret_hash,
             claim_hash,
             module.created_at,
+            module.owned_at,
             module.updated_at
         ],
     )?;
@@ -85,8 +98,15 @@ pub(crate) fn insert(
 /// Writes what may change of a module.
 pub(crate) fn update(tx: &mut WriteTx<'_>, module: &Module) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE modules SET name = $1, type = $2, owner = $3, updated_at = $4 WHERE id = $5",
-        params![&module.name, &module.kind, module.owner.as_deref(), module.updated_at, &module.id],
+        "UPDATE modules SET name = $1, type = $2, owner = $3, owned_at = $4, updated_at = $5 WHERE id = $6",
+        params![
+            &module.name,
+            &module.kind,
+            module.owner.as_deref(),
+            module.owned_at,
+            module.updated_at,
+            &module.id
+        ],
     )?;
     Ok(())
 }

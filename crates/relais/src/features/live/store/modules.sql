@@ -8,6 +8,7 @@ CREATE TABLE modules (
     secret_hash TEXT NOT NULL,
     claim_hash TEXT UNIQUE,
     created_at BIGINT NOT NULL,
+    owned_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
 ) {clustered};
 CREATE INDEX modules_owner ON modules (owner, id);

@@ -37,6 +37,8 @@ pub struct HubConfig {
     pub recoveries_max: usize,
     /// Newest values of ephemeral events that wait for one slow session; further keys are dropped.
     pub latest_values_max: usize,
+    /// The same in bytes of frames.
+    pub latest_bytes_max: usize,
     /// How often a silent session is pinged.
     pub ping_interval_s: u32,
     /// A session from which nothing came for so long is closed.
@@ -73,7 +75,8 @@ impl Default for HubConfig {
             recover_events_max: 10_000,
             recover_bytes_max: 4 * 1024 * 1024,
             recoveries_max: 32,
-            latest_values_max: 256,
+            latest_values_max: 32_768,
+            latest_bytes_max: 8 * 1024 * 1024,
             ping_interval_s: 25,
             idle_timeout_s: 60,
             close_timeout_s: 5,

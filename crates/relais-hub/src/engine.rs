@@ -127,6 +127,10 @@ impl Engine {
             Command::Offset { topic, offset } => self.learn_offset(&Channel::Topic(topic), offset),
             Command::Revoke { principal, channel } => self.revoke(&principal, &channel),
             Command::ClosePrincipal { principal, reason } => self.close_principal(&principal, &reason),
+            Command::Snapshot { session, frame } => {
+                self.flush();
+                session.send_snapshot(frame);
+            }
             Command::Closing(session) => self.closing(&session),
             Command::Ended(session) => self.ended(session.slot(), session.id().0),
             Command::Presence { channel, reply } => {

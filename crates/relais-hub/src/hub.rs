@@ -316,6 +316,12 @@ impl Hub {
         session.send(frame);
     }
 
+    /// Sends a session how everything is, in complete frames: after every event that was published before, and before
+    /// those that are published later. However long it is, it does not make the session a slow one.
+    pub fn send_snapshot(&self, session: &Arc<Session>, frame: Bytes) {
+        self.push(Command::Snapshot { session: Arc::clone(session), frame });
+    }
+
     /// Closes a session after the frames that already wait for it.
     pub fn close(&self, session: &Arc<Session>, reason: impl Into<CloseReason>) {
         session.close(&reason.into());

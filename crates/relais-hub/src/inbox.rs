@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use relais_protocol::event::{Channel, Event, Topic};
 use tokio::sync::oneshot;
@@ -55,6 +56,10 @@ pub(crate) enum Command {
     ClosePrincipal {
         principal: Arc<str>,
         reason: CloseReason,
+    },
+    Snapshot {
+        session: Arc<Session>,
+        frame: Bytes,
     },
     Closing(Arc<Session>),
     Ended(Arc<Session>),

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
 use bytes::{Bytes, BytesMut};
+use indexmap::IndexMap;
 use tokio::net::TcpStream;
 
 use crate::close::{CloseCode, CloseReason};
@@ -46,8 +47,26 @@ pub(crate) enum Drained {
     Broken,
 }
 
-/// The newest values of ephemeral events.
-type Latest = Vec<(LatestKey, Bytes)>;
+/// The newest values of ephemeral events, in the order in which they were first there.
+#[derive(Default)]
+struct Latest {
+    frames: IndexMap<LatestKey, Bytes>,
+    bytes: usize,
+}
+
+impl Latest {
+    /// Takes a value in the place of the one before; a further one only if there is room.
+    fn put(&mut self, key: LatestKey, frame: Bytes, config: &HubConfig) {
+        let former = self.frames.get(&key).map_or(0, Bytes::len);
+        let bytes = self.bytes - former + frame.len();
+        let is_new = former == 0;
+        if is_new && (self.frames.len() >= config.latest_values_max || bytes > config.latest_bytes_max) {
+            return;
+        }
+        self.bytes = bytes;
+        self.frames.insert(key, frame);
+    }
+}
 
 /// What waits for one session: empty, and then without memory of its own, unless the socket is full or a
 /// recovery is under way. Every decision about the order of writes is taken under the lock around it.
@@ -58,7 +77,7 @@ pub(crate) struct Outbox {
     front_written: usize,
     /// Unwritten bytes in `queue` and `held`.
     bytes: usize,
-    /// Bytes among them that a recovery put there: they do not make a session slow.
+    /// Bytes among them that a recovery or a snapshot put there: they do not make a session slow.
     replayed: usize,
     /// Recoveries under way.
     holds: u16,
@@ -149,13 +168,7 @@ impl Outbox {
     fn replace_latest(&mut self, key: LatestKey, frame: &Bytes, config: &HubConfig) {
         // A copy, so that a small value does not keep its whole batch alive.
         let frame = Bytes::copy_from_slice(frame);
-        let latest = self.latest.get_or_insert_default();
-        if let Some(place) = latest.iter().position(|(old, _)| *old == key) {
-            latest.remove(place);
-        } else if latest.len() >= config.latest_values_max {
-            return;
-        }
-        latest.push((key, frame));
+        self.latest.get_or_insert_default().put(key, frame, config);
     }
 
     fn keep_tail(&mut self, parcel: &Parcel<'_>, written: usize) -> Delivered {
@@ -183,6 +196,14 @@ impl Outbox {
         }
         self.push(frame);
         true
+    }
+
+    /// Queues a personal frame that says how everything is: behind all that is older, also the newest values that wait.
+    /// However long it is, it does not make a session slow.
+    pub(crate) fn send_snapshot(&mut self, frame: Bytes) {
+        self.take_latest();
+        self.replayed += frame.len();
+        self.push(frame);
     }
 
     /// Queues a control frame, which does not wait for a recovery.
@@ -270,7 +291,7 @@ impl Outbox {
         if self.holds == 0
             && let Some(latest) = self.latest.take()
         {
-            for (_, frame) in *latest {
+            for (_, frame) in latest.frames {
                 self.bytes += frame.len();
                 self.queue.push_back(frame);
             }

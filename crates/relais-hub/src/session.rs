@@ -240,6 +240,18 @@ impl Session {
         }
     }
 
+    /// Sends a frame that says how everything is.
+    pub(crate) fn send_snapshot(&self, frame: Bytes) {
+        let frame = self.as_agreed(frame);
+        let mut outbox = self.outbox.lock();
+        if outbox.state == State::Open && !frame.is_empty() {
+            outbox.send_snapshot(frame);
+            let _ = outbox.drain(self.stream());
+            drop(outbox);
+            self.waker.wake();
+        }
+    }
+
     /// Answers a ping, unless the client sends pings and does not read.
     pub(crate) fn send_pong(&self, frame: Bytes) {
         let mut outbox = self.outbox.lock();

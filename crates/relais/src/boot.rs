@@ -202,6 +202,7 @@ impl Running {
     pub async fn stop(mut self) {
         tracing::info!("stopping: requests under way are finished, live clients are asked to reconnect");
         self.accepting.send_replace(false);
+        self.app.live().stop_looking();
         let spread = Duration::from_secs(self.app.config().server.drain_s);
         let hub = self.app.hub().clone();
         tokio::join!(self.server.stop(), hub.drain(spread));

@@ -208,18 +208,17 @@ pub(super) async fn allowed(app: &App, principal: &Principal, text: &str) -> Res
         app.chat().require_member(&me, topic.key()).await?;
         return Ok(Subscription { channel, filter: None });
     }
-    if let Some(tier) = Tier::of(&channel) {
-        app.live().want(tier);
-    }
     if let Channel::Topic(topic) = &channel
         && let Some(since) = app.live().owned_since(principal, topic)
     {
+        app.live().want(Tier::of(&channel).unwrap_or_default());
         let theirs: Arc<dyn Filter> = Arc::new(move |event: &Event| event.at >= since);
         return Ok(Subscription { channel, filter: Some(theirs) });
     }
     let every_societe = matches!(&channel, Channel::Family(family) if &**family == TOPIC_FAMILY);
     if !every_societe {
         app.auth().require(principal, Action::Subscribe(&channel))?;
+        app.live().want(Tier::of(&channel).unwrap_or_default());
         return Ok(Subscription { channel, filter: None });
     }
     app.auth().require(principal, Action::RelayList)?;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::answers::Answered;
 use super::links::{Link, LinkId};
 use super::model::Module;
-use super::report::{Report, ReportError};
+use super::report::{Report, ReportError, is_envelope};
 use super::service::Live;
 use super::tier::Tier;
 use super::topics::{CREDENTIAL_CHANGED, FLEET, MODULE, TELEMETRY, module_topic, owner_topic};
@@ -39,6 +39,7 @@ impl Live {
     /// A device that identified itself is connected; an older connection of it ends. Says nothing if the module was
     /// removed meanwhile.
     pub fn link(&self, module: &str, link: Arc<dyn Link>) -> Option<LinkId> {
+        let _linking = self.0.linking.lock();
         self.0.states.lock().find(module)?;
         let id = self.0.links.put(module, link);
         // Of a connection before it.
@@ -50,6 +51,7 @@ impl Live {
 
     /// A connection ended. The module is not gone yet: it has some seconds to come back.
     pub fn unlink(&self, module: &str, link: LinkId) {
+        let _linking = self.0.linking.lock();
         if self.0.links.remove(module, link) {
             self.0.states.lock().unlink(module, self.now());
             self.on_board(|board, _| board.lost(module));
@@ -58,6 +60,7 @@ impl Live {
 
     /// Somebody who would know says that a module without a connection of its own is gone: its last will came.
     pub fn went(&self, module: &str) {
+        let _linking = self.0.linking.lock();
         if self.0.links.find(module).is_none() {
             self.0.states.lock().unlink(module, self.now());
         }
@@ -87,7 +90,14 @@ impl Live {
         let (epoch, now) = (self.0.hub.head().epoch, self.now());
         let (name, data): (Arc<str>, Arc<str>) = (name.into(), data.into());
         for topic in module_topic(MODULE, &module.id).into_iter().chain(self.fleets(module)) {
-            self.0.hub.publish(passing(topic, epoch, &name, &data, now));
+            self.publish_passing(passing(topic, epoch, &name, &data, now), &module.id);
+        }
+    }
+
+    /// For a slow watcher, the newest of each name and `key` waits.
+    fn publish_passing(&self, event: Arc<Event>, key: &str) {
+        if !self.0.hub.publish_latest(event, key.into()) {
+            tracing::debug!(key, "something about a module found no room in the hub");
         }
     }
 
@@ -96,7 +106,7 @@ impl Live {
     pub fn answered(&self, module: &str, kind: &str, mut message: Map<String, Value>) {
         let Answered { id, name, answer } = Answered::read(kind, &message);
         self.on_board(|board, _| board.answered(module, id.as_deref(), name.as_deref(), answer));
-        message.retain(|name, _| !matches!(name.as_str(), "type" | "password"));
+        message.retain(|name, _| !is_envelope(name));
         message.insert("moduleId".to_owned(), module.into());
         message.entry("timestamp").or_insert_with(|| self.now().to_string().into());
         let known = self.0.states.lock().find(module).map(|entry| entry.module.clone());
@@ -163,19 +173,24 @@ impl Live {
         let now = self.now();
         let is_gone = &*event.name == "module_removed";
         let known = self.0.states.lock().find(&id).map(|entry| entry.module.owner.clone());
-        if let Some(former) = known.filter(|former| is_gone || *former != owner) {
-            if let Some(former) = former {
-                self.shut_out(&former, &id);
-            }
-            self.on_board(|board, _| board.clear(&id));
-        }
+        let changes = known.filter(|former| is_gone || *former != owner);
         if is_gone {
+            let _linking = self.0.linking.lock();
             self.0.states.lock().remove(&id, now);
             self.0.links.end(&id);
             self.0.history.forget(&id);
             self.on_board(|board, _| board.lost(&id));
         } else {
-            self.0.states.lock().put(Module { id, name, kind, owner, created_at, owned_at, updated_at }, now);
+            let module = Module { id: id.clone(), name, kind, owner, created_at, owned_at, updated_at };
+            self.0.states.lock().put(module, now);
+            self.0.changed.notify_one();
+        }
+        // Once it is known whose it is: whoever subscribes from now on is asked again after that.
+        if let Some(former) = changes {
+            if let Some(former) = former {
+                self.shut_out(&former, &id);
+            }
+            self.on_board(|board, _| board.clear(&id));
         }
     }
 
@@ -210,7 +225,9 @@ impl Live {
     fn repeat_in_fleets(&self, event: &Event) -> Option<Module> {
         let module = self.0.states.lock().find(event.topic.key()).map(|entry| entry.module.clone())?;
         for topic in self.fleets(&module) {
-            self.0.hub.publish(passing(topic, event.epoch, &event.name, &event.data, event.at));
+            // Each waits for a slow watcher: one does not stand for another.
+            let key = event.seq.to_string();
+            self.publish_passing(passing(topic, event.epoch, &event.name, &event.data, event.at), &key);
         }
         Some(module)
     }

@@ -1,5 +1,6 @@
 //! Writing down how modules are: that one came or went at once and with its events, its values about every second.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use relais_store::{StoreError, WriteTx};
@@ -11,6 +12,7 @@ use super::states::{Kept, Turn};
 use super::store;
 use super::topics::{MODULE, module_topic};
 use super::view::{Turned, json};
+use crate::features::publish::{Target, tell};
 
 /// How often values are written, and looked who is gone.
 const EVERY: Duration = Duration::from_secs(1);
@@ -30,11 +32,17 @@ pub async fn keep_states(live: Live, stop: CancellationToken) {
     let values = async {
         let mut seconds = tokio::time::interval(EVERY);
         while until(&stop, seconds.tick()).await {
-            live.look();
             live.keep_values().await;
         }
     };
-    tokio::join!(turns, values);
+    // Apart, so that a slow database does not put off what is decided.
+    let looks = async {
+        let mut seconds = tokio::time::interval(EVERY);
+        while until(&stop, seconds.tick()).await {
+            live.look();
+        }
+    };
+    tokio::join!(turns, values, looks);
     live.keep_turns(&stop).await;
     live.keep_values().await;
 }
@@ -48,8 +56,16 @@ pub(super) async fn until(stop: &CancellationToken, what: impl Future) -> bool {
 }
 
 impl Live {
+    /// The server stops: from now on nobody is gone. They have their time to come back once it is there again.
+    pub fn stop_looking(&self) {
+        self.0.stopping.store(true, Ordering::Relaxed);
+    }
+
     /// Time passed: whoever is gone is told to be, and commands whose time is over end.
     pub fn look(&self) {
+        if self.0.stopping.load(Ordering::Relaxed) {
+            return;
+        }
         self.0.states.lock().look(self.now());
         self.0.turned.notify_one();
         self.on_board(Board::look);
@@ -97,23 +113,32 @@ impl Live {
         self.0
             .store
             .write(move |tx| {
-                let kept = |turn: &Turn| Kept { online: turn.online, ..turn.entry.kept() };
-                store::states::write(tx, &turns.iter().map(kept).collect::<Vec<_>>())?;
-                turns.iter().try_for_each(|turn| live.emit_turn(tx, turn))
+                let told = store::states::told(tx, turns.iter().map(|turn| turn.entry.module.id.as_str()))?;
+                let is_news = |turn: &&Turn| {
+                    let told = told.get(&turn.entry.module.id);
+                    told.is_some_and(|told| told.online != turn.online)
+                };
+                let news: Vec<&Turn> = turns.iter().filter(is_news).collect();
+                let kept = |turn: &&Turn| Kept { online: turn.online, ..turn.entry.kept() };
+                store::states::write(tx, &news.iter().map(kept).collect::<Vec<_>>())?;
+                news.iter().try_for_each(|turn| {
+                    let owner = told.get(&turn.entry.module.id).and_then(|told| told.owner.as_deref());
+                    live.emit_turn(tx, turn, owner)
+                })
             })
             .await
     }
 
-    fn emit_turn(&self, tx: &mut WriteTx<'_>, turn: &Turn) -> Result<(), StoreError> {
+    /// The owner is the one of this moment: the module may have changed hands since it turned.
+    fn emit_turn(&self, tx: &mut WriteTx<'_>, turn: &Turn, owner: Option<&str>) -> Result<(), StoreError> {
         let Turn { online, entry } = turn;
         let (at, word) = (tx.now(), if *online { "online" } else { "offline" });
-        let told = json(&Turned::of(entry, *online, &self.0.format, at));
+        let told = Turned::of(entry, *online, &self.0.format, at);
         if let Some(topic) = module_topic(MODULE, &entry.module.id) {
-            tx.emit(&topic, &format!("rt_module_{word}"), told.clone())?;
+            tx.emit(&topic, &format!("rt_module_{word}"), json(&told))?;
         }
-        let owner = entry.module.owner.as_deref();
-        if let Some(topic) = owner.and_then(|owner| relais_protocol::event::Topic::new(owner).ok()) {
-            tx.emit(&topic, &format!("user:module:{word}"), told)?;
+        if let Some(owner) = owner {
+            tell(tx, Target::Person(owner), &format!("user:module:{word}"), &told)?;
         }
         Ok(())
     }

@@ -62,6 +62,9 @@ impl Presence {
     /// Its connection ended, or somebody who would know says that it is gone.
     pub(super) fn unlink(&mut self, now: Timestamp, patience: Patience) {
         self.linked = false;
+        if self.online && self.is_calm(now) {
+            self.absences = 0;
+        }
         let doubled = patience.hold_ms.saturating_mul(1 << self.absences.min(16));
         let hold_ms = doubled.min(HOLD_MS_MAX.max(patience.hold_ms));
         self.gone_at = now.plus_millis(hold_ms);
@@ -78,7 +81,7 @@ impl Presence {
     fn come(&mut self, now: Timestamp) -> bool {
         let was_away = !self.online;
         if was_away {
-            if now.as_millis() - self.turned_at.as_millis() > CALM_MS {
+            if self.is_calm(now) {
                 self.absences = 0;
             }
             (self.online, self.turned_at) = (true, now);
@@ -87,14 +90,20 @@ impl Presence {
     }
 
     /// Time passed. Says whether it counts as gone from now on.
-    pub(super) fn look(&mut self, now: Timestamp) -> bool {
+    pub(super) fn look(&mut self, now: Timestamp, patience: Patience) -> bool {
+        // A clock that was put back must not keep it here for longer.
+        let latest = now.plus_millis(patience.offline_after_ms.max(patience.hold_ms).max(HOLD_MS_MAX));
+        self.gone_at = self.gone_at.min(latest);
         let gone = self.online && !self.linked && now >= self.gone_at;
         if gone {
-            let calm = now.as_millis() - self.turned_at.as_millis() > CALM_MS;
-            self.absences = if calm { 1 } else { self.absences.saturating_add(1) };
+            self.absences = self.absences.saturating_add(1);
             (self.online, self.turned_at) = (false, now);
         }
         gone
+    }
+
+    fn is_calm(&self, now: Timestamp) -> bool {
+        now.as_millis() - self.turned_at.as_millis() > CALM_MS
     }
 }
 
@@ -112,7 +121,7 @@ mod tests {
     fn a_module_with_a_connection_is_there_however_silent_it_is() {
         let mut presence = Presence::default();
         assert!(presence.link(at(0)) && !presence.link(at(1)));
-        assert!(!presence.look(at(100_000)) && presence.is_online());
+        assert!(!presence.look(at(100_000), PATIENCE) && presence.is_online());
     }
 
     #[test]
@@ -120,10 +129,10 @@ mod tests {
         let mut presence = Presence::default();
         presence.link(at(0));
         presence.unlink(at(10), PATIENCE);
-        assert!(!presence.look(at(14)));
+        assert!(!presence.look(at(14), PATIENCE));
         assert!(!presence.link(at(14)), "nothing to tell");
         presence.unlink(at(20), PATIENCE);
-        assert!(presence.look(at(25)) && !presence.look(at(26)), "told once");
+        assert!(presence.look(at(25), PATIENCE) && !presence.look(at(26), PATIENCE), "told once");
     }
 
     #[test]
@@ -134,31 +143,39 @@ mod tests {
         for _ in 0..7 {
             presence.link(at(now));
             presence.unlink(at(now), PATIENCE);
-            let wait = (0..).find(|wait| presence.look(at(now + wait))).unwrap();
+            let wait = (0..).find(|wait| presence.look(at(now + wait), PATIENCE)).unwrap();
             waits.push(wait);
             now += wait;
         }
         assert_eq!(waits, [5, 10, 20, 40, 80, 120, 120]);
-        now += 1_000;
         presence.link(at(now));
+        now += 10_000;
         presence.unlink(at(now), PATIENCE);
-        assert!(presence.look(at(now + 5)), "calm for more than ten minutes");
+        assert!(presence.look(at(now + 5), PATIENCE), "it stayed for more than ten minutes");
     }
 
     #[test]
     fn without_a_connection_the_last_report_counts() {
         let mut presence = Presence::default();
         assert!(presence.report(at(0), PATIENCE) && !presence.report(at(60), PATIENCE));
-        assert!(!presence.look(at(149)) && presence.look(at(150)));
+        assert!(!presence.look(at(149), PATIENCE) && presence.look(at(150), PATIENCE));
         assert!(presence.report(at(151), PATIENCE));
+    }
+
+    #[test]
+    fn a_clock_that_is_put_back_keeps_nobody_here() {
+        let mut presence = Presence::default();
+        presence.report(at(100_000), PATIENCE);
+        assert!(!presence.look(at(0), PATIENCE), "it has two minutes from now on");
+        assert!(presence.look(at(120), PATIENCE));
     }
 
     #[test]
     fn a_restart_of_the_server_is_no_absence() {
         let mut presence = Presence::remembered(true, at(0), PATIENCE);
-        assert!(!presence.look(at(89)) && !presence.link(at(89)));
+        assert!(!presence.look(at(89), PATIENCE) && !presence.link(at(89)));
         let mut silent = Presence::remembered(true, at(0), PATIENCE);
-        assert!(silent.look(at(90)));
-        assert!(!Presence::remembered(false, at(0), PATIENCE).look(at(1000)), "it was gone before");
+        assert!(silent.look(at(90), PATIENCE));
+        assert!(!Presence::remembered(false, at(0), PATIENCE).look(at(1000), PATIENCE), "it was gone before");
     }
 }

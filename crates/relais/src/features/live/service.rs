@@ -41,6 +41,8 @@ pub(super) struct Inner {
     /// newer than it. Taken before `states`.
     pub(super) telling: Mutex<()>,
     pub(super) links: Links,
+    /// Held while a connection comes or goes, so that it is the same for `links`, `states` and `board`. Taken first.
+    pub(super) linking: Mutex<()>,
     pub(super) commands: Commands,
     /// Open commands. Held for moments only, and never with `states`.
     pub(super) board: Mutex<Board>,
@@ -50,6 +52,8 @@ pub(super) struct Inner {
     pub(super) command_pace: Pace,
     /// Tiers that somebody has asked for, by [`Tier::index`]; nothing is told in the others.
     pub(super) wanted: [AtomicBool; Tier::ALL.len()],
+    /// The server asks everybody to come back later: whoever goes now is not gone.
+    pub(super) stopping: AtomicBool,
     /// There is something to tell.
     pub(super) changed: Notify,
     /// A module came or went.
@@ -81,6 +85,8 @@ impl Live {
             states: Mutex::new(states),
             telling: Mutex::new(()),
             links: Links::default(),
+            linking: Mutex::new(()),
+            stopping: AtomicBool::new(false),
             commands: Commands::new(store.clone()),
             board: Mutex::new(Board::new(&open, i64::from(config.command_timeout_s) * 1000)),
             due: Notify::new(),

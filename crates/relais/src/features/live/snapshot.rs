@@ -1,33 +1,72 @@
 //! How everything is that somebody sees, whole or since a version.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use relais_protocol::event::Cursor;
 use relais_protocol::time::Timestamp;
-use serde::Serialize;
-use serde_json::{Map, Value};
-use utoipa::ToSchema;
+use serde_json::{Value, json};
 
 use super::modules::Sight;
 use super::service::Live;
 
 /// States by module, for somebody who may have seen some before.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
     /// Of the last change in it.
     pub version: u64,
     /// Whether these are all; otherwise those that changed.
     pub full: bool,
-    /// By the id of the module.
-    #[schema(value_type = std::collections::HashMap<String, Object>)]
-    pub states: Map<String, Value>,
     /// Those that are gone, by id.
     pub removed: Vec<String>,
+    /// The place in the log of which it is at least as new.
+    pub cursor: Cursor,
     /// When.
-    #[schema(value_type = String)]
     pub timestamp: Timestamp,
+    states: Vec<(String, Arc<str>)>,
+}
+
+impl Snapshot {
+    /// The states by the ids of their modules, JSON.
+    #[must_use]
+    pub fn states(&self) -> String {
+        let bytes: usize = self.states.iter().map(|(id, state)| id.len() + state.len() + 8).sum();
+        let mut text = String::with_capacity(bytes + 2);
+        text.push('{');
+        for (number, (id, state)) in self.states.iter().enumerate() {
+            if number > 0 {
+                text.push(',');
+            }
+            text.push_str(&Value::from(id.as_str()).to_string());
+            text.push(':');
+            text.push_str(state);
+        }
+        text.push('}');
+        text
+    }
+
+    /// `{version, full, removed, cursor, timestamp, …, states}`, with what else there is to say.
+    #[must_use]
+    pub fn fields(&self, more: &[(&str, Value)]) -> String {
+        let Self { version, full, removed, cursor, timestamp, .. } = self;
+        let mut fields = json!({
+            "version": version, "full": full, "removed": removed, "cursor": cursor.to_string(), "timestamp": timestamp,
+        });
+        for (name, value) in more {
+            fields[*name] = value.clone();
+        }
+        let mut text = fields.to_string();
+        text.pop();
+        text.push_str(",\"states\":");
+        text.push_str(&self.states());
+        text.push('}');
+        text
+    }
 }
 
 impl Live {
-    /// Hands what `sight` sees to `tell`, whole or what changed after `since`. No event that is older comes after
-    /// what `tell` sends, and none that is newer comes before.
+    /// Hands what `sight` sees to `tell`, whole or what changed after `since`. Nothing is told to watchers meanwhile:
+    /// what `tell` sends through the hub comes after everything that is older, and before everything that is newer.
     pub fn snapshot<T>(&self, sight: &Sight, since: Option<u64>, tell: impl FnOnce(Snapshot) -> T) -> T {
         let _telling = self.0.telling.lock();
         let snapshot = self.read_snapshot(sight, since);
@@ -35,37 +74,33 @@ impl Live {
     }
 
     fn read_snapshot(&self, sight: &Sight, since: Option<u64>) -> Snapshot {
-        let states = self.0.states.lock();
+        let (cursor, timestamp) = (self.0.hub.head(), self.now());
+        let mut states = self.0.states.lock();
         let sees_all = *sight == Sight::All;
         let saw = |owner: Option<&str>| match sight {
             Sight::All => true,
             Sight::Own(own) => owner == Some(own),
         };
         let after = since.and_then(|since| states.resume(since));
-        let removed = after.map(|after| states.removed(after, saw, sees_all));
-        let seen = states.all().filter(|entry| sight.sees(&entry.module));
+        let removed = after.map(|after| states.removed(after, saw, sees_all)).unwrap_or_default();
+        let removed: HashSet<String> = removed.into_iter().map(str::to_owned).collect();
+        let version = states.version();
+        let seen = states.all_mut().filter(|entry| sight.sees(&entry.module));
         let changed = seen.filter(|entry| after.is_none_or(|after| entry.version > after));
-        let told = changed.map(|entry| {
-            let view = serde_json::to_value(entry.view(&self.0.format)).unwrap_or_default();
-            (entry.module.id.clone(), view)
-        });
-        let told: Map<String, Value> = told.collect();
-        let back = |id: &&str| !told.contains_key(*id);
-        Snapshot {
-            version: states.version(),
-            full: after.is_none(),
-            removed: removed.unwrap_or_default().into_iter().filter(back).map(str::to_owned).collect(),
-            states: told,
-            timestamp: self.now(),
-        }
+        let told: Vec<_> =
+            changed.map(|entry| (entry.module.id.clone(), entry.text(&self.0.format))).collect();
+        drop(states);
+        let back: HashSet<&str> = told.iter().map(|(id, _)| id.as_str()).collect();
+        let removed = removed.into_iter().filter(|id| !back.contains(id.as_str())).collect();
+        Snapshot { version, full: after.is_none(), removed, cursor, timestamp, states: told }
     }
 
-    /// The last known state of one module; nothing if `sight` does not see it.
+    /// The last known state of one module, JSON; nothing if `sight` does not see it.
     #[must_use]
-    pub fn state(&self, sight: &Sight, id: &str) -> Option<Value> {
-        let states = self.0.states.lock();
-        let entry = states.find(id).filter(|entry| sight.sees(&entry.module))?;
-        serde_json::to_value(entry.view(&self.0.format)).ok()
+    pub fn state(&self, sight: &Sight, id: &str) -> Option<Arc<str>> {
+        let mut states = self.0.states.lock();
+        let entry = states.find_mut(id).filter(|entry| sight.sees(&entry.module))?;
+        Some(entry.text(&self.0.format))
     }
 
     /// How many modules somebody sees, and how many of them are online.

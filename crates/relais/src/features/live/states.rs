@@ -13,7 +13,7 @@ use super::model::Module;
 use super::presence::{Patience, Presence};
 use super::report::{Report, ReportError};
 use super::tier::Tier;
-use super::view::{StateView, TimeFormat};
+use super::view::{StateView, TimeFormat, json};
 
 /// Removed modules that are remembered; whoever has seen less gets a whole snapshot.
 const REMOVALS_MAX: usize = 10_000;
@@ -41,6 +41,10 @@ pub(super) struct Entry {
     /// When it was last told that it was seen, in milliseconds.
     seen_told_ms: i64,
     unkept: bool,
+    /// Whether it is among those that perhaps came or went.
+    turning: bool,
+    /// Its view as JSON, until something in it changes.
+    text: Option<Arc<str>>,
 }
 
 /// A module that somebody sees no more.
@@ -145,10 +149,22 @@ impl States {
                 if former.owner != entry.module.owner {
                     let removal = Removal { version, id: Arc::clone(&id), owner: former.owner, moved: true };
                     self.remember(removal);
+                    // The new owner knows nothing of it yet.
+                    self.tell_again(&id);
                 }
             }
         }
         self.keep(&id);
+    }
+
+    /// Notes that watchers of every tier are to be told of a module's values.
+    fn tell_again(&mut self, id: &Arc<str>) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        let newly = !entry.untold & Tier::all_bits();
+        entry.untold |= newly;
+        for tier in Tier::ALL.into_iter().filter(|tier| newly & tier.bit() != 0) {
+            self.untold[tier.index()].push(Arc::clone(id));
+        }
     }
 
     /// A module was removed.
@@ -198,11 +214,7 @@ impl States {
             let version = self.next_version(now);
             let (key, entry) = self.entry(id)?;
             entry.version = version;
-            let newly = !entry.untold & Tier::all_bits();
-            entry.untold |= newly;
-            for tier in Tier::ALL.into_iter().filter(|tier| newly & tier.bit() != 0) {
-                self.untold[tier.index()].push(Arc::clone(&key));
-            }
+            self.tell_again(&key);
             self.keep(&key);
         }
         let seen = !changed && self.note_seen(id, now);
@@ -212,10 +224,11 @@ impl States {
     /// Nothing is told of a report that says nothing new, but now and then that the module was seen.
     fn note_seen(&mut self, id: &str, now: Timestamp) -> bool {
         let Some((key, entry)) = self.entry(id) else { return false };
-        let due = now.as_millis() - entry.seen_told_ms >= SEEN_EVERY_MS;
+        let due = (now.as_millis() - entry.seen_told_ms).abs() >= SEEN_EVERY_MS;
         if due {
             entry.seen_told_ms = now.as_millis();
-            self.seen.push(key);
+            self.seen.push(Arc::clone(&key));
+            self.keep(&key);
         }
         due
     }
@@ -230,7 +243,7 @@ impl States {
     fn touch(&mut self, id: &str, now: Timestamp, came: impl FnOnce(&mut Entry, Patience) -> bool) {
         let patience = self.patience;
         let Some((key, entry)) = self.entry(id) else { return };
-        entry.last_seen = entry.last_seen.max(Some(now));
+        entry.last_seen = Some(now);
         if came(entry, patience) {
             self.turn(key, now);
         }
@@ -242,7 +255,16 @@ impl States {
             entry.version = version;
         }
         self.keep(&id);
-        self.turned.push(id);
+        self.note_turning(id);
+    }
+
+    fn note_turning(&mut self, id: Arc<str>) {
+        if let Some(entry) = self.entries.get_mut(&id)
+            && !entry.turning
+        {
+            entry.turning = true;
+            self.turned.push(id);
+        }
     }
 
     fn entry(&mut self, id: &str) -> Option<(Arc<str>, &mut Entry)> {
@@ -252,9 +274,9 @@ impl States {
     }
 
     fn keep(&mut self, id: &Arc<str>) {
-        if let Some(entry) = self.entries.get_mut(id)
-            && !entry.unkept
-        {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        entry.text = None;
+        if !entry.unkept {
             entry.unkept = true;
             self.unkept.push(Arc::clone(id));
         }
@@ -262,10 +284,11 @@ impl States {
 
     /// Time passed: notes who is gone. Called about every second.
     pub(super) fn look(&mut self, now: Timestamp) {
+        let patience = self.patience;
         let gone = self
             .entries
             .iter_mut()
-            .filter_map(|(id, entry)| entry.presence.look(now).then(|| Arc::clone(id)));
+            .filter_map(|(id, entry)| entry.presence.look(now, patience).then(|| Arc::clone(id)));
         for id in gone.collect::<Vec<_>>() {
             self.turn(id, now);
         }
@@ -277,6 +300,7 @@ impl States {
         let mut turns = Vec::new();
         for id in self.turned.drain(..count) {
             let Some(entry) = self.entries.get_mut(&id) else { continue };
+            entry.turning = false;
             let online = entry.presence.is_online();
             if entry.told_online != online {
                 turns.push(Turn { online, entry: entry.clone() });
@@ -290,8 +314,11 @@ impl States {
         for Turn { online, entry } in turns {
             // The database may have been slow: whoever was away just now is told, whatever they saw before.
             self.version += 1;
-            if let Some(entry) = self.entries.get_mut(entry.module.id.as_str()) {
-                (entry.told_online, entry.version) = (*online, self.version);
+            let version = self.version;
+            if let Some((id, entry)) = self.entry(&entry.module.id) {
+                (entry.told_online, entry.version) = (*online, version);
+                // What was written meanwhile said otherwise.
+                self.keep(&id);
             }
         }
     }
@@ -300,7 +327,7 @@ impl States {
     pub(super) fn turn_again(&mut self, turns: &[Turn]) {
         for Turn { entry, .. } in turns {
             if let Some((id, _)) = self.entry(&entry.module.id) {
-                self.turned.push(id);
+                self.note_turning(id);
             }
         }
     }
@@ -367,9 +394,14 @@ impl States {
         self.entries.get(id)
     }
 
-    /// All modules, in no order.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.values()
+    /// One module, to be read as text.
+    pub(super) fn find_mut(&mut self, id: &str) -> Option<&mut Entry> {
+        self.entries.get_mut(id)
+    }
+
+    /// All modules, in no order, to be read as text.
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.entries.values_mut()
     }
 
     /// How many there are, and how many of them are online, as far as `sees` lets one see.
@@ -410,6 +442,8 @@ impl Entry {
             told_ms: 0,
             seen_told_ms: 0,
             unkept: false,
+            turning: false,
+            text: None,
         }
     }
 
@@ -423,9 +457,14 @@ impl Entry {
         }
     }
 
-    /// As watchers see it.
-    pub(super) fn view<'a>(&'a self, format: &TimeFormat) -> StateView<'a> {
-        StateView::of(self, format)
+    /// As watchers see it, JSON.
+    pub(super) fn text(&mut self, format: &TimeFormat) -> Arc<str> {
+        if let Some(text) = &self.text {
+            return Arc::clone(text);
+        }
+        let text: Arc<str> = json(&StateView::of(self, format)).into();
+        self.text = Some(Arc::clone(&text));
+        text
     }
 }
 

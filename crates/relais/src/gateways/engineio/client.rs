@@ -52,6 +52,11 @@ impl Client {
         self.hub.send(&self.session, self.written(frames));
     }
 
+    /// Sends packets that say how everything is, after every event that was published before.
+    pub fn send_snapshot(&self, frames: &[Frame]) {
+        self.hub.send_snapshot(&self.session, self.written(frames));
+    }
+
     /// Packets as they wait in the hub.
     #[must_use]
     pub fn written(&self, frames: &[Frame]) -> Bytes {

@@ -142,8 +142,9 @@ impl Device {
         {
             return Flow::Close(CloseReason::new(CloseCode::TryLater, error.to_string()));
         }
-        if !self.take_over(&module.id) {
-            return self.refuse("Module inconnu");
+        // Asked again once the connection is the module's: from here on another credential, or the module's end, ends it.
+        if !self.take_over(&module.id) || self.app.live().modules().identify(id, credential).await.is_err() {
+            return self.refuse("Identifiant ou mot de passe de module incorrect");
         }
         let known = self.app.live().telemetry(&module.id);
         let now = self.app.clock().now();

@@ -3,6 +3,7 @@
 use relais_hub::Subscription;
 use relais_protocol::event::{Channel, Topic};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::App;
 use crate::AppError;
@@ -23,6 +24,22 @@ pub(super) struct PageRequest {
     pub(super) token: Option<String>,
     /// The last event that the page has seen: what its channels keep and have had since is told.
     pub(super) since: Option<String>,
+}
+
+impl PageRequest {
+    /// What a page says: fields, or its name alone.
+    ///
+    /// # Errors
+    /// 400 for fields that are not what they should be.
+    pub(super) fn read(data: &Value) -> Result<Self, AppError> {
+        match data {
+            Value::Null => Ok(Self::default()),
+            Value::String(page) => Ok(Self { page: Some(page.clone()), ..Self::default() }),
+            data => serde_json::from_value(data.clone()).map_err(|error| {
+                AppError::bad_request("invalid_page", format!("Demande de page illisible : {error}"))
+            }),
+        }
+    }
 }
 
 /// A page that somebody looks at.

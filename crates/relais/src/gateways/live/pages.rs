@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use relais_hub::{From as Place, Joined};
+use relais_protocol::event::Cursor;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -164,9 +165,8 @@ impl Pages {
         let live = self.app.live();
         let stats = live.simple_statistics(&sight);
         live.snapshot(&sight, since, |snapshot| {
-            let mut fields = serde_json::to_value(&snapshot).unwrap_or_default();
-            fields["stats"] = stats;
-            say(asked.socket, name, &fields);
+            // Whoever left meanwhile needs nothing.
+            let _ = asked.socket.emit_snapshot(name, &snapshot.fields(&[("stats", stats)]));
         });
         Ok(json!({ "success": true }))
     }
@@ -205,27 +205,33 @@ impl Pages {
     async fn open_page(&self, asked: &Asked<'_>) -> Result<Page, AppError> {
         let socket = asked.socket;
         let former = self.open.lock().get(socket.id()).cloned();
-        let request = match &asked.data {
-            Value::String(page) => PageRequest { page: Some(page.clone()), ..PageRequest::default() },
-            data => serde_json::from_value(data.clone()).unwrap_or_default(),
-        };
+        let request = PageRequest::read(&asked.data)?;
         let page = Page::of(&self.app, &asked.principal, former.as_ref(), &request)?;
         let (wanted, heard) = (page.channels(), socket.channels());
-        let left = former.map(|former| former.channels()).unwrap_or_default();
-        left.iter().filter(|channel| !wanted.contains(channel)).for_each(|channel| socket.leave(channel));
         let since = request.since.as_deref().and_then(|since| since.parse().ok());
-        let new: Vec<_> = wanted.into_iter().filter(|channel| !heard.contains(channel)).map(whole).collect();
-        let from = since.map_or(Place::Now, Place::Cursor);
-        let registered = |joined: &Joined| {
-            let recovered = request.since.is_some().then_some(since.is_some() && joined.recovered);
-            let cursor = joined.cursor.to_string();
-            (
-                "page_registered",
-                json!({ "page": page.name, "cursor": cursor, "recovered": recovered }).to_string(),
-            )
+        let new = wanted.iter().filter(|channel| !heard.contains(channel)).cloned().map(whole);
+        let new: Vec<_> = new.collect();
+        let registered = |cursor: Cursor, recovered: bool| {
+            let recovered = request.since.is_some().then_some(recovered);
+            json!({ "page": page.name, "cursor": cursor.to_string(), "recovered": recovered })
         };
-        if !new.is_empty() {
-            socket.join_welcomed(new, from, registered).await?;
+        if new.is_empty() {
+            // What it hears already cannot be told from another place on.
+            say(socket, "page_registered", &registered(self.app.hub().head(), false));
+        } else {
+            let welcome = |joined: &Joined| {
+                let recovered = joined.recovered && since.is_some();
+                // Until the missed events are there the page stands where it said.
+                let cursor = since.filter(|_| recovered).unwrap_or(joined.cursor);
+                ("page_registered", registered(cursor, recovered).to_string())
+            };
+            socket.join_welcomed(new, since.map_or(Place::Now, Place::Cursor), welcome).await?;
+        }
+        let left = former.as_ref().map(Page::channels).unwrap_or_default();
+        left.iter().filter(|channel| !wanted.contains(channel)).for_each(|channel| socket.leave(channel));
+        if former.is_some_and(|former| former.tier != page.tier) {
+            // What waited for its moment at the former pace.
+            self.tell_snapshot(asked, "module_states_sync", None)?;
         }
         self.open.lock().insert(socket.id().to_owned(), page.clone());
         // Whoever leaves from here on is taken out by `closed`.
@@ -288,7 +294,7 @@ fn refuse_command(asked: &Asked<'_>, error: &AppError) -> Value {
 
 fn tell_initial(live: &Live, socket: &Socket, sight: &Sight) {
     live.snapshot(sight, None, |snapshot| {
-        say(socket, "modules:initial:state", &Value::from(snapshot.states));
+        let _ = socket.emit_snapshot("modules:initial:state", &snapshot.states());
     });
 }
 

@@ -98,6 +98,20 @@ impl Socket {
         Ok(())
     }
 
+    /// As [`emit`](Self::emit), of an event that says how everything is: it comes after every event that was published
+    /// before, and may be long.
+    ///
+    /// # Errors
+    /// As [`emit`](Self::emit).
+    pub fn emit_snapshot(&self, name: &str, arguments: &str) -> Result<(), SendError> {
+        let arguments = self.arguments(arguments);
+        let frames = self
+            .talk
+            .words_of(self, |session| session.emit(&self.namespace, name, &arguments, Vec::new(), None))?;
+        self.talk.client.send_snapshot(&frames);
+        Ok(())
+    }
+
     /// As [`emit`](Self::emit), but only if nothing waits for the client; says whether it was sent.
     ///
     /// # Errors

@@ -122,7 +122,7 @@ async fn what_a_device_said_last_outlives_the_server() {
         let world = world.restart().await;
         let live = world.running.app().live();
         let sight = Sight::Own(format!("user:{}", lea.id));
-        let state = live.state(&sight, STATION).unwrap();
+        let state: Value = serde_json::from_str(&live.state(&sight, STATION).unwrap()).unwrap();
         assert_eq!(state["telemetry"], json!({ "position": "quai", "uptime": 7 }));
         assert_eq!((&state["online"], &state["uptime"]), (&json!(true), &json!(7)));
         live.snapshot(&sight, None, |snapshot| {

@@ -433,10 +433,14 @@ async fn whoever_sees_a_module_sees_its_history() {
         let get = async |who, query: &str| {
             world.request(who, Method::GET, &format!("{path}{query}"), Value::Null).await
         };
-        let (status, chart) = get(&lea, "?series=temp,vide&points=1").await;
+        let (status, chart) = get(&admin, "?series=temp,vide&points=1").await;
         assert_eq!(status, 200, "{chart}");
         let (status, all) =
-            get(&lea, &format!("?from={}&to={now}&points=450", now.plus_millis(-4_000_000))).await;
+            get(&admin, &format!("?from={}&to={now}&points=450", now.plus_millis(-4_000_000))).await;
+        let (_, own) = get(&lea, &format!("?from={}", now.plus_millis(-4_000_000))).await;
+        let hers =
+            own["series"].as_array().unwrap().iter().flat_map(|series| series["buckets"].as_array().unwrap());
+        assert_eq!(hers.count(), 0, "what was before she had it is not hers: {own}");
         assert_eq!((status, &all["tier"], &all["step_ms"]), (200, &json!("raw"), &json!(10_000)));
         assert_eq!(all["series"][0]["name"], "hum", "by name");
         let temp = &all["series"][1]["buckets"];

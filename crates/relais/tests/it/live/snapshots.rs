@@ -121,6 +121,7 @@ impl Link for Plug {
 
 /// What happens to modules, at random.
 struct Life<'a> {
+    world: &'a World,
     live: &'a Live,
     random: fastrand::Rng,
     owners: Vec<Person>,
@@ -136,7 +137,7 @@ impl Life<'_> {
         let module = self.random.usize(..MODULES);
         let (id, modules) = (Self::id(module), self.live.modules());
         let actor = Actor { name: "test".into(), address: None };
-        match self.random.u8(..12) {
+        match self.random.u8(..14) {
             0 => {
                 let owner = self.random.usize(..=self.owners.len());
                 let owner = self.owners.get(owner).map(|owner| owner.id.clone());
@@ -156,6 +157,15 @@ impl Life<'_> {
                 None => self.links[module] = self.live.link(&id, Arc::new(Plug)),
             },
             6 => self.live.look(),
+            7 => {
+                // It may not be there.
+                let Ok(code) = modules.offer(&Sight::All, &actor, &id).await else { return };
+                let owner = &self.owners[self.random.usize(..self.owners.len())];
+                let path = "/api/v1/modules/claim";
+                let (status, reply) =
+                    self.world.request(owner, Method::POST, path, json!({ "code": code })).await;
+                assert_eq!(status, 200, "{reply}");
+            }
             _ => {
                 let (field, value) = (["a", "b", "c"][self.random.usize(..3)], self.random.u8(..3));
                 let value = if value == 0 { Value::Null } else { json!(value) };
@@ -187,6 +197,7 @@ async fn a_snapshot_and_the_events_after_it_are_a_fresh_snapshot() {
         ];
         let live = world.running.app().live().clone();
         let mut life = Life {
+            world: &world,
             live: &live,
             random: fastrand::Rng::with_seed(seed),
             owners: vec![lea, paul],

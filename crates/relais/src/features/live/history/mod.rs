@@ -151,10 +151,12 @@ impl History {
     /// If the database cannot be written; what was done so far stands.
     pub async fn keep(&self) -> Result<(), StoreError> {
         let _turn = self.0.turn.lock().await;
-        self.compact_due().await?;
-        self.roll_due().await?;
-        self.expire_due().await?;
-        self.purge_gone().await
+        // Each whatever became of the others: what cannot be moved must not keep what is old.
+        let compacted = self.compact_due().await;
+        let rolled = self.roll_due().await;
+        let expired = self.expire_due().await;
+        let purged = self.purge_gone().await;
+        compacted.and(rolled).and(expired).and(purged)
     }
 
     async fn flush_and_keep(&self) -> Result<(), StoreError> {

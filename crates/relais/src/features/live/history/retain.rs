@@ -40,6 +40,8 @@ impl History {
                     Ok::<_, StoreError>(rest)
                 };
                 olds = self.0.store.write(step).await?;
+                // What comes meanwhile does not wait for all of it.
+                self.write_waiting().await?;
             }
         }
         Ok(())
@@ -79,7 +81,9 @@ impl History {
 
     async fn purge(&self, module: i64) -> Result<(), StoreError> {
         let all = Old { module, blocks: i64::MAX, minutes: i64::MAX, hours: i64::MAX };
-        while self.0.store.write(move |tx| delete_some(tx, all)).await? > 0 {}
+        while self.0.store.write(move |tx| delete_some(tx, all)).await? > 0 {
+            self.write_waiting().await?;
+        }
         self.0.store.write(move |tx| store::delete_module(tx, module)).await
     }
 }

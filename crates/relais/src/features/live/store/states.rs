@@ -1,5 +1,6 @@
 //! Last known states.
 
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use relais_store::{Param, Query, StoreError, WriteTx, params};
@@ -14,6 +15,14 @@ const COLUMNS: usize = 5;
 
 static WRITE_ONE: LazyLock<String> = LazyLock::new(|| upsert(1));
 static WRITE_MANY: LazyLock<String> = LazyLock::new(|| upsert(ROWS));
+
+static READ_MANY: LazyLock<String> = LazyLock::new(|| {
+    let marks: Vec<String> = (1..=ROWS).map(|row| format!("${row}")).collect();
+    format!(
+        "SELECT m.id, m.owner, s.online FROM modules m LEFT JOIN module_states s ON s.id = m.id WHERE m.id IN ({})",
+        marks.join(", ")
+    )
+});
 
 fn upsert(rows: usize) -> String {
     let row = |row: usize| {
@@ -61,6 +70,30 @@ pub(crate) fn write(tx: &mut WriteTx<'_>, states: &[Kept]) -> Result<(), StoreEr
 fn json(telemetry: &serde_json::Map<String, serde_json::Value>) -> String {
     // PostgreSQL has no U+0000 in text; as an escape of JSON it is text like any other.
     serde_json::to_string(telemetry).unwrap_or_else(|_| "{}".to_owned())
+}
+
+/// What the log says of a module, and whose it is.
+pub(crate) struct Told {
+    pub(crate) owner: Option<String>,
+    pub(crate) online: bool,
+}
+
+/// Of those of these modules that there are.
+pub(crate) fn told<'a>(
+    tx: &mut impl Query,
+    ids: impl Iterator<Item = &'a str>,
+) -> Result<HashMap<String, Told>, StoreError> {
+    let (ids, mut all): (Vec<&str>, _) = (ids.collect(), HashMap::new());
+    for chunk in ids.chunks(ROWS) {
+        // The last is asked for again where a chunk has fewer.
+        let asked: Vec<Param<'_>> = (0..ROWS).map(|row| chunk[row.min(chunk.len() - 1)].into()).collect();
+        let found = tx.query(&READ_MANY, &asked, |row| {
+            let told = Told { owner: row.opt_text(1)?, online: row.opt_i64(2)? == Some(1) };
+            Ok((row.text(0)?, told))
+        })?;
+        all.extend(found);
+    }
+    Ok(all)
 }
 
 /// Forgets the state of a module.

@@ -56,13 +56,6 @@ impl Live {
         }
     }
 
-    /// Somebody who would know says that a module without a connection of its own is gone: its last will came.
-    pub fn went(&self, module: &str) {
-        if self.0.links.find(module).is_none() {
-            self.0.states.lock().unlink(module, self.now());
-        }
-    }
-
     /// A module reported. What changes is told to watchers, and every number goes into its history.
     ///
     /// # Errors
@@ -143,9 +136,16 @@ impl Live {
         match &*event.name {
             "module_added" | "module_updated" | "module_removed" => self.observe_module(event),
             "rt_module_online" | "rt_module_offline" => self.repeat_to_owner(event),
-            CREDENTIAL_CHANGED if self.0.links.end(event.topic.key()) => {
-                self.0.states.lock().unlink(event.topic.key(), event.at);
-                self.on_board(|board, _| board.lost(event.topic.key()));
+            CREDENTIAL_CHANGED => {
+                let module = event.topic.key();
+                self.0.guests.forget(module);
+                if self.0.links.end(module) {
+                    let mut states = self.0.states.lock();
+                    states.unlink(module, event.at);
+                    states.went(module, event.at);
+                    drop(states);
+                    self.on_board(|board, _| board.lost(module));
+                }
             }
             name if name.starts_with("module_command_") => {
                 if let Ok(command) = serde_json::from_str(&event.data) {
@@ -174,6 +174,7 @@ impl Live {
             self.0.links.end(&id);
             self.0.history.forget(&id);
             self.on_board(|board, _| board.lost(&id));
+            self.0.guests.forget(&id);
         } else {
             self.0.states.lock().put(Module { id, name, kind, owner, created_at, owned_at, updated_at }, now);
         }

@@ -50,7 +50,10 @@ pub(super) async fn until(stop: &CancellationToken, what: impl Future) -> bool {
 impl Live {
     /// Time passed: whoever is gone is told to be, and commands whose time is over end.
     pub fn look(&self) {
-        self.0.states.lock().look(self.now());
+        let gone = self.0.states.lock().look(self.now());
+        for module in gone {
+            self.lose_way(&module);
+        }
         self.0.turned.notify_one();
         self.on_board(Board::look);
     }

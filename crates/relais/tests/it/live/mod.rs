@@ -5,6 +5,7 @@
 mod commands;
 mod devices;
 mod history;
+mod guests;
 mod modules;
 mod snapshots;
 mod wire;

@@ -11,7 +11,12 @@ const STATION: &str = "MC-1001-STN";
 
 impl World {
     /// What the report of a device is answered with; `shown` is its credential in the header.
-    async fn report(&self, module: &str, shown: Option<&str>, body: impl Into<reqwest::Body>) -> (u16, Value) {
+    async fn report(
+        &self,
+        module: &str,
+        shown: Option<&str>,
+        body: impl Into<reqwest::Body>,
+    ) -> (u16, Value) {
         let reply = self.raw_report(module, shown, body).await;
         (reply.status().as_u16(), reply.json().await.unwrap_or_default())
     }

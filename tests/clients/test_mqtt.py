@@ -22,7 +22,8 @@ class Watcher:
 
     def __init__(self, field):
         token = field.admin["Authorization"].removeprefix("Bearer ")
-        self.socket = connect(f"{field.server.url.replace('http', 'ws', 1)}/api/v1/ws", open_timeout=WAIT_S)
+        self.socket = connect(f"{field.server.url.replace('http', 'ws', 1)}/api/v1/ws", open_timeout=WAIT_S,
+                              legacy=True)
         self.heard = []
         self.next()
         self.socket.send(json.dumps({"type": "authenticate", "token": token}))
@@ -202,6 +203,8 @@ def test_a_flood_is_slowed_and_others_are_heard(plant):
     plant = plant(RELAIS_LIVE_REPORTS_PER_S="20")
     watcher = plant.watcher()
     flood, calm = plant.mqtt(FLOOD), plant.mqtt()
+    connected = time.monotonic()
+    eventually(lambda: time.monotonic() > connected + 1.5, "so quiet that nothing waited at the broker", WAIT_S)
     for number in range(2_000):
         last = flood.client.publish(flood.topic("telemetry"), flood.text(number=number), qos=1)
     last.wait_for_publish(WAIT_S)
@@ -319,7 +322,7 @@ def test_a_credential_that_was_changed_counts_no_more(plant):
 
 def test_topics_are_named_as_the_settings_say(plant, broker):
     broker.stop()
-    (broker.folder / "rules").write_text(f"user {USER}\ntopic readwrite #\npattern write usine/%u/#\n")
+    (broker.folder / "rules").write_text(f"user {USER}\ntopic readwrite #\n\npattern write usine/%u/#\npattern write relais/%u/#\n")
     broker.start()
     plant = plant(RELAIS_LIVE_MQTT_TOPICS_REPORT="usine/{module}/up", RELAIS_LIVE_MQTT_TOPICS_STATUS="")
     device = plant.mqtt()

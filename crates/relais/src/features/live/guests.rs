@@ -31,6 +31,15 @@ pub enum Showing<'a> {
     Vouched,
 }
 
+/// When a message was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// Just now.
+    Now,
+    /// Perhaps while nobody listened: what was said over a long time comes at once, so the module's pace is not asked.
+    Late,
+}
+
 /// Why a message is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
@@ -109,13 +118,14 @@ impl Guests {
 }
 
 impl Guest {
-    fn take(&mut self) -> Result<(), Refused> {
-        if self.pace.take(Instant::now()) { Ok(()) } else { Err(Refused::TooFast) }
+    fn take(&mut self, arrival: Arrival) -> Result<(), Refused> {
+        let taken = arrival == Arrival::Late || self.pace.take(Instant::now());
+        if taken { Ok(()) } else { Err(Refused::TooFast) }
     }
 
-    fn weigh(&mut self, digest: &str, state: u64) -> Result<Worth, Refused> {
+    fn weigh(&mut self, digest: &str, arrival: Arrival, state: u64) -> Result<Worth, Refused> {
         if self.proof.as_deref().is_some_and(|proof| secret::same(proof, digest)) {
-            return self.take().map(|()| Worth::Proven);
+            return self.take(arrival).map(|()| Worth::Proven);
         }
         if self.guesses.take(Instant::now()) { Ok(Worth::Asks(state)) } else { Err(Refused::TooFast) }
     }
@@ -132,24 +142,25 @@ impl Live {
     ///
     /// # Errors
     /// [`Refused`] says why it is not.
-    pub async fn admit(&self, module: &str, showing: Showing<'_>) -> Result<(), Refused> {
+    pub async fn admit(&self, module: &str, showing: Showing<'_>, arrival: Arrival) -> Result<(), Refused> {
         let modules = {
             let states = self.0.states.lock();
             states.find(module).ok_or(Refused::Unknown)?;
             states.len()
         };
         let Showing::Password(password) = showing else {
-            return self.0.guests.with(module, modules, |guest, _| guest.take());
+            return self.0.guests.with(module, modules, |guest, _| guest.take(arrival));
         };
         let digest = secret::digest(password);
-        let worth = self.0.guests.with(module, modules, |guest, state| guest.weigh(&digest, state))?;
+        let worth =
+            self.0.guests.with(module, modules, |guest, state| guest.weigh(&digest, arrival, state))?;
         let Worth::Asks(state) = worth else { return Ok(()) };
         match self.0.modules.identify(module, password).await {
             Ok(_) => self.0.guests.with(module, modules, |guest, now| {
                 if state == now {
                     guest.proof = Some(digest);
                 }
-                guest.take()
+                guest.take(arrival)
             }),
             Err(error) if error.is_unauthorized() => Err(Refused::Credential),
             Err(error) => Err(Refused::Unavailable(error)),
@@ -216,9 +227,18 @@ mod tests {
     fn whoever_guesses_does_not_silence_the_module() {
         let guests = Guests::new(10);
         guests.with("m", 1, |guest, _| guest.proof = Some("right".into()));
-        let weigh = |digest: &str| guests.with("m", 1, |guest, state| guest.weigh(digest, state));
+        let weigh =
+            |digest: &str| guests.with("m", 1, |guest, state| guest.weigh(digest, Arrival::Now, state));
         assert_eq!((0..100).filter(|_| matches!(weigh("wrong"), Ok(Worth::Asks(_)))).count(), 20);
         assert_eq!((0..100).filter(|_| matches!(weigh("right"), Ok(Worth::Proven))).count(), 20);
+    }
+
+    #[test]
+    fn what_was_said_while_nobody_listened_may_come_at_once() {
+        let guests = Guests::new(10);
+        let taken = |arrival| guests.with("m", 1, |guest, _| guest.take(arrival).is_ok());
+        assert!((0..100).all(|_| taken(Arrival::Late)));
+        assert_eq!((0..100).filter(|_| taken(Arrival::Now)).count(), 20);
     }
 
     #[test]
@@ -229,7 +249,7 @@ mod tests {
             state
         });
         guests.forget("m");
-        let after = guests.with("m", 1, |guest, state| guest.weigh("right", state));
+        let after = guests.with("m", 1, |guest, state| guest.weigh("right", Arrival::Now, state));
         assert!(matches!(after, Ok(Worth::Asks(state)) if state != before));
     }
 

@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::guests::{Refused, Showing};
+use super::guests::{Arrival, Refused, Showing};
 use crate::auth::{Credential, http::credential, unauthenticated};
 use crate::{App, AppError};
 
@@ -56,7 +56,8 @@ pub(super) async fn report_values(
 }
 
 async fn admit(app: &App, module: &str, password: &str) -> Result<(), AppError> {
-    app.live().admit(module, Showing::Password(password)).await.map_err(|refused| match refused {
+    let admitted = app.live().admit(module, Showing::Password(password), Arrival::Now).await;
+    admitted.map_err(|refused| match refused {
         // Which of the two it is nobody learns.
         Refused::Unknown | Refused::Credential => {
             unauthenticated("Identifiant ou mot de passe de module incorrect")

@@ -48,6 +48,7 @@ pub use command_http::CommandsApi;
 pub use commands::Commands;
 pub use delivery::deliver_commands;
 pub use guests::{ANSWERS, Refused, Showing};
+pub use guests::{ANSWERS, Arrival, Refused, Showing};
 pub use keeper::keep_states;
 pub use links::{Link, LinkEnd, LinkId};
 pub use model::{AddedModule, Module, ModuleChanges, NewModule};

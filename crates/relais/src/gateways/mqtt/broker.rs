@@ -274,36 +274,45 @@ impl From<TlsError> for Fault {
 }
 
 fn fault_of_v4(error: &v4::ConnectionError) -> Fault {
-    use v4::{ConnectReturnCode as Code, ConnectionError as E};
-    let is_stuck = matches!(error, E::MqttState(v4::StateError::Deserialization(_)));
-    let remedy = match error {
-        E::ConnectionRefused(Code::BadUserNamePassword | Code::NotAuthorized) => REFUSED,
-        E::ConnectionRefused(Code::RefusedProtocolVersion) => VERSION,
-        E::ConnectionRefused(Code::BadClientId) => NAME,
-        E::Tls(_) => AUTHORITY,
-        _ if is_stuck => STUCK,
-        _ => REACH,
+    use v4::{ConnectReturnCode as Code, ConnectionError as E, Error as Unread, StateError};
+    let (remedy, is_stuck) = match error {
+        E::ConnectionRefused(Code::BadUserNamePassword | Code::NotAuthorized) => (REFUSED, false),
+        E::ConnectionRefused(Code::RefusedProtocolVersion)
+        | E::MqttState(StateError::Deserialization(Unread::InvalidConnectReturnCode(_))) => (VERSION, false),
+        E::ConnectionRefused(Code::BadClientId) => (NAME, false),
+        E::Tls(_) => (AUTHORITY, false),
+        E::MqttState(StateError::Deserialization(Unread::Io(_) | Unread::OutgoingPacketTooLarge { .. })) => {
+            (REACH, false)
+        }
+        E::MqttState(StateError::Deserialization(_)) => (STUCK, true),
+        _ => (REACH, false),
     };
     Fault { is_stuck, ..fault(error, remedy) }
 }
 
 fn fault_of_v5(error: &v5::ConnectionError) -> Fault {
-    use v5::{ConnectReturnCode as Code, ConnectionError as E, DisconnectReasonCode as Reason, StateError};
-    let is_stuck = matches!(
-        error,
-        E::MqttState(StateError::Deserialization(_) | StateError::IncomingPacketTooLarge { .. })
-    );
-    let remedy = match error {
+    use v5::{ConnectReturnCode as Code, ConnectionError as E, Error as Unread, StateError};
+    let (remedy, is_stuck) = match error {
         E::ConnectionRefused(code) | E::MqttState(StateError::ConnFail { reason: code }) => match code {
-            Code::BadUserNamePassword | Code::NotAuthorized | Code::Banned => REFUSED,
-            Code::RefusedProtocolVersion | Code::UnsupportedProtocolVersion => VERSION,
-            Code::BadClientId | Code::ClientIdentifierNotValid => NAME,
-            _ => REACH,
+            Code::BadUserNamePassword | Code::NotAuthorized | Code::Banned => (REFUSED, false),
+            Code::RefusedProtocolVersion | Code::UnsupportedProtocolVersion => (VERSION, false),
+            Code::BadClientId | Code::ClientIdentifierNotValid => (NAME, false),
+            _ => (REACH, false),
         },
-        E::MqttState(StateError::ServerDisconnect { reason_code: Reason::SessionTakenOver, .. }) => NAME,
-        E::Tls(_) => AUTHORITY,
-        _ if is_stuck => STUCK,
-        _ => REACH,
+        E::MqttState(StateError::Deserialization(Unread::InvalidConnectReturnCode(_))) => (VERSION, false),
+        E::MqttState(StateError::ServerDisconnect { reason_code, .. })
+            if *reason_code == v5::DisconnectReasonCode::SessionTakenOver =>
+        {
+            (NAME, false)
+        }
+        E::Tls(_) => (AUTHORITY, false),
+        E::MqttState(StateError::Deserialization(Unread::Io(_) | Unread::OutgoingPacketTooLarge { .. })) => {
+            (REACH, false)
+        }
+        E::MqttState(StateError::Deserialization(_) | StateError::IncomingPacketTooLarge { .. }) => {
+            (STUCK, true)
+        }
+        _ => (REACH, false),
     };
     Fault { is_stuck, ..fault(error, remedy) }
 }

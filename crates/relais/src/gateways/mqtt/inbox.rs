@@ -11,12 +11,15 @@ use super::broker::Message;
 use super::layout::{Layout, Purpose};
 use super::outlet::{Outlet, Way};
 use crate::App;
-use crate::features::live::{ANSWERS, Refused, Showing};
+use crate::features::live::{ANSWERS, Arrival, Refused, Showing};
 
 /// How often a module's messages are complained about at most.
 const COMPLAINT: Duration = Duration::from_secs(60);
 /// Modules whose complaints are remembered.
 const COMPLAINTS_MAX: usize = 1_024;
+/// How long what waited at the broker may take to come, and the silence that says that all of it came.
+const BACKLOG: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_secs(1);
 /// After the database refused.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -41,6 +44,14 @@ pub(super) struct Inbox {
     layout: Layout,
     outlet: Arc<Outlet>,
     complaints: HashMap<String, Instant>,
+    backlog: Option<Backlog>,
+}
+
+/// What waited at the broker is coming.
+struct Backlog {
+    since: Instant,
+    /// When the last of it was taken in.
+    last: Instant,
 }
 
 /// What a message says.
@@ -53,19 +64,34 @@ enum Said {
 
 impl Inbox {
     pub(super) fn new(app: App, layout: Layout, outlet: Arc<Outlet>) -> Self {
-        Self { app, layout, outlet, complaints: HashMap::new() }
+        Self { app, layout, outlet, complaints: HashMap::new(), backlog: None }
+    }
+
+    /// There is a new connection: what waited comes first.
+    pub(super) fn expect_backlog(&mut self) {
+        let now = Instant::now();
+        self.backlog = Some(Backlog { since: now, last: now });
+    }
+
+    fn arrival(&mut self) -> Arrival {
+        let now = Instant::now();
+        let comes = |backlog: &Backlog| {
+            now.duration_since(backlog.last) < SILENCE && now.duration_since(backlog.since) < BACKLOG
+        };
+        if self.backlog.as_ref().is_some_and(comes) { Arrival::Late } else { Arrival::Now }
     }
 
     /// Takes a message in; false if it is time to stop, and it was not taken. Waits while the database does not answer:
     /// what comes meanwhile is safe at the broker.
     pub(super) async fn take(&mut self, message: &Message, stop: &CancellationToken) -> bool {
         let topic = String::from_utf8_lossy(&message.topic).into_owned();
+        let arrival = self.arrival();
         let found = self.layout.find(&topic).map(|(purpose, module)| (purpose, module.to_owned()));
         let outcome = match &found {
             _ if message.retained => Outcome::Retained,
             None => Outcome::OtherTopic,
             Some((purpose, module)) => loop {
-                match self.judge(*purpose, module, &message.payload).await {
+                match self.judge(*purpose, module, &message.payload, arrival).await {
                     Ok(outcome) => break outcome,
                     Err(error) => {
                         tracing::warn!(%error, module, "who sent a message could not be checked; trying again");
@@ -81,6 +107,10 @@ impl Inbox {
         if let (Some(remedy), Some((_, module))) = (outcome.remedy(), found) {
             self.complain(&module, &topic, outcome, remedy);
         }
+        self.backlog = match (arrival, self.backlog.take()) {
+            (Arrival::Late, Some(backlog)) => Some(Backlog { last: Instant::now(), ..backlog }),
+            _ => None,
+        };
         true
     }
 
@@ -90,6 +120,7 @@ impl Inbox {
         purpose: Purpose,
         module: &str,
         payload: &[u8],
+        arrival: Arrival,
     ) -> Result<Outcome, crate::AppError> {
         let config = &self.app.config().live;
         if payload.len() > config.report_bytes as usize {
@@ -102,7 +133,7 @@ impl Inbox {
             None if !self.app.live().knows(module) => return Ok(Outcome::UnknownModule),
             None => return Ok(Outcome::WrongPassword),
         };
-        match self.app.live().admit(module, showing).await {
+        match self.app.live().admit(module, showing, arrival).await {
             Ok(()) if named.is_some_and(|named| named != module) => Ok(Outcome::ForeignModule),
             Ok(()) => Ok(self.obey(module, said)),
             Err(Refused::Unknown) => Ok(Outcome::UnknownModule),

@@ -81,6 +81,9 @@ pub async fn run(app: App, stop: CancellationToken) {
                 taken
             }
             Ok(happening) => {
+                if matches!(happening, Happening::Connected) {
+                    inbox.expect_backlog();
+                }
                 line.note(&happening);
                 true
             }
@@ -137,7 +140,8 @@ impl Line {
     async fn mend(&mut self, fault: &Fault, stop: &CancellationToken) -> bool {
         metrics::gauge!("relais_mqtt_connected").set(0.0);
         metrics::counter!("relais_mqtt_faults_total").increment(1);
-        if let Some(since) = self.since.take() {
+        let stood = self.since.take();
+        if let Some(since) = stood {
             self.app.live().excuse_silence(self.config().outage_grace_s);
             if since.elapsed() > GOOD {
                 self.pause = PAUSE_MIN;
@@ -147,7 +151,8 @@ impl Line {
             self.complained = Some(Instant::now());
             tracing::warn!(%fault, "no connection to the MQTT broker; trying again");
         }
-        if fault.is_stuck {
+        // What cannot be understood before that is no message.
+        if fault.is_stuck && stood.is_some() {
             self.reopen(true);
         }
         let pause = jittered(self.pause);

@@ -1,6 +1,6 @@
 //! Devices that report by calls.
 
-use relais::features::live::{Showing, Sight};
+use relais::features::live::{Arrival, Refused, Showing, Sight};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -164,15 +164,15 @@ async fn whoever_guesses_a_credential_is_slowed_and_the_device_is_not() {
     on_both(|world| async move {
         let credential = world.module(STATION, None).await;
         let live = world.running.app().live();
-        assert!(live.admit(STATION, Showing::Password(&credential)).await.is_ok());
+        assert!(live.admit(STATION, Showing::Password(&credential), Arrival::Now).await.is_ok());
         let mut reached_limit = false;
         for number in 0..200 {
             let guess = format!("guess {number}");
-            let refused = live.admit(STATION, Showing::Password(&guess)).await.unwrap_err();
-            reached_limit |= matches!(refused, relais::features::live::Refused::TooFast);
+            let refused = live.admit(STATION, Showing::Password(&guess), Arrival::Now).await.unwrap_err();
+            reached_limit |= matches!(refused, Refused::TooFast);
         }
         assert!(reached_limit);
-        assert!(live.admit(STATION, Showing::Password(&credential)).await.is_ok());
+        assert!(live.admit(STATION, Showing::Password(&credential), Arrival::Now).await.is_ok());
     })
     .await;
 }

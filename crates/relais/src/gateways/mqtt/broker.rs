@@ -41,7 +41,7 @@ pub(super) enum Happening {
     Connected,
     /// What was subscribed to; these were refused, by their places.
     Subscribed(Vec<usize>),
-    Message(Message),
+    Message(Box<Message>),
     Other,
 }
 
@@ -222,12 +222,12 @@ fn of_v4(event: v4::Event) -> Happening {
                 codes.map(|code| matches!(code, v4::SubscribeReasonCode::Success(_))),
             ))
         }
-        v4::Event::Incoming(v4::Packet::Publish(publish)) => Happening::Message(Message {
+        v4::Event::Incoming(v4::Packet::Publish(publish)) => Happening::Message(Box::new(Message {
             topic: publish.topic.clone(),
             payload: publish.payload.clone(),
             retained: publish.retain,
             receipt: Receipt::V4(publish),
-        }),
+        })),
         _ => Happening::Other,
     }
 }
@@ -241,12 +241,12 @@ fn of_v5(event: v5::Event) -> Happening {
                 codes.map(|code| matches!(code, v5::SubscribeReasonCode::Success(_))),
             ))
         }
-        v5::Event::Incoming(v5::Packet::Publish(publish)) => Happening::Message(Message {
+        v5::Event::Incoming(v5::Packet::Publish(publish)) => Happening::Message(Box::new(Message {
             topic: publish.topic.clone(),
             payload: publish.payload.clone(),
             retained: publish.retain,
             receipt: Receipt::V5(publish),
-        }),
+        })),
         _ => Happening::Other,
     }
 }

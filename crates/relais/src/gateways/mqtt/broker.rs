@@ -4,7 +4,8 @@ use bytes::Bytes;
 use rumqttc_v4 as v4;
 use rumqttc_v5 as v5;
 
-use super::address::{Address, TlsError, tls};
+use super::address::{Address, tls};
+use super::fault::{Fault, fault, fault_of_v4, fault_of_v5};
 use crate::config::MqttConfig;
 
 /// Messages that may wait for the connection, each way: commands, and receipts.
@@ -17,16 +18,6 @@ const INFLIGHT: u16 = 512;
 const PACKET_BYTES_MAX: u32 = 1_200_000;
 /// Seconds that a command for a device that is away may wait at the broker (MQTT 5).
 const COMMAND_EXPIRY_S: u32 = 60;
-
-/// Why there is no connection, and what to do.
-#[derive(Debug, thiserror::Error)]
-#[error("{what}; {remedy}")]
-pub(super) struct Fault {
-    what: String,
-    remedy: &'static str,
-    /// What waits at the broker cannot be read: it would be the same each time.
-    pub(super) is_stuck: bool,
-}
 
 /// Who this server is for the broker.
 pub(super) struct Account {
@@ -254,65 +245,4 @@ fn of_v5(event: v5::Event) -> Happening {
 /// Where a subscription was refused.
 fn places(granted: impl Iterator<Item = bool>) -> Vec<usize> {
     granted.enumerate().filter(|(_, granted)| !granted).map(|(place, _)| place).collect()
-}
-
-const REFUSED: &str = "check live.mqtt.user and its password, and that the broker's rules let this user in";
-const VERSION: &str = "the broker speaks another version: set live.mqtt.version to 3 or 5";
-const NAME: &str = "the broker refuses the name, or another client has it: set live.mqtt.client_id";
-const AUTHORITY: &str = "check that the certificate is for the host in live.mqtt.url; live.mqtt.ca_file names an authority of one's own";
-const REACH: &str = "check live.mqtt.url, and that the broker runs and can be reached";
-const STUCK: &str = "the broker sent what cannot be read, or more than 1200000 bytes at once: what waits there is dropped; set message_size_limit in the broker";
-
-fn fault(what: impl std::fmt::Display, remedy: &'static str) -> Fault {
-    Fault { what: what.to_string(), remedy, is_stuck: false }
-}
-
-impl From<TlsError> for Fault {
-    fn from(error: TlsError) -> Self {
-        fault(error, "the way to the broker has to be safe with mqtts://")
-    }
-}
-
-fn fault_of_v4(error: &v4::ConnectionError) -> Fault {
-    use v4::{ConnectReturnCode as Code, ConnectionError as E, Error as Unread, StateError};
-    let (remedy, is_stuck) = match error {
-        E::ConnectionRefused(Code::BadUserNamePassword | Code::NotAuthorized) => (REFUSED, false),
-        E::ConnectionRefused(Code::RefusedProtocolVersion)
-        | E::MqttState(StateError::Deserialization(Unread::InvalidConnectReturnCode(_))) => (VERSION, false),
-        E::ConnectionRefused(Code::BadClientId) => (NAME, false),
-        E::Tls(_) => (AUTHORITY, false),
-        E::MqttState(StateError::Deserialization(Unread::Io(_) | Unread::OutgoingPacketTooLarge { .. })) => {
-            (REACH, false)
-        }
-        E::MqttState(StateError::Deserialization(_)) => (STUCK, true),
-        _ => (REACH, false),
-    };
-    Fault { is_stuck, ..fault(error, remedy) }
-}
-
-fn fault_of_v5(error: &v5::ConnectionError) -> Fault {
-    use v5::{ConnectReturnCode as Code, ConnectionError as E, Error as Unread, StateError};
-    let (remedy, is_stuck) = match error {
-        E::ConnectionRefused(code) | E::MqttState(StateError::ConnFail { reason: code }) => match code {
-            Code::BadUserNamePassword | Code::NotAuthorized | Code::Banned => (REFUSED, false),
-            Code::RefusedProtocolVersion | Code::UnsupportedProtocolVersion => (VERSION, false),
-            Code::BadClientId | Code::ClientIdentifierNotValid => (NAME, false),
-            _ => (REACH, false),
-        },
-        E::MqttState(StateError::Deserialization(Unread::InvalidConnectReturnCode(_))) => (VERSION, false),
-        E::MqttState(StateError::ServerDisconnect { reason_code, .. })
-            if *reason_code == v5::DisconnectReasonCode::SessionTakenOver =>
-        {
-            (NAME, false)
-        }
-        E::Tls(_) => (AUTHORITY, false),
-        E::MqttState(StateError::Deserialization(Unread::Io(_) | Unread::OutgoingPacketTooLarge { .. })) => {
-            (REACH, false)
-        }
-        E::MqttState(StateError::Deserialization(_) | StateError::IncomingPacketTooLarge { .. }) => {
-            (STUCK, true)
-        }
-        _ => (REACH, false),
-    };
-    Fault { is_stuck, ..fault(error, remedy) }
 }

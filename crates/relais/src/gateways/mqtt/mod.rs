@@ -7,6 +7,7 @@
 
 mod address;
 mod broker;
+mod fault;
 mod inbox;
 mod layout;
 mod outlet;
@@ -18,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::App;
 use crate::config::MqttConfig;
-use broker::{Account, Ear, Fault, Happening};
+use broker::{Account, Ear, Happening};
+use fault::Fault;
 use inbox::Inbox;
 use outlet::Outlet;
 

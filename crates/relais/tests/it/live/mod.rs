@@ -4,8 +4,8 @@
 
 mod commands;
 mod devices;
-mod history;
 mod guests;
+mod history;
 mod modules;
 mod snapshots;
 mod wire;

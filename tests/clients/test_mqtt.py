@@ -320,6 +320,63 @@ def test_a_credential_that_was_changed_counts_no_more(plant):
     eventually(lambda: state(plant)["telemetry"] == {"uptime": 3}, "the new one counts", WAIT_S)
 
 
+@ALL_VERSIONS
+def test_commands_reach_a_module_that_is_there_and_wait_for_one_that_is_not(plant, version):
+    plant = plant(version)
+    watcher = plant.watcher()
+    device = plant.mqtt(version=version)
+    waiting = give(plant, "ring", volume=3)
+    assert waiting["state"] == "queued"
+    device.say("status", status="online")
+    told = eventually(lambda: device.commands, "the device is told once it is there", WAIT_S)[0]
+    assert (told["type"], told["id"], told["data"]) == ("command", waiting["id"], {"volume": 3, "command": "ring"})
+    device.say("response", id=told["id"], command="ring", success=True, position="B2")
+    eventually(lambda: shown(plant, waiting)["state"] == "acknowledged", "its answer counts", WAIT_S)
+    assert state(plant)["telemetry"] == {"position": "B2"}
+
+    device.die()
+    watcher.hear("rt_module_offline")
+    later = give(plant, "ring", volume=4)
+    assert shown(plant, later)["state"] == "queued"
+    back = plant.mqtt(version=version)
+    back.say("heartbeat", uptime=1)
+    told = eventually(lambda: back.commands, "the device is told when it is back", WAIT_S)
+    assert [command["id"] for command in told] == [later["id"]]
+
+
+def test_commands_go_over_the_websocket_while_it_stands_and_over_mqtt_after_it(plant):
+    plant = plant()
+    device = plant.mqtt()
+    device.say("heartbeat", uptime=1)
+    plant.is_known("taken", 1)
+    socket = plant.device(STATION, device.credential)
+    first = give(plant, "ring")
+    assert socket.hear("command")["id"] == first["id"]
+    socket.say("command_response", id=first["id"], command="ring", success=True)
+    eventually(lambda: shown(plant, first)["state"] == "acknowledged", "its answer counts", WAIT_S)
+    assert device.commands == []
+    socket.cut()
+    second = give(plant, "ring", delivery="at_least_once")
+    eventually(lambda: second["id"] in [command["id"] for command in device.commands], "told over MQTT", WAIT_S)
+
+
+def test_a_device_that_reports_by_calls_takes_its_commands_with_it(plant):
+    plant = plant()
+    credential = plant.module(STATION)
+    given = give(plant, "ring")
+
+    def report(**values):
+        reply = plant.server.post(f"/api/v1/modules/{STATION}/report", json=values,
+                                  headers={"Authorization": f"Bearer {credential}"})
+        assert reply.ok, reply.text
+        return [command["id"] for command in reply.json()["commands"]]
+
+    assert report(uptime=1) == [given["id"]]
+    assert report(uptime=2) == []
+    assert report(type="command_response", id=given["id"], command="ring", success=True) == []
+    eventually(lambda: shown(plant, given)["state"] == "acknowledged", "its answer counts", WAIT_S)
+
+
 def test_topics_are_named_as_the_settings_say(plant, broker):
     broker.stop()
     (broker.folder / "rules").write_text(f"user {USER}\ntopic readwrite #\n\npattern write usine/%u/#\npattern write relais/%u/#\n")
@@ -367,6 +424,21 @@ def doctor(server, env):
     except subprocess.CalledProcessError as failed:
         printed = failed.stdout
     return next(found for found in json.loads(printed) if found["what"] == "MQTT broker")
+
+
+def give(plant, command, delivery="at_most_once", **params):
+    """Gives a command to the module."""
+    body = {"command": command, "params": params, "delivery": delivery}
+    reply = plant.server.post(f"/api/v1/modules/{STATION}/commands", json=body, headers=plant.admin)
+    assert reply.status_code == 202, reply.text
+    return reply.json()
+
+
+def shown(plant, command):
+    """How a command is now."""
+    reply = plant.server.get(f"/api/v1/modules/{STATION}/commands/{command['id']}", headers=plant.admin)
+    assert reply.ok, reply.text
+    return reply.json()
 
 
 def state(plant, module_id=STATION):

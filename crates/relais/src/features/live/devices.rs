@@ -54,9 +54,7 @@ impl Live {
             self.0.states.lock().unlink(module, self.now());
             self.on_board(|board, _| board.lost(module));
             // There may be another way to it.
-            if self.0.links.find(module).is_some() {
-                self.ready(module);
-            }
+            self.ready(module);
         }
     }
 

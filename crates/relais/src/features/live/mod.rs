@@ -47,7 +47,6 @@ pub use command::{Command, CommandState, Delivery, NewCommand};
 pub use command_http::CommandsApi;
 pub use commands::Commands;
 pub use delivery::deliver_commands;
-pub use guests::{ANSWERS, Refused, Showing};
 pub use guests::{ANSWERS, Arrival, Refused, Showing};
 pub use keeper::keep_states;
 pub use links::{Link, LinkEnd, LinkId};

@@ -108,7 +108,7 @@ class MqttDevice:
 
     def on_connect(self, client, userdata, flags, reason, properties):
         assert not reason.is_failure, reason
-        client.subscribe(self.topic("command"), qos=1)
+        client.subscribe(self.topic("command"), qos=2)
         self.connected.set()
 
     def topic(self, what):

@@ -33,6 +33,8 @@ pub struct MqttConfig {
     pub session_expiry_s: u32,
     /// Seconds without the broker for which the silence of modules does not count.
     pub outage_grace_s: u32,
+    /// How commands are published: 2 is never twice, 1 at least once, 0 at most once.
+    pub command_qos: u8,
     /// What is said where.
     pub topics: MqttTopics,
 }
@@ -67,6 +69,7 @@ impl Default for MqttConfig {
             keep_alive_s: 30,
             session_expiry_s: 86_400,
             outage_grace_s: 600,
+            command_qos: 2,
             topics: MqttTopics::default(),
         }
     }
@@ -115,6 +118,9 @@ impl MqttConfig {
         if !(5..=3_600).contains(&self.keep_alive_s) {
             found.push(format!("live.mqtt.keep_alive_s: {} is not from 5 to 3600", self.keep_alive_s));
         }
+        if self.command_qos > 2 {
+            found.push(format!("live.mqtt.command_qos: {} is not 0, 1 or 2", self.command_qos));
+        }
         if self.outage_grace_s > 86_400 {
             found.push(format!("live.mqtt.outage_grace_s: {} is more than 86400", self.outage_grace_s));
         }
@@ -144,6 +150,7 @@ mod tests {
             url: "http://broker".into(),
             version: 4,
             keep_alive_s: 0,
+            command_qos: 3,
             password: Some("a".into()),
             password_file: Some("/nowhere".into()),
             ca_file: Some("/nowhere".into()),
@@ -151,9 +158,16 @@ mod tests {
             ..MqttConfig::default()
         };
         let found = wrong.mistakes().join("\n");
-        for name in
-            ["url", "version", "keep_alive_s", "not both", "password_file", "ca_file", "topics.report"]
-        {
+        for name in [
+            "url",
+            "version",
+            "keep_alive_s",
+            "command_qos",
+            "not both",
+            "password_file",
+            "ca_file",
+            "topics.report",
+        ] {
             assert!(found.contains(name), "{name} is missing in {found}");
         }
         assert_eq!(MqttConfig { url: String::new(), ..wrong }.mistakes(), Vec::<String>::new());

@@ -157,10 +157,12 @@ impl Speaker {
     }
 
     /// Publishes a command; false if there is no room.
-    pub(super) fn publish(&self, topic: &str, payload: String) -> bool {
+    pub(super) fn publish(&self, topic: &str, payload: String, qos: u8) -> bool {
         match self {
             Self::V4(client) => {
-                client.try_publish(topic, payload, v4::PublishOptions::new(v4::QoS::AtLeastOnce)).is_ok()
+                let qos = [v4::QoS::AtMostOnce, v4::QoS::AtLeastOnce, v4::QoS::ExactlyOnce]
+                    [usize::from(qos.min(2))];
+                client.try_publish(topic, payload, v4::PublishOptions::new(qos)).is_ok()
             }
             Self::V5(client) => {
                 let properties = v5::PublishProperties {
@@ -168,7 +170,9 @@ impl Speaker {
                     content_type: Some("application/json".to_owned()),
                     ..v5::PublishProperties::default()
                 };
-                let options = v5::PublishOptions::new(v5::QoS::AtLeastOnce).properties(properties);
+                let qos = [v5::QoS::AtMostOnce, v5::QoS::AtLeastOnce, v5::QoS::ExactlyOnce]
+                    [usize::from(qos.min(2))];
+                let options = v5::PublishOptions::new(qos).properties(properties);
                 client.try_publish(topic, payload, options).is_ok()
             }
         }

@@ -155,7 +155,8 @@ impl Inbox {
             Said::Came | Said::Went => Ok(()),
         };
         if let Some(topic) = self.layout.command(module) {
-            live.reach(module, || Arc::new(Way::new(&self.outlet, topic)));
+            let qos = live.config().mqtt.command_qos;
+            live.reach(module, || Arc::new(Way::new(&self.outlet, topic, qos)));
         }
         if taken.is_ok() { Outcome::Taken } else { Outcome::Refused }
     }

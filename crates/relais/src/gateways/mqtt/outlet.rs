@@ -30,17 +30,18 @@ impl Outlet {
 pub(super) struct Way {
     outlet: Arc<Outlet>,
     topic: String,
+    qos: u8,
 }
 
 impl Way {
-    pub(super) fn new(outlet: &Arc<Outlet>, topic: String) -> Self {
-        Self { outlet: Arc::clone(outlet), topic }
+    pub(super) fn new(outlet: &Arc<Outlet>, topic: String, qos: u8) -> Self {
+        Self { outlet: Arc::clone(outlet), topic, qos }
     }
 }
 
 impl Link for Way {
     fn send(&self, frame: &Value) {
-        let sent = self.outlet.speaker().publish(&self.topic, frame.to_string());
+        let sent = self.outlet.speaker().publish(&self.topic, frame.to_string(), self.qos);
         let outcome = if sent { "sent" } else { "dropped" };
         metrics::counter!("relais_mqtt_commands_total", "outcome" => outcome).increment(1);
         if !sent {

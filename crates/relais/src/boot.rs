@@ -26,7 +26,7 @@ use crate::features::live::history::{self, History};
 use crate::features::live::{self, Live, Modules};
 use crate::features::relay::{self, Relay, RelayError};
 use crate::gateways::expiry::Expiries;
-use crate::gateways::rights_changed;
+use crate::gateways::{mqtt, rights_changed};
 use crate::http::{self, Server};
 
 /// How often sessions are checked for expired credentials.
@@ -180,6 +180,9 @@ fn serve(app: App, accepting: watch::Sender<bool>, open_mode: bool) -> Result<Ru
     tasks.spawn(live::keep_states(app.live().clone(), stop.clone()));
     tasks.spawn(history::keep_history(app.live().history().clone(), stop.clone()));
     tasks.spawn(live::deliver_commands(app.live().clone(), stop.clone()));
+    if app.config().live.mqtt.is_on() {
+        tasks.spawn(mqtt::run(app.clone(), stop.clone()));
+    }
     let mode = if open_mode { "open to every program on this computer" } else { "credentials required" };
     tracing::info!(%address, mode, data = %app.config().server.data.display(), "listening on http://{address}");
     Ok(Running { app, server, address, tasks, stop, accepting })

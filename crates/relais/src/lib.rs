@@ -15,6 +15,7 @@ pub mod features;
 pub mod gateways;
 pub mod http;
 pub mod id;
+mod pace;
 pub mod telemetry;
 
 pub use app::App;

@@ -39,6 +39,9 @@ pub async fn run(_args: DoctorArgs, globals: &Globals) -> Result<(), CliError> {
     if let Some(url) = config.auth.jwks.url.clone() {
         findings.push(finding("keys of the identity provider", check_url(&url).await));
     }
+    if config.live.mqtt.is_on() {
+        findings.push(finding("MQTT broker", crate::gateways::mqtt::probe(&config.live.mqtt).await));
+    }
     if let Some(endpoint) = config.telemetry.otlp_endpoint.clone() {
         findings.push(finding("trace collector", check_reachable(&endpoint).await));
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::HistoryConfig;
+use super::MqttConfig;
 
 /// Longest pause between two attempts that a page may be told to keep, in milliseconds: a day.
 const PAUSE_MAX_MS: u64 = 86_400_000;
@@ -40,6 +41,8 @@ pub struct LiveConfig {
     pub reconnect: ReconnectConfig,
     /// What is kept of what modules report.
     pub history: HistoryConfig,
+    /// The broker that modules are connected to.
+    pub mqtt: MqttConfig,
 }
 
 /// What `/js/reconnection-manager.js` does where a page says nothing else.
@@ -97,6 +100,7 @@ impl Default for LiveConfig {
             stats: true,
             reconnect: ReconnectConfig::default(),
             history: HistoryConfig::default(),
+            mqtt: MqttConfig::default(),
         }
     }
 }
@@ -136,6 +140,7 @@ impl LiveConfig {
                 found.push(format!("live.{name}: {value} is not from {from} to {to}"));
             }
         }
+        found.extend(self.mqtt.mistakes());
         if let Err(error) = self.zone() {
             found.push(format!("live.time_zone: {error}; use a name such as Europe/Paris"));
         }

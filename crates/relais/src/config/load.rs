@@ -249,8 +249,10 @@ impl Config {
     pub fn without_secrets(&self) -> Value {
         let mut tree = serde_json::to_value(self).unwrap_or_default();
         hide(&mut tree);
-        if let Some(url) = tree["database"]["url"].as_str() {
-            tree["database"]["url"] = hide_password(url).into();
+        for at in ["/database/url", "/live/mqtt/url"] {
+            if let Some(Value::String(url)) = tree.pointer_mut(at) {
+                *url = hide_password(url);
+            }
         }
         tree
     }

@@ -9,6 +9,7 @@ mod dialects;
 pub mod engineio;
 pub mod expiry;
 mod live;
+pub mod mqtt;
 mod native;
 mod opening;
 mod pace;

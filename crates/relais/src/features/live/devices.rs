@@ -55,14 +55,8 @@ impl Live {
         if self.0.links.remove(module, link) {
             self.0.states.lock().unlink(module, self.now());
             self.on_board(|board, _| board.lost(module));
-        }
-    }
-
-    /// Somebody who would know says that a module without a connection of its own is gone: its last will came.
-    pub fn went(&self, module: &str) {
-        let _linking = self.0.linking.lock();
-        if self.0.links.find(module).is_none() {
-            self.0.states.lock().unlink(module, self.now());
+            // There may be another way to it.
+            self.ready(module);
         }
     }
 
@@ -153,9 +147,16 @@ impl Live {
         match &*event.name {
             "module_added" | "module_updated" | "module_removed" => self.observe_module(event),
             "rt_module_online" | "rt_module_offline" => self.repeat_to_owner(event),
-            CREDENTIAL_CHANGED if self.0.links.end(event.topic.key()) => {
-                self.0.states.lock().unlink(event.topic.key(), event.at);
-                self.on_board(|board, _| board.lost(event.topic.key()));
+            CREDENTIAL_CHANGED => {
+                let module = event.topic.key();
+                self.0.guests.forget(module);
+                if self.0.links.end(module) {
+                    let mut states = self.0.states.lock();
+                    states.unlink(module, event.at);
+                    states.went(module, event.at);
+                    drop(states);
+                    self.on_board(|board, _| board.lost(module));
+                }
             }
             name if name.starts_with("module_command_") => {
                 if let Ok(command) = serde_json::from_str(&event.data) {
@@ -180,6 +181,7 @@ impl Live {
             self.0.links.end(&id);
             self.0.history.forget(&id);
             self.on_board(|board, _| board.lost(&id));
+            self.0.guests.forget(&id);
         } else {
             let module = Module { id: id.clone(), name, kind, owner, created_at, owned_at, updated_at };
             self.0.states.lock().put(module, now);

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{OpenApi, ToSchema};
 
+use super::http_device;
 use super::model::{AddedModule, Module, ModuleChanges, NewModule};
 use super::modules::Sight;
 use crate::auth::http::{Caller, ClientAddress};
@@ -36,6 +37,7 @@ pub fn router() -> Router<App> {
         .merge(super::states_http::router())
         .merge(super::history::http::router())
         .merge(super::command_http::router())
+        .merge(http_device::router())
 }
 
 /// The API description of modules.
@@ -53,7 +55,8 @@ pub fn router() -> Router<App> {
     update_module,
     delete_module,
     rotate_credential,
-    make_claim_code
+    make_claim_code,
+    http_device::report_values
 ))]
 pub struct LiveApi;
 

@@ -66,7 +66,10 @@ impl Live {
         if self.0.stopping.load(Ordering::Relaxed) {
             return;
         }
-        self.0.states.lock().look(self.now());
+        let gone = self.0.states.lock().look(self.now());
+        for module in gone {
+            self.lose_way(&module);
+        }
         self.0.turned.notify_one();
         self.on_board(Board::look);
     }

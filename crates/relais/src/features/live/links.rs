@@ -1,4 +1,5 @@
-//! The connections of devices: at most one for each module.
+//! How devices are reached: by their connections, at most one for each module, and where there is none, by a way that
+//! somebody else holds open, such as the broker that a device and this server are both connected to.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ type Held = (LinkId, Arc<dyn Link>);
 #[derive(Default)]
 pub(super) struct Links {
     all: Mutex<HashMap<String, Held>>,
+    ways: Mutex<HashMap<String, Arc<dyn Link>>>,
     next: AtomicU64,
 }
 
@@ -59,17 +61,40 @@ impl Links {
         was
     }
 
-    /// Ends the connection of a module.
+    /// Knows a way to a module from now on; says whether there was none. A connection, which the module opened itself,
+    /// comes before it and goes on.
+    pub(super) fn open_way(&self, module: &str, make: impl FnOnce() -> Arc<dyn Link>) -> bool {
+        let mut ways = self.ways.lock();
+        let is_new = !ways.contains_key(module);
+        if is_new {
+            ways.insert(module.to_owned(), make());
+        }
+        is_new
+    }
+
+    /// There is no way any more.
+    pub(super) fn lose_way(&self, module: &str) -> bool {
+        self.ways.lock().remove(module).is_some()
+    }
+
+    /// The modules to which there is a way.
+    pub(super) fn with_ways(&self) -> Vec<String> {
+        self.ways.lock().keys().cloned().collect()
+    }
+
+    /// Ends the connection of a module, and the way to it.
     pub(super) fn end(&self, module: &str) -> bool {
+        let had_way = self.lose_way(module);
         let ended = self.all.lock().remove(module);
         if let Some((_, link)) = &ended {
             link.end(LinkEnd::Refused);
         }
-        ended.is_some()
+        ended.is_some() || had_way
     }
 
-    /// The connection of a module.
+    /// The connection of a module, else the way to it.
     pub(super) fn find(&self, module: &str) -> Option<Arc<dyn Link>> {
-        self.all.lock().get(module).map(|(_, link)| Arc::clone(link))
+        let connection = self.all.lock().get(module).map(|(_, link)| Arc::clone(link));
+        connection.or_else(|| self.ways.lock().get(module).cloned())
     }
 }

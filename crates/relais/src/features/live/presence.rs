@@ -1,7 +1,7 @@
 //! Whether a module is there, and when it is told.
 //!
 //! A module is online as long as its connection stands, or, if it reports without one, until `offline_after_ms` after
-//! its last report. A connection that ends is no absence yet: the module has some seconds to come back, and the more
+//! it was last heard. A connection that ends is no absence yet: the module has some seconds to come back, and the more
 //! often it went and came, the longer. Only the server's clock counts.
 
 use relais_protocol::time::Timestamp;
@@ -20,12 +20,17 @@ pub(super) struct Patience {
     pub(super) offline_after_ms: i64,
     /// After its connection ended.
     pub(super) hold_ms: i64,
+    /// However it came about: beyond it, the clock was put back.
+    pub(super) longest_ms: i64,
 }
 
 impl Patience {
     pub(super) fn new(config: &LiveConfig) -> Self {
         let ms = |seconds: u32| i64::from(seconds) * 1000;
-        Self { offline_after_ms: ms(config.offline_after_s), hold_ms: ms(config.offline_delay_s) }
+        let (offline_after_ms, hold_ms) = (ms(config.offline_after_s), ms(config.offline_delay_s));
+        let excused_ms = ms(config.mqtt.outage_grace_s);
+        let longest_ms = [offline_after_ms, hold_ms, HOLD_MS_MAX, excused_ms].into_iter().max();
+        Self { offline_after_ms, hold_ms, longest_ms: longest_ms.unwrap_or(HOLD_MS_MAX) }
     }
 }
 
@@ -37,6 +42,8 @@ pub(super) struct Presence {
     linked: bool,
     /// Without a connection, when it counts as gone.
     gone_at: Timestamp,
+    /// How long what it said without a connection of its own counts, whatever becomes of a connection.
+    heard_until: Timestamp,
     /// How often it went lately.
     absences: u32,
     /// When it last came or went.
@@ -67,7 +74,37 @@ impl Presence {
         }
         let doubled = patience.hold_ms.saturating_mul(1 << self.absences.min(16));
         let hold_ms = doubled.min(HOLD_MS_MAX.max(patience.hold_ms));
-        self.gone_at = now.plus_millis(hold_ms);
+        self.gone_at = now.plus_millis(hold_ms).max(self.heard_until);
+    }
+
+    /// It said something without a connection of its own. Says whether it was away.
+    pub(super) fn hear(&mut self, now: Timestamp, patience: Patience) -> bool {
+        self.heard_until = now.plus_millis(patience.offline_after_ms);
+        if !self.linked {
+            self.gone_at = self.heard_until;
+        }
+        self.come(now)
+    }
+
+    /// Somebody who would know says that it is gone: that counts unless it has a connection. Said again, it does not
+    /// give it more time.
+    pub(super) fn went(&mut self, now: Timestamp, patience: Patience) {
+        self.heard_until = Timestamp::default();
+        if !self.linked {
+            let before = self.gone_at;
+            self.unlink(now, patience);
+            self.gone_at = self.gone_at.min(before);
+        }
+    }
+
+    /// Nobody could hear it: its silence does not count before `until`. What was silent for too long already stays so.
+    pub(super) fn excuse(&mut self, now: Timestamp, until: Timestamp) {
+        if self.online && self.heard_until > now {
+            self.heard_until = until;
+            if !self.linked {
+                self.gone_at = until;
+            }
+        }
     }
 
     /// It reported. Says whether it was away.
@@ -92,8 +129,8 @@ impl Presence {
     /// Time passed. Says whether it counts as gone from now on.
     pub(super) fn look(&mut self, now: Timestamp, patience: Patience) -> bool {
         // A clock that was put back must not keep it here for longer.
-        let latest = now.plus_millis(patience.offline_after_ms.max(patience.hold_ms).max(HOLD_MS_MAX));
-        self.gone_at = self.gone_at.min(latest);
+        let latest = now.plus_millis(patience.longest_ms);
+        (self.gone_at, self.heard_until) = (self.gone_at.min(latest), self.heard_until.min(latest));
         let gone = self.online && !self.linked && now >= self.gone_at;
         if gone {
             self.absences = self.absences.saturating_add(1);
@@ -111,7 +148,7 @@ impl Presence {
 mod tests {
     use super::*;
 
-    const PATIENCE: Patience = Patience { offline_after_ms: 90_000, hold_ms: 5_000 };
+    const PATIENCE: Patience = Patience { offline_after_ms: 90_000, hold_ms: 5_000, longest_ms: 700_000 };
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_millis(1_700_000_000_000 + seconds * 1000)
@@ -166,8 +203,49 @@ mod tests {
     fn a_clock_that_is_put_back_keeps_nobody_here() {
         let mut presence = Presence::default();
         presence.report(at(100_000), PATIENCE);
-        assert!(!presence.look(at(0), PATIENCE), "it has two minutes from now on");
-        assert!(presence.look(at(120), PATIENCE));
+        assert!(!presence.look(at(0), PATIENCE), "it has its time from now on");
+        assert!(presence.look(at(700), PATIENCE));
+    }
+
+    #[test]
+    fn what_it_said_beside_a_connection_counts_when_the_connection_ends() {
+        let mut presence = Presence::default();
+        presence.link(at(0));
+        presence.hear(at(60), PATIENCE);
+        presence.unlink(at(61), PATIENCE);
+        assert!(!presence.look(at(149), PATIENCE) && presence.look(at(150), PATIENCE));
+    }
+
+    #[test]
+    fn a_last_will_ends_it_unless_it_has_a_connection() {
+        let mut presence = Presence::default();
+        presence.hear(at(0), PATIENCE);
+        presence.went(at(10), PATIENCE);
+        presence.went(at(14), PATIENCE);
+        assert!(
+            !presence.look(at(14), PATIENCE) && presence.look(at(15), PATIENCE),
+            "said again, it does not last longer"
+        );
+        presence.link(at(20));
+        presence.went(at(21), PATIENCE);
+        assert!(!presence.look(at(1000), PATIENCE));
+    }
+
+    #[test]
+    fn silence_does_not_count_while_nobody_could_hear() {
+        let mut presence = Presence::default();
+        presence.hear(at(0), PATIENCE);
+        presence.excuse(at(50), at(650));
+        assert!(!presence.look(at(649), PATIENCE));
+        presence.excuse(at(600), at(690));
+        assert!(!presence.look(at(689), PATIENCE) && presence.look(at(690), PATIENCE));
+        presence.excuse(at(700), at(800));
+        assert!(!presence.is_online(), "whoever was gone stays gone");
+        let mut said_so = Presence::default();
+        said_so.hear(at(0), PATIENCE);
+        said_so.went(at(1), PATIENCE);
+        said_so.excuse(at(2), at(600));
+        assert!(said_so.look(at(6), PATIENCE), "it had said that it goes");
     }
 
     #[test]

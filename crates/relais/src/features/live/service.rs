@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::board::Board;
 use super::commands::{Commands, OPEN_MAX};
+use super::guests::Guests;
 use super::history::History;
 use super::links::Links;
 use super::modules::Modules;
@@ -50,6 +51,7 @@ pub(super) struct Inner {
     pub(super) due: Notify,
     /// Of commands that people give.
     pub(super) command_pace: Pace,
+    pub(super) guests: Guests,
     /// Tiers that somebody has asked for, by [`Tier::index`]; nothing is told in the others.
     pub(super) wanted: [AtomicBool; Tier::ALL.len()],
     /// The server asks everybody to come back later: whoever goes now is not gone.
@@ -91,6 +93,7 @@ impl Live {
             board: Mutex::new(Board::new(&open, i64::from(config.command_timeout_s) * 1000)),
             due: Notify::new(),
             command_pace: Pace::default(),
+            guests: Guests::new(config.reports_per_s),
             wanted: [AtomicBool::new(true), AtomicBool::new(false), AtomicBool::new(false)],
             changed: Notify::new(),
             turned: Notify::new(),

@@ -189,11 +189,33 @@ impl States {
         self.touch(id, now, |entry, _| entry.presence.link(now));
     }
 
-    /// The module's connection ended, or its last will came.
+    /// The module's connection ended.
     pub(super) fn unlink(&mut self, id: &str, now: Timestamp) {
         let patience = self.patience;
         if let Some(entry) = self.entries.get_mut(id) {
             entry.presence.unlink(now, patience);
+        }
+    }
+
+    /// The module was heard without a connection of its own.
+    pub(super) fn hear(&mut self, id: &str, now: Timestamp) {
+        self.touch(id, now, |entry, patience| entry.presence.hear(now, patience));
+    }
+
+    /// Its last will came.
+    pub(super) fn went(&mut self, id: &str, now: Timestamp) {
+        let patience = self.patience;
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.presence.went(now, patience);
+        }
+    }
+
+    /// Nobody could hear these: their silence does not count before `until`.
+    pub(super) fn excuse(&mut self, ids: &[String], now: Timestamp, until: Timestamp) {
+        for id in ids {
+            if let Some(entry) = self.entries.get_mut(id.as_str()) {
+                entry.presence.excuse(now, until);
+            }
         }
     }
 
@@ -282,16 +304,18 @@ impl States {
         }
     }
 
-    /// Time passed: notes who is gone. Called about every second.
-    pub(super) fn look(&mut self, now: Timestamp) {
+    /// Time passed: notes who is gone, and says it. Called about every second.
+    pub(super) fn look(&mut self, now: Timestamp) -> Vec<Arc<str>> {
         let patience = self.patience;
         let gone = self
             .entries
             .iter_mut()
             .filter_map(|(id, entry)| entry.presence.look(now, patience).then(|| Arc::clone(id)));
-        for id in gone.collect::<Vec<_>>() {
-            self.turn(id, now);
+        let gone: Vec<Arc<str>> = gone.collect();
+        for id in &gone {
+            self.turn(Arc::clone(id), now);
         }
+        gone
     }
 
     /// Takes out at most `limit` modules that came or went since they were last taken out.
@@ -402,6 +426,11 @@ impl States {
     /// All modules, in no order, to be read as text.
     pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
         self.entries.values_mut()
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
     }
 
     /// How many there are, and how many of them are online, as far as `sees` lets one see.

@@ -18,16 +18,13 @@ use relais_protocol::event::Event;
 use relais_protocol::websocket::{Limits, close_frame};
 use serde_json::{Map, Value, json};
 
-use crate::features::live::{Link, LinkEnd, LinkId, Report, ReportError};
+use crate::features::live::{ANSWERS, Link, LinkEnd, LinkId, Report, ReportError};
 use crate::gateways::dialects::text_frame;
 use crate::gateways::opening::open_session;
 use crate::gateways::pace::{Pace, too_fast};
 use crate::gateways::spawn;
 use crate::gateways::upgrade::Handshake;
 use crate::{App, AppError};
-
-/// What devices say beside their values, and watchers hear as `module_<type>`.
-const ANSWERS: &[&str] = &["command_response", "status_response", "reset_response", "command_error", "pong"];
 
 /// One connection.
 #[derive(Clone)]

@@ -24,7 +24,7 @@ impl World {
     }
 
     /// The names of what the log has of a topic.
-    async fn logged(&self, topic: &str) -> Vec<String> {
+    pub(super) async fn logged(&self, topic: &str) -> Vec<String> {
         let channel = topic.parse().unwrap();
         let events = self.running.app().store().events_after(&channel, 0, u64::MAX >> 1, 1000).await.unwrap();
         events.iter().map(|event| event.name.to_string()).collect()

@@ -4,6 +4,7 @@
 
 mod commands;
 mod devices;
+mod guests;
 mod history;
 mod modules;
 mod snapshots;

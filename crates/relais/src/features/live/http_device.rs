@@ -1,0 +1,115 @@
+//! Devices that report by calls: the simplest way, for what sleeps between two reports.
+
+use std::time::Duration;
+
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::routing::post;
+use axum::{Json, Router};
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use super::guests::{Arrival, Refused, Showing};
+use crate::auth::{Credential, http::credential, unauthenticated};
+use crate::{App, AppError};
+
+/// The routes of devices.
+pub(super) fn router() -> Router<App> {
+    Router::new().route("/api/v1/modules/{id}/report", post(report_values))
+}
+
+/// Report values of a module
+///
+/// For the device: `Authorization: Bearer <credential>`, or `password` among the values. Every value is kept but those
+/// that say from whom it is; `type` may say `command_response`. The commands that wait for the device are in the answer,
+/// each once.
+#[utoipa::path(post, path = "/api/v1/modules/{id}/report", tag = "modules", params(("id" = String, Path)),
+    request_body(content = Object, description = "Values by name: `{\"uptime\": 12, \"position\": \"A\"}`"), responses(
+    (status = 200, description = "`{success, timestamp, commands: [{type: \"command\", data, …}]}`"),
+    (status = 400, description = "`invalid_report`, `report_refused`, `foreign_module`"),
+    (status = 401, description = "`unauthenticated`: there is no such module, or the credential is another"),
+    (status = 408, description = "`upload_stalled`"),
+    (status = 413, description = "`report_too_large`: see `live.report_bytes`"),
+    (status = 429, description = "`too_many_reports`, with `Retry-After`: see `live.reports_per_s`")))]
+pub(super) async fn report_values(
+    State(app): State<App>,
+    Path(module): Path<String>,
+    request: Request,
+) -> Result<Json<Value>, AppError> {
+    let (parts, body) = request.into_parts();
+    let shown = match credential(&parts)? {
+        Some(Credential::Bearer(shown)) => Some(shown),
+        Some(Credential::Session(_)) | None => None,
+    };
+    // Whoever says who they are before the values is refused before they are read.
+    if let Some(shown) = &shown {
+        admit(&app, &module, shown).await?;
+    }
+    let message = read(&app, &parts.headers, body).await?;
+    if shown.is_none() {
+        let password = message.get("password").and_then(Value::as_str).unwrap_or_default();
+        admit(&app, &module, password).await?;
+    }
+    take(&app, &module, message)?;
+    let commands = app.live().take_commands(&module).await?;
+    Ok(Json(json!({ "success": true, "timestamp": app.clock().now(), "commands": commands })))
+}
+
+async fn admit(app: &App, module: &str, password: &str) -> Result<(), AppError> {
+    let admitted = app.live().admit(module, Showing::Password(password), Arrival::Now).await;
+    admitted.map_err(|refused| match refused {
+        // Which of the two it is nobody learns.
+        Refused::Unknown | Refused::Credential => {
+            unauthenticated("Identifiant ou mot de passe de module incorrect")
+        }
+        Refused::TooFast => {
+            let most = app.config().live.reports_per_s;
+            let message = format!("Trop de messages : {most} par seconde au plus. Réessayez dans 1 s.");
+            AppError::too_many_requests("too_many_reports", message).retry_after(1)
+        }
+        Refused::Unavailable(error) => error,
+    })
+}
+
+fn take(app: &App, module: &str, message: Map<String, Value>) -> Result<(), AppError> {
+    let said = message.get("moduleId").and_then(Value::as_str);
+    if said.is_some_and(|said| said != module) {
+        let text = format!("Cette adresse est celle du module {module}");
+        return Err(AppError::bad_request("foreign_module", text));
+    }
+    app.live().heard(module);
+    let kind = message.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+    app.live()
+        .take_message(module, &kind, message)
+        .map_err(|error| AppError::bad_request("report_refused", format!("Valeurs refusées : {error}")))
+}
+
+/// The values that were sent, bounded in bytes and in time.
+async fn read(
+    app: &App,
+    headers: &HeaderMap,
+    body: axum::body::Body,
+) -> Result<Map<String, Value>, AppError> {
+    let most = app.config().live.report_bytes as usize;
+    let too_large = || {
+        let text = format!("Message trop volumineux : {most} octets au plus");
+        AppError::new(StatusCode::PAYLOAD_TOO_LARGE, "report_too_large", text)
+    };
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|bytes: usize| bytes > most) {
+        return Err(too_large());
+    }
+    let patience_s = app.config().server.body_stall_timeout_s;
+    let whole = axum::body::to_bytes(body, most);
+    let bytes: Bytes = match tokio::time::timeout(Duration::from_secs(patience_s), whole).await {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(_)) => return Err(too_large()),
+        Err(_) => {
+            let text = format!("L'envoi s'est interrompu plus de {patience_s} s : recommencez");
+            let error = AppError::new(StatusCode::REQUEST_TIMEOUT, "upload_stalled", text);
+            return Err(error.with_header(header::CONNECTION, "close"));
+        }
+    };
+    serde_json::from_slice(&bytes)
+        .map_err(|_| AppError::bad_request("invalid_report", "Un objet JSON est attendu"))
+}

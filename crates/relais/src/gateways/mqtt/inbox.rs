@@ -1,0 +1,290 @@
+//! What devices say through the broker, on its way to [`crate::features::live::Live`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
+
+use super::broker::Message;
+use super::layout::{Layout, Purpose};
+use super::outlet::{Outlet, Way};
+use crate::App;
+use crate::features::live::{ANSWERS, Arrival, Refused, Showing};
+
+/// How often a module's messages are complained about at most.
+const COMPLAINT: Duration = Duration::from_secs(60);
+/// Modules whose complaints are remembered.
+const COMPLAINTS_MAX: usize = 1_024;
+/// How long what waited at the broker may take to come, and the silence that says that all of it came.
+const BACKLOG: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_secs(1);
+/// After the database refused.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Taken,
+    Retained,
+    OtherTopic,
+    TooLarge,
+    NotJson,
+    UnknownModule,
+    WrongPassword,
+    TooFast,
+    ForeignModule,
+    Refused,
+}
+
+/// Takes messages in.
+pub(super) struct Inbox {
+    app: App,
+    layout: Layout,
+    outlet: Arc<Outlet>,
+    complaints: HashMap<String, Instant>,
+    backlog: Option<Backlog>,
+}
+
+/// What waited at the broker is coming.
+struct Backlog {
+    since: Instant,
+    /// When the last of it was taken in.
+    last: Instant,
+}
+
+/// What a message says.
+enum Said {
+    Came,
+    Went,
+    /// Something, of this type.
+    Values(String, Map<String, Value>),
+}
+
+impl Inbox {
+    pub(super) fn new(app: App, layout: Layout, outlet: Arc<Outlet>) -> Self {
+        Self { app, layout, outlet, complaints: HashMap::new(), backlog: None }
+    }
+
+    /// There is a new connection: what waited comes first.
+    pub(super) fn expect_backlog(&mut self) {
+        let now = Instant::now();
+        self.backlog = Some(Backlog { since: now, last: now });
+    }
+
+    fn arrival(&mut self) -> Arrival {
+        let now = Instant::now();
+        let comes = |backlog: &Backlog| {
+            now.duration_since(backlog.last) < SILENCE && now.duration_since(backlog.since) < BACKLOG
+        };
+        if self.backlog.as_ref().is_some_and(comes) { Arrival::Late } else { Arrival::Now }
+    }
+
+    /// Takes a message in; false if it is time to stop, and it was not taken. Waits while the database does not answer:
+    /// what comes meanwhile is safe at the broker.
+    pub(super) async fn take(&mut self, message: &Message, stop: &CancellationToken) -> bool {
+        let topic = String::from_utf8_lossy(&message.topic).into_owned();
+        let arrival = self.arrival();
+        let found = self.layout.find(&topic).map(|(purpose, module)| (purpose, module.to_owned()));
+        let outcome = match &found {
+            _ if message.retained => Outcome::Retained,
+            None => Outcome::OtherTopic,
+            Some((purpose, module)) => loop {
+                match self.judge(*purpose, module, &message.payload, arrival).await {
+                    Ok(outcome) => break outcome,
+                    Err(error) => {
+                        tracing::warn!(%error, module, "who sent a message could not be checked; trying again");
+                        tokio::select! {
+                            () = stop.cancelled() => return false,
+                            () = tokio::time::sleep(PAUSE) => {}
+                        }
+                    }
+                }
+            },
+        };
+        metrics::counter!("relais_mqtt_messages_total", "outcome" => outcome.name()).increment(1);
+        if let (Some(remedy), Some((_, module))) = (outcome.remedy(), found) {
+            self.complain(&module, &topic, outcome, remedy);
+        }
+        self.backlog = match (arrival, self.backlog.take()) {
+            (Arrival::Late, Some(backlog)) => Some(Backlog { last: Instant::now(), ..backlog }),
+            _ => None,
+        };
+        true
+    }
+
+    /// Does what a message says, if it is its module's.
+    async fn judge(
+        &self,
+        purpose: Purpose,
+        module: &str,
+        payload: &[u8],
+        arrival: Arrival,
+    ) -> Result<Outcome, crate::AppError> {
+        let config = &self.app.config().live;
+        if payload.len() > config.report_bytes as usize {
+            return Ok(Outcome::TooLarge);
+        }
+        let Some((said, password, named)) = read(purpose, payload) else { return Ok(Outcome::NotJson) };
+        let showing = match &password {
+            _ if !config.mqtt.require_password => Showing::Vouched,
+            Some(password) => Showing::Password(password),
+            None if !self.app.live().knows(module) => return Ok(Outcome::UnknownModule),
+            None => return Ok(Outcome::WrongPassword),
+        };
+        match self.app.live().admit(module, showing, arrival).await {
+            Ok(()) if named.is_some_and(|named| named != module) => Ok(Outcome::ForeignModule),
+            Ok(()) => Ok(self.obey(module, said)),
+            Err(Refused::Unknown) => Ok(Outcome::UnknownModule),
+            Err(Refused::Credential) => Ok(Outcome::WrongPassword),
+            Err(Refused::TooFast) => Ok(Outcome::TooFast),
+            Err(Refused::Unavailable(error)) => Err(error),
+        }
+    }
+
+    fn obey(&self, module: &str, said: Said) -> Outcome {
+        let live = self.app.live();
+        if matches!(said, Said::Went) {
+            live.went(module);
+            return Outcome::Taken;
+        }
+        live.heard(module);
+        let taken = match said {
+            Said::Values(kind, values) => live.take_message(module, &kind, values),
+            Said::Came | Said::Went => Ok(()),
+        };
+        if let Some(topic) = self.layout.command(module) {
+            let qos = live.config().mqtt.command_qos;
+            live.reach(module, || Arc::new(Way::new(&self.outlet, topic, qos)));
+        }
+        if taken.is_ok() { Outcome::Taken } else { Outcome::Refused }
+    }
+
+    /// Says what is wrong, at most once a minute for each module, and for all that are none together.
+    fn complain(&mut self, module: &str, topic: &str, outcome: Outcome, remedy: &str) {
+        let who = if self.app.live().knows(module) { module } else { "" };
+        let now = Instant::now();
+        if self.complaints.get(who).is_some_and(|at| now.duration_since(*at) < COMPLAINT) {
+            return;
+        }
+        if self.complaints.len() >= COMPLAINTS_MAX {
+            self.complaints.clear();
+        }
+        self.complaints.insert(who.to_owned(), now);
+        let module: String = module.chars().take(64).collect();
+        tracing::warn!(
+            module,
+            topic,
+            outcome = outcome.name(),
+            "a message over MQTT was not taken: {remedy}"
+        );
+    }
+}
+
+/// What a message says, the password that it shows, and the module that it names.
+fn read(purpose: Purpose, payload: &[u8]) -> Option<(Said, Option<String>, Option<String>)> {
+    if purpose == Purpose::Status
+        && let Some(said) = std::str::from_utf8(payload).ok().and_then(presence)
+    {
+        return Some((said, None, None));
+    }
+    let mut message: Map<String, Value> = serde_json::from_slice(payload).ok()?;
+    let text = |name: &str| message.get(name).and_then(Value::as_str).map(str::to_owned);
+    let (password, named, kind) = (text("password"), text("moduleId"), text("type").unwrap_or_default());
+    let said = match purpose {
+        Purpose::Report => Said::Values(kind, message),
+        Purpose::Response => {
+            let known = ANSWERS.contains(&kind.as_str());
+            Said::Values(if known { kind } else { "command_response".to_owned() }, message)
+        }
+        Purpose::Status => match message.remove("status").or_else(|| message.remove("online"))? {
+            Value::Bool(true) => Said::Came,
+            Value::Bool(false) => Said::Went,
+            Value::String(text) => presence(&text)?,
+            _ => return None,
+        },
+    };
+    Some((said, password, named))
+}
+
+fn presence(text: &str) -> Option<Said> {
+    match text.trim() {
+        text if text.eq_ignore_ascii_case("online") => Some(Said::Came),
+        text if text.eq_ignore_ascii_case("offline") => Some(Said::Went),
+        _ => None,
+    }
+}
+
+impl Outcome {
+    /// As metrics and the log name it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::Retained => "retained",
+            Self::OtherTopic => "other_topic",
+            Self::TooLarge => "too_large",
+            Self::NotJson => "not_json",
+            Self::UnknownModule => "unknown_module",
+            Self::WrongPassword => "wrong_password",
+            Self::TooFast => "too_fast",
+            Self::ForeignModule => "foreign_module",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// What whoever operates it can do.
+    fn remedy(self) -> Option<&'static str> {
+        match self {
+            Self::Taken | Self::Retained | Self::OtherTopic => None,
+            Self::TooLarge => Some("it is longer than live.report_bytes"),
+            Self::NotJson => Some("a JSON object is expected, or online or offline as the status"),
+            Self::UnknownModule => Some("there is no such module: relais module add"),
+            Self::WrongPassword => Some(
+                "its password is missing or not the module's: give the device what relais module rotate prints",
+            ),
+            Self::TooFast => Some("the module sends more than live.reports_per_s"),
+            Self::ForeignModule => Some("its moduleId is not the one in the topic"),
+            Self::Refused => Some("it has too many values, or too large ones"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(payload: &str) -> Option<bool> {
+        match read(Purpose::Status, payload.as_bytes())?.0 {
+            Said::Came => Some(true),
+            Said::Went => Some(false),
+            Said::Values(..) => None,
+        }
+    }
+
+    #[test]
+    fn a_status_is_a_word_or_an_object() {
+        for (payload, expected) in [
+            ("online", Some(true)),
+            (" Offline\n", Some(false)),
+            (r#"{"status":"offline","password":"x"}"#, Some(false)),
+            (r#"{"online":true}"#, Some(true)),
+            (r#"{"status":"idle"}"#, None),
+            (r#"{"uptime":5}"#, None),
+            ("perhaps", None),
+            ("", None),
+        ] {
+            assert_eq!(status(payload), expected, "{payload:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_says_what_it_answers_or_is_one_to_a_command() {
+        let kind = |payload: &str| match read(Purpose::Response, payload.as_bytes()).unwrap().0 {
+            Said::Values(kind, _) => kind,
+            Said::Came | Said::Went => String::new(),
+        };
+        assert_eq!(kind(r#"{"type":"reset_response"}"#), "reset_response");
+        assert_eq!(kind(r#"{"command":"ring","success":true}"#), "command_response");
+    }
+}

@@ -1,0 +1,235 @@
+//! Modules that are connected to an MQTT broker. This server is a client of the broker: it hears what modules publish,
+//! and publishes what they are told.
+//!
+//! A module's connection is to the broker, so what is known of it is what it says, until its last will says that it
+//! went. While there is no broker its silence does not count, for `live.mqtt.outage_grace_s`. What is published while
+//! this server is away waits at the broker, whose receipts are sent once a message was taken.
+
+mod address;
+mod broker;
+mod fault;
+mod inbox;
+mod layout;
+mod outlet;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::App;
+use crate::config::MqttConfig;
+use broker::{Account, Ear, Happening};
+use fault::Fault;
+use inbox::Inbox;
+use outlet::Outlet;
+
+pub use address::Address;
+pub use layout::{Layout, LayoutError};
+
+/// The first pause after a lost connection, and the longest.
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// A connection that stood for so long was a good one.
+const GOOD: Duration = Duration::from_secs(10);
+/// How often it is said again that there is no broker.
+const COMPLAINT: Duration = Duration::from_secs(60);
+/// How long the last words may take, and how long the doctor waits.
+const GOODBYE: Duration = Duration::from_secs(2);
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// The connection as it stands.
+struct Line {
+    app: App,
+    outlet: Arc<Outlet>,
+    ear: Ear,
+    filters: Vec<String>,
+    /// When it was made; nothing while it is down.
+    since: Option<Instant>,
+    pause: Duration,
+    complained: Option<Instant>,
+    /// Whether this connection is there only to drop what cannot be read.
+    dropping: bool,
+}
+
+/// Hears the broker until `stop`, and connects again whenever that is needed.
+pub async fn run(app: App, stop: CancellationToken) {
+    metrics::gauge!("relais_mqtt_connected").set(0.0);
+    let config = app.config().live.mqtt.clone();
+    let opened = Layout::of(&config.topics).map_err(|error| error.to_string()).and_then(|layout| {
+        let (speaker, ear) =
+            broker::open(&config, account(&app, false)).map_err(|error| error.to_string())?;
+        Ok((layout, speaker, ear))
+    });
+    let (layout, speaker, ear) = match opened {
+        Ok(opened) => opened,
+        Err(error) => return tracing::error!(error, "no MQTT: correct the settings and start again"),
+    };
+    let (outlet, filters) = (Arc::new(Outlet::new(speaker)), layout.filters());
+    let mut inbox = Inbox::new(app.clone(), layout, Arc::clone(&outlet));
+    let mut line =
+        Line { app, outlet, ear, filters, since: None, pause: PAUSE_MIN, complained: None, dropping: false };
+    loop {
+        let happened = tokio::select! {
+            () = stop.cancelled() => break,
+            happened = line.ear.next() => happened,
+        };
+        let goes_on = match happened {
+            Ok(Happening::Message(message)) => {
+                let taken = inbox.take(&message, &stop).await;
+                if taken && !line.outlet.speaker().acknowledge(&message.receipt) {
+                    tracing::debug!("a receipt found no room; the message comes again");
+                }
+                taken
+            }
+            Ok(happening) => {
+                if matches!(happening, Happening::Connected) {
+                    inbox.expect_backlog();
+                }
+                line.note(&happening);
+                true
+            }
+            Err(fault) => line.mend(&fault, &stop).await,
+        };
+        if !goes_on {
+            break;
+        }
+    }
+    line.close().await;
+}
+
+/// Who this server is for the broker. One database has one name, whichever process works on it.
+fn account(app: &App, clean: bool) -> Account {
+    let named = app.config().live.mqtt.client_id.clone();
+    let client_id = if named.is_empty() { format!("relais-{}", app.store().epoch()) } else { named };
+    Account { client_id, clean }
+}
+
+impl Line {
+    fn config(&self) -> &MqttConfig {
+        &self.app.config().live.mqtt
+    }
+
+    fn note(&mut self, happening: &Happening) {
+        match happening {
+            Happening::Connected if self.dropping => self.reopen(false),
+            Happening::Connected => {
+                self.since = Some(Instant::now());
+                metrics::counter!("relais_mqtt_connects_total").increment(1);
+                if !self.outlet.speaker().subscribe(&self.filters) {
+                    tracing::error!("too much waits for the broker: nothing could be subscribed to");
+                }
+            }
+            Happening::Subscribed(refused) => {
+                metrics::gauge!("relais_mqtt_connected").set(1.0);
+                self.complained = None;
+                // From now on they can be heard again.
+                self.app.live().excuse_silence(self.app.config().live.offline_after_s);
+                let url = Address::of(&self.config().url).map(|address| address.shown()).unwrap_or_default();
+                tracing::info!(url, "connected to the MQTT broker");
+                for filter in refused.iter().filter_map(|place| self.filters.get(*place)) {
+                    tracing::error!(
+                        filter,
+                        "the broker does not let this be read: allow it to live.mqtt.user"
+                    );
+                }
+            }
+            Happening::Message(_) | Happening::Other => {}
+        }
+    }
+
+    /// Waits before the next attempt; false if it is time to stop.
+    async fn mend(&mut self, fault: &Fault, stop: &CancellationToken) -> bool {
+        metrics::gauge!("relais_mqtt_connected").set(0.0);
+        metrics::counter!("relais_mqtt_faults_total").increment(1);
+        let stood = self.since.take();
+        if let Some(since) = stood {
+            self.app.live().excuse_silence(self.config().outage_grace_s);
+            if since.elapsed() > GOOD {
+                self.pause = PAUSE_MIN;
+            }
+        }
+        if self.complained.is_none_or(|at| at.elapsed() > COMPLAINT) {
+            self.complained = Some(Instant::now());
+            tracing::warn!(%fault, "no connection to the MQTT broker; trying again");
+        }
+        // What cannot be understood before that is no message.
+        if fault.is_stuck && stood.is_some() {
+            self.reopen(true);
+        }
+        let pause = jittered(self.pause);
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        tokio::select! {
+            () = stop.cancelled() => false,
+            () = tokio::time::sleep(pause) => true,
+        }
+    }
+
+    /// Makes another connection. A clean one has the broker drop what it kept.
+    fn reopen(&mut self, clean: bool) {
+        match broker::open(self.config(), account(&self.app, clean)) {
+            Ok((speaker, ear)) => {
+                self.outlet.set(speaker);
+                (self.ear, self.dropping) = (ear, clean);
+            }
+            Err(fault) => tracing::error!(%fault, "the MQTT connection could not be made anew"),
+        }
+    }
+
+    /// Says goodbye. What comes meanwhile gets no receipt and waits for the next start.
+    async fn close(mut self) {
+        metrics::gauge!("relais_mqtt_connected").set(0.0);
+        if self.since.is_none() {
+            return;
+        }
+        let last_words = async {
+            self.outlet.speaker().disconnect().await;
+            while self.ear.next().await.is_ok() {}
+        };
+        if tokio::time::timeout(GOODBYE, last_words).await.is_err() {
+            tracing::debug!("the MQTT broker did not hear the goodbye");
+        }
+    }
+}
+
+/// Between half and the whole of it, so that many do not come at once.
+fn jittered(pause: Duration) -> Duration {
+    let mut byte = [0];
+    // Without randomness the whole pause is as good.
+    let part = if getrandom::fill(&mut byte).is_ok() { f64::from(byte[0]) / 255.0 } else { 1.0 };
+    pause.mul_f64(0.5 + part / 2.0)
+}
+
+/// Connects once, for the doctor.
+///
+/// # Errors
+/// What is wrong, and what to do.
+pub async fn probe(config: &MqttConfig) -> Result<String, String> {
+    let layout = Layout::of(&config.topics).map_err(|error| error.to_string())?;
+    let client_id = format!("relais-doctor-{}", std::process::id());
+    let (speaker, mut ear) =
+        broker::open(config, Account { client_id, clean: true }).map_err(|error| error.to_string())?;
+    let (filters, shown) = (layout.filters(), Address::of(&config.url)?.shown());
+    let asked = async {
+        loop {
+            match ear.next().await.map_err(|fault| format!("{shown}: {fault}"))? {
+                Happening::Connected => {
+                    speaker.subscribe(&filters);
+                }
+                Happening::Subscribed(refused) if refused.is_empty() => return Ok(()),
+                Happening::Subscribed(_) => {
+                    return Err(format!(
+                        "{shown} does not let {} be read: allow it to live.mqtt.user",
+                        filters.join(", ")
+                    ));
+                }
+                Happening::Message(_) | Happening::Other => {}
+            }
+        }
+    };
+    let answered = tokio::time::timeout(ANSWER, asked).await;
+    answered.map_err(|_| format!("{shown} does not answer; check live.mqtt.url and the network"))??;
+    speaker.disconnect().await;
+    let _ = tokio::time::timeout(GOODBYE, async { while ear.next().await.is_ok() {} }).await;
+    Ok(format!("{shown} takes this server in"))
+}

@@ -1,0 +1,178 @@
+//! Devices that report by calls.
+
+use relais::features::live::{Arrival, Refused, Showing, Sight};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::wire::Wire;
+use super::{World, on_both, on_both_with};
+
+const STATION: &str = "MC-1001-STN";
+
+impl World {
+    /// What the report of a device is answered with; `shown` is its credential in the header.
+    async fn report(
+        &self,
+        module: &str,
+        shown: Option<&str>,
+        body: impl Into<reqwest::Body>,
+    ) -> (u16, Value) {
+        let reply = self.raw_report(module, shown, body).await;
+        (reply.status().as_u16(), reply.json().await.unwrap_or_default())
+    }
+
+    async fn raw_report(
+        &self,
+        module: &str,
+        shown: Option<&str>,
+        body: impl Into<reqwest::Body>,
+    ) -> reqwest::Response {
+        let url = format!("http://{}/api/v1/modules/{module}/report", self.running.address());
+        let mut request = reqwest::Client::new().post(url).body(body);
+        if let Some(shown) = shown {
+            request = request.bearer_auth(shown);
+        }
+        request.send().await.unwrap()
+    }
+
+    fn is_online(&self, module: &str) -> bool {
+        let state = self.running.app().live().state(&Sight::All, module).unwrap();
+        state.contains("\"online\":true")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_reports_by_a_call_and_is_there_until_it_is_silent() {
+    let soon = |config: &mut relais::config::Config| config.live.offline_after_s = 1;
+    on_both_with(soon, |world| async move {
+        let lea = world.person("Lea").await;
+        let credential = world.module(STATION, Some(&lea)).await;
+        let (fleet, own) = (format!("fleet:user:{}", lea.id), format!("user:{}", lea.id));
+        let mut owner = Wire::watcher(&world, &lea, &[&fleet, &own]).await;
+        let body = json!({ "uptime": 12, "position": "A", "humidity": 40.5 }).to_string();
+        let (status, reply) = world.report(STATION, Some(&credential), body).await;
+        assert_eq!((status, &reply["success"], &reply["commands"]), (200, &json!(true), &json!([])));
+        assert!(reply["timestamp"].is_string());
+        assert_eq!(owner.until("rt_telemetry_updated").await["telemetry"]["humidity"], 40.5);
+        assert_eq!(owner.until("user:module:offline").await["moduleId"], STATION);
+        let names = world.logged(&own).await;
+        assert_eq!(names, ["user:module:added", "user:module:online", "user:module:offline"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_may_show_its_password_as_the_firmware_does_and_answer_commands() {
+    on_both(|world| async move {
+        let lea = world.person("Lea").await;
+        let credential = world.module(STATION, Some(&lea)).await;
+        let mut owner = Wire::watcher(&world, &lea, &[&format!("fleet:user:{}", lea.id)]).await;
+        let body = json!({
+            "type": "command_response", "moduleId": STATION, "password": credential, "command": "ring",
+            "status": "success",
+        });
+        assert_eq!(world.report(STATION, None, body.to_string()).await.0, 200);
+        let told = owner.until("module_command_response").await;
+        assert_eq!((&told["command"], told.get("password")), (&json!("ring"), None));
+        let body = json!({ "moduleId": STATION, "password": credential, "uptime": 5 });
+        assert_eq!(world.report(STATION, None, body.to_string()).await.0, 200);
+        assert_eq!(owner.until("rt_telemetry_updated").await["telemetry"], json!({ "uptime": 5 }));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_is_refused_says_why_and_does_nothing() {
+    on_both(|world| async move {
+        let credential = world.module(STATION, None).await;
+        let other = world.module("MC-1002-STN", None).await;
+        let right = Some(credential.as_str());
+        let long = json!({ "text": "x".repeat(20_000) }).to_string();
+        let many: serde_json::Map<String, Value> = (0..200).map(|n| (format!("f{n}"), json!(n))).collect();
+        for (module, shown, body, status, code) in [
+            (STATION, None, "{}".to_owned(), 401, "unauthenticated"),
+            (STATION, Some("wrong"), "{}".to_owned(), 401, "unauthenticated"),
+            (STATION, Some(other.as_str()), "{}".to_owned(), 401, "unauthenticated"),
+            ("MC-9999-STN", right, "{}".to_owned(), 401, "unauthenticated"),
+            ("a%2Fb", right, "{}".to_owned(), 401, "unauthenticated"),
+            (STATION, None, json!({ "password": 5 }).to_string(), 401, "unauthenticated"),
+            (STATION, right, "no json".to_owned(), 400, "invalid_report"),
+            (STATION, right, "[1]".to_owned(), 400, "invalid_report"),
+            (STATION, right, "{\"t\":NaN}".to_owned(), 400, "invalid_report"),
+            (STATION, right, "{\"t\":1e999}".to_owned(), 400, "invalid_report"),
+            (STATION, right, json!({ "moduleId": "MC-1002-STN" }).to_string(), 400, "foreign_module"),
+            (STATION, right, long, 413, "report_too_large"),
+        ] {
+            let (got, reply) = world.report(module, shown, body.clone()).await;
+            assert_eq!((got, reply["code"].as_str()), (status, Some(code)), "{module} {shown:?} {body:.60}");
+        }
+        assert!(!world.is_online(STATION), "none of them is a sign of life");
+        let (got, reply) = world.report(STATION, right, Value::from(many).to_string()).await;
+        assert_eq!((got, &reply["code"]), (400, &json!("report_refused")));
+        assert!(world.running.app().live().telemetry(STATION).is_empty());
+
+        let lea = world.person("Lea").await;
+        let (got, _) = world.report(STATION, Some(&lea.token), "{}").await;
+        assert_eq!(got, 401, "a person is no device");
+        let path = format!("/api/v1/modules/{STATION}/report");
+        assert_eq!(world.request(&lea, Method::GET, &path, Value::Null).await.0, 405);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_reports_too_often_is_told_to_wait_and_others_are_not() {
+    let slow = |config: &mut relais::config::Config| config.live.reports_per_s = 2;
+    on_both_with(slow, |world| async move {
+        let (first, second) = (world.module(STATION, None).await, world.module("MC-1002-STN", None).await);
+        let mut refused = None;
+        for number in 0..50 {
+            let reply = world.raw_report(STATION, Some(&first), json!({ "n": number }).to_string()).await;
+            if reply.status() == StatusCode::TOO_MANY_REQUESTS {
+                refused = Some(reply);
+                break;
+            }
+            assert_eq!(reply.status(), StatusCode::OK);
+        }
+        let refused = refused.expect("fifty calls take less than the seconds that they are worth");
+        assert_eq!(refused.headers()["retry-after"], "1");
+        assert_eq!(refused.json::<Value>().await.unwrap()["code"], "too_many_reports");
+        assert_eq!(world.report("MC-1002-STN", Some(&second), "{}").await.0, 200);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_that_was_changed_counts_no_more() {
+    on_both(|world| async move {
+        let admin = world.user("Ada", true).await;
+        let old = world.module(STATION, None).await;
+        assert_eq!(world.report(STATION, Some(&old), "{}").await.0, 200);
+        let path = format!("/api/v1/modules/{STATION}/credential");
+        let (_, reply) = world.request(&admin, Method::POST, &path, Value::Null).await;
+        assert_eq!(world.report(STATION, Some(&old), "{}").await.0, 401);
+        assert_eq!(world.report(STATION, reply["credential"].as_str(), "{}").await.0, 200);
+        let path = format!("/api/v1/modules/{STATION}");
+        world.request(&admin, Method::DELETE, &path, Value::Null).await;
+        assert_eq!(world.report(STATION, reply["credential"].as_str(), "{}").await.0, 401);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_guesses_a_credential_is_slowed_and_the_device_is_not() {
+    on_both(|world| async move {
+        let credential = world.module(STATION, None).await;
+        let live = world.running.app().live();
+        assert!(live.admit(STATION, Showing::Password(&credential), Arrival::Now).await.is_ok());
+        let mut reached_limit = false;
+        for number in 0..200 {
+            let guess = format!("guess {number}");
+            let refused = live.admit(STATION, Showing::Password(&guess), Arrival::Now).await.unwrap_err();
+            reached_limit |= matches!(refused, Refused::TooFast);
+        }
+        assert!(reached_limit);
+        assert!(live.admit(STATION, Showing::Password(&credential), Arrival::Now).await.is_ok());
+    })
+    .await;
+}

@@ -48,6 +48,9 @@ pub(super) struct DevicesArgs {
     /// The user whose new modules are: e-mail address or id
     #[arg(long, value_name = "EMAIL")]
     owner: Option<String>,
+    /// Add the modules, write FILE, and end
+    #[arg(long, requires = "credentials")]
+    add_only: bool,
     /// End after this many seconds [default: at Ctrl-C]
     #[arg(long, value_name = "S", value_parser = seconds)]
     duration: Option<Duration>,
@@ -76,6 +79,9 @@ pub(super) async fn run(args: DevicesArgs, globals: &Globals) -> Result<(), CliE
     allow_files(args.count)?;
     let stop = Stop::on_signals();
     let Some(modules) = modules(&args, globals, &stop).await? else { return Ok(()) };
+    if args.add_only {
+        return Ok(());
+    }
     let config = FleetConfig {
         endpoint: args.url.clone(),
         interval: args.interval,

@@ -19,7 +19,7 @@ const TOGETHER: usize = 16;
 const RETRIES: u32 = 5;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Modules in one answer.
-const PAGE: &str = "500";
+const PAGE: &str = "200";
 
 /// A server's modules, as an administrator.
 pub(super) struct Modules {
@@ -43,6 +43,7 @@ struct Listed {
 
 #[derive(Deserialize)]
 struct ListedModule {
+    #[serde(rename = "module_id")]
     id: String,
 }
 

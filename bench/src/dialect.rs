@@ -68,7 +68,7 @@ impl Dialect {
         match self {
             Self::Relay | Self::Plain | Self::Chat => on(Heard::Text(text)),
             Self::Socketio | Self::SocketioRecovery | Self::Page if text == b"2" => {
-                on(Heard::Heartbeat(b"3"))
+                on(Heard::Heartbeat(b"3"));
             }
             Self::Socketio | Self::SocketioRecovery | Self::Page => on(Heard::Text(text)),
             // Several messages may come in one frame, a line each.

@@ -98,7 +98,8 @@ impl Device {
 
     /// One connection, to its end or `stop`.
     async fn connection(&mut self, stop: &CancellationToken) -> Result<(), Failure> {
-        let welcomed = timeout(WELCOME_TIMEOUT, self.enter());
+        // In a box, so that its room is given back once it stands.
+        let welcomed = Box::pin(timeout(WELCOME_TIMEOUT, self.enter()));
         let Some(welcomed) = stop.run_until_cancelled(welcomed).await else { return Ok(()) };
         let mut socket = welcomed.map_err(|_| Failure::Unwelcome(WELCOME_TIMEOUT.as_secs()))??;
         if std::mem::replace(&mut self.was_online, true) {
@@ -253,4 +254,31 @@ impl Timers {
 /// The next time in a rhythm; what was missed is not made up for.
 fn after(due: Instant, interval: Duration, now: Instant) -> Instant {
     (due + interval).max(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Fleet, FleetConfig};
+    use super::*;
+
+    #[test]
+    fn a_device_is_a_task_of_less_than_two_kilobytes() {
+        let config = FleetConfig {
+            endpoint: "ws://127.0.0.1:1".parse().unwrap(),
+            interval: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(30),
+            flap_percent: 0,
+            silent_percent: 0,
+            seed: 1,
+            stamps_since: None,
+        };
+        let module = Module { id: "MC-0000-STN".into(), credential: "secret".into() };
+        let fleet = Fleet::new(config, vec![module.clone()]).inner();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let device = runtime.block_on(async {
+            Device::new(fleet, 0, module, "127.0.0.1:1".parse().unwrap(), Instant::now())
+        });
+        let bytes = size_of_val(&device.live(CancellationToken::new()));
+        assert!(bytes < 2048, "{bytes}");
+    }
 }

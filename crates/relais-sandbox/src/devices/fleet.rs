@@ -131,6 +131,13 @@ impl Fleet {
     }
 }
 
+#[cfg(test)]
+impl Fleet {
+    pub(super) fn inner(self) -> Arc<Inner> {
+        self.0
+    }
+}
+
 impl Inner {
     /// The stamp of a report that is sent now.
     pub(super) fn stamp(&self) -> Option<u64> {

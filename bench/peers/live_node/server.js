@@ -19,7 +19,8 @@ const modules = new Map(Object.entries(credentials).map(([id, text]) => [id, { d
 
 const app = express();
 const server = createServer(app);
-const io = new Server(server, { serveClient: false, pingInterval: 25_000, pingTimeout: 60_000 });
+// The WebSockets of devices are not Socket.IO's to end.
+const io = new Server(server, { serveClient: false, pingInterval: 25_000, pingTimeout: 60_000, destroyUpgrade: false });
 
 const french = new Intl.DateTimeFormat("fr-FR", { dateStyle: "short", timeStyle: "medium" });
 

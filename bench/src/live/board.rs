@@ -19,7 +19,7 @@ struct State {
     /// Stamps that count.
     counted: std::ops::Range<u64>,
     deliveries: u64,
-    shorts: u64,
+    heard: u64,
     online: Vec<bool>,
     times: Vec<u32>,
 }
@@ -32,7 +32,7 @@ impl Board {
             newest: vec![0; pages * devices],
             counted: u64::MAX..u64::MAX,
             deliveries: 0,
-            shorts: 0,
+            heard: 0,
             online: vec![false; devices],
             times: Vec::new(),
         })))
@@ -44,18 +44,15 @@ impl Board {
     /// If it is of a module that is none of these, or older than what the page shows, or what it shows.
     pub(super) fn hears(&self, page: usize, what: Shown) -> Result<(), BenchError> {
         let state = &mut *self.0.borrow_mut();
+        state.heard += 1;
         match what {
             Shown::Updated { place, stamp } => state.update(page, place, stamp),
-            Shown::Short => {
-                state.shorts += 1;
-                Ok(())
-            }
             Shown::Online(place) | Shown::Offline(place) => {
                 let online = state.online.get_mut(place).ok_or_else(|| unknown(place))?;
                 *online = matches!(what, Shown::Online(_));
                 Ok(())
             }
-            Shown::Other => Ok(()),
+            Shown::Short | Shown::Other => Ok(()),
         }
     }
 
@@ -78,9 +75,9 @@ impl Board {
         self.0.borrow().deliveries
     }
 
-    /// The short form of reports, counted since the beginning.
-    pub(super) fn shorts(&self) -> u64 {
-        self.0.borrow().shorts
+    /// Everything that pages have heard since the beginning.
+    pub(super) fn heard(&self) -> u64 {
+        self.0.borrow().heard
     }
 
     /// Modules on pages that do not show the newest report, `newest` by place.

@@ -42,6 +42,9 @@ pub(crate) struct ReportsArgs {
     /// Seconds between two reports of a device
     #[arg(long, default_value_t = 10.0)]
     interval: f64,
+    /// Seconds between two heartbeats of a device; they are told too, and not counted
+    #[arg(long, default_value_t = 30.0)]
+    heartbeat: f64,
     /// Reports that are sent for so long count
     #[arg(long, default_value_t = 30)]
     seconds: u64,
@@ -55,7 +58,7 @@ pub(crate) struct ReportsReport {
     /// Reports that count.
     reports: u64,
     reports_per_s: f64,
-    /// Of the reports, for all pages, the part that was shown; the rest was overtaken by a newer one, or was missing.
+    /// Of the reports, for all pages, the part that was shown; the rest was overtaken by a newer one or missing.
     shown_percent: f64,
     /// Modules on pages that did not show the newest report in the end.
     behind: usize,
@@ -64,6 +67,7 @@ pub(crate) struct ReportsReport {
     cpu_s: f64,
     /// Of one core.
     cpu_percent: f64,
+    cpu_us_per_event: f64,
     resident_mb: f64,
     #[serde(flatten)]
     times: Times,
@@ -74,7 +78,7 @@ pub(crate) struct ReportsReport {
 /// What was measured while reports counted.
 struct Measured {
     reports: u64,
-    shorts: u64,
+    heard: u64,
     wall_s: f64,
     cpu_s: f64,
     resident_kb: u64,
@@ -87,18 +91,18 @@ pub(crate) async fn run(args: ReportsArgs) -> Result<ReportsReport, BenchError> 
 async fn measure(args: ReportsArgs) -> Result<ReportsReport, BenchError> {
     let began = Instant::now();
     let board = Board::new(began, args.watchers, args.devices as usize);
-    let token = read_secret(&args.token)?;
-    let mut pages = JoinSet::new();
-    for place in 0..args.watchers {
-        let page = open_page(args.target.address, &token).await?;
-        pages.spawn_local(watch(page, board.clone(), place));
-    }
     let fleet = fleet(&args, began)?;
     let stop = CancellationToken::new();
     let devices = tokio::task::spawn_local({
         let (fleet, stop) = (fleet.clone(), stop.clone());
         async move { fleet.run(stop).await }
     });
+    // Devices first: a server that cannot keep up with the pages would not let them all in.
+    wait_until_online(&args, &fleet).await?;
+    let mut pages = JoinSet::new();
+    for (place, page) in open_pages(&args).await?.into_iter().enumerate() {
+        pages.spawn_local(watch(page, board.clone(), place));
+    }
     let measured = tokio::select! {
         measured = count(&args, &fleet, &board) => measured?,
         Some(ended) = pages.join_next() => {
@@ -120,9 +124,8 @@ fn report(
     measured: &Measured,
     behind: usize,
 ) -> ReportsReport {
-    let Measured { reports, shorts, wall_s, cpu_s, resident_kb } = *measured;
+    let Measured { reports, heard, wall_s, cpu_s, resident_kb } = *measured;
     let wanted = reports * args.watchers as u64;
-    let heard = shorts + board.deliveries();
     ReportsReport {
         scenario: "live",
         devices: args.devices,
@@ -134,6 +137,7 @@ fn report(
         heard_per_s: heard as f64 / wall_s,
         cpu_s,
         cpu_percent: 100.0 * cpu_s / wall_s,
+        cpu_us_per_event: 1e6 * cpu_s / heard.max(1) as f64,
         resident_mb: resident_kb as f64 / 1024.0,
         times: Times::of_micros(board.take_times()),
         errors: fleet.totals().errors,
@@ -153,7 +157,7 @@ fn fleet(args: &ReportsArgs, began: Instant) -> Result<Fleet, BenchError> {
     let config = FleetConfig {
         endpoint: Endpoint { host, port, path: "/esp32".into() },
         interval: Duration::from_secs_f64(args.interval),
-        heartbeat: Duration::from_secs(30),
+        heartbeat: Duration::from_secs_f64(args.heartbeat),
         flap_percent: 0,
         silent_percent: 0,
         seed: 1,
@@ -176,27 +180,45 @@ async fn watch(mut page: Listener, board: Board, place: usize) -> Result<(), Ben
     }
 }
 
-/// Waits until all devices report, and then measures for as long as asked.
-async fn count(args: &ReportsArgs, fleet: &Fleet, board: &Board) -> Result<Measured, BenchError> {
-    let server = ProcessTree::of(args.target.pid);
+async fn wait_until_online(args: &ReportsArgs, fleet: &Fleet) -> Result<(), BenchError> {
     let deadline = Instant::now() + ONLINE_LIMIT;
     while fleet.totals().online < u64::from(args.devices) {
         if Instant::now() > deadline {
-            let totals = fleet.totals();
-            return Err(BenchError::wrong(format!("not all devices are online: {totals:?}")));
+            return Err(BenchError::wrong(format!("not all devices are online: {:?}", fleet.totals())));
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
-    // Whatever coming online made is over.
+    Ok(())
+}
+
+/// All at once, so that the first do not have to wait unread for the last.
+async fn open_pages(args: &ReportsArgs) -> Result<Vec<Listener>, BenchError> {
+    let (address, token) = (args.target.address, read_secret(&args.token)?);
+    let mut opening = JoinSet::new();
+    for _ in 0..args.watchers {
+        let token = token.clone();
+        opening.spawn_local(async move { open_page(address, &token).await });
+    }
+    let mut pages = Vec::with_capacity(args.watchers);
+    while let Some(page) = opening.join_next().await {
+        pages.push(page.map_err(|e| BenchError::wrong(e.to_string()))??);
+    }
+    Ok(pages)
+}
+
+/// Measures for as long as asked, once everything stands.
+async fn count(args: &ReportsArgs, fleet: &Fleet, board: &Board) -> Result<Measured, BenchError> {
+    let server = ProcessTree::of(args.target.pid);
+    // After an interval, whatever coming in made is over, and every page has heard of every module.
     tokio::time::sleep(Duration::from_secs_f64(args.interval)).await;
-    let (reports, shorts, cpu_s, from) =
-        (fleet.totals().reports, board.shorts(), server.cpu_s()?, Instant::now());
+    let (reports, heard, cpu_s, from) =
+        (fleet.totals().reports, board.heard(), server.cpu_s()?, Instant::now());
     board.begin();
     tokio::time::sleep(Duration::from_secs(args.seconds)).await;
     board.end();
     Ok(Measured {
         reports: fleet.totals().reports - reports,
-        shorts: board.shorts() - shorts,
+        heard: board.heard() - heard,
         wall_s: from.elapsed().as_secs_f64(),
         cpu_s: server.cpu_s()? - cpu_s,
         resident_kb: server.resident_kb()?,

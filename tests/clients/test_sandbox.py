@@ -7,6 +7,7 @@ import subprocess
 import threading
 
 import pytest
+import requests
 from websockets.sync.server import serve
 
 from field import Field
@@ -85,6 +86,14 @@ def test_fifty_devices_report_and_come_back_after_a_restart_of_the_server(field,
     assert {"uptime", "position", "status", "voltage"} <= told["telemetry"].keys()
     assert not {"password", "moduleId"} & told["telemetry"].keys()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+    place = f"{field.server.url}/api/v1/modules/MC-0049-LFX/commands"
+    for command, state in (("start", "acknowledged"), ("dance", "failed")):
+        given = requests.post(place, json={"command": command}, headers=field.admin, timeout=WAIT_S)
+        assert given.status_code == 202, given.text
+        became = lambda: requests.get(f"{place}/{given.json()['id']}", headers=field.admin, timeout=WAIT_S).json()
+        eventually(lambda: became()["state"] == state, f"{command} is {state}: {became()}", WAIT_S)
+    devices.until(lambda told: told["commands_answered"] == 2, "it counts its answers")
 
     field.server.restart()
     devices.until(lambda told: told["reconnects"] >= COUNT and told["online"] == COUNT, "all are back")

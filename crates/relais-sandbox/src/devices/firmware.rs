@@ -46,6 +46,7 @@ pub(super) enum Heard {
 struct Said {
     #[serde(rename = "type")]
     kind: String,
+    id: Option<Value>,
     message: Option<String>,
     data: Option<Map<String, Value>>,
 }
@@ -111,7 +112,7 @@ impl Firmware {
             "auth_success" => self.greeted(Has { authenticated: true, ..self.has }),
             "auth_error" => Heard::Refused(words),
             "error" => Heard::ReportRefused(words),
-            "command" => Heard::Answer(self.obey(&said.data.unwrap_or_default(), now)),
+            "command" => Heard::Answer(self.obey(&said.data.unwrap_or_default(), said.id, now)),
             _ => Heard::Nothing,
         }
     }
@@ -121,15 +122,13 @@ impl Firmware {
         if has.connected && has.authenticated { Heard::Welcome } else { Heard::Nothing }
     }
 
-    fn obey(&mut self, data: &Map<String, Value>, now: Duration) -> String {
+    fn obey(&mut self, data: &Map<String, Value>, id: Option<Value>, now: Duration) -> String {
         let command = data.get("command").and_then(Value::as_str).unwrap_or_default().to_owned();
         let status = if self.perform(&command, data, now) { "success" } else { "unknown_command" };
         let mut fields = json!({ "command": command, "status": status, "position": self.values.position });
-        // Whoever numbers commands gets the number back.
-        for name in ["commandId", "id"] {
-            if let Some(id) = data.get(name) {
-                fields[name] = id.clone();
-            }
+        // Whoever names commands gets the name back.
+        if let Some(id) = id {
+            fields["id"] = id;
         }
         self.say("command_response", now, fields, None)
     }
@@ -211,16 +210,17 @@ mod tests {
     fn it_obeys_commands_that_it_knows_and_answers_all() {
         let (mut firmware, _) = firmware();
         let mut order = |data: Value| {
-            let command = json!({ "type": "command", "data": data, "timestamp": "now" }).to_string();
+            let command =
+                json!({ "type": "command", "id": "c1", "data": data, "timestamp": "now" }).to_string();
             let Heard::Answer(answer) = firmware.hear(command.as_bytes(), Duration::from_secs(9)) else {
                 panic!("no answer to {command}");
             };
             read(&answer)
         };
-        let moved = order(json!({ "command": "move", "position": 42, "commandId": "c1" }));
+        let moved = order(json!({ "command": "move", "position": 42 }));
         assert_eq!((&moved["type"], &moved["status"]), (&json!("command_response"), &json!("success")));
         assert_eq!(
-            (&moved["position"], &moved["commandId"], &moved["uptime"]),
+            (&moved["position"], &moved["id"], &moved["uptime"]),
             (&json!(42), &json!("c1"), &json!(9))
         );
         assert_eq!(order(json!({ "command": "reset" }))["uptime"], 0);

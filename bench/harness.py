@@ -92,8 +92,8 @@ class Peer:
 class Running:
     """A server that has answered; ended at the end of the `with` block."""
 
-    def __init__(self, peer, work):
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{peer.name}-", dir=work))
+    def __init__(self, peer, work, folder=None):
+        self.folder = folder or Path(tempfile.mkdtemp(prefix=f"{peer.name}-", dir=work))
         self.address = f"127.0.0.1:{free_port()}"
         self.peer = peer
 

@@ -13,6 +13,9 @@ pub(crate) enum Dialect {
     Socketio,
     /// The same for clients that ask for recovery
     SocketioRecovery,
+    /// Pages on Socket.IO, which say themselves who they are
+    #[value(skip)]
+    Page,
     /// The JSON protocol of centrifuge
     Centrifuge,
     /// The chat of Relais, whose clients say who they are themselves
@@ -34,7 +37,7 @@ impl Dialect {
         match self {
             Self::Relay => "/api/files/ws",
             Self::Plain => "/ws",
-            Self::Socketio => "/socket.io/?EIO=4&transport=websocket",
+            Self::Socketio | Self::Page => "/socket.io/?EIO=4&transport=websocket",
             Self::SocketioRecovery => "/socket.io/?EIO=4&transport=websocket&recovery=1",
             Self::Centrifuge => "/connection/websocket",
             Self::Chat => "/ws/chat",
@@ -44,7 +47,7 @@ impl Dialect {
     /// What a client says first.
     pub(crate) fn first_words(self) -> Option<&'static [u8]> {
         match self {
-            Self::Relay | Self::Plain | Self::Chat => None,
+            Self::Relay | Self::Plain | Self::Chat | Self::Page => None,
             Self::Socketio | Self::SocketioRecovery => Some(b"40"),
             Self::Centrifuge => Some(b"{\"id\":1,\"connect\":{}}"),
         }
@@ -53,7 +56,7 @@ impl Dialect {
     /// What the text contains with which the server lets a client in; none if the WebSocket is enough.
     pub(crate) fn welcome(self) -> Option<&'static [u8]> {
         match self {
-            Self::Plain | Self::Chat => None,
+            Self::Plain | Self::Chat | Self::Page => None,
             Self::Relay => Some(b"\"connection\""),
             Self::Socketio | Self::SocketioRecovery => Some(b"40{\"sid\""),
             Self::Centrifuge => Some(b"\"connect\":{"),
@@ -64,8 +67,10 @@ impl Dialect {
     pub(crate) fn hear<'a>(self, text: &'a [u8], mut on: impl FnMut(Heard<'a>)) {
         match self {
             Self::Relay | Self::Plain | Self::Chat => on(Heard::Text(text)),
-            Self::Socketio | Self::SocketioRecovery if text == b"2" => on(Heard::Heartbeat(b"3")),
-            Self::Socketio | Self::SocketioRecovery => on(Heard::Text(text)),
+            Self::Socketio | Self::SocketioRecovery | Self::Page if text == b"2" => {
+                on(Heard::Heartbeat(b"3"));
+            }
+            Self::Socketio | Self::SocketioRecovery | Self::Page => on(Heard::Text(text)),
             // Several messages may come in one frame, a line each.
             Self::Centrifuge => text.split(|byte| *byte == b'\n').for_each(|line| match line {
                 b"" => {}
@@ -78,7 +83,7 @@ impl Dialect {
     /// What a client says so that everybody hears `message`.
     pub(crate) fn say(self, message: &[u8], out: &mut Vec<u8>) {
         let (before, after): (&[u8], &[u8]) = match self {
-            Self::Relay | Self::Plain | Self::Chat => (b"", b""),
+            Self::Relay | Self::Plain | Self::Chat | Self::Page => (b"", b""),
             Self::Socketio | Self::SocketioRecovery => (b"42[\"message\",", b"]"),
             Self::Centrifuge => (b"{\"id\":2,\"publish\":{\"channel\":\"all\",\"data\":", b"}}"),
         };
@@ -90,7 +95,7 @@ impl Dialect {
     /// The message in a text in which everybody hears it; none if the text is something else.
     pub(crate) fn message(self, text: &[u8]) -> Option<&[u8]> {
         match self {
-            Self::Relay | Self::Chat => None,
+            Self::Relay | Self::Chat | Self::Page => None,
             Self::Plain => Some(text),
             Self::Socketio | Self::SocketioRecovery => {
                 text.strip_prefix(b"42[\"message\",")?.strip_suffix(b"]")

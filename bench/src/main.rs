@@ -11,6 +11,7 @@ mod fanout;
 mod history;
 mod http;
 mod idle;
+mod live;
 mod measure;
 mod message;
 mod notify;
@@ -53,6 +54,10 @@ enum Scenario {
     Chat(chat::ChatArgs),
     /// Many modules reporting into the history of a database, and the charts of one of them
     History(history::HistoryArgs),
+    /// Reports of devices to the pages that show them
+    Live(live::ReportsArgs),
+    /// Time until devices that vanish are told to be offline
+    Offline(live::OfflineArgs),
     /// Resident memory per idle listener
     Idle(idle::IdleArgs),
     /// Time from exec to the first answer, and resident memory at rest
@@ -95,6 +100,8 @@ fn run(scenario: Scenario) -> Result<String, BenchError> {
         Scenario::Fanout(args) => limited(fanout::run(args)),
         Scenario::Chat(args) => limited(chat::run(args)),
         Scenario::History(args) => encode(&history::run(&args)?),
+        Scenario::Live(args) => limited(live::run_reports(args)),
+        Scenario::Offline(args) => limited(live::run_offline(args)),
         Scenario::Idle(args) => limited(idle::run(args)),
         Scenario::Start(args) => encode(&start::run(&args)?),
         Scenario::Corpus(args) => encode(&content::run(&args)?),

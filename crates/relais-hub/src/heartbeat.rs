@@ -50,7 +50,10 @@ impl Engine {
         }
         if now - entry.session.active_at_s().min(now) >= idle_timeout_s {
             let silent = CloseReason::new(CloseCode::ServiceRestart, "silent too long: reconnect and resume");
-            return self.begin_close(slot, &silent);
+            entry.session.begin_close(&silent);
+            // It is told in case it lives after all. Nobody waits for its answer: whoever looks after it is to know now.
+            entry.session.kill();
+            return self.ended(slot, id);
         }
         if now >= entry.deadline_s {
             entry.deadline_s = now + ping_interval_s;

@@ -13,6 +13,7 @@ pub mod out;
 mod pull;
 mod push;
 mod sample;
+mod sandbox;
 mod serve;
 mod token;
 mod transfer;
@@ -96,6 +97,8 @@ enum Command {
     Listen(listen::ListenArgs),
     /// Make realistic accounting exports for three sociétés
     Sample(sample::SampleArgs),
+    /// Simulate what a server connects to: devices
+    Sandbox(sandbox::SandboxArgs),
     /// Users: add, list, disable, grant
     User(user::UserArgs),
     /// Print a token for a user
@@ -188,6 +191,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Watch(args) => watch::run(args, &globals).await,
         Command::Listen(args) => listen::run(args, &globals).await,
         Command::Sample(args) => sample::run(args, &globals).await,
+        Command::Sandbox(args) => sandbox::run(args, &globals).await,
         Command::User(args) => user::run(args, &globals).await,
         Command::Token(args) => token::run(args, &globals).await,
         Command::Key(args) => key::run(args, &globals).await,

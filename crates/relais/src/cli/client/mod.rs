@@ -40,7 +40,14 @@ pub(super) struct ServerArgs {
 
 /// A key as given; its text is never shown.
 #[derive(Clone)]
-struct Key(String);
+pub(super) struct Key(String);
+
+impl Key {
+    /// The text itself, for a request's header.
+    pub(super) fn text(&self) -> &str {
+        self.0.trim()
+    }
+}
 
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

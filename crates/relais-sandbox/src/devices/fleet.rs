@@ -1,0 +1,154 @@
+//! Many devices against one server.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::counts::{Counts, Totals};
+use super::device::Device;
+use super::endpoint::Endpoint;
+
+/// A module whose device is simulated.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Module {
+    /// Its id.
+    pub id: String,
+    /// What its device proves itself with.
+    pub credential: String,
+}
+
+impl std::fmt::Debug for Module {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Module({}, ••••••)", self.id)
+    }
+}
+
+/// How devices behave.
+#[derive(Clone, Debug)]
+pub struct FleetConfig {
+    /// Where they connect to.
+    pub endpoint: Endpoint,
+    /// Between two reports of a device. Starts are spread over the same time.
+    pub interval: Duration,
+    /// Between two heartbeats of a device.
+    pub heartbeat: Duration,
+    /// Devices in a hundred whose connection breaks every half minute or so.
+    pub flap_percent: u8,
+    /// Devices in a hundred that fall silent for minutes now and then, while their connection stands.
+    pub silent_percent: u8,
+    /// Decides everything that chance decides.
+    pub seed: u64,
+    /// With it, each report says in [`STAMP_FIELD`](super::STAMP_FIELD) how many microseconds after this moment it
+    /// was sent.
+    pub stamps_since: Option<std::time::Instant>,
+}
+
+/// Why a fleet cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    /// There is no such host.
+    #[error("{host} cannot be resolved: {reason}; check --url")]
+    Host {
+        /// As it was given.
+        host: String,
+        /// What the system says.
+        reason: String,
+    },
+}
+
+/// Devices. Cheap to clone; clones are the same fleet.
+#[derive(Clone)]
+pub struct Fleet(Arc<Inner>);
+
+/// What the devices of a fleet share.
+pub(super) struct Inner {
+    pub(super) config: FleetConfig,
+    pub(super) counts: Counts,
+    /// Of each device's newest report.
+    stamps: Vec<AtomicU64>,
+    modules: Vec<Module>,
+}
+
+impl Fleet {
+    /// Devices for these modules. Nothing happens until [`run`](Self::run).
+    #[must_use]
+    pub fn new(config: FleetConfig, modules: Vec<Module>) -> Self {
+        let stamps = modules.iter().map(|_| AtomicU64::new(0)).collect();
+        Self(Arc::new(Inner { config, counts: Counts::default(), stamps, modules }))
+    }
+
+    /// Switches all devices on, one after the other within an interval, until `stop`; then they say goodbye.
+    ///
+    /// # Errors
+    /// [`FleetError::Host`]. What happens to single devices is counted instead.
+    pub async fn run(&self, stop: CancellationToken) -> Result<(), FleetError> {
+        let address = self.resolve().await?;
+        let began = Instant::now();
+        let mut devices = JoinSet::new();
+        for (place, module) in self.0.modules.iter().enumerate() {
+            let device = Device::new(Arc::clone(&self.0), place, module.clone(), address, began);
+            devices.spawn(device.live(stop.clone()));
+        }
+        while devices.join_next().await.is_some() {}
+        Ok(())
+    }
+
+    async fn resolve(&self) -> Result<SocketAddr, FleetError> {
+        let Endpoint { host, port, .. } = &self.0.config.endpoint;
+        let failed = |reason: String| FleetError::Host { host: host.clone(), reason };
+        let mut found =
+            tokio::net::lookup_host((host.as_str(), *port)).await.map_err(|e| failed(e.to_string()))?;
+        found.next().ok_or_else(|| failed("it has no address".into()))
+    }
+
+    /// What has happened so far.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.0.counts.totals()
+    }
+
+    /// How many devices there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.modules.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.modules.is_empty()
+    }
+
+    /// The stamp of the newest report of the device at `place`; 0 if it has sent none or reports have no stamps.
+    #[must_use]
+    pub fn newest_stamp(&self, place: usize) -> u64 {
+        self.0.stamps.get(place).map_or(0, |stamp| stamp.load(Relaxed))
+    }
+}
+
+#[cfg(test)]
+impl Fleet {
+    pub(super) fn inner(self) -> Arc<Inner> {
+        self.0
+    }
+}
+
+impl Inner {
+    /// The stamp of a report that is sent now.
+    pub(super) fn stamp(&self) -> Option<u64> {
+        let since = self.config.stamps_since?;
+        Some(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn reported(&self, place: usize, stamp: Option<u64>) {
+        self.counts.reports.fetch_add(1, Relaxed);
+        if let Some(stamp) = stamp {
+            self.stamps[place].store(stamp, Relaxed);
+        }
+    }
+}

@@ -3,6 +3,7 @@
 const { topicOfUser } = require('./EventsManager');
 const { Latest } = require('./lib/latest');
 const { lastSeen } = require('./lib/moment');
+const { shown } = require('./lib/shown');
 
 const ADMINS = 'role:admin';
 const PAGE = 'page:modules';
@@ -58,7 +59,7 @@ class ModuleEvents {
     const what = online ? 'online' : 'offline';
     return this.online.tell(moduleId, online, () => {
       const fields = {
-        ...data,
+        ...shown(data),
         moduleId,
         online,
         ...lastSeen(data?.lastSeen ?? data?.disconnectedAt, this.now(), this.timeZone),
@@ -90,13 +91,13 @@ function ofOwner(what, userId, data) {
 
 /** Nested and flat. Where `data` does not name the module, the first argument is the module and not its owner. */
 function moduleFields(action, id, given, now) {
-  const data = given ?? {};
+  const data = shown(given);
   const named = data.moduleId ?? data.module_id ?? data.module?.module_id;
   const moduleId = named ?? id;
   const userId = data.userId ?? data.module?.userId ?? (named === undefined ? undefined : id);
   const name = data.name ?? data.module?.name;
   const type = data.type ?? data.module?.type;
-  const module = { ...data.module, module_id: moduleId, name, type, userId };
+  const module = { ...shown(data.module), module_id: moduleId, name, type, userId };
   return { ...data, action, module, moduleId, name, type, userId, timestamp: new Date(now).toISOString() };
 }
 

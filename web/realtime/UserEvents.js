@@ -1,7 +1,6 @@
 'use strict';
 
-/** Fields that nobody else may see, should an application pass its whole record of a user. */
-const PRIVATE = /^(password|passwd|pwd|hash|salt|secret|token)|(password|hash|secret|token)$/i;
+const { shown: visible } = require('./lib/shown');
 
 /** What users have done; administrators are told. */
 class UserEvents {
@@ -25,7 +24,7 @@ class UserEvents {
 
   /** Nested and flat. */
   #tell(what, action, userId, data, text) {
-    const shown = Object.fromEntries(Object.entries(data ?? {}).filter(([field]) => !PRIVATE.test(field)));
+    const shown = visible(data);
     const id = shown.id ?? userId;
     const user = { id, name: shown.name, email: shown.email, isAdmin: shown.isAdmin, lastLogin: shown.lastLogin };
     const fields = { ...shown, action, user, id, timestamp: new Date(this.now()).toISOString() };

@@ -9,6 +9,14 @@
   const PENDING_MAX = 1000;
   const CHANGES = ['added', 'updated', 'online', 'offline', 'removed'];
 
+  /** Whether an answer is at least as new as an event, by its version or else by its place in the log. */
+  function isIn({ version, cursor }, server) {
+    if (version !== undefined) return version <= server.version;
+    const [epoch, seq] = String(cursor).split('-');
+    const [its, reached] = String(server.cursor).split('-');
+    return epoch === its && Number(seq) <= Number(reached);
+  }
+
   class ReconnectionManager {
     constructor(socketInitializer, options, window = root) {
       this.window = window;
@@ -16,7 +24,6 @@
       this.socketInitializer = socketInitializer;
       /** The modules that are known; `version` is that of the last answer, since events may come out of its order. */
       this.state = { version: 0, states: {} };
-      this.removed = {};
       this.pending = [];
       this.callbacks = { reconnect: [], disconnect: [], sync: [] };
       /** For the option `auth` of the socket: what is kept for somebody who was away comes with the connection. */
@@ -61,8 +68,7 @@
       // One of the two tries again: this one.
       if (socket.io) socket.io.reconnection(false);
       const on = (name, call) => socket.on(name, call);
-      // The place in the server's log that the page has seen, of events that are kept.
-      if (socket.onAny) socket.onAny((_, data) => { this.cursor = data?.cursor ?? this.cursor; });
+      if (socket.onAny) socket.onAny((name, data) => this.note(name, data?.cursor));
       on('connect', () => this.connected());
       on('disconnect', () => this.lost());
       on('connect_error', () => this.later());
@@ -72,15 +78,26 @@
       on('state_sync_response', (server) => this.synced(server));
       on('rt_telemetry_updated', (data) => this.changed(data));
       for (const what of CHANGES) {
-        const changed = (data) => this.changed(data, what === 'removed');
+        const changed = (data) => this.changed(data, what);
         on(`rt_module_${what}`, changed);
-        on(`user:module:${what}`, changed);
+        // Administrators see a module still that is theirs no more: the server knows.
+        on(`user:module:${what}`, what === 'removed' ? () => this.sync() : changed);
       }
       if (socket.connected) this.connected();
       else if (!socket.active) socket.connect();
     }
 
+    /**
+     * The place in the server's log that the page has seen, of events that are kept. Those that come before the page is
+     * registered are its user's alone: what the page itself has missed comes after.
+     */
+    note(name, cursor) {
+      if (name === 'page_registered') this.registers = this.registered = true;
+      if (typeof cursor === 'string' && (this.registered || !this.registers)) this.cursor = cursor;
+    }
+
     connected() {
+      this.registered = false;
       this.stopTimers();
       if (this.since) this.tell('reconnect', this.socket);
       this.since = this.window.Date.now();
@@ -127,33 +144,32 @@
 
     synced(server) {
       this.stopTimers();
-      if (server.full) [this.state.states, this.removed] = [{}, {}];
+      if (server.full) this.state.states = {};
       this.merge(server.states);
-      for (const id of server.removed || []) this.put(id, { version: server.version }, true);
-      for (const change of this.pending) if (!(change[1].version <= server.version)) this.put(...change);
+      for (const id of server.removed || []) delete this.state.states[id];
+      for (const [data, what] of this.pending) if (!isIn(data, server)) this.put(data.moduleId, data, what);
       this.pending = [];
       this.complete = true;
       this.state.version = server.version;
       this.tell('sync', server, this.state);
     }
 
-    changed(data, removed) {
-      this.put(data.moduleId, data, removed);
-      if (!this.complete && this.pending.push([data.moduleId, data, removed]) > PENDING_MAX) this.sync();
+    changed(data, what) {
+      this.put(data.moduleId, data, what);
+      if (!this.complete && this.pending.push([data, what]) > PENDING_MAX) this.sync();
     }
 
     merge(states) {
-      for (const [id, state] of Object.entries(states || {})) this.put(id, state);
+      for (const [id, state] of Object.entries(states || {})) this.put(id, state, 'added');
     }
 
-    /** What is older than what is known does not count. */
-    put(id, data, removed) {
+    /** What is older than what is known does not count, nor what is said of a module that was removed. */
+    put(id, data, what) {
       const { states } = this.state;
-      const known = states[id] || this.removed[id];
-      if (known && data.version < known.version) return;
-      if (removed) delete states[id];
-      else states[id] = { ...known, ...data };
-      this.removed[id] = removed && { version: data.version };
+      if (what === 'removed') delete states[id];
+      else if (states[id] ? !(data.version < states[id].version) : what === 'added') {
+        states[id] = { ...states[id], ...data };
+      }
     }
 
     tell(kind, ...values) {

@@ -235,8 +235,35 @@ test('events change what is known; older ones do not count', () => {
 test('owners are told under names of their own', () => {
   const { manager, socket } = complete();
   socket.hear('user:module:added', { moduleId: 'b', name: 'B' });
-  socket.hear('user:module:removed', { moduleId: 'a' });
-  assert.deepEqual(manager.state.states, { b: { moduleId: 'b', name: 'B' } });
+  assert.deepEqual(Object.keys(manager.state.states), ['a', 'b']);
+});
+
+test('whether a module that is somebody else\'s now is still seen, the server knows', () => {
+  const here = complete();
+  const asked = here.socket.asked.length;
+  here.socket.hear('user:module:removed', { moduleId: 'a' });
+  assert.deepEqual(here.socket.asked.slice(asked), [['request_state_sync', { version: 5 }]]);
+  answer(here, { version: 6, removed: ['a'] });
+  assert.deepEqual(here.manager.state.states, {});
+});
+
+test('a module that is gone does not come back by what was on its way', () => {
+  const { manager, socket } = complete();
+  socket.hear('rt_module_removed', { moduleId: 'a' });
+  socket.hear('rt_telemetry_updated', { moduleId: 'a', version: 9 });
+  assert.deepEqual(manager.state.states, {});
+});
+
+test('what an answer has already is not put above it', () => {
+  const here = complete();
+  here.socket.lose();
+  here.socket.succeed();
+  here.socket.hear('rt_module_removed', { moduleId: 'a', cursor: '07-4' });
+  here.socket.hear('rt_module_added', { moduleId: 'a', name: 'A', cursor: '07-5' });
+  here.socket.hear('rt_module_updated', { moduleId: 'a', name: 'B', cursor: '07-7' });
+  answer(here, { version: 9, full: true, cursor: '07-6', states: { a: { version: 8, online: true, name: 'A' } } });
+  assert.deepEqual(here.manager.state.states,
+    { a: { version: 8, online: true, name: 'B', moduleId: 'a', cursor: '07-7' } });
 });
 
 test('events without a version count as they come', () => {
@@ -257,7 +284,7 @@ test('an event that overtakes the answer is not lost', () => {
   const here = complete();
   here.socket.lose();
   here.socket.succeed();
-  here.socket.hear('rt_module_online', { moduleId: 'b', online: true, version: 9 });
+  here.socket.hear('rt_module_added', { moduleId: 'b', online: true, version: 9 });
   answer(here, { version: 8, full: true, states: { a: { version: 7, online: false } } });
   const states = { a: { version: 7, online: false }, b: { moduleId: 'b', online: true, version: 9 } };
   assert.deepEqual(here.manager.state, { version: 8, states });
@@ -309,7 +336,7 @@ test('a socket that is connected already, or waits to be told, is taken as it is
 });
 
 test('it is small, and there as a module, too', async () => {
-  assert.ok(readFileSync(join(__dirname, '../browser/reconnection-manager.js')).length <= 7 * 1024);
+  assert.ok(readFileSync(join(__dirname, '../browser/reconnection-manager.js')).length <= 8 * 1024);
   assert.equal((await import('../browser/reconnection-manager.mjs')).default, ReconnectionManager);
 });
 

@@ -39,7 +39,7 @@ fn described(event: UserEvent, user: &UserInfo, now: Timestamp) -> (&'static str
             flat["logoutTime"] = now.to_string().into();
             ("rt_user_logged_out", "logout")
         }
-        UserEvent::Changed => ("rt_user_profile_updated", "profile_update"),
+        UserEvent::Changed => ("rt_user_profile_updated", "profile_updated"),
     };
     flat["action"] = action.into();
     flat["user"] = about;

@@ -73,3 +73,33 @@ impl Tier {
         0b111
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use relais_protocol::event::Topic;
+
+    use super::*;
+    use crate::auth::{Action, Grants, Policy, Principal, Service};
+
+    #[test]
+    fn nobody_else_publishes_in_any_tier() {
+        let scopes: Vec<_> = vec!["events:publish:*".parse().unwrap()];
+        let key = Principal::Service(Arc::new(Service {
+            principal_id: "key:1".into(),
+            id: "1".into(),
+            name: "all".into(),
+            grants: Grants::from_scopes(&scopes),
+            scopes,
+            expires_at: None,
+        }));
+        for tier in Tier::ALL {
+            for family in [TELEMETRY, FLEET] {
+                let topic = Topic::new(&format!("{family}{}:x", tier.suffix())).unwrap();
+                assert!(!Policy { open_mode: false }.allows(&key, Action::Publish(&topic)), "{topic}");
+                assert_eq!(Tier::of(&Channel::Topic(topic)), Some(tier));
+            }
+        }
+    }
+}

@@ -11,11 +11,12 @@ fn types(frames: &[Value]) -> Vec<&str> {
     frames.iter().map(|frame| frame["type"].as_str().unwrap()).collect()
 }
 
+/// The one event of this kind: whoever was let into a conversation just now hears it as soon as they listen.
 async fn only(socket: &mut Socket, kind: &str) -> Value {
-    let heard = socket.heard().await;
-    let mut found: Vec<&Value> = heard.iter().filter(|frame| frame["type"] == kind).collect();
-    assert_eq!(found.len(), 1, "{kind} in {:?}", types(&heard));
-    found.pop().unwrap().clone()
+    let first = socket.hear(kind).await;
+    let others = socket.heard().await;
+    assert!(!types(&others).contains(&kind), "{kind} once, and {:?}", types(&others));
+    first
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -36,9 +36,9 @@ pub fn document() -> Document {
     document.merge(chat::http::ChatApi::openapi());
     document.merge(publish::http::PublishApi::openapi());
     document.merge(live::http::LiveApi::openapi());
-    document.merge(live::StatesApi::openapi());
+    document.merge(live::http::StatesApi::openapi());
     document.merge(live::history::http::HistoryApi::openapi());
-    document.merge(live::CommandsApi::openapi());
+    document.merge(live::http::CommandsApi::openapi());
     document
 }
 

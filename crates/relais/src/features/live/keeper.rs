@@ -7,8 +7,8 @@ use relais_store::{StoreError, WriteTx};
 use tokio_util::sync::CancellationToken;
 
 use super::board::Board;
+use super::entry::{Kept, Turn};
 use super::service::Live;
-use super::states::{Kept, Turn};
 use super::store;
 use super::topics::{MODULE, module_topic};
 use super::view::{Turned, json};

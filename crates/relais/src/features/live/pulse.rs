@@ -7,8 +7,8 @@ use std::time::Duration;
 use relais_protocol::event::Event;
 use tokio_util::sync::CancellationToken;
 
+use super::entry::Entry;
 use super::service::Live;
-use super::states::Entry;
 use super::tier::Tier;
 use super::topics::{FLEET, TELEMETRY, module_topic, owner_topic};
 use super::view::{ModuleTelemetry, Seen, TelemetryUpdated, json, passing};

@@ -7,13 +7,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use relais_protocol::time::Timestamp;
-use serde_json::{Map, Value};
 
+use super::entry::{Entry, Kept, Turn};
 use super::model::Module;
 use super::presence::{Patience, Presence};
 use super::report::{Report, ReportError};
 use super::tier::Tier;
-use super::view::{StateView, TimeFormat, json};
 
 /// Removed modules that are remembered; whoever has seen less gets a whole snapshot.
 const REMOVALS_MAX: usize = 10_000;
@@ -23,30 +22,6 @@ const SEEN_EVERY_MS: i64 = 60_000;
 /// versions, as some wait for a moment in which others are told: the slowest tier waits five seconds.
 const TOLD_AGAIN: u64 = 10_000_000;
 
-/// One module.
-#[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) module: Module,
-    pub(super) telemetry: Map<String, Value>,
-    /// Of its last change.
-    pub(super) version: u64,
-    pub(super) last_seen: Option<Timestamp>,
-    pub(super) presence: Presence,
-    /// Whether the log says that it is online.
-    told_online: bool,
-    /// The tiers whose watchers are still to be told of its telemetry, as bits.
-    untold: u8,
-    /// When live watchers were last told of its telemetry, in milliseconds.
-    told_ms: i64,
-    /// When it was last told that it was seen, in milliseconds.
-    seen_told_ms: i64,
-    unkept: bool,
-    /// Whether it is among those that perhaps came or went.
-    turning: bool,
-    /// Its view as JSON, until something in it changes.
-    text: Option<Arc<str>>,
-}
-
 /// A module that somebody sees no more.
 struct Removal {
     version: u64,
@@ -55,23 +30,6 @@ struct Removal {
     owner: Option<String>,
     /// Whether it went from its owner only, and is still there for administrators.
     moved: bool,
-}
-
-/// A module that came or went.
-#[derive(Clone, Debug)]
-pub(super) struct Turn {
-    pub(super) online: bool,
-    pub(super) entry: Entry,
-}
-
-/// What the database keeps of a module's state.
-#[derive(Clone, Debug)]
-pub(super) struct Kept {
-    pub(super) id: String,
-    pub(super) online: bool,
-    pub(super) last_seen: Option<Timestamp>,
-    pub(super) version: u64,
-    pub(super) telemetry: Map<String, Value>,
 }
 
 /// Every module.
@@ -455,45 +413,6 @@ impl States {
         let removed = self.removals.iter().filter(|removal| removal.version > since);
         let seen = removed.filter(|removal| !(removal.moved && sees_all) && saw(removal.owner.as_deref()));
         seen.map(|removal| &*removal.id).collect()
-    }
-}
-
-impl Entry {
-    fn of(module: Module) -> Self {
-        Self {
-            module,
-            telemetry: Map::new(),
-            version: 0,
-            last_seen: None,
-            presence: Presence::default(),
-            told_online: false,
-            untold: 0,
-            told_ms: 0,
-            seen_told_ms: 0,
-            unkept: false,
-            turning: false,
-            text: None,
-        }
-    }
-
-    pub(super) fn kept(&self) -> Kept {
-        Kept {
-            id: self.module.id.clone(),
-            online: self.told_online,
-            last_seen: self.last_seen,
-            version: self.version,
-            telemetry: self.telemetry.clone(),
-        }
-    }
-
-    /// As watchers see it, JSON.
-    pub(super) fn text(&mut self, format: &TimeFormat) -> Arc<str> {
-        if let Some(text) = &self.text {
-            return Arc::clone(text);
-        }
-        let text: Arc<str> = json(&StateView::of(self, format)).into();
-        self.text = Some(Arc::clone(&text));
-        text
     }
 }
 

@@ -8,8 +8,8 @@ use relais_protocol::time::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::entry::Entry;
 use super::model::write_id;
-use super::states::Entry;
 
 /// How times are written for people.
 pub(super) struct TimeFormat(TimeZone);

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 
 use relais_store::{Param, Query, StoreError, WriteTx, params};
 
+use super::super::entry::Kept;
 use super::super::model::Module;
-use super::super::states::Kept;
 use super::modules;
 
 /// States written by one statement: to PostgreSQL each statement is a way there and back.

@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::guests::{Arrival, Refused, Showing};
+use super::super::guests::{Arrival, Refused, Showing};
 use crate::auth::{Credential, http::credential, unauthenticated};
 use crate::{App, AppError};
 

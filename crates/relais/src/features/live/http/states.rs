@@ -9,9 +9,9 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use utoipa::OpenApi;
 
-use super::modules::Sight;
-use super::refusal::no_module;
-use super::stats::Statistics;
+use super::super::modules::Sight;
+use super::super::refusal::no_module;
+use super::super::stats::Statistics;
 use crate::auth::Action;
 use crate::auth::http::Caller;
 use crate::{App, AppError};

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::OpenApi;
 
-use super::command::{Command, CommandState, NewCommand};
-use super::modules::Sight;
+use super::super::command::{Command, CommandState, NewCommand};
+use super::super::modules::Sight;
 use crate::auth::http::{Caller, ClientAddress};
 use crate::features::accounts::Actor;
 use crate::http::paging::{Page, listed};

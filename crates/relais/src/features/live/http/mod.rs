@@ -1,5 +1,12 @@
 //! The HTTP edge of modules: under `/modules` as existing pages know it, and under `/api/v1/modules`.
 
+mod commands;
+mod devices;
+mod states;
+
+pub use commands::CommandsApi;
+pub use states::StatesApi;
+
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -9,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{OpenApi, ToSchema};
 
-use super::http_device;
 use super::model::{AddedModule, Module, ModuleChanges, NewModule};
 use super::modules::Sight;
 use crate::auth::http::{Caller, ClientAddress};
@@ -34,10 +40,10 @@ pub fn router() -> Router<App> {
         .route("/api/v1/modules/{id}", get(show_module).patch(update_module).delete(delete_module))
         .route("/api/v1/modules/{id}/credential", post(rotate_credential))
         .route("/api/v1/modules/{id}/claim-code", post(make_claim_code))
-        .merge(super::states_http::router())
+        .merge(states::router())
         .merge(super::history::http::router())
-        .merge(super::command_http::router())
-        .merge(http_device::router())
+        .merge(commands::router())
+        .merge(devices::router())
 }
 
 /// The API description of modules.
@@ -56,7 +62,7 @@ pub fn router() -> Router<App> {
     delete_module,
     rotate_credential,
     make_claim_code,
-    http_device::report_values
+    devices::report_values
 ))]
 pub struct LiveApi;
 

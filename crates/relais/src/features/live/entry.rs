@@ -1,0 +1,90 @@
+//! One module, as it is in memory.
+
+use std::sync::Arc;
+
+use relais_protocol::time::Timestamp;
+use serde_json::{Map, Value};
+
+use super::model::Module;
+use super::presence::Presence;
+use super::view::{StateView, TimeFormat, json};
+
+/// One module.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) module: Module,
+    pub(super) telemetry: Map<String, Value>,
+    /// Of its last change.
+    pub(super) version: u64,
+    pub(super) last_seen: Option<Timestamp>,
+    pub(super) presence: Presence,
+    /// Whether the log says that it is online.
+    pub(super) told_online: bool,
+    /// The tiers whose watchers are still to be told of its telemetry, as bits.
+    pub(super) untold: u8,
+    /// When live watchers were last told of its telemetry, in milliseconds.
+    pub(super) told_ms: i64,
+    /// When it was last told that it was seen, in milliseconds.
+    pub(super) seen_told_ms: i64,
+    pub(super) unkept: bool,
+    /// Whether it is among those that perhaps came or went.
+    pub(super) turning: bool,
+    /// Its view as JSON, until something in it changes.
+    pub(super) text: Option<Arc<str>>,
+}
+
+/// A module that came or went.
+#[derive(Clone, Debug)]
+pub(super) struct Turn {
+    pub(super) online: bool,
+    pub(super) entry: Entry,
+}
+
+/// What the database keeps of a module's state.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    pub(super) id: String,
+    pub(super) online: bool,
+    pub(super) last_seen: Option<Timestamp>,
+    pub(super) version: u64,
+    pub(super) telemetry: Map<String, Value>,
+}
+
+impl Entry {
+    pub(super) fn of(module: Module) -> Self {
+        Self {
+            module,
+            telemetry: Map::new(),
+            version: 0,
+            last_seen: None,
+            presence: Presence::default(),
+            told_online: false,
+            untold: 0,
+            told_ms: 0,
+            seen_told_ms: 0,
+            unkept: false,
+            turning: false,
+            text: None,
+        }
+    }
+
+    pub(super) fn kept(&self) -> Kept {
+        Kept {
+            id: self.module.id.clone(),
+            online: self.told_online,
+            last_seen: self.last_seen,
+            version: self.version,
+            telemetry: self.telemetry.clone(),
+        }
+    }
+
+    /// As watchers see it, JSON.
+    pub(super) fn text(&mut self, format: &TimeFormat) -> Arc<str> {
+        if let Some(text) = &self.text {
+            return Arc::clone(text);
+        }
+        let text: Arc<str> = json(&StateView::of(self, format)).into();
+        self.text = Some(Arc::clone(&text));
+        text
+    }
+}

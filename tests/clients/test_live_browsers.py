@@ -111,3 +111,47 @@ def test_two_browsers_always_show_the_present(make_server, browser, other_browse
     for viewer in both:
         viewer.browser.get("about:blank")
     field.close()
+
+
+SIGN_IN = """
+    const [email, password, done] = arguments;
+    const body = JSON.stringify({ email, password });
+    const headers = { "Content-Type": "application/json" };
+    fetch("/api/connexion", { method: "POST", headers, body }).then(({ status }) => done(status));
+"""
+
+
+def test_the_servers_own_page_shows_modules_and_figures(make_server, browser):
+    field = Field(make_server, RELAIS_LIVE_OFFLINE_DELAY_S="1")
+    lea = field.person("Lea")
+    browser.set_script_timeout(WAIT_S)
+    browser.get(f"{field.server.url}/modules")
+
+    def shown(selector):
+        return browser.execute_script("return [...document.querySelectorAll(arguments[0])].map((it) => it.innerText)",
+                                      selector)
+
+    eventually(lambda: any("Connectez-vous" in text for text in shown("#problem")), "it says what to do", WAIT_S)
+    assert browser.execute_async_script(SIGN_IN, ADMIN_EMAIL, PASSWORD) == 200
+    browser.get(f"{field.server.url}/modules")
+    eventually(lambda: shown("#link.live"), "it is connected", WAIT_S)
+    device = field.device(STATION, field.module(STATION, lea, name="Quai 1"))
+    device.say("telemetry", position="A1", battery=87)
+
+    def row(*texts):
+        eventually(lambda: all(text in "".join(shown(f"#module-{STATION}")) for text in texts), f"the row has {texts}",
+                   WAIT_S)
+
+    row("Quai 1", "Station", "en ligne", "position A1", "battery 87")
+    eventually(lambda: any("Appareils connect" in text and text.split()[-1] == "1" for text in shown("#status div")),
+               "the figures count the device", WAIT_S)
+    device.cut()
+    row("hors ligne")
+    field.server.restart()
+    eventually(lambda: shown("#link.live"), "it is connected again", WAIT_S)
+    field.server.call("DELETE", f"/api/v1/modules/{STATION}", headers=lea.headers)
+    eventually(lambda: shown(f"#module-{STATION}") == [], "the module is gone", WAIT_S)
+    wrong = [entry for entry in browser.get_log("browser") if "CSP" in entry["message"] or "Uncaught" in entry["message"]]
+    assert wrong == []
+    browser.get("about:blank")
+    field.close()

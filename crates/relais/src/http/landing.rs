@@ -1,4 +1,4 @@
-//! `GET /`: what the server is, for programs as JSON and for people as a live page.
+//! `GET /`: what the server is, for programs as JSON and for people as a live page; `GET /modules`: the modules, live.
 
 use axum::Json;
 use axum::extract::Path;
@@ -14,6 +14,8 @@ pub(super) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src
 
 const PAGE: &str = include_str!("landing/index.html");
 const SCRIPT: &str = include_str!("landing/page.js");
+const MODULES_PAGE: &str = include_str!("landing/modules.html");
+const MODULES_SCRIPT: &str = include_str!("landing/modules.js");
 const STYLE: &str = include_str!("landing/page.css");
 
 /// The page for a browser, the description for anything else.
@@ -54,10 +56,16 @@ fn describe() -> Response {
     .into_response()
 }
 
-/// The page's script and style.
+/// The modules that somebody sees, and for administrators the server in numbers.
+pub(super) async fn show_modules() -> Response {
+    asset("text/html; charset=utf-8", MODULES_PAGE)
+}
+
+/// The scripts and the style of the pages.
 pub(super) async fn send_asset(Path(file): Path<String>) -> Response {
     match file.as_str() {
         "page.js" => asset("text/javascript; charset=utf-8", SCRIPT),
+        "modules.js" => asset("text/javascript; charset=utf-8", MODULES_SCRIPT),
         "page.css" => asset("text/css; charset=utf-8", STYLE),
         _ => AppError::not_found("not_found", "Adresse inconnue").into_response(),
     }

@@ -27,6 +27,7 @@ pub use server::{Server, listen};
 pub fn router(app: &App) -> Router {
     let routes = Router::new()
         .route("/", get(landing::show_root))
+        .route("/modules", get(landing::show_modules))
         .route("/assets/{file}", get(landing::send_asset))
         .route("/healthz", get(health::get_health))
         .route("/readyz", get(health::get_readiness))

@@ -10,6 +10,7 @@ use crate::features::publish::{Target, tell};
 /// What happened to a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UserEvent {
+    Added,
     SignedIn,
     SignedOut,
     Changed,
@@ -30,7 +31,9 @@ fn described(event: UserEvent, user: &UserInfo, now: Timestamp) -> (&'static str
     let name = if name.is_empty() { user.email.clone() } else { name };
     let mut about = json!({ "id": user.id, "name": name, "email": user.email, "isAdmin": user.admin });
     let mut flat = about.clone();
+    flat["disabled"] = user.disabled.into();
     let (told, action) = match event {
+        UserEvent::Added => ("rt_user_added", "added"),
         UserEvent::SignedIn => {
             about["lastLogin"] = now.to_string().into();
             ("rt_user_logged_in", "login")

@@ -1,7 +1,7 @@
 //! Accounts: users, their roles and grants, API keys, signing in and out, and the record of who did what.
 //!
-//! [`Accounts`] is the API for other features and for the command line. Events in `role:admin`: `rt_user_logged_in`,
-//! `rt_user_logged_out`, `rt_user_profile_updated`; the last also in the user's own topic.
+//! [`Accounts`] is the API for other features and for the command line. Events in `role:admin`: `rt_user_added`,
+//! `rt_user_logged_in`, `rt_user_logged_out`, `rt_user_profile_updated`; the last also in the user's own topic.
 
 mod audit;
 mod events;

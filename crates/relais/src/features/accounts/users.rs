@@ -54,7 +54,6 @@ impl Accounts {
         let hash = self.auth.passwords().hash(std::mem::take(&mut new.password)).await?;
         let now = self.auth.now();
         let user = account(new, email, now);
-        let info = UserInfo::from(&user);
         let details = format!("email={} admin={} staff={}", user.email, user.admin, user.staff);
         let entry = actor.did(now, "user_created", format!("user:{}", user.id), details);
         let auth = self.auth.clone();
@@ -66,11 +65,12 @@ impl Accounts {
                 }
                 store::insert_user(tx, &user, &hash)?;
                 record(tx, &entry)?;
+                let info = UserInfo::from(&user);
+                announce(tx, UserEvent::Added, &info)?;
                 tx.after_commit(move || auth.user_changed(&user.id));
-                Ok(())
+                Ok(info)
             })
-            .await?;
-        Ok(info)
+            .await
     }
 
     /// Users in order of their making, after the id `after`.

@@ -123,7 +123,7 @@ impl Live {
                 };
                 let news: Vec<&Turn> = turns.iter().filter(is_news).collect();
                 let kept = |turn: &&Turn| Kept { online: turn.online, ..turn.entry.kept() };
-                store::states::write(tx, &news.iter().map(kept).collect::<Vec<_>>())?;
+                store::states::write_turns(tx, &news.iter().map(kept).collect::<Vec<_>>())?;
                 news.iter().try_for_each(|turn| {
                     let owner = told.get(&turn.entry.module.id).and_then(|told| told.owner.as_deref());
                     live.emit_turn(tx, turn, owner)
@@ -161,6 +161,6 @@ impl Live {
     }
 
     async fn write_values(&self, kept: Vec<Kept>) -> Result<(), StoreError> {
-        self.0.store.write(move |tx| store::states::write(tx, &kept)).await
+        self.0.store.write(move |tx| store::states::write_values(tx, &kept)).await
     }
 }

@@ -299,7 +299,7 @@ impl States {
             let version = self.version;
             if let Some((id, entry)) = self.entry(&entry.module.id) {
                 (entry.told_online, entry.version) = (*online, version);
-                // What was written meanwhile said otherwise.
+                // Its version is another now.
                 self.keep(&id);
             }
         }

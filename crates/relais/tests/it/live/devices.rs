@@ -1,7 +1,7 @@
 //! Devices on their WebSocket, and who hears of them.
 
 use relais::features::accounts::Actor;
-use relais::features::live::{NewModule, Sight};
+use relais::features::live::{NewModule, Report, Sight};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -270,6 +270,26 @@ async fn what_happened_to_a_module_before_it_was_ones_own_is_not_ones_to_read() 
         let (status, _) = world.request(&paul, Method::GET, "/api/v1/modules/%00/state", Value::Null).await;
         let (other, _) = world.request(&paul, Method::GET, "/api/v1/modules/%00", Value::Null).await;
         assert_eq!((status, other), (404, 404));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_turn_is_told_once_whatever_is_written_meanwhile() {
+    let at_once = |config: &mut relais::config::Config| config.live.offline_delay_s = 0;
+    on_both_with(at_once, |world| async move {
+        let lea = world.person("Lea").await;
+        world.module(STATION, Some(&lea)).await;
+        let mut owner = Wire::watcher(&world, &lea, &[&format!("module:{STATION}")]).await;
+        let live = world.running.app().live();
+        for turn in 0..120 {
+            let fields = serde_json::Map::from_iter([("turn".to_owned(), json!(turn))]);
+            live.report(STATION, Report::of(fields).unwrap()).unwrap();
+            assert_eq!(owner.until("rt_module_online").await["online"], true, "turn {turn}");
+            live.went(STATION);
+            live.look();
+            assert_eq!(owner.until("rt_module_offline").await["online"], false, "turn {turn}");
+        }
     })
     .await;
 }

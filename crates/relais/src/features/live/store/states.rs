@@ -13,9 +13,19 @@ use super::modules;
 const ROWS: usize = 64;
 const COLUMNS: usize = 5;
 
-static WRITE_ONE: LazyLock<String> = LazyLock::new(|| upsert(1));
-static WRITE_MANY: LazyLock<String> = LazyLock::new(|| upsert(ROWS));
+/// What a statement writes of a module that is there already.
+#[derive(Clone, Copy)]
+enum Part {
+    /// That it came or went: the log says so too, in the same transaction.
+    Turn,
+    /// Its values: whether it is online is only written with what tells it.
+    Values,
+}
 
+static TURN_ONE: LazyLock<String> = LazyLock::new(|| upsert(1, Part::Turn));
+static TURN_MANY: LazyLock<String> = LazyLock::new(|| upsert(ROWS, Part::Turn));
+static VALUES_ONE: LazyLock<String> = LazyLock::new(|| upsert(1, Part::Values));
+static VALUES_MANY: LazyLock<String> = LazyLock::new(|| upsert(ROWS, Part::Values));
 static READ_MANY: LazyLock<String> = LazyLock::new(|| {
     let marks: Vec<String> = (1..=ROWS).map(|row| format!("${row}")).collect();
     format!(
@@ -24,7 +34,11 @@ static READ_MANY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-fn upsert(rows: usize) -> String {
+fn upsert(rows: usize, part: Part) -> String {
+    let online = match part {
+        Part::Turn => "online = excluded.online, ",
+        Part::Values => "",
+    };
     let row = |row: usize| {
         let marks: Vec<String> = (1..=COLUMNS).map(|column| format!("${}", row * COLUMNS + column)).collect();
         format!("({})", marks.join(", "))
@@ -32,14 +46,28 @@ fn upsert(rows: usize) -> String {
     let rows: Vec<String> = (0..rows).map(row).collect();
     format!(
         "INSERT INTO module_states (id, online, last_seen, version, telemetry) VALUES {} ON CONFLICT (id) \
-         DO UPDATE SET online = excluded.online, last_seen = excluded.last_seen, version = excluded.version, \
+         DO UPDATE SET {online}last_seen = excluded.last_seen, version = excluded.version, \
          telemetry = excluded.telemetry",
         rows.join(", ")
     )
 }
 
-/// Writes states; each module at most once.
-pub(crate) fn write(tx: &mut WriteTx<'_>, states: &[Kept]) -> Result<(), StoreError> {
+/// Writes who came and went, with their values; each module at most once.
+pub(crate) fn write_turns(tx: &mut WriteTx<'_>, states: &[Kept]) -> Result<(), StoreError> {
+    write(tx, states, &TURN_ONE, &TURN_MANY)
+}
+
+/// Writes values; each module at most once. Whether it is online stays as it is written.
+pub(crate) fn write_values(tx: &mut WriteTx<'_>, states: &[Kept]) -> Result<(), StoreError> {
+    write(tx, states, &VALUES_ONE, &VALUES_MANY)
+}
+
+fn write(
+    tx: &mut WriteTx<'_>,
+    states: &[Kept],
+    one: &'static str,
+    many: &'static str,
+) -> Result<(), StoreError> {
     for chunk in states.chunks(ROWS) {
         let telemetry: Vec<String> = chunk.iter().map(|kept| json(&kept.telemetry)).collect();
         let values: Vec<Param<'_>> = chunk
@@ -57,10 +85,10 @@ pub(crate) fn write(tx: &mut WriteTx<'_>, states: &[Kept]) -> Result<(), StoreEr
             })
             .collect();
         if chunk.len() == ROWS {
-            tx.execute(&WRITE_MANY, &values)?;
+            tx.execute(many, &values)?;
         } else {
             for row in values.chunks(COLUMNS) {
-                tx.execute(&WRITE_ONE, row)?;
+                tx.execute(one, row)?;
             }
         }
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use relais_protocol::event::Event;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::entry::Entry;
@@ -37,6 +38,8 @@ pub async fn tell_changes(live: Live, stop: CancellationToken) {
 
 async fn tell_seldom(live: &Live, tier: Tier) {
     let mut ticks = tokio::time::interval(Duration::from_millis(tier.interval_ms().unwrap_or(1000)));
+    // Late is late: the next one comes no sooner.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         live.tell_tier(tier);

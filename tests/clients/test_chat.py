@@ -1,16 +1,14 @@
 """One story, told by every real client of the chat: people sign in, meet, talk, lose the network and come back, and
 nothing is missing, nothing comes twice, everything is in order."""
 
-import functools
-import http.server
 import shutil
-import threading
 from pathlib import Path
 
 import pytest
 
 from bare_engineio import Cable
 from chat import NodeClient, PageClient, PlainClient, PythonClient, SeedClient, node_modules
+from origin import serving
 from process import eventually
 from town import Town
 
@@ -78,13 +76,6 @@ def test_every_client_lives_the_same_story(town, cable, kind, lose):
         assert not first and later and all(later)
 
 
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    """Serves files and says nothing about it."""
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
 def page(tmp_path):
     """The address of a page of another origin that has the library; what it is allowed is up to the server."""
@@ -92,11 +83,8 @@ def page(tmp_path):
     folder.mkdir()
     shutil.copy(library(), folder)
     (folder / "page.html").write_text('<!doctype html><title>Chat</title><script src="socket.io.min.js"></script>')
-    handler = functools.partial(QuietHandler, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/page.html"
-        server.shutdown()
+    with serving(folder) as origin:
+        yield f"{origin}/page.html"
 
 
 @pytest.mark.parametrize("lose", [lose_cable, lose_server], ids=["cut cable", "killed server"])

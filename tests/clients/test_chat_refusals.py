@@ -270,6 +270,30 @@ def test_a_connection_ends_with_its_token(town, carrier):
 
 
 @CARRIERS
+def test_a_new_token_prolongs_a_connection(town, carrier):
+    lea = town.person("Lea")
+    lea.token = forged_token(lea, 6)
+    renewed, former = signed_in(town, carrier, lea), signed_in(town, carrier, lea)
+    renewed.say("authenticate", {"token": forged_token(lea, 600)})
+    assert renewed.hear("authenticated")["user_id"] == lea.id
+    # One that ends sooner, as a program may still have it, cuts nothing.
+    renewed.say("authenticate", {"token": lea.token})
+    assert renewed.hear("authenticated")["user_id"] == lea.id
+    assert former.ends() == 4001
+    renewed.say("ping", {})
+    assert renewed.hear("pong")["success"] is True
+    renewed.socket.close()
+
+
+@CARRIERS
+def test_a_new_token_with_other_rights_ends_a_connection(town, carrier):
+    zoe = Outsider(town, "1003", "Zoe Petit")
+    connection = signed_in(town, carrier, zoe)
+    connection.say("authenticate", {"token": forged_token(zoe, 600, name=zoe.name, admin=True)})
+    assert connection.ends() == 1012
+
+
+@CARRIERS
 def test_whoever_is_disabled_is_out_at_once(town, carrier):
     lea, paul, conversation_id = town.friends()
     connection = signed_in(town, carrier, lea)

@@ -50,9 +50,9 @@ class Town:
         self.admin = {"Authorization": f"Bearer {signed_in['token']}"}
         self.clients = []
 
-    def person(self, name):
+    def person(self, name, **more):
         email = f"{name.lower()}.{uuid.uuid4().hex[:8]}@example.com"
-        user = {"email": email, "password": PASSWORD, "firstname": name, "lastname": "Martin"}
+        user = {"email": email, "password": PASSWORD, "firstname": name, "lastname": "Martin"} | more
         made = self.server.post("/api/v1/users", json=user, headers=self.admin)
         assert made.status_code == 201, made.text
         return Person(self.server, made.json()["id"], email)

@@ -4,6 +4,7 @@
 //! This crate is the application on top of the floors below it: `relais-protocol` (the vocabulary and the
 //! codecs), `relais-hub` (live sessions) and `relais-store` (the database). `ARCHITECTURE.md` has the map.
 
+mod aliases;
 pub mod app;
 pub mod auth;
 pub mod boot;

@@ -21,7 +21,7 @@ pub use cache::TTL_MS as CACHE_TTL_MS;
 pub(crate) use key::NewKey;
 pub use password::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
 pub use policy::{Action, Policy};
-pub use principal::{Access, Grants, Principal, Service, User};
+pub use principal::{Access, Grants, Principal, Service, User, address};
 pub use scope::{SCOPE_BYTES_MAX, Scope, ScopeError};
 
 use std::path::{Path, PathBuf};
@@ -321,14 +321,23 @@ impl Auth {
         }
     }
 
-    /// Somebody in our table has the rights that the table says; anybody else those that the token says.
+    /// Somebody in our table has the rights that the table says; anybody else those that the token says. An existing
+    /// backend may know people by their addresses.
     async fn shared_secret_bearer(&self, claims: &Claims) -> Result<Result<Principal, TokenError>, AppError> {
         let id = match claims.user_id(&self.inner.config.claims) {
             Ok(id) => id,
             Err(error) => return Ok(Err(error)),
         };
-        let Some(account) = self.account(&id).await? else {
-            let user = claims.user(&self.inner.config.claims, "user");
+        let address = address(&id);
+        let account = match &address {
+            Some(address) => self.account_with(address).await?,
+            None => self.account(&id).await?,
+        };
+        let Some(account) = account else {
+            let user = claims.user(&self.inner.config.claims, "user").map(|user| match address {
+                Some(address) => user.with_id("user", address),
+                None => user,
+            });
             return Ok(user.map(|user| Principal::User(Arc::new(user))));
         };
         let issued = claims.seconds("iat").ok().flatten().unwrap_or(0);
@@ -336,6 +345,16 @@ impl Auth {
             return Ok(Err(TokenError::Expired));
         }
         Ok(Ok(Principal::User(Arc::new(account.principal(claims.expires_at())))))
+    }
+
+    /// The account with this address. Which one that is is read each time: it may be another's a moment later.
+    async fn account_with(&self, address: &str) -> Result<Option<Arc<Account>>, AppError> {
+        let wanted = address.to_owned();
+        let found = self.inner.store.read(move |tx| store::find_sign_in(tx, &wanted)).await?;
+        match found {
+            Some((id, _)) => self.account(&id).await,
+            None => Ok(None),
+        }
     }
 
     async fn account(&self, id: &str) -> Result<Option<Arc<Account>>, AppError> {

@@ -116,6 +116,20 @@ pub struct User {
     pub expires_at: Option<Timestamp>,
 }
 
+impl User {
+    /// The same, known by another id in this family.
+    pub(crate) fn with_id(self, family: &str, id: String) -> Self {
+        Self { principal_id: Arc::from(format!("{family}:{id}")), id, ..self }
+    }
+}
+
+/// The e-mail address that an id of an existing backend is, in the one spelling that accounts have it in: capitals make
+/// nobody somebody else. None if the id is none.
+#[must_use]
+pub fn address(id: &str) -> Option<String> {
+    id.contains('@').then(|| id.trim().to_lowercase())
+}
+
 /// A program with an API key.
 #[derive(Clone, Debug)]
 pub struct Service {
@@ -194,6 +208,23 @@ impl Principal {
         match self {
             Self::User(user) => Some(user),
             Self::Anonymous | Self::Service(_) => None,
+        }
+    }
+
+    /// Whether another principal is the same one with the same rights.
+    #[must_use]
+    pub fn has_rights_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Anonymous, Self::Anonymous) => true,
+            (Self::User(one), Self::User(other)) => {
+                one.principal_id == other.principal_id
+                    && (one.admin, one.staff) == (other.admin, other.staff)
+                    && one.grants == other.grants
+            }
+            (Self::Service(one), Self::Service(other)) => {
+                one.principal_id == other.principal_id && one.scopes == other.scopes
+            }
+            _ => false,
         }
     }
 

@@ -97,6 +97,18 @@ fn belongs_to(app: &App, principal: &Principal, session: &Arc<Session>) {
     });
 }
 
+/// Whose session it is shows another credential: it lasts as long as that does. With other rights than it came with the
+/// session ends, since what it listens to was allowed by the former ones; says whether it goes on.
+fn renew(app: &App, known: &Principal, principal: &Principal, session: &Arc<Session>) -> bool {
+    let goes_on = known.has_rights_of(principal);
+    if goes_on {
+        belongs_to(app, principal, session);
+    } else {
+        app.hub().close(session, rights_changed());
+    }
+    goes_on
+}
+
 /// Why a session ends whose person's rights are others now: the new connection gets the new rights.
 pub fn rights_changed() -> CloseReason {
     CloseReason::new(CloseCode::ServiceRestart, "your rights have changed: reconnect and resume")

@@ -20,7 +20,7 @@ use super::opening::open_session;
 use super::pace::{Pace, too_fast};
 use super::relay::{last_event_id, limits, stream_response};
 use super::upgrade::Handshake;
-use super::{belongs_to, dialects, identity, other_identity};
+use super::{belongs_to, dialects, identity, other_identity, renew};
 use crate::auth::http::{Caller, Visitor};
 use crate::auth::{Access, Action, Credential, Principal};
 use crate::features::chat::TOPIC_FAMILY as CONVERSATION_FAMILY;
@@ -118,8 +118,12 @@ impl Client {
         if !known.is_anonymous() && known.id() != principal.id() {
             return Err(other_identity());
         }
-        self.app.hub().identify(session, identity(&principal))?;
-        belongs_to(&self.app, &principal, session);
+        if known.is_anonymous() {
+            self.app.hub().identify(session, identity(&principal))?;
+            belongs_to(&self.app, &principal, session);
+        } else {
+            renew(&self.app, &known, &principal, session);
+        }
         let reply = json!({ "type": "authenticated", "principal": &*principal.id() });
         *self.principal.lock() = principal;
         Ok(reply)

@@ -38,13 +38,17 @@ impl Namespace for Root {
         }
         let (chat, pages) = (Arc::clone(&self.chat), self.pages.clone());
         Box::pin(async move {
-            if socket.principal().is_anonymous()
-                && let Some(token) = Pages::token(&name, &incoming)
-                && let Err(error) = chat.identify(&socket, token).await
-            {
-                let refused = Pages::refuse(&socket, &name, &error);
-                socket.disconnect();
-                return Some(Reply::json(&refused));
+            let is_known = !socket.principal().is_anonymous();
+            match Pages::token(&name, &incoming) {
+                Some(token) if is_known => chat.renew(&socket, &token).await,
+                Some(token) => {
+                    if let Err(error) = chat.identify(&socket, token).await {
+                        let refused = Pages::refuse(&socket, &name, &error);
+                        socket.disconnect();
+                        return Some(Reply::json(&refused));
+                    }
+                }
+                None => {}
             }
             Some(Reply::json(&pages.obey(&socket, &name, &incoming).await))
         })
@@ -57,5 +61,9 @@ impl Namespace for Root {
 
     fn tell<'a>(&self, event: &'a Event) -> Option<(Cow<'a, str>, Cow<'a, str>)> {
         self.chat.tell(event)
+    }
+
+    fn former_name(&self, event: &Event) -> Option<&'static str> {
+        self.chat.former_name(event)
     }
 }

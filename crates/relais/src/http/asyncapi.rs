@@ -170,7 +170,10 @@ fn chat_messages() -> Value {
                 "client_id": text(),
             }))),
             object("mark_read", &["conversation_id"], &in_conversation(json!({ "up_to": count("number of a message") }))),
-            object("edit_message", &["message_id", "content"], &json!({ "id": {}, "message_id": id(), "content": text() })),
+            object("edit_message", &["message_id", "content"], &json!({
+                "id": {}, "message_id": id(), "content": text(),
+                "mentions": { "type": "array", "items": id(), "description": "absent: as before" },
+            })),
             object("delete_message", &["message_id"], &json!({ "id": {}, "message_id": id() })),
             object("typing", &["conversation_id"], &in_conversation(json!({ "is_typing": { "type": "boolean" } }))),
             object("group_typing", &["group_id"], &json!({ "group_id": id(), "is_typing": { "type": "boolean" } })),
@@ -186,16 +189,19 @@ fn chat_messages() -> Value {
                 "type": { "const": "authenticated" }, "success": { "const": true }, "user_id": id(),
                 "cursor": cursor(), "recovered": { "type": ["boolean", "null"] },
             })),
-        "chat_event": relay_message("Something happened; `by` did it. `cursor` and `offset` are there if it is stored.",
+        "chat_event": relay_message("Something happened; `by` did it. `cursor` and `offset` are there if it is stored. \
+            What happens in a group comes once more under its `group` name.",
             &["type"], &json!({
                 "type": { "enum": [
                     "new_message", "message_edited", "message_deleted", "messages_read", "messages_delivered",
                     "user_typing", "user_presence", "new_invitation", "invitation_sent", "invitation_accepted",
                     "invitation_rejected", "invitation_answered", "invitation_cancelled", "conversation_joined",
                     "conversation_left", "member_joined", "member_removed", "owner_changed", "conversation_renamed",
-                    "conversation_begun", "notification",
+                    "conversation_begun", "notification", "new_group_message", "group_messages_read",
+                    "group_user_typing", "group_invitation", "group_invitation_accepted", "group_member_joined",
+                    "group_member_left", "group_created",
                 ] },
-                "cursor": cursor(), "offset": offset(), "by": id(), "conversation_id": id(),
+                "cursor": cursor(), "offset": offset(), "by": id(), "conversation_id": id(), "group_id": id(),
             })),
         "chat_answer": relay_message("What a command led to.", &["type", "success"], &json!({
             "type": { "enum": ["message_sent", "marked_read", "message_edited", "message_deleted", "joined_conversation",

@@ -103,25 +103,70 @@ async fn sign_in(
     headers: HeaderMap,
     given: Body<SignIn>,
 ) -> Result<Response, AppError> {
+    signed_in(auth, address, &headers, given, |token, user| SignInReply { token, user }).await
+}
+
+/// Signs somebody in and answers with `reply`, made of their token and of who they are.
+async fn signed_in<T: Serialize>(
+    auth: Auth,
+    address: ClientAddress,
+    headers: &HeaderMap,
+    given: Body<SignIn>,
+    reply: impl FnOnce(String, UserInfo) -> T,
+) -> Result<Response, AppError> {
     let SignIn { email, password } = body(given)?;
     let max_age_s = auth.config().session_max_s;
-    let replaced = session_secret(&headers);
+    let replaced = session_secret(headers);
     let signed_in = Accounts::new(auth).sign_in(&email, password, address.0, replaced).await?;
-    let cookie = session_cookie(Some(&signed_in.session), max_age_s, &headers);
-    let reply = SignInReply { token: signed_in.token, user: signed_in.user };
+    let cookie = session_cookie(Some(&signed_in.session), max_age_s, headers);
+    let reply = reply(signed_in.token, signed_in.user);
     Ok(([(header::SET_COOKIE, cookie), no_store()], Json(reply)).into_response())
+}
+
+/// Somebody who has signed in, as existing clients know it.
+#[derive(Serialize, ToSchema)]
+pub struct FormerSignInReply {
+    /// As of `/api/auth/login`.
+    token: String,
+    /// Who.
+    user: FormerUser,
+}
+
+/// A user whose `admin` is 1 or 0: existing clients compare it with these.
+#[derive(Serialize, ToSchema)]
+pub struct FormerUser {
+    id: String,
+    firstname: String,
+    lastname: String,
+    email: String,
+    phone: String,
+    /// 1 for an administrator, else 0.
+    #[schema(maximum = 1)]
+    admin: u8,
+    staff: bool,
+    disabled: bool,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+}
+
+impl From<UserInfo> for FormerUser {
+    fn from(user: UserInfo) -> Self {
+        let UserInfo { id, firstname, lastname, email, phone, admin, staff, disabled, created_at } = user;
+        Self { id, firstname, lastname, email, phone, admin: u8::from(admin), staff, disabled, created_at }
+    }
 }
 
 /// Sign in (the name that existing clients use)
 #[utoipa::path(post, path = "/api/connexion", tag = "access", request_body = SignIn, responses(
-    (status = 200, description = "As /api/auth/login", body = SignInReply)))]
+    (status = 200, description = "As /api/auth/login, but `user.admin` is 1 or 0", body = FormerSignInReply)))]
 async fn sign_in_legacy(
-    auth: State<Auth>,
+    State(auth): State<Auth>,
     address: ClientAddress,
     headers: HeaderMap,
     given: Body<SignIn>,
 ) -> Result<Response, AppError> {
-    sign_in(auth, address, headers, given).await
+    signed_in(auth, address, &headers, given, |token, user| FormerSignInReply { token, user: user.into() })
+        .await
 }
 
 /// Sign out

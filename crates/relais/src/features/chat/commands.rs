@@ -12,6 +12,7 @@ use super::people::Me;
 use super::refusal::invalid;
 use super::service::{Chat, topic};
 use crate::AppError;
+use crate::aliases::{Aliased, United};
 
 /// Characters of a command that is not known, in the message that says so.
 const NAME_CHARS_SHOWN: usize = 60;
@@ -36,28 +37,42 @@ struct Fields {
     group_id: Option<String>,
     is_typing: Option<bool>,
     is_online: Option<bool>,
-    message: Option<Content>,
+    /// A text, or an object with one.
+    message: Option<Value>,
     content: Option<String>,
     client_id: Option<String>,
-    #[serde(default)]
-    mentions: Vec<String>,
+    mentions: Option<Vec<String>>,
     #[serde(default)]
     attachments: Vec<String>,
     message_id: Option<String>,
     up_to: Option<u64>,
 }
 
-/// A message as a text, or as an object with one.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Content {
-    Text(String),
-    Object(NewMessage),
+impl Aliased for Fields {
+    const ALIASES: &'static [(&'static str, &'static [&'static str])] = &[
+        ("conversation_id", &["conversationId"]),
+        ("group_id", &["groupId"]),
+        ("is_typing", &["isTyping"]),
+        ("is_online", &["isOnline"]),
+        ("client_id", &["clientId"]),
+        ("message_id", &["messageId"]),
+        ("up_to", &["upTo"]),
+    ];
+}
+
+/// A value that may be said in two places: in one of them, or the same in both.
+fn agreed<T: PartialEq>(field: &str, one: Option<T>, other: Option<T>) -> Result<Option<T>, AppError> {
+    match (one, other) {
+        (Some(one), Some(other)) if one != other => {
+            Err(invalid(field, format!("« {field} » est donné deux fois avec des valeurs différentes")))
+        }
+        (one, other) => Ok(one.or(other)),
+    }
 }
 
 impl Fields {
     fn conversation(&self) -> Result<&str, AppError> {
-        let id = self.conversation_id.as_deref().or(self.group_id.as_deref());
+        let id = agreed("conversation_id", self.conversation_id.as_deref(), self.group_id.as_deref())?;
         id.filter(|id| !id.is_empty())
             .ok_or_else(|| invalid("conversation_id", "« conversation_id » est requis"))
     }
@@ -67,15 +82,24 @@ impl Fields {
     }
 
     fn message(self) -> Result<NewMessage, AppError> {
-        let mut new = match (self.message, self.content) {
-            (Some(Content::Object(new)), _) => new,
-            (Some(Content::Text(content)), _) | (None, Some(content)) => {
+        let mut new = match self.message {
+            Some(Value::String(content)) => {
+                let content = agreed("content", Some(content), self.content)?.unwrap_or_default();
                 NewMessage { content, ..NewMessage::default() }
             }
-            (None, None) => return Err(invalid("message", "« message » est requis")),
+            Some(object) => {
+                let United(new): United<NewMessage> = serde_json::from_value(object)
+                    .map_err(|error| invalid("message", format!("« message » illisible : {error}")))?;
+                let content = agreed("content", Some(new.content), self.content)?.unwrap_or_default();
+                NewMessage { content, ..new }
+            }
+            None => {
+                let content = self.content.ok_or_else(|| invalid("message", "« message » est requis"))?;
+                NewMessage { content, ..NewMessage::default() }
+            }
         };
-        new.client_id = new.client_id.or(self.client_id);
-        new.mentions.extend(self.mentions);
+        new.client_id = agreed("client_id", new.client_id, self.client_id)?;
+        new.mentions.extend(self.mentions.unwrap_or_default());
         new.attachments.extend(self.attachments);
         Ok(new)
     }
@@ -95,9 +119,12 @@ impl Chat {
     ) -> Result<Outcome, AppError> {
         let fields = match data {
             Value::Null => Fields::default(),
-            data => serde_json::from_value(data).map_err(|error| {
-                invalid("data", format!("Commande « {} » illisible : {error}", shown(name)))
-            })?,
+            data => {
+                let United(fields) = serde_json::from_value(data).map_err(|error| {
+                    invalid("data", format!("Commande « {} » illisible : {error}", shown(name)))
+                })?;
+                fields
+            }
         };
         match name {
             "join_conversation" | "join_group" => self.listen(me, name, &fields).await,
@@ -122,7 +149,8 @@ impl Chat {
             }
             "edit_message" => {
                 let content = fields.content.as_deref().unwrap_or_default();
-                let message = self.edit(me, fields.message_id()?, content, &fields.mentions).await?;
+                let mentions = fields.mentions.clone();
+                let message = self.edit(me, fields.message_id()?, content, mentions).await?;
                 Ok(Outcome::Reply("message_edited", json!({ "success": true, "message": message })))
             }
             "delete_message" => {
@@ -159,14 +187,10 @@ impl Chat {
     async fn tell_typing(&self, me: &Me, fields: &Fields) -> Result<Outcome, AppError> {
         let id = fields.conversation()?;
         // Whether one is a member is asked each time: it is a read of one row.
-        self.require_member(me, id).await?;
-        let mut data = json!({
-            "by": me.id(), "conversation_id": id, "user_id": me.id(), "username": me.person.display_name(),
-            "is_typing": fields.is_typing.unwrap_or(true),
-        });
-        if fields.group_id.is_some() {
-            data["group_id"] = id.into();
-        }
+        let mut data = self.place_of_event(me, id).await?;
+        data["user_id"] = me.id().into();
+        data["username"] = me.person.display_name().into();
+        data["is_typing"] = fields.is_typing.unwrap_or(true).into();
         self.publish_latest(topic(id)?, "user_typing", Arc::from(data.to_string()), me.id());
         Ok(Outcome::Done)
     }

@@ -5,7 +5,7 @@ use relais_store::{Query, ReadTx, StoreError, WriteTx};
 use serde_json::json;
 
 use super::messages::{described, own};
-use super::model::{Conversation, Kind, LastMessage, Member, Message, Person, Role};
+use super::model::{Conversation, Invitation, Kind, LastMessage, Member, Message, Person, Role};
 use super::people::{Me, topic_of};
 use super::presence::{JOINED, LEFT};
 use super::refusal::{checked_text, invalid, no_conversation, no_person, not_allowed};
@@ -119,12 +119,29 @@ impl Chat {
         }
     }
 
-    /// A group in which one is alone at first, and its owner.
+    /// A group in which one is alone at first, and its owner; and the invitations to it of those who shall be in it. All
+    /// or nothing.
     ///
     /// # Errors
-    /// 400 for the name.
-    pub async fn create_group(&self, me: &Me, name: &str) -> Result<Conversation, AppError> {
+    /// 400 for the name or too many people, 404 if one of them is nobody, 409 if too many invitations wait.
+    pub async fn create_group(
+        &self,
+        me: &Me,
+        name: &str,
+        members: &[String],
+    ) -> Result<(Conversation, Vec<Invitation>), AppError> {
         let name = checked_text("name", name, NAME_BYTES_MAX, false)?;
+        if members.len() as u64 > MEMBERS_MAX {
+            return Err(invalid("member_ids", format!("Un groupe a au plus {MEMBERS_MAX} membres")));
+        }
+        // Clients name themselves too, and somebody twice.
+        let mut guests = Vec::new();
+        for member in members {
+            let id = self.know(member).await.map_err(|error| error.with("user_id", member.as_str()))?;
+            if id != me.id() && !guests.contains(&id) {
+                guests.push(id);
+            }
+        }
         let (chat, me) = (self.clone(), me.clone());
         self.0
             .store
@@ -132,9 +149,22 @@ impl Chat {
                 let row = new_conversation(tx, Kind::Group, name);
                 store::conversations::insert(tx, &row, None, me.id())?;
                 store::conversations::add_member(tx, &row.id, me.id(), Role::Owner, 0)?;
-                chat.tell_joined(tx, &row.id, me.id(), &me.person)
+                let group = chat.tell_joined(tx, &row.id, me.id(), &me.person, true)?;
+                let invite = |to: &String| super::invitations::send(tx, &me, to, "", Some(&row.id));
+                Ok((group, guests.iter().map(invite).collect::<Result<_, _>>()?))
             })
             .await
+    }
+
+    /// Everybody in a group, in the order in which they came.
+    ///
+    /// # Errors
+    /// 404 if one is not in it, or it is no group.
+    pub async fn members_of(&self, me: &Me, group_id: &str) -> Result<Vec<Member>, AppError> {
+        match self.conversation(me, group_id).await? {
+            Conversation { kind: Kind::Group, participants, .. } => Ok(participants),
+            _ => Err(no_conversation()),
+        }
     }
 
     /// Gives a group another name.
@@ -181,7 +211,8 @@ impl Chat {
                     json!({ "by": me.id(), "conversation_id": id, "group_id": id, "user_id": user_id });
                 tx.emit(&topic(&id)?, "member_removed", data.to_string())?;
                 let own_topic = topic_of(tx, &user_id)?;
-                let told = json!({ "conversation_id": id, "group_id": id, "by": me.id() });
+                let told =
+                    json!({ "conversation_id": id, "group_id": id, "user_id": user_id, "by": me.id() });
                 tx.emit(&own_topic, LEFT, told.to_string())?;
                 chat.keep_an_owner(tx, &id)
             })
@@ -234,7 +265,7 @@ impl Chat {
             let messages = store::conversations::messages(tx, id)?.ok_or_else(no_conversation)?;
             store::conversations::add_member(tx, id, &person.id, Role::Member, messages)?;
         }
-        self.tell_joined(tx, id, &person.id, person)
+        self.tell_joined(tx, id, &person.id, person, false)
     }
 
     /// Tells the members that somebody is in, and the newcomer's devices to listen from there on.
@@ -244,24 +275,37 @@ impl Chat {
         id: &str,
         viewer: &str,
         person: &Person,
+        created: bool,
     ) -> Result<Conversation, AppError> {
         let data =
             json!({ "by": viewer, "conversation_id": id, "group_id": id, "user_id": viewer, "user": person });
         let emitted = tx.emit(&topic(id)?, "member_joined", data.to_string())?;
-        self.tell_new_conversation(tx, id, viewer, emitted.seq)
+        self.tell_new_conversation(tx, id, viewer, emitted.seq, created)
     }
 
-    /// Tells somebody that they are in a conversation from the event `seq` on, and gives it as they see it.
+    /// Tells somebody that they are in a conversation from the event `seq` on, and gives it as they see it; also whether
+    /// it is a group that they have made.
     pub(super) fn tell_new_conversation(
         &self,
         tx: &mut WriteTx<'_>,
         id: &str,
         viewer: &str,
         seq: u64,
+        created: bool,
     ) -> Result<Conversation, AppError> {
         let conversation = self.view(tx, id, viewer)?;
         let since = Cursor { epoch: tx.epoch(), seq: seq.saturating_sub(1) };
-        let data = json!({ "conversation_id": id, "conversation": conversation, "since": since.to_string() });
+        let mut data = json!({ "conversation_id": id });
+        if conversation.kind == Kind::Group {
+            data["group_id"] = id.into();
+        }
+        data["conversation"] = json!(conversation);
+        if created {
+            // As clients of an earlier chat know it.
+            data["group"] = json!(conversation);
+            data["created"] = true.into();
+        }
+        data["since"] = since.to_string().into();
         let own_topic = topic_of(tx, viewer)?;
         tx.emit(&own_topic, JOINED, data.to_string())?;
         Ok(conversation)

@@ -54,34 +54,12 @@ impl Chat {
         group_id: Option<&str>,
     ) -> Result<Invitation, AppError> {
         let message = checked_text("message", message, MESSAGE_BYTES_MAX, true)?;
+        let to = self.know(to).await?;
         if to == me.id() {
             return Err(invalid("to_user_id", "On ne peut pas s'inviter soi-même"));
         }
-        self.know(to).await?;
-        let (me, to, group_id) = (me.clone(), to.to_owned(), group_id.map(str::to_owned));
-        self.0
-            .store
-            .write(move |tx| {
-                check_new(tx, &me, &to, group_id.as_deref())?;
-                let (id, pending) = (new_id(tx.now()), pending(me.id(), &to, group_id.as_deref()));
-                let new = NewInvitation {
-                    id: &id,
-                    from: me.id(),
-                    to: &to,
-                    group_id: group_id.as_deref(),
-                    message: &message,
-                    pending: &pending,
-                };
-                store::invitations::insert(tx, &new)?;
-                let invitation = store::invitations::find(tx, &id)?.ok_or_else(no_invitation)?;
-                let data = json!({ "by": me.id(), "invitation": invitation });
-                let asked = topic_of(tx, &to)?;
-                tx.emit(&asked, "new_invitation", data.to_string())?;
-                // One's other devices show it as pending.
-                tx.emit(&me.topic, "invitation_sent", data.to_string())?;
-                Ok(invitation)
-            })
-            .await
+        let (me, group_id) = (me.clone(), group_id.map(str::to_owned));
+        self.0.store.write(move |tx| send(tx, &me, &to, &message, group_id.as_deref())).await
     }
 
     /// Invitations that wait for one's answer, the oldest first: to talk, or to groups.
@@ -96,16 +74,37 @@ impl Chat {
         Ok(found)
     }
 
-    /// Answers an invitation. Accepting it begins the conversation, or lets one into the group.
+    /// Invitations to a group that wait, the oldest first and with whom they went to, and how many there are. Members
+    /// see them.
     ///
     /// # Errors
-    /// 404 if it is not one's own, 409 if it was answered or cancelled.
+    /// 404 if one is not in the group.
+    pub async fn invitations_of(&self, me: &Me, group_id: &str) -> Result<(Vec<Invitation>, u64), AppError> {
+        let (id, group_id) = (me.person.id.clone(), group_id.to_owned());
+        self.0
+            .store
+            .read(move |tx| {
+                group(tx, &group_id, &id)?;
+                let waiting = store::invitations::to_group(tx, &group_id, LISTED_MAX)?;
+                Ok((waiting, store::invitations::count_to_group(tx, &group_id)?))
+            })
+            .await
+    }
+
+    /// Answers an invitation. Accepting it begins the conversation, or lets one into the group. The same answer again
+    /// changes nothing and leads to the same.
+    ///
+    /// # Errors
+    /// 404 if it is not one's own, 409 if it was answered otherwise, or cancelled.
     pub async fn respond(&self, me: &Me, id: &str, answer: Answer) -> Result<Option<Conversation>, AppError> {
         let (chat, me, id) = (self.clone(), me.clone(), id.to_owned());
         self.0
             .store
             .write(move |tx| {
-                let invitation = waiting(tx, &id, |invitation| invitation.to_user_id == me.id())?;
+                let invitation = own_invitation(tx, &id, |invitation| invitation.to_user_id == me.id())?;
+                if invitation.status != "pending" {
+                    return chat.answered_before(tx, &me, &invitation, answer);
+                }
                 let asker = topic_of(tx, &invitation.from_user_id)?;
                 if answer == Answer::Reject {
                     store::invitations::settle(tx, &id, "rejected", None)?;
@@ -120,10 +119,13 @@ impl Chat {
                 };
                 store::invitations::settle(tx, &id, "accepted", Some(&mine.id))?;
                 let theirs = chat.view(tx, &mine.id, &invitation.from_user_id).ok();
-                let data = json!({
+                let mut data = json!({
                     "by": me.id(), "invitation_id": id, "conversation_id": mine.id, "participant_id": me.id(),
-                    "conversation": theirs,
+                    "user_id": me.id(), "conversation": theirs,
                 });
+                if let Some(group_id) = &invitation.group_id {
+                    data["group_id"] = group_id.as_str().into();
+                }
                 tx.emit(&asker, "invitation_accepted", data.to_string())?;
                 tx.emit(&me.topic, "invitation_answered", answered(&id, "accepted", Some(&mine.id)))?;
                 Ok(Some(mine))
@@ -131,7 +133,26 @@ impl Chat {
             .await
     }
 
-    /// Takes back an invitation that waits.
+    /// What an answer leads to that comes after another.
+    fn answered_before(
+        &self,
+        tx: &mut WriteTx<'_>,
+        me: &Me,
+        invitation: &Invitation,
+        answer: Answer,
+    ) -> Result<Option<Conversation>, AppError> {
+        match (&*invitation.status, answer, &invitation.group_id) {
+            ("rejected", Answer::Reject, _) => Ok(None),
+            // Whoever has left the group since is told where it was.
+            ("accepted", Answer::Accept, Some(id)) => match self.view(tx, id, me.id()) {
+                Ok(conversation) => Ok(Some(conversation)),
+                Err(_) => Err(settled(invitation)),
+            },
+            _ => Err(settled(invitation)),
+        }
+    }
+
+    /// Takes back an invitation that waits. Again it changes nothing.
     ///
     /// # Errors
     /// 404 if one has not sent it, 409 if it was answered.
@@ -140,7 +161,12 @@ impl Chat {
         self.0
             .store
             .write(move |tx| {
-                let invitation = waiting(tx, &id, |invitation| invitation.from_user_id == me.id())?;
+                let invitation = own_invitation(tx, &id, |invitation| invitation.from_user_id == me.id())?;
+                match &*invitation.status {
+                    "pending" => {}
+                    "cancelled" => return Ok(()),
+                    _ => return Err(settled(&invitation)),
+                }
                 store::invitations::settle(tx, &id, "cancelled", None)?;
                 let data = json!({ "by": me.id(), "invitation_id": id }).to_string();
                 let asked = topic_of(tx, &invitation.to_user_id)?;
@@ -156,13 +182,38 @@ impl Chat {
         let id = self.begin_direct(tx, asker, &accepter.id)?;
         let data = json!({ "by": accepter.id, "conversation_id": id });
         let begun = tx.emit(&topic(&id)?, "conversation_begun", data.to_string())?;
-        self.tell_new_conversation(tx, &id, asker, begun.seq)?;
-        self.tell_new_conversation(tx, &id, &accepter.id, begun.seq)
+        self.tell_new_conversation(tx, &id, asker, begun.seq, false)?;
+        self.tell_new_conversation(tx, &id, &accepter.id, begun.seq, false)
     }
 }
 
 fn answered(id: &str, status: &str, conversation_id: Option<&str>) -> String {
     json!({ "invitation_id": id, "status": status, "conversation_id": conversation_id }).to_string()
+}
+
+/// Sends an invitation to somebody who is known.
+pub(super) fn send(
+    tx: &mut WriteTx<'_>,
+    me: &Me,
+    to: &str,
+    message: &str,
+    group_id: Option<&str>,
+) -> Result<Invitation, AppError> {
+    check_new(tx, me, to, group_id)?;
+    let (id, pending) = (new_id(tx.now()), pending(me.id(), to, group_id));
+    let new = NewInvitation { id: &id, from: me.id(), to, group_id, message, pending: &pending };
+    store::invitations::insert(tx, &new)?;
+    let invitation = store::invitations::find(tx, &id)?.ok_or_else(no_invitation)?;
+    let mut data = json!({ "by": me.id(), "invitation": invitation });
+    if let Some(group_id) = group_id {
+        data["group_id"] = group_id.into();
+        data["group_name"] = invitation.group_name.as_deref().into();
+    }
+    let asked = topic_of(tx, to)?;
+    tx.emit(&asked, "new_invitation", data.to_string())?;
+    // One's other devices show it as pending.
+    tx.emit(&me.topic, "invitation_sent", data.to_string())?;
+    Ok(invitation)
 }
 
 /// What an invitation that waits is for, so that nobody is asked twice.
@@ -182,7 +233,8 @@ fn check_new(tx: &mut WriteTx<'_>, me: &Me, to: &str, group_id: Option<&str>) ->
     if let Some(group_id) = group_id {
         group(tx, group_id, me.id())?;
         if store::conversations::find_of(tx, group_id, to)?.is_some() {
-            return Err(conflict("already_member", "Cette personne est déjà dans le groupe"));
+            let known = conflict("already_member", "Cette personne est déjà dans le groupe");
+            return Err(known.with("conversation_id", group_id));
         }
     } else if let Some(id) = store::conversations::find_pair(tx, &pair(me.id(), to))? {
         let known = conflict("already_in_conversation", "Une conversation avec cette personne existe déjà");
@@ -201,16 +253,25 @@ fn check_new(tx: &mut WriteTx<'_>, me: &Me, to: &str, group_id: Option<&str>) ->
     Ok(())
 }
 
-/// An invitation that waits and is one's own to settle.
-fn waiting(
+/// An invitation that is one's own to settle.
+fn own_invitation(
     tx: &mut WriteTx<'_>,
     id: &str,
     is_own: impl Fn(&Invitation) -> bool,
 ) -> Result<Invitation, AppError> {
-    let invitation = store::invitations::find(tx, id)?.filter(is_own).ok_or_else(no_invitation)?;
-    match &*invitation.status {
-        "pending" => Ok(invitation),
-        "cancelled" => Err(conflict("invitation_settled", "Cette invitation a été annulée")),
-        _ => Err(conflict("invitation_settled", "Cette invitation a déjà reçu une réponse")),
+    store::invitations::find(tx, id)?.filter(is_own).ok_or_else(no_invitation)
+}
+
+/// Says what became of an invitation, and which conversation it led to: whoever answers it after another device, or
+/// after an answer that was lost, goes on there.
+fn settled(invitation: &Invitation) -> AppError {
+    let message = match &*invitation.status {
+        "cancelled" => "Cette invitation a été annulée",
+        _ => "Cette invitation a déjà reçu une réponse",
+    };
+    let refusal = conflict("invitation_settled", message).with("status", invitation.status.as_str());
+    match &invitation.group_id {
+        Some(id) if invitation.status == "accepted" => refusal.with("conversation_id", id.as_str()),
+        _ => refusal,
     }
 }

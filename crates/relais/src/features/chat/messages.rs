@@ -6,10 +6,11 @@ use relais_protocol::event::Position;
 use relais_protocol::time::Timestamp;
 use relais_store::{Query, ReadTx, StoreError, WriteTx};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
-use super::model::{Message, Read, Role};
+use super::model::{Kind, Message, Read, Role};
 use super::people::Me;
 use super::refusal::{checked_text, conflict, invalid, no_conversation, no_message, not_allowed};
 use super::search::fold;
@@ -18,6 +19,7 @@ use super::store;
 use super::store::conversations::{MemberRow, Place};
 use super::store::messages::MessageRow;
 use crate::AppError;
+use crate::aliases::Aliased;
 use crate::id::new_id;
 
 /// The longest name that a client may give a message, in bytes.
@@ -25,6 +27,8 @@ const CLIENT_ID_BYTES_MAX: usize = 100;
 /// Attachments of one message at most, and the longest reference in bytes.
 const ATTACHMENTS_MAX: usize = 20;
 const REFERENCE_BYTES_MAX: usize = 200;
+/// Bytes of the digest of what was asked for under a `client_id`.
+const DIGEST_BYTES: usize = 16;
 /// Conversations that are told at once that their messages arrived.
 const DELIVERED_AT_ONCE: usize = 1_000;
 
@@ -33,7 +37,8 @@ const DELIVERED_AT_ONCE: usize = 1_000;
 pub struct NewMessage {
     /// The text.
     pub content: String,
-    /// What the sender's program calls it: sending the same one again makes no second message, for ever.
+    /// What the sender's program calls it: sending the same one again makes no second message, for ever. Also
+    /// `clientId`.
     #[serde(default)]
     pub client_id: Option<String>,
     /// Members that it mentions; others are left out.
@@ -42,6 +47,10 @@ pub struct NewMessage {
     /// References to uploads.
     #[serde(default)]
     pub attachments: Vec<String>,
+}
+
+impl Aliased for NewMessage {
+    const ALIASES: &'static [(&'static str, &'static [&'static str])] = &[("client_id", &["clientId"])];
 }
 
 /// A message that is stored.
@@ -71,7 +80,7 @@ impl Chat {
     ///
     /// # Errors
     /// 400 for a text that is empty or too long, 404 if the sender is not in the conversation, 409 if the client's
-    /// name for it was used in another conversation.
+    /// name for it was used for another message.
     pub async fn send(&self, me: &Me, conversation_id: &str, new: NewMessage) -> Result<Sent, AppError> {
         let content = checked_text(
             "content",
@@ -85,15 +94,17 @@ impl Chat {
         self.0
             .store
             .write(move |tx| {
-                let (_, place) = own(tx, &conversation_id, me.id())?;
+                let (conversation, place) = own(tx, &conversation_id, me.id())?;
                 if let Some(client_id) = &new.client_id
                     && let Some(row) = store::messages::find_sent(tx, me.id(), client_id)?
                 {
-                    return sent_before(tx, row, &conversation_id);
+                    return sent_before(tx, row, &conversation_id, &content, &new);
                 }
                 let members = store::conversations::members(tx, &conversation_id)?;
+                let asked = Asked::of(&content, &new);
                 let row = chat.new_row(tx, &me, &conversation_id, content, new, &members)?;
-                store::messages::insert(tx, &row)?;
+                let digest = row.client_id.as_ref().map(|_| asked.digest(&row.id));
+                store::messages::insert(tx, &row, digest.as_deref())?;
                 store::search::index(tx, row.key, &fold(&row.content))?;
                 store::conversations::count_unread(tx, &conversation_id, me.id())?;
                 if place.unread == 0 {
@@ -101,7 +112,8 @@ impl Chat {
                     store::conversations::move_read(tx, &conversation_id, me.id(), row.number)?;
                 }
                 let message = seen(row, &[]);
-                let data = json!({ "by": me.id(), "conversation_id": conversation_id, "message": message });
+                let mut data = begin(me.id(), &conversation);
+                data["message"] = json!(message);
                 let emitted = tx.emit(&event_topic, "new_message", data.to_string())?;
                 Ok(Sent { message, position: Some(emitted.position), duplicate: false })
             })
@@ -137,7 +149,8 @@ impl Chat {
         })
     }
 
-    /// A part of a conversation, the oldest message first.
+    /// A part of a conversation, the oldest message first. Whoever fetches messages has received them, and their senders
+    /// are told.
     ///
     /// # Errors
     /// 404 if one is not in the conversation.
@@ -148,24 +161,26 @@ impl Chat {
         part: Part,
         limit: usize,
     ) -> Result<Vec<Message>, AppError> {
-        let (id, conversation_id) = (me.person.id.clone(), conversation_id.to_owned());
-        self.0
-            .store
-            .read(move |tx: &mut ReadTx<'_>| {
-                own(tx, &conversation_id, &id)?;
-                let rows = match part {
-                    Part::After(number) => store::messages::after(tx, &conversation_id, number, limit)?,
-                    Part::Last | Part::Before(_) => {
-                        let end =
-                            if let Part::Before(number) = part { number } else { i64::MAX.unsigned_abs() };
-                        let mut rows = store::messages::before(tx, &conversation_id, end, limit)?;
-                        rows.reverse();
-                        rows
-                    }
-                };
-                Ok(described(tx, rows)?)
-            })
-            .await
+        let (id, wanted) = (me.person.id.clone(), conversation_id.to_owned());
+        let read = self.0.store.read(move |tx: &mut ReadTx<'_>| {
+            own(tx, &wanted, &id)?;
+            Ok::<_, AppError>(part_of(tx, &wanted, part, limit)?)
+        });
+        let messages = read.await?;
+        let is_new = |message: &&Message| message.sender_id != me.id() && message.delivered_at.is_none();
+        let (first, last) = (messages.iter().find(is_new), messages.iter().rfind(is_new));
+        let (Some(first), Some(last)) = (first, last) else { return Ok(messages) };
+        let (id, wanted) = (me.person.id.clone(), conversation_id.to_owned());
+        let (after, up_to) = (first.number - 1, last.number);
+        let noted = self.0.store.write(move |tx| {
+            deliver(tx, &id, &wanted, after, up_to)?;
+            Ok::<_, AppError>(part_of(tx, &wanted, part, limit)?)
+        });
+        // What is there can be read even if nothing can be written.
+        Ok(noted.await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "that messages were received could not be noted");
+            messages
+        }))
     }
 
     /// Marks the messages of others up to `up_to`, or all, as read, and tells the others. Says how many there were.
@@ -190,13 +205,14 @@ impl Chat {
                 }
                 let left = store::messages::count_of_others(tx, &conversation_id, &id, read_to)?;
                 store::conversations::set_read(tx, &conversation_id, &id, read_to, left)?;
-                store::messages::set_delivered(tx, &conversation_id, &id, read_to)?;
+                store::messages::set_delivered(tx, &conversation_id, &id, 0, read_to)?;
                 let count = place.unread.saturating_sub(left);
                 if count > 0 {
-                    let data = json!({
-                        "by": id, "conversation_id": conversation_id, "user_id": id, "read_at": tx.now(),
-                        "up_to": read_to, "count": count,
-                    });
+                    let mut data = begin(&id, &conversation);
+                    data["user_id"] = id.as_str().into();
+                    data["read_at"] = json!(tx.now());
+                    data["up_to"] = read_to.into();
+                    data["count"] = count.into();
                     tx.emit(&event_topic, "messages_read", data.to_string())?;
                 }
                 Ok(count)
@@ -204,7 +220,7 @@ impl Chat {
             .await
     }
 
-    /// Replaces the text of one's own message.
+    /// Replaces the text of one's own message. Without `mentions` those that it has stay.
     ///
     /// # Errors
     /// 400 for the text, 403 if somebody else wrote it, 404 if there is none or it was deleted.
@@ -213,10 +229,10 @@ impl Chat {
         me: &Me,
         message_id: &str,
         content: &str,
-        mentions: &[String],
+        mentions: Option<Vec<String>>,
     ) -> Result<Message, AppError> {
         let content = checked_text("content", content, self.0.config.message_bytes_max, false)?;
-        let (id, message_id, mentions) = (me.person.id.clone(), message_id.to_owned(), mentions.to_vec());
+        let (id, message_id) = (me.person.id.clone(), message_id.to_owned());
         self.0
             .store
             .write(move |tx| {
@@ -224,8 +240,13 @@ impl Chat {
                 if row.sender.id != id {
                     return Err(not_allowed("Seul l'auteur d'un message peut le modifier"));
                 }
-                let members = store::conversations::members(tx, &row.conversation_id)?;
-                store::messages::edit(tx, &row.id, &content, &mentioned(&mentions, &members), tx.now())?;
+                let mentions = match &mentions {
+                    Some(wanted) => {
+                        mentioned(wanted, &store::conversations::members(tx, &row.conversation_id)?)
+                    }
+                    None => row.mentions.clone(),
+                };
+                store::messages::edit(tx, &row.id, &content, &mentions, tx.now())?;
                 store::search::forget(tx, row.key)?;
                 store::search::index(tx, row.key, &fold(&content))?;
                 changed(tx, &id, &row, "message_edited")
@@ -271,17 +292,79 @@ impl Chat {
             .store
             .write(move |tx| {
                 for (conversation_id, up_to) in waiting {
-                    if store::messages::set_delivered(tx, &conversation_id, &id, up_to)? > 0 {
-                        let data = json!({
-                            "by": id, "conversation_id": conversation_id, "user_id": id, "up_to": up_to,
-                            "delivered_at": tx.now(),
-                        });
-                        tx.emit(&topic(&conversation_id)?, "messages_delivered", data.to_string())?;
-                    }
+                    deliver(tx, &id, &conversation_id, 0, up_to)?;
                 }
                 Ok(())
             })
             .await
+    }
+}
+
+/// Messages of others after a number, up to another, have reached somebody: their senders are told.
+fn deliver(
+    tx: &mut WriteTx<'_>,
+    id: &str,
+    conversation_id: &str,
+    after: u64,
+    up_to: u64,
+) -> Result<(), AppError> {
+    if store::messages::set_delivered(tx, conversation_id, id, after, up_to)? > 0 {
+        let data = json!({
+            "by": id, "conversation_id": conversation_id, "user_id": id, "from": after + 1, "up_to": up_to,
+            "delivered_at": tx.now(),
+        });
+        tx.emit(&topic(conversation_id)?, "messages_delivered", data.to_string())?;
+    }
+    Ok(())
+}
+
+fn part_of(
+    tx: &mut impl Query,
+    conversation_id: &str,
+    part: Part,
+    limit: usize,
+) -> Result<Vec<Message>, StoreError> {
+    let rows = match part {
+        Part::After(number) => store::messages::after(tx, conversation_id, number, limit)?,
+        Part::Last | Part::Before(_) => {
+            let end = if let Part::Before(number) = part { number } else { i64::MAX.unsigned_abs() };
+            let mut rows = store::messages::before(tx, conversation_id, end, limit)?;
+            rows.reverse();
+            rows
+        }
+    };
+    described(tx, rows)
+}
+
+/// How the data of an event in a conversation begins. That of a group has the id under both names that clients know
+/// it by, and is told from one of two people by that.
+pub(super) fn begin(by: &str, conversation: &store::conversations::ConversationRow) -> Value {
+    let mut data = json!({ "by": by, "conversation_id": conversation.id });
+    if conversation.kind == Kind::Group {
+        data["group_id"] = conversation.id.as_str().into();
+    }
+    data
+}
+
+/// What was asked for under a `client_id`.
+struct Asked(Sha256);
+
+impl Asked {
+    fn of(content: &str, new: &NewMessage) -> Self {
+        let mut digest = Sha256::new();
+        for part in [&[content.to_owned()], &*new.mentions, &*new.attachments] {
+            digest.update(part.len().to_le_bytes());
+            for text in part {
+                digest.update(text.len().to_le_bytes());
+                digest.update(text);
+            }
+        }
+        Self(digest)
+    }
+
+    /// As it is stored with the message, whose id makes equal texts differ.
+    fn digest(self, message_id: &str) -> String {
+        hex::encode(&self.0.chain_update(message_id).finalize()[..DIGEST_BYTES])
     }
 }
 
@@ -314,11 +397,23 @@ fn changed(tx: &mut WriteTx<'_>, by: &str, row: &MessageRow, name: &str) -> Resu
     Ok(message)
 }
 
-fn sent_before(tx: &mut WriteTx<'_>, row: MessageRow, conversation_id: &str) -> Result<Sent, AppError> {
-    if row.conversation_id != conversation_id {
+/// The message that the sender's program calls so, if it is the one that it sends again.
+fn sent_before(
+    tx: &mut WriteTx<'_>,
+    row: MessageRow,
+    conversation_id: &str,
+    content: &str,
+    new: &NewMessage,
+) -> Result<Sent, AppError> {
+    let is_same = match store::messages::client_digest(tx, row.key)? {
+        Some(digest) => digest == Asked::of(content, new).digest(&row.id),
+        // Of a message that is gone nothing tells what it was.
+        None => row.edited_at.is_some() || row.deleted_at.is_some() || row.content == content,
+    };
+    if row.conversation_id != conversation_id || !is_same {
         let message =
-            "« client_id » a déjà servi dans une autre conversation : un nouveau message en prend un nouveau";
-        return Err(conflict("client_id_in_use", message));
+            "« client_id » a déjà servi pour un autre message : un nouveau message en prend un nouveau";
+        return Err(conflict("client_id_in_use", message).with("message_id", row.id));
     }
     let message = described(tx, vec![row])?.pop().ok_or_else(no_message)?;
     Ok(Sent { message, position: None, duplicate: true })

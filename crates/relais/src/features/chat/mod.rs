@@ -9,7 +9,8 @@
 //! `user_typing`. In the topic of a person: `new_invitation`, `invitation_sent`, `invitation_accepted`,
 //! `invitation_rejected`, `invitation_answered`, `invitation_cancelled`, `conversation_joined`, `conversation_left`,
 //! `notification`, and without being stored `user_presence`. The data begins with `by`, who did it, so that a
-//! connection can leave out what its own person did.
+//! connection can leave out what its own person did; in a group `group_id` follows, by which the sockets know what to tell
+//! under former names too.
 
 mod commands;
 mod conversations;

@@ -230,4 +230,7 @@ pub struct Invitation {
     /// Its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_name: Option<String>,
+    /// Who is asked, with the name; among the invitations to a group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to_user: Option<Person>,
 }

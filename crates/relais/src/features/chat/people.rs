@@ -12,7 +12,7 @@ use super::search::fold;
 use super::service::{Chat, Known};
 use super::store;
 use crate::AppError;
-use crate::auth::{Principal, User, unauthenticated};
+use crate::auth::{Principal, User, address, unauthenticated};
 use crate::config::ChatAccess;
 
 /// People that a search looks at, at most.
@@ -106,8 +106,26 @@ impl Chat {
         Ok(())
     }
 
-    /// Makes sure that somebody who is written to is known: a user may never have been here.
-    pub(super) async fn know(&self, id: &str) -> Result<(), AppError> {
+    /// Makes sure that somebody who is written to is known, and says what their id is: a user may never have been here,
+    /// and clients of an existing backend may say the address instead.
+    pub(super) async fn know(&self, id: &str) -> Result<String, AppError> {
+        let id = &match address(id) {
+            Some(address) => self.accounts_id(&address).await?.unwrap_or(address),
+            None => id.to_owned(),
+        };
+        self.know_id(id).await?;
+        Ok(id.clone())
+    }
+
+    async fn accounts_id(&self, address: &str) -> Result<Option<String>, AppError> {
+        match self.0.accounts.find_user(address).await {
+            Ok(found) => Ok(Some(found.id)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn know_id(&self, id: &str) -> Result<(), AppError> {
         let wanted = id.to_owned();
         let known = self.0.store.read(move |tx| store::people::principal_of(tx, &wanted)).await;
         match known.map_err(|error: StoreError| AppError::from(error))? {

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use relais_protocol::event::{Channel, Cursor, Event};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::devices::{Device, DeviceId};
-use super::messages::own;
+use super::messages::{begin, own};
 use super::model::Person;
 use super::people::{Me, topic_of};
 use super::refusal::{checked_text, invalid, too_many_notices};
 use super::service::{Chat, topic};
 use crate::AppError;
+use crate::aliases::Aliased;
 use crate::event_log::EVENT_DATA_BYTES_MAX;
 
 /// The longest title, type and text of a notification, in bytes.
@@ -29,8 +30,7 @@ struct Listening {
 /// A word to somebody outside of any conversation.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 pub struct Notice {
-    /// To whom.
-    #[serde(alias = "toUserId")]
+    /// To whom, by id or e-mail address; also `toUserId`, `recipient_id`, `recipientId`, `user_id`, `userId`.
     pub to_user_id: String,
     /// What kind; the receiving program knows.
     #[serde(default, rename = "type")]
@@ -42,8 +42,15 @@ pub struct Notice {
     pub body: String,
     /// What the receiving program needs.
     #[serde(default)]
-    pub data: serde_json::Value,
+    pub data: Value,
 }
+
+impl Aliased for Notice {
+    const ALIASES: &'static [(&'static str, &'static [&'static str])] = &[("to_user_id", RECIPIENT_NAMES)];
+}
+
+/// What clients call whom something is for.
+pub(super) const RECIPIENT_NAMES: &[&str] = &["toUserId", "recipient_id", "recipientId", "user_id", "userId"];
 
 /// The event that says that somebody is in a conversation from then on.
 pub const JOINED: &str = "conversation_joined";
@@ -88,6 +95,13 @@ impl Chat {
         self.0.store.read(move |tx| own(tx, &conversation_id, &id).map(drop)).await
     }
 
+    /// How the data of an event that one causes in a conversation begins.
+    pub(super) async fn place_of_event(&self, me: &Me, conversation_id: &str) -> Result<Value, AppError> {
+        let (id, conversation_id) = (me.person.id.clone(), conversation_id.to_owned());
+        let found = self.0.store.read(move |tx| Ok(begin(&id, &own(tx, &conversation_id, &id)?.0)));
+        found.await
+    }
+
     /// Follows what is committed, by this process or another: who is in a conversation from now on hears it, and who
     /// is out does not. Called in the order of the log, before the event is published.
     pub fn observe(&self, event: &Event) {
@@ -117,7 +131,7 @@ impl Chat {
             return Err(invalid("data", message));
         }
         self.0.notices.take(me.id(), self.0.clock.now()).map_err(too_many_notices)?;
-        self.know(&notice.to_user_id).await?;
+        let to = self.know(&notice.to_user_id).await?;
         let from: Person = me.person.clone();
         self.0
             .store
@@ -127,7 +141,7 @@ impl Chat {
                     "created_at": tx.now(),
                 });
                 let data = json!({ "by": from.id, "notification": notification });
-                let told = topic_of(tx, &notice.to_user_id)?;
+                let told = topic_of(tx, &to)?;
                 tx.emit(&told, "notification", data.to_string())?;
                 Ok::<_, AppError>(())
             })

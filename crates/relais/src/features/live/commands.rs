@@ -68,7 +68,7 @@ impl Commands {
                     None => None,
                 };
                 match known {
-                    Some(known) if is_same(&known, &module, &new) => Ok(known),
+                    Some(known) if is_same(&known, &module, &new, ttl_ms) => Ok(known),
                     Some(_) => Err(command_key_in_use()),
                     None => insert(tx, &actor, module, new, ttl_ms),
                 }
@@ -205,13 +205,14 @@ fn check(new: &NewCommand) -> Result<u32, AppError> {
     }
 }
 
-fn is_same(known: &Command, module: &str, new: &NewCommand) -> bool {
+fn is_same(known: &Command, module: &str, new: &NewCommand, ttl_ms: i64) -> bool {
     let nothing = Map::<String, Value>::new();
     let params = new.params.as_ref().unwrap_or(&nothing);
     known.module == module
         && known.command == new.command
         && known.params == *params
         && known.delivery == new.delivery
+        && known.expires_at == known.created_at.plus_millis(ttl_ms)
 }
 
 fn insert(

@@ -4,28 +4,62 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use relais_hub::Dialect;
+use relais_hub::{CloseReason, Dialect};
 use relais_protocol::event::{Channel, Event};
+use relais_protocol::websocket::text_frame_with;
 use serde_json::{Value, json};
 
 use super::super::dialects::{SocketDialect, text_frame};
+use super::names::former_name;
 use crate::AppError;
 
-/// Events as frames ([`write`]).
+/// Events as frames ([`write`]), and once more under the names that clients of an earlier chat know them by. These come
+/// second: whoever goes on after the last that came has had the other.
 pub(super) fn dialect() -> Arc<dyn Dialect> {
-    SocketDialect::shared("chat-socket", write, left)
+    Arc::new(ChatDialect(SocketDialect::shared("chat-socket", write, left)))
+}
+
+struct ChatDialect(Arc<dyn Dialect>);
+
+impl Dialect for ChatDialect {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn encode(&self, event: &Event, out: &mut Vec<u8>) {
+        self.0.encode(event, out);
+        if let Some(former) = former_name(event) {
+            text_frame_with(out, |out| write_as(former, event, out));
+        }
+    }
+
+    fn ping(&self) -> Bytes {
+        self.0.ping()
+    }
+
+    fn close(&self, reason: &CloseReason) -> Bytes {
+        self.0.close(reason)
+    }
+
+    fn revoked(&self, channel: &Channel) -> Bytes {
+        self.0.revoked(channel)
+    }
+}
+
+fn write(event: &Event, out: &mut Vec<u8>) {
+    write_as(&event.name, event, out);
 }
 
 /// The data with the name as `type`, and where it stands in the log as `cursor`. These come last: of two fields with
 /// one name clients take the last, and others may publish data with these names.
-fn write(event: &Event, out: &mut Vec<u8>) {
+fn write_as(name: &str, event: &Event, out: &mut Vec<u8>) {
     let fields = event.data.strip_suffix('}').unwrap_or("{");
     out.extend_from_slice(fields.as_bytes());
     if fields != "{" {
         out.push(b',');
     }
     // Writing to a vector cannot fail.
-    let _ = write!(out, "\"type\":{}", Value::from(&*event.name));
+    let _ = write!(out, "\"type\":{}", Value::from(name));
     if event.is_durable() {
         let _ = write!(out, ",\"cursor\":\"{}\",\"offset\":{}", event.cursor(), event.offset);
     }

@@ -6,6 +6,7 @@
 mod channels;
 mod ears;
 mod frames;
+mod names;
 mod namespace;
 mod socket;
 

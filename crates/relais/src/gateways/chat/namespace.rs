@@ -16,6 +16,7 @@ use super::super::other_identity;
 use super::channels::Listening;
 use super::ears::{Ears, Here, Line, arrive};
 use super::frames::error_fields;
+use super::names::former_name;
 use super::{close_code, is_of, missed_something};
 use crate::auth::{Credential, Principal};
 use crate::features::chat::{Me, Outcome};
@@ -74,6 +75,15 @@ impl ChatNamespace {
     pub(in crate::gateways) async fn identify(&self, socket: &Socket, token: String) -> Result<(), AppError> {
         let given = Credentials { token: Some(token), ..Credentials::default() };
         let_in(&self.app, &self.people, socket, &given).await.map(drop)
+    }
+
+    /// Whoever is in shows another token: the connection lasts as long as that does. One that is not theirs changes nothing.
+    pub(in crate::gateways) async fn renew(&self, socket: &Socket, token: &str) {
+        if let Ok(principal) = bearer(&self.app, token).await
+            && let Err(refused) = socket.identify(&principal)
+        {
+            tracing::debug!(message = refused.message, "a token does not renew a connection");
+        }
     }
 
     fn here(&self, socket: &Socket) -> Option<Here<SocketLine>> {
@@ -207,6 +217,10 @@ impl Namespace for ChatNamespace {
         Some((Cow::Borrowed(&*event.name), data))
     }
 
+    fn former_name(&self, event: &Event) -> Option<&'static str> {
+        former_name(event)
+    }
+
     fn disconnected(&self, socket: &Socket) {
         let Some(here) = self.people.lock().remove(socket.id()) else { return };
         let app = self.app.clone();
@@ -255,13 +269,15 @@ async fn bearer_of(app: &App, given: &Credentials) -> Result<Principal, AppError
     })
 }
 
-/// Somebody says once more who they are, as programs do that have sent the token with `auth` already. A connection
-/// stays whose it is.
+/// Somebody says once more who they are, as programs do that have sent the token with `auth` already, or have got a new
+/// one. A connection stays whose it is, and lasts as long as the token.
 async fn recognize(app: &App, socket: &Socket, me: &Me, given: &Credentials) -> Result<Value, AppError> {
     let principal = bearer_of(app, given).await?;
     if !is_of(me, &principal) {
         return Err(other_identity());
     }
+    app.chat().enter(&principal).await?;
+    socket.identify(&principal).map_err(|refused| AppError::forbidden("forbidden", refused.message))?;
     let fields = json!({ "success": true, "user_id": me.id() });
     say(socket, "authenticated", &fields);
     Ok(fields)

@@ -27,7 +27,7 @@ use crate::gateways::opening::open_session;
 use crate::gateways::pace::{Pace, too_fast};
 use crate::gateways::relay::limits;
 use crate::gateways::upgrade::Handshake;
-use crate::gateways::{belongs_to, identity, spawn};
+use crate::gateways::{belongs_to, identity, renew, spawn};
 use crate::http::form::form_pairs;
 use crate::{App, AppError};
 
@@ -38,6 +38,8 @@ struct Client {
     session: Arc<Session>,
     /// Who it is, once it has said so.
     here: Arc<Mutex<Attendance>>,
+    /// With which rights.
+    principal: Arc<Mutex<Principal>>,
     pace: Pace,
 }
 
@@ -162,17 +164,24 @@ impl Client {
             Err(error) => return self.turn_away(&error),
         };
         if let Some(here) = self.here() {
-            return self.recognize(&here.me, &principal, command);
+            return match self.app.chat().enter(&principal).await {
+                Ok(_) => self.recognize(&here.me, &principal, command),
+                Err(error) => self.say("error", &error_fields(&error)),
+            };
         }
         if let Err(error) = self.enter(&principal, command).await {
             self.turn_away(&error);
         }
     }
 
-    /// Somebody says once more who they are. A connection stays whose it is, and hears what it heard: what was missed
-    /// before does not come.
+    /// Somebody says once more who they are. A connection stays whose it is, lasts as long as the token, and hears what it
+    /// heard: what was missed before does not come.
     fn recognize(&self, me: &Me, principal: &Principal, command: &Value) {
         if is_of(me, principal) {
+            let known = std::mem::replace(&mut *self.principal.lock(), principal.clone());
+            if !renew(&self.app, &known, principal, &self.session) {
+                return;
+            }
             let mut fields = json!({ "success": true, "user_id": me.id() });
             if !command["since"].is_null() {
                 fields["recovered"] = false.into();
@@ -195,6 +204,7 @@ impl Client {
         let me = chat.enter(principal).await?;
         self.app.hub().identify(&self.session, identity(principal))?;
         belongs_to(&self.app, principal, &self.session);
+        *self.principal.lock() = principal.clone();
         let listening = Listening::new(&me, command["include_own"].as_bool().unwrap_or(false));
         let line = HubLine { app: self.app.clone(), session: Arc::clone(&self.session) };
         let ears = Ears::new(&self.app, line, me.clone(), listening.clone());
@@ -294,5 +304,6 @@ fn admit(
         app.hub().compress(&session);
     }
     let pace = Pace::new(app.config().hub.messages_per_s, Instant::now());
-    Some(Client { app, session, here: Arc::default(), pace })
+    let principal = Arc::new(Mutex::new(principal.clone()));
+    Some(Client { app, session, here: Arc::default(), principal, pace })
 }

@@ -72,6 +72,22 @@ struct EventDialect {
 }
 
 impl EventDialect {
+    fn append(&self, name: &str, arguments: &str, offset: Option<&str>, out: &mut Vec<u8>) {
+        match (self.reads.parser, self.reads.version) {
+            (Parser::Default, _) => text_frame_with(out, |out| {
+                write_event(self.namespace, None, name, arguments, offset, out);
+            }),
+            (Parser::Msgpack, version) => {
+                let Some(packed) = self.pack(name, arguments, offset) else { return };
+                let typed = match version {
+                    Version::V4 => packed,
+                    Version::V3 => [&[4], &*packed].concat().into(),
+                };
+                encode_frame(Opcode::Binary, &typed, out);
+            }
+        }
+    }
+
     fn pack(&self, name: &str, arguments: &str, offset: Option<&str>) -> Option<Bytes> {
         let mut data = Vec::new();
         write_event("/", None, name, arguments, offset, &mut data);
@@ -92,19 +108,9 @@ impl Dialect for EventDialect {
         let offset = (self.reads.offsets && event.is_durable()).then(|| event.cursor().to_string());
         let bare = self.reads.offsets && offset.is_none();
         let arguments = if bare { without_offset(&told) } else { Cow::Borrowed(&*told) };
-        let offset = offset.as_deref();
-        match (self.reads.parser, self.reads.version) {
-            (Parser::Default, _) => text_frame_with(out, |out| {
-                write_event(self.namespace, None, &name, &arguments, offset, out);
-            }),
-            (Parser::Msgpack, version) => {
-                let Some(packed) = self.pack(&name, &arguments, offset) else { return };
-                let typed = match version {
-                    Version::V4 => packed,
-                    Version::V3 => [&[4], &*packed].concat().into(),
-                };
-                encode_frame(Opcode::Binary, &typed, out);
-            }
+        self.append(&name, &arguments, offset.as_deref(), out);
+        if let Some(former) = self.feature.former_name(event) {
+            self.append(former, &arguments, offset.as_deref(), out);
         }
     }
 

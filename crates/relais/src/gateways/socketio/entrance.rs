@@ -15,7 +15,7 @@ use super::server::Registered;
 use super::{Admission, ConnectRequest, Refused, Socket, Welcome};
 use crate::auth::Principal;
 use crate::gateways::engineio::new_id;
-use crate::gateways::{identity, other_identity};
+use crate::gateways::{identity, other_identity, rights_changed};
 
 /// What clients know the absence of a namespace by.
 const NO_NAMESPACE: &str = "Invalid namespace";
@@ -132,10 +132,19 @@ fn pid(
     }
 }
 
-/// A connection belongs to one principal: limits, presence and the end of a credential go by it.
+/// A connection belongs to one principal: limits, presence and the end of a credential go by it. It lasts as long as the
+/// credential that lasts longest, and ends if that has other rights: the client comes back with these.
 pub(super) fn belong(talk: &Talk, principal: &Principal) -> Result<(), Refused> {
     let known = talk.principal();
     if known.id() == principal.id() {
+        if !known.has_rights_of(principal) {
+            talk.client.close(rights_changed());
+            return Err(Refused::new("rights_changed", "Vos droits ont changé : reconnectez-vous"));
+        }
+        if known.expires_at().is_some_and(|end| principal.expires_at().is_none_or(|later| later > end)) {
+            talk.server.callers.identified(principal, talk.client.session());
+            talk.set_principal(principal.clone());
+        }
         return Ok(());
     }
     if !known.is_anonymous() {

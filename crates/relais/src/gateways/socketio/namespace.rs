@@ -31,6 +31,12 @@ pub trait Namespace: Send + Sync + 'static {
     /// The client sent an event. If it asked for an acknowledgement, it gets the reply, or an empty one.
     fn event(&self, socket: Socket, incoming: Incoming) -> BoxFuture<'static, Option<Reply>>;
 
+    /// Another name under which clients are told the same event once more, after it; none for most.
+    fn former_name(&self, event: &Event) -> Option<&'static str> {
+        let _ = event;
+        None
+    }
+
     /// The client left, or its connection ended.
     fn disconnected(&self, socket: &Socket) {
         let _ = socket;

@@ -11,7 +11,7 @@ use super::{PASSWORD, config, on_each_database, sign_in_request, tester};
 async fn signing_in_gives_existing_clients_the_reply_they_know() {
     on_each_database(config(), |server| async move {
         let user = server.add("Marie@Relais.FR", false).await;
-        for path in ["/api/connexion", "/api/auth/login"] {
+        for (path, admin) in [("/api/connexion", json!(0)), ("/api/auth/login", json!(false))] {
             let mut request = sign_in_request(" marie@relais.fr ", PASSWORD);
             *request.uri_mut() = path.parse().unwrap();
             let reply = server.send(request).await;
@@ -21,7 +21,7 @@ async fn signing_in_gives_existing_clients_the_reply_they_know() {
                 reply.body["user"],
                 json!({
                     "id": user.id, "firstname": "Marie", "lastname": "Curie", "email": "marie@relais.fr",
-                    "phone": "", "admin": false, "staff": false, "disabled": false,
+                    "phone": "", "admin": admin, "staff": false, "disabled": false,
                     "created_at": user.created_at.to_string(),
                 })
             );
@@ -29,6 +29,22 @@ async fn signing_in_gives_existing_clients_the_reply_they_know() {
             assert_eq!(me.body["principal"], format!("user:{}", user.id));
             let me = server.with_cookie("GET", "/api/auth/me", &reply.session()).await;
             assert_eq!(me.body["user"]["email"], "marie@relais.fr");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn existing_clients_know_an_administrator_by_the_number_one() {
+    on_each_database(config(), |server| async move {
+        server.add("marie@relais.fr", true).await;
+        for (path, admin) in [("/api/connexion", json!(1)), ("/api/auth/login", json!(true))] {
+            let mut request = sign_in_request("marie@relais.fr", PASSWORD);
+            *request.uri_mut() = path.parse().unwrap();
+            let reply = server.send(request).await;
+            assert_eq!(reply.body["user"]["admin"], admin, "{path}");
+            let me = server.get("/api/auth/me", reply.text("token")).await;
+            assert_eq!(me.body["user"]["admin"], true);
         }
     })
     .await;

@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod former;
+mod identity;
 mod limits;
 mod publishing;
 mod reading;
 mod recovery;
+mod repeated;
 mod snapshot;
 mod story;
 mod world;

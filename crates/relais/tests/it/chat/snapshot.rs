@@ -18,7 +18,7 @@ struct State {
 impl State {
     /// What the calls say, and where that stands.
     async fn fetch(world: &World, who: &Person) -> (Self, String) {
-        let overview = world.get(who, "conversations").await;
+        let overview = world.overview(who, "/api/v1/chat").await;
         let mut state = Self::default();
         for conversation in overview["conversations"].as_array().unwrap() {
             if conversation["status"] == "accepted" {

@@ -38,6 +38,11 @@ impl World {
         self.done(self.call(who, Method::DELETE, path, Value::Null).await)
     }
 
+    /// The conversations as they are listed under one of the addresses of the chat.
+    pub(crate) async fn overview(&self, who: &Person, base: &str) -> Value {
+        self.done(self.request(who, Method::GET, &format!("{base}/conversations"), Value::Null).await)
+    }
+
     fn done(&self, (status, reply): (u16, Value)) -> Value {
         assert!(matches!(status, 200 | 201), "{status}: {reply}");
         assert_eq!(reply["success"], true);
@@ -60,6 +65,13 @@ impl World {
     /// A connection that has said nothing yet.
     pub(crate) async fn open(&self) -> Socket {
         let url = format!("ws://{}/ws/chat", self.running.address());
+        let hub = self.running.app().hub().clone();
+        Socket { stream: tokio_tungstenite::connect_async(url).await.unwrap().0, hub }
+    }
+
+    /// A connection with the hub's own protocol that has said nothing yet.
+    pub(crate) async fn open_native(&self) -> Socket {
+        let url = format!("ws://{}/api/v1/ws", self.running.address());
         let hub = self.running.app().hub().clone();
         Socket { stream: tokio_tungstenite::connect_async(url).await.unwrap().0, hub }
     }

@@ -291,6 +291,9 @@ async fn a_command_sent_again_is_one_and_one_that_waits_can_be_taken_back() {
         let other = json!({ "command": "sing", "client_id": "a" });
         let (status, reply) = world.request(&lea, Method::POST, COMMANDS, other).await;
         assert_eq!((status, &reply["code"]), (409, &json!("idempotency_key_in_use")));
+        let sooner = json!({ "command": "ring", "client_id": "a", "ttl_s": 60 });
+        let (status, reply) = world.request(&lea, Method::POST, COMMANDS, sooner).await;
+        assert_eq!((status, &reply["code"]), (409, &json!("idempotency_key_in_use")), "another time to live");
         let (_, second) = world.request(&lea, Method::POST, COMMANDS, json!({ "command": "ring" })).await;
 
         let path = |command: &Value| format!("{COMMANDS}/{}", command["id"].as_str().unwrap());

@@ -12,19 +12,33 @@ use super::super::messages::{NewMessage, Part};
 use super::super::model::{Conversation, Message};
 use super::{Body, Here, Wanted, body, done};
 use crate::AppError;
+use crate::aliases::{Aliased, United};
 
 /// Messages of a page when nothing is said, and at most.
 const PAGE: usize = 50;
 const PAGE_MAX: usize = 100;
 
-/// One's conversations, and the invitations that one has sent
+/// One's conversations, groups among them, and the invitations that one has sent
 ///
 /// With the events after `cursor`, the answer stays true.
-#[utoipa::path(get, path = "/api/chat/conversations", tag = "chat", responses(
+#[utoipa::path(get, path = "/api/v1/chat/conversations", tag = "chat", responses(
     (status = 200, description = "`data.conversations`, `data.cursor`", body = Vec<Conversation>)))]
 pub(super) async fn list_conversations(here: Here) -> Result<Json<Value>, AppError> {
     let overview = here.chat.overview(&here.me).await?;
     Ok(done(&json!({ "conversations": overview.conversations, "cursor": overview.cursor.to_string() })))
+}
+
+/// One's conversations with one other person, and the invitations that one has sent
+///
+/// Every entry has a `participant`, which existing clients read. Groups are at `/api/chat/groups`, and everything
+/// together at `/api/v1/chat/conversations`.
+#[utoipa::path(get, path = "/api/chat/conversations", tag = "chat", responses(
+    (status = 200, description = "`data.conversations`, `data.cursor`", body = Vec<Conversation>)))]
+pub(super) async fn list_direct_conversations(here: Here) -> Result<Json<Value>, AppError> {
+    let overview = here.chat.overview(&here.me).await?;
+    let mut conversations = overview.conversations;
+    conversations.retain(|conversation| conversation.participant.is_some());
+    Ok(done(&json!({ "conversations": conversations, "cursor": overview.cursor.to_string() })))
 }
 
 /// One conversation, or group
@@ -38,7 +52,8 @@ pub(super) async fn show_conversation(here: Here, Path(id): Path<String>) -> Res
 
 /// Messages, the oldest first
 ///
-/// The last ones, or those `before` or `after` a number. 50 unless `limit` says otherwise, never more than 100.
+/// The last ones, or those `before` or `after` a number. 50 unless `limit` says otherwise, never more than 100. Who
+/// fetches messages of others has received them: `delivered_at` is set, and their senders hear `messages_delivered`.
 #[utoipa::path(get, path = "/api/chat/conversations/{id}/messages", tag = "chat",
     params(("id" = String, Path), Wanted), responses(
     (status = 200, description = "`data.messages`", body = Vec<Message>),
@@ -66,13 +81,13 @@ pub(super) async fn list_messages(
     (status = 201, description = "`data.message`, `data.offset`", body = Message),
     (status = 200, description = "It had been sent before"),
     (status = 400, description = "`invalid_value`"), (status = 404, description = "`conversation_not_found`"),
-    (status = 409, description = "`client_id_in_use`")))]
+    (status = 409, description = "`client_id_in_use`, with the `message_id` of the other message")))]
 pub(super) async fn send_message(
     here: Here,
     Path(id): Path<String>,
-    given: Body<NewMessage>,
+    given: Body<United<NewMessage>>,
 ) -> Result<(StatusCode, Json<Value>), AppError> {
-    let sent = here.chat.send(&here.me, &id, body(given)?).await?;
+    let sent = here.chat.send(&here.me, &id, body(given)?.0).await?;
     let status = if sent.duplicate { StatusCode::OK } else { StatusCode::CREATED };
     let data = json!({
         "message": sent.message, "duplicate": sent.duplicate, "offset": sent.position.map(|position| position.offset),
@@ -83,8 +98,12 @@ pub(super) async fn send_message(
 /// Up to where one has read.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 pub struct UpTo {
-    /// The number of the last message that one has read; absent: all.
+    /// The number of the last message that one has read; absent: all. Also `upTo`.
     up_to: Option<u64>,
+}
+
+impl Aliased for UpTo {
+    const ALIASES: &'static [(&'static str, &'static [&'static str])] = &[("up_to", &["upTo"])];
 }
 
 /// Mark messages as read
@@ -100,9 +119,10 @@ pub(super) async fn mark_read(
     let up_to = if given.iter().all(u8::is_ascii_whitespace) {
         UpTo::default()
     } else {
-        serde_json::from_slice(&given).map_err(|error| {
+        let United(up_to) = serde_json::from_slice(&given).map_err(|error| {
             super::super::refusal::invalid("up_to", format!("Corps de requête invalide : {error}"))
-        })?
+        })?;
+        up_to
     };
     let marked = here.chat.mark_read(&here.me, &id, up_to.up_to).await?;
     Ok(done(&json!({ "marked_read": marked })))
@@ -113,9 +133,8 @@ pub(super) async fn mark_read(
 pub struct Edit {
     /// The text.
     content: String,
-    /// Members that it mentions.
-    #[serde(default)]
-    mentions: Vec<String>,
+    /// Members that it mentions; absent or null: those that it mentioned before.
+    mentions: Option<Vec<String>>,
 }
 
 /// Edit one's own message
@@ -130,7 +149,7 @@ pub(super) async fn edit_message(
     given: Body<Edit>,
 ) -> Result<Json<Value>, AppError> {
     let edit = body(given)?;
-    let message = here.chat.edit(&here.me, &id, &edit.content, &edit.mentions).await?;
+    let message = here.chat.edit(&here.me, &id, &edit.content, edit.mentions).await?;
     Ok(done(&json!({ "message": message })))
 }
 

@@ -7,13 +7,28 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::super::model::{Conversation, Invitation, Kind};
+use super::super::model::{Conversation, Invitation, Kind, Member};
 use super::super::refusal::invalid;
 use super::invitations::NewInvitation;
 use super::{Body, Here, body, done};
 use crate::AppError;
+use crate::aliases::{Aliased, United};
 
-/// A group to be made, or its new name.
+/// A group to be made.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct NewGroup {
+    /// What it is called.
+    name: String,
+    /// Who is asked in at once, by id or e-mail address; also `memberIds`.
+    #[serde(default)]
+    member_ids: Vec<String>,
+}
+
+impl Aliased for NewGroup {
+    const ALIASES: &'static [(&'static str, &'static [&'static str])] = &[("member_ids", &["memberIds"])];
+}
+
+/// The new name of a group.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct GroupName {
     /// What it is called.
@@ -31,17 +46,48 @@ pub(super) async fn list_groups(here: Here) -> Result<Json<Value>, AppError> {
 }
 
 /// Make a group, and own it
-#[utoipa::path(post, path = "/api/chat/groups", tag = "chat", request_body = GroupName, responses(
-    (status = 201, description = "`data.group_id`, `data.group`", body = Conversation),
-    (status = 400, description = "`invalid_value`")))]
+///
+/// Those of `member_ids` are asked in: they are members when they accept.
+#[utoipa::path(post, path = "/api/chat/groups", tag = "chat", request_body = NewGroup, responses(
+    (status = 201, description = "`data.group_id`, `data.group`, `data.invitations`", body = Conversation),
+    (status = 400, description = "`invalid_value`"),
+    (status = 404, description = "`user_not_found`, with `user_id`; there is no group then"),
+    (status = 409, description = "`too_many_invitations`")))]
 pub(super) async fn create_group(
     here: Here,
-    given: Body<GroupName>,
+    given: Body<United<NewGroup>>,
 ) -> Result<(StatusCode, Json<Value>), AppError> {
-    let group = here.chat.create_group(&here.me, &body(given)?.name).await?;
-    let data =
-        json!({ "group_id": group.id, "conversation_id": group.id, "group": group, "conversation": group });
+    let United(new) = body(given)?;
+    let (group, invitations) = here.chat.create_group(&here.me, &new.name, &new.member_ids).await?;
+    let data = json!({
+        "group_id": group.id, "conversation_id": group.id, "group": group, "conversation": group,
+        "invitations": invitations,
+    });
     Ok((StatusCode::CREATED, done(&data)))
+}
+
+/// Who is in a group
+#[utoipa::path(get, path = "/api/chat/groups/{id}/members", tag = "chat", params(("id" = String, Path)), responses(
+    (status = 200, description = "`data.members`, in the order in which they came", body = Vec<Member>),
+    (status = 404, description = "`conversation_not_found`")))]
+pub(super) async fn list_members(here: Here, Path(id): Path<String>) -> Result<Json<Value>, AppError> {
+    let members = here.chat.members_of(&here.me, &id).await?;
+    Ok(done(&json!({ "group_id": id, "members": members })))
+}
+
+/// Invitations to a group that wait
+///
+/// Of all members. The oldest 500; `total` counts all.
+#[utoipa::path(get, path = "/api/chat/groups/{id}/pending-invitations", tag = "chat", params(("id" = String, Path)),
+    responses(
+    (status = 200, description = "`data.invitations`, each with `to_user`; `data.total`", body = Vec<Invitation>),
+    (status = 404, description = "`conversation_not_found`")))]
+pub(super) async fn list_invitations_of_group(
+    here: Here,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, AppError> {
+    let (invitations, total) = here.chat.invitations_of(&here.me, &id).await?;
+    Ok(done(&json!({ "group_id": id, "invitations": invitations, "total": total })))
 }
 
 /// Give a group another name
@@ -68,9 +114,12 @@ pub(super) async fn rename_group(
 pub(super) async fn invite_to_group(
     here: Here,
     Path(id): Path<String>,
-    given: Body<NewInvitation>,
+    given: Body<United<NewInvitation>>,
 ) -> Result<(StatusCode, Json<Value>), AppError> {
-    let new = body(given)?;
+    let United(new) = body(given)?;
+    if new.group_id.is_some_and(|named| named != id) {
+        return Err(invalid("group_id", "« group_id » n'est pas le groupe de l'adresse"));
+    }
     let sent = here.chat.invite(&here.me, &new.to_user_id, &new.message, Some(&id)).await?;
     Ok((StatusCode::CREATED, done(&json!({ "invitation_id": sent.id, "invitation": sent }))))
 }
@@ -80,9 +129,9 @@ pub(super) async fn invite_to_group(
     (status = 201, description = "As `/api/chat/groups/{id}/invite`", body = Invitation)))]
 pub(super) async fn create_group_invitation(
     here: Here,
-    given: Body<NewInvitation>,
+    given: Body<United<NewInvitation>>,
 ) -> Result<(StatusCode, Json<Value>), AppError> {
-    let new = body(given)?;
+    let United(new) = body(given)?;
     let group_id = new.group_id.ok_or_else(|| invalid("group_id", "« group_id » est requis"))?;
     let sent = here.chat.invite(&here.me, &new.to_user_id, &new.message, Some(&group_id)).await?;
     Ok((StatusCode::CREATED, done(&json!({ "invitation_id": sent.id, "invitation": sent }))))

@@ -10,9 +10,10 @@ use utoipa::ToSchema;
 
 use super::super::invitations::Answer;
 use super::super::model::{Contact, Invitation};
-use super::super::presence::Notice;
+use super::super::presence::{Notice, RECIPIENT_NAMES};
 use super::{Body, Here, Wanted, body, done};
 use crate::AppError;
+use crate::aliases::{Aliased, United};
 
 /// Search people by name or address
 ///
@@ -40,15 +41,19 @@ pub(super) async fn list_invitations(here: Here) -> Result<Json<Value>, AppError
 /// Whom to ask.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct NewInvitation {
-    /// Whom; `toUserId` as well.
-    #[serde(alias = "toUserId")]
+    /// Whom, by id or e-mail address; also `toUserId`, `recipient_id`, `recipientId`, `user_id`, `userId`.
     pub(super) to_user_id: String,
     /// A word with it.
     #[serde(default)]
     pub(super) message: String,
-    /// The group, of an invitation to one.
-    #[serde(default, alias = "groupId")]
+    /// The group, of an invitation to one; also `groupId`.
+    #[serde(default)]
     pub(super) group_id: Option<String>,
+}
+
+impl Aliased for NewInvitation {
+    const ALIASES: &'static [(&'static str, &'static [&'static str])] =
+        &[("to_user_id", RECIPIENT_NAMES), ("group_id", &["groupId"])];
 }
 
 /// Ask somebody to talk
@@ -58,9 +63,9 @@ pub struct NewInvitation {
     (status = 409, description = "`already_in_conversation` with `conversation_id`; `already_invited`, `invited_by_them` with `invitation_id`; `too_many_invitations`")))]
 pub(super) async fn create_invitation(
     here: Here,
-    given: Body<NewInvitation>,
+    given: Body<United<NewInvitation>>,
 ) -> Result<(StatusCode, Json<Value>), AppError> {
-    let new = body(given)?;
+    let United(new) = body(given)?;
     let sent = here.chat.invite(&here.me, &new.to_user_id, &new.message, new.group_id.as_deref()).await?;
     Ok((StatusCode::CREATED, done(&json!({ "invitation_id": sent.id, "invitation": sent }))))
 }
@@ -73,11 +78,13 @@ pub struct Reply {
 }
 
 /// Answer an invitation
+///
+/// The same answer again changes nothing and is answered the same.
 #[utoipa::path(put, path = "/api/chat/invitations/{id}/respond", tag = "chat", params(("id" = String, Path)),
     request_body = Reply, responses(
     (status = 200, description = "`data.conversation_id`, `data.conversation`; null if rejected"),
     (status = 400, description = "`invalid_value`"), (status = 404, description = "`invitation_not_found`"),
-    (status = 409, description = "`invitation_settled`")))]
+    (status = 409, description = "`invitation_settled`, with its `status`, and `conversation_id` if it was accepted")))]
 pub(super) async fn respond(
     here: Here,
     Path(id): Path<String>,
@@ -90,6 +97,9 @@ pub(super) async fn respond(
 }
 
 /// Take back an invitation that waits
+///
+/// Again it changes nothing. Also at `/api/chat/invitations/{id}/cancel` and `/api/chat/group-invitations/{id}/cancel`, by
+/// PUT, POST or DELETE.
 #[utoipa::path(delete, path = "/api/chat/invitations/{id}", tag = "chat", params(("id" = String, Path)), responses(
     (status = 200, description = "It is cancelled"), (status = 404, description = "`invitation_not_found`"),
     (status = 409, description = "`invitation_settled`")))]
@@ -104,7 +114,10 @@ pub(super) async fn cancel_invitation(here: Here, Path(id): Path<String>) -> Res
     (status = 400, description = "`invalid_value`: `title` or `type` of more than 200 bytes, `body` of more than 4,000, `data` of more than 64 KiB"),
     (status = 404, description = "`user_not_found`"),
     (status = 429, description = "`too_many_notifications`: more than 60 in a minute; see Retry-After")))]
-pub(super) async fn send_notification(here: Here, given: Body<Notice>) -> Result<Json<Value>, AppError> {
-    here.chat.notify(&here.me, body(given)?).await?;
+pub(super) async fn send_notification(
+    here: Here,
+    given: Body<United<Notice>>,
+) -> Result<Json<Value>, AppError> {
+    here.chat.notify(&here.me, body(given)?.0).await?;
     Ok(done(&json!({})))
 }

@@ -1,4 +1,5 @@
-//! The HTTP edge of the chat, under `/api/admin/chat` as its clients know it, and under `/api/chat`.
+//! The HTTP edge of the chat, under `/api/admin/chat` and `/api/chat` as existing clients know it, and under
+//! `/api/v1/chat`, where the list of conversations has groups as well.
 
 mod conversations;
 mod groups;
@@ -9,7 +10,7 @@ use axum::Router;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
-use axum::routing::{delete, get, post, put};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::{IntoParams, OpenApi};
@@ -21,8 +22,18 @@ use crate::{App, AppError};
 
 /// The routes of the chat.
 pub fn router() -> Router<App> {
-    let routes = Router::new()
-        .route("/conversations", get(conversations::list_conversations))
+    let former = calls().route("/conversations", get(conversations::list_direct_conversations));
+    let current = calls().route("/conversations", get(conversations::list_conversations));
+    Router::new()
+        .nest("/api/admin/chat", former.clone())
+        .nest("/api/chat", former)
+        .nest("/api/v1/chat", current)
+        .nest("/chat", group_calls())
+}
+
+/// The calls that are the same everywhere.
+fn calls() -> Router<App> {
+    Router::new()
         .route("/conversations/{id}", get(conversations::show_conversation))
         .route(
             "/conversations/{id}/messages",
@@ -40,8 +51,15 @@ pub fn router() -> Router<App> {
         .route("/users/search", get(invitations::search_people))
         .route("/invitations", get(invitations::list_invitations).post(invitations::create_invitation))
         .route("/invitations/{id}", delete(invitations::cancel_invitation))
+        .route("/invitations/{id}/cancel", cancel())
         .route("/invitations/{id}/respond", put(invitations::respond).post(invitations::respond))
         .route("/notifications/send", post(invitations::send_notification))
+        .merge(group_calls())
+}
+
+/// The calls of groups, which existing clients know under `/chat` too.
+fn group_calls() -> Router<App> {
+    Router::new()
         .route("/groups", get(groups::list_groups).post(groups::create_group))
         .route(
             "/groups/{id}",
@@ -49,6 +67,9 @@ pub fn router() -> Router<App> {
         )
         .route("/groups/{id}/messages", get(conversations::list_messages).post(conversations::send_message))
         .route("/groups/{id}/mark-read", post(conversations::mark_read).put(conversations::mark_read))
+        .route("/groups/invitations/pending", get(groups::list_group_invitations))
+        .route("/groups/{id}/members", get(groups::list_members))
+        .route("/groups/{id}/pending-invitations", get(groups::list_invitations_of_group))
         .route("/groups/{id}/invite", post(groups::invite_to_group))
         .route("/groups/{id}/leave", post(groups::leave_group))
         .route("/groups/{id}/members/{user_id}", delete(groups::remove_member))
@@ -56,14 +77,22 @@ pub fn router() -> Router<App> {
             "/group-invitations",
             get(groups::list_group_invitations).post(groups::create_group_invitation),
         )
+        .route("/group-invitations/pending", get(groups::list_group_invitations))
         .route("/group-invitations/{id}", delete(invitations::cancel_invitation))
-        .route("/group-invitations/{id}/respond", put(invitations::respond).post(invitations::respond));
-    Router::new().nest("/api/admin/chat", routes.clone()).nest("/api/chat", routes)
+        .route("/group-invitations/{id}/cancel", cancel())
+        .route("/group-invitations/{id}/respond", put(invitations::respond).post(invitations::respond))
 }
 
-/// The API description of the chat. Everything is under `/api/admin/chat` as well.
+/// An invitation is taken back as existing clients ask for it.
+fn cancel() -> MethodRouter<App> {
+    let by_delete = delete(invitations::cancel_invitation);
+    by_delete.put(invitations::cancel_invitation).post(invitations::cancel_invitation)
+}
+
+/// The API description of the chat. Everything is under `/api/admin/chat` and `/api/v1/chat` as well.
 #[derive(OpenApi)]
 #[openapi(paths(
+    conversations::list_direct_conversations,
     conversations::list_conversations,
     conversations::show_conversation,
     conversations::list_messages,
@@ -82,6 +111,8 @@ pub fn router() -> Router<App> {
     groups::create_group,
     groups::rename_group,
     groups::invite_to_group,
+    groups::list_members,
+    groups::list_invitations_of_group,
     groups::leave_group,
     groups::remove_member,
     groups::list_group_invitations,

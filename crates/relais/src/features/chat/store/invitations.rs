@@ -30,6 +30,7 @@ fn invitation(row: &Row<'_>) -> Result<Invitation, StoreError> {
         from_user_too: from,
         group_id: row.opt_text(5)?,
         group_name: row.opt_text(6)?,
+        to_user: None,
     })
 }
 
@@ -74,6 +75,29 @@ pub(crate) fn sent_to_group(
     let sql = "SELECT id, to_user_id FROM chat_invitations \
                WHERE from_user_id = $1 AND status = 'pending' AND conversation_id = $2 ORDER BY id";
     tx.query(sql, params![from, group_id], |row| Ok((row.text(0)?, row.text(1)?)))
+}
+
+/// Invitations to a group that wait, each with whom it went to; the oldest first.
+pub(crate) fn to_group(
+    tx: &mut impl Query,
+    group_id: &str,
+    limit: usize,
+) -> Result<Vec<Invitation>, StoreError> {
+    let sql = "SELECT i.id, i.status, i.message, i.created_at, i.to_user_id, i.conversation_id, c.name, \
+               p.id, p.firstname, p.lastname, p.email, t.id, t.firstname, t.lastname, t.email \
+               FROM chat_invitations i JOIN chat_people p ON p.id = i.from_user_id \
+               JOIN chat_people t ON t.id = i.to_user_id \
+               JOIN chat_conversations c ON c.id = i.conversation_id \
+               WHERE i.conversation_id = $1 AND i.status = 'pending' ORDER BY i.id LIMIT $2";
+    tx.query(sql, params![group_id, limit], |row| {
+        Ok(Invitation { to_user: Some(person_at(row, 11)?), ..invitation(row)? })
+    })
+}
+
+/// How many invitations to a group wait.
+pub(crate) fn count_to_group(tx: &mut impl Query, group_id: &str) -> Result<u64, StoreError> {
+    let sql = "SELECT COUNT(*) FROM chat_invitations WHERE conversation_id = $1 AND status = 'pending'";
+    tx.query_one(sql, params![group_id], |row| row.u64(0))
 }
 
 /// How many invitations of this person wait.

@@ -60,11 +60,15 @@ pub(crate) fn next_key(tx: &mut impl Query) -> Result<u64, StoreError> {
 }
 
 /// Adds a message.
-pub(crate) fn insert(tx: &mut WriteTx<'_>, row: &MessageRow) -> Result<(), StoreError> {
+pub(crate) fn insert(
+    tx: &mut WriteTx<'_>,
+    row: &MessageRow,
+    client_digest: Option<&str>,
+) -> Result<(), StoreError> {
     tx.execute(
         "INSERT INTO chat_messages (key, id, conversation_id, number, sender_id, client_id, content, mentions, \
-         attachments, created_at, delivered_at, edited_at, deleted_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, NULL, NULL)",
+         attachments, created_at, delivered_at, client_digest, edited_at, deleted_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, NULL, NULL)",
         params![
             row.key,
             &row.id,
@@ -76,7 +80,8 @@ pub(crate) fn insert(tx: &mut WriteTx<'_>, row: &MessageRow) -> Result<(), Store
             &row.mentions,
             &row.attachments,
             row.created_at,
-            row.delivered_at
+            row.delivered_at,
+            client_digest
         ],
     )?;
     Ok(())
@@ -95,6 +100,12 @@ pub(crate) fn find_sent(
 ) -> Result<Option<MessageRow>, StoreError> {
     let sql = concat!(columns!(), "WHERE m.sender_id = $1 AND m.client_id = $2");
     tx.query_opt(sql, params![sender_id, client_id], message)
+}
+
+/// The digest of what was asked for under the sender's name for a message; none of one that was deleted.
+pub(crate) fn client_digest(tx: &mut impl Query, key: u64) -> Result<Option<String>, StoreError> {
+    let sql = "SELECT client_digest FROM chat_messages WHERE key = $1";
+    tx.query_one(sql, params![key], |row| row.opt_text(0))
 }
 
 /// The messages before a number, the last first.
@@ -151,7 +162,8 @@ pub(crate) fn edit(
 /// Leaves a tombstone.
 pub(crate) fn delete(tx: &mut WriteTx<'_>, id: &str, at: Timestamp) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE chat_messages SET content = '', mentions = '', attachments = '', deleted_at = $1 WHERE id = $2",
+        "UPDATE chat_messages SET content = '', mentions = '', attachments = '', client_digest = NULL, \
+         deleted_at = $1 WHERE id = $2",
         params![at, id],
     )?;
     Ok(())
@@ -175,15 +187,16 @@ pub(crate) fn undelivered(
 
 /// As [`UNDELIVERED`].
 pub(super) const SET_DELIVERED: &str = "UPDATE chat_messages SET delivered_at = $1 \
-     WHERE conversation_id = $2 AND number <= $3 AND sender_id <> $4 AND delivered_at IS NULL";
+     WHERE conversation_id = $2 AND number > $3 AND number <= $4 AND sender_id <> $5 AND delivered_at IS NULL";
 
-/// Messages of others up to a number have reached a device of this person.
+/// Messages of others after a number, up to another, have reached a device of this person.
 pub(crate) fn set_delivered(
     tx: &mut WriteTx<'_>,
     conversation_id: &str,
     user_id: &str,
+    after: u64,
     up_to: u64,
 ) -> Result<u64, StoreError> {
     let now = tx.now();
-    tx.execute(SET_DELIVERED, params![now, conversation_id, up_to, user_id])
+    tx.execute(SET_DELIVERED, params![now, conversation_id, after, up_to, user_id])
 }

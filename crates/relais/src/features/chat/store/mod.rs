@@ -17,6 +17,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "chat: deliveries and read marks",
         sql: include_str!("../schema_301.sql"),
     },
+    Migration {
+        version: 310,
+        name: "chat: names of messages, invitations to groups",
+        sql: include_str!("../schema_310.sql"),
+    },
 ];
 
 #[cfg(test)]
@@ -54,9 +59,9 @@ mod tests {
             ]
         );
         assert_eq!(
-            searches(&store, messages::SET_DELIVERED, params![1, "c", 2, "u"].to_vec()).await,
+            searches(&store, messages::SET_DELIVERED, params![1, "c", 0, 2, "u"].to_vec()).await,
             [
-                "SEARCH chat_messages USING INDEX chat_messages_undelivered (conversation_id=? AND delivered_at=? AND number<?)"
+                "SEARCH chat_messages USING INDEX chat_messages_undelivered (conversation_id=? AND delivered_at=? AND number>? AND number<?)"
             ]
         );
         assert_eq!(

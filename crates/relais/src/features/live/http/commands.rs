@@ -59,6 +59,12 @@ async fn give_command(
     let (sight, actor) = (Sight::of(&caller.0)?, Actor::caller(&caller.0, address.0));
     let Json(mut new) = given?;
     let key = headers.get("idempotency-key").map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned());
+    if let (Some(client_id), Some(key)) = (&new.client_id, &key)
+        && client_id != key
+    {
+        let message = "« client_id » et l'en-tête Idempotency-Key nomment la commande différemment";
+        return Err(AppError::bad_request("invalid_value", message).with("field", "client_id"));
+    }
     new.client_id = new.client_id.or(key);
     Ok((StatusCode::ACCEPTED, Json(app.live().command(&sight, &actor, &id, new).await?)))
 }

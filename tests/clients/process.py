@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
 import requests
@@ -79,6 +80,12 @@ class Server:
         done = subprocess.run(command, check=True, env=self.environment(), timeout=START_TIMEOUT_S, text=True,
                               capture_output=True)
         return done.stdout
+
+    def command(self, *arguments):
+        """Another command of the binary, on the same data, to be run with an input."""
+        command = [binary(), "--data", self.data, *arguments]
+        return partial(subprocess.run, command, env=self.environment(), timeout=START_TIMEOUT_S, text=True,
+                       capture_output=True)
 
     def is_healthy(self):
         if self.process.poll() is not None:

@@ -172,7 +172,11 @@ def test_a_command_reaches_the_device_and_its_answer_the_page(field, transports)
     lea = field.person("Lea")
     credential = field.module(STATION, lea)
     owner = field.page(lea, "modules", transports).is_open()
-    waiting = owner.ask("send_module_command", {"moduleId": STATION, "command": "ring", "params": {"times": 2}})
+    ring = {"moduleId": STATION, "command": "ring", "params": {"times": 2}}
+    refused = owner.ask("send_module_command", ring)
+    assert (refused["success"], refused["code"]) == (False, "module_offline"), "nothing is kept without a word"
+    assert owner.hear("command_error")["command"] == "ring"
+    waiting = owner.ask("send_module_command", ring | {"ttl_s": 60})
     assert (waiting["success"], waiting["state"]) == (True, "queued"), "the device is away"
     assert owner.hear("command_sent")["command"] == "ring"
     device = field.device(STATION, credential)

@@ -107,6 +107,8 @@ def test_two_browsers_always_show_the_present(make_server, browser, other_browse
 
     field.server.call("DELETE", f"/api/v1/modules/{STATION}", headers=lea.headers)
     owner.sees()
+    administrator.sees(f"{STATION} online C3", f"{LIGHT} online D4")
+    field.server.call("DELETE", f"/api/v1/modules/{STATION}", headers=field.admin)
     administrator.sees(f"{LIGHT} online D4")
     for viewer in both:
         viewer.browser.get("about:blank")
@@ -149,7 +151,7 @@ def test_the_servers_own_page_shows_modules_and_figures(make_server, browser):
     row("hors ligne")
     field.server.restart()
     eventually(lambda: shown("#link.live"), "it is connected again", WAIT_S)
-    field.server.call("DELETE", f"/api/v1/modules/{STATION}", headers=lea.headers)
+    field.server.call("DELETE", f"/api/v1/modules/{STATION}", headers=field.admin)
     eventually(lambda: shown(f"#module-{STATION}") == [], "the module is gone", WAIT_S)
     wrong = [entry for entry in browser.get_log("browser") if "CSP" in entry["message"] or "Uncaught" in entry["message"]]
     assert wrong == []

@@ -116,6 +116,12 @@ pub fn credential(parts: &Parts) -> Result<Option<Credential>, AppError> {
     Ok(session_secret(&parts.headers).map(|secret| Credential::Session(secret.to_owned())))
 }
 
+/// Whether a request shows a credential in a header of its own. A browser sends these headers to a foreign origin only
+/// after a preflight that allowed it, and with a WebSocket never; and they count before any cookie.
+pub(crate) fn shows_credential(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::AUTHORIZATION) || headers.contains_key(API_KEY)
+}
+
 /// The value of the session cookie.
 #[must_use]
 pub fn session_secret(headers: &HeaderMap) -> Option<&str> {

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::accounts::{self, PAGE, actor};
 use super::module_command::{self, CommandArgs};
+use super::user::read_password;
 use super::{CliError, Globals, out};
 use crate::features::live::{Commands, Modules, NewModule, Sight};
 
@@ -29,10 +30,13 @@ enum ModuleCommand {
         /// The user whose it is: e-mail address or id; without one it can be claimed with a code
         #[arg(long)]
         owner: Option<String>,
+        /// Read its credential from standard input: the one that is in its firmware already [default: a new one]
+        #[arg(long)]
+        password_stdin: bool,
     },
     /// List modules
     List,
-    /// Remove a module: its device is refused
+    /// Remove a module for good: its device is refused
     Remove {
         /// The module
         id: String,
@@ -41,6 +45,9 @@ enum ModuleCommand {
     Rotate {
         /// The module
         id: String,
+        /// Read it from standard input instead of making one
+        #[arg(long)]
+        password_stdin: bool,
     },
     /// Print a code with which somebody else becomes the owner of a module
     ClaimCode {
@@ -69,27 +76,28 @@ async fn perform(
 ) -> Result<(), CliError> {
     let (sight, actor) = (Sight::All, actor());
     match command {
-        ModuleCommand::Add { id, name, kind, owner } => {
-            let added = modules.add(&actor, NewModule { id, name, kind, owner }).await?;
+        ModuleCommand::Add { id, name, kind, owner, password_stdin } => {
+            let password = given(password_stdin)?;
+            let added = modules.add(&actor, NewModule { id, name, kind, owner, password }).await?;
             if as_json {
                 return out::json(&added);
             }
             if let Some(code) = &added.claim_code {
                 out::note(&format!("claim code: {code}"));
             }
-            out::line(&added.credential)
+            added.credential.map_or(Ok(()), |credential| out::line(&credential))
         }
         ModuleCommand::List => list(modules, as_json).await,
         ModuleCommand::Remove { id } => {
             modules.remove(&sight, &actor, &id).await?;
             if as_json { out::json(&json!({"id": id, "removed": true})) } else { Ok(()) }
         }
-        ModuleCommand::Rotate { id } => {
-            let credential = modules.rotate(&sight, &actor, &id).await?;
-            if as_json {
-                out::json(&json!({"id": id, "credential": credential}))
-            } else {
-                out::line(&credential)
+        ModuleCommand::Rotate { id, password_stdin } => {
+            match modules.rotate(&sight, &actor, &id, given(password_stdin)?).await? {
+                None if as_json => out::json(&json!({"id": id})),
+                None => Ok(()),
+                Some(credential) if as_json => out::json(&json!({"id": id, "credential": credential})),
+                Some(credential) => out::line(&credential),
             }
         }
         ModuleCommand::ClaimCode { id } => {
@@ -98,6 +106,11 @@ async fn perform(
         }
         ModuleCommand::Command(args) => module_command::run(args, commands, as_json).await,
     }
+}
+
+/// A credential that is in a device's firmware already is not shown again.
+fn given(password_stdin: bool) -> Result<Option<String>, CliError> {
+    password_stdin.then(|| read_password("module add MC-1001-STN")).transpose()
 }
 
 async fn list(modules: &Modules, as_json: bool) -> Result<(), CliError> {

@@ -106,7 +106,7 @@ async fn perform(command: UserCommand, accounts: &Accounts, as_json: bool) -> Re
             change(&user, changes, accounts, as_json).await
         }
         UserCommand::Password { user, .. } => {
-            let changes = UserChanges { password: Some(read_password()?), ..UserChanges::default() };
+            let changes = UserChanges { password: Some(read_password("user add --email a@b.fr")?), ..UserChanges::default() };
             change(&user, changes, accounts, as_json).await
         }
         UserCommand::Grant { user, societe, access } => {
@@ -125,7 +125,7 @@ async fn perform(command: UserCommand, accounts: &Accounts, as_json: bool) -> Re
 async fn add(args: AddArgs, accounts: &Accounts, as_json: bool) -> Result<(), CliError> {
     let new = NewUser {
         email: args.email,
-        password: read_password()?,
+        password: read_password("user add --email a@b.fr")?,
         firstname: args.first_name,
         lastname: args.last_name,
         phone: args.phone,
@@ -179,15 +179,14 @@ async fn grants(id: &str, accounts: &Accounts, as_json: bool) -> Result<(), CliE
 }
 
 /// The first line of standard input. A password on the command line would show in the list of processes.
-fn read_password() -> Result<String, CliError> {
+pub(super) fn read_password(example: &str) -> Result<String, CliError> {
     let mut text = String::new();
     let limit = PASSWORD_BYTES_MAX as u64 + 2;
     std::io::stdin().take(limit).read_to_string(&mut text)?;
     let password = text.lines().next().unwrap_or_default();
     if password.is_empty() {
-        return Err(CliError::new(
-            "there is no password on standard input; for instance: echo \"$PASSWORD\" | relais user add --email a@b.fr --password-stdin",
-        ));
+        let example = format!("echo \"$PASSWORD\" | relais {example} --password-stdin");
+        return Err(CliError::new(format!("there is no password on standard input; for instance: {example}")));
     }
     Ok(password.to_owned())
 }

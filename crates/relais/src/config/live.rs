@@ -33,6 +33,8 @@ pub struct LiveConfig {
     pub command_timeout_s: u32,
     /// Days that commands are kept after they were finished.
     pub commands_kept_days: u32,
+    /// What devices say when they answer.
+    pub answers: AnswerWords,
     /// The time zone of times that are written for people, such as `Europe/Paris`; empty is the computer's.
     pub time_zone: String,
     /// Whether administrators are told statistics without asking.
@@ -43,6 +45,33 @@ pub struct LiveConfig {
     pub history: HistoryConfig,
     /// The broker that modules are connected to.
     pub mqtt: MqttConfig,
+}
+
+/// Words of devices in the `status` of an answer, in any case; spaces and hyphens are underscores. Any other word says
+/// that it failed.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AnswerWords {
+    /// It is done.
+    pub done: Vec<String>,
+    /// The device is at it, and another answer follows.
+    pub in_progress: Vec<String>,
+}
+
+impl Default for AnswerWords {
+    fn default() -> Self {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        Self {
+            done: words(&[
+                "success", "successful", "succeeded", "ok", "okay", "done", "complete", "completed", "finished",
+                "true",
+            ]),
+            in_progress: words(&[
+                "in_progress", "progress", "pending", "accepted", "received", "started", "running", "processing",
+                "executing", "moving",
+            ]),
+        }
+    }
 }
 
 /// What `/js/reconnection-manager.js` does where a page says nothing else.
@@ -96,6 +125,7 @@ impl Default for LiveConfig {
             reports_per_s: 20,
             command_timeout_s: 15,
             commands_kept_days: 30,
+            answers: AnswerWords::default(),
             time_zone: String::new(),
             stats: true,
             reconnect: ReconnectConfig::default(),
@@ -121,6 +151,9 @@ impl LiveConfig {
         let mut found = Vec::new();
         if let Err(error) = regex::Regex::new(&self.id_pattern) {
             found.push(format!("live.id_pattern: not a regular expression: {error}"));
+        }
+        if let Some(word) = self.answers.done.iter().find(|word| self.answers.in_progress.contains(word)) {
+            found.push(format!("live.answers: {word:?} cannot be both done and in_progress"));
         }
         if self.types.iter().any(|known| known.name.trim().is_empty()) {
             found.push("live.types: a type has a name".into());

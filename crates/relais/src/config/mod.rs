@@ -16,7 +16,7 @@ pub use auth::*;
 pub use chat::{ChatAccess, ChatConfig};
 pub use client::ClientConfig;
 pub use history::HistoryConfig;
-pub use live::{LiveConfig, ModuleType, ReconnectConfig};
+pub use live::{AnswerWords, LiveConfig, ModuleType, ReconnectConfig};
 pub use load::{ConfigError, Overrides, load, read};
 pub use mqtt::{MqttConfig, MqttTopics};
 pub use network::Network;

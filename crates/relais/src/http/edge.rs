@@ -15,6 +15,11 @@ use tower::{Layer, Service};
 use super::layers::is_known_origin;
 use super::meters::Meters;
 use crate::AppError;
+use crate::auth::http::shows_credential;
+
+/// Routes of devices. Each shows the credential of its module and no cookie counts, so that a foreign page has nothing to
+/// abuse; and their libraries send an `Origin` of their own, such as `file://`.
+const DEVICE_ROUTES: &[&str] = &["/esp32", "/api/v1/modules/{id}/report"];
 
 /// Puts an [`Edge`] around a service.
 #[derive(Clone)]
@@ -73,11 +78,15 @@ where
 }
 
 /// Whether a page of a foreign origin makes a browser send this: a change, or a socket, which CORS does not cover.
-/// Programs other than browsers send no `Origin`.
+/// What shows its own credential is admitted by that, whatever `Origin` a program gives itself.
 fn is_foreign(request: &Request, allowed: &[String]) -> bool {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let upgrades = request.headers().contains_key(header::UPGRADE);
-    (!reads || upgrades) && !is_known_origin(request.headers(), allowed)
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    (!reads || upgrades)
+        && !DEVICE_ROUTES.contains(&route)
+        && !shows_credential(request.headers())
+        && !is_known_origin(request.headers(), allowed)
 }
 
 pin_project! {

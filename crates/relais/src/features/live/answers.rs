@@ -2,13 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::command::Answer;
+use super::command::{Answer, Said};
 use super::report::is_envelope;
+use crate::config::AnswerWords;
 
 /// The longest answer that is kept, in bytes of JSON.
 const RESULT_BYTES_MAX: usize = 8 * 1024;
-/// Words of devices for what is done.
-const DONE: &[&str] = &["success", "ok"];
 
 /// An answer, and what it says it is to.
 pub(super) struct Answered {
@@ -22,7 +21,7 @@ pub(super) struct Answered {
 impl Answered {
     /// Reads a message of a device: a `command_response`, a `command_error`, or one that answers the command it is
     /// named after, such as `reset_response` and `pong`.
-    pub(super) fn read(kind: &str, message: &Map<String, Value>) -> Self {
+    pub(super) fn read(words: &AnswerWords, kind: &str, message: &Map<String, Value>) -> Self {
         let text = |name: &str| message.get(name).and_then(Value::as_str).map(str::to_owned);
         let named_after = match kind {
             "command_response" | "command_error" => None,
@@ -31,17 +30,33 @@ impl Answered {
         };
         let id = text("commandId").or_else(|| text("command_id")).or_else(|| text("id"));
         let name = text("command").or_else(|| named_after.map(str::to_owned));
-        let done = kind != "command_error" && is_done(message);
-        Self { id, name, answer: Answer { done, result: result(message) } }
+        let said = if kind == "command_error" { Said::Failed } else { said(words, message) };
+        Self { id, name, answer: Answer { said, result: result(message) } }
     }
 }
 
 /// An answer that says nothing of it says that there was no mishap.
-fn is_done(message: &Map<String, Value>) -> bool {
+fn said(words: &AnswerWords, message: &Map<String, Value>) -> Said {
+    let done = |done: bool| if done { Said::Done } else { Said::Failed };
     match (message.get("success"), message.get("status")) {
-        (Some(Value::Bool(success)), _) => *success,
-        (_, Some(Value::String(status))) => DONE.contains(&status.as_str()),
-        _ => !message.contains_key("error"),
+        (Some(Value::Bool(success)), _) | (_, Some(Value::Bool(success))) => done(*success),
+        (Some(Value::Number(success)), _) => done(success.as_f64() == Some(1.0)),
+        (Some(Value::String(word)), _) | (_, Some(Value::String(word))) => read_word(words, word),
+        _ => done(matches!(message.get("error"), None | Some(Value::Null | Value::Bool(false)))),
+    }
+}
+
+/// Devices write words as they like: `OK`, `In progress`, `in-progress`.
+fn read_word(words: &AnswerWords, word: &str) -> Said {
+    let plain = |word: &str| word.trim().to_lowercase().replace([' ', '-'], "_");
+    let word = plain(word);
+    let is_among = |words: &[String]| words.iter().any(|known| plain(known) == word);
+    if is_among(&words.done) {
+        Said::Done
+    } else if is_among(&words.in_progress) {
+        Said::InProgress
+    } else {
+        Said::Failed
     }
 }
 
@@ -58,22 +73,44 @@ mod tests {
     use super::*;
 
     fn read(kind: &str, message: Value) -> Answered {
-        Answered::read(kind, &serde_json::from_value(message).unwrap())
+        Answered::read(&AnswerWords::default(), kind, &serde_json::from_value(message).unwrap())
     }
 
     #[test]
     fn answers_of_every_firmware_are_understood() {
-        for (kind, message, done) in [
-            ("command_response", json!({ "status": "success" }), true),
-            ("command_response", json!({ "status": "unknown_command" }), false),
-            ("command_response", json!({ "success": true }), true),
-            ("command_response", json!({ "success": false, "status": "success" }), false),
-            ("command_response", json!({}), true),
-            ("command_response", json!({ "error": "stuck" }), false),
-            ("command_error", json!({ "status": "success" }), false),
+        use Said::{Done, Failed, InProgress};
+        for (kind, message, said) in [
+            ("command_response", json!({ "status": "success" }), Done),
+            ("command_response", json!({ "status": "SUCCESS" }), Done),
+            ("command_response", json!({ "status": "OK" }), Done),
+            ("command_response", json!({ "status": " Done" }), Done),
+            ("command_response", json!({ "status": true }), Done),
+            ("command_response", json!({ "success": 1 }), Done),
+            ("command_response", json!({ "success": "true" }), Done),
+            ("command_response", json!({ "status": "unknown_command" }), Failed),
+            ("command_response", json!({ "success": true }), Done),
+            ("command_response", json!({ "success": false, "status": "success" }), Failed),
+            ("command_response", json!({ "success": 0 }), Failed),
+            ("command_response", json!({ "success": "false" }), Failed),
+            ("command_response", json!({}), Done),
+            ("command_response", json!({ "error": null }), Done),
+            ("command_response", json!({ "error": "stuck" }), Failed),
+            ("command_error", json!({ "status": "success" }), Failed),
+            ("command_response", json!({ "status": "in_progress" }), InProgress),
+            ("command_response", json!({ "status": "In progress" }), InProgress),
         ] {
-            assert_eq!(read(kind, message.clone()).answer.done, done, "{kind} {message}");
+            assert_eq!(read(kind, message.clone()).answer.said, said, "{kind} {message}");
         }
+    }
+
+    #[test]
+    fn the_words_are_a_setting() {
+        let words = AnswerWords { done: vec!["Fertig".into()], in_progress: vec!["läuft".into()] };
+        let said = |status: &str| {
+            let message = Map::from_iter([("status".to_owned(), json!(status))]);
+            Answered::read(&words, "command_response", &message).answer.said
+        };
+        assert_eq!(["fertig", "LÄUFT", "success"].map(said), [Said::Done, Said::InProgress, Said::Failed]);
     }
 
     #[test]
@@ -95,6 +132,6 @@ mod tests {
         let said = json!({ "type": "x", "moduleId": "m", "password": "p", "id": "a", "command": "c", "position": "B" });
         assert_eq!(read("command_response", said).answer.result, json!({ "position": "B" }));
         let long = read("command_response", json!({ "status": "success", "log": "x".repeat(9_000) }));
-        assert!(long.answer.done && long.answer.result["error"].is_string());
+        assert!(long.answer.said == Said::Done && long.answer.result["error"].is_string());
     }
 }

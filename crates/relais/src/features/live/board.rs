@@ -1,16 +1,18 @@
 //! Commands that are open, in memory: which is to be told next, and what is to be written about which. No I/O, and
 //! time is passed in.
 //!
-//! What becomes of a command is decided by the database; here is what is tried. Of each module one command is under
-//! way at a time: those after it wait until it is finished.
+//! What becomes of a command is decided by the database; here is what is tried. A device that is there is told each
+//! command at once, in the order in which they were given: no answer, and none that is missing, holds up the next.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use relais_protocol::time::Timestamp;
 
-use super::command::{Answer, Command, CommandState, Delivery, Step};
+use super::command::{Answer, Command, CommandState, Delivery, Said, Step};
 
+/// Steps that may wait to be written before answers to what is not open are passed over.
+const LATE_WORK_MAX: usize = 10_000;
 /// The longest wait for an answer before a device is told again, in milliseconds.
 const WAIT_MS_MAX: i64 = 300_000;
 
@@ -26,12 +28,14 @@ struct Open {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Until its turn.
+    /// For its device.
     Waiting,
     /// That it is sent is being written; the connection may be `lost` meanwhile.
     Sending { lost: bool },
     /// For an answer, until `due`; without it, until its device comes back.
     Sent { due: Option<Timestamp> },
+    /// For its device, which says that it is at it.
+    InProgress,
     /// Something that may end it is being written.
     Ending,
 }
@@ -78,7 +82,7 @@ impl Open {
 
     fn wake(&self, module: &Arc<str>) -> Option<Wake> {
         let at = match self.phase {
-            Phase::Waiting | Phase::Sent { due: None } => self.expires_at,
+            Phase::Waiting | Phase::InProgress | Phase::Sent { due: None } => self.expires_at,
             Phase::Sent { due: Some(due) } => due.min(self.expires_at),
             Phase::Sending { .. } | Phase::Ending => return None,
         };
@@ -90,12 +94,17 @@ impl Open {
         match self.phase {
             Phase::Waiting => true,
             Phase::Sent { due: None } => self.repeats(),
-            Phase::Sent { due: Some(_) } | Phase::Sending { .. } | Phase::Ending => false,
+            Phase::Sent { due: Some(_) } | Phase::InProgress | Phase::Sending { .. } | Phase::Ending => false,
         }
     }
 
     fn may_be_answered(&self) -> bool {
-        self.attempts > 0 && matches!(self.phase, Phase::Sent { .. } | Phase::Sending { .. })
+        self.attempts > 0 && matches!(self.phase, Phase::Sent { .. } | Phase::InProgress | Phase::Sending { .. })
+    }
+
+    /// Whether an answer with this name is to it: its own, or what it asks for.
+    fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.name.strip_prefix("get_") == Some(name)
     }
 }
 
@@ -113,7 +122,7 @@ impl Board {
         };
         for command in commands {
             let module = board.add(command);
-            if command.state == CommandState::Sent {
+            if command.is_told() {
                 let lost = command.delivery == Delivery::AtMostOnce;
                 let phase = if lost { Phase::Ending } else { Phase::Sent { due: None } };
                 board.turn(&module, &command.id, phase);
@@ -145,7 +154,7 @@ impl Board {
             }
             // Another process tells its device.
             (CommandState::Sent, Some(Phase::Waiting)) => self.sync(command, Phase::Sent { due: None }),
-            (CommandState::Queued | CommandState::Sent, _) => {}
+            (CommandState::Queued | CommandState::Sent | CommandState::InProgress, _) => {}
             _ => self.finish(&command.module, &command.id),
         }
     }
@@ -172,8 +181,7 @@ impl Board {
             line.into_iter().partition(|open| &*open.id == id);
         self.forget(&module, &gone);
         if !left.is_empty() {
-            self.lines.insert(Arc::clone(&module), left);
-            self.dispatch(&module);
+            self.lines.insert(module, left);
         }
     }
 
@@ -198,6 +206,21 @@ impl Board {
         self.dispatch(&module);
     }
 
+    /// Whether the module has a connection that takes commands.
+    pub(super) fn is_ready(&self, module: &str) -> bool {
+        self.ready.contains(module)
+    }
+
+    /// Whether this command waits for its device.
+    pub(super) fn waits(&mut self, module: &str, id: &str) -> bool {
+        self.find(module, id).is_some_and(|open| open.phase == Phase::Waiting)
+    }
+
+    /// Nothing can be said to the module for now; what it was told it may still answer.
+    pub(super) fn pause(&mut self, module: &str) {
+        self.ready.remove(module);
+    }
+
     /// The module's connection ended: what was told over it and not answered will not be.
     pub(super) fn lost(&mut self, module: &str) {
         let Some(module) = self.ready.take(module) else { return };
@@ -207,27 +230,49 @@ impl Board {
         for (id, phase, repeats) in open {
             match phase {
                 Phase::Sending { .. } => self.turn(&module, &id, Phase::Sending { lost: true }),
-                Phase::Sent { .. } if repeats => self.turn(&module, &id, Phase::Sent { due: None }),
-                Phase::Sent { .. } => self.end(&module, &id, Step::NoAnswer),
+                Phase::Sent { .. } | Phase::InProgress if repeats => {
+                    self.turn(&module, &id, Phase::Sent { due: None });
+                }
+                Phase::Sent { .. } | Phase::InProgress => self.end(&module, &id, Step::NoAnswer),
                 Phase::Waiting | Phase::Ending => {}
             }
         }
     }
 
     /// A device answered: to the command with this id if it says one, else to the oldest that it was told and has this
-    /// name, if it says one. Anything else changes nothing.
+    /// name if it says one, else to the only one that it was told. Anything else changes nothing.
     pub(super) fn answered(&mut self, module: &str, id: Option<&str>, name: Option<&str>, answer: Answer) {
-        let Some((module, line)) = self.lines.get_key_value(module) else { return };
-        let is_meant = |open: &&Open| match (id, name) {
-            (Some(id), _) => &*open.id == id,
-            (None, Some(name)) => open.name == name,
-            (None, None) => true,
+        let mut told = self.lines.get(module).into_iter().flatten().filter(|open| open.may_be_answered());
+        let meant = match (id, name) {
+            (Some(id), _) => told.find(|open| &*open.id == id),
+            (None, Some(name)) => told.find(|open| open.is_called(name)),
+            (None, None) => told.next().filter(|_| told.next().is_none()),
         };
-        let meant = line.iter().filter(|open| open.may_be_answered()).find(is_meant);
-        if let Some(id) = meant.map(|open| Arc::clone(&open.id)) {
-            let module = Arc::clone(module);
-            self.end(&module, &id, Step::Answer(answer));
+        let meant = meant.map(|open| (Arc::clone(&open.id), open.phase));
+        match (meant, id) {
+            (Some((_, Phase::InProgress)), _) if answer.said == Said::InProgress => {}
+            (Some((id, _)), _) if answer.said == Said::InProgress => {
+                let module: Arc<str> = module.into();
+                self.turn(&module, &id, Phase::InProgress);
+                self.push(&module, &id, Step::Answer(answer));
+            }
+            (Some((id, _)), _) => self.end(&module.into(), &id, Step::Answer(answer)),
+            (None, Some(id)) => self.answered_late(module, id, answer),
+            (None, None) => {}
         }
+    }
+
+    /// An answer to what nothing is awaited of: the database knows whether it settles something.
+    fn answered_late(&mut self, module: &str, id: &str, answer: Answer) {
+        let never_told = self.find(module, id).is_some_and(|open| open.attempts == 0);
+        if never_told || !is_id(id) {
+            return;
+        }
+        if self.work.len() >= LATE_WORK_MAX {
+            metrics::counter!("relais_live_late_answers_dropped_total").increment(1);
+            return;
+        }
+        self.push(&module.into(), &id.into(), Step::Answer(answer));
     }
 
     /// Time passed: what is over ends, and devices that have not answered are told again.
@@ -250,11 +295,11 @@ impl Board {
         }
     }
 
-    /// What a device that asks is to be told: all that waits, unless something is under way. They are under way then.
+    /// What a device that asks is to be told: all that waits. They are under way then.
     pub(super) fn take(&mut self, module: &str, limit: usize, now: Timestamp) -> Vec<Work> {
         let Some((module, line)) = self.lines.get_key_value(module) else { return Vec::new() };
         let module = Arc::clone(module);
-        let next = line.iter().take_while(|open| open.may_be_sent()).take(limit);
+        let next = line.iter().filter(|open| open.may_be_sent()).take(limit);
         let ids: Vec<Arc<str>> = next.map(|open| Arc::clone(&open.id)).collect();
         // Should nobody be left to hear that they are sent, they are looked at again.
         let due = Some(now.plus_millis(self.wait_ms));
@@ -264,12 +309,12 @@ impl Board {
         ids.into_iter().map(|id| Work { module: Arc::clone(&module), id, step: Step::Send }).collect()
     }
 
-    /// Tells the next command if the module's device is there and has finished the one before.
+    /// Tells the module's device what it was not told, if it is there.
     fn dispatch(&mut self, module: &Arc<str>) {
-        let next = self.lines.get(module).and_then(VecDeque::front).filter(|open| open.may_be_sent());
-        if let Some(id) = next.filter(|_| self.ready.contains(module)).map(|open| Arc::clone(&open.id)) {
-            self.send(module, &id);
-        }
+        let Some(line) = self.lines.get(module).filter(|_| self.ready.contains(module)) else { return };
+        let next: Vec<Arc<str>> =
+            line.iter().filter(|open| open.may_be_sent()).map(|open| Arc::clone(&open.id)).collect();
+        next.iter().for_each(|id| self.send(module, id));
     }
 
     fn send(&mut self, module: &Arc<str>, id: &Arc<str>) {
@@ -321,17 +366,27 @@ impl Board {
             self.finish(&work.module, &work.id);
             return false;
         };
-        let is_sent = command.state == CommandState::Sent;
-        let waits = if is_sent { Phase::Sent { due: Some(self.due(command, now)) } } else { Phase::Waiting };
+        if work.step.is_progress() {
+            return false;
+        }
+        let is_sent = command.is_told();
+        let waits = match command.state {
+            CommandState::Sent => Phase::Sent { due: Some(self.due(command, now)) },
+            CommandState::InProgress => Phase::InProgress,
+            _ => Phase::Waiting,
+        };
         match phase {
             // What ends it is written after that it was sent.
             Phase::Ending if is_send => return false,
+            Phase::InProgress if is_send => self.sync(command, Phase::InProgress),
             Phase::Sending { lost: true } if is_sent && command.delivery == Delivery::AtMostOnce => {
                 self.end(&work.module, &work.id, Step::NoAnswer);
                 return false;
             }
             Phase::Sending { lost: true } if is_sent => self.sync(command, Phase::Sent { due: None }),
-            Phase::Sending { .. } | Phase::Ending | Phase::Sent { .. } => self.sync(command, waits),
+            Phase::Sending { .. } | Phase::Ending | Phase::InProgress | Phase::Sent { .. } => {
+                self.sync(command, waits);
+            }
             Phase::Waiting => return false,
         }
         let told = taken && is_send && phase == (Phase::Sending { lost: false });
@@ -353,6 +408,11 @@ impl Board {
         let doubled = self.wait_ms.saturating_mul(1 << command.attempts.saturating_sub(1).min(16));
         now.plus_millis(doubled.min(WAIT_MS_MAX.max(self.wait_ms)))
     }
+}
+
+/// Whether a text could be the id of a command: these are written in hexadecimal digits.
+pub(super) fn is_id(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Commands to devices, and what may become of them.
 
+use std::time::Duration;
+
 use relais_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -27,10 +29,12 @@ pub enum Delivery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CommandState {
-    /// Stored; its device is away, or busy with the command before it.
+    /// Stored; its device is away.
     Queued,
     /// Told to the device, which has not answered.
     Sent,
+    /// The device says that it is at it.
+    InProgress,
     /// The device says that it is done.
     Acknowledged,
     /// The device refused it, nobody knows what became of it, or it was taken back; `result.error` says which.
@@ -115,8 +119,24 @@ pub(super) enum Step {
 /// What a device answered.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Answer {
-    pub(super) done: bool,
+    pub(super) said: Said,
     pub(super) result: Value,
+}
+
+/// What an answer says of its command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    Done,
+    Failed,
+    /// It is at it: another answer follows.
+    InProgress,
+}
+
+impl Step {
+    /// Whether a device says that it is at it.
+    pub(super) fn is_progress(&self) -> bool {
+        matches!(self, Self::Answer(Answer { said: Said::InProgress, .. }))
+    }
 }
 
 impl CommandState {
@@ -125,6 +145,7 @@ impl CommandState {
         match self {
             Self::Queued => "queued",
             Self::Sent => "sent",
+            Self::InProgress => "in_progress",
             Self::Acknowledged => "acknowledged",
             Self::Failed => "failed",
             Self::Expired => "expired",
@@ -132,7 +153,7 @@ impl CommandState {
     }
 
     pub(super) fn named(name: &str) -> Option<Self> {
-        [Self::Queued, Self::Sent, Self::Acknowledged, Self::Failed, Self::Expired]
+        [Self::Queued, Self::Sent, Self::InProgress, Self::Acknowledged, Self::Failed, Self::Expired]
             .into_iter()
             .find(|state| state.name() == name)
     }
@@ -142,6 +163,7 @@ impl CommandState {
         match self {
             Self::Queued => "module_command_queued",
             Self::Sent => "module_command_sent",
+            Self::InProgress => "module_command_in_progress",
             Self::Acknowledged => "module_command_acknowledged",
             Self::Failed => "module_command_failed",
             Self::Expired => "module_command_expired",
@@ -164,18 +186,30 @@ impl Delivery {
 }
 
 impl Command {
-    /// Whether nothing happens to it any more.
+    /// Whether nothing more is awaited. That nobody knows what became of it is not its last word: see
+    /// [`Command::is_unsettled`].
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        !matches!(self.state, CommandState::Queued | CommandState::Sent)
+        !self.is_told() && self.state != CommandState::Queued
+    }
+
+    /// Whether its device was told and has not said what came of it.
+    pub(super) fn is_told(&self) -> bool {
+        matches!(self.state, CommandState::Sent | CommandState::InProgress)
+    }
+
+    /// Whether it failed since nobody knows what became of it: an answer that comes within its time says so after all.
+    pub(super) fn is_unsettled(&self) -> bool {
+        let unknown = |result: &Value| [NO_ANSWER, UNKNOWN_OUTCOME].iter().any(|error| *result == json!({ "error": error }));
+        self.state == CommandState::Failed && self.attempts > 0 && self.result.as_ref().is_some_and(unknown)
     }
 
     /// Takes a step if it can be taken from where the command is; says whether it was.
     pub(super) fn take(&mut self, step: Step, now: Timestamp) -> bool {
-        let (state, repeats) = (self.state, self.delivery == Delivery::AtLeastOnce);
-        let is_sent = state == CommandState::Sent;
+        let (is_sent, repeats) = (self.is_told(), self.delivery == Delivery::AtLeastOnce);
         let is_over = now >= self.expires_at;
         match step {
+            Step::Answer(answer) if !is_over && self.is_unsettled() => return self.settle(answer, now),
             _ if self.is_finished() => return false,
             Step::Send if is_sent && !repeats => return false,
             Step::Send | Step::Expire if is_over => self.finish(CommandState::Expired, None, now),
@@ -184,14 +218,24 @@ impl Command {
                 self.sent_at = Some(now);
                 self.attempts = self.attempts.saturating_add(1);
             }
-            Step::Answer(Answer { done, result }) if is_sent => {
-                let state = if done { CommandState::Acknowledged } else { CommandState::Failed };
-                self.finish(state, Some(result), now);
-            }
+            Step::Answer(answer) if is_sent => return self.settle(answer, now),
             Step::NoAnswer if is_sent && !repeats => self.fail(NO_ANSWER, now),
             Step::Restart if is_sent && !repeats => self.fail(UNKNOWN_OUTCOME, now),
             Step::Cancel if !is_sent || repeats => self.fail(CANCELLED, now),
             Step::Answer(_) | Step::NoAnswer | Step::Restart | Step::Expire | Step::Cancel => return false,
+        }
+        true
+    }
+
+    /// Its device answered; says whether that is news.
+    fn settle(&mut self, Answer { said, result }: Answer, now: Timestamp) -> bool {
+        match said {
+            Said::Done => self.finish(CommandState::Acknowledged, Some(result), now),
+            Said::Failed => self.finish(CommandState::Failed, Some(result), now),
+            Said::InProgress if self.state == CommandState::Sent => {
+                (self.state, self.result) = (CommandState::InProgress, Some(result));
+            }
+            Said::InProgress => return false,
         }
         true
     }
@@ -204,11 +248,19 @@ impl Command {
         (self.state, self.result, self.finished_at) = (state, result, Some(now));
     }
 
+    /// For how long it is still of use.
+    pub(super) fn left(&self, now: Timestamp) -> Duration {
+        let left_ms = self.expires_at.as_millis() - now.as_millis();
+        Duration::from_millis(u64::try_from(left_ms).unwrap_or_default())
+    }
+
     /// What its device is told.
     pub(super) fn frame(&self) -> Value {
         let mut data = self.params.clone();
         data.insert("command".to_owned(), self.command.as_str().into());
-        json!({ "type": "command", "id": self.id, "data": data, "timestamp": self.sent_at })
+        json!({
+            "type": "command", "id": self.id, "data": data, "timestamp": self.sent_at, "expiresAt": self.expires_at,
+        })
     }
 }
 
@@ -242,7 +294,11 @@ mod tests {
     }
 
     fn answer(done: bool) -> Step {
-        Step::Answer(Answer { done, result: json!({ "position": "B" }) })
+        said(if done { Said::Done } else { Said::Failed })
+    }
+
+    fn said(said: Said) -> Step {
+        Step::Answer(Answer { said, result: json!({ "position": "B" }) })
     }
 
     #[test]
@@ -250,13 +306,15 @@ mod tests {
         let mut command = command(Delivery::AtMostOnce);
         assert!(command.take(Step::Send, at(5)));
         let data = json!({ "command": "ring", "times": 2 });
-        let expected = json!({ "type": "command", "id": "c", "data": data, "timestamp": at(5) });
+        let expected = json!({
+            "type": "command", "id": "c", "data": data, "timestamp": at(5), "expiresAt": at(TTL_MS),
+        });
         assert_eq!(command.frame(), expected);
     }
 
     #[test]
     fn each_step_leads_where_it_should() {
-        use CommandState::{Acknowledged, Expired, Failed, Queued, Sent};
+        use CommandState::{Acknowledged, Expired, Failed, InProgress, Queued, Sent};
         use Delivery::{AtLeastOnce, AtMostOnce};
         for (delivery, sent, step, now, expected) in [
             (AtMostOnce, false, Step::Send, 0, Sent),
@@ -269,6 +327,8 @@ mod tests {
             (AtMostOnce, false, Step::Cancel, 0, Failed),
             (AtMostOnce, true, answer(true), 0, Acknowledged),
             (AtMostOnce, true, answer(false), 0, Failed),
+            (AtMostOnce, true, said(Said::InProgress), 0, InProgress),
+            (AtMostOnce, false, said(Said::InProgress), 0, Queued),
             (AtMostOnce, true, Step::NoAnswer, 0, Failed),
             (AtMostOnce, true, Step::Restart, 0, Failed),
             (AtMostOnce, true, Step::Expire, TTL_MS, Expired),
@@ -287,10 +347,53 @@ mod tests {
         }
     }
 
+    #[test]
+    fn progress_ends_nothing_and_what_ends_a_command_ends_one_in_progress() {
+        use CommandState::{Acknowledged, Expired, Failed, InProgress, Sent};
+        for (step, now, expected) in [
+            (answer(true), 1, Acknowledged),
+            (answer(false), 1, Failed),
+            (said(Said::InProgress), 1, InProgress),
+            (Step::NoAnswer, 1, Failed),
+            (Step::Restart, 1, Failed),
+            (Step::Send, 1, InProgress),
+            (Step::Expire, TTL_MS, Expired),
+        ] {
+            let mut command = command(Delivery::AtMostOnce);
+            assert!(command.take(Step::Send, at(0)) && command.take(said(Said::InProgress), at(1)));
+            assert!(!command.is_finished() && command.finished_at.is_none());
+            command.take(step.clone(), at(now));
+            assert_eq!(command.state, expected, "{step:?}");
+        }
+        let mut again = command(Delivery::AtLeastOnce);
+        assert!(again.take(Step::Send, at(0)) && again.take(said(Said::InProgress), at(1)));
+        assert!(again.take(Step::Send, at(2)) && again.state == Sent, "its device came back and is told again");
+    }
+
+    #[test]
+    fn an_answer_within_its_time_settles_what_nobody_knew_and_nothing_else() {
+        use CommandState::{Acknowledged, Failed};
+        for (end, late, now, expected) in [
+            (Step::NoAnswer, answer(true), TTL_MS - 1, Acknowledged),
+            (Step::Restart, answer(true), TTL_MS - 1, Acknowledged),
+            (Step::NoAnswer, answer(true), TTL_MS, Failed),
+            (Step::NoAnswer, said(Said::InProgress), 2, Failed),
+            (answer(false), answer(true), 2, Failed),
+        ] {
+            let mut command = command(Delivery::AtMostOnce);
+            assert!(command.take(Step::Send, at(0)) && command.take(end.clone(), at(1)));
+            let settled = command.take(late, at(now));
+            assert_eq!((command.state, settled), (expected, expected == Acknowledged), "{end:?} at {now}");
+        }
+        let mut taken_back = command(Delivery::AtMostOnce);
+        assert!(taken_back.take(Step::Cancel, at(0)) && !taken_back.take(answer(true), at(1)));
+    }
+
     fn any_step() -> impl Strategy<Value = Step> {
         prop_oneof![
             Just(Step::Send),
             any::<bool>().prop_map(answer),
+            Just(said(Said::InProgress)),
             Just(Step::NoAnswer),
             Just(Step::Restart),
             Just(Step::Expire),
@@ -312,7 +415,9 @@ mod tests {
                 let before = command.clone();
                 let taken = command.take(step.clone(), at(now));
                 prop_assert_eq!(taken, before != command, "a step that is not taken changes nothing");
-                prop_assert!(!taken || !before.is_finished(), "what is finished stays");
+                let settles = before.is_unsettled() && matches!(step, Step::Answer(_));
+                prop_assert!(!taken || !before.is_finished() || settles, "what is finished stays");
+                prop_assert!(!before.is_finished() || command.is_finished());
                 told += u32::from(taken && step == Step::Send && command.state == CommandState::Sent);
                 prop_assert_eq!(command.attempts, told);
                 prop_assert!(repeats || told <= 1);

@@ -4,11 +4,12 @@ use relais_protocol::time::Timestamp;
 use relais_store::{Query, Store, StoreError, WriteTx};
 use serde_json::{Map, Value};
 
+use super::board::is_id;
 use super::command::{Command, CommandState, NewCommand, Step};
 use super::modules::{Sight, seen};
 use super::refusal::{
-    checked_word, command_finished, command_key_in_use, commands_too_fast, invalid, no_command,
-    too_many_open, too_many_open_anywhere,
+    checked_word, command_finished, command_key_in_use, commands_too_fast, invalid, module_away, no_command,
+    no_module, too_many_open, too_many_open_anywhere,
 };
 use super::service::Live;
 use super::store::commands as store;
@@ -174,15 +175,41 @@ impl Live {
         self.0.commands.give(sight, actor, module, new).await
     }
 
+    /// Gives a command to a module that is there, or none: nothing is kept for one that is away, so that it does not
+    /// happen later, when nobody expects it.
+    ///
+    /// # Errors
+    /// As [`Live::command`], and 409 if the module is away.
+    pub async fn command_now(
+        &self,
+        sight: &Sight,
+        actor: &Actor,
+        module: &str,
+        new: NewCommand,
+    ) -> Result<Command, AppError> {
+        let is_seen = self.0.states.lock().find(module).is_some_and(|entry| sight.sees(&entry.module));
+        if !is_seen {
+            return Err(no_module());
+        }
+        if !self.0.board.lock().is_ready(module) {
+            return Err(module_away());
+        }
+        let command = self.command(sight, actor, module, new).await?;
+        // It may have gone in this moment.
+        let waits = self.0.board.lock().waits(module, &command.id);
+        if waits
+            && self.0.commands.cancel(sight, actor, module, &command.id).await.is_ok()
+        {
+            return Err(module_away());
+        }
+        Ok(command)
+    }
+
     /// The commands of the database.
     #[must_use]
     pub fn commands(&self) -> &Commands {
         &self.0.commands
     }
-}
-
-fn is_id(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
 }
 
 fn find(tx: &mut impl Query, module: &str, id: &str) -> Result<Command, AppError> {

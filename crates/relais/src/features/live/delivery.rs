@@ -110,12 +110,12 @@ impl Live {
         metrics::counter!("relais_live_commands_total", "state" => command.state.name()).increment(1);
         // If the connection ended in this moment, the board was told so, or will be.
         if let Some(link) = self.0.links.find(&work.module).filter(|_| told) {
-            link.send(&command.frame());
+            link.send(&command.frame(), command.left(self.now()));
         }
     }
 
-    /// What a device that asks is to do, as its connection would be told: all that waits for it, unless it has not
-    /// answered what it was told before. These commands are sent then.
+    /// What a device that asks is to do, as its connection would be told: all that waits for it. These commands are
+    /// sent then.
     ///
     /// # Errors
     /// What the database reports; nothing was sent then.
@@ -148,7 +148,9 @@ impl Live {
 }
 
 fn write_step(tx: &mut WriteTx<'_>, work: Work) -> Result<Outcome, StoreError> {
-    let Some(mut command) = store::find(tx, &work.id)? else { return Ok((None, false)) };
+    // Devices name commands, and only their own are theirs to answer.
+    let found = store::find(tx, &work.id)?.filter(|command| command.module == *work.module);
+    let Some(mut command) = found else { return Ok((None, false)) };
     let taken = command.take(work.step, tx.now());
     if taken {
         write(tx, &command)?;

@@ -8,13 +8,15 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::answers::Answered;
+use super::diagnosis::Diagnosis;
+use super::entry::Entry;
 use super::links::{Link, LinkId};
 use super::model::Module;
 use super::report::{Report, ReportError, is_envelope};
 use super::service::Live;
 use super::tier::Tier;
 use super::topics::{CREDENTIAL_CHANGED, FLEET, MODULE, TELEMETRY, module_topic, owner_topic};
-use super::view::{json, passing};
+use super::view::{Diagnosed, json, passing};
 use crate::auth::Principal;
 
 /// What an event about a module says.
@@ -22,6 +24,9 @@ use crate::auth::Principal;
 struct Told {
     module: ToldModule,
     owner: Option<String>,
+    /// What it said is gone, with whom it was said to.
+    #[serde(default)]
+    emptied: bool,
 }
 
 #[derive(Deserialize)]
@@ -41,10 +46,13 @@ impl Live {
     pub fn link(&self, module: &str, link: Arc<dyn Link>) -> Option<LinkId> {
         let _linking = self.0.linking.lock();
         self.0.states.lock().find(module)?;
-        let id = self.0.links.put(module, link);
+        let (id, replaced) = self.0.links.put(module, link);
         // Of a connection before it.
         self.on_board(|board, _| board.lost(module));
         self.0.states.lock().link(module, self.now());
+        if replaced {
+            self.note_replaced(module);
+        }
         self.0.turned.notify_one();
         Some(id)
     }
@@ -98,7 +106,7 @@ impl Live {
     /// A device answered something, such as `command_response`: watchers hear it as `module_command_response`.
     /// If it is to a command, that is finished.
     pub fn answered(&self, module: &str, kind: &str, mut message: Map<String, Value>) {
-        let Answered { id, name, answer } = Answered::read(kind, &message);
+        let Answered { id, name, answer } = Answered::read(&self.0.config.answers, kind, &message);
         self.on_board(|board, _| board.answered(module, id.as_deref(), name.as_deref(), answer));
         message.retain(|name, _| !is_envelope(name));
         message.insert("moduleId".to_owned(), module.into());
@@ -117,6 +125,45 @@ impl Live {
         let report = Report::of(moved.unwrap_or_default()).unwrap_or_default();
         // A position that is too large is not taken; the answer was passed on as it is.
         let _ = self.report(module, report);
+    }
+
+    /// Something that came as a module's was not taken: the log and whoever watches it are told, at most once a minute
+    /// for the same. Says nothing of what is no module.
+    pub fn refused(&self, module: &str, code: &'static str, message: &str) {
+        let now = self.now();
+        let note = |found: &mut Diagnosis| found.refused(code, message.to_owned(), now);
+        let told = self.0.states.lock().diagnose(module, now, note);
+        metrics::counter!("relais_live_refusals_total", "code" => code).increment(1);
+        if let Some(told) = told {
+            tracing::warn!(module = told.module.id, code, "something of a module was not taken: {message}");
+            self.tell_diagnosis(&told);
+        }
+    }
+
+    /// Numbers of a message that were none were taken for null.
+    pub fn note_mended(&self, module: &str, mended: usize) {
+        if mended > 0 {
+            let message = format!("{mended} numbers of a message were none (nan, inf, …) and are null");
+            self.refused(module, "not_a_number", &message);
+        }
+    }
+
+    fn note_replaced(&self, module: &str) {
+        let now = self.now();
+        metrics::counter!("relais_live_replaced_total").increment(1);
+        let told = self.0.states.lock().diagnose(module, now, |found| found.replaced(now));
+        if let Some(told) = told {
+            tracing::warn!(
+                module = told.module.id,
+                "connections of a module throw each other out: perhaps two devices show its password; give one of                  them another with relais module rotate"
+            );
+            self.tell_diagnosis(&told);
+        }
+    }
+
+    /// Tells those who watch a module what is wrong with it, or that nothing is any more.
+    pub(super) fn tell_diagnosis(&self, entry: &Entry) {
+        self.tell_watchers(&entry.module, "module_trouble", &json(&Diagnosed::of(entry, self.now())));
     }
 
     /// The last known values of a module; none if there is no such module.
@@ -169,7 +216,7 @@ impl Live {
     }
 
     fn observe_module(&self, event: &Event) {
-        let Ok(Told { module: told, owner }) = serde_json::from_str::<Told>(&event.data) else { return };
+        let Ok(Told { module: told, owner, emptied }) = serde_json::from_str::<Told>(&event.data) else { return };
         let ToldModule { module_id: id, name, kind, created_at, owned_at, updated_at } = told;
         let now = self.now();
         let is_gone = &*event.name == "module_removed";
@@ -184,7 +231,10 @@ impl Live {
             self.0.guests.forget(&id);
         } else {
             let module = Module { id: id.clone(), name, kind, owner, created_at, owned_at, updated_at };
-            self.0.states.lock().put(module, now);
+            if emptied {
+                self.0.history.forget(&id);
+            }
+            self.0.states.lock().put(module, emptied, now);
             self.0.changed.notify_one();
         }
         // Once it is known whose it is: whoever subscribes from now on is asked again after that.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use relais_protocol::time::Timestamp;
 use serde_json::{Map, Value};
 
+use super::diagnosis::Diagnosis;
 use super::model::Module;
 use super::presence::Presence;
 use super::view::{StateView, TimeFormat, json};
@@ -18,6 +19,8 @@ pub(super) struct Entry {
     pub(super) version: u64,
     pub(super) last_seen: Option<Timestamp>,
     pub(super) presence: Presence,
+    /// What is wrong with it.
+    pub(super) diagnosis: Diagnosis,
     /// Whether the log says that it is online.
     pub(super) told_online: bool,
     /// The tiers whose watchers are still to be told of its telemetry, as bits.
@@ -58,6 +61,7 @@ impl Entry {
             version: 0,
             last_seen: None,
             presence: Presence::default(),
+            diagnosis: Diagnosis::default(),
             told_online: false,
             untold: 0,
             told_ms: 0,
@@ -66,6 +70,13 @@ impl Entry {
             turning: false,
             text: None,
         }
+    }
+
+    /// It is somebody else's now, who has no business with what it said before.
+    pub(super) fn empty(&mut self) {
+        self.telemetry.clear();
+        self.last_seen = None;
+        self.diagnosis = Diagnosis::default();
     }
 
     pub(super) fn kept(&self) -> Kept {

@@ -202,6 +202,23 @@ impl Live {
         self.0.states.lock().excuse(&modules, now, now.plus_millis(i64::from(seconds) * 1000));
     }
 
+    /// Nothing can be said over ways for now: what modules are to do waits, and those who want it now are told so.
+    pub fn pause_ways(&self) {
+        let _linking = self.0.linking.lock();
+        self.0.links.pause_ways(true);
+        for module in self.0.links.with_ways() {
+            if !self.0.links.is_connected(&module) {
+                self.on_board(|board, _| board.pause(&module));
+            }
+        }
+    }
+
+    /// What is said over ways arrives again.
+    pub fn resume_ways(&self) {
+        self.0.links.pause_ways(false);
+        self.0.links.with_ways().iter().for_each(|module| self.ready(module));
+    }
+
     /// What a module said: an answer if `kind` is one of [`ANSWERS`], else values.
     ///
     /// # Errors

@@ -66,6 +66,8 @@ impl Live {
         if self.0.stopping.load(Ordering::Relaxed) {
             return;
         }
+        let over = self.0.states.lock().look_at_troubles(self.now());
+        over.iter().for_each(|entry| self.tell_diagnosis(entry));
         let gone = self.0.states.lock().look(self.now());
         for module in gone {
             self.lose_way(&module);

@@ -3,15 +3,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::Value;
 
 /// A device's connection. Calls must not block.
 pub trait Link: Send + Sync + 'static {
-    /// Says something to the device.
-    fn send(&self, frame: &Value);
+    /// Says something to the device, of use for `left` and no longer: whoever keeps it for the device keeps it no
+    /// longer than that.
+    fn send(&self, frame: &Value, left: Duration);
 
     /// Ends the connection.
     fn end(&self, why: LinkEnd);
@@ -37,18 +39,20 @@ type Held = (LinkId, Arc<dyn Link>);
 pub(super) struct Links {
     all: Mutex<HashMap<String, Held>>,
     ways: Mutex<HashMap<String, Arc<dyn Link>>>,
+    /// Nothing can be said over ways for now.
+    ways_paused: AtomicBool,
     next: AtomicU64,
 }
 
 impl Links {
-    /// Takes a connection in the place of the one before.
-    pub(super) fn put(&self, module: &str, link: Arc<dyn Link>) -> LinkId {
+    /// Takes a connection in the place of the one before; says whether there was one.
+    pub(super) fn put(&self, module: &str, link: Arc<dyn Link>) -> (LinkId, bool) {
         let id = LinkId(self.next.fetch_add(1, Ordering::Relaxed));
         let former = self.all.lock().insert(module.to_owned(), (id, link));
-        if let Some((_, former)) = former {
+        if let Some((_, former)) = &former {
             former.end(LinkEnd::Replaced);
         }
-        id
+        (id, former.is_some())
     }
 
     /// A connection ended; says whether it was the module's.
@@ -92,9 +96,20 @@ impl Links {
         ended.is_some() || had_way
     }
 
-    /// The connection of a module, else the way to it.
+    /// Whether a module has a connection of its own.
+    pub(super) fn is_connected(&self, module: &str) -> bool {
+        self.all.lock().contains_key(module)
+    }
+
+    /// From now on something can be said over ways, or nothing.
+    pub(super) fn pause_ways(&self, paused: bool) {
+        self.ways_paused.store(paused, Ordering::Relaxed);
+    }
+
+    /// The connection of a module, else the way to it, if something can be said over that.
     pub(super) fn find(&self, module: &str) -> Option<Arc<dyn Link>> {
         let connection = self.all.lock().get(module).map(|(_, link)| Arc::clone(link));
-        connection.or_else(|| self.ways.lock().get(module).cloned())
+        let way = || self.ways.lock().get(module).cloned().filter(|_| !self.ways_paused.load(Ordering::Relaxed));
+        connection.or_else(way)
     }
 }

@@ -4,7 +4,7 @@
 //! `rt_module_updated`, `rt_module_removed` in `role:admin`; `user:module:added`, `user:module:updated`,
 //! `user:module:removed`, `user:module:online`, `user:module:offline` in the topic of the owner; `rt_module_online` and
 //! `rt_module_offline` in `module:<id>`, and there, with all of the command, `module_command_queued`,
-//! `module_command_sent`, `module_command_acknowledged`, `module_command_failed`, `module_command_expired`. Not stored, for those who listen: `rt_telemetry_updated` and
+//! `module_command_sent`, `module_command_in_progress`, `module_command_acknowledged`, `module_command_failed`, `module_command_expired`. Not stored, for those who listen: `rt_telemetry_updated` and
 //! `module_telemetry` in the topics that `topics.rs` names.
 //!
 //! `states.rs` has how every module is, in memory; `pulse.rs` tells watchers of it, `keeper.rs` writes it down.
@@ -19,12 +19,14 @@ mod command;
 mod commands;
 mod delivery;
 mod devices;
+mod diagnosis;
 mod entry;
 mod guests;
 pub mod history;
 pub mod http;
 mod keeper;
 mod links;
+mod message;
 mod model;
 mod modules;
 mod presence;
@@ -47,8 +49,9 @@ pub use delivery::deliver_commands;
 pub use guests::{ANSWERS, Arrival, Refused, Showing};
 pub use keeper::keep_states;
 pub use links::{Link, LinkEnd, LinkId};
+pub use message::{Message, Unreadable};
 pub use model::{AddedModule, Module, ModuleChanges, NewModule};
-pub use modules::{Modules, Sight};
+pub use modules::{Modules, NewClaim, Sight};
 pub use pulse::tell_changes;
 pub use report::{Report, ReportError};
 pub use service::Live;

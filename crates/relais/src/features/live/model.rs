@@ -39,7 +39,8 @@ pub(super) fn write_id<S: serde::Serializer>(
 }
 
 /// A module to be added.
-#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct NewModule {
     /// What is printed on it.
     #[serde(alias = "moduleId", alias = "module_id")]
@@ -53,10 +54,15 @@ pub struct NewModule {
     /// The user whose it is, by id or e-mail address. Without one it can be claimed.
     #[serde(default, alias = "userId", alias = "user_id")]
     pub owner: Option<String>,
+    /// What its device says that it knows, if that is in its firmware already: 1 to 256 bytes. Without it, one is made.
+    #[serde(default)]
+    #[schema(format = Password)]
+    pub password: Option<String>,
 }
 
 /// What may change of a module. What is absent stays.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ModuleChanges {
     /// Another name.
     #[serde(default)]
@@ -67,12 +73,13 @@ pub struct ModuleChanges {
 }
 
 /// A module that was just added, with what is told this once.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Serialize, ToSchema)]
 pub struct AddedModule {
     /// It.
     pub module: Module,
-    /// What the device says that it knows: its `password`.
-    pub credential: String,
+    /// What the device says that it knows: its `password`. Absent if it was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
     /// Whoever enters this owns the module; absent if it has an owner.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claim_code: Option<String>,

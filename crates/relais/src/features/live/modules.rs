@@ -10,7 +10,7 @@ use super::history;
 use super::model::{AddedModule, Module, ModuleChanges, NewModule};
 use super::refusal::{checked_name, claim_refused, claims_too_fast, invalid, module_exists, no_module};
 use super::secrets::{Secret, claim_hash};
-use super::store::{commands, modules as store};
+use super::store::{commands, modules as store, states};
 use super::topics::{CREDENTIAL_CHANGED, MODULE, module_topic};
 use crate::AppError;
 use crate::auth::{Principal, User, secret, unauthenticated};
@@ -54,6 +54,17 @@ impl Sight {
     }
 }
 
+/// What somebody says who claims a module.
+#[derive(Clone, Debug, Default)]
+pub struct NewClaim {
+    /// `XXXX-XXXX`, in any spelling.
+    pub code: String,
+    /// The module that it is expected to be for.
+    pub module_id: Option<String>,
+    /// What they call it.
+    pub name: Option<String>,
+}
+
 /// Which modules there are, whose they are, and what they identify themselves with. Cheap to clone.
 #[derive(Clone)]
 pub struct Modules(Arc<Inner>);
@@ -86,7 +97,8 @@ impl Modules {
             Some(owner) => Some(format!("user:{}", self.0.accounts.find_user(owner).await?.id)),
             None => None,
         };
-        let credential = Secret::credential()?;
+        let is_given = new.password.is_some();
+        let credential = Secret::credential_or(new.password)?;
         let claim = if owner.is_none() { Some(Secret::claim_code()?) } else { None };
         let (claim_code, claim_hash) = claim.map(|claim| (claim.text, claim.hash)).unzip();
         let (actor, secret_hash) = (actor.clone(), credential.hash);
@@ -106,7 +118,7 @@ impl Modules {
                 Ok(module)
             })
             .await?;
-        Ok(AddedModule { module, credential: credential.text, claim_code })
+        Ok(AddedModule { module, credential: (!is_given).then_some(credential.text), claim_code })
     }
 
     /// Modules that somebody sees, in the order of their ids, after `after`.
@@ -167,7 +179,33 @@ impl Modules {
             .await
     }
 
-    /// Removes a module: its device is refused from then on.
+    /// Gives a module back: it is nobody's then, and the code with which it was claimed claims it again. Says whether it
+    /// was somebody's.
+    ///
+    /// # Errors
+    /// 404.
+    pub async fn give_back(&self, sight: &Sight, actor: &Actor, id: &str) -> Result<bool, AppError> {
+        let (sight, actor, id) = (sight.clone(), actor.clone(), id.to_owned());
+        self.0
+            .store
+            .write(move |tx| {
+                let before = seen(tx, &sight, &id)?;
+                let Some(owner) = &before.owner else { return Ok(false) };
+                let module = Module { owner: None, updated_at: tx.now(), ..before.clone() };
+                store::update(tx, &module)?;
+                store::set_given_back(tx, &id, owner)?;
+                // What was to be done for somebody whose it is no more is not done.
+                commands::delete(tx, &id)?;
+                record_action(tx, &actor, "module_given_back", &format!("module:{id}"), "")?;
+                announce_to(tx, Target::Person(owner), "user:module:removed", "removed", &before)?;
+                announce_change(tx, "updated", &module, false)?;
+                announce_to(tx, Target::Administrators, "rt_module_updated", "updated", &module)?;
+                Ok(true)
+            })
+            .await
+    }
+
+    /// Removes a module for good: its device is refused from then on.
     ///
     /// # Errors
     /// 404.
@@ -186,12 +224,20 @@ impl Modules {
             .await
     }
 
-    /// Gives a module another credential; the one before counts no more.
+    /// Gives a module another credential, the one that is given or a new one, which is told here and never again; the one
+    /// before counts no more.
     ///
     /// # Errors
-    /// 404.
-    pub async fn rotate(&self, sight: &Sight, actor: &Actor, id: &str) -> Result<String, AppError> {
-        let credential = Secret::credential()?;
+    /// 400 for a credential that cannot be taken, 404.
+    pub async fn rotate(
+        &self,
+        sight: &Sight,
+        actor: &Actor,
+        id: &str,
+        given: Option<String>,
+    ) -> Result<Option<String>, AppError> {
+        let is_given = given.is_some();
+        let credential = Secret::credential_or(given)?;
         let (sight, actor, id, hash) = (sight.clone(), actor.clone(), id.to_owned(), credential.hash);
         self.0
             .store
@@ -205,7 +251,7 @@ impl Modules {
                 Ok::<_, AppError>(record_action(tx, &actor, "module_rotated", &format!("module:{id}"), "")?)
             })
             .await?;
-        Ok(credential.text)
+        Ok((!is_given).then_some(credential.text))
     }
 
     /// A new claim code; with it somebody else becomes the owner. One before it counts no more.
@@ -226,46 +272,36 @@ impl Modules {
         Ok(code.text)
     }
 
-    /// Makes a user the owner of the module that a claim code is for. The code counts once.
+    /// Makes a user the owner of the module that a claim code is for, and calls it `name` if that is given. The code
+    /// counts once, and again when its owner gives the module back. For a new owner it begins empty.
     ///
     /// # Errors
-    /// 404 for a code that is not known, or is for another module than `expected`; 429 for more than 60 in a minute.
-    pub async fn claim(
-        &self,
-        user: &User,
-        actor: &Actor,
-        code: &str,
-        expected: Option<&str>,
-    ) -> Result<Module, AppError> {
-        if code.len() > 64 {
+    /// 400 for a name that cannot be taken, 404 for a code that is not known, or is for another module than `expected`;
+    /// 429 for more than 60 in a minute.
+    pub async fn claim(&self, user: &User, actor: &Actor, claim: NewClaim) -> Result<Module, AppError> {
+        if claim.code.len() > 64 {
             return Err(invalid("code", "Un code de la forme XXXX-XXXX est attendu"));
         }
+        let name = claim.name.as_deref().map(checked_name).transpose()?;
         self.0.claims.take(&user.principal_id, self.0.store.clock().now()).map_err(claims_too_fast)?;
-        let (hash, owner, actor) = (claim_hash(code), user.principal_id.to_string(), actor.clone());
-        let expected = expected.map(str::to_owned);
+        let (hash, owner, actor) =
+            (claim_hash(&claim.code), user.principal_id.to_string(), actor.clone());
+        let expected = claim.module_id;
         self.0
             .store
             .write(move |tx| {
                 let found = store::find_claimable(tx, &hash)?;
                 let found = found.filter(|module| expected.as_ref().is_none_or(|id| *id == module.id));
                 let before = found.ok_or_else(claim_refused)?;
-                let now = tx.now();
-                let module = Module { owner: Some(owner), owned_at: now, updated_at: now, ..before.clone() };
-                store::set_claim(tx, &module.id, None)?;
+                let mut module = before.clone();
+                module.name = name.unwrap_or(module.name);
+                let last_owner = store::last_owner(tx, &module.id)?;
+                store::set_claimed(tx, &module.id, &hash)?;
                 record_action(tx, &actor, "module_claimed", &format!("module:{}", module.id), "")?;
-                if before.owner == module.owner {
-                    return Ok(module);
+                if before.owner.as_ref() == Some(&owner) {
+                    return rename(tx, &before, module);
                 }
-                store::update(tx, &module)?;
-                // What others had it do is not the new owner's business, and not done to them.
-                commands::delete(tx, &module.id)?;
-                if let Some(former) = &before.owner {
-                    announce_to(tx, Target::Person(former), "user:module:removed", "removed", &before)?;
-                }
-                announce_change(tx, "updated", &module)?;
-                announce_to(tx, Target::Administrators, "rt_module_updated", "updated", &module)?;
-                let owner = module.owner.as_deref().unwrap_or_default();
-                announce_to(tx, Target::Person(owner), "user:module:added", "added", &module)?;
+                hand_over(tx, &before, &mut module, owner, last_owner)?;
                 Ok(module)
             })
             .await
@@ -296,9 +332,46 @@ pub(super) fn seen(tx: &mut impl Query, sight: &Sight, id: &str) -> Result<Modul
     store::find(tx, id)?.filter(|module| sight.sees(module)).ok_or_else(no_module)
 }
 
+/// Somebody claims what is theirs already.
+fn rename(tx: &mut WriteTx<'_>, before: &Module, mut module: Module) -> Result<Module, AppError> {
+    if module.name != before.name {
+        module.updated_at = tx.now();
+        store::update(tx, &module)?;
+        announce(tx, "updated", &module)?;
+    }
+    Ok(module)
+}
+
+/// Makes `owner` the owner. They find the module empty, unless they were the last whose it was.
+fn hand_over(
+    tx: &mut WriteTx<'_>,
+    before: &Module,
+    module: &mut Module,
+    owner: String,
+    last_owner: Option<String>,
+) -> Result<(), StoreError> {
+    let returns = before.owner.is_none() && last_owner.as_ref() == Some(&owner);
+    (module.owner, module.updated_at) = (Some(owner), tx.now());
+    // What others had it do is not the new owner's business, and not done to them.
+    commands::delete(tx, &module.id)?;
+    if !returns {
+        module.owned_at = tx.now();
+        states::empty(tx, &module.id)?;
+        history::disown(tx, &module.id)?;
+    }
+    store::update(tx, module)?;
+    if let Some(former) = &before.owner {
+        announce_to(tx, Target::Person(former), "user:module:removed", "removed", before)?;
+    }
+    announce_change(tx, "updated", module, !returns)?;
+    announce_to(tx, Target::Administrators, "rt_module_updated", "updated", module)?;
+    let owner = module.owner.as_deref().unwrap_or_default();
+    announce_to(tx, Target::Person(owner), "user:module:added", "added", module)
+}
+
 /// Tells the servers on this database, administrators and the owner.
 fn announce(tx: &mut WriteTx<'_>, action: &str, module: &Module) -> Result<(), StoreError> {
-    announce_change(tx, action, module)?;
+    announce_change(tx, action, module, false)?;
     announce_to(tx, Target::Administrators, &format!("rt_module_{action}"), action, module)?;
     match &module.owner {
         Some(owner) => {
@@ -309,10 +382,16 @@ fn announce(tx: &mut WriteTx<'_>, action: &str, module: &Module) -> Result<(), S
 }
 
 /// In the module's own topic, which nobody else publishes: what the states in memory follow. The owner is whole, since
-/// an id alone does not say what kind of account it is.
-fn announce_change(tx: &mut WriteTx<'_>, action: &str, module: &Module) -> Result<(), StoreError> {
+/// an id alone does not say what kind of account it is; `emptied` is whether what it said is gone.
+fn announce_change(
+    tx: &mut WriteTx<'_>,
+    action: &str,
+    module: &Module,
+    emptied: bool,
+) -> Result<(), StoreError> {
     let Some(topic) = module_topic(MODULE, &module.id) else { return Ok(()) };
-    let change = json!({ "moduleId": module.id, "module": module, "owner": module.owner });
+    let change =
+        json!({ "moduleId": module.id, "module": module, "owner": module.owner, "emptied": emptied });
     tx.emit(&topic, &format!("module_{action}"), change.to_string()).map(drop)
 }
 

@@ -35,6 +35,11 @@ pub(super) fn checked_name(text: &str) -> Result<String, AppError> {
     Ok(name.to_owned())
 }
 
+pub(super) fn module_away() -> AppError {
+    let message = "Ce module est hors ligne : rien ne lui a été envoyé. Avec « ttl_s », la commande attend son retour";
+    AppError::conflict("module_offline", message)
+}
+
 pub(super) fn no_command() -> AppError {
     AppError::not_found("command_not_found", "Commande non trouvée")
 }

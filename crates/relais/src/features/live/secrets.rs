@@ -1,5 +1,6 @@
 //! What devices and owners show: credentials and claim codes.
 
+use super::refusal::invalid;
 use crate::AppError;
 use crate::auth::secret;
 
@@ -8,6 +9,9 @@ const CLAIM_LETTERS: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
 /// Characters in each half of a claim code.
 const CLAIM_HALF: usize = 4;
 
+/// The longest password of a device, in bytes.
+const PASSWORD_BYTES_MAX: usize = 256;
+
 /// A secret that is told once, and what is stored in its place.
 pub(super) struct Secret {
     pub(super) text: String,
@@ -15,8 +19,18 @@ pub(super) struct Secret {
 }
 
 impl Secret {
+    /// The credential of a device: the one that is in its firmware, or a new one.
+    pub(super) fn credential_or(given: Option<String>) -> Result<Self, AppError> {
+        let Some(text) = given else { return Self::credential() };
+        if !(1..=PASSWORD_BYTES_MAX).contains(&text.len()) || text.chars().any(char::is_control) {
+            let message = format!("« password » : de 1 à {PASSWORD_BYTES_MAX} octets, sans caractère de contrôle");
+            return Err(invalid("password", message));
+        }
+        Ok(Self { hash: secret::digest(&text), text })
+    }
+
     /// A credential for a device: 256 random bits.
-    pub(super) fn credential() -> Result<Self, AppError> {
+    fn credential() -> Result<Self, AppError> {
         let text = secret::random_hex::<32>().map_err(AppError::internal)?;
         Ok(Self { hash: secret::digest(&text), text })
     }

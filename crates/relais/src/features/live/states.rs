@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use relais_protocol::time::Timestamp;
 
+use super::diagnosis::Diagnosis;
 use super::entry::{Entry, Kept, Turn};
 use super::model::Module;
 use super::presence::{Patience, Presence};
@@ -92,8 +93,8 @@ impl States {
         self.version
     }
 
-    /// A module was added, or is another now.
-    pub(super) fn put(&mut self, module: Module, now: Timestamp) {
+    /// A module was added, or is another now; `emptied` if it has to forget what it said.
+    pub(super) fn put(&mut self, module: Module, emptied: bool, now: Timestamp) {
         let version = self.next_version(now);
         let id: Arc<str> = module.id.as_str().into();
         match self.entries.get_mut(&id) {
@@ -104,6 +105,9 @@ impl States {
             Some(entry) => {
                 let former = std::mem::replace(&mut entry.module, module);
                 entry.version = version;
+                if emptied {
+                    entry.empty();
+                }
                 if former.owner != entry.module.owner {
                     let removal = Removal { version, id: Arc::clone(&id), owner: former.owner, moved: true };
                     self.remember(removal);
@@ -140,6 +144,25 @@ impl States {
             self.known_since = forgotten.version;
         }
         self.removals.push_back(removal);
+    }
+
+    /// Notes something that is wrong with a module; the module if that is to be told.
+    pub(super) fn diagnose(
+        &mut self,
+        id: &str,
+        now: Timestamp,
+        note: impl FnOnce(&mut Diagnosis) -> bool,
+    ) -> Option<Entry> {
+        let (key, entry) = self.entry(id)?;
+        if !note(&mut entry.diagnosis) {
+            return None;
+        }
+        let version = self.next_version(now);
+        let entry = self.entries.get_mut(&key)?;
+        entry.version = version;
+        let told = entry.clone();
+        self.keep(&key);
+        Some(told)
     }
 
     /// The module's connection stands.
@@ -274,6 +297,13 @@ impl States {
             self.turn(Arc::clone(id), now);
         }
         gone
+    }
+
+    /// The modules whose trouble is over.
+    pub(super) fn look_at_troubles(&mut self, now: Timestamp) -> Vec<Entry> {
+        let troubled = self.entries.iter().filter(|(_, entry)| entry.diagnosis.trouble.is_some());
+        let troubled: Vec<Arc<str>> = troubled.map(|(id, _)| Arc::clone(id)).collect();
+        troubled.iter().filter_map(|id| self.diagnose(id, now, |found| found.look(now))).collect()
     }
 
     /// Takes out at most `limit` modules that came or went since they were last taken out.

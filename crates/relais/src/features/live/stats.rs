@@ -15,8 +15,9 @@ use super::service::Live;
 use super::view::{json as text, passing};
 use crate::AppError;
 
-/// How often administrators are told at most.
-const EVERY: Duration = Duration::from_secs(5);
+/// How often administrators are told at most: what old pages count, which is in memory, and everything.
+const SIMPLE_EVERY: Duration = Duration::from_secs(1);
+const EVERY: u32 = 5;
 
 /// How the server is, in numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -100,30 +101,83 @@ impl Live {
     /// What pages ask for with `request_stats`: who is here, and how many of one's modules are.
     #[must_use]
     pub fn simple_statistics(&self, sight: &Sight) -> Value {
-        let (total, online) = self.count(sight);
+        Counts::of(self, sight).told(self.now())
+    }
+
+    /// What `GET /dashboard/stats` says: the numbers of the modules that one sees, and for administrators those of the
+    /// whole server beside them.
+    ///
+    /// # Errors
+    /// What the database reports.
+    pub async fn dashboard(&self, sight: &Sight) -> Result<Value, AppError> {
+        let Counts { users, modules, online } = Counts::of(self, sight);
+        let mut numbers = json!({
+            "success": true, "users": { "online": users },
+            "modules": { "online": online, "offline": modules - online, "total": modules },
+            "totalModules": modules, "onlineModules": online, "activeUsers": users, "timestamp": self.now(),
+        });
+        if *sight == Sight::All
+            && let Value::Object(all) = serde_json::to_value(self.statistics().await?).unwrap_or_default()
+        {
+            numbers["stats"] = Value::Object(all.clone());
+            all.into_iter().for_each(|(name, value)| numbers[name] = value);
+        }
+        Ok(numbers)
+    }
+}
+
+/// What old pages count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Counts {
+    users: usize,
+    modules: usize,
+    online: usize,
+}
+
+impl Counts {
+    fn of(live: &Live, sight: &Sight) -> Self {
+        let (modules, online) = live.count(sight);
+        Self { users: live.online_users(), modules, online }
+    }
+
+    fn told(self, at: Timestamp) -> Value {
         json!({
-            "users": { "online": self.online_users() }, "modules": { "online": online, "total": total },
-            "timestamp": self.now(),
+            "users": { "online": self.users }, "modules": { "online": self.online, "total": self.modules },
+            "timestamp": at,
         })
     }
 }
 
-/// Tells administrators how the server is whenever that changes, at most every five seconds, until `stop`.
+/// Tells administrators how the server is whenever that changes, until `stop`: the counts of old pages at most every
+/// second, everything at most every five.
 pub async fn tell_statistics(live: Live, stop: CancellationToken) {
-    let mut told: Option<Statistics> = None;
-    let mut ticks = tokio::time::interval(EVERY);
-    loop {
+    let (mut told, mut counted) = (None, None);
+    let mut ticks = tokio::time::interval(SIMPLE_EVERY);
+    for number in 0u32.. {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        match live.statistics().await {
+        let counts = Counts::of(&live, &Sight::All);
+        if counted.replace(counts) != Some(counts) {
+            live.publish_to_administrators("simple_stats_update", &counts.told(live.now()));
+        }
+        if number.is_multiple_of(EVERY) {
+            live.tell_all_statistics(&mut told).await;
+        }
+    }
+}
+
+impl Live {
+    async fn tell_all_statistics(&self, told: &mut Option<Statistics>) {
+        match self.statistics().await {
             Ok(now) => {
                 let same =
                     |told: &Statistics| Statistics { last_update: now.last_update, ..told.clone() } == now;
                 if !told.as_ref().is_some_and(same) {
-                    live.publish_statistics(&now);
-                    told = Some(now);
+                    let fields = json!({ "stats": now, "timestamp": now.last_update });
+                    self.publish_to_administrators("rt_global_stats_updated", &fields);
+                    *told = Some(now);
                 }
             }
             Err(error) => {
@@ -131,14 +185,11 @@ pub async fn tell_statistics(live: Live, stop: CancellationToken) {
             }
         }
     }
-}
 
-impl Live {
-    fn publish_statistics(&self, statistics: &Statistics) {
-        let at = statistics.last_update;
-        let data: Arc<str> = text(&json!({ "stats": statistics, "timestamp": at })).into();
+    fn publish_to_administrators(&self, name: &str, fields: &Value) {
+        let data: Arc<str> = text(fields).into();
         if let Ok(topic) = Topic::new("role:admin") {
-            let event = passing(topic, self.0.hub.head().epoch, &"rt_global_stats_updated".into(), &data, at);
+            let event = passing(topic, self.0.hub.head().epoch, &name.into(), &data, self.now());
             // The next one says it anew.
             let _ = self.0.hub.publish_latest(event, "".into());
         }

@@ -8,6 +8,7 @@ use relais_protocol::time::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::diagnosis::{Refusal, Trouble};
 use super::entry::Entry;
 use super::model::write_id;
 
@@ -43,12 +44,16 @@ pub(super) struct StateView<'a> {
     position: Option<&'a Value>,
     status: Option<&'a Value>,
     telemetry: &'a Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<&'a Trouble>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_refusal: Option<&'a Refusal>,
     version: u64,
 }
 
 impl<'a> StateView<'a> {
     pub(super) fn of(entry: &'a Entry, format: &TimeFormat) -> Self {
-        let Entry { module, telemetry, version, last_seen, presence, .. } = entry;
+        let Entry { module, telemetry, version, last_seen, presence, diagnosis, .. } = entry;
         Self {
             module_id: &module.id,
             name: &module.name,
@@ -61,6 +66,32 @@ impl<'a> StateView<'a> {
             position: telemetry.get("position"),
             status: telemetry.get("status"),
             telemetry,
+            trouble: diagnosis.trouble.as_ref(),
+            last_refusal: diagnosis.refusal.as_ref(),
+            version: *version,
+        }
+    }
+}
+
+/// `module_trouble`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Diagnosed<'a> {
+    module_id: &'a str,
+    trouble: Option<&'a Trouble>,
+    last_refusal: Option<&'a Refusal>,
+    timestamp: Timestamp,
+    version: u64,
+}
+
+impl<'a> Diagnosed<'a> {
+    pub(super) fn of(entry: &'a Entry, timestamp: Timestamp) -> Self {
+        let Entry { module, version, diagnosis, .. } = entry;
+        Self {
+            module_id: &module.id,
+            trouble: diagnosis.trouble.as_ref(),
+            last_refusal: diagnosis.refusal.as_ref(),
+            timestamp,
             version: *version,
         }
     }

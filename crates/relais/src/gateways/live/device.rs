@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -18,7 +18,7 @@ use relais_protocol::event::Event;
 use relais_protocol::websocket::{Limits, close_frame};
 use serde_json::{Map, Value, json};
 
-use crate::features::live::{ANSWERS, Link, LinkEnd, LinkId, Report, ReportError};
+use crate::features::live::{ANSWERS, Link, LinkEnd, LinkId, Message, Report, ReportError, Unreadable};
 use crate::gateways::dialects::text_frame;
 use crate::gateways::opening::open_session;
 use crate::gateways::pace::{Pace, too_fast};
@@ -53,7 +53,7 @@ struct Wire {
 }
 
 impl Link for Wire {
-    fn send(&self, frame: &Value) {
+    fn send(&self, frame: &Value, _: Duration) {
         self.app.hub().send(&self.session, text_frame(frame));
     }
 
@@ -94,24 +94,39 @@ impl Dialect for DeviceDialect {
 impl Receiver for Device {
     fn text(&mut self, _: &Arc<Session>, text: &str) -> Flow {
         if !self.pace.take(Instant::now()) {
+            if let Some(module) = self.module() {
+                let most = self.app.config().live.reports_per_s;
+                let text = format!("more than {most} messages per second (live.reports_per_s): disconnected");
+                self.app.live().refused(&module, "too_many_reports", &text);
+            }
             return Flow::Close(too_fast(self.app.config().live.reports_per_s));
         }
-        let Ok(message) = serde_json::from_str::<Map<String, Value>>(text) else {
-            return Flow::Close(CloseReason::new(CloseCode::Unsupported, "a JSON object is expected"));
-        };
-        let kind = message.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let identified = match &*self.module.lock() {
-            Identified::As(module, _) => Some(Arc::clone(module)),
-            Identified::Awaited | Identified::Over => None,
-        };
-        match identified {
-            None => Flow::Await(Box::pin(self.clone().identify(kind, message))),
-            Some(module) => {
-                self.obey(&module, &kind, message);
+        let (message, module) = (Message::read(text), self.module());
+        match (message, module) {
+            (Ok(message), None) => Flow::Await(Box::pin(self.clone().identify(message))),
+            (Ok(message), Some(module)) => {
+                self.app.live().note_mended(&module, message.mended);
+                self.obey(&module, &kind_of(&message.fields), message.fields);
                 Flow::Continue
+            }
+            // One bad message is no reason to lose those after it.
+            (Err(error @ Unreadable::Damaged(_)), Some(module)) => {
+                let text = error.to_string();
+                self.refuse_message(&module, "invalid_json", &text);
+                Flow::Continue
+            }
+            (Err(error), module) => {
+                if let Some(module) = module {
+                    self.app.live().refused(&module, "invalid_json", &error.to_string());
+                }
+                Flow::Close(CloseReason::new(CloseCode::Unsupported, "a JSON object is expected"))
             }
         }
     }
+}
+
+fn kind_of(message: &Map<String, Value>) -> String {
+    message.get("type").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 impl Device {
@@ -119,16 +134,33 @@ impl Device {
         self.app.hub().send(&self.session, text_frame(frame));
     }
 
+    /// Which module this connection is, once it has said so.
+    fn module(&self) -> Option<Arc<str>> {
+        match &*self.module.lock() {
+            Identified::As(module, _) => Some(Arc::clone(module)),
+            Identified::Awaited | Identified::Over => None,
+        }
+    }
+
+    /// Tells the device, and whoever watches the module, that a message was not taken.
+    fn refuse_message(&self, module: &str, code: &'static str, text: &str) {
+        self.say(&json!({ "type": "error", "code": code, "message": text }));
+        self.app.live().refused(module, code, text);
+    }
+
     /// Lets the device in, or tells it why not and closes.
-    async fn identify(self, kind: String, message: Map<String, Value>) -> Flow {
+    async fn identify(self, Message { fields: message, mended }: Message) -> Flow {
         let given = |name: &str| message.get(name).and_then(Value::as_str).unwrap_or_default();
-        if kind != "module_identify" {
+        if kind_of(&message) != "module_identify" {
             return self.refuse("module_identify est attendu en premier");
         }
         let (id, credential) = (given("moduleId"), given("password"));
         let module = match self.app.live().modules().identify(id, credential).await {
             Ok(module) => module,
-            Err(error) if error.is_unauthorized() => return self.refuse(error.message()),
+            Err(error) if error.is_unauthorized() => {
+                self.app.live().refused(id, "wrong_credential", error.message());
+                return self.refuse(error.message());
+            }
             Err(error) => {
                 tracing::warn!(%error, "a device could not be identified");
                 return Flow::Close(CloseCode::Internal.into());
@@ -151,6 +183,7 @@ impl Device {
             "timestamp": now,
         }));
         self.say(&json!({ "type": "auth_success", "moduleId": module.id, "timestamp": now }));
+        self.app.live().note_mended(&module.id, mended);
         self.take_values(&module.id, message);
         self.app.live().ready(&module.id);
         Flow::Continue
@@ -177,7 +210,7 @@ impl Device {
         let said = message.get("moduleId").and_then(Value::as_str);
         if said.is_some_and(|said| said != module) {
             let text = format!("Cette connexion est celle du module {module}");
-            return self.say(&json!({ "type": "error", "code": "foreign_module", "message": text }));
+            return self.refuse_message(module, "foreign_module", &text);
         }
         match kind {
             "telemetry" | "heartbeat" | "status_update" => self.take_values(module, message),
@@ -189,7 +222,7 @@ impl Device {
             answer if ANSWERS.contains(&answer) => self.app.live().answered(module, answer, message),
             other => {
                 let text = format!("Message de type {other:?} inconnu");
-                self.say(&json!({ "type": "error", "code": "unknown_type", "message": text }));
+                self.refuse_message(module, "unknown_type", &text);
             }
         }
     }
@@ -198,7 +231,7 @@ impl Device {
         let taken: Result<(), ReportError> =
             Report::of(message).and_then(|report| self.app.live().report(module, report));
         if let Err(error) = taken {
-            self.say(&json!({ "type": "error", "code": "report_refused", "message": error.to_string() }));
+            self.refuse_message(module, "report_refused", &error.to_string());
         }
     }
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::page::{Page, PageRequest, whole};
 use crate::auth::{Principal, unauthenticated};
 use crate::features::accounts::Actor;
-use crate::features::live::{Live, NewCommand, Sight};
+use crate::features::live::{Live, NewClaim, NewCommand, Sight};
 use crate::gateways::socketio::{Incoming, Socket};
 use crate::{App, AppError};
 
@@ -47,8 +47,9 @@ pub(in crate::gateways) struct Pages {
 struct ModuleRequest {
     #[serde(rename = "moduleId", alias = "module_id")]
     module_id: String,
-    #[serde(alias = "claimCode", alias = "claim_code")]
+    #[serde(alias = "claimCode", alias = "claim_code", alias = "module_code")]
     code: Option<String>,
+    name: Option<String>,
 }
 
 /// What a client knows.
@@ -246,10 +247,11 @@ impl Pages {
         let request: ModuleRequest = serde_json::from_value(asked.data.clone()).unwrap_or_default();
         let actor = Actor::caller(&asked.principal, Some(asked.socket.address()));
         let modules = self.app.live().modules();
-        let expected = Some(request.module_id.as_str()).filter(|id| !id.is_empty());
         let (module, code) = match (&request.code, &asked.principal) {
             (Some(code), Principal::User(user)) => {
-                (modules.claim(user, &actor, code, expected).await?.id, Some(code.clone()))
+                let module_id = Some(request.module_id).filter(|id| !id.is_empty());
+                let claim = NewClaim { code: code.clone(), module_id, name: request.name };
+                (modules.claim(user, &actor, claim).await?.id, Some(code.clone()))
             }
             _ => {
                 let sight = Sight::of(&asked.principal)?;
@@ -262,7 +264,8 @@ impl Pages {
         Ok(fields)
     }
 
-    /// Stored first; it is sent as soon as the device is there and takes it.
+    /// Stored first, and sent at once. One with a time to live waits for a device that is away; any other is refused
+    /// then, so that nothing moves when nobody expects it.
     async fn command(&self, asked: &Asked<'_>) -> Result<Value, AppError> {
         let module_id = asked.data["moduleId"].as_str().unwrap_or_default().to_owned();
         let given = COMMAND_FIELDS
@@ -273,7 +276,11 @@ impl Pages {
         })?;
         let actor = Actor::caller(&asked.principal, Some(asked.socket.address()));
         let sight = Sight::of(&asked.principal)?;
-        let command = self.app.live().command(&sight, &actor, &module_id, new).await?;
+        let live = self.app.live();
+        let command = match new.ttl_s {
+            Some(_) => live.command(&sight, &actor, &module_id, new).await?,
+            None => live.command_now(&sight, &actor, &module_id, new).await?,
+        };
         let fields = json!({
             "success": true, "moduleId": module_id, "command": command.command, "id": command.id,
             "state": command.state, "timestamp": command.created_at,

@@ -1,5 +1,7 @@
 //! The connection to a broker, in either version of the protocol.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use rumqttc_v4 as v4;
 use rumqttc_v5 as v5;
@@ -16,8 +18,6 @@ const BATCH: usize = 64;
 const INFLIGHT: u16 = 512;
 /// The longest packet that is read, in bytes. Longer ones, MQTT 5 brokers leave out.
 const PACKET_BYTES_MAX: u32 = 1_200_000;
-/// Seconds that a command for a device that is away may wait at the broker (MQTT 5).
-const COMMAND_EXPIRY_S: u32 = 60;
 
 /// Who this server is for the broker.
 pub(super) struct Account {
@@ -156,8 +156,9 @@ impl Speaker {
         }
     }
 
-    /// Publishes a command; false if there is no room.
-    pub(super) fn publish(&self, topic: &str, payload: String, qos: u8) -> bool {
+    /// Publishes a command, which the broker keeps for a device that is away for as long as it is of use (MQTT 5); false
+    /// if there is no room.
+    pub(super) fn publish(&self, topic: &str, payload: String, qos: u8, left: Duration) -> bool {
         match self {
             Self::V4(client) => {
                 let qos = [v4::QoS::AtMostOnce, v4::QoS::AtLeastOnce, v4::QoS::ExactlyOnce]
@@ -166,7 +167,8 @@ impl Speaker {
             }
             Self::V5(client) => {
                 let properties = v5::PublishProperties {
-                    message_expiry_interval: Some(COMMAND_EXPIRY_S),
+                    // Whole seconds, and none would be no limit for some brokers.
+                    message_expiry_interval: Some(u32::try_from(left.as_secs()).unwrap_or(u32::MAX).max(1)),
                     content_type: Some("application/json".to_owned()),
                     ..v5::PublishProperties::default()
                 };

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::broker::Message;
+use super::broker::Message as Publication;
 use super::layout::{Layout, Purpose};
 use super::outlet::{Outlet, Way};
 use crate::App;
-use crate::features::live::{ANSWERS, Arrival, Refused, Showing};
+use crate::features::live::{ANSWERS, Arrival, Message, Refused, Showing};
 
 /// How often a module's messages are complained about at most.
 const COMPLAINT: Duration = Duration::from_secs(60);
@@ -59,7 +59,7 @@ enum Said {
     Came,
     Went,
     /// Something, of this type.
-    Values(String, Map<String, Value>),
+    Values(String, Message),
 }
 
 impl Inbox {
@@ -83,7 +83,7 @@ impl Inbox {
 
     /// Takes a message in; false if it is time to stop, and it was not taken. Waits while the database does not answer:
     /// what comes meanwhile is safe at the broker.
-    pub(super) async fn take(&mut self, message: &Message, stop: &CancellationToken) -> bool {
+    pub(super) async fn take(&mut self, message: &Publication, stop: &CancellationToken) -> bool {
         let topic = String::from_utf8_lossy(&message.topic).into_owned();
         let arrival = self.arrival();
         let found = self.layout.find(&topic).map(|(purpose, module)| (purpose, module.to_owned()));
@@ -104,8 +104,12 @@ impl Inbox {
             },
         };
         metrics::counter!("relais_mqtt_messages_total", "outcome" => outcome.name()).increment(1);
-        if let (Some(remedy), Some((_, module))) = (outcome.remedy(), found) {
-            self.complain(&module, &topic, outcome, remedy);
+        match (outcome.remedy(), found) {
+            (Some(remedy), Some((_, module))) if self.app.live().knows(&module) => {
+                self.app.live().refused(&module, outcome.name(), remedy);
+            }
+            (Some(remedy), Some((_, module))) => self.complain(&module, &topic, outcome, remedy),
+            _ => {}
         }
         self.backlog = match (arrival, self.backlog.take()) {
             (Arrival::Late, Some(backlog)) => Some(Backlog { last: Instant::now(), ..backlog }),
@@ -127,6 +131,7 @@ impl Inbox {
             return Ok(Outcome::TooLarge);
         }
         let Some((said, password, named)) = read(purpose, payload) else { return Ok(Outcome::NotJson) };
+        let mended = if let Said::Values(_, values) = &said { values.mended } else { 0 };
         let showing = match &password {
             _ if !config.mqtt.require_password => Showing::Vouched,
             Some(password) => Showing::Password(password),
@@ -135,7 +140,10 @@ impl Inbox {
         };
         match self.app.live().admit(module, showing, arrival).await {
             Ok(()) if named.is_some_and(|named| named != module) => Ok(Outcome::ForeignModule),
-            Ok(()) => Ok(self.obey(module, said)),
+            Ok(()) => {
+                self.app.live().note_mended(module, mended);
+                Ok(self.obey(module, said))
+            }
             Err(Refused::Unknown) => Ok(Outcome::UnknownModule),
             Err(Refused::Credential) => Ok(Outcome::WrongPassword),
             Err(Refused::TooFast) => Ok(Outcome::TooFast),
@@ -151,7 +159,7 @@ impl Inbox {
         }
         live.heard(module);
         let taken = match said {
-            Said::Values(kind, values) => live.take_message(module, &kind, values),
+            Said::Values(kind, values) => live.take_message(module, &kind, values.fields),
             Said::Came | Said::Went => Ok(()),
         };
         if let Some(topic) = self.layout.command(module) {
@@ -161,9 +169,9 @@ impl Inbox {
         if taken.is_ok() { Outcome::Taken } else { Outcome::Refused }
     }
 
-    /// Says what is wrong, at most once a minute for each module, and for all that are none together.
+    /// Says what is wrong with messages of what is no module, at most once a minute.
     fn complain(&mut self, module: &str, topic: &str, outcome: Outcome, remedy: &str) {
-        let who = if self.app.live().knows(module) { module } else { "" };
+        let who = "";
         let now = Instant::now();
         if self.complaints.get(who).is_some_and(|at| now.duration_since(*at) < COMPLAINT) {
             return;
@@ -189,8 +197,8 @@ fn read(purpose: Purpose, payload: &[u8]) -> Option<(Said, Option<String>, Optio
     {
         return Some((said, None, None));
     }
-    let mut message: Map<String, Value> = serde_json::from_slice(payload).ok()?;
-    let text = |name: &str| message.get(name).and_then(Value::as_str).map(str::to_owned);
+    let mut message = Message::read_bytes(payload).ok()?;
+    let text = |name: &str| message.fields.get(name).and_then(Value::as_str).map(str::to_owned);
     let (password, named, kind) = (text("password"), text("moduleId"), text("type").unwrap_or_default());
     let said = match purpose {
         Purpose::Report => Said::Values(kind, message),
@@ -198,7 +206,7 @@ fn read(purpose: Purpose, payload: &[u8]) -> Option<(Said, Option<String>, Optio
             let known = ANSWERS.contains(&kind.as_str());
             Said::Values(if known { kind } else { "command_response".to_owned() }, message)
         }
-        Purpose::Status => match message.remove("status").or_else(|| message.remove("online"))? {
+        Purpose::Status => match message.fields.remove("status").or_else(|| message.fields.remove("online"))? {
             Value::Bool(true) => Said::Came,
             Value::Bool(false) => Said::Went,
             Value::String(text) => presence(&text)?,

@@ -125,6 +125,7 @@ impl Line {
                 self.complained = None;
                 // From now on they can be heard again.
                 self.app.live().excuse_silence(self.app.config().live.offline_after_s);
+                self.app.live().resume_ways();
                 let url = Address::of(&self.config().url).map(|address| address.shown()).unwrap_or_default();
                 tracing::info!(url, "connected to the MQTT broker");
                 for filter in refused.iter().filter_map(|place| self.filters.get(*place)) {
@@ -145,6 +146,7 @@ impl Line {
         let stood = self.since.take();
         if let Some(since) = stood {
             self.app.live().excuse_silence(self.config().outage_grace_s);
+            self.app.live().pause_ways();
             if since.elapsed() > GOOD {
                 self.pause = PAUSE_MIN;
             }

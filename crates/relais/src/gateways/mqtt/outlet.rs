@@ -1,6 +1,7 @@
 //! What devices are told through the broker.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -40,8 +41,8 @@ impl Way {
 }
 
 impl Link for Way {
-    fn send(&self, frame: &Value) {
-        let sent = self.outlet.speaker().publish(&self.topic, frame.to_string(), self.qos);
+    fn send(&self, frame: &Value, left: Duration) {
+        let sent = self.outlet.speaker().publish(&self.topic, frame.to_string(), self.qos, left);
         let outcome = if sent { "sent" } else { "dropped" };
         metrics::counter!("relais_mqtt_commands_total", "outcome" => outcome).increment(1);
         if !sent {

@@ -12,7 +12,7 @@ use relais_protocol::socketio::Limits;
 
 use super::{Settings, SocketIo};
 use crate::auth::Principal;
-use crate::auth::http::Visitor;
+use crate::auth::http::{Visitor, shows_credential};
 use crate::config::{Config, SocketIoConfig};
 use crate::gateways::belongs_to;
 use crate::gateways::engineio::{Callers, Endpoint, Settings as EngineSettings};
@@ -69,7 +69,9 @@ impl Callers for AppCallers {
     fn caller<'a>(&'a self, request: &'a Parts) -> BoxFuture<'a, Result<Principal, AppError>> {
         Box::pin(async move {
             // A page of a foreign origin could not read the answer, but would hold a connection open.
-            if !crate::http::is_known_origin(&request.headers, &self.0.config().server.allowed_origins) {
+            if !shows_credential(&request.headers)
+                && !crate::http::is_known_origin(&request.headers, &self.0.config().server.allowed_origins)
+            {
                 let text = "Origine refusée : ajoutez-la à ALLOWED_ORIGINS (server.allowed_origins) si cette page est la vôtre";
                 return Err(AppError::forbidden("origin_refused", text));
             }

@@ -125,7 +125,7 @@ async fn a_command_reaches_its_device_and_the_answer_everybody_who_may_know() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_device_that_was_away_is_told_all_in_order_one_after_the_other() {
+async fn a_device_is_told_all_at_once_in_order_and_an_answer_under_another_name_holds_up_nothing() {
     on_both(|world| async move {
         let credential = world.module(STATION, None).await;
         let (_, mut watcher) = watch(&world).await;
@@ -134,11 +134,20 @@ async fn a_device_that_was_away_is_told_all_in_order_one_after_the_other() {
             ids.push(world.command(ring(Delivery::AtMostOnce)).await.id);
         }
         let mut device = Wire::device(&world, STATION, &credential).await;
-        for (place, id) in ids.iter().enumerate() {
-            assert_eq!(device.told().await, *id);
-            for later in &ids[place + 1..] {
-                assert_eq!(world.state(later).await, CommandState::Queued, "its turn has not come");
-            }
+        for id in &ids {
+            assert_eq!(device.told().await, *id, "what waited while it was away");
+        }
+        for _ in 0..2 {
+            let id = world.command(ring(Delivery::AtMostOnce)).await.id;
+            assert_eq!(device.told().await, id, "what is given while nothing is answered");
+            ids.push(id);
+            device.say(json!({ "type": "command_response", "command": "switch", "status": "success" })).await;
+        }
+        assert_eq!(watcher.until("module_command_response").await["command"], "switch", "it is passed on");
+        for id in &ids {
+            assert_eq!(world.state(id).await, CommandState::Sent, "and ends nothing");
+        }
+        for id in ids.iter().rev() {
             device.done(id).await;
             watcher.until_command(id, "acknowledged").await;
         }
@@ -155,8 +164,10 @@ async fn what_a_device_refuses_has_failed_and_what_it_says_twice_or_of_nothing_c
         let first = world.command(ring(Delivery::AtLeastOnce)).await.id;
         let second = world.command(ring(Delivery::AtMostOnce)).await.id;
         let third = world.command(ring(Delivery::AtMostOnce)).await.id;
-        assert_eq!(device.told().await, first);
-        for stray in [json!({ "id": second }), json!({ "id": "unknown" }), json!({ "command": "sing" })] {
+        for id in [&first, &second, &third] {
+            assert_eq!(device.told().await, *id);
+        }
+        for stray in [json!({ "id": "unknown" }), json!({ "id": "0" }), json!({ "command": "sing" }), json!({})] {
             let mut stray = stray;
             stray["type"] = "command_response".into();
             device.say(stray).await;
@@ -165,13 +176,11 @@ async fn what_a_device_refuses_has_failed_and_what_it_says_twice_or_of_nothing_c
             .say(json!({ "type": "command_response", "command": "ring", "status": "unknown_command" }))
             .await;
         let told = watcher.until_command(&first, "failed").await;
-        assert_eq!(told["result"], json!({ "status": "unknown_command" }));
+        assert_eq!(told["result"], json!({ "status": "unknown_command" }), "the oldest of that name");
 
-        assert_eq!(device.told().await, second);
         device.done(&first).await;
         device.say(json!({ "type": "command_error", "commandId": second, "message": "stuck" })).await;
         watcher.until_command(&second, "failed").await;
-        assert_eq!(device.told().await, third);
         device.done(&second).await;
         device.done(&third).await;
         watcher.until_command(&third, "acknowledged").await;
@@ -189,20 +198,24 @@ async fn a_connection_that_ends_before_the_answer_fails_what_may_be_told_once_an
         let once = world.command(ring(Delivery::AtMostOnce)).await.id;
         let again = world.command(ring(Delivery::AtLeastOnce)).await.id;
         let mut device = Wire::device(&world, STATION, &credential).await;
-        assert_eq!(device.told().await, once);
+        assert_eq!((device.told().await, device.told().await), (once.clone(), again.clone()));
         device.leave().await;
         let told = watcher.until_command(&once, "failed").await;
         assert_eq!(told["result"], json!({ "error": "no answer" }));
 
         let mut device = Wire::device(&world, STATION, &credential).await;
         assert_eq!(device.told().await, again, "what failed is not told again");
+        device.done(&once).await;
+        let told = watcher.until_command(&once, "acknowledged").await;
+        assert_eq!(told["attempts"], 1, "within its time, the answer with its id says what became of it");
         // A newer connection takes over before the older is gone.
         let mut newer = Wire::device(&world, STATION, &credential).await;
         assert_eq!(newer.told().await, again);
         newer.done(&again).await;
         let told = watcher.until_command(&again, "acknowledged").await;
-        assert_eq!(told["attempts"], 2);
-        assert_eq!(world.story(&again).await, ["queued", "sent", "sent", "acknowledged"]);
+        assert_eq!(told["attempts"], 3);
+        assert_eq!(world.story(&again).await, ["queued", "sent", "sent", "sent", "acknowledged"]);
+        assert_eq!(world.story(&once).await, ["queued", "sent", "failed", "acknowledged"]);
     })
     .await;
 }
@@ -215,8 +228,8 @@ async fn after_a_restart_what_was_told_once_is_not_told_again_and_the_rest_goes_
         let again = world.command(ring(Delivery::AtLeastOnce)).await.id;
         let frames = world.running.app().live().take_commands(STATION).await.unwrap();
         assert_eq!(frames.iter().map(|frame| &frame["id"]).collect::<Vec<_>>(), [&once, &again]);
+        assert!(world.running.app().live().take_commands(STATION).await.unwrap().is_empty(), "each once");
         let queued = world.command(ring(Delivery::AtMostOnce)).await.id;
-        assert!(world.running.app().live().take_commands(STATION).await.unwrap().is_empty(), "under way");
 
         let world = world.restart().await;
         let (_, mut watcher) = watch(&world).await;
@@ -275,6 +288,54 @@ async fn time_ends_what_is_not_answered_and_what_is_of_no_use_any_more() {
         live.forget_commands().await.unwrap();
         let left = live.commands().list(&Sight::All, STATION, None, "", 10).await.unwrap();
         assert_eq!(left, [], "kept for thirty days");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_is_at_it_has_until_the_end_of_the_commands_time() {
+    on_both_in_time(|world, clock| async move {
+        let credential = world.module(STATION, None).await;
+        let (_, mut watcher) = watch(&world).await;
+        let live = world.running.app().live().clone();
+        let mut device = Wire::device(&world, STATION, &credential).await;
+        let id = world.command(ring(Delivery::AtMostOnce)).await.id;
+        assert_eq!(device.told().await, id);
+        watcher.until_command(&id, "sent").await;
+        let progress = json!({ "type": "command_response", "id": id, "status": "IN_PROGRESS", "percent": 40 });
+        device.say(progress.clone()).await;
+        let told = watcher.until_command(&id, "in_progress").await;
+        assert_eq!((&told["state"], &told["result"]["percent"]), (&json!("in_progress"), &json!(40)));
+        assert!(told["finished_at"].is_null());
+        device.say(progress).await;
+        clock.advance_ms(59_000);
+        live.look();
+        assert_eq!(world.state(&id).await, CommandState::InProgress);
+        let (sight, page) = (Sight::All, live.commands());
+        let shown = page.list(&sight, STATION, Some(CommandState::InProgress), "", 10).await.unwrap();
+        assert_eq!(shown.len(), 1);
+        device.say(json!({ "type": "command_response", "id": id, "status": "Done" })).await;
+        watcher.until_command(&id, "acknowledged").await;
+        assert_eq!(world.story(&id).await, ["queued", "sent", "in_progress", "acknowledged"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_answers_its_own_commands_only() {
+    on_both(|world| async move {
+        world.module(STATION, None).await;
+        let other = world.module("MC-1002-STN", None).await;
+        let (_, mut watcher) = watch(&world).await;
+        let id = world.command(ring(Delivery::AtMostOnce)).await.id;
+        world.running.app().live().take_commands(STATION).await.unwrap();
+        let mut stranger = Wire::device(&world, "MC-1002-STN", &other).await;
+        stranger.done(&id).await;
+        watcher.until("module_command_response").await;
+        let own = world.command(ring(Delivery::AtMostOnce)).await.id;
+        world.running.app().live().take_commands(STATION).await.unwrap();
+        watcher.until_command(&own, "sent").await;
+        assert_eq!(world.state(&id).await, CommandState::Sent);
     })
     .await;
 }

@@ -20,7 +20,7 @@ impl World {
         let owner = owner.map(|owner| owner.id.clone());
         let new = NewModule { id: id.into(), owner, ..NewModule::default() };
         let added = self.running.app().live().modules().add(&Self::actor(), new).await.unwrap();
-        added.credential
+        added.credential.unwrap()
     }
 
     /// The names of what the log has of a topic.
@@ -177,9 +177,6 @@ async fn what_no_device_should_say_does_what_is_written_down() {
             "no json",
             "[1]",
             "\"telemetry\"",
-            "{\"type\":\"telemetry\",\"t\":NaN}",
-            "{\"type\":\"telemetry\",\"t\":1e999}",
-            "{\"type\":\"telemetry\",",
             "",
         ] {
             let mut device = Wire::device(&world, STATION, &credential).await;
@@ -207,6 +204,150 @@ async fn what_no_device_should_say_does_what_is_written_down() {
             flood.say(json!({ "type": "heartbeat", "uptime": n })).await;
         }
         assert_eq!(flood.closed().await.0, 1008, "too many messages");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_value_is_null_a_bad_message_is_refused_and_those_after_it_are_taken() {
+    on_both(|world| async move {
+        let lea = world.person("Lea").await;
+        let credential = world.module(STATION, Some(&lea)).await;
+        let mut owner = Wire::watcher(&world, &lea, &[&fleet(&lea)]).await;
+        let mut device = Wire::device(&world, STATION, &credential).await;
+        device.text(r#"{"type":"telemetry","humidity":40,"temperature":20.5}"#).await;
+        assert_eq!(owner.until("rt_telemetry_updated").await["telemetry"]["humidity"], 40);
+        for (said, left) in [
+            ("{\"type\":\"telemetry\",\"humidity\":nan,\"temperature\":21.5}", json!({ "temperature": 21.5 })),
+            ("{\"type\":\"telemetry\",\"temperature\":1e999,\"x\":1}", json!({ "x": 1 })),
+            ("{\"type\":\"heartbeat\",\"x\":2}\0\0", json!({ "x": 2 })),
+        ] {
+            device.text(said).await;
+            assert_eq!(owner.until("rt_telemetry_updated").await["telemetry"], left, "{said}");
+        }
+        let told = owner.until("module_trouble").await;
+        assert_eq!((&told["moduleId"], &told["lastRefusal"]["code"]), (&json!(STATION), &json!("not_a_number")));
+
+        device.text("{\"type\":\"telemetry\",\"x\":").await;
+        let refused = device.next().await;
+        assert_eq!((&refused["type"], &refused["code"]), (&json!("error"), &json!("invalid_json")));
+        device.say(json!({ "type": "telemetry", "x": 3 })).await;
+        assert_eq!(owner.until("rt_telemetry_updated").await["telemetry"]["x"], 3);
+        let path = format!("/api/v1/modules/{STATION}/state");
+        let (_, state) = world.request(&lea, Method::GET, &path, Value::Null).await;
+        assert_eq!((&state["online"], &state["lastRefusal"]["code"]), (&json!(true), &json!("invalid_json")));
+        assert!(state.get("trouble").is_none(), "{state}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn devices_that_throw_each_other_out_are_told_of_to_the_owner_once() {
+    on_both(|world| async move {
+        let (lea, eve) = (world.person("Lea").await, world.person("Eve").await);
+        let credential = world.module(STATION, Some(&lea)).await;
+        let mut owner = Wire::watcher(&world, &lea, &[&fleet(&lea)]).await;
+        let mut thrown_out = Vec::new();
+        for _ in 0..12 {
+            thrown_out.push(Wire::device(&world, STATION, &credential).await);
+        }
+        let told = owner.until("module_trouble").await;
+        assert_eq!(told["trouble"]["code"], "connections_replaced", "{told}");
+        let path = format!("/api/v1/modules/{STATION}/state");
+        let (_, state) = world.request(&lea, Method::GET, &path, Value::Null).await;
+        assert_eq!((&state["trouble"], &state["version"]), (&told["trouble"], &told["version"]));
+        assert_eq!(world.request(&eve, Method::GET, &path, Value::Null).await.0, 404);
+
+        // The next that is told is something else.
+        let mut wrong = Wire::nameless(&world).await;
+        wrong.say(json!({ "type": "module_identify", "moduleId": STATION, "password": "faux" })).await;
+        let told = owner.until("module_trouble").await;
+        assert_eq!(told["lastRefusal"]["code"], "wrong_credential");
+        assert_eq!(told["trouble"]["code"], "connections_replaced");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_owner_finds_a_module_empty_and_who_comes_back_finds_it_as_it_was() {
+    on_both(|world| async move {
+        let (admin, lea, paul) =
+            (world.user("Ada", true).await, world.person("Lea").await, world.person("Paul").await);
+        let credential = world.module(STATION, None).await;
+        let (_, offered) = world
+            .request(&admin, Method::POST, &format!("/api/v1/modules/{STATION}/claim-code"), Value::Null)
+            .await;
+        let claim = async |who: &Person, world: &World| {
+            let body = json!({ "module_id": STATION, "module_code": offered["claim_code"] });
+            let (status, reply) = world.request(who, Method::POST, "/modules/claim", body).await;
+            assert_eq!(status, 200, "{reply}");
+        };
+        let give_back = async |who: &Person, world: &World| {
+            let path = format!("/modules/delete/{STATION}");
+            assert_eq!(world.request(who, Method::POST, &path, Value::Null).await.0, 200);
+        };
+        let seen = async |who: &Person, world: &World| {
+            let (_, state) =
+                world.request(who, Method::GET, &format!("/api/v1/modules/{STATION}/state"), Value::Null).await;
+            let path = format!("/api/v1/modules/{STATION}/history/series");
+            let (_, series) = world.request(who, Method::GET, &path, Value::Null).await;
+            (state["telemetry"].clone(), state["lastSeen"].is_null(), series["series"].as_array().unwrap().len())
+        };
+        claim(&lea, &world).await;
+        let mut watcher = Wire::watcher(&world, &admin, &["telemetry:*"]).await;
+        let mut device = Wire::device(&world, STATION, &credential).await;
+        device.say(json!({ "type": "telemetry", "t": 5 })).await;
+        watcher.until("rt_telemetry_updated").await;
+        assert_eq!(seen(&lea, &world).await, (json!({ "t": 5 }), false, 1));
+
+        give_back(&lea, &world).await;
+        let path = format!("/api/v1/modules/{STATION}/state");
+        assert_eq!(world.request(&lea, Method::GET, &path, Value::Null).await.0, 404);
+        claim(&lea, &world).await;
+        assert_eq!(seen(&lea, &world).await, (json!({ "t": 5 }), false, 1), "it is hers again");
+
+        give_back(&lea, &world).await;
+        claim(&paul, &world).await;
+        assert_eq!(seen(&paul, &world).await, (json!({}), true, 0), "nothing of hers");
+        drop(device);
+        let world = world.restart().await;
+        assert_eq!(seen(&paul, &world).await, (json!({}), true, 0), "nor after a restart");
+        let mut device = Wire::nameless(&world).await;
+        device.say(json!({ "type": "module_identify", "moduleId": STATION, "password": credential })).await;
+        let connected = device.next().await;
+        assert_eq!(connected["initialState"], json!({ "uptime": null, "position": null }));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_admits_a_device_whatever_its_origin() {
+    on_both(|world| async move {
+        let credential = world.module(STATION, None).await;
+        let mut device = Wire::from_origin(&world, "/esp32", "file://").await.unwrap();
+        device.say(json!({ "type": "module_identify", "moduleId": STATION, "password": credential })).await;
+        assert_eq!(device.next().await["type"], "connected");
+        let url = format!("http://{}/api/v1/modules/{STATION}/report", world.running.address());
+        let client = reqwest::Client::new();
+        let report = |body: Value| client.post(&url).header("origin", "file://").json(&body);
+        let reply = report(json!({ "password": credential, "uptime": 5 })).send().await.unwrap();
+        assert_eq!(reply.status(), 200);
+        let reply = report(json!({ "password": "faux" })).send().await.unwrap();
+        assert_eq!(reply.status(), 401);
+
+        // Where a cookie, or nothing at all, could let a page in, its origin counts.
+        for path in ["/api/v1/ws", "/ws/chat", "/socket.io/?EIO=4&transport=websocket"] {
+            assert_eq!(Wire::from_origin(&world, path, "file://").await.err(), Some(403), "{path}");
+        }
+        let lea = world.person("Lea").await;
+        let reply = client
+            .get(format!("http://{}/socket.io/?EIO=4&transport=polling", world.running.address()))
+            .header("origin", "file://")
+            .bearer_auth(&lea.token)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(reply.status(), 200, "a token that is shown is no cookie");
     })
     .await;
 }

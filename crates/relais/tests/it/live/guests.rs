@@ -77,6 +77,9 @@ async fn a_device_may_show_its_password_as_the_firmware_does_and_answer_commands
         let body = json!({ "moduleId": STATION, "password": credential, "uptime": 5 });
         assert_eq!(world.report(STATION, None, body.to_string()).await.0, 200);
         assert_eq!(owner.until("rt_telemetry_updated").await["telemetry"], json!({ "uptime": 5 }));
+        let body = "{\"uptime\":6,\"humidity\":-nan,\"t\":1e999}\0";
+        assert_eq!(world.report(STATION, Some(&credential), body).await.0, 200);
+        assert_eq!(owner.until("rt_telemetry_updated").await["telemetry"], json!({ "uptime": 6 }));
     })
     .await;
 }
@@ -98,8 +101,7 @@ async fn a_report_that_is_refused_says_why_and_does_nothing() {
             (STATION, None, json!({ "password": 5 }).to_string(), 401, "unauthenticated"),
             (STATION, right, "no json".to_owned(), 400, "invalid_report"),
             (STATION, right, "[1]".to_owned(), 400, "invalid_report"),
-            (STATION, right, "{\"t\":NaN}".to_owned(), 400, "invalid_report"),
-            (STATION, right, "{\"t\":1e999}".to_owned(), 400, "invalid_report"),
+            (STATION, right, "{\"t\":".to_owned(), 400, "invalid_report"),
             (STATION, right, json!({ "moduleId": "MC-1002-STN" }).to_string(), 400, "foreign_module"),
             (STATION, right, long, 413, "report_too_large"),
         ] {

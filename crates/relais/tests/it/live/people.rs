@@ -79,6 +79,30 @@ async fn the_users_of_a_snapshot_and_what_is_told_after_it_are_those_of_a_fresh_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn old_pages_are_told_each_change_of_what_they_count_and_may_ask_for_it() {
+    on_both(|world| async move {
+        let (admin, lea) = (world.user("Ada", true).await, world.person("Lea").await);
+        let mut page = Wire::watcher(&world, &admin, &["role:admin"]).await;
+        let credential = world.module("MC-1001-STN", Some(&lea)).await;
+        world.module("MC-1002-STN", None).await;
+        let device = Wire::device(&world, "MC-1001-STN", &credential).await;
+        let counts = json!({ "online": 1, "total": 2 });
+        while page.until("simple_stats_update").await["modules"] != counts {}
+        let (status, all) = world.request(&admin, Method::GET, "/dashboard/stats", Value::Null).await;
+        assert_eq!((status, &all["success"], &all["totalUsers"]), (200, &json!(true), &json!(2)));
+        assert_eq!(all["modules"], json!({ "online": 1, "offline": 1, "total": 2 }));
+        assert_eq!(all["stats"]["modules"], all["modules"]);
+        let (_, own) = world.request(&lea, Method::GET, "/dashboard/stats", Value::Null).await;
+        assert_eq!((&own["totalModules"], &own["onlineModules"]), (&json!(1), &json!(1)));
+        assert!(own.get("stats").is_none() && own.get("totalUsers").is_none(), "{own}");
+        let nobody = Person { token: String::new(), ..lea };
+        assert_eq!(world.request(&nobody, Method::GET, "/dashboard/stats", Value::Null).await.0, 401);
+        drop(device);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_statistics_that_are_told_are_those_that_are_asked_for() {
     on_both(|world| async move {
         let admin = world.user("Ada", true).await;

@@ -114,7 +114,7 @@ impl Watcher {
 struct Plug;
 
 impl Link for Plug {
-    fn send(&self, _: &Value) {}
+    fn send(&self, _: &Value, _: std::time::Duration) {}
 
     fn end(&self, _: LinkEnd) {}
 }
@@ -137,7 +137,7 @@ impl Life<'_> {
         let module = self.random.usize(..MODULES);
         let (id, modules) = (Self::id(module), self.live.modules());
         let actor = Actor { name: "test".into(), address: None };
-        match self.random.u8(..14) {
+        match self.random.u8(..15) {
             0 => {
                 let owner = self.random.usize(..=self.owners.len());
                 let owner = self.owners.get(owner).map(|owner| owner.id.clone());
@@ -165,6 +165,9 @@ impl Life<'_> {
                 let (status, reply) =
                     self.world.request(owner, Method::POST, path, json!({ "code": code })).await;
                 assert_eq!(status, 200, "{reply}");
+            }
+            8 => {
+                let _ = modules.give_back(&Sight::All, &actor, &id).await;
             }
             _ => {
                 let (field, value) = (["a", "b", "c"][self.random.usize(..3)], self.random.u8(..3));

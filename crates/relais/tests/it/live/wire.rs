@@ -24,6 +24,18 @@ impl Wire {
         Self(tokio_tungstenite::connect_async(request).await.unwrap().0)
     }
 
+    /// A connection with an `Origin`; the status if it is refused.
+    pub(super) async fn from_origin(world: &World, path: &str, origin: &str) -> Result<Self, u16> {
+        let url = format!("ws://{}{path}", world.running.address());
+        let mut request = url.into_client_request().unwrap();
+        request.headers_mut().insert("origin", origin.parse().unwrap());
+        match tokio_tungstenite::connect_async(request).await {
+            Ok((socket, _)) => Ok(Self(socket)),
+            Err(tokio_tungstenite::tungstenite::Error::Http(reply)) => Err(reply.status().as_u16()),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     /// A connection of a device that has not said which it is.
     pub(super) async fn nameless(world: &World) -> Self {
         Self::open(world, "/esp32", None).await

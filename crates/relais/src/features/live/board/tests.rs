@@ -27,6 +27,10 @@ fn command(id: &str, delivery: Delivery) -> Command {
     }
 }
 
+fn answer(said: Said) -> Answer {
+    Answer { said, result: Value::Null }
+}
+
 /// A board, and what the database has.
 struct World {
     board: Board,
@@ -55,7 +59,10 @@ impl World {
     }
 
     fn write_step(&mut self, work: &Work) {
-        let stored = self.stored.iter_mut().find(|command| command.id == *work.id).unwrap();
+        let Some(stored) = self.stored.iter_mut().find(|command| command.id == *work.id) else {
+            assert!(!self.board.written(work, None, false, self.now));
+            return;
+        };
         let taken = stored.take(work.step.clone(), self.now);
         let stored = stored.clone();
         if taken {
@@ -77,8 +84,12 @@ impl World {
     }
 
     fn answer(&mut self, id: Option<&str>, name: Option<&str>) {
-        self.board.answered("m", id, name, Answer { done: true, result: Value::Null });
+        self.board.answered("m", id, name, answer(Said::Done));
         self.write_all();
+    }
+
+    fn progress(&mut self, id: &str) {
+        self.board.answered("m", Some(id), None, answer(Said::InProgress));
     }
 
     fn cancel(&mut self, index: usize) {
@@ -94,10 +105,10 @@ impl World {
     }
 }
 
-use CommandState::{Acknowledged, Expired, Failed, Queued, Sent};
+use CommandState::{Acknowledged, Expired, Failed, InProgress, Queued, Sent};
 
 #[test]
-fn a_command_waits_for_its_device_and_for_the_one_before_it() {
+fn a_command_waits_for_its_device_and_for_no_answer_to_the_one_before_it() {
     let mut world = World::new();
     world.give("a", Delivery::AtMostOnce);
     world.give("b", Delivery::AtMostOnce);
@@ -105,24 +116,73 @@ fn a_command_waits_for_its_device_and_for_the_one_before_it() {
     assert_eq!(world.states(), [Queued, Queued], "away");
     world.board.ready("m");
     world.write_all();
-    assert_eq!((world.states(), &*world.told), (vec![Sent, Queued], &["a".to_owned()][..]));
+    assert_eq!((world.states(), world.told.join(" ")), (vec![Sent, Sent], "a b".to_owned()));
+    world.give("c", Delivery::AtMostOnce);
+    world.write_all();
+    assert_eq!((world.states(), world.told.join(" ")), (vec![Sent, Sent, Sent], "a b c".to_owned()));
     world.answer(None, Some("ring"));
-    assert_eq!((world.states(), world.told.len()), (vec![Acknowledged, Sent], 2));
+    assert_eq!(world.states(), [Acknowledged, Sent, Sent], "the oldest of that name");
 }
 
 #[test]
-fn what_may_be_told_once_fails_when_the_connection_ends_and_the_next_waits() {
+fn a_device_that_is_at_it_is_not_told_again_and_has_until_the_end_of_the_commands_time() {
+    for (delivery, when_lost) in [(Delivery::AtMostOnce, Failed), (Delivery::AtLeastOnce, Sent)] {
+        let mut world = World::new();
+        world.board.ready("m");
+        world.give("a", delivery);
+        world.write_all();
+        // Said twice before either is written.
+        world.progress("a");
+        world.progress("a");
+        world.write_all();
+        world.pass(10 * WAIT_MS);
+        assert_eq!((world.states(), world.told.len()), (vec![InProgress], 1));
+        world.board.lost("m");
+        world.board.ready("m");
+        world.write_all();
+        assert_eq!(world.states(), [when_lost]);
+    }
     let mut world = World::new();
     world.board.ready("m");
     world.give("a", Delivery::AtMostOnce);
     world.give("b", Delivery::AtMostOnce);
     world.write_all();
+    world.progress("a");
+    world.answer(Some("a"), None);
+    world.progress("b");
+    world.pass(TTL_MS);
+    assert_eq!(world.states(), [Acknowledged, Expired]);
+}
+
+#[test]
+fn what_may_be_told_once_fails_when_the_connection_ends_and_what_was_not_told_waits() {
+    let mut world = World::new();
+    world.board.ready("m");
+    world.give("a", Delivery::AtMostOnce);
+    world.write_all();
     world.board.lost("m");
+    world.give("b", Delivery::AtMostOnce);
     world.write_all();
     assert_eq!((world.states(), world.told.len()), (vec![Failed, Queued], 1));
     world.board.ready("m");
     world.write_all();
     assert_eq!((world.states(), &*world.told[1]), (vec![Failed, Sent], "b"));
+    world.answer(Some("a"), None);
+    assert_eq!(world.states(), [Acknowledged, Sent], "an answer over the next connection settles it");
+}
+
+#[test]
+fn while_nothing_can_be_said_what_was_told_may_still_be_answered() {
+    let mut world = World::new();
+    world.board.ready("m");
+    world.give("a", Delivery::AtMostOnce);
+    world.write_all();
+    world.board.pause("m");
+    world.give("b", Delivery::AtMostOnce);
+    world.write_all();
+    assert_eq!(world.states(), [Sent, Queued]);
+    world.answer(None, None);
+    assert_eq!((world.states(), world.board.is_ready("m")), (vec![Acknowledged, Queued], false));
 }
 
 #[test]
@@ -169,8 +229,15 @@ fn without_an_answer_what_may_be_told_once_fails() {
     assert_eq!(world.states(), [Sent]);
     world.pass(1);
     assert_eq!((world.states(), world.told.len()), (vec![Failed], 1));
-    world.answer(Some("a"), None);
-    assert_eq!(world.states(), [Failed], "too late");
+    world.answer(Some("a"), Some("sing"));
+    assert_eq!(world.states(), [Acknowledged], "an answer within its time says what became of it");
+
+    world.give("b", Delivery::AtMostOnce);
+    world.write_all();
+    world.pass(WAIT_MS);
+    world.pass(TTL_MS);
+    world.answer(Some("b"), None);
+    assert_eq!(world.states(), [Acknowledged, Failed], "too late");
 }
 
 #[test]
@@ -181,13 +248,31 @@ fn an_answer_that_comes_again_or_to_nothing_changes_nothing() {
         world.give(id, Delivery::AtMostOnce);
     }
     world.write_all();
-    world.answer(Some("b"), None);
     world.answer(Some("z"), Some("ring"));
+    world.answer(Some("d"), None);
     world.answer(None, Some("sing"));
-    assert_eq!(world.states(), [Sent, Queued]);
-    world.answer(Some("a"), None);
-    world.answer(Some("a"), Some("ring"));
-    assert_eq!(world.states(), [Acknowledged, Sent], "not the one of the same name after it");
+    world.answer(None, None);
+    assert_eq!(world.states(), [Sent, Sent], "it could be to either");
+    world.answer(Some("b"), None);
+    world.answer(Some("b"), Some("ring"));
+    assert_eq!(world.states(), [Sent, Acknowledged], "not the one of the same name before it");
+    world.answer(None, None);
+    assert_eq!(world.states(), [Acknowledged, Acknowledged], "only one is awaited");
+    world.answer(None, Some("ring"));
+    assert_eq!(world.states(), [Acknowledged, Acknowledged]);
+}
+
+#[test]
+fn an_answer_is_named_after_what_was_asked_for() {
+    let mut world = World::new();
+    world.board.ready("m");
+    world.give("a", Delivery::AtMostOnce);
+    let asked = Command { command: "get_status".into(), expires_at: at(TTL_MS), ..command("b", Delivery::AtMostOnce) };
+    world.stored.push(asked.clone());
+    world.board.observe(&asked);
+    world.write_all();
+    world.answer(None, Some("status"));
+    assert_eq!(world.states(), [Sent, Acknowledged]);
 }
 
 #[test]
@@ -199,17 +284,17 @@ fn a_restart_leaves_nothing_told_twice_that_may_be_told_once() {
         command("c", Delivery::AtMostOnce),
     ];
     let mut world = World { board: Board::new(&stored, WAIT_MS), stored, ..World::new() };
-    world.answer(Some("a"), None);
     world.board.ready("m");
     world.write_all();
-    assert_eq!((world.states(), &*world.told), (vec![Failed, Sent, Queued], &["b".to_owned()][..]));
+    assert_eq!((world.states(), world.told.join(" ")), (vec![Failed, Sent, Sent], "b c".to_owned()));
     assert_eq!(world.stored[0].result, Some(json!({ "error": "unknown outcome" })));
     world.answer(Some("b"), None);
-    assert_eq!(world.states(), [Failed, Acknowledged, Sent]);
+    world.answer(Some("a"), None);
+    assert_eq!(world.states(), [Acknowledged, Acknowledged, Sent], "the device knows what became of it");
 }
 
 #[test]
-fn a_device_that_asks_gets_all_that_waits_and_nothing_more_before_it_answers() {
+fn a_device_that_asks_gets_all_that_waits_and_each_once() {
     let mut world = World::new();
     for id in ["a", "b"] {
         world.give(id, Delivery::AtMostOnce);
@@ -218,11 +303,13 @@ fn a_device_that_asks_gets_all_that_waits_and_nothing_more_before_it_answers() {
     assert_eq!(work.len(), 2);
     work.iter().for_each(|work| world.write_step(work));
     world.give("c", Delivery::AtMostOnce);
-    assert!(world.board.take("m", 10, world.now).is_empty(), "something is under way");
+    let work = world.board.take("m", 10, world.now);
+    assert_eq!(work.iter().map(|work| &*work.id).collect::<Vec<_>>(), ["c"]);
+    work.iter().for_each(|work| world.write_step(work));
+    assert!(world.board.take("m", 10, world.now).is_empty());
     world.answer(Some("b"), None);
     world.answer(Some("a"), None);
-    assert_eq!(world.board.take("m", 10, world.now).len(), 1);
-    assert_eq!((world.states(), world.told.len()), (vec![Acknowledged, Acknowledged, Queued], 0));
+    assert_eq!((world.states(), world.told.len()), (vec![Acknowledged, Acknowledged, Sent], 0));
 }
 
 #[test]
@@ -242,7 +329,9 @@ enum Event {
     Write,
     Pass(i64),
     Answer(usize),
+    Progress(usize),
     AnswerNameless,
+    Pause,
     Cancel(usize),
     Take,
 }
@@ -255,7 +344,9 @@ fn any_event() -> impl Strategy<Value = Event> {
         4 => Just(Event::Write),
         2 => (0..40_000i64).prop_map(Event::Pass),
         1 => (0..8usize).prop_map(Event::Answer),
+        1 => (0..8usize).prop_map(Event::Progress),
         1 => Just(Event::AnswerNameless),
+        1 => Just(Event::Pause),
         1 => (0..8usize).prop_map(Event::Cancel),
         1 => Just(Event::Take),
     ]
@@ -278,12 +369,11 @@ impl World {
                 self.board.look(self.now);
             }
             Event::Answer(index) => {
-                let answer = Answer { done: true, result: Value::Null };
-                self.board.answered("m", Some(&format!("c{index}")), None, answer);
+                self.board.answered("m", Some(&format!("c{index}")), None, answer(Said::Done));
             }
-            Event::AnswerNameless => {
-                self.board.answered("m", None, None, Answer { done: false, result: Value::Null });
-            }
+            Event::Progress(index) => self.progress(&format!("c{index}")),
+            Event::AnswerNameless => self.board.answered("m", None, None, answer(Said::Failed)),
+            Event::Pause => self.board.pause("m"),
             Event::Cancel(index) if index < self.stored.len() => self.cancel(index),
             Event::Cancel(_) => {}
             Event::Take => {

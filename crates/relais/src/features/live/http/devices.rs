@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::super::guests::{Arrival, Refused, Showing};
+use super::super::message::Message;
 use crate::auth::{Credential, http::credential, unauthenticated};
 use crate::{App, AppError};
 
@@ -45,30 +46,44 @@ pub(super) async fn report_values(
     if let Some(shown) = &shown {
         admit(&app, &module, shown).await?;
     }
-    let message = read(&app, &parts.headers, body).await?;
+    let Message { fields: message, mended } = match read(&app, &parts.headers, body).await {
+        Ok(message) => message,
+        // Whoever has not shown that they are the module says nothing of it.
+        Err(error) if shown.is_none() => return Err(error),
+        Err(error) => return Err(refuse(&app, &module, error)),
+    };
     if shown.is_none() {
         let password = message.get("password").and_then(Value::as_str).unwrap_or_default();
         admit(&app, &module, password).await?;
     }
-    take(&app, &module, message)?;
+    app.live().note_mended(&module, mended);
+    take(&app, &module, message).map_err(|error| refuse(&app, &module, error))?;
     let commands = app.live().take_commands(&module).await?;
     Ok(Json(json!({ "success": true, "timestamp": app.clock().now(), "commands": commands })))
 }
 
 async fn admit(app: &App, module: &str, password: &str) -> Result<(), AppError> {
     let admitted = app.live().admit(module, Showing::Password(password), Arrival::Now).await;
-    admitted.map_err(|refused| match refused {
+    let error = match admitted {
+        Ok(()) => return Ok(()),
         // Which of the two it is nobody learns.
-        Refused::Unknown | Refused::Credential => {
+        Err(Refused::Unknown | Refused::Credential) => {
             unauthenticated("Identifiant ou mot de passe de module incorrect")
         }
-        Refused::TooFast => {
+        Err(Refused::TooFast) => {
             let most = app.config().live.reports_per_s;
             let message = format!("Trop de messages : {most} par seconde au plus. Réessayez dans 1 s.");
             AppError::too_many_requests("too_many_reports", message).retry_after(1)
         }
-        Refused::Unavailable(error) => error,
-    })
+        Err(Refused::Unavailable(error)) => return Err(error),
+    };
+    Err(refuse(app, module, error))
+}
+
+/// The module says what of it was refused.
+fn refuse(app: &App, module: &str, error: AppError) -> AppError {
+    app.live().refused(module, error.code(), error.message());
+    error
 }
 
 fn take(app: &App, module: &str, message: Map<String, Value>) -> Result<(), AppError> {
@@ -89,7 +104,7 @@ async fn read(
     app: &App,
     headers: &HeaderMap,
     body: axum::body::Body,
-) -> Result<Map<String, Value>, AppError> {
+) -> Result<Message, AppError> {
     let most = app.config().live.report_bytes as usize;
     let too_large = || {
         let text = format!("Message trop volumineux : {most} octets au plus");
@@ -110,6 +125,6 @@ async fn read(
             return Err(error.with_header(header::CONNECTION, "close"));
         }
     };
-    serde_json::from_slice(&bytes)
+    Message::read_bytes(&bytes)
         .map_err(|_| AppError::bad_request("invalid_report", "Un objet JSON est attendu"))
 }

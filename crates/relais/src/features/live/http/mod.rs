@@ -2,6 +2,7 @@
 
 mod commands;
 mod devices;
+mod pages;
 mod states;
 
 pub use commands::CommandsApi;
@@ -12,29 +13,23 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
 use super::model::{AddedModule, Module, ModuleChanges, NewModule};
-use super::modules::Sight;
+use super::modules::{NewClaim, Sight};
 use crate::auth::http::{Caller, ClientAddress};
 use crate::auth::{Action, Principal, unauthenticated};
 use crate::features::accounts::Actor;
 use crate::http::paging::{Page, listed};
 use crate::{App, AppError};
 
-/// Modules that `GET /modules/api` gives at most; the paged list has them all.
-const PAGE_OF_ALL: usize = 10_000;
-
 /// The routes of modules.
 pub fn router() -> Router<App> {
     Router::new()
-        .route("/modules/api", get(list_for_page))
-        .route("/modules/add", post(add_for_page))
-        .route("/modules/claim", post(claim_for_page))
-        .route("/modules/update/{id}", post(update_for_page))
-        .route("/modules/delete/{id}", post(delete_for_page))
+        .merge(pages::router())
         .route("/api/v1/modules", get(list_modules).post(add_module))
         .route("/api/v1/modules/claim", post(claim_module))
         .route("/api/v1/modules/{id}", get(show_module).patch(update_module).delete(delete_module))
@@ -49,11 +44,12 @@ pub fn router() -> Router<App> {
 /// The API description of modules.
 #[derive(OpenApi)]
 #[openapi(paths(
-    list_for_page,
-    add_for_page,
-    claim_for_page,
-    update_for_page,
-    delete_for_page,
+    pages::list_for_page,
+    pages::add_for_page,
+    pages::claim_for_page,
+    pages::update_for_page,
+    pages::delete_for_page,
+    pages::show_dashboard,
     list_modules,
     add_module,
     claim_module,
@@ -70,21 +66,46 @@ type Body<T> = Result<Json<T>, JsonRejection>;
 
 /// What a claim says.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Claim {
     /// `XXXX-XXXX`, in any spelling.
-    #[serde(alias = "claimCode", alias = "claim_code")]
+    #[serde(alias = "claimCode", alias = "claim_code", alias = "module_code")]
     code: String,
     /// The module that it is expected to be for.
     #[serde(default, alias = "module_id")]
     #[serde(rename = "moduleId")]
     module_id: Option<String>,
+    /// What its new owner calls it.
+    #[serde(default)]
+    name: Option<String>,
+}
+
+/// What the form of a claim has.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is there for the API document: forms are read field by field")]
+pub struct ClaimForm {
+    module_id: Option<String>,
+    /// `XXXX-XXXX`, in any spelling.
+    module_code: String,
+    name: Option<String>,
+}
+
+/// The credential that a device is to have.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GivenCredential {
+    /// The one that is in its firmware already; without it, one is made.
+    #[serde(default)]
+    #[schema(format = Password)]
+    password: Option<String>,
 }
 
 /// A device's new credential.
 #[derive(Serialize, ToSchema)]
 pub struct Credential {
-    /// Told this once.
-    credential: String,
+    /// Told this once; absent if it was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<String>,
 }
 
 /// A new claim code.
@@ -116,99 +137,12 @@ async fn claim(app: &App, caller: &Caller, address: ClientAddress, claim: Claim)
     match &caller.0 {
         Principal::User(user) => {
             let actor = Actor::caller(&caller.0, address.0);
-            app.live().modules().claim(user, &actor, &claim.code, claim.module_id.as_deref()).await
+            let Claim { code, module_id, name } = claim;
+            app.live().modules().claim(user, &actor, NewClaim { code, module_id, name }).await
         }
         Principal::Anonymous => Err(unauthenticated("Authentification requise")),
         Principal::Service(_) => Err(AppError::forbidden("forbidden", "Un module appartient à une personne")),
     }
-}
-
-/// The pages read `success` first.
-fn failed(error: AppError) -> AppError {
-    error.with("success", false)
-}
-
-/// List one's modules, for existing pages
-#[utoipa::path(get, path = "/modules/api", tag = "modules", responses(
-    (status = 200, description = "`{success, modules}`: one's own, or everybody's for administrators"),
-    (status = 401, description = "`unauthenticated`")))]
-async fn list_for_page(State(app): State<App>, Caller(principal): Caller) -> Result<Json<Value>, AppError> {
-    let sight = Sight::of(&principal).map_err(failed)?;
-    let modules = app.live().modules().list(&sight, "", PAGE_OF_ALL).await.map_err(failed)?;
-    Ok(Json(json!({ "success": true, "modules": modules })))
-}
-
-/// Add a module, for existing pages
-#[utoipa::path(post, path = "/modules/add", tag = "modules", request_body = NewModule, responses(
-    (status = 200, description = "`{success, message, module, credential, claim_code}`"),
-    (status = 403, description = "Not an administrator: others claim a module"),
-    (status = 409, description = "`module_exists`")))]
-async fn add_for_page(
-    State(app): State<App>,
-    caller: Caller,
-    address: ClientAddress,
-    given: Body<NewModule>,
-) -> Result<Json<Value>, AppError> {
-    let added = async {
-        let actor = administer(&app, &caller, address)?;
-        app.live().modules().add(&actor, given?.0).await
-    };
-    let AddedModule { module, credential, claim_code } = added.await.map_err(failed)?;
-    Ok(Json(json!({
-        "success": true, "message": "Module ajouté", "module": module, "credential": credential,
-        "claim_code": claim_code,
-    })))
-}
-
-/// Claim a module, for existing pages
-#[utoipa::path(post, path = "/modules/claim", tag = "modules", request_body = Claim, responses(
-    (status = 200, description = "`{success, message, module}`: it is the caller's now"),
-    (status = 404, description = "`claim_code_unknown`")))]
-async fn claim_for_page(
-    State(app): State<App>,
-    caller: Caller,
-    address: ClientAddress,
-    given: Body<Claim>,
-) -> Result<Json<Value>, AppError> {
-    let claimed = async { claim(&app, &caller, address, given?.0).await };
-    let module = claimed.await.map_err(failed)?;
-    Ok(Json(json!({ "success": true, "message": "Module ajouté à votre compte", "module": module })))
-}
-
-/// Change a module, for existing pages
-#[utoipa::path(post, path = "/modules/update/{id}", tag = "modules", params(("id" = String, Path)),
-    request_body = ModuleChanges, responses(
-    (status = 200, description = "`{success, message, module}`"), (status = 404, description = "`module_not_found`")))]
-async fn update_for_page(
-    State(app): State<App>,
-    caller: Caller,
-    address: ClientAddress,
-    Path(id): Path<String>,
-    given: Body<ModuleChanges>,
-) -> Result<Json<Value>, AppError> {
-    let changed = async {
-        let Keeper { sight, actor } = Keeper::of(&caller, address)?;
-        app.live().modules().change(&sight, &actor, &id, given?.0).await
-    };
-    let module = changed.await.map_err(failed)?;
-    Ok(Json(json!({ "success": true, "message": "Module modifié", "module": module })))
-}
-
-/// Remove a module, for existing pages
-#[utoipa::path(post, path = "/modules/delete/{id}", tag = "modules", params(("id" = String, Path)), responses(
-    (status = 200, description = "`{success, message}`"), (status = 404, description = "`module_not_found`")))]
-async fn delete_for_page(
-    State(app): State<App>,
-    caller: Caller,
-    address: ClientAddress,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, AppError> {
-    let removed = async {
-        let Keeper { sight, actor } = Keeper::of(&caller, address)?;
-        app.live().modules().remove(&sight, &actor, &id).await
-    };
-    removed.await.map_err(failed)?;
-    Ok(Json(json!({ "success": true, "message": "Module supprimé" })))
 }
 
 /// List modules
@@ -280,8 +214,11 @@ async fn update_module(
 }
 
 /// Remove a module
+///
+/// An administrator removes it for good: its device is refused. An owner gives it back: it is nobody's then, and the code
+/// with which it was claimed claims it again.
 #[utoipa::path(delete, path = "/api/v1/modules/{id}", tag = "modules", params(("id" = String, Path)), responses(
-    (status = 204, description = "Removed; its device is refused"), (status = 404, description = "`module_not_found`")))]
+    (status = 204, description = "Removed, or given back"), (status = 404, description = "`module_not_found`")))]
 async fn delete_module(
     State(app): State<App>,
     caller: Caller,
@@ -289,23 +226,34 @@ async fn delete_module(
     Path(id): Path<String>,
 ) -> Result<StatusCode, AppError> {
     let Keeper { sight, actor } = Keeper::of(&caller, address)?;
-    app.live().modules().remove(&sight, &actor, &id).await?;
+    let modules = app.live().modules();
+    match sight {
+        Sight::All => drop(modules.remove(&sight, &actor, &id).await?),
+        Sight::Own(_) => drop(modules.give_back(&sight, &actor, &id).await?),
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Give a module another credential
 ///
-/// The one before counts no more.
-#[utoipa::path(post, path = "/api/v1/modules/{id}/credential", tag = "modules", params(("id" = String, Path)), responses(
-    (status = 200, body = Credential), (status = 404, description = "`module_not_found`")))]
+/// The one before counts no more. Without a body, one is made.
+#[utoipa::path(post, path = "/api/v1/modules/{id}/credential", tag = "modules", params(("id" = String, Path)),
+    request_body = Option<GivenCredential>, responses(
+    (status = 200, body = Credential), (status = 400, description = "`invalid_value`, `invalid_body`"), (status = 404, description = "`module_not_found`")))]
 async fn rotate_credential(
     State(app): State<App>,
     caller: Caller,
     address: ClientAddress,
     Path(id): Path<String>,
+    body: Bytes,
 ) -> Result<Json<Credential>, AppError> {
     let Keeper { sight, actor } = Keeper::of(&caller, address)?;
-    let credential = app.live().modules().rotate(&sight, &actor, &id).await?;
+    let given = if body.is_empty() {
+        GivenCredential::default()
+    } else {
+        Json::<GivenCredential>::from_bytes(&body)?.0
+    };
+    let credential = app.live().modules().rotate(&sight, &actor, &id, given.password).await?;
     Ok(Json(Credential { credential }))
 }
 

@@ -11,4 +11,5 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 500, name: "live", sql: include_str!("modules.sql") },
     Migration { version: 501, name: "live_states", sql: include_str!("states.sql") },
     Migration { version: 503, name: "live_commands", sql: include_str!("commands.sql") },
+    Migration { version: 510, name: "live_claims", sql: include_str!("claims.sql") },
 ];

@@ -123,6 +123,26 @@ pub(crate) fn set_claim(tx: &mut WriteTx<'_>, id: &str, claim_hash: Option<&str>
     Ok(())
 }
 
+/// Whose a module was that was given back.
+pub(crate) fn last_owner(tx: &mut impl Query, id: &str) -> Result<Option<String>, StoreError> {
+    let sql = "SELECT last_owner FROM modules WHERE id = $1";
+    Ok(tx.query_opt(sql, params![id], |row| row.opt_text(0))?.flatten())
+}
+
+/// A module was claimed: its code counts no more, unless its owner gives it back.
+pub(crate) fn set_claimed(tx: &mut WriteTx<'_>, id: &str, claim_hash: &str) -> Result<(), StoreError> {
+    let sql = "UPDATE modules SET claim_hash = NULL, claimed_with = $1, last_owner = NULL WHERE id = $2";
+    tx.execute(sql, params![claim_hash, id])?;
+    Ok(())
+}
+
+/// A module was given back by its owner: the code with which they claimed it counts again.
+pub(crate) fn set_given_back(tx: &mut WriteTx<'_>, id: &str, owner: &str) -> Result<(), StoreError> {
+    let sql = "UPDATE modules SET claim_hash = COALESCE(claimed_with, claim_hash), last_owner = $1 WHERE id = $2";
+    tx.execute(sql, params![owner, id])?;
+    Ok(())
+}
+
 /// Removes a module; says whether there was one.
 pub(crate) fn delete(tx: &mut WriteTx<'_>, id: &str) -> Result<bool, StoreError> {
     states::delete(tx, id)?;

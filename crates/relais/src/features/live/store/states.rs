@@ -124,6 +124,13 @@ pub(crate) fn told<'a>(
     Ok(all)
 }
 
+/// Forgets what a module said. Whether it is online is only written with what tells it.
+pub(crate) fn empty(tx: &mut WriteTx<'_>, id: &str) -> Result<(), StoreError> {
+    let sql = "UPDATE module_states SET telemetry = '{}', last_seen = NULL WHERE id = $1";
+    tx.execute(sql, params![id])?;
+    Ok(())
+}
+
 /// Forgets the state of a module.
 pub(crate) fn delete(tx: &mut WriteTx<'_>, id: &str) -> Result<(), StoreError> {
     tx.execute("DELETE FROM module_states WHERE id = $1", params![id])?;

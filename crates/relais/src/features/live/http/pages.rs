@@ -1,0 +1,281 @@
+//! The calls of existing pages, under `/modules` and `/dashboard`. Their forms are answered by sending the browser back to
+//! the page with what happened as `flash`; whoever sends JSON, or asks for it, gets JSON.
+
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bytes::Bytes;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Map, Value, json};
+
+use super::super::model::{AddedModule, Module, ModuleChanges, NewModule};
+use super::super::modules::Sight;
+use super::{Claim, ClaimForm, Keeper, administer, claim};
+use crate::auth::http::{Caller, ClientAddress};
+use crate::http::form::form_pairs;
+use crate::{App, AppError};
+
+/// Modules that `GET /modules/api` gives at most; the paged list has them all.
+const PAGE_OF_ALL: usize = 10_000;
+/// What a form of HTML is sent as.
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// The routes of existing pages.
+pub(super) fn router() -> Router<App> {
+    Router::new()
+        .route("/modules/api", get(list_for_page))
+        .route("/modules/add", post(add_for_page))
+        .route("/modules/claim", post(claim_for_page))
+        .route("/modules/update/{id}", post(update_for_page))
+        .route("/modules/delete/{id}", post(delete_for_page))
+        .route("/dashboard/stats", get(show_dashboard))
+}
+
+/// What a page sends, and how it wants its answer.
+pub(super) struct Sent {
+    fields: Result<Map<String, Value>, AppError>,
+    by_form: bool,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Sent {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
+        let headers = request.headers();
+        let is_form = has(headers, header::CONTENT_TYPE, FORM);
+        let by_form = is_form
+            && (!has(headers, header::ACCEPT, "application/json") || has(headers, header::ACCEPT, "text/html"));
+        let has_body = headers.contains_key(header::CONTENT_TYPE);
+        let fields = if is_form {
+            Bytes::from_request(request, state).await.map(|body| read_form(&body)).map_err(unread)
+        } else if has_body {
+            let read = Json::<Map<String, Value>>::from_request(request, state).await;
+            read.map(|Json(fields)| fields).map_err(AppError::from)
+        } else {
+            Ok(Map::new())
+        };
+        Ok(Self { fields, by_form })
+    }
+}
+
+fn has(headers: &HeaderMap, name: header::HeaderName, what: &str) -> bool {
+    headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(|value| value.contains(what))
+}
+
+fn unread(rejection: BytesRejection) -> AppError {
+    let message = format!("Corps de requête invalide : {}", rejection.body_text());
+    AppError::new(rejection.status(), "invalid_body", message)
+}
+
+/// Fields that are left blank are not there.
+fn read_form(body: &[u8]) -> Map<String, Value> {
+    let text = String::from_utf8_lossy(body);
+    let filled = form_pairs(&text).filter(|(_, value)| !value.trim().is_empty());
+    filled.map(|(name, value)| (name, value.into())).collect()
+}
+
+impl Sent {
+    /// A text of several names: pages may well send it under all of them.
+    fn text(&self, names: &[&str]) -> Result<Option<String>, AppError> {
+        let Ok(fields) = &self.fields else { return Ok(None) };
+        let mut found = None;
+        for name in names {
+            match (fields.get(*name), &found) {
+                (None | Some(Value::Null), _) => {}
+                (Some(Value::String(text)), None) => found = Some(text.clone()),
+                (Some(Value::String(text)), Some(known)) if text == known => {}
+                (Some(_), _) => {
+                    return Err(unprocessable(format!("« {name} » : un texte est attendu, le même sous tous ses noms")));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// A text that has to be there.
+    fn required(&self, names: &[&str]) -> Result<String, AppError> {
+        let missing = || unprocessable(format!("« {} » manque", names[0]));
+        self.text(names)?.ok_or_else(missing)
+    }
+
+    /// Fails if what was sent could not be read.
+    fn check(&mut self) -> Result<(), AppError> {
+        std::mem::replace(&mut self.fields, Ok(Map::new())).map(|fields| self.fields = Ok(fields))
+    }
+
+    /// The answer: to the page that sent a form, the way back with what happened.
+    fn answer(self, outcome: Result<Value, AppError>) -> Response {
+        match (self.by_form, outcome) {
+            (false, Ok(fields)) => Json(fields).into_response(),
+            // The pages read `success` first.
+            (false, Err(error)) => error.with("success", false).into_response(),
+            (true, Ok(fields)) => back(fields["message"].as_str().unwrap_or_default(), None),
+            (true, Err(error)) => back(error.message(), Some(error.code())),
+        }
+    }
+}
+
+fn unprocessable(message: String) -> AppError {
+    AppError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", message)
+}
+
+/// Sends a browser back to the page of modules. `error` is there if nothing was done.
+fn back(flash: &str, error: Option<&str>) -> Response {
+    let flash = utf8_percent_encode(flash, NON_ALPHANUMERIC);
+    let error = error.map(|error| format!("&error={error}")).unwrap_or_default();
+    let location = format!("/modules?flash={flash}{error}");
+    (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
+}
+
+/// List one's modules, for existing pages
+#[utoipa::path(get, path = "/modules/api", tag = "modules", responses(
+    (status = 200, description = "`{success, modules}`: one's own, or everybody's for administrators"),
+    (status = 401, description = "`unauthenticated`")))]
+pub(super) async fn list_for_page(
+    State(app): State<App>,
+    Caller(principal): Caller,
+) -> Result<Json<Value>, AppError> {
+    let failed = |error: AppError| error.with("success", false);
+    let sight = Sight::of(&principal).map_err(failed)?;
+    let modules = app.live().modules().list(&sight, "", PAGE_OF_ALL).await.map_err(failed)?;
+    Ok(Json(json!({ "success": true, "modules": modules })))
+}
+
+/// Add a module, for existing pages
+///
+/// A form is answered with 303 and `/modules?flash=…`; what is told once is not in that address.
+#[utoipa::path(post, path = "/modules/add", tag = "modules",
+    request_body(content((NewModule = "application/json"), (NewModule = "application/x-www-form-urlencoded"))), responses(
+    (status = 200, description = "`{success, message, module, credential, claim_code}`"),
+    (status = 303, description = "To a form: back to `/modules?flash=…`"),
+    (status = 403, description = "Not an administrator: others claim a module"),
+    (status = 409, description = "`module_exists`")))]
+pub(super) async fn add_for_page(
+    State(app): State<App>,
+    caller: Result<Caller, AppError>,
+    address: ClientAddress,
+    mut sent: Sent,
+) -> Response {
+    let added = async {
+        let actor = administer(&app, &caller?, address)?;
+        sent.check()?;
+        let new = NewModule {
+            id: sent.required(&["moduleId", "module_id", "id"])?,
+            name: sent.text(&["name"])?,
+            kind: sent.text(&["type", "moduleType", "module_type"])?,
+            owner: sent.text(&["owner", "userId", "user_id"])?,
+            password: sent.text(&["password"])?,
+        };
+        let AddedModule { module, credential, claim_code } = app.live().modules().add(&actor, new).await?;
+        Ok(json!({
+            "success": true, "message": "Module ajouté", "module": module, "credential": credential,
+            "claim_code": claim_code,
+        }))
+    };
+    let added = added.await;
+    sent.answer(added)
+}
+
+/// Claim a module, for existing pages
+///
+/// A form is answered with 303 and `/modules?flash=…`.
+#[utoipa::path(post, path = "/modules/claim", tag = "modules",
+    request_body(content((Claim = "application/json"), (ClaimForm = "application/x-www-form-urlencoded"))), responses(
+    (status = 200, description = "`{success, message, module}`: it is the caller's now"),
+    (status = 303, description = "To a form: back to `/modules?flash=…`, with `error` if it was refused"),
+    (status = 404, description = "`claim_code_unknown`")))]
+pub(super) async fn claim_for_page(
+    State(app): State<App>,
+    caller: Result<Caller, AppError>,
+    address: ClientAddress,
+    mut sent: Sent,
+) -> Response {
+    let claimed = async {
+        let caller = caller?;
+        sent.check()?;
+        let said = Claim {
+            code: sent.required(&["module_code", "code", "claimCode", "claim_code", "moduleCode"])?,
+            module_id: sent.text(&["module_id", "moduleId"])?,
+            name: sent.text(&["name"])?.filter(|name| !name.trim().is_empty()),
+        };
+        let module = claim(&app, &caller, address, said).await?;
+        Ok(json!({ "success": true, "message": "Module ajouté à votre compte", "module": module }))
+    };
+    let claimed = claimed.await;
+    sent.answer(claimed)
+}
+
+/// Change a module, for existing pages
+///
+/// A form is answered with 303 and `/modules?flash=…`.
+#[utoipa::path(post, path = "/modules/update/{id}", tag = "modules", params(("id" = String, Path)),
+    request_body(content((ModuleChanges = "application/json"), (ModuleChanges = "application/x-www-form-urlencoded"))),
+    responses((status = 200, description = "`{success, message, module}`"),
+    (status = 303, description = "To a form: back to `/modules?flash=…`"),
+    (status = 404, description = "`module_not_found`")))]
+pub(super) async fn update_for_page(
+    State(app): State<App>,
+    caller: Result<Caller, AppError>,
+    address: ClientAddress,
+    Path(id): Path<String>,
+    mut sent: Sent,
+) -> Response {
+    let changed = async {
+        let Keeper { sight, actor } = Keeper::of(&caller?, address)?;
+        sent.check()?;
+        let changes = ModuleChanges {
+            name: sent.text(&["name"])?,
+            kind: sent.text(&["type", "moduleType", "module_type"])?,
+        };
+        let module: Module = app.live().modules().change(&sight, &actor, &id, changes).await?;
+        Ok(json!({ "success": true, "message": "Module modifié", "module": module }))
+    };
+    let changed = changed.await;
+    sent.answer(changed)
+}
+
+/// Give a module back, for existing pages
+///
+/// It leaves its owner's list, and the code with which it was claimed claims it again; its device goes on. What is
+/// nobody's already, an administrator removes for good with this call.
+#[utoipa::path(post, path = "/modules/delete/{id}", tag = "modules", params(("id" = String, Path)), responses(
+    (status = 200, description = "`{success, message}`"),
+    (status = 303, description = "To a form: back to `/modules?flash=…`"),
+    (status = 404, description = "`module_not_found`")))]
+pub(super) async fn delete_for_page(
+    State(app): State<App>,
+    caller: Result<Caller, AppError>,
+    address: ClientAddress,
+    Path(id): Path<String>,
+    sent: Sent,
+) -> Response {
+    let removed = async {
+        let Keeper { sight, actor } = Keeper::of(&caller?, address)?;
+        let modules = app.live().modules();
+        let message = if modules.give_back(&sight, &actor, &id).await? {
+            "Module retiré de votre compte"
+        } else {
+            modules.remove(&sight, &actor, &id).await?;
+            "Module supprimé"
+        };
+        Ok(json!({ "success": true, "message": message }))
+    };
+    let removed = removed.await;
+    sent.answer(removed)
+}
+
+/// Show the numbers of a dashboard, for existing pages
+///
+/// Of the modules that one sees; for administrators with those of `/api/v1/statistics`, also as `stats`.
+#[utoipa::path(get, path = "/dashboard/stats", tag = "modules", responses(
+    (status = 200, description = "`{success, users: {online}, modules: {online, offline, total}, totalModules, onlineModules, activeUsers, timestamp, …}`"),
+    (status = 401, description = "`unauthenticated`")))]
+pub(super) async fn show_dashboard(
+    State(app): State<App>,
+    Caller(principal): Caller,
+) -> Result<Json<Value>, AppError> {
+    app.live().dashboard(&Sight::of(&principal)?).await.map(Json)
+}

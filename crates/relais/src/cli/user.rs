@@ -106,7 +106,10 @@ async fn perform(command: UserCommand, accounts: &Accounts, as_json: bool) -> Re
             change(&user, changes, accounts, as_json).await
         }
         UserCommand::Password { user, .. } => {
-            let changes = UserChanges { password: Some(read_password("user add --email a@b.fr")?), ..UserChanges::default() };
+            let changes = UserChanges {
+                password: Some(read_password("user add --email a@b.fr")?),
+                ..UserChanges::default()
+            };
             change(&user, changes, accounts, as_json).await
         }
         UserCommand::Grant { user, societe, access } => {
@@ -186,7 +189,9 @@ pub(super) fn read_password(example: &str) -> Result<String, CliError> {
     let password = text.lines().next().unwrap_or_default();
     if password.is_empty() {
         let example = format!("echo \"$PASSWORD\" | relais {example} --password-stdin");
-        return Err(CliError::new(format!("there is no password on standard input; for instance: {example}")));
+        return Err(CliError::new(format!(
+            "there is no password on standard input; for instance: {example}"
+        )));
     }
     Ok(password.to_owned())
 }

@@ -63,12 +63,28 @@ impl Default for AnswerWords {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         Self {
             done: words(&[
-                "success", "successful", "succeeded", "ok", "okay", "done", "complete", "completed", "finished",
+                "success",
+                "successful",
+                "succeeded",
+                "ok",
+                "okay",
+                "done",
+                "complete",
+                "completed",
+                "finished",
                 "true",
             ]),
             in_progress: words(&[
-                "in_progress", "progress", "pending", "accepted", "received", "started", "running", "processing",
-                "executing", "moving",
+                "in_progress",
+                "progress",
+                "pending",
+                "accepted",
+                "received",
+                "started",
+                "running",
+                "processing",
+                "executing",
+                "moving",
             ]),
         }
     }

@@ -47,9 +47,8 @@ const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 /// The routes of scripts, with the settings of this server in them.
 pub(super) fn router(config: &LiveConfig) -> Router<App> {
     let manager = format!("{}{RECONNECTION_MANAGER}", defaults(config));
-    let mut routes = Router::new()
-        .route("/js/reconnection-manager.js", Script::new(manager, JAVASCRIPT).serve())
-        .route(
+    let mut routes =
+        Router::new().route("/js/reconnection-manager.js", Script::new(manager, JAVASCRIPT).serve()).route(
             "/socket.io/LICENSE",
             Script::new(SOCKETIO_LICENSE.as_bytes(), "text/plain; charset=utf-8").serve(),
         );
@@ -153,8 +152,7 @@ mod tests {
         for (value, expected) in
             [("gzip, br", true), ("br, GZIP;q=0.5", true), ("gzip;q=0", false), ("br", false), ("", false)]
         {
-            let headers =
-                HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(value))]);
+            let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(value))]);
             assert_eq!(accepts_gzip(&headers), expected, "{value}");
         }
         assert!(!accepts_gzip(&HeaderMap::new()));

@@ -99,7 +99,8 @@ impl Open {
     }
 
     fn may_be_answered(&self) -> bool {
-        self.attempts > 0 && matches!(self.phase, Phase::Sent { .. } | Phase::InProgress | Phase::Sending { .. })
+        self.attempts > 0
+            && matches!(self.phase, Phase::Sent { .. } | Phase::InProgress | Phase::Sending { .. })
     }
 
     /// Whether an answer with this name is to it: its own, or what it asks for.

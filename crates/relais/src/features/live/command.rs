@@ -200,7 +200,9 @@ impl Command {
 
     /// Whether it failed since nobody knows what became of it: an answer that comes within its time says so after all.
     pub(super) fn is_unsettled(&self) -> bool {
-        let unknown = |result: &Value| [NO_ANSWER, UNKNOWN_OUTCOME].iter().any(|error| *result == json!({ "error": error }));
+        let unknown = |result: &Value| {
+            [NO_ANSWER, UNKNOWN_OUTCOME].iter().any(|error| *result == json!({ "error": error }))
+        };
         self.state == CommandState::Failed && self.attempts > 0 && self.result.as_ref().is_some_and(unknown)
     }
 
@@ -367,7 +369,10 @@ mod tests {
         }
         let mut again = command(Delivery::AtLeastOnce);
         assert!(again.take(Step::Send, at(0)) && again.take(said(Said::InProgress), at(1)));
-        assert!(again.take(Step::Send, at(2)) && again.state == Sent, "its device came back and is told again");
+        assert!(
+            again.take(Step::Send, at(2)) && again.state == Sent,
+            "its device came back and is told again"
+        );
     }
 
     #[test]

@@ -197,9 +197,7 @@ impl Live {
         let command = self.command(sight, actor, module, new).await?;
         // It may have gone in this moment.
         let waits = self.0.board.lock().waits(module, &command.id);
-        if waits
-            && self.0.commands.cancel(sight, actor, module, &command.id).await.is_ok()
-        {
+        if waits && self.0.commands.cancel(sight, actor, module, &command.id).await.is_ok() {
             return Err(module_away());
         }
         Ok(command)

@@ -127,17 +127,22 @@ impl Live {
         let _ = self.report(module, report);
     }
 
-    /// Something that came as a module's was not taken: the log and whoever watches it are told, at most once a minute
-    /// for the same. Says nothing of what is no module.
+    /// Something that came as a module's was not taken: whoever watches it is told, at most once a minute for the same,
+    /// and the log has one line of it a minute. Says nothing of what is no module.
     pub fn refused(&self, module: &str, code: &'static str, message: &str) {
         let now = self.now();
-        let note = |found: &mut Diagnosis| found.refused(code, message.to_owned(), now);
+        let mut logs = false;
+        let note = |found: &mut Diagnosis| {
+            let told = found.refused(code, message.to_owned(), now);
+            logs = told && found.may_log(now);
+            told
+        };
         let told = self.0.states.lock().diagnose(module, now, note);
         metrics::counter!("relais_live_refusals_total", "code" => code).increment(1);
-        if let Some(told) = told {
-            tracing::warn!(module = told.module.id, code, "something of a module was not taken: {message}");
-            self.tell_diagnosis(&told);
+        if logs {
+            tracing::warn!(module, code, "something of a module was not taken: {message}");
         }
+        told.iter().for_each(|entry| self.tell_diagnosis(entry));
     }
 
     /// Numbers of a message that were none were taken for null.
@@ -216,7 +221,9 @@ impl Live {
     }
 
     fn observe_module(&self, event: &Event) {
-        let Ok(Told { module: told, owner, emptied }) = serde_json::from_str::<Told>(&event.data) else { return };
+        let Ok(Told { module: told, owner, emptied }) = serde_json::from_str::<Told>(&event.data) else {
+            return;
+        };
         let ToldModule { module_id: id, name, kind, created_at, owned_at, updated_at } = told;
         let now = self.now();
         let is_gone = &*event.name == "module_removed";

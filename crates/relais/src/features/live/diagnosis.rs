@@ -47,6 +47,8 @@ pub(super) struct Diagnosis {
     replacements: VecDeque<i64>,
     /// Refusals since one was told.
     untold: u64,
+    /// When the log last had a line of it.
+    logged: Option<Timestamp>,
 }
 
 impl Diagnosis {
@@ -82,6 +84,15 @@ impl Diagnosis {
         let count = std::mem::take(&mut self.untold);
         self.refusal = Some(Refusal { code, message, at: now, count });
         true
+    }
+
+    /// Whether the log gets a line of the module now: one a minute, whatever was refused.
+    pub(super) fn may_log(&mut self, now: Timestamp) -> bool {
+        let may = !self.logged.is_some_and(|at| is_recent(at, now, TOLD_EVERY_MS));
+        if may {
+            self.logged = Some(now);
+        }
+        may
     }
 
     /// Time passed. Says whether something is over.
@@ -131,6 +142,7 @@ mod tests {
         let mut refused = |code, second| diagnosis.refused(code, "…".into(), at(second));
         assert!(refused("bad", 0) && !refused("bad", 1) && !refused("bad", 59) && refused("bad", 60));
         assert!(refused("worse", 61) && refused("bad", 62));
-        assert_eq!(diagnosis.refusal.unwrap().count, 1);
+        assert_eq!(diagnosis.refusal.as_ref().unwrap().count, 1);
+        assert!(diagnosis.may_log(at(62)) && !diagnosis.may_log(at(121)) && diagnosis.may_log(at(122)));
     }
 }

@@ -109,7 +109,8 @@ impl Links {
     /// The connection of a module, else the way to it, if something can be said over that.
     pub(super) fn find(&self, module: &str) -> Option<Arc<dyn Link>> {
         let connection = self.all.lock().get(module).map(|(_, link)| Arc::clone(link));
-        let way = || self.ways.lock().get(module).cloned().filter(|_| !self.ways_paused.load(Ordering::Relaxed));
+        let way =
+            || self.ways.lock().get(module).cloned().filter(|_| !self.ways_paused.load(Ordering::Relaxed));
         connection.or_else(way)
     }
 }

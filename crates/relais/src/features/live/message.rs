@@ -106,12 +106,29 @@ mod tests {
     #[test]
     fn a_number_that_is_none_is_null_and_the_others_stay() {
         for word in [
-            "nan", "-nan", "NaN", "inf", "-inf", "Infinity", "-Infinity", "nan(0x8000000000000)", "-nan(ind)",
-            "1.#QNAN", "-1.#IND", "1e999", "-1e400",
+            "nan",
+            "-nan",
+            "NaN",
+            "inf",
+            "-inf",
+            "Infinity",
+            "-Infinity",
+            "nan(0x8000000000000)",
+            "-nan(ind)",
+            "1.#QNAN",
+            "-1.#IND",
+            "1e999",
+            "-1e400",
         ] {
-            let read = Message::read(&format!("{{\"humidity\":{word}, \"temperature\":21.5,\"deep\":[{{\"x\":{word}}}]}}"));
+            let read = Message::read(&format!(
+                "{{\"humidity\":{word}, \"temperature\":21.5,\"deep\":[{{\"x\":{word}}}]}}"
+            ));
             let expected = json!({ "humidity": null, "temperature": 21.5, "deep": [{ "x": null }] });
-            assert_eq!(read.map(|read| (Value::Object(read.fields), read.mended)), Ok((expected, 2)), "{word}");
+            assert_eq!(
+                read.map(|read| (Value::Object(read.fields), read.mended)),
+                Ok((expected, 2)),
+                "{word}"
+            );
         }
     }
 
@@ -133,7 +150,9 @@ mod tests {
 
     #[test]
     fn what_is_damaged_is_told_from_what_is_something_else() {
-        for text in ["{", "{\"a\":}", "{\"a\":nano,}", "{\"a\":1}{", "{\"a\":\"x", "{\"a\0\":1}", "{\"a\":nan"] {
+        for text in
+            ["{", "{\"a\":}", "{\"a\":nano,}", "{\"a\":1}{", "{\"a\":\"x", "{\"a\0\":1}", "{\"a\":nan"]
+        {
             assert!(matches!(Message::read(text), Err(Unreadable::Damaged(_))), "{text}");
         }
         for text in ["", "nan", "[nan]", "\"telemetry\"", "5", "no json", "\0"] {

@@ -284,8 +284,7 @@ impl Modules {
         }
         let name = claim.name.as_deref().map(checked_name).transpose()?;
         self.0.claims.take(&user.principal_id, self.0.store.clock().now()).map_err(claims_too_fast)?;
-        let (hash, owner, actor) =
-            (claim_hash(&claim.code), user.principal_id.to_string(), actor.clone());
+        let (hash, owner, actor) = (claim_hash(&claim.code), user.principal_id.to_string(), actor.clone());
         let expected = claim.module_id;
         self.0
             .store

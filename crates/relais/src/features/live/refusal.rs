@@ -36,7 +36,8 @@ pub(super) fn checked_name(text: &str) -> Result<String, AppError> {
 }
 
 pub(super) fn module_away() -> AppError {
-    let message = "Ce module est hors ligne : rien ne lui a été envoyé. Avec « ttl_s », la commande attend son retour";
+    let message =
+        "Ce module est hors ligne : rien ne lui a été envoyé. Avec « ttl_s », la commande attend son retour";
     AppError::conflict("module_offline", message)
 }
 

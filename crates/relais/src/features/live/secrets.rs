@@ -23,7 +23,8 @@ impl Secret {
     pub(super) fn credential_or(given: Option<String>) -> Result<Self, AppError> {
         let Some(text) = given else { return Self::credential() };
         if !(1..=PASSWORD_BYTES_MAX).contains(&text.len()) || text.chars().any(char::is_control) {
-            let message = format!("« password » : de 1 à {PASSWORD_BYTES_MAX} octets, sans caractère de contrôle");
+            let message =
+                format!("« password » : de 1 à {PASSWORD_BYTES_MAX} octets, sans caractère de contrôle");
             return Err(invalid("password", message));
         }
         Ok(Self { hash: secret::digest(&text), text })

@@ -206,12 +206,14 @@ fn read(purpose: Purpose, payload: &[u8]) -> Option<(Said, Option<String>, Optio
             let known = ANSWERS.contains(&kind.as_str());
             Said::Values(if known { kind } else { "command_response".to_owned() }, message)
         }
-        Purpose::Status => match message.fields.remove("status").or_else(|| message.fields.remove("online"))? {
-            Value::Bool(true) => Said::Came,
-            Value::Bool(false) => Said::Went,
-            Value::String(text) => presence(&text)?,
-            _ => return None,
-        },
+        Purpose::Status => {
+            match message.fields.remove("status").or_else(|| message.fields.remove("online"))? {
+                Value::Bool(true) => Said::Came,
+                Value::Bool(false) => Said::Went,
+                Value::String(text) => presence(&text)?,
+                _ => return None,
+            }
+        }
     };
     Some((said, password, named))
 }

@@ -167,7 +167,9 @@ async fn what_a_device_refuses_has_failed_and_what_it_says_twice_or_of_nothing_c
         for id in [&first, &second, &third] {
             assert_eq!(device.told().await, *id);
         }
-        for stray in [json!({ "id": "unknown" }), json!({ "id": "0" }), json!({ "command": "sing" }), json!({})] {
+        for stray in
+            [json!({ "id": "unknown" }), json!({ "id": "0" }), json!({ "command": "sing" }), json!({})]
+        {
             let mut stray = stray;
             stray["type"] = "command_response".into();
             device.say(stray).await;
@@ -302,7 +304,8 @@ async fn a_device_that_is_at_it_has_until_the_end_of_the_commands_time() {
         let id = world.command(ring(Delivery::AtMostOnce)).await.id;
         assert_eq!(device.told().await, id);
         watcher.until_command(&id, "sent").await;
-        let progress = json!({ "type": "command_response", "id": id, "status": "IN_PROGRESS", "percent": 40 });
+        let progress =
+            json!({ "type": "command_response", "id": id, "status": "IN_PROGRESS", "percent": 40 });
         device.say(progress.clone()).await;
         let told = watcher.until_command(&id, "in_progress").await;
         assert_eq!((&told["state"], &told["result"]["percent"]), (&json!("in_progress"), &json!(40)));

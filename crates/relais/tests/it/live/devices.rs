@@ -173,12 +173,7 @@ async fn a_device_that_is_not_let_in_is_told_why() {
 async fn what_no_device_should_say_does_what_is_written_down() {
     on_both(|world| async move {
         let credential = world.module(STATION, None).await;
-        for text in [
-            "no json",
-            "[1]",
-            "\"telemetry\"",
-            "",
-        ] {
+        for text in ["no json", "[1]", "\"telemetry\"", ""] {
             let mut device = Wire::device(&world, STATION, &credential).await;
             device.text(text).await;
             assert_eq!(device.closed().await.0, 1003, "{text:?}");
@@ -218,7 +213,10 @@ async fn a_bad_value_is_null_a_bad_message_is_refused_and_those_after_it_are_tak
         device.text(r#"{"type":"telemetry","humidity":40,"temperature":20.5}"#).await;
         assert_eq!(owner.until("rt_telemetry_updated").await["telemetry"]["humidity"], 40);
         for (said, left) in [
-            ("{\"type\":\"telemetry\",\"humidity\":nan,\"temperature\":21.5}", json!({ "temperature": 21.5 })),
+            (
+                "{\"type\":\"telemetry\",\"humidity\":nan,\"temperature\":21.5}",
+                json!({ "temperature": 21.5 }),
+            ),
             ("{\"type\":\"telemetry\",\"temperature\":1e999,\"x\":1}", json!({ "x": 1 })),
             ("{\"type\":\"heartbeat\",\"x\":2}\0\0", json!({ "x": 2 })),
         ] {
@@ -226,7 +224,10 @@ async fn a_bad_value_is_null_a_bad_message_is_refused_and_those_after_it_are_tak
             assert_eq!(owner.until("rt_telemetry_updated").await["telemetry"], left, "{said}");
         }
         let told = owner.until("module_trouble").await;
-        assert_eq!((&told["moduleId"], &told["lastRefusal"]["code"]), (&json!(STATION), &json!("not_a_number")));
+        assert_eq!(
+            (&told["moduleId"], &told["lastRefusal"]["code"]),
+            (&json!(STATION), &json!("not_a_number"))
+        );
 
         device.text("{\"type\":\"telemetry\",\"x\":").await;
         let refused = device.next().await;
@@ -287,11 +288,16 @@ async fn a_new_owner_finds_a_module_empty_and_who_comes_back_finds_it_as_it_was(
             assert_eq!(world.request(who, Method::POST, &path, Value::Null).await.0, 200);
         };
         let seen = async |who: &Person, world: &World| {
-            let (_, state) =
-                world.request(who, Method::GET, &format!("/api/v1/modules/{STATION}/state"), Value::Null).await;
+            let (_, state) = world
+                .request(who, Method::GET, &format!("/api/v1/modules/{STATION}/state"), Value::Null)
+                .await;
             let path = format!("/api/v1/modules/{STATION}/history/series");
             let (_, series) = world.request(who, Method::GET, &path, Value::Null).await;
-            (state["telemetry"].clone(), state["lastSeen"].is_null(), series["series"].as_array().unwrap().len())
+            (
+                state["telemetry"].clone(),
+                state["lastSeen"].is_null(),
+                series["series"].as_array().unwrap().len(),
+            )
         };
         claim(&lea, &world).await;
         let mut watcher = Wire::watcher(&world, &admin, &["telemetry:*"]).await;

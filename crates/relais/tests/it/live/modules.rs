@@ -159,7 +159,10 @@ async fn a_device_shows_its_credential_until_that_is_changed() {
         assert!(live.identify(STATION, first).await.is_err());
         assert!(live.identify(STATION, second["credential"].as_str().unwrap()).await.is_ok());
         world.accepted(&lea, Method::POST, &format!("/modules/delete/{STATION}"), Value::Null).await;
-        assert!(live.identify(STATION, second["credential"].as_str().unwrap()).await.is_ok(), "it was given back");
+        assert!(
+            live.identify(STATION, second["credential"].as_str().unwrap()).await.is_ok(),
+            "it was given back"
+        );
         world.accepted(&admin, Method::DELETE, &format!("/api/v1/modules/{STATION}"), Value::Null).await;
         assert!(live.identify(STATION, second["credential"].as_str().unwrap()).await.is_err());
     })
@@ -178,7 +181,10 @@ async fn an_owner_gives_a_module_back_and_only_an_administrator_removes_it_for_g
         assert_eq!(claimed["module"]["name"], "Quai 1");
         let own = format!("user:{}", lea.id);
         let delete = format!("/modules/delete/{STATION}");
-        assert_eq!(world.refused(&eve, Method::POST, &delete, Value::Null).await, (404, "module_not_found".into()));
+        assert_eq!(
+            world.refused(&eve, Method::POST, &delete, Value::Null).await,
+            (404, "module_not_found".into())
+        );
         for path in [delete.as_str(), &format!("/api/v1/modules/{STATION}")] {
             let since = world.running.app().store().head();
             let method = if path == delete { Method::POST } else { Method::DELETE };
@@ -189,7 +195,11 @@ async fn an_owner_gives_a_module_back_and_only_an_administrator_removes_it_for_g
             assert!(world.running.app().live().modules().identify(STATION, "F674iaRftVsHGKOA").await.is_ok());
             let again = world.accepted(&lea, Method::POST, "/modules/claim", claim.clone()).await;
             assert_eq!(again["module"]["userId"], json!(lea.id), "the same code claims it again");
-            assert_eq!(world.refused(&eve, Method::POST, "/modules/claim", claim.clone()).await.0, 404, "once");
+            assert_eq!(
+                world.refused(&eve, Method::POST, "/modules/claim", claim.clone()).await.0,
+                404,
+                "once"
+            );
         }
         // What is nobody's an administrator removes with the old call, too.
         world.accepted(&lea, Method::POST, &delete, Value::Null).await;
@@ -210,7 +220,8 @@ async fn forms_of_existing_pages_are_answered_with_the_way_back() {
             let form = reqwest::Url::parse_with_params("http://relais/", form).unwrap();
             let form = form.query().unwrap_or_default().to_owned();
             let kind = "application/x-www-form-urlencoded";
-            let mut request = client.post(url).body(form).header("content-type", kind).header("accept", accept);
+            let mut request =
+                client.post(url).body(form).header("content-type", kind).header("accept", accept);
             if let Some(who) = who {
                 request = request.bearer_auth(&who.token);
             }
@@ -229,7 +240,8 @@ async fn forms_of_existing_pages_are_answered_with_the_way_back() {
         let path = format!("/api/v1/modules/{STATION}/claim-code");
         let (_, offered) = world.request(&admin, Method::POST, &path, Value::Null).await;
         let code = offered["claim_code"].as_str().unwrap();
-        let claim = [("module_id", STATION), ("module_code", code), ("name", "Quai d'été"), ("page", "modules")];
+        let claim =
+            [("module_id", STATION), ("module_code", code), ("name", "Quai d'été"), ("page", "modules")];
         let wrong = [("module_id", STATION), ("module_code", "ABCD-EFGH")];
         for (who, form, error) in [
             (None, &claim[..], "unauthenticated"),
@@ -241,14 +253,18 @@ async fn forms_of_existing_pages_are_answered_with_the_way_back() {
             assert!(!reply["flash"].as_str().unwrap().is_empty());
         }
         let (status, reply) = post(Some(&lea), "/modules/claim", &wrong, "application/json").await;
-        assert_eq!((status, &reply["success"], &reply["code"]), (404, &json!(false), &json!("claim_code_unknown")));
+        assert_eq!(
+            (status, &reply["success"], &reply["code"]),
+            (404, &json!(false), &json!("claim_code_unknown"))
+        );
 
         let claimed = post(Some(&lea), "/modules/claim", &claim, "*/*").await;
         assert_eq!(claimed, (303, json!({ "flash": "Module ajouté à votre compte" })));
         let path = format!("/api/v1/modules/{STATION}");
         let (_, module) = world.request(&lea, Method::GET, &path, Value::Null).await;
         assert_eq!((&module["name"], &module["userId"]), (&json!("Quai d'été"), &json!(lea.id)));
-        let renamed = post(Some(&lea), &format!("/modules/update/{STATION}"), &[("name", "Quai 2")], HTML).await;
+        let renamed =
+            post(Some(&lea), &format!("/modules/update/{STATION}"), &[("name", "Quai 2")], HTML).await;
         assert_eq!(renamed, (303, json!({ "flash": "Module modifié" })));
         let (_, module) = world.request(&lea, Method::GET, &path, Value::Null).await;
         assert_eq!(module["name"], "Quai 2");

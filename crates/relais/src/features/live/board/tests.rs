@@ -267,7 +267,11 @@ fn an_answer_is_named_after_what_was_asked_for() {
     let mut world = World::new();
     world.board.ready("m");
     world.give("a", Delivery::AtMostOnce);
-    let asked = Command { command: "get_status".into(), expires_at: at(TTL_MS), ..command("b", Delivery::AtMostOnce) };
+    let asked = Command {
+        command: "get_status".into(),
+        expires_at: at(TTL_MS),
+        ..command("b", Delivery::AtMostOnce)
+    };
     world.stored.push(asked.clone());
     world.board.observe(&asked);
     world.write_all();

@@ -100,11 +100,7 @@ fn take(app: &App, module: &str, message: Map<String, Value>) -> Result<(), AppE
 }
 
 /// The values that were sent, bounded in bytes and in time.
-async fn read(
-    app: &App,
-    headers: &HeaderMap,
-    body: axum::body::Body,
-) -> Result<Message, AppError> {
+async fn read(app: &App, headers: &HeaderMap, body: axum::body::Body) -> Result<Message, AppError> {
     let most = app.config().live.report_bytes as usize;
     let too_large = || {
         let text = format!("Message trop volumineux : {most} octets au plus");

@@ -47,7 +47,8 @@ impl<S: Send + Sync> FromRequest<S> for Sent {
         let headers = request.headers();
         let is_form = has(headers, header::CONTENT_TYPE, FORM);
         let by_form = is_form
-            && (!has(headers, header::ACCEPT, "application/json") || has(headers, header::ACCEPT, "text/html"));
+            && (!has(headers, header::ACCEPT, "application/json")
+                || has(headers, header::ACCEPT, "text/html"));
         let has_body = headers.contains_key(header::CONTENT_TYPE);
         let fields = if is_form {
             Bytes::from_request(request, state).await.map(|body| read_form(&body)).map_err(unread)
@@ -88,7 +89,9 @@ impl Sent {
                 (Some(Value::String(text)), None) => found = Some(text.clone()),
                 (Some(Value::String(text)), Some(known)) if text == known => {}
                 (Some(_), _) => {
-                    return Err(unprocessable(format!("« {name} » : un texte est attendu, le même sous tous ses noms")));
+                    return Err(unprocessable(format!(
+                        "« {name} » : un texte est attendu, le même sous tous ses noms"
+                    )));
                 }
             }
         }

@@ -138,7 +138,8 @@ pub(crate) fn set_claimed(tx: &mut WriteTx<'_>, id: &str, claim_hash: &str) -> R
 
 /// A module was given back by its owner: the code with which they claimed it counts again.
 pub(crate) fn set_given_back(tx: &mut WriteTx<'_>, id: &str, owner: &str) -> Result<(), StoreError> {
-    let sql = "UPDATE modules SET claim_hash = COALESCE(claimed_with, claim_hash), last_owner = $1 WHERE id = $2";
+    let sql =
+        "UPDATE modules SET claim_hash = COALESCE(claimed_with, claim_hash), last_owner = $1 WHERE id = $2";
     tx.execute(sql, params![owner, id])?;
     Ok(())
 }

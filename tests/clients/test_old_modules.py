@@ -121,7 +121,8 @@ def test_firmware_with_a_password_of_its_own_is_set_up_by_the_command_line(field
     binary = field.server.command("module", "add", LIGHT, "--password-stdin")
     done = binary(input=f"{FIRMWARE_PASSWORD}\n")
     assert done.returncode == 0 and FIRMWARE_PASSWORD not in done.stdout + done.stderr, done
-    eventually(lambda: field.server.get(f"/api/v1/modules/{LIGHT}", headers=field.admin).ok, "it is there", WAIT_S)
+    eventually(lambda: field.server.get(f"/api/v1/modules/{LIGHT}/state", headers=field.admin).ok,
+               "the server knows what the command line did", WAIT_S)
     Device(field.server.url, LIGHT, FIRMWARE_PASSWORD).identify()
     assert field.server.command("module", "rotate", LIGHT, "--password-stdin")(input="autre\n").returncode == 0
     Device(field.server.url, LIGHT, "autre").identify()

@@ -471,7 +471,6 @@ async fn whoever_sees_a_module_sees_its_history() {
         }
         assert_eq!(get(&lea, "?points=beaucoup").await.1["code"], "invalid_query");
 
-        let admin = world.user("Ada", true).await;
         let (status, _) =
             world.request(&admin, Method::DELETE, "/api/v1/modules/MC-1001-STN", Value::Null).await;
         assert_eq!(status, 204);

@@ -51,7 +51,10 @@ impl<S: Send + Sync> FromRequest<S> for Sent {
                 || has(headers, header::ACCEPT, "text/html"));
         let has_body = headers.contains_key(header::CONTENT_TYPE);
         let fields = if is_form {
-            Bytes::from_request(request, state).await.map(|body| read_form(&body)).map_err(unread)
+            Bytes::from_request(request, state)
+                .await
+                .map(|body| read_form(&body))
+                .map_err(|rejection| unread(&rejection))
         } else if has_body {
             let read = Json::<Map<String, Value>>::from_request(request, state).await;
             read.map(|Json(fields)| fields).map_err(AppError::from)
@@ -66,7 +69,7 @@ fn has(headers: &HeaderMap, name: header::HeaderName, what: &str) -> bool {
     headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(|value| value.contains(what))
 }
 
-fn unread(rejection: BytesRejection) -> AppError {
+fn unread(rejection: &BytesRejection) -> AppError {
     let message = format!("Corps de requête invalide : {}", rejection.body_text());
     AppError::new(rejection.status(), "invalid_body", message)
 }

@@ -300,7 +300,7 @@ impl Modules {
                 if before.owner.as_ref() == Some(&owner) {
                     return rename(tx, &before, module);
                 }
-                hand_over(tx, &before, &mut module, owner, last_owner)?;
+                hand_over(tx, &before, &mut module, owner, last_owner.as_deref())?;
                 Ok(module)
             })
             .await
@@ -347,9 +347,9 @@ fn hand_over(
     before: &Module,
     module: &mut Module,
     owner: String,
-    last_owner: Option<String>,
+    last_owner: Option<&str>,
 ) -> Result<(), StoreError> {
-    let returns = before.owner.is_none() && last_owner.as_ref() == Some(&owner);
+    let returns = before.owner.is_none() && last_owner == Some(owner.as_str());
     (module.owner, module.updated_at) = (Some(owner), tx.now());
     // What others had it do is not the new owner's business, and not done to them.
     commands::delete(tx, &module.id)?;

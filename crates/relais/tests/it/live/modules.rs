@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use super::{Person, World, on_both};
 
 const STATION: &str = "MC-1001-STN";
+/// What a browser takes.
+const HTML: &str = "text/html,application/xhtml+xml,*/*;q=0.8";
 
 impl World {
     async fn accepted(&self, who: &Person, method: Method, path: &str, body: Value) -> Value {
@@ -233,7 +235,6 @@ async fn forms_of_existing_pages_are_answered_with_the_way_back() {
             assert_eq!(url.path(), "/modules");
             (status, url.query_pairs().map(|(name, value)| (name.into_owned(), json!(value))).collect())
         };
-        const HTML: &str = "text/html,application/xhtml+xml,*/*;q=0.8";
         let add = [("module_id", STATION), ("password", "F674iaRftVsHGKOA"), ("name", ""), ("_csrf", "x")];
         let added = post(Some(&admin), "/modules/add", &add, HTML).await;
         assert_eq!(added, (303, json!({ "flash": "Module ajouté" })));

@@ -23,7 +23,7 @@ pub struct HubConfig {
     pub sessions_per_principal_max: usize,
     /// Sessions from one address.
     pub sessions_per_address_max: usize,
-    /// Channels that one session is in.
+    /// Channels that one session asks for; what its principal belongs to is not counted.
     pub subscriptions_per_session_max: usize,
     /// Recent durable events kept in memory for recovery.
     pub history_events_max: usize,

@@ -118,6 +118,7 @@ impl Engine {
     fn handle(&mut self, command: Command) {
         match command {
             Command::Publish { event, key } => self.publish(event, key),
+            Command::Amend { seq, data } => self.shared.history.lock().amend(seq, data),
             Command::Open { session, identify_within_s } => self.open(&session, identify_within_s),
             Command::Identify { session, identity } => self.identify(&session, &identity),
             Command::Join(join) => self.join(*join),
@@ -225,11 +226,11 @@ impl Engine {
     }
 
     fn join(&mut self, join: Join) {
-        let Join { session, subscriptions, dialect, reply } = join;
+        let Join { session, subscriptions, dialect, limited, reply } = join;
         let number = self.shared.dialect_number(dialect.name());
         self.flush();
         let slot = session.slot();
-        let limit = self.shared.config.subscriptions_per_session_max;
+        let limit = if limited { self.shared.config.subscriptions_per_session_max } else { usize::MAX };
         let checked = match self.members.entry(slot, session.id().0) {
             Some(_) => self.members.check_join(slot, number, &subscriptions, limit),
             None => Err(crate::error::SubscribeError::SessionClosed),

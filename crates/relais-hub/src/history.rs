@@ -37,6 +37,16 @@ impl History {
         }
     }
 
+    /// Gives an event other data, if it is still here.
+    pub(crate) fn amend(&mut self, seq: u64, data: Arc<str>) {
+        let place = seq.checked_sub(self.first_seq).and_then(|place| usize::try_from(place).ok());
+        if let Some(event) = place.and_then(|place| self.events.get_mut(place)) {
+            let amended = Arc::new(Event { data, ..Event::clone(event) });
+            self.bytes = self.bytes + cost(&amended) - cost(event);
+            *event = amended;
+        }
+    }
+
     /// All events with `after < seq <= up_to` that are `wanted`, or `None` if some may be older than what is
     /// kept here.
     pub(crate) fn between(
@@ -99,6 +109,18 @@ mod tests {
         [1, 2, 5, 6].into_iter().for_each(|seq| history.push(&event(seq)));
         assert_eq!(seqs(history.between(2, 6, |_| true)), None);
         assert_eq!(seqs(history.between(4, 6, |_| true)), Some(vec![5, 6]));
+    }
+
+    #[test]
+    fn an_event_that_was_amended_is_recovered_so() {
+        let mut history = History::new(10, 3, usize::MAX);
+        (11..=13).for_each(|seq| history.push(&event(seq)));
+        for seq in [10, 12, 14] {
+            history.amend(seq, "{\"a\":1}".into());
+        }
+        let found = history.between(10, 13, |_| true).unwrap();
+        assert_eq!(found.iter().map(|e| &*e.data).collect::<Vec<_>>(), ["{}", "{\"a\":1}", "{}"]);
+        assert_eq!(history.bytes, found.iter().map(|event| cost(event)).sum());
     }
 
     #[test]

@@ -125,6 +125,12 @@ impl Hub {
         taken
     }
 
+    /// Whoever recovers the event `seq` from here on gets it with this data. What is on its way to a session stays as
+    /// it is.
+    pub fn amend(&self, seq: u64, data: Arc<str>) {
+        self.shared().inbox.push_unhurried(Command::Amend { seq, data });
+    }
+
     /// Opens a session.
     ///
     /// # Errors
@@ -203,8 +209,52 @@ impl Hub {
         from: From,
         preface: impl FnOnce(&Joined) -> Bytes + Send,
     ) -> Result<Joined, SubscribeError> {
+        self.enter(session, dialect, subscriptions, from, true, preface).await
+    }
+
+    /// As [`subscribe_all_as`](Self::subscribe_all_as), for channels that a session hears because of what its principal
+    /// belongs to, not because it asked: [`HubConfig::subscriptions_per_session_max`] does not count them, so that
+    /// nobody is deaf to what they are in.
+    ///
+    /// # Errors
+    /// As [`subscribe_all`](Self::subscribe_all).
+    pub async fn subscribe_members_as(
+        &self,
+        session: &Arc<Session>,
+        dialect: &Arc<dyn Dialect>,
+        subscriptions: Vec<Subscription>,
+        from: From,
+        preface: impl FnOnce(&Joined) -> Bytes + Send,
+    ) -> Result<Joined, SubscribeError> {
+        self.enter(session, dialect, subscriptions, from, false, preface).await
+    }
+
+    /// As [`subscribe_members_as`](Self::subscribe_members_as), in the session's own dialect.
+    ///
+    /// # Errors
+    /// As [`subscribe_all`](Self::subscribe_all).
+    pub async fn subscribe_members(
+        &self,
+        session: &Arc<Session>,
+        subscriptions: Vec<Subscription>,
+        from: From,
+        preface: impl FnOnce(&Joined) -> Bytes + Send,
+    ) -> Result<Joined, SubscribeError> {
+        let dialect = Arc::clone(&session.dialect);
+        self.enter(session, &dialect, subscriptions, from, false, preface).await
+    }
+
+    async fn enter(
+        &self,
+        session: &Arc<Session>,
+        dialect: &Arc<dyn Dialect>,
+        subscriptions: Vec<Subscription>,
+        from: From,
+        limited: bool,
+        preface: impl FnOnce(&Joined) -> Bytes + Send,
+    ) -> Result<Joined, SubscribeError> {
         check_start(&subscriptions, from)?;
-        let mut point = self.join(session, dialect, subscriptions.clone()).await?;
+        let mut point = self.join(session, dialect, subscriptions.clone(), limited).await?;
         self.learn_offset(&subscriptions, &mut point).await?;
         let found = replay(self.shared(), &**dialect, &subscriptions, from, &point).await?;
         let recovered = found.is_some();
@@ -225,10 +275,11 @@ impl Hub {
         session: &Arc<Session>,
         dialect: &Arc<dyn Dialect>,
         subscriptions: Vec<Subscription>,
+        limited: bool,
     ) -> Result<JoinPoint, SubscribeError> {
         let (reply, answer) = oneshot::channel();
         let (session, dialect) = (Arc::clone(session), Arc::clone(dialect));
-        self.push(Command::Join(Box::new(Join { session, subscriptions, dialect, reply })));
+        self.push(Command::Join(Box::new(Join { session, subscriptions, dialect, limited, reply })));
         answer.await.unwrap_or(Err(SubscribeError::Stopped))
     }
 

@@ -24,6 +24,11 @@ pub(crate) enum Command {
         event: Arc<Event>,
         key: Option<Arc<str>>,
     },
+    /// An event that was published has other data from here on.
+    Amend {
+        seq: u64,
+        data: Arc<str>,
+    },
     Open {
         session: Arc<Session>,
         identify_within_s: Option<u32>,
@@ -84,6 +89,8 @@ pub(crate) struct Join {
     pub session: Arc<Session>,
     pub subscriptions: Vec<Subscription>,
     pub dialect: Arc<dyn Dialect>,
+    /// Whether the session's limit counts them.
+    pub limited: bool,
     pub reply: oneshot::Sender<Result<JoinPoint, SubscribeError>>,
 }
 

@@ -1,5 +1,6 @@
 //! Sessions as the hub's thread knows them: which channels they are in, and when they are due.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use relais_protocol::event::Channel;
@@ -67,13 +68,14 @@ impl Members {
         limit: usize,
     ) -> Result<(), SubscribeError> {
         let entry = self.sessions.get(slot).ok_or(SubscribeError::SessionClosed)?;
-        if entry.subscriptions.len() + wanted.len() > limit {
+        if entry.subscriptions.len().saturating_add(wanted.len()) > limit {
             return Err(SubscribeError::TooManySubscriptions(limit));
         }
-        for (i, subscription) in wanted.iter().enumerate() {
+        let mut named = HashSet::with_capacity(wanted.len());
+        for subscription in wanted {
             let channel = &subscription.channel;
             let seated = self.streams.find(channel).is_some_and(|s| entry.seat_in(s, dialect).is_some());
-            if seated || wanted[..i].iter().any(|other| other.channel == *channel) {
+            if seated || !named.insert(channel) {
                 return Err(SubscribeError::AlreadySubscribed(channel.clone()));
             }
         }

@@ -1,5 +1,6 @@
 //! What a client missed: from memory, else from the log, else an honest "start afresh".
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,6 +15,11 @@ use crate::shared::Shared;
 
 /// Events read from the log at once.
 const PAGE: usize = 512;
+
+/// Topics that are looked up one by one without a thought.
+const LOOKUPS_FEW: u64 = 64;
+/// Events that are read one after the other in the time in which one topic is looked up.
+const EVENTS_PER_LOOKUP: u64 = 16;
 
 /// Bytes of replayed frames that are queued as one slice.
 const SLICE_BYTES: usize = 64 * 1024;
@@ -52,6 +58,51 @@ impl Drop for JoinPoint {
     }
 }
 
+/// What a session listens to, by name: somebody may be in thousands of conversations.
+struct Wanted<'a> {
+    topics: HashMap<&'a str, &'a Subscription>,
+    families: HashMap<&'a str, &'a Subscription>,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(subscriptions: &'a [Subscription]) -> Self {
+        let (mut topics, mut families) = (HashMap::new(), HashMap::new());
+        for subscription in subscriptions {
+            match &subscription.channel {
+                Channel::Topic(topic) => topics.insert(topic.as_str(), subscription),
+                Channel::Family(family) => families.insert(&**family, subscription),
+            };
+        }
+        Self { topics, families }
+    }
+
+    /// The subscriptions that cover an event: to its topic, and to its family.
+    fn of(&self, event: &Event) -> impl Iterator<Item = &'a Subscription> {
+        let (topic, family) =
+            (self.topics.get(event.topic.as_str()), self.families.get(event.topic.family()));
+        topic.into_iter().chain(family).copied()
+    }
+
+    /// The channels by which `span` events of the log are read: each by itself, unless reading their families, with what
+    /// others hear of them, is less work.
+    fn read_by(&self, span: u64) -> Vec<Channel> {
+        let channels = || self.topics.values().chain(self.families.values()).map(|s| &s.channel);
+        let lookups = self.topics.len() as u64;
+        if lookups < LOOKUPS_FEW || span > lookups.saturating_mul(EVENTS_PER_LOOKUP) {
+            return channels().cloned().collect();
+        }
+        let families: BTreeSet<&str> = channels().map(family).collect();
+        families.into_iter().map(|family| Channel::Family(family.into())).collect()
+    }
+}
+
+fn family(channel: &Channel) -> &str {
+    match channel {
+        Channel::Topic(topic) => topic.family(),
+        Channel::Family(family) => family,
+    }
+}
+
 /// The replayed frames, and of how many events.
 pub(crate) struct Replay {
     pub frames: Vec<Bytes>,
@@ -87,16 +138,17 @@ async fn after_cursor(
     if cursor.epoch != shared.epoch || cursor.seq > head_seq {
         return Ok(None);
     }
-    let wanted = |event: &Event| subscriptions.iter().any(|s| s.channel.covers(&event.topic));
-    let remembered = shared.history.lock().between(cursor.seq, head_seq, wanted);
+    let wanted = Wanted::new(subscriptions);
+    let covers = |event: &Event| wanted.of(event).next().is_some();
+    let remembered = shared.history.lock().between(cursor.seq, head_seq, covers);
     if let Some(events) = remembered {
         return Ok((events.len() <= shared.config.recover_events_max).then_some(events));
     }
     let _turn = shared.recoveries.acquire().await;
     let mut all = Vec::new();
-    for subscription in subscriptions {
+    for channel in wanted.read_by(head_seq - cursor.seq) {
         let left = shared.config.recover_events_max.saturating_sub(all.len());
-        match channel_after(shared, &subscription.channel, cursor.seq, head_seq, left).await? {
+        match channel_after(shared, &channel, &wanted, cursor.seq, head_seq, left).await? {
             Some(events) => all.extend(events),
             None => return Ok(None),
         }
@@ -110,20 +162,23 @@ async fn after_cursor(
     Ok(Some(all))
 }
 
-/// All events of one channel, page by page; `None` if there are more than `limit`.
+/// All events of one channel that are wanted, page by page; `None` if there are more than `limit`.
 async fn channel_after(
     shared: &Shared,
     channel: &Channel,
+    wanted: &Wanted<'_>,
     after_seq: u64,
     up_to_seq: u64,
     limit: usize,
 ) -> Result<Option<Vec<Arc<Event>>>, LogError> {
     let (mut all, mut after, mut bytes) = (Vec::new(), after_seq, 0);
     loop {
-        let page = shared.log.after_cursor(channel, after, up_to_seq, PAGE).await?;
+        let mut page = shared.log.after_cursor(channel, after, up_to_seq, PAGE).await?;
         let Some(last) = page.last() else { return Ok(Some(all)) };
-        (after, bytes) = (last.seq, bytes + data_bytes(&page));
+        after = last.seq;
         let end = page.len() < PAGE;
+        page.retain(|event| wanted.of(event).next().is_some());
+        bytes += data_bytes(&page);
         all.extend(page);
         if all.len() > limit || bytes > shared.config.recover_bytes_max {
             return Ok(None);
@@ -184,11 +239,9 @@ fn encode(
 ) -> Option<Replay> {
     let mut replay = Replay { frames: Vec::new(), events: 0 };
     let (mut buffer, mut total) = (Vec::new(), 0);
-    let passes = |event: &Event| {
-        subscriptions.iter().any(|s| {
-            s.channel.covers(&event.topic) && s.filter.as_ref().is_none_or(|filter| filter.passes(event))
-        })
-    };
+    let wanted = Wanted::new(subscriptions);
+    let passes =
+        |event: &Event| wanted.of(event).any(|s| s.filter.as_ref().is_none_or(|filter| filter.passes(event)));
     for event in events.iter().filter(|event| passes(event)) {
         dialect.encode(event, &mut buffer);
         replay.events += 1;

@@ -20,6 +20,10 @@ pub trait EventSink: Send + Sync {
     /// committed it, or this one without learning of it.
     fn caught_up(&self, _event: &Event) {}
 
+    /// Called once an event that was committed before has other data; by the same thread, after that event's
+    /// [`EventSink::committed`] and before the events of what changed it.
+    fn amended(&self, _seq: u64, _data: Arc<str>) {}
+
     /// Called by the same thread once [`crate::Store::head`] has reached `seq`: who is woken by it reads up to
     /// the event, which who is woken by [`EventSink::committed`] may not do yet.
     fn advanced(&self, _seq: u64) {}
@@ -73,6 +77,11 @@ pub(crate) fn run(batches: &Receiver<Batch>, sink: &OnceLock<Arc<dyn EventSink>>
 fn complete(finished: Finished, sink: Option<&Arc<dyn EventSink>>, head: &SharedHead) {
     for hook in finished.effects.hooks {
         guarded("a hook after a commit panicked", hook);
+    }
+    for (seq, data) in finished.effects.amended {
+        if let Some(sink) = sink {
+            guarded("the event sink panicked", || sink.amended(seq, data));
+        }
     }
     for event in finished.effects.events {
         publish(event, sink, head);

@@ -24,6 +24,12 @@ pub(crate) const MOVE_TOPIC: &str = "UPDATE topics SET last_offset = $2 WHERE id
 pub(crate) const APPEND: &str = "INSERT INTO events (seq, topic_id, topic_offset, name, data, at) \
      VALUES ($1, $2, $3, $4, $5, $6)";
 
+/// The data of one event.
+pub(crate) const FIND_DATA: &str = "SELECT data FROM events WHERE seq = $1";
+
+/// Gives one event other data.
+pub(crate) const AMEND: &str = "UPDATE events SET data = $1 WHERE seq = $2";
+
 /// Records where the log stands after a group.
 pub(crate) const MOVE_HEAD: &str = "UPDATE log_head SET seq = $1 WHERE id = 1";
 

@@ -9,6 +9,9 @@ use crate::tx::Backend;
 /// primary key that the program assigns, and `{clustered}` after a table of small rows says that SQLite keeps
 /// them in the order of the primary key. What one database alone has stands between `{sqlite}` or `{postgres}`
 /// and `{end}`.
+///
+/// A column of type ` TEXT` is compared and ordered by its bytes on both databases, whatever language a server was set
+/// up for.
 #[derive(Clone, Copy, Debug)]
 pub struct Migration {
     /// Unique across all features and applied in ascending order. Below 100 belongs to this crate.
@@ -33,7 +36,17 @@ impl Migration {
             text.push_str(kept);
         }
         let text = text.replace(own, "").replace("{end}", "");
-        text.replace("{blob}", bytes).replace("{key}", key).replace("{clustered}", clustered)
+        let text = text.replace("{blob}", bytes).replace("{key}", key).replace("{clustered}", clustered);
+        match backend {
+            Backend::Sqlite => text,
+            Backend::Postgres => text.replace(" TEXT", " TEXT COLLATE \"C\""),
+        }
+    }
+
+    /// The tables that the step makes.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &'static str> {
+        let after = self.sql.split("CREATE TABLE ").skip(1);
+        after.filter_map(|text| text.split(|c: char| c != '_' && !c.is_ascii_alphanumeric()).next())
     }
 }
 

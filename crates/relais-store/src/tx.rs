@@ -148,6 +148,8 @@ pub(crate) struct Group {
 pub(crate) struct Effects {
     pub(crate) hooks: Vec<Hook>,
     pub(crate) events: Vec<Arc<Event>>,
+    /// Events of earlier closures, by `seq`, and their new data.
+    pub(crate) amended: Vec<(u64, Arc<str>)>,
 }
 
 /// What one closure does inside the transaction of its group.
@@ -234,6 +236,21 @@ impl<'a> WriteTx<'a> {
             at: self.now,
         }));
         Ok(Emitted { position: Position { epoch, offset }, seq })
+    }
+
+    /// Changes the data of an event that an earlier closure appended, in this transaction: what must not be told any
+    /// more is not told to whoever reads the log from the commit on. `change` gets the data and returns what takes its
+    /// place, or nothing if it may stay. An event that is no longer kept is left at that.
+    ///
+    /// # Errors
+    /// Whatever the database reports; the closure's changes are then undone.
+    pub fn amend(&mut self, seq: u64, change: impl FnOnce(&str) -> Option<String>) -> Result<(), StoreError> {
+        let data = self.query_opt(log::FIND_DATA, params![seq], |row| row.text(0))?;
+        if let Some(data) = data.and_then(|data| change(&data)) {
+            self.execute(log::AMEND, params![&data, seq])?;
+            self.effects.amended.push((seq, data.into()));
+        }
+        Ok(())
     }
 
     /// Puts a content beside the database, where it is as durable as a row once the commit is done. `None` if

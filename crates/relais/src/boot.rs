@@ -21,7 +21,7 @@ use crate::auth::{Auth, AuthError};
 use crate::config::{Config, HubLimits};
 use crate::event_log::{Publisher, StoredLog};
 use crate::features::accounts::{Accounts, OutsideChanges};
-use crate::features::chat::Chat;
+use crate::features::chat::{self, Chat};
 use crate::features::live::history::{self, History};
 use crate::features::live::{self, Live, Modules};
 use crate::features::relay::{self, Relay, RelayError};
@@ -180,6 +180,7 @@ fn serve(app: App, accepting: watch::Sender<bool>, open_mode: bool) -> Result<Ru
     tasks.spawn(live::keep_states(app.live().clone(), stop.clone()));
     tasks.spawn(history::keep_history(app.live().history().clone(), stop.clone()));
     tasks.spawn(live::deliver_commands(app.live().clone(), stop.clone()));
+    tasks.spawn(chat::catch_up(app.chat().clone(), stop.clone()));
     if app.config().live.mqtt.is_on() {
         tasks.spawn(mqtt::run(app.clone(), stop.clone()));
     }

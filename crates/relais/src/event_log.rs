@@ -97,6 +97,10 @@ impl EventSink for Publisher {
         }
     }
 
+    fn amended(&self, seq: u64, data: Arc<str>) {
+        self.hub.amend(seq, data);
+    }
+
     fn advanced(&self, seq: u64) {
         self.heads.send_modify(|head| head.seq = seq);
     }

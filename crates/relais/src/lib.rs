@@ -18,6 +18,7 @@ pub mod http;
 pub mod id;
 mod pace;
 pub mod telemetry;
+pub mod text;
 
 pub use app::App;
 pub use error::AppError;

@@ -124,6 +124,35 @@ fn migrate_locked(client: &mut Client, plan: &[Migration], now: Timestamp) -> Re
         .map_err(failed)?;
         tx.commit().map_err(failed)?;
     }
+    compare_by_bytes(client, plan)
+}
+
+/// Texts are compared by their bytes also in tables that an earlier version made, in which the language of the database
+/// decided: an order that the other database does not know. Rebuilds indexes, once.
+fn compare_by_bytes(client: &mut Client, plan: &[Migration]) -> Result<(), StoreError> {
+    const OTHERS: &str = "SELECT format('ALTER TABLE %s %s', c.oid::regclass, \
+             string_agg(format('ALTER COLUMN %I TYPE text COLLATE \"C\"', a.attname), ', ')) \
+         FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
+         WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace AND c.relname::text = ANY($1) \
+             AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid = 'text'::regtype \
+             AND a.attcollation <> \
+                 (SELECT oid FROM pg_collation WHERE collname = 'C' AND collnamespace = 'pg_catalog'::regnamespace) \
+         GROUP BY c.oid";
+    let tables: Vec<&str> = plan.iter().flat_map(Migration::tables).collect();
+    let changes = client.query(OTHERS, &[&tables]).map_err(|e| store_error(&e))?;
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let failed = |e: postgres::Error| {
+        StoreError::Schema(format!("texts could not be made to compare by their bytes: {}", text(&e)))
+    };
+    let mut tx = client.transaction().map_err(failed)?;
+    tx.batch_execute("SET LOCAL statement_timeout = 0").map_err(failed)?;
+    for change in &changes {
+        tx.batch_execute(change.get(0)).map_err(failed)?;
+    }
+    tx.commit().map_err(failed)?;
+    tracing::info!(tables = changes.len(), "texts in the database are compared by their bytes from now on");
     Ok(())
 }
 

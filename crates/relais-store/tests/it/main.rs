@@ -6,6 +6,7 @@ mod commits;
 mod crash;
 mod failures;
 mod log;
+mod order;
 mod packs;
 mod tls;
 

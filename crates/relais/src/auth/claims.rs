@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::principal::{Grants, User};
 use crate::config::{ClaimedAccess, ClaimsConfig};
+use crate::text::{is_visible, without_direction_controls};
 
 /// Sociétés taken from one token at most.
 const SOCIETES_MAX: usize = 10_000;
@@ -122,7 +123,8 @@ impl Claims {
         let roles = self.find(&config.roles).map(texts).unwrap_or_default();
         let has = |role: &str| !role.is_empty() && roles.iter().any(|own| own == role);
         let email = text(&config.email);
-        let name = Some(text(&config.name)).filter(|name| !name.is_empty());
+        // A person is not kept out for how somebody else wrote their name.
+        let name = Some(without_direction_controls(&text(&config.name))).filter(|name| is_visible(name));
         Ok(User {
             principal_id: Arc::from(format!("{family}:{id}")),
             display_name: name.unwrap_or_else(|| email.clone()),

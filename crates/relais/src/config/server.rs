@@ -73,7 +73,7 @@ pub struct HubLimits {
     pub sessions_per_address_max: usize,
     /// Live sessions at most of one user or key; 0 is no limit.
     pub sessions_per_principal_max: usize,
-    /// Topics that one session may listen to.
+    /// Topics that one session may ask for. What its person belongs to is not counted.
     pub subscriptions_per_session_max: usize,
     /// Bytes that may wait for a client that reads slowly, before it is told to reconnect and resume.
     pub queue_bytes: usize,

@@ -12,6 +12,7 @@ use super::store;
 use crate::AppError;
 use crate::auth::store::KeyRow;
 use crate::auth::{Grants, NewKey, Scope, Service, secret};
+use crate::text::is_visible;
 
 /// Scopes of one key at most.
 const SCOPES_MAX: usize = 64;
@@ -100,7 +101,7 @@ impl Accounts {
 fn checked_name(text: &str) -> Result<String, AppError> {
     let name = text.trim();
     check_text(name)?;
-    if name.is_empty() {
+    if !is_visible(name) {
         return Err(incomplete());
     }
     Ok(name.to_owned())

@@ -12,6 +12,9 @@ use crate::AppError;
 /// How far back each look goes: longer than a commit may take between its time and its appearance.
 const LOOK_BACK_MS: i64 = 30_000;
 
+/// Changes read at once.
+const PAGE: usize = 1_000;
+
 /// What was seen already.
 #[derive(Debug)]
 pub struct OutsideChanges {
@@ -35,8 +38,17 @@ impl Accounts {
     /// What the database reports; the next look makes up for it.
     pub async fn notice_outside_changes(&self, changes: &mut OutsideChanges) -> Result<(), AppError> {
         let since = changes.started.max(self.auth.now().plus_millis(-LOOK_BACK_MS));
-        let found = self.auth.store().read(move |tx| store::changed_from_outside(tx, since)).await;
-        let found: Vec<(String, String)> = found.map_err(|error: StoreError| AppError::from(error))?;
+        let mut found: Vec<(String, String)> = Vec::new();
+        loop {
+            let after = found.last().map(|(entry, _)| entry.clone()).unwrap_or_default();
+            let page = self.auth.store().read(move |tx| store::changed_from_outside(tx, since, &after, PAGE));
+            let page = page.await.map_err(|error: StoreError| AppError::from(error))?;
+            let is_last = page.len() < PAGE;
+            found.extend(page);
+            if is_last {
+                break;
+            }
+        }
         for (entry, target) in &found {
             if changes.seen.contains(entry) {
                 continue;

@@ -1,11 +1,15 @@
 //! What several parts refuse, and how they say so.
 
 use crate::AppError;
+use crate::text::{direction_control, direction_refused};
 
 /// The longest name, address or telephone number, in bytes.
 pub(super) const TEXT_BYTES_MAX: usize = 254;
 
 pub(super) fn check_text(text: &str) -> Result<(), AppError> {
+    if let Some(c) = direction_control(text) {
+        return Err(bad_request("text", direction_refused("text", c)));
+    }
     if text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control) {
         let message =
             format!("Texte trop long (plus de {TEXT_BYTES_MAX} octets) ou avec un caractère de contrôle");

@@ -167,15 +167,17 @@ pub(super) fn trim_audit(tx: &mut WriteTx<'_>, before: Timestamp) -> Result<u64,
     tx.execute(sql, params![before])
 }
 
-/// Whose rights the command line changed at or after `since`: the entry and the target, in order.
+/// Whose rights the command line changed at or after `since`: the entry and the target, in order, after an entry.
 pub(super) fn changed_from_outside(
     tx: &mut impl Query,
     since: Timestamp,
+    after: &str,
+    limit: usize,
 ) -> Result<Vec<(String, String)>, StoreError> {
     let sql = "SELECT id, target FROM audit WHERE at >= $1 AND actor LIKE 'cli:%' \
                  AND action IN ('user_changed', 'key_revoked', 'grant_set', 'grant_removed') \
-               ORDER BY id LIMIT 1000";
-    tx.query(sql, params![since], |row| Ok((row.text(0)?, row.text(1)?)))
+                 AND id > $2 ORDER BY id LIMIT $3";
+    tx.query(sql, params![since, after, limit], |row| Ok((row.text(0)?, row.text(1)?)))
 }
 
 /// The record, newest first, before the entry `before`; an empty text is the newest.

@@ -1,6 +1,7 @@
 //! Conversations: between two people, and groups.
 
 use relais_protocol::event::{Cursor, Topic};
+use relais_protocol::time::Timestamp;
 use relais_store::{Query, ReadTx, StoreError, WriteTx};
 use serde_json::json;
 
@@ -8,14 +9,15 @@ use super::messages::{described, own};
 use super::model::{Conversation, Invitation, Kind, LastMessage, Member, Message, Person, Role};
 use super::people::{Me, topic_of};
 use super::presence::{JOINED, LEFT};
-use super::refusal::{checked_text, invalid, no_conversation, no_person, not_allowed};
+use super::refusal::{checked_name, invalid, no_conversation, no_person, not_allowed};
 use super::service::{Chat, topic};
 use super::store;
 use super::store::conversations::{ConversationRow, MemberRow, Place};
+use super::told;
 use crate::AppError;
 use crate::id::new_id;
 
-/// Conversations that a list shows, and that one connection hears, at most.
+/// Conversations, and invitations, of one page at most; and when nothing is said.
 pub(super) const LISTED_MAX: usize = 500;
 /// Members of a group at most.
 const MEMBERS_MAX: u64 = 1_000;
@@ -25,10 +27,28 @@ const NAME_BYTES_MAX: usize = 200;
 /// What somebody sees at once, and where in the log that stands: with the events after it, it stays true.
 #[derive(Clone, Debug)]
 pub struct Overview {
-    /// The conversations, the most recently active first; then pending invitations that one has sent.
+    /// The conversations, the most recently active first; then, on the first page, pending invitations that one has
+    /// sent.
     pub conversations: Vec<Conversation>,
     /// Where it stands.
     pub cursor: Cursor,
+    /// Where the next page begins, if there is one.
+    pub next: Option<String>,
+    /// Conversations on all pages.
+    pub total: u64,
+    /// Messages in them that one has not read.
+    pub unread_total: u64,
+}
+
+/// Which part of a list of conversations.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// Of two people, or groups; all if absent.
+    pub kind: Option<Kind>,
+    /// The `next` of an earlier answer.
+    pub after: Option<String>,
+    /// Entries at most, if fewer than usual.
+    pub limit: Option<usize>,
 }
 
 /// What the rows of one conversation say.
@@ -51,16 +71,25 @@ impl Chat {
     ///
     /// # Errors
     /// What the database reports.
-    pub async fn overview(&self, me: &Me) -> Result<Overview, AppError> {
+    pub async fn overview(&self, me: &Me, part: Listing) -> Result<Overview, AppError> {
         let id = me.person.id.clone();
+        let after = part.after.as_deref().map(listed).transpose()?;
+        let limit = part.limit.unwrap_or(LISTED_MAX).clamp(1, LISTED_MAX);
         let read = self.0.store.read(move |tx: &mut ReadTx<'_>| {
             let cursor = tx.cursor()?;
-            let rows = store::conversations::list_of(tx, &id, LISTED_MAX)?;
-            let all = rows.into_iter().map(|(row, place)| known(tx, row, place));
+            let mut rows = store::conversations::list_of(tx, &id, part.kind, after.as_ref(), limit + 1)?;
+            let more = rows.len() > limit;
+            rows.truncate(limit);
+            let next =
+                rows.last().filter(|_| more).map(|(_, _, (at, id))| format!("{}.{id}", at.as_millis()));
+            let all = rows.into_iter().map(|(row, place, _)| known(tx, row, place));
             let all = all.collect::<Result<Vec<_>, StoreError>>()?;
-            Ok::<_, StoreError>((cursor, all, store::invitations::sent(tx, &id, LISTED_MAX)?))
+            let totals = store::conversations::totals_of(tx, &id, part.kind)?;
+            let is_first = after.is_none() && part.kind != Some(Kind::Group);
+            let sent = if is_first { store::invitations::sent(tx, &id, LISTED_MAX)? } else { Vec::new() };
+            Ok::<_, StoreError>((cursor, next, totals, all, sent))
         });
-        let (cursor, all, sent) = read.await?;
+        let (cursor, next, (total, unread_total), all, sent) = read.await?;
         let mut conversations: Vec<Conversation> =
             all.into_iter().map(|known| self.seen_by(me.id(), known)).collect();
         conversations.extend(sent.into_iter().map(|(invitation, to, last_seen)| Conversation {
@@ -74,7 +103,7 @@ impl Chat {
             unread_count: 0,
             created_at: invitation.created_at,
         }));
-        Ok(Overview { conversations, cursor })
+        Ok(Overview { conversations, cursor, next, total, unread_total })
     }
 
     /// One conversation.
@@ -130,7 +159,7 @@ impl Chat {
         name: &str,
         members: &[String],
     ) -> Result<(Conversation, Vec<Invitation>), AppError> {
-        let name = checked_text("name", name, NAME_BYTES_MAX, false)?;
+        let name = checked_name("name", name, NAME_BYTES_MAX)?;
         if members.len() as u64 > MEMBERS_MAX {
             return Err(invalid("member_ids", format!("Un groupe a au plus {MEMBERS_MAX} membres")));
         }
@@ -172,7 +201,7 @@ impl Chat {
     /// # Errors
     /// 400 for the name, 403 if one does not own the group, 404.
     pub async fn rename_group(&self, me: &Me, id: &str, name: &str) -> Result<Conversation, AppError> {
-        let name = checked_text("name", name, NAME_BYTES_MAX, false)?;
+        let name = checked_name("name", name, NAME_BYTES_MAX)?;
         let (chat, me, id) = (self.clone(), me.clone(), id.to_owned());
         self.0
             .store
@@ -307,7 +336,8 @@ impl Chat {
         }
         data["since"] = since.to_string().into();
         let own_topic = topic_of(tx, viewer)?;
-        tx.emit(&own_topic, JOINED, data.to_string())?;
+        let emitted = tx.emit(&own_topic, JOINED, data.to_string())?;
+        told::note(tx, emitted.seq, &conversation)?;
         Ok(conversation)
     }
 
@@ -322,17 +352,23 @@ impl Chat {
         Ok(self.seen_by(viewer, known(tx, row, place)?))
     }
 
-    /// The topics of the conversations that one hears, the most recently active first.
+    /// The topics of all conversations that one is in.
     ///
     /// # Errors
     /// What the database reports.
     pub async fn heard(&self, me: &Me) -> Result<Vec<Topic>, AppError> {
         let id = me.person.id.clone();
-        let listed = self.0.store.read(move |tx| store::conversations::list_of(tx, &id, LISTED_MAX)).await;
-        let listed: Vec<(ConversationRow, Place)> =
-            listed.map_err(|error: StoreError| AppError::from(error))?;
-        listed.iter().map(|(row, _)| topic(&row.id)).collect()
+        let ids = self.0.store.read(move |tx| store::conversations::ids_of(tx, &id)).await;
+        let ids: Vec<String> = ids.map_err(|error: StoreError| AppError::from(error))?;
+        ids.iter().map(|id| topic(id)).collect()
     }
+}
+
+/// A place in the list, as an answer named it.
+fn listed(text: &str) -> Result<store::conversations::Listed, AppError> {
+    let place = text.split_once('.').and_then(|(at, id)| Some((at.parse().ok()?, id.to_owned())));
+    let (at, id) = place.ok_or_else(|| invalid("after", "« after » : le « next » d'une réponse"))?;
+    Ok((Timestamp::from_millis(at), id))
 }
 
 /// Nobody comes into a group on the word of somebody who is out of it.

@@ -1,15 +1,17 @@
 //! Invitations: to talk, and to join a group.
 
 use relais_store::{StoreError, WriteTx};
+use serde::Serialize;
 use serde_json::json;
 
-use super::conversations::{LISTED_MAX, group, pair};
+use super::conversations::{LISTED_MAX, Listing, group, pair};
 use super::model::{Conversation, Invitation, Person};
 use super::people::{Me, topic_of};
-use super::refusal::{checked_text, conflict, invalid, no_invitation};
+use super::refusal::{checked_words, conflict, invalid, no_invitation};
 use super::service::{Chat, topic};
 use super::store;
 use super::store::invitations::NewInvitation;
+use super::told;
 use crate::AppError;
 use crate::id::new_id;
 
@@ -41,6 +43,17 @@ impl Answer {
     }
 }
 
+/// Invitations that wait for one's answer.
+#[derive(Clone, Debug, Serialize)]
+pub struct Waiting {
+    /// The oldest first.
+    pub invitations: Vec<Invitation>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<String>,
+    /// Invitations on all pages.
+    pub total: u64,
+}
+
 impl Chat {
     /// Asks somebody to talk, or to join a group that one is in.
     ///
@@ -53,7 +66,7 @@ impl Chat {
         message: &str,
         group_id: Option<&str>,
     ) -> Result<Invitation, AppError> {
-        let message = checked_text("message", message, MESSAGE_BYTES_MAX, true)?;
+        let message = checked_words("message", message, MESSAGE_BYTES_MAX, true)?;
         let to = self.know(to).await?;
         if to == me.id() {
             return Err(invalid("to_user_id", "On ne peut pas s'inviter soi-même"));
@@ -62,16 +75,23 @@ impl Chat {
         self.0.store.write(move |tx| send(tx, &me, &to, &message, group_id.as_deref())).await
     }
 
-    /// Invitations that wait for one's answer, the oldest first: to talk, or to groups.
+    /// Invitations that wait for one's answer, the oldest first: to talk, or to groups. `after` and `limit` are of
+    /// `part`.
     ///
     /// # Errors
     /// What the database reports.
-    pub async fn invitations(&self, me: &Me, to_groups: bool) -> Result<Vec<Invitation>, AppError> {
-        let id = me.person.id.clone();
-        let found = self.0.store.read(move |tx| store::invitations::received(tx, &id, LISTED_MAX)).await;
-        let mut found: Vec<Invitation> = found.map_err(|error: StoreError| AppError::from(error))?;
-        found.retain(|invitation| invitation.group_id.is_some() == to_groups);
-        Ok(found)
+    pub async fn invitations(&self, me: &Me, to_groups: bool, part: Listing) -> Result<Waiting, AppError> {
+        let (id, after) = (me.person.id.clone(), part.after.unwrap_or_default());
+        let limit = part.limit.unwrap_or(LISTED_MAX).clamp(1, LISTED_MAX);
+        let read = self.0.store.read(move |tx| {
+            let mut invitations = store::invitations::received(tx, &id, to_groups, &after, limit + 1)?;
+            let more = invitations.len() > limit;
+            invitations.truncate(limit);
+            let next = invitations.last().filter(|_| more).map(|last| last.id.clone());
+            let total = store::invitations::count_received(tx, &id, to_groups)?;
+            Ok::<_, StoreError>(Waiting { invitations, next, total })
+        });
+        read.await.map_err(AppError::from)
     }
 
     /// Invitations to a group that wait, the oldest first and with whom they went to, and how many there are. Members
@@ -126,7 +146,10 @@ impl Chat {
                 if let Some(group_id) = &invitation.group_id {
                     data["group_id"] = group_id.as_str().into();
                 }
-                tx.emit(&asker, "invitation_accepted", data.to_string())?;
+                let emitted = tx.emit(&asker, "invitation_accepted", data.to_string())?;
+                if let Some(theirs) = &theirs {
+                    told::note(tx, emitted.seq, theirs)?;
+                }
                 tx.emit(&me.topic, "invitation_answered", answered(&id, "accepted", Some(&mine.id)))?;
                 Ok(Some(mine))
             })

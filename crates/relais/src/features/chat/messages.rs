@@ -12,12 +12,13 @@ use utoipa::ToSchema;
 
 use super::model::{Kind, Message, Read, Role};
 use super::people::Me;
-use super::refusal::{checked_text, conflict, invalid, no_conversation, no_message, not_allowed};
-use super::search::fold;
+use super::refusal::{checked_words, conflict, invalid, no_conversation, no_message, not_allowed};
 use super::service::{Chat, topic};
 use super::store;
 use super::store::conversations::{MemberRow, Place};
 use super::store::messages::MessageRow;
+use super::told::retell;
+use super::words::stored;
 use crate::AppError;
 use crate::aliases::Aliased;
 use crate::id::new_id;
@@ -29,8 +30,8 @@ const ATTACHMENTS_MAX: usize = 20;
 const REFERENCE_BYTES_MAX: usize = 200;
 /// Bytes of the digest of what was asked for under a `client_id`.
 const DIGEST_BYTES: usize = 16;
-/// Conversations that are told at once that their messages arrived.
-const DELIVERED_AT_ONCE: usize = 1_000;
+/// Conversations whose messages are noted as delivered in one transaction; further ones follow in the next.
+const DELIVERED_AT_ONCE: usize = 200;
 
 /// A message to be sent.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -82,7 +83,7 @@ impl Chat {
     /// 400 for a text that is empty or too long, 404 if the sender is not in the conversation, 409 if the client's
     /// name for it was used for another message.
     pub async fn send(&self, me: &Me, conversation_id: &str, new: NewMessage) -> Result<Sent, AppError> {
-        let content = checked_text(
+        let content = checked_words(
             "content",
             &new.content,
             self.0.config.message_bytes_max,
@@ -103,18 +104,18 @@ impl Chat {
                 let members = store::conversations::members(tx, &conversation_id)?;
                 let asked = Asked::of(&content, &new);
                 let row = chat.new_row(tx, &me, &conversation_id, content, new, &members)?;
-                let digest = row.client_id.as_ref().map(|_| asked.digest(&row.id));
-                store::messages::insert(tx, &row, digest.as_deref())?;
-                store::search::index(tx, row.key, &fold(&row.content))?;
                 store::conversations::count_unread(tx, &conversation_id, me.id())?;
                 if place.unread == 0 {
                     // What one has written oneself one has read.
                     store::conversations::move_read(tx, &conversation_id, me.id(), row.number)?;
                 }
-                let message = seen(row, &[]);
+                let digest = row.client_id.as_ref().map(|_| asked.digest(&row.id));
+                let message = seen(row.clone(), &[]);
                 let mut data = begin(me.id(), &conversation);
                 data["message"] = json!(message);
                 let emitted = tx.emit(&event_topic, "new_message", data.to_string())?;
+                store::messages::insert(tx, &row, digest.as_deref(), emitted.seq)?;
+                store::search::index(tx, row.key, &stored(&row.content))?;
                 Ok(Sent { message, position: Some(emitted.position), duplicate: false })
             })
             .await
@@ -231,7 +232,7 @@ impl Chat {
         content: &str,
         mentions: Option<Vec<String>>,
     ) -> Result<Message, AppError> {
-        let content = checked_text("content", content, self.0.config.message_bytes_max, false)?;
+        let content = checked_words("content", content, self.0.config.message_bytes_max, false)?;
         let (id, message_id) = (me.person.id.clone(), message_id.to_owned());
         self.0
             .store
@@ -247,8 +248,9 @@ impl Chat {
                     None => row.mentions.clone(),
                 };
                 store::messages::edit(tx, &row.id, &content, &mentions, tx.now())?;
-                store::search::forget(tx, row.key)?;
-                store::search::index(tx, row.key, &fold(&content))?;
+                if store::search::forget(tx, row.key)? {
+                    store::search::index(tx, row.key, &stored(&content))?;
+                }
                 changed(tx, &id, &row, "message_edited")
             })
             .await
@@ -280,14 +282,25 @@ impl Chat {
     /// # Errors
     /// What the database reports.
     pub(super) async fn note_delivered(&self, me: &Me) -> Result<(), AppError> {
-        let id = me.person.id.clone();
-        let reader = id.clone();
-        let waiting =
-            self.0.store.read(move |tx| store::messages::undelivered(tx, &reader, DELIVERED_AT_ONCE));
-        let waiting: Vec<(String, u64)> = waiting.await.map_err(|error: StoreError| AppError::from(error))?;
-        if waiting.is_empty() {
-            return Ok(());
+        loop {
+            let reader = me.person.id.clone();
+            let waiting =
+                self.0.store.read(move |tx| store::messages::undelivered(tx, &reader, DELIVERED_AT_ONCE));
+            let waiting: Vec<(String, u64)> =
+                waiting.await.map_err(|error: StoreError| AppError::from(error))?;
+            let last = waiting.len() < DELIVERED_AT_ONCE;
+            if !waiting.is_empty() {
+                self.set_delivered(me, waiting).await?;
+            }
+            if last {
+                return Ok(());
+            }
         }
+    }
+
+    /// What others wrote in these conversations, each up to a number, counts as delivered, and they are told.
+    async fn set_delivered(&self, me: &Me, waiting: Vec<(String, u64)>) -> Result<(), AppError> {
+        let id = me.person.id.clone();
         self.0
             .store
             .write(move |tx| {
@@ -388,12 +401,17 @@ fn writable(tx: &mut WriteTx<'_>, message_id: &str, user_id: &str) -> Result<(Me
 /// Tells that a message is not what it was.
 fn changed(tx: &mut WriteTx<'_>, by: &str, row: &MessageRow, name: &str) -> Result<Message, AppError> {
     let row = store::messages::find(tx, &row.id)?.ok_or_else(no_message)?;
-    let conversation_id = row.conversation_id.clone();
+    retell(tx, &row)?;
+    let (key, conversation_id) = (row.key, row.conversation_id.clone());
     let message = described(tx, vec![row])?.pop().ok_or_else(no_message)?;
     let data = json!({
         "by": by, "conversation_id": conversation_id, "message_id": message.id, "message": message,
     });
-    tx.emit(&topic(&conversation_id)?, name, data.to_string())?;
+    let emitted = tx.emit(&topic(&conversation_id)?, name, data.to_string())?;
+    match message.deleted_at {
+        None => store::told::add(tx, &message.id, emitted.seq)?,
+        Some(_) => store::told::forget(tx, key)?,
+    }
     Ok(message)
 }
 
@@ -465,7 +483,7 @@ pub(super) fn described(tx: &mut impl Query, rows: Vec<MessageRow>) -> Result<Ve
     Ok(rows.into_iter().map(seen_by).collect())
 }
 
-fn lines(text: &str) -> Vec<String> {
+pub(super) fn lines(text: &str) -> Vec<String> {
     text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 

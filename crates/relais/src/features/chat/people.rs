@@ -8,17 +8,15 @@ use serde_json::json;
 
 use super::model::{Contact, Person};
 use super::refusal::{conflict, no_person, not_allowed};
-use super::search::fold;
 use super::service::{Chat, Known};
 use super::store;
 use crate::AppError;
 use crate::auth::{Principal, User, address, unauthenticated};
 use crate::config::ChatAccess;
+use crate::text::fold;
 
-/// People that a search looks at, at most.
-const SEARCHED_MAX: usize = 10_000;
-/// Users asked for at once.
-const PAGE: usize = 500;
+/// People looked at at once.
+const PAGE: usize = 1_000;
 /// People who are told that somebody comes or goes, at most.
 const CONTACTS_MAX: usize = 5_000;
 
@@ -152,18 +150,22 @@ impl Chat {
                     .iter()
                     .any(|text| fold(text).contains(&wanted))
         };
-        let mut found = Vec::new();
-        for person in self.here_before().await?.into_iter().filter(matches) {
-            if found.len() < limit && self.is_external(&person).await? {
-                found.push(person);
+        let (mut found, mut after) = (Vec::new(), String::new());
+        while found.len() < limit {
+            let page = self.here_after(after).await?;
+            let Some(last) = page.last() else { break };
+            after = last.id.clone();
+            for person in page.into_iter().filter(matches) {
+                if found.len() < limit && self.is_external(&person).await? {
+                    found.push(person);
+                }
             }
         }
-        let (mut after, mut looked_at) = (String::new(), 0);
-        while found.len() < limit && looked_at < SEARCHED_MAX {
-            let page = self.0.accounts.list_users(after.clone(), PAGE).await?;
+        after = String::new();
+        while found.len() < limit {
+            let page = self.0.accounts.list_users(after, PAGE).await?;
             let Some(last) = page.last() else { break };
-            after.clone_from(&last.id);
-            looked_at += page.len();
+            after = last.id.clone();
             let admitted =
                 page.into_iter().filter(|user| !user.disabled && self.admits(user.admin, user.staff));
             let people = admitted.map(|user| Person {
@@ -178,9 +180,9 @@ impl Chat {
         Ok(found.into_iter().map(|person| self.contact(person, None)).collect())
     }
 
-    /// Everybody who was ever here.
-    async fn here_before(&self) -> Result<Vec<Person>, AppError> {
-        let found = self.0.store.read(|tx| store::people::all(tx, SEARCHED_MAX)).await;
+    /// Those who were ever here, in order of their ids after one.
+    async fn here_after(&self, after: String) -> Result<Vec<Person>, AppError> {
+        let found = self.0.store.read(move |tx| store::people::page(tx, &after, PAGE)).await;
         found.map_err(|error: StoreError| error.into())
     }
 

@@ -10,7 +10,7 @@ use super::devices::{Device, DeviceId};
 use super::messages::{begin, own};
 use super::model::Person;
 use super::people::{Me, topic_of};
-use super::refusal::{checked_text, invalid, too_many_notices};
+use super::refusal::{checked_text, checked_words, invalid, too_many_notices};
 use super::service::{Chat, topic};
 use crate::AppError;
 use crate::aliases::Aliased;
@@ -123,7 +123,7 @@ impl Chat {
     pub async fn notify(&self, me: &Me, notice: Notice) -> Result<(), AppError> {
         let title = checked_text("title", &notice.title, TITLE_BYTES_MAX, false)?;
         let kind = checked_text("type", &notice.kind, TITLE_BYTES_MAX, true)?;
-        let body = checked_text("body", &notice.body, BODY_BYTES_MAX, true)?;
+        let body = checked_words("body", &notice.body, BODY_BYTES_MAX, true)?;
         let data_bytes = notice.data.to_string().len();
         if data_bytes > EVENT_DATA_BYTES_MAX {
             let message =

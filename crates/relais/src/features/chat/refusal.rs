@@ -2,6 +2,7 @@
 
 use crate::AppError;
 use crate::features::pace::PER_MINUTE;
+use crate::text::{direction_control, direction_refused, is_visible};
 
 pub(super) fn invalid(field: &str, message: impl Into<String>) -> AppError {
     AppError::bad_request("invalid_value", message).with("field", field)
@@ -38,27 +39,77 @@ pub(super) fn too_many_notices(wait_s: u64) -> AppError {
     AppError::too_many_requests("too_many_notifications", message).retry_after(wait_s)
 }
 
-/// Text that people wrote: trimmed, not empty unless it may be, not longer than `max` bytes, and without control
-/// characters other than line breaks and tabs.
+/// What people wrote, as they wrote it: with something to see in it unless it may be empty, not longer than `max` bytes,
+/// and without control characters other than line breaks and tabs. Blank lines around it are taken away, what is blank
+/// at its end, and the lone space before a single line; indentation stays.
+pub(super) fn checked_words(
+    field: &str,
+    text: &str,
+    max: usize,
+    may_be_empty: bool,
+) -> Result<String, AppError> {
+    let text = trimmed(text);
+    if text.len() > max {
+        let message = format!("« {field} » est trop long : {} octets, au plus {max}", text.len());
+        return Err(invalid(field, message));
+    }
+    if let Some(c) = text.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+        let message = format!("« {field} » contient le caractère de contrôle U+{:04X}", u32::from(c));
+        return Err(invalid(field, message));
+    }
+    match is_visible(text) {
+        true => Ok(text.to_owned()),
+        false if may_be_empty => Ok(String::new()),
+        false => Err(invalid(field, format!("« {field} » est vide, ou n'a que des caractères invisibles"))),
+    }
+}
+
+fn trimmed(text: &str) -> &str {
+    let text = text.trim_end();
+    let blank = text.len() - text.trim_start().len();
+    let first_line = text[..blank].rfind(['\n', '\r']).map_or(0, |end| end + 1);
+    let text = &text[first_line..];
+    match text.strip_prefix(' ') {
+        Some(rest) if !rest.starts_with([' ', '\t']) && !rest.contains('\n') => rest,
+        _ => text,
+    }
+}
+
+/// A short text: as [`checked_words`], trimmed.
 pub(super) fn checked_text(
     field: &str,
     text: &str,
     max: usize,
     may_be_empty: bool,
 ) -> Result<String, AppError> {
-    let text = text.trim();
-    if text.is_empty() && !may_be_empty {
-        return Err(invalid(field, format!("« {field} » est vide")));
+    checked_words(field, text.trim(), max, may_be_empty)
+}
+
+/// A name, which stands in the texts of others: as [`checked_text`], and it turns nothing around it.
+pub(super) fn checked_name(field: &str, text: &str, max: usize) -> Result<String, AppError> {
+    match direction_control(text) {
+        Some(c) => Err(invalid(field, direction_refused(field, c))),
+        None => checked_text(field, text, max, false),
     }
-    if text.len() > max {
-        let message = format!("« {field} » est trop long : {} octets, au plus {max}", text.len());
-        return Err(invalid(field, message));
-    }
-    match text.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
-        Some(c) => Err(invalid(
-            field,
-            format!("« {field} » contient le caractère de contrôle U+{:04X}", u32::from(c)),
-        )),
-        None => Ok(text.to_owned()),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::trimmed;
+
+    #[test]
+    fn what_is_around_a_text_is_taken_away_and_its_indentation_is_not() {
+        for (text, kept) in [
+            (" Salut Paul ", "Salut Paul"),
+            ("    let x = 1;", "    let x = 1;"),
+            ("\treturn", "\treturn"),
+            ("\n\n  - un\n    - deux\n\n", "  - un\n    - deux"),
+            (" un\n deux", " un\n deux"),
+            ("\r\n a", "a"),
+            (" \n ", ""),
+            ("", ""),
+        ] {
+            assert_eq!(trimmed(text), kept, "{text:?}");
+        }
     }
 }

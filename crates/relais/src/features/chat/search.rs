@@ -1,8 +1,6 @@
 //! Finding messages by their words.
 
 use relais_store::{ReadTx, StoreError};
-use unicode_normalization::UnicodeNormalization as _;
-use unicode_normalization::char::is_combining_mark;
 
 use super::messages::described;
 use super::model::Message;
@@ -10,20 +8,27 @@ use super::people::Me;
 use super::refusal::invalid;
 use super::service::Chat;
 use super::store;
+use super::words::asked;
 use crate::AppError;
 
-/// The longest question, in bytes.
+/// The longest question, in bytes and in words.
 const QUERY_BYTES_MAX: usize = 500;
+const WORDS_MAX: usize = 32;
 
-/// A text as it is compared: small letters without accents.
-pub(super) fn fold(text: &str) -> String {
-    text.nfkd().filter(|c| !is_combining_mark(*c)).flat_map(char::to_lowercase).collect()
+/// What a search found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The latest first.
+    pub messages: Vec<Message>,
+    /// Where it ends, if there is more.
+    pub cursor: Option<u64>,
+    /// Whether all messages were looked through: after an upgrade the words of older ones are noted little by little.
+    pub complete: bool,
 }
 
 impl Chat {
     /// Messages in one's own conversations that have all the words of `query`, as beginnings of words and whatever
-    /// their accents and capitals; the latest first. `before` goes on where an earlier answer ended; with the answer
-    /// comes where it ends, if there is more.
+    /// their accents and capitals; the latest first. `before` goes on where an earlier answer ended.
     ///
     /// # Errors
     /// 400 if the question is empty or too long.
@@ -33,24 +38,33 @@ impl Chat {
         query: &str,
         before: Option<u64>,
         limit: usize,
-    ) -> Result<(Vec<Message>, Option<u64>), AppError> {
-        let folded = fold(query.trim());
-        if folded.is_empty() || query.len() > QUERY_BYTES_MAX {
-            let message = format!("« q » : des mots à chercher, {QUERY_BYTES_MAX} octets au plus");
+    ) -> Result<Found, AppError> {
+        let terms = asked(query);
+        if query.trim().is_empty() || query.len() > QUERY_BYTES_MAX || terms.len() > WORDS_MAX {
+            let message =
+                format!("« q » : des mots à chercher, {QUERY_BYTES_MAX} octets et {WORDS_MAX} mots au plus");
             return Err(invalid("q", message));
         }
         let (id, before) = (me.person.id.clone(), before.unwrap_or(i64::MAX.unsigned_abs()));
         self.0
             .store
             .read(move |tx: &mut ReadTx<'_>| {
-                let mut rows = store::search::find(tx, &id, &folded, before, limit + 1)?;
-                let more = rows.len() > limit;
-                rows.truncate(limit);
-                let end = rows.last().filter(|_| more).map(|row| row.key);
-                let found = rows.into_iter().map(|row| described(tx, vec![row]));
-                let found = found.collect::<Result<Vec<_>, StoreError>>()?;
-                Ok((found.into_iter().flatten().collect(), end))
+                let complete = store::backfill::below(tx, store::backfill::WORDS)? == 0;
+                if terms.is_empty() {
+                    return Ok(Found { messages: Vec::new(), cursor: None, complete });
+                }
+                let mut keys = store::search::find(tx, &id, &terms, before, limit + 1)?;
+                let more = keys.len() > limit;
+                keys.truncate(limit);
+                let cursor = keys.last().copied().filter(|_| more);
+                let mut messages = Vec::with_capacity(keys.len());
+                for key in keys {
+                    let row = store::messages::find_by_key(tx, key)?;
+                    messages.extend(described(tx, row.into_iter().collect())?);
+                }
+                Ok::<_, StoreError>(Found { messages, cursor, complete })
             })
             .await
+            .map_err(AppError::from)
     }
 }

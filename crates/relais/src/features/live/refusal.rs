@@ -3,6 +3,7 @@
 use super::command::Command;
 use crate::AppError;
 use crate::features::pace::PER_MINUTE;
+use crate::text::{direction_control, direction_refused, is_visible};
 
 /// The longest name of a module, in bytes.
 const NAME_BYTES_MAX: usize = 200;
@@ -28,7 +29,10 @@ pub(super) fn claim_refused() -> AppError {
 /// What somebody calls a module.
 pub(super) fn checked_name(text: &str) -> Result<String, AppError> {
     let name = text.trim();
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+    if let Some(c) = direction_control(name) {
+        return Err(invalid("name", direction_refused("name", c)));
+    }
+    if !is_visible(name) || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
         let message = format!("« name » : de 1 à {NAME_BYTES_MAX} octets, sans caractère de contrôle");
         return Err(invalid("name", message));
     }

@@ -1,5 +1,6 @@
 //! What one connection of somebody hears, and for how long they are there.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -74,10 +75,13 @@ impl<L: Line> Ears<L> {
         let waiting = self.waiting.lock().take();
         let conversations = self.chat.heard(&self.me).await?;
         let own = Channel::Topic(self.me.topic.clone());
-        let is_in = |channel: &Channel| {
-            *channel == own || conversations.iter().any(|topic| *channel == Channel::Topic(topic.clone()))
+        let is_in: HashSet<&Topic> = conversations.iter().collect();
+        let stays = |channel: &Channel| match channel {
+            Channel::Topic(topic) => *channel == own || is_in.contains(topic),
+            Channel::Family(_) => false,
         };
-        heard.iter().filter(|channel| !is_in(channel)).for_each(|channel| self.line.leave(channel));
+        heard.iter().filter(|channel| !stays(channel)).for_each(|channel| self.line.leave(channel));
+        let heard: HashSet<&Channel> = heard.iter().collect();
         let begun = conversations.iter().filter(|topic| !heard.contains(&Channel::Topic((*topic).clone())));
         for conversation in begun {
             match self.join(conversation, head).await {

@@ -62,10 +62,10 @@ struct HubLine {
 
 impl Line for HubLine {
     async fn join(&self, subscription: Subscription, since: Cursor) -> Result<bool, SubscribeError> {
-        let Subscription { channel, filter } = subscription;
         let hub = self.app.hub().clone();
         let from = Place::Cursor(since);
-        let joined = hub.subscribe(&self.session, channel, filter, from, |_| bytes::Bytes::new()).await?;
+        let joined =
+            hub.subscribe_members(&self.session, vec![subscription], from, |_| bytes::Bytes::new()).await?;
         Ok(joined.recovered)
     }
 
@@ -224,7 +224,7 @@ impl Client {
             });
             frame("authenticated", &fields)
         };
-        self.app.hub().subscribe_all(&self.session, all, place, welcome).await?;
+        self.app.hub().subscribe_members(&self.session, all, place, welcome).await?;
         ears.open(&heard, head).await
     }
 }

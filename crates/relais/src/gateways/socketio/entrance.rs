@@ -112,7 +112,7 @@ impl Entrance {
         let from = since.map_or(Place::Now, Place::Cursor);
         let channels = admission.channels.clone();
         let dialect = registered.dialects.of(reads);
-        let joined = hub.subscribe_all_as(session, dialect, channels, from, welcome).await;
+        let joined = hub.subscribe_members_as(session, dialect, channels, from, welcome).await;
         let joined = joined.map_err(crate::AppError::from)?;
         Ok(since.is_some() && joined.recovered)
     }

@@ -194,7 +194,7 @@ impl Socket {
         let channels: Vec<Channel> =
             subscriptions.iter().map(|subscription| subscription.channel.clone()).collect();
         let (hub, session) = (self.talk.client.hub(), self.talk.client.session());
-        let joined = hub.subscribe_all_as(session, &dialect, subscriptions, from, preface).await?;
+        let joined = hub.subscribe_members_as(session, &dialect, subscriptions, from, preface).await?;
         let added = self.talk.with_member(&self.id, |member| member.channels.extend_from_slice(&channels));
         if added.is_none() {
             self.talk.unsubscribe_left(&self.namespace, &*dialect, channels);

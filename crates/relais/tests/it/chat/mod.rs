@@ -2,15 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod deleting;
 mod former;
 mod identity;
 mod limits;
+mod many;
 mod publishing;
 mod reading;
 mod recovery;
 mod repeated;
+mod search;
 mod snapshot;
 mod story;
+mod words;
 mod world;
 
 use crate::world::{World, on_both};

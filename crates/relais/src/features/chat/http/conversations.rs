@@ -8,9 +8,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::super::conversations::Overview;
 use super::super::messages::{NewMessage, Part};
-use super::super::model::{Conversation, Message};
-use super::{Body, Here, Wanted, body, done};
+use super::super::model::{Conversation, Kind, Message};
+use super::{Body, Here, ListPart, Wanted, body, done};
 use crate::AppError;
 use crate::aliases::{Aliased, United};
 
@@ -20,25 +21,41 @@ const PAGE_MAX: usize = 100;
 
 /// One's conversations, groups among them, and the invitations that one has sent
 ///
-/// With the events after `cursor`, the answer stays true.
-#[utoipa::path(get, path = "/api/v1/chat/conversations", tag = "chat", responses(
-    (status = 200, description = "`data.conversations`, `data.cursor`", body = Vec<Conversation>)))]
-pub(super) async fn list_conversations(here: Here) -> Result<Json<Value>, AppError> {
-    let overview = here.chat.overview(&here.me).await?;
-    Ok(done(&json!({ "conversations": overview.conversations, "cursor": overview.cursor.to_string() })))
+/// With the events after `cursor`, the answer stays true: of each page with those after its own. `next` is where the
+/// next page begins; `total` and `unread_total` count what is on all of them. A conversation that becomes active between
+/// two pages is on neither, and the events after the first page's cursor tell of it.
+#[utoipa::path(get, path = "/api/v1/chat/conversations", tag = "chat", params(ListPart), responses(
+    (status = 200, description = "`data.conversations`, `data.cursor`, `data.next`, `data.total`, `data.unread_total`", body = Vec<Conversation>),
+    (status = 400, description = "`invalid_value`: `after` is not the `next` of an answer")))]
+pub(super) async fn list_conversations(
+    here: Here,
+    query: Result<Query<ListPart>, QueryRejection>,
+) -> Result<Json<Value>, AppError> {
+    let overview = here.chat.overview(&here.me, ListPart::read(query, None)?).await?;
+    Ok(done(&listed("conversations", &overview)))
+}
+
+/// A page of conversations, under the name that clients know them by.
+pub(super) fn listed(name: &str, overview: &Overview) -> Value {
+    json!({
+        name: overview.conversations, "cursor": overview.cursor.to_string(), "next": overview.next,
+        "total": overview.total, "unread_total": overview.unread_total,
+    })
 }
 
 /// One's conversations with one other person, and the invitations that one has sent
 ///
 /// Every entry has a `participant`, which existing clients read. Groups are at `/api/chat/groups`, and everything
 /// together at `/api/v1/chat/conversations`.
-#[utoipa::path(get, path = "/api/chat/conversations", tag = "chat", responses(
-    (status = 200, description = "`data.conversations`, `data.cursor`", body = Vec<Conversation>)))]
-pub(super) async fn list_direct_conversations(here: Here) -> Result<Json<Value>, AppError> {
-    let overview = here.chat.overview(&here.me).await?;
-    let mut conversations = overview.conversations;
-    conversations.retain(|conversation| conversation.participant.is_some());
-    Ok(done(&json!({ "conversations": conversations, "cursor": overview.cursor.to_string() })))
+#[utoipa::path(get, path = "/api/chat/conversations", tag = "chat", params(ListPart), responses(
+    (status = 200, description = "As `/api/v1/chat/conversations`", body = Vec<Conversation>),
+    (status = 400, description = "`invalid_value`: `after` is not the `next` of an answer")))]
+pub(super) async fn list_direct_conversations(
+    here: Here,
+    query: Result<Query<ListPart>, QueryRejection>,
+) -> Result<Json<Value>, AppError> {
+    let overview = here.chat.overview(&here.me, ListPart::read(query, Some(Kind::Direct))?).await?;
+    Ok(done(&listed("conversations", &overview)))
 }
 
 /// One conversation, or group
@@ -164,11 +181,13 @@ pub(super) async fn delete_message(here: Here, Path(id): Path<String>) -> Result
 
 /// Search the messages of one's own conversations
 ///
-/// All the words, as beginnings of words, whatever their accents and capitals; the latest first. 20 unless `limit`
-/// says otherwise, never more than 50; `before` takes the `cursor` of an earlier answer.
+/// All the words, as beginnings of words, whatever their accents and capitals; the latest first. Whatever is neither
+/// letter nor digit parts words; in scripts without spaces what is asked for may stand anywhere. 20 unless `limit` says
+/// otherwise, never more than 50; `before` takes the `cursor` of an earlier answer. `complete` is false while the words
+/// of older messages are being noted after an upgrade.
 #[utoipa::path(get, path = "/api/chat/search", tag = "chat", params(Wanted), responses(
-    (status = 200, description = "`data.messages`, and `data.cursor` if there are more", body = Vec<Message>),
-    (status = 400, description = "`invalid_value`: no words")))]
+    (status = 200, description = "`data.messages`, `data.cursor` if there are more, `data.complete`", body = Vec<Message>),
+    (status = 400, description = "`invalid_value`: no words, more than 32 or more than 500 bytes")))]
 pub(super) async fn search_messages(
     here: Here,
     query: Result<Query<Wanted>, QueryRejection>,
@@ -176,5 +195,5 @@ pub(super) async fn search_messages(
     let wanted = Wanted::read(query)?;
     let found =
         here.chat.search_messages(&here.me, wanted.words()?, wanted.before, wanted.limit(20, 50)).await?;
-    Ok(done(&json!({ "messages": found.0, "cursor": found.1 })))
+    Ok(done(&json!({ "messages": found.messages, "cursor": found.cursor, "complete": found.complete })))
 }

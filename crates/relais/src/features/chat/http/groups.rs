@@ -1,7 +1,8 @@
 //! Groups.
 
 use axum::Json;
-use axum::extract::Path;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -9,8 +10,9 @@ use utoipa::ToSchema;
 
 use super::super::model::{Conversation, Invitation, Kind, Member};
 use super::super::refusal::invalid;
+use super::conversations::listed;
 use super::invitations::NewInvitation;
-use super::{Body, Here, body, done};
+use super::{Body, Here, ListPart, body, done};
 use crate::AppError;
 use crate::aliases::{Aliased, United};
 
@@ -36,13 +38,15 @@ pub struct GroupName {
 }
 
 /// One's groups
-#[utoipa::path(get, path = "/api/chat/groups", tag = "chat", responses(
-    (status = 200, description = "`data.groups`", body = Vec<Conversation>)))]
-pub(super) async fn list_groups(here: Here) -> Result<Json<Value>, AppError> {
-    let overview = here.chat.overview(&here.me).await?;
-    let mut groups = overview.conversations;
-    groups.retain(|conversation| conversation.kind == Kind::Group);
-    Ok(done(&json!({ "groups": groups, "cursor": overview.cursor.to_string() })))
+#[utoipa::path(get, path = "/api/chat/groups", tag = "chat", params(ListPart), responses(
+    (status = 200, description = "`data.groups`, and the rest as `/api/chat/conversations`", body = Vec<Conversation>),
+    (status = 400, description = "`invalid_value`: `after` is not the `next` of an answer")))]
+pub(super) async fn list_groups(
+    here: Here,
+    query: Result<Query<ListPart>, QueryRejection>,
+) -> Result<Json<Value>, AppError> {
+    let overview = here.chat.overview(&here.me, ListPart::read(query, Some(Kind::Group))?).await?;
+    Ok(done(&listed("groups", &overview)))
 }
 
 /// Make a group, and own it
@@ -138,11 +142,14 @@ pub(super) async fn create_group_invitation(
 }
 
 /// Invitations to groups that wait for one's answer
-#[utoipa::path(get, path = "/api/chat/group-invitations", tag = "chat", responses(
-    (status = 200, description = "`data.invitations`, the oldest first", body = Vec<Invitation>)))]
-pub(super) async fn list_group_invitations(here: Here) -> Result<Json<Value>, AppError> {
-    let invitations = here.chat.invitations(&here.me, true).await?;
-    Ok(done(&json!({ "invitations": invitations })))
+#[utoipa::path(get, path = "/api/chat/group-invitations", tag = "chat", params(ListPart), responses(
+    (status = 200, description = "`data.invitations`, the oldest first; `data.next`, `data.total`", body = Vec<Invitation>)))]
+pub(super) async fn list_group_invitations(
+    here: Here,
+    query: Result<Query<ListPart>, QueryRejection>,
+) -> Result<Json<Value>, AppError> {
+    let waiting = here.chat.invitations(&here.me, true, ListPart::read(query, None)?).await?;
+    Ok(done(&json!(waiting)))
 }
 
 /// Leave a group

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::super::invitations::Answer;
 use super::super::model::{Contact, Invitation};
 use super::super::presence::{Notice, RECIPIENT_NAMES};
-use super::{Body, Here, Wanted, body, done};
+use super::{Body, Here, ListPart, Wanted, body, done};
 use crate::AppError;
 use crate::aliases::{Aliased, United};
 
@@ -19,23 +19,29 @@ use crate::aliases::{Aliased, United};
 ///
 /// 10 unless `limit` says otherwise, never more than 50.
 #[utoipa::path(get, path = "/api/chat/admins/search", tag = "chat", params(Wanted), responses(
-    (status = 200, description = "`data.admins`, also as `data.users`", body = Vec<Contact>),
+    (status = 200, description = "`data.admins`, also as `data.users`; `data.has_more` if more people have it", body = Vec<Contact>),
     (status = 400, description = "`invalid_value`: no `q`")))]
 pub(super) async fn search_people(
     here: Here,
     query: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Json<Value>, AppError> {
     let wanted = Wanted::read(query)?;
-    let found = here.chat.search_people(&here.me, wanted.words()?, wanted.limit(10, 50)).await?;
-    Ok(done(&json!({ "admins": found, "users": found })))
+    let limit = wanted.limit(10, 50);
+    let mut found = here.chat.search_people(&here.me, wanted.words()?, limit + 1).await?;
+    let has_more = found.len() > limit;
+    found.truncate(limit);
+    Ok(done(&json!({ "admins": found, "users": found, "has_more": has_more })))
 }
 
 /// Invitations to talk that wait for one's answer
-#[utoipa::path(get, path = "/api/chat/invitations", tag = "chat", responses(
-    (status = 200, description = "`data.invitations`, the oldest first", body = Vec<Invitation>)))]
-pub(super) async fn list_invitations(here: Here) -> Result<Json<Value>, AppError> {
-    let invitations = here.chat.invitations(&here.me, false).await?;
-    Ok(done(&json!({ "invitations": invitations })))
+#[utoipa::path(get, path = "/api/chat/invitations", tag = "chat", params(ListPart), responses(
+    (status = 200, description = "`data.invitations`, the oldest first; `data.next`, `data.total`", body = Vec<Invitation>)))]
+pub(super) async fn list_invitations(
+    here: Here,
+    query: Result<Query<ListPart>, QueryRejection>,
+) -> Result<Json<Value>, AppError> {
+    let waiting = here.chat.invitations(&here.me, false, ListPart::read(query, None)?).await?;
+    Ok(done(&json!(waiting)))
 }
 
 /// Whom to ask.

@@ -15,6 +15,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::{IntoParams, OpenApi};
 
+use super::conversations::Listing;
+use super::model::Kind;
 use super::people::Me;
 use super::service::Chat;
 use crate::auth::http::Caller;
@@ -146,6 +148,24 @@ fn body<T>(body: Body<T>) -> Result<T, AppError> {
 /// `{"success":true,"data":…}`.
 fn done(data: &Value) -> Json<Value> {
     Json(json!({ "success": true, "data": data }))
+}
+
+/// Which part of a list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ListPart {
+    /// Entries at most: 500 unless fewer are asked for.
+    limit: Option<usize>,
+    /// The `next` of an earlier answer.
+    after: Option<String>,
+}
+
+impl ListPart {
+    fn read(query: Result<Query<Self>, QueryRejection>, kind: Option<Kind>) -> Result<Listing, AppError> {
+        let refused = |e: QueryRejection| AppError::bad_request("invalid_query", e.body_text());
+        let Query(Self { limit, after }) = query.map_err(refused)?;
+        Ok(Listing { kind, after: after.filter(|after| !after.is_empty()), limit })
+    }
 }
 
 /// Which part of what there is.

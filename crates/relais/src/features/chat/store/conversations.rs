@@ -64,16 +64,49 @@ pub(crate) fn find_of(
     tx.query_opt(sql, params![id, user_id], |row| Ok((conversation(row)?, place(row, 5)?)))
 }
 
-/// The conversations of a person, the most recently active first.
+/// A place in the list of conversations: when the conversation was last active, and its id.
+pub(crate) type Listed = (Timestamp, String);
+
+/// The conversations of a person, of one kind or all, the most recently active first; after a place in the list. Each
+/// with its own place.
 pub(crate) fn list_of(
     tx: &mut impl Query,
     user_id: &str,
+    kind: Option<Kind>,
+    after: Option<&Listed>,
     limit: usize,
-) -> Result<Vec<(ConversationRow, Place)>, StoreError> {
-    let sql = "SELECT c.id, c.kind, c.name, c.created_at, c.messages, m.role, m.read_to, m.unread \
+) -> Result<Vec<(ConversationRow, Place, Listed)>, StoreError> {
+    let sql = "SELECT c.id, c.kind, c.name, c.created_at, c.messages, m.role, m.read_to, m.unread, c.active_at \
                FROM chat_members m JOIN chat_conversations c ON c.id = m.conversation_id \
-               WHERE m.user_id = $1 ORDER BY c.active_at DESC, c.id DESC LIMIT $2";
-    tx.query(sql, params![user_id, limit], |row| Ok((conversation(row)?, place(row, 5)?)))
+               WHERE m.user_id = $1 AND ($2 = '' OR c.kind = $2) \
+                 AND (c.active_at < $3 OR (c.active_at = $3 AND c.id < $4)) \
+               ORDER BY c.active_at DESC, c.id DESC LIMIT $5";
+    let (active_at, id) = after.map_or((i64::MAX, ""), |(at, id)| (at.as_millis(), id));
+    let kind = kind.map_or("", Kind::as_str);
+    tx.query(sql, params![user_id, kind, active_at, id, limit], |row| {
+        let conversation = conversation(row)?;
+        let listed = (row.timestamp(8)?, conversation.id.clone());
+        Ok((conversation, place(row, 5)?, listed))
+    })
+}
+
+/// How many conversations a person is in, of one kind or all, and how many messages they have not read there.
+pub(crate) fn totals_of(
+    tx: &mut impl Query,
+    user_id: &str,
+    kind: Option<Kind>,
+) -> Result<(u64, u64), StoreError> {
+    let sql = "SELECT COUNT(*), CAST(COALESCE(SUM(m.unread), 0) AS BIGINT) \
+               FROM chat_members m JOIN chat_conversations c ON c.id = m.conversation_id \
+               WHERE m.user_id = $1 AND ($2 = '' OR c.kind = $2)";
+    tx.query_one(sql, params![user_id, kind.map_or("", Kind::as_str)], |row| Ok((row.u64(0)?, row.u64(1)?)))
+}
+
+/// The ids of all conversations that a person is in.
+pub(crate) fn ids_of(tx: &mut impl Query, user_id: &str) -> Result<Vec<String>, StoreError> {
+    tx.query("SELECT conversation_id FROM chat_members WHERE user_id = $1", params![user_id], |row| {
+        row.text(0)
+    })
 }
 
 /// The conversation between two people.

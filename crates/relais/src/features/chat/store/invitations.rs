@@ -39,14 +39,27 @@ pub(crate) fn find(tx: &mut impl Query, id: &str) -> Result<Option<Invitation>, 
     tx.query_opt(concat!(columns!(), "WHERE i.id = $1"), params![id], invitation)
 }
 
-/// Invitations that wait for this person's answer, the oldest first.
+/// Invitations that wait for this person's answer, to groups or to talk, the oldest first; after an id.
 pub(crate) fn received(
     tx: &mut impl Query,
     user_id: &str,
+    to_groups: bool,
+    after: &str,
     limit: usize,
 ) -> Result<Vec<Invitation>, StoreError> {
-    let sql = concat!(columns!(), "WHERE i.to_user_id = $1 AND i.status = 'pending' ORDER BY i.id LIMIT $2");
-    tx.query(sql, params![user_id, limit], invitation)
+    let sql = concat!(
+        columns!(),
+        "WHERE i.to_user_id = $1 AND i.status = 'pending' AND i.id > $2 \
+           AND CASE WHEN i.conversation_id IS NULL THEN 0 ELSE 1 END = $3 ORDER BY i.id LIMIT $4"
+    );
+    tx.query(sql, params![user_id, after, to_groups, limit], invitation)
+}
+
+/// How many invitations wait for this person's answer, to groups or to talk.
+pub(crate) fn count_received(tx: &mut impl Query, user_id: &str, to_groups: bool) -> Result<u64, StoreError> {
+    let sql = "SELECT COUNT(*) FROM chat_invitations WHERE to_user_id = $1 AND status = 'pending' \
+               AND CASE WHEN conversation_id IS NULL THEN 0 ELSE 1 END = $2";
+    tx.query_one(sql, params![user_id, to_groups], |row| row.u64(0))
 }
 
 /// Invitations to talk that this person has sent and that wait, each with whom it went to; the latest first.

@@ -34,9 +34,7 @@ macro_rules! columns {
          FROM chat_messages m JOIN chat_people p ON p.id = m.sender_id "
     };
 }
-pub(super) use columns;
-
-pub(super) fn message(row: &Row<'_>) -> Result<MessageRow, StoreError> {
+fn message(row: &Row<'_>) -> Result<MessageRow, StoreError> {
     Ok(MessageRow {
         key: row.u64(0)?,
         id: row.text(1)?,
@@ -59,16 +57,17 @@ pub(crate) fn next_key(tx: &mut impl Query) -> Result<u64, StoreError> {
     tx.query_one("SELECT COALESCE(MAX(key), 0) + 1 FROM chat_messages", params![], |row| row.u64(0))
 }
 
-/// Adds a message.
+/// Adds a message, which the event `seq` tells.
 pub(crate) fn insert(
     tx: &mut WriteTx<'_>,
     row: &MessageRow,
     client_digest: Option<&str>,
+    seq: u64,
 ) -> Result<(), StoreError> {
     tx.execute(
         "INSERT INTO chat_messages (key, id, conversation_id, number, sender_id, client_id, content, mentions, \
-         attachments, created_at, delivered_at, client_digest, edited_at, deleted_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, NULL, NULL)",
+         attachments, created_at, delivered_at, client_digest, edited_at, deleted_at, seq) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, NULL, NULL, $13)",
         params![
             row.key,
             &row.id,
@@ -81,7 +80,8 @@ pub(crate) fn insert(
             &row.attachments,
             row.created_at,
             row.delivered_at,
-            client_digest
+            client_digest,
+            seq
         ],
     )?;
     Ok(())
@@ -90,6 +90,11 @@ pub(crate) fn insert(
 /// A message by id.
 pub(crate) fn find(tx: &mut impl Query, id: &str) -> Result<Option<MessageRow>, StoreError> {
     tx.query_opt(concat!(columns!(), "WHERE m.id = $1"), params![id], message)
+}
+
+/// A message by key.
+pub(crate) fn find_by_key(tx: &mut impl Query, key: u64) -> Result<Option<MessageRow>, StoreError> {
+    tx.query_opt(concat!(columns!(), "WHERE m.key = $1"), params![key], message)
 }
 
 /// What the sender's program has called so before.

@@ -38,10 +38,10 @@ pub(crate) fn set_last_seen(tx: &mut WriteTx<'_>, id: &str, at: Timestamp) -> Re
     Ok(())
 }
 
-/// Everybody who was ever here.
-pub(crate) fn all(tx: &mut impl Query, limit: usize) -> Result<Vec<Person>, StoreError> {
-    let sql = "SELECT id, firstname, lastname, email FROM chat_people ORDER BY id LIMIT $1";
-    tx.query(sql, params![limit], |row| person_at(row, 0))
+/// Those who were ever here, in order of their ids after one.
+pub(crate) fn page(tx: &mut impl Query, after: &str, limit: usize) -> Result<Vec<Person>, StoreError> {
+    let sql = "SELECT id, firstname, lastname, email FROM chat_people WHERE id > $1 ORDER BY id LIMIT $2";
+    tx.query(sql, params![after, limit], |row| person_at(row, 0))
 }
 
 /// The topics of everybody who shares a conversation with this one.

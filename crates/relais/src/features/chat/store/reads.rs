@@ -22,7 +22,9 @@ pub(crate) struct ReadRow {
 /// The cost grows with the readers and the page, not with the conversation: marks of the page are found by number, the
 /// readers one after the other in the key, and of each the first mark beyond.
 pub(super) const OF_PART: &str = "WITH RECURSIVE readers (user_id) AS (\
-         SELECT '' UNION ALL \
+         SELECT (SELECT n.user_id FROM chat_reads n WHERE n.conversation_id = $1 AND n.user_id > '' \
+                 ORDER BY n.user_id LIMIT 1) \
+         UNION ALL \
          SELECT (SELECT n.user_id FROM chat_reads n WHERE n.conversation_id = $1 AND n.user_id > readers.user_id \
                  ORDER BY n.user_id LIMIT 1) \
          FROM readers WHERE readers.user_id IS NOT NULL), \

@@ -1,72 +1,75 @@
-//! Words of messages: FTS5 in SQLite, text search in PostgreSQL. Both get words that are folded already.
+//! Words of messages: FTS5 in SQLite, an index of words in PostgreSQL. Both store and look for the words that
+//! [`words`](super::super::words) makes, and do nothing to them.
+
+use std::collections::BTreeSet;
 
 use relais_store::{Backend, Query, StoreError, WriteTx, params};
 
-use super::messages::{MessageRow, columns, message};
+use super::super::words::Term;
+use super::backfill;
 
-/// Words of a search at most; what is beyond is left out.
-const WORDS_MAX: usize = 10;
-
-/// Notes the words of a message.
-pub(crate) fn index(tx: &mut WriteTx<'_>, key: u64, folded: &str) -> Result<(), StoreError> {
+/// Notes the words of a new message.
+pub(crate) fn index(tx: &mut WriteTx<'_>, key: u64, words: &BTreeSet<String>) -> Result<(), StoreError> {
     let sql = match tx.backend() {
-        Backend::Sqlite => "INSERT INTO chat_search (rowid, words) VALUES ($1, $2)",
-        Backend::Postgres => "INSERT INTO chat_search (key, words) VALUES ($1, to_tsvector('simple', $2))",
+        Backend::Sqlite => "INSERT INTO chat_words (rowid, words) VALUES ($1, $2)",
+        Backend::Postgres => {
+            "INSERT INTO chat_words (key, words) VALUES ($1, array_to_tsvector(string_to_array($2::text, ' ')))"
+        }
     };
-    tx.execute(sql, params![key, folded])?;
+    if !words.is_empty() {
+        let words = words.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
+        tx.execute(sql, params![key, &words])?;
+    }
     Ok(())
 }
 
-/// Forgets the words of a message.
-pub(crate) fn forget(tx: &mut WriteTx<'_>, key: u64) -> Result<(), StoreError> {
+/// Forgets the words of a message, unless they are still to be noted: then they will be those of its text by then. Says
+/// whether they were noted.
+pub(crate) fn forget(tx: &mut WriteTx<'_>, key: u64) -> Result<bool, StoreError> {
+    if key < backfill::below(tx, backfill::WORDS)? {
+        return Ok(false);
+    }
     let sql = match tx.backend() {
-        Backend::Sqlite => "DELETE FROM chat_search WHERE rowid = $1",
-        Backend::Postgres => "DELETE FROM chat_search WHERE key = $1",
+        Backend::Sqlite => "DELETE FROM chat_words WHERE rowid = $1",
+        Backend::Postgres => "DELETE FROM chat_words WHERE key = $1",
     };
     tx.execute(sql, params![key])?;
-    Ok(())
+    Ok(true)
 }
 
-/// Messages of this person's conversations that have all the words, as beginnings, the latest first; before a
-/// key.
+/// FTS5 gives its rows in descending order by itself, so that the limit ends the search.
+pub(super) const FIND_SQLITE: &str = "SELECT chat_words.rowid FROM chat_words \
+     CROSS JOIN chat_messages m ON m.key = chat_words.rowid \
+     CROSS JOIN chat_members b ON b.conversation_id = m.conversation_id AND b.user_id = $1 \
+     WHERE chat_words MATCH $2 AND chat_words.rowid < $3 ORDER BY chat_words.rowid DESC LIMIT $4";
+
+/// The words are looked up on their own first, then the messages: with the limit in sight, PostgreSQL would rather walk
+/// through all messages from the latest on.
+pub(super) const FIND_POSTGRES: &str = "WITH found AS MATERIALIZED (\
+         SELECT key FROM chat_words WHERE words @@ ($2::text)::tsquery AND key < $3), \
+     mine AS MATERIALIZED (\
+         SELECT f.key FROM found f JOIN chat_messages m ON m.key = f.key \
+         JOIN chat_members b ON b.conversation_id = m.conversation_id AND b.user_id = $1) \
+     SELECT key FROM mine ORDER BY key DESC LIMIT $4";
+
+/// The keys of the messages of this person's conversations that have all the words, the latest first; before a key.
 pub(crate) fn find(
     tx: &mut impl Query,
     user_id: &str,
-    folded: &str,
+    terms: &[Term],
     before: u64,
     limit: usize,
-) -> Result<Vec<MessageRow>, StoreError> {
-    let words: Vec<&str> = folded
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .take(WORDS_MAX)
-        .collect();
-    if words.is_empty() {
-        return Ok(Vec::new());
-    }
-    let (sql, joint, end) = match tx.backend() {
-        Backend::Sqlite => (
-            concat!(
-                columns!(),
-                "JOIN chat_search s ON s.rowid = m.key \
-                 JOIN chat_members b ON b.conversation_id = m.conversation_id AND b.user_id = $1 \
-                 WHERE s.words MATCH $2 AND m.key < $3 ORDER BY m.key DESC LIMIT $4"
-            ),
-            " ",
-            "*",
-        ),
-        Backend::Postgres => (
-            concat!(
-                columns!(),
-                "JOIN chat_search s ON s.key = m.key \
-                 JOIN chat_members b ON b.conversation_id = m.conversation_id AND b.user_id = $1 \
-                 WHERE s.words @@ to_tsquery('simple', $2) AND m.key < $3 ORDER BY m.key DESC LIMIT $4"
-            ),
-            " & ",
-            ":*",
-        ),
+) -> Result<Vec<u64>, StoreError> {
+    let (sql, question) = match tx.backend() {
+        Backend::Sqlite => (FIND_SQLITE, question(terms, "\"", "*", " ")),
+        Backend::Postgres => (FIND_POSTGRES, question(terms, "'", ":*", " & ")),
     };
-    let quote = if end == "*" { "\"" } else { "'" };
-    let terms: Vec<String> = words.iter().map(|word| format!("{quote}{word}{quote}{end}")).collect();
-    tx.query(sql, params![user_id, &terms.join(joint), before, limit], message)
+    tx.query(sql, params![user_id, &question, before, limit], |row| row.u64(0))
+}
+
+/// Words have letters, digits and marks only: nothing in them needs to be escaped.
+pub(super) fn question(terms: &[Term], quote: &str, prefix: &str, joint: &str) -> String {
+    let term =
+        |term: &Term| format!("{quote}{}{quote}{}", term.text, if term.is_prefix { prefix } else { "" });
+    terms.iter().map(term).collect::<Vec<_>>().join(joint)
 }

@@ -1,0 +1,50 @@
+//! What is done little by little after an upgrade, and how far it is.
+
+use relais_protocol::event::Topic;
+use relais_store::{Query, StoreError, WriteTx, params};
+
+/// Words of messages.
+pub(crate) const WORDS: &str = "words";
+/// Texts in the log.
+pub(crate) const LOG: &str = "log";
+
+/// What is below this is still to be done; 0 if nothing is.
+pub(crate) fn below(tx: &mut impl Query, task: &str) -> Result<u64, StoreError> {
+    let sql = "SELECT below FROM chat_backfill WHERE task = $1";
+    Ok(tx.query_opt(sql, params![task], |row| row.u64(0))?.unwrap_or(0))
+}
+
+/// What is not below this any more is done.
+pub(crate) fn set_below(tx: &mut WriteTx<'_>, task: &str, below: u64) -> Result<(), StoreError> {
+    tx.execute("UPDATE chat_backfill SET below = $1 WHERE task = $2", params![below, task])?;
+    Ok(())
+}
+
+/// The last messages with keys below one: each key, and the text.
+pub(crate) fn messages_below(
+    tx: &mut impl Query,
+    below: u64,
+    limit: usize,
+) -> Result<Vec<(u64, String)>, StoreError> {
+    let sql = "SELECT key, content FROM chat_messages WHERE key < $1 ORDER BY key DESC LIMIT $2";
+    tx.query(sql, params![below, limit], |row| Ok((row.u64(0)?, row.text(1)?)))
+}
+
+/// An event that may have the text of a message.
+pub(crate) struct ToldRow {
+    pub(crate) seq: u64,
+    pub(crate) topic: Topic,
+    pub(crate) name: String,
+    pub(crate) data: String,
+}
+
+/// Events from one seq on, below another, that may have the text of a message.
+pub(crate) fn told_between(tx: &mut impl Query, from: u64, below: u64) -> Result<Vec<ToldRow>, StoreError> {
+    let sql = "SELECT e.seq, t.name, e.name, e.data FROM events e JOIN topics t ON t.id = e.topic_id \
+               WHERE e.seq >= $1 AND e.seq < $2 AND e.name IN \
+               ('new_message', 'message_edited', 'conversation_joined', 'invitation_accepted') ORDER BY e.seq DESC";
+    tx.query(sql, params![from, below], |row| {
+        let topic = Topic::new(row.str(1)?).map_err(|error| StoreError::Value(error.to_string()))?;
+        Ok(ToldRow { seq: row.u64(0)?, topic, name: row.text(2)?, data: row.text(3)? })
+    })
+}

@@ -1,0 +1,71 @@
+//! What the log tells of a message: never more than the message itself.
+//!
+//! The text of a message stands in the event that told it first, in those of its edits, and in the views of a
+//! conversation that whoever comes in gets. When it is edited or deleted, all of them are brought up to date in the same
+//! transaction. So whoever comes back hears what is left of it, and the event that tells of the change makes no
+//! difference any more.
+
+use relais_store::{StoreError, WriteTx};
+use serde_json::{Value, json};
+
+use super::messages::lines;
+use super::model::Conversation;
+use super::store;
+use super::store::messages::MessageRow;
+
+/// Where events show a conversation, with its last message.
+const SHOWN: [&str; 2] = ["conversation", "group"];
+
+/// Brings every event that has the text of a message up to date.
+pub(super) fn retell(tx: &mut WriteTx<'_>, row: &MessageRow) -> Result<(), StoreError> {
+    for seq in store::told::of(tx, row.key)? {
+        tx.amend(seq, |data| retold(data, row))?;
+    }
+    Ok(())
+}
+
+/// Notes that the event `seq` shows a conversation, with its last message.
+pub(super) fn note(tx: &mut WriteTx<'_>, seq: u64, shown: &Conversation) -> Result<(), StoreError> {
+    match shown.last_message.as_ref().filter(|last| !last.content.is_empty()) {
+        Some(last) => store::told::add(tx, &last.id, seq),
+        None => Ok(()),
+    }
+}
+
+/// The ids of the messages whose texts are in the data of an event: told, and shown as the last of a conversation.
+pub(super) fn named(data: &Value) -> impl Iterator<Item = &str> {
+    let shown = SHOWN.iter().map(move |shown| &data[*shown]["last_message"]["id"]);
+    [&data["message"]["id"], &data["message_id"]].into_iter().chain(shown).filter_map(Value::as_str)
+}
+
+/// The data of an event with the message as it is now; none if it is so already.
+pub(super) fn retold(data: &str, row: &MessageRow) -> Option<String> {
+    let before: Value = serde_json::from_str(data).ok()?;
+    let mut after = before.clone();
+    if after["message"]["id"] == row.id.as_str() {
+        show(&mut after["message"], row);
+    } else if after["message_id"] == row.id.as_str() && !after["content"].is_null() {
+        show(&mut after, row);
+    }
+    for shown in SHOWN {
+        if after[shown]["last_message"]["id"] == row.id.as_str() {
+            after[shown]["last_message"]["content"] = row.content.as_str().into();
+        }
+    }
+    (after != before).then(|| after.to_string())
+}
+
+/// Puts what there is of a message now in the place of what there was.
+fn show(message: &mut Value, row: &MessageRow) {
+    message["content"] = row.content.as_str().into();
+    for (name, texts) in [("mentions", &row.mentions), ("attachments", &row.attachments)] {
+        if message.get(name).is_some() {
+            message[name] = json!(lines(texts));
+        }
+    }
+    for (name, at) in [("edited_at", row.edited_at), ("deleted_at", row.deleted_at)] {
+        if let Some(at) = at {
+            message[name] = json!(at);
+        }
+    }
+}

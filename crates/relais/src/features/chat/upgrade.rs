@@ -1,0 +1,93 @@
+//! What an upgrade leaves to be done while the server works, little by little: words of older messages for the search,
+//! and texts in the log that were edited or deleted. How far it is stands in the database, so that it goes on after a
+//! restart where it was.
+
+use std::time::{Duration, Instant};
+
+use relais_store::{StoreError, WriteTx};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::service::Chat;
+use super::store;
+use super::store::backfill::{LOG, WORDS};
+use super::told::{named, retold};
+use super::words::stored;
+
+/// Messages, and places of the log, of one step.
+const MESSAGES_AT_ONCE: usize = 200;
+const EVENTS_AT_ONCE: u64 = 500;
+/// After a failure.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Does what an upgrade left, until it is done or the server stops.
+pub async fn catch_up(chat: Chat, stop: CancellationToken) {
+    for task in [LOG, WORDS] {
+        let mut steps = 0u64;
+        loop {
+            let began = Instant::now();
+            // Others write as long in between.
+            let pause = match chat.catch_up_step(task).await {
+                Ok(false) => break,
+                Ok(true) => began.elapsed(),
+                Err(error) => {
+                    tracing::warn!(%error, task, "what an upgrade left could not be done; trying again");
+                    PAUSE
+                }
+            };
+            steps += 1;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        if steps > 0 {
+            tracing::info!(task, steps, "what an upgrade left is done");
+        }
+    }
+}
+
+impl Chat {
+    /// One step of a task. Says whether there may be more.
+    async fn catch_up_step(&self, task: &'static str) -> Result<bool, StoreError> {
+        let store = &self.0.store;
+        if store.read(move |tx| store::backfill::below(tx, task)).await? == 0 {
+            return Ok(false);
+        }
+        let first_kept = store.log_bounds().await?.first_seq_kept;
+        store.write(move |tx| if task == WORDS { index_some(tx) } else { retell_some(tx, first_kept) }).await
+    }
+}
+
+/// Notes the words of the last messages that have none, and that there are fewer now.
+fn index_some(tx: &mut WriteTx<'_>) -> Result<bool, StoreError> {
+    let below = store::backfill::below(tx, WORDS)?;
+    let some = store::backfill::messages_below(tx, below, MESSAGES_AT_ONCE)?;
+    for (key, content) in &some {
+        store::search::index(tx, *key, &stored(content))?;
+    }
+    let left = some.last().map_or(0, |(key, _)| *key);
+    store::backfill::set_below(tx, WORDS, left)?;
+    Ok(left > 0)
+}
+
+/// Notes which events have the text of a message, and brings those up to date that are not.
+fn retell_some(tx: &mut WriteTx<'_>, first_kept: u64) -> Result<bool, StoreError> {
+    let below = store::backfill::below(tx, LOG)?;
+    let from = below.saturating_sub(EVENTS_AT_ONCE).max(first_kept);
+    for event in store::backfill::told_between(tx, from, below)? {
+        let Ok(data) = serde_json::from_str::<Value>(&event.data) else { continue };
+        for id in named(&data) {
+            let Some(row) = store::messages::find(tx, id)? else { continue };
+            if event.name == "new_message" && event.topic.key() == row.conversation_id {
+                store::told::set_first(tx, id, event.seq)?;
+            } else {
+                store::told::add(tx, id, event.seq)?;
+            }
+            tx.amend(event.seq, |data| retold(data, &row))?;
+        }
+    }
+    let left = if from > first_kept { from } else { 0 };
+    store::backfill::set_below(tx, LOG, left)?;
+    Ok(left > 0)
+}

@@ -1,0 +1,168 @@
+//! Words of texts, as they are stored for the search and asked for: made here, so that both databases know the same.
+//!
+//! A text is folded ([`fold`]) and cut at everything that is neither letter nor digit nor mark: `FA-2026-0042` is `fa`,
+//! `2026` and `0042`, and `main-d’œuvre` is `main`, `d` and `oeuvre`. Scripts that write without spaces have no words to
+//! cut: each pair of neighbours is one, and the last character alone, so that whatever stands inside a sentence is found.
+
+use std::collections::BTreeSet;
+
+use unicode_normalization::char::is_combining_mark;
+
+use crate::text::fold;
+
+/// Of a word these first characters count, in what is stored and in what is asked for.
+const WORD_CHARS_MAX: usize = 60;
+
+/// A word that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Term {
+    pub(super) text: String,
+    /// Whether it is the beginning of a stored word, and not all of it.
+    pub(super) is_prefix: bool,
+}
+
+/// A piece of a folded text.
+enum Run {
+    /// A word of a script with spaces.
+    Word(String),
+    /// Neighbours in a script without.
+    Dense(Vec<char>),
+}
+
+/// The words of a text, each once.
+pub(super) fn stored(text: &str) -> BTreeSet<String> {
+    let mut words = BTreeSet::new();
+    for run in runs(text) {
+        match run {
+            Run::Word(word) => {
+                words.insert(word);
+            }
+            Run::Dense(chars) => {
+                words.extend(chars.windows(2).map(String::from_iter));
+                words.extend(chars.last().map(char::to_string));
+            }
+        }
+    }
+    words
+}
+
+/// The words that a message must have to be found by `query`. What another one implies is left out.
+pub(super) fn asked(query: &str) -> Vec<Term> {
+    let mut terms = BTreeSet::new();
+    for run in runs(query) {
+        match run {
+            Run::Word(text) => {
+                terms.insert(Term { text, is_prefix: true });
+            }
+            Run::Dense(chars) if chars.len() == 1 => {
+                terms.insert(Term { text: String::from_iter(chars), is_prefix: true });
+            }
+            Run::Dense(chars) => {
+                let pairs = chars.windows(2).map(String::from_iter);
+                terms.extend(pairs.map(|text| Term { text, is_prefix: false }));
+            }
+        }
+    }
+    let implied = |term: &Term| {
+        term.is_prefix && terms.iter().any(|other| other != term && other.text.starts_with(&term.text))
+    };
+    terms.iter().filter(|term| !implied(term)).cloned().collect()
+}
+
+fn runs(text: &str) -> Vec<Run> {
+    let (mut runs, mut length) = (Vec::new(), 0);
+    let mut open = false;
+    for c in fold(text).chars() {
+        if !c.is_alphanumeric() && !is_combining_mark(c) {
+            open = false;
+            continue;
+        }
+        match runs.last_mut() {
+            Some(Run::Dense(chars)) if open && is_dense(c) => chars.push(c),
+            Some(Run::Word(word)) if open && !is_dense(c) => {
+                length += 1;
+                if length <= WORD_CHARS_MAX {
+                    word.push(c);
+                }
+            }
+            _ => {
+                length = 1;
+                runs.push(if is_dense(c) { Run::Dense(vec![c]) } else { Run::Word(c.to_string()) });
+            }
+        }
+        open = true;
+    }
+    runs
+}
+
+/// Whether a character belongs to a script whose words are not parted: Thai, Lao, Burmese, Khmer, kana, Han, Bopomofo,
+/// Yi; and Hangul, whose words carry endings and are written together.
+fn is_dense(c: char) -> bool {
+    matches!(c,
+        '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1100}'..='\u{11ff}' | '\u{1780}'..='\u{17ff}'
+        | '\u{2e80}'..='\u{2fdf}' | '\u{3005}'..='\u{3007}' | '\u{3021}'..='\u{3029}' | '\u{3031}'..='\u{318f}'
+        | '\u{31a0}'..='\u{31bf}' | '\u{31f0}'..='\u{31ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{a4cf}'
+        | '\u{a960}'..='\u{a97f}' | '\u{ac00}'..='\u{d7ff}' | '\u{f900}'..='\u{faff}' | '\u{1b000}'..='\u{1b16f}'
+        | '\u{20000}'..='\u{3ffff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        stored(text).into_iter().collect()
+    }
+
+    /// `*` after the beginning of a word.
+    fn terms(query: &str) -> Vec<String> {
+        asked(query).into_iter().map(|term| term.text + if term.is_prefix { "*" } else { "" }).collect()
+    }
+
+    #[test]
+    fn whatever_is_no_letter_and_no_digit_parts_words() {
+        assert_eq!(words("FA-2026-0042"), ["0042", "2026", "fa"]);
+        assert_eq!(words("paul.martin@example.com"), ["com", "example", "martin", "paul"]);
+        assert_eq!(words("devis_toiture.pdf"), ["devis", "pdf", "toiture"]);
+        assert_eq!(words("192.168.1.10"), ["1", "10", "168", "192"]);
+        assert_eq!(words("la main-d’œuvre, l'Été"), ["d", "ete", "l", "la", "main", "oeuvre"]);
+        assert_eq!(words(" !? 👍 "), Vec::<String>::new());
+    }
+
+    #[test]
+    fn scripts_without_spaces_are_stored_in_pairs() {
+        assert_eq!(words("会議室で"), ["で", "会議", "室で", "議室"].map(str::to_owned).as_slice());
+        assert_eq!(words("第3回"), ["3", "回", "第"]);
+        assert_eq!(words("회의실"), ["실", "의실", "회의"]);
+    }
+
+    #[test]
+    fn a_word_that_another_one_implies_is_not_asked_for() {
+        assert_eq!(terms("fac facture FAC"), ["facture*"]);
+        assert_eq!(terms("会議室"), ["会議", "議室"]);
+        assert_eq!(terms("会"), ["会*"]);
+        assert_eq!(terms("会 会議"), ["会議"]);
+    }
+
+    #[test]
+    fn of_a_long_word_the_beginning_counts() {
+        let long = "a".repeat(5_000);
+        assert_eq!(words(&long), ["a".repeat(60)]);
+        assert_eq!(terms(&long), [format!("{}*", "a".repeat(60))]);
+    }
+
+    #[test]
+    fn whatever_is_in_a_text_is_found_in_it() {
+        for text in
+            ["FA-2026-0042", "東京都の会議室", "Léa dit: «l’œuvre»", "ไทย 2026", "नमस्ते दुनिया", "x\u{200b}y"]
+        {
+            let stored = stored(text);
+            for term in asked(text) {
+                let found = |word: &String| {
+                    if term.is_prefix { word.starts_with(&term.text) } else { *word == term.text }
+                };
+                assert!(stored.iter().any(found), "{text}: {term:?}");
+            }
+        }
+    }
+}

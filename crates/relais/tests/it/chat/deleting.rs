@@ -1,0 +1,145 @@
+//! What is deleted, or written anew, is gone from every place that serves it.
+
+use std::time::{Duration, Instant};
+
+use relais_protocol::event::{Channel, Topic};
+use relais_store::{Query as _, StoreError, params};
+use serde_json::{Value, json};
+
+use super::{World, on_both};
+use crate::world::Person;
+
+const SECRET: &str = "rendez-vous-secret";
+
+/// Everything that the server tells this person of two conversations, from a place of the log on.
+async fn told(world: &World, who: &Person, conversations: &[&str], since: &str) -> String {
+    let mut all = String::new();
+    let channels: String = conversations.iter().map(|id| format!("channel=conversation:{id}&")).collect();
+    let poll = format!("/api/v1/poll?{channels}channel=user:{}&since={since}", who.id);
+    let (status, polled) = world.request(who, reqwest::Method::GET, &poll, Value::Null).await;
+    assert_eq!(status, 200, "{polled}");
+    assert!(!polled["events"].as_array().unwrap().is_empty());
+    all += &polled.to_string();
+    let (mut socket, welcome) = world.connect_with(who, json!({ "since": since, "include_own": true })).await;
+    assert_eq!(welcome["recovered"], true);
+    all += &json!(socket.heard().await).to_string();
+    let url = format!("http://{}/api/v1/events?{channels}since={since}", world.running.address());
+    let mut stream = reqwest::Client::new().get(url).bearer_auth(&who.token).send().await.unwrap();
+    let (mut streamed, deleted) = (String::new(), "event: message_deleted");
+    while streamed.matches(deleted).count() < 2 {
+        streamed += std::str::from_utf8(&stream.chunk().await.unwrap().unwrap()).unwrap();
+    }
+    all += &streamed;
+    for path in ["conversations", "groups", "search?q=rendez"] {
+        all += &world.get(who, path).await.to_string();
+    }
+    all += &world.overview(who, "/api/v1/chat").await.to_string();
+    for id in conversations {
+        all += &world.get(who, &format!("conversations/{id}/messages")).await.to_string();
+    }
+    all
+}
+
+/// The data of all events that are stored.
+async fn stored(world: &World) -> String {
+    let read = world
+        .running
+        .app()
+        .store()
+        .read(|tx| tx.query("SELECT data FROM events ORDER BY seq", params![], |row| row.text(0)));
+    let read: Result<Vec<String>, StoreError> = read.await;
+    read.unwrap().concat()
+}
+
+async fn into_group(world: &World, lea: &Person, group: &str, guest: &Person) {
+    let invited = world.post(lea, &format!("groups/{group}/invite"), json!({ "to_user_id": guest.id })).await;
+    let path = format!("group-invitations/{}/respond", invited["invitation_id"].as_str().unwrap());
+    world.put(guest, &path, json!({ "action": "accept" })).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_or_written_anew_is_told_nowhere_any_more() {
+    on_both(|world| async move {
+        let (lea, paul, zoe) =
+            (world.person("Lea").await, world.person("Paul").await, world.person("Zoe").await);
+        let direct = world.befriend(&lea, &paul).await;
+        let group = world.post(&lea, "groups", json!({ "name": "Chantier" })).await["group_id"].clone();
+        let group = group.as_str().unwrap();
+        into_group(&world, &lea, group, &paul).await;
+        let since = world.get(&paul, "conversations").await["cursor"].as_str().unwrap().to_owned();
+        let new = json!({ "content": SECRET, "mentions": [paul.id], "attachments": [SECRET] });
+        let mut messages = Vec::new();
+        for id in [&*direct, group] {
+            let sent = world.post(&lea, &format!("conversations/{id}/messages"), new.clone()).await;
+            messages.push(sent["message"]["id"].as_str().unwrap().to_owned());
+        }
+        // Whoever comes in is shown the last message.
+        into_group(&world, &lea, group, &zoe).await;
+        assert!(stored(&world).await.matches(SECRET).count() >= 6);
+        let again = json!({ "content": format!("{SECRET} à midi") });
+        world.put(&lea, &format!("messages/{}", messages[1]), again).await;
+        let sent = world.send(&lea, &direct, SECRET).await["id"].as_str().unwrap().to_owned();
+        world.put(&lea, &format!("messages/{sent}"), json!({ "content": "à midi" })).await;
+        for message in &messages {
+            world.delete(&lea, &format!("messages/{message}")).await;
+        }
+        assert!(!stored(&world).await.contains(SECRET), "in the log");
+        let both = [&*direct, group];
+        for who in [&paul, &lea] {
+            let told = told(&world, who, &both, &since).await;
+            assert!(!told.contains(SECRET), "from memory: {told}");
+            assert!(told.contains("à midi"));
+        }
+        let world = world.restart().await;
+        let told = told(&world, &paul, &both, &since).await;
+        assert!(!told.contains(SECRET), "from the database: {told}");
+        let late = world.connect_with(&zoe, json!({ "since": since })).await.0.heard().await;
+        assert!(!json!(late).to_string().contains(SECRET), "who came later");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_deleted_before_an_upgrade_leaves_the_log() {
+    on_both(|world| async move {
+        let (lea, paul) = (world.person("Lea").await, world.person("Paul").await);
+        let id = world.befriend(&lea, &paul).await;
+        let gone = world.send(&lea, &id, "au revoir").await["id"].as_str().unwrap().to_owned();
+        let kept = world.send(&lea, &id, SECRET).await["id"].as_str().unwrap().to_owned();
+        // As an earlier version left it: the row is empty, and no event knows of it.
+        let undone = world.running.app().store().write({
+            let gone = gone.clone();
+            move |tx| {
+                let sql = "UPDATE chat_messages SET content = '', deleted_at = created_at WHERE id = $1";
+                tx.execute(sql, params![&gone])?;
+                tx.execute("UPDATE chat_messages SET seq = NULL", params![])?;
+                tx.execute("DELETE FROM chat_told", params![])?;
+                let head =
+                    "UPDATE chat_backfill SET below = (SELECT seq + 1 FROM log_head) WHERE task = 'log'";
+                tx.execute(head, params![])
+            }
+        });
+        let undone: Result<u64, StoreError> = undone.await;
+        assert_eq!(undone.unwrap(), 1);
+        assert!(stored(&world).await.contains("au revoir"));
+        let world = world.restart().await;
+        let began = Instant::now();
+        while stored(&world).await.contains("au revoir") {
+            assert!(began.elapsed() < Duration::from_secs(60), "gone in time");
+            tokio::task::yield_now().await;
+        }
+        world.delete(&lea, &format!("messages/{kept}")).await;
+        assert!(!stored(&world).await.contains(SECRET), "known to the events again");
+        let store = world.running.app().store();
+        let channel = Channel::Topic(Topic::new(&format!("conversation:{id}")).unwrap());
+        let names: Vec<String> = store
+            .events_after(&channel, 0, store.head().seq, 100)
+            .await
+            .unwrap()
+            .iter()
+            .map(|event| event.name.to_string())
+            .collect();
+        assert_eq!(names.iter().filter(|name| *name == "new_message").count(), 2, "{names:?}");
+    })
+    .await;
+}

@@ -145,17 +145,15 @@ class SeedClient(PythonClient):
 
 # ---- Socket.IO for JavaScript ----
 
-class NodeClient(Client):
-    """`socket.io-client` in Node, in the namespace `/chat`. `how` it says who it is: with `auth` (and then it asks for
-    recovery), or by the `event` (and then it goes on from the last cursor)."""
+class ScriptedClient(Client):
+    """`socket.io-client` in a script of `node/`, which takes commands and tells what it hears as lines of JSON."""
 
-    def __init__(self, person, url, transports, how):
+    def __init__(self, person, url, script, **options):
         super().__init__(person, url)
-        options = {"url": url, "transports": transports, "how": how, "token": person.token}
         self.answers = queue.Queue()
         self.process = subprocess.Popen(
-            ["node", HERE / "node" / "chat.cjs", json.dumps(options)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True, env=os.environ | {"NODE_PATH": node_modules()})
+            ["node", HERE / "node" / script, json.dumps({"url": url, **options})], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True, env=os.environ | {"NODE_PATH": node_modules()})
         threading.Thread(target=self.read, daemon=True).start()
 
     def read(self):
@@ -164,7 +162,7 @@ class NodeClient(Client):
             if "answer" in told:
                 self.answers.put(told["answer"])
             else:
-                self.keep(told["event"], told["data"])
+                self.keep(told["event"], told.get("data"))
 
     def command(self, *values):
         self.process.stdin.write(json.dumps(values) + "\n")
@@ -173,7 +171,7 @@ class NodeClient(Client):
     def say(self, name, fields):
         self.command("say", name, fields)
 
-    def ask(self, name, fields):
+    def ask(self, name, fields=None):
         self.command("ask", name, fields)
         return self.answers.get(timeout=WAIT_S)
 
@@ -181,6 +179,14 @@ class NodeClient(Client):
         self.process.stdin.close()
         self.process.wait(WAIT_S)
         self.process.stdout.close()
+
+
+class NodeClient(ScriptedClient):
+    """In the namespace `/chat`. `how` it says who it is: with `auth` (and then it asks for recovery), or by the `event`
+    (and then it goes on from the last cursor)."""
+
+    def __init__(self, person, url, transports, how):
+        super().__init__(person, url, "chat.cjs", transports=transports, how=how, token=person.token)
 
 
 # ---- A plain WebSocket ----

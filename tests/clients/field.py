@@ -1,17 +1,13 @@
 """Modules in the field and the pages that show them: a device on its WebSocket, a page on `socket.io-client`."""
 
 import json
-import os
-import queue
-import subprocess
-import threading
 from contextlib import ExitStack
 
 import requests
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from chat import HERE, WAIT_S, Client, node_modules
+from chat import WAIT_S, ScriptedClient
 from process import eventually
 from town import ADMIN_EMAIL, PASSWORD, Town
 
@@ -52,34 +48,11 @@ class Device:
         self.socket.socket.close()
 
 
-class Page(Client):
-    """A page on `socket.io-client`, with a session cookie or without; `since` is the last event that it has
-    seen."""
+class Page(ScriptedClient):
+    """A page with a session cookie or without; `since` is the last event that it has seen."""
 
     def __init__(self, url, page, transports=("polling",), cookie=None, since=None):
-        super().__init__(None, url)
-        options = {"url": url, "page": page, "transports": transports, "cookie": cookie, "since": since}
-        self.answers = queue.Queue()
-        self.process = subprocess.Popen(
-            ["node", HERE / "node" / "page.cjs", json.dumps(options)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True, env=os.environ | {"NODE_PATH": node_modules()})
-        threading.Thread(target=self.read, daemon=True).start()
-
-    def read(self):
-        for line in self.process.stdout:
-            told = json.loads(line)
-            if "answer" in told:
-                self.answers.put(told["answer"])
-            else:
-                self.keep(told["event"], told.get("data"))
-
-    def command(self, *values):
-        self.process.stdin.write(json.dumps(values) + "\n")
-        self.process.stdin.flush()
-
-    def ask(self, name, fields=None):
-        self.command("ask", name, fields)
-        return self.answers.get(timeout=WAIT_S)
+        super().__init__(None, url, "page.cjs", page=page, transports=transports, cookie=cookie, since=since)
 
     def is_open(self):
         """Waits until it shows something."""
@@ -91,11 +64,6 @@ class Page(Client):
         def found():
             return next((data for data in self.all(name) if data["moduleId"] == module_id and wanted(data)), None)
         return eventually(found, f"{name} of {module_id}; it heard {[heard for heard, _ in self.heard]}", WAIT_S)
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait(WAIT_S)
-        self.process.stdout.close()
 
 
 class Field(Town):

@@ -135,6 +135,9 @@ pub(crate) struct Inbox {
     filled: Condvar,
     room: Condvar,
     bytes_max: usize,
+    /// How often somebody began to wait; for tests that have to know.
+    #[cfg(test)]
+    waits: std::sync::atomic::AtomicU32,
 }
 
 #[derive(Default)]
@@ -146,7 +149,14 @@ struct Queue {
 
 impl Inbox {
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { queue: Mutex::default(), filled: Condvar::new(), room: Condvar::new(), bytes_max }
+        Self {
+            queue: Mutex::default(),
+            filled: Condvar::new(),
+            room: Condvar::new(),
+            bytes_max,
+            #[cfg(test)]
+            waits: std::sync::atomic::AtomicU32::new(0),
+        }
     }
 
     /// Puts in an event. A durable one waits for room; an ephemeral one is refused (`false`) without.
@@ -214,6 +224,8 @@ impl Inbox {
             if queue.stopped {
                 return Woken::Stopped;
             }
+            #[cfg(test)]
+            self.waits.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             match deadline {
                 None => self.filled.wait(&mut queue),
                 Some(deadline) => {
@@ -251,6 +263,7 @@ impl Inbox {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
     use std::time::Duration;
 
     use relais_protocol::event::Epoch;
@@ -306,15 +319,15 @@ mod tests {
         std::thread::scope(|scope| {
             let hub = scope.spawn(|| {
                 let mut commands = VecDeque::new();
-                let woken = inbox.take(&mut commands, Some(Instant::now() + Duration::from_millis(300)));
+                let woken = inbox.take(&mut commands, Some(Instant::now() + Duration::from_secs(1)));
                 (woken, commands.len())
             });
-            // Once it waits.
-            while !inbox.filled.notify_one() && !hub.is_finished() {
+            // It waits once it has let the queue go again.
+            while inbox.waits.load(Relaxed) == 0 {
                 std::thread::yield_now();
             }
-            std::thread::sleep(Duration::from_millis(30));
             inbox.push_unhurried(Command::Tick);
+            assert_eq!(inbox.waits.load(Relaxed), 1, "it was not woken");
             assert_eq!(hub.join().unwrap(), (Woken::Commands, 1));
         });
         assert_eq!(inbox.take(&mut VecDeque::new(), Some(Instant::now())), Woken::Deadline);

@@ -23,7 +23,7 @@ impl TestDb {
         Self { url, _folder: Some(folder), server: None }
     }
 
-    /// An empty database on the server that `RELAIS_TEST_POSTGRES` names. Blocks: not for a runtime's thread.
+    /// An empty database on the server that `RELAIS_TEST_POSTGRES` names. Blocks for a moment.
     ///
     /// # Panics
     /// If there is no such server: a test that needs one does not pass without.
@@ -56,6 +56,12 @@ impl TestDb {
         self.url.parse().expect("an address")
     }
 
+    /// Its address, as settings take it.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.url
+    }
+
     /// Whether it is PostgreSQL.
     #[must_use]
     pub fn is_postgres(&self) -> bool {
@@ -84,8 +90,12 @@ impl Drop for TestDb {
     }
 }
 
+/// In a thread of its own: the client has a runtime, which cannot run inside that of a test.
 fn administer(server: &str, statement: &str) {
-    let mut client =
-        postgres::Client::connect(server, postgres::NoTls).expect("the PostgreSQL server answers");
-    client.batch_execute(statement).expect("the statement is carried out");
+    let obey = || {
+        let mut client =
+            postgres::Client::connect(server, postgres::NoTls).expect("the PostgreSQL server answers");
+        client.batch_execute(statement).expect("the statement is carried out");
+    };
+    std::thread::scope(|scope| scope.spawn(obey).join()).expect("the database server does what tests ask");
 }

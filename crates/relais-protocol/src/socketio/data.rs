@@ -21,7 +21,7 @@ pub fn is_reserved(name: &str) -> bool {
 /// An event's name and arguments, borrowed from its data.
 #[derive(Clone, Debug)]
 pub struct EventArguments<'a> {
-    /// The first element.
+    /// The first element; of a number its text.
     pub name: Cow<'a, str>,
     /// The others, as they came.
     pub arguments: Vec<&'a RawValue>,
@@ -39,6 +39,10 @@ impl<'a> EventArguments<'a> {
 
 fn name(first: &RawValue) -> Option<Cow<'_, str>> {
     let text = first.get();
+    // A number is a name too, as the libraries have it.
+    if text.starts_with(|first: char| first.is_ascii_digit() || first == '-') {
+        return Some(Cow::Borrowed(text));
+    }
     // Serde borrows a string only behind a type that asks for it, and nearly every name is plain.
     match serde_json::from_str::<&str>(text) {
         Ok(name) => Some(Cow::Borrowed(name)),

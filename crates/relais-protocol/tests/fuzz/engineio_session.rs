@@ -63,7 +63,7 @@ fn happen(
     match event & 0x0f {
         0 | 1 => {
             witness.open_requests.insert(id);
-            session.poll_get(id, out);
+            session.poll_get(id, *now, out);
         }
         2 | 3 => {
             witness.open_requests.insert(id);
@@ -96,6 +96,7 @@ fn happen(
             session.tick(*now, out);
         }
         14 if with == 0 => session.close(*now, out),
+        14 if with == 1 => session.close_refusing(*now, out),
         15 => {
             witness.open_requests.remove(&earlier);
             session.request_gone(earlier);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use relais_protocol::engineio::{
     Action, CloseReason, Config, Frame, PayloadLimits, Refusal, RequestId, Response, SendError, Session,
-    SocketId, Version,
+    SocketId, Text, Version,
 };
 
 use crate::{binary, text};
@@ -50,7 +50,7 @@ impl Driven {
     }
 
     pub fn get(&mut self, id: RequestId) -> Vec<Action> {
-        self.session.poll_get(id, &mut self.out);
+        self.session.poll_get(id, self.now, &mut self.out);
         self.done()
     }
 
@@ -84,6 +84,17 @@ impl Driven {
     pub fn close(&mut self) -> Vec<Action> {
         self.session.close(self.now, &mut self.out);
         self.done()
+    }
+
+    pub fn close_refusing(&mut self) -> Vec<Action> {
+        self.session.close_refusing(self.now, &mut self.out);
+        self.done()
+    }
+
+    /// A GET that comes so much later.
+    pub fn get_after(&mut self, ms: u64, id: RequestId) -> Vec<Action> {
+        self.now += Duration::from_millis(ms);
+        self.get(id)
     }
 
     pub fn after(&mut self, ms: u64) -> Vec<Action> {
@@ -291,6 +302,69 @@ fn the_server_closes() {
 
     let mut it = Driven::websocket(config(Version::V4));
     assert_eq!(it.close(), [Action::CloseSocket(1, 1000), Action::Closed(CloseReason::Server)]);
+}
+
+/// A server that has a reason says it in the refusal of a GET, after what waits.
+#[test]
+fn a_close_that_has_a_reason_refuses_the_get_behind_what_waits() {
+    let mut it = Driven::polling(config(Version::V4));
+    it.send(Frame::message("last"));
+    assert_eq!(it.close_refusing(), []);
+    assert_eq!(it.get(2), [packets(2, "4last")]);
+    assert!(!it.session.is_closed(), "the reason was not told yet");
+    assert_eq!(it.get(3), [refused(3), Action::Closed(CloseReason::Server)]);
+
+    let mut it = Driven::polling(config(Version::V4));
+    it.get(2);
+    assert_eq!(it.close_refusing(), [refused(2), Action::Closed(CloseReason::Server)]);
+
+    let mut it = Driven::polling(config(Version::V4));
+    it.close_refusing();
+    assert_eq!(it.after(200), [Action::Closed(CloseReason::Server)], "nobody came for it");
+}
+
+/// What the answers to the GETs of a client hold of `count` messages of 500 bytes, and whether a ping is among it, when
+/// it needs so long for each.
+fn answers(count: usize, each_ms: u64) -> Vec<(usize, bool)> {
+    let mut it = Driven::polling(config(Version::V4));
+    let message = format!("4{}", "x".repeat(499));
+    let all = (0..count).map(|_| Frame::Text(Text::from(message.clone())));
+    it.session.send_all(all, &mut Vec::new()).unwrap();
+    let (mut answers, mut left) = (Vec::new(), count);
+    for id in 2.. {
+        let actions = it.get_after(each_ms, id);
+        let [Action::Answer(_, Response::Packets(payload))] = &actions[..] else { panic!("{actions:?}") };
+        let body = std::str::from_utf8(&payload.body).unwrap();
+        let messages = body.split('\x1e').filter(|packet| **packet == message).count();
+        answers.push((messages, body.starts_with("2\x1e")));
+        left -= messages;
+        if left == 0 {
+            break;
+        }
+    }
+    answers
+}
+
+/// A client on a slow line has each answer whole, with a ping, long before it takes the silence for the end.
+#[test]
+fn answers_fit_the_line_of_a_client_and_pings_are_not_behind_what_waits() {
+    let slow = answers(7, 5000);
+    assert!(slow.iter().all(|(messages, _)| *messages <= 2), "{slow:?}");
+    assert!(slow.iter().all(|(_, ping)| *ping), "an interval has passed each time: {slow:?}");
+    let quick = answers(500, 1);
+    assert_eq!(quick[..3], [(2, false), (8, false), (32, false)]);
+    assert!(quick.len() < 8, "{quick:?}");
+}
+
+/// What comes first, the end of a handshake, does not wait for the transfer of what is behind it.
+#[test]
+fn a_small_packet_does_not_wait_for_a_large_one_behind_it() {
+    let mut it = Driven::polling(config(Version::V4));
+    let large = Frame::message(&"x".repeat(600_000));
+    it.session.send_all([Frame::message("small"), large], &mut Vec::new()).unwrap();
+    assert_eq!(it.get(2), [packets(2, "4small")]);
+    let actions = it.get(3);
+    assert!(matches!(&actions[..], [Action::Answer(3, Response::Packets(all))] if all.body.len() > 600_000));
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn a_packet_is_written_with_its_binary_inline() {
 
 #[test]
 fn every_format_becomes_json() {
-    let formats: [(&[u8], &str); 24] = [
+    let formats: [(&[u8], &str); 25] = [
         (b"\x7f", "127"),
         (b"\xe0", "-32"),
         (b"\xff", "-1"),
@@ -81,6 +81,7 @@ fn every_format_becomes_json() {
         (b"\xda\0\x01x", r#""x""#),
         (b"\xdc\0\x02\x01\x02", "[1,2]"),
         (b"\xde\0\x01\xa1k\x80", r#"{"k":{}}"#),
+        (b"\x82\x07\x01\xd0\xff\x02", r#"{"7":1,"-1":2}"#),
         (b"\xd4\0\0", "null"),
         (b"\xd7\0\0\0\0\0\0\0\x03\xe8", r#""1970-01-01T00:00:01.000Z""#),
     ];
@@ -106,11 +107,24 @@ fn what_is_not_a_packet_is_refused() {
         assert!(matches!(read(wire), Err(DecodeError::Msgpack(_))), "{wire:x?}: {:?}", read(wire));
     }
     for value in
-        [&b"\xc1"[..], b"\xd5\x01\0\0", b"\xdd\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff", b"\x81\x01\x01"]
+        [&b"\xc1"[..], b"\xd5\x01\0\0", b"\xdd\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff", b"\x81\xc0\x01"]
     {
         assert!(matches!(argument(value), Err(DecodeError::Msgpack(_))), "{value:x?}: {:?}", argument(value));
     }
     assert_eq!(argument(b"\x81\xac_placeholder\xc3"), Err(DecodeError::PlaceholderInline));
+}
+
+/// The encoder of the JavaScript parser writes typed arrays and an `ArrayBuffer` as its extension 0 with a length.
+#[test]
+fn typed_arrays_are_binary_like_buffers() {
+    for wire in [&b"\xc7\x03\0\x01\x02\x03"[..], b"\xc8\0\x03\0\x01\x02\x03", b"\xc9\0\0\0\x03\0\x01\x02\x03"]
+    {
+        let packet = read(&event(wire)).unwrap();
+        assert_eq!(packet.data, Some(Text::from(r#"["a",{"_placeholder":true,"num":0}]"#)));
+        assert_eq!(packet.attachments, [&b"\x01\x02\x03"[..]]);
+    }
+    assert_eq!(argument(b"\xc7\x0b\001234567890a"), Err(DecodeError::AttachmentsTooLarge(10)));
+    assert_eq!(argument(b"\xc7\x01\x05\x01"), argument(b"\xd5\x01\0\0"), "an extension that nobody knows");
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn data_of_another_shape_than_its_type_asks_for_is_refused() {
         "2[]",
         "2 [ ] ",
         "2\"a\"",
-        "2[1]",
+        "2[true]",
         "2[null]",
         "2[[\"a\"]]",
         "212",
@@ -204,6 +204,18 @@ fn an_event_is_its_name_and_the_text_of_its_arguments() {
     assert_eq!(event.name, "ab");
     let arguments: Vec<&str> = event.arguments.iter().map(|argument| argument.get()).collect();
     assert_eq!(arguments, ["1.50", r#"{"z":1, "a":"é"}"#], "as they came");
+}
+
+/// As `socket.emit(1)` sends it.
+#[test]
+fn a_number_is_the_name_of_an_event_too() {
+    for (text, name) in [("2[1,\"a\"]", "1"), ("2[-2.5]", "-2.5"), ("2[ 0 ]", "0")] {
+        let data = read(text).unwrap().data.unwrap();
+        assert_eq!(EventArguments::of(&data).unwrap().name, name);
+    }
+    for other in ["2[true]", "2[null,1]", "2[{}]", "2[[]]"] {
+        assert!(matches!(read(other), Err(DecodeError::Shape { .. })), "{other}");
+    }
 }
 
 #[test]

@@ -20,7 +20,7 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// browser send.
 ///
 /// Looked for in this order: `Authorization: Bearer`, `X-API-Key`, `?token=` (only on `GET` of a WebSocket or an
-/// event stream, whose browser clients cannot set headers), the session cookie.
+/// event stream, whose browser clients cannot set headers, and at `/socket.io/`), the session cookie.
 #[derive(Clone, Debug)]
 pub struct Caller(pub Principal);
 
@@ -132,7 +132,8 @@ pub fn session_secret(headers: &HeaderMap) -> Option<&str> {
 
 fn query_token(parts: &Parts) -> Option<String> {
     let query = parts.uri.query()?;
-    if parts.method != Method::GET || !(is_websocket(&parts.headers) || is_event_stream(&parts.headers)) {
+    let is_live = is_websocket(&parts.headers) || is_event_stream(&parts.headers);
+    if !(parts.method == Method::GET && is_live || is_socketio(parts)) {
         return None;
     }
     let value = query.split('&').find_map(|pair| pair.strip_prefix("token="))?;
@@ -149,6 +150,11 @@ pub(crate) fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) ->
 
 fn is_websocket(headers: &HeaderMap) -> bool {
     has_token(headers, &header::UPGRADE, "websocket")
+}
+
+/// A client of Socket.IO sends one query with all its requests, polling ones too (`query: { token }`).
+fn is_socketio(parts: &Parts) -> bool {
+    parts.uri.path().starts_with("/socket.io")
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {
@@ -239,6 +245,10 @@ mod tests {
         assert!(found(uri, &[("accept", "text/event-stream")]) == bearer("a.b"));
         assert!(found(uri, &[]).is_none());
         assert!(credential(&parts(Method::POST, uri, &[("accept", "text/event-stream")])).unwrap().is_none());
+        assert!(
+            found("/socket.io/?EIO=4&transport=polling&token=a", &[]) == bearer("a"),
+            "with every request"
+        );
     }
 
     #[test]

@@ -120,6 +120,17 @@ fn other_identity() -> AppError {
     AppError::conflict("other_identity", message)
 }
 
+/// What in the JSON of a client cannot be held here. JSON may name half of a surrogate pair (RFC 8259, section 8.2),
+/// which is no character: an application cut a text in the middle of one.
+fn unreadable(error: &serde_json::Error) -> AppError {
+    if error.to_string().contains("hex escape") {
+        let message = "Un texte contient la moitié d'un caractère (un code \\ud800 à \\udfff seul) : coupez les textes \
+                       entre deux caractères";
+        return AppError::bad_request("invalid_text", message);
+    }
+    AppError::bad_request("invalid_command", format!("Valeur illisible : {error}"))
+}
+
 impl From<OpenError> for AppError {
     fn from(error: OpenError) -> Self {
         let text = format!("Connexion refusée : {error}");

@@ -20,7 +20,7 @@ use super::opening::open_session;
 use super::pace::{Pace, too_fast};
 use super::relay::{last_event_id, limits, stream_response};
 use super::upgrade::Handshake;
-use super::{belongs_to, dialects, identity, other_identity, renew};
+use super::{belongs_to, dialects, identity, other_identity, renew, unreadable};
 use crate::auth::http::{Caller, Visitor};
 use crate::auth::{Access, Action, Credential, Principal};
 use crate::features::chat::TOPIC_FAMILY as CONVERSATION_FAMILY;
@@ -69,8 +69,9 @@ impl Receiver for Client {
         match serde_json::from_str::<Command>(text) {
             Ok(command) => Flow::Await(self.clone().obey(Arc::clone(session), command)),
             Err(error) => {
-                let message = format!("Commande illisible : {error}");
-                self.say(session, &json!({ "type": "error", "code": "invalid_command", "message": message }));
+                let fault = unreadable(&error);
+                let (code, message) = (fault.code(), fault.message());
+                self.say(session, &json!({ "type": "error", "code": code, "message": message }));
                 Flow::Continue
             }
         }

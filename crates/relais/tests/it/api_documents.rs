@@ -36,7 +36,7 @@ fn every_channel_of_the_asyncapi_document_is_a_route() {
     let document = asyncapi::document();
     let channels = document["channels"].as_object().unwrap();
     let addresses: Vec<&str> = channels.values().map(|c| c["address"].as_str().unwrap()).collect();
-    assert_eq!(addresses, ["/api/files/ws", "/ws/chat", "/api/v1/ws"]);
+    assert_eq!(addresses, ["/api/files/ws", "/ws/chat", "/esp32", "/api/v1/ws"]);
 }
 
 /// Checks a frame against the schema of its message, and that it has no field the schema does not know.

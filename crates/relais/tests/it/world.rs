@@ -8,7 +8,7 @@ use relais::boot::{self, Running};
 use relais::config::{AuthMode, Config};
 use relais::features::accounts::{Accounts, Actor, NewUser};
 use relais_protocol::time::{Clock as _, SharedClock, SystemClock};
-use relais_testkit::TestClock;
+use relais_testkit::{TestClock, TestDb};
 use reqwest::{Client, Method};
 use serde_json::Value;
 
@@ -97,12 +97,14 @@ pub(crate) async fn on_both_with<F: Future<Output = ()>>(
 ) {
     let clock = || Arc::new(SystemClock);
     test(World::start(None, &settings, clock()).await).await;
-    test(World::start(Some(crate::relay::fresh_postgres().await), &settings, clock()).await).await;
+    let database = TestDb::postgres();
+    test(World::start(Some(database.address().to_owned()), &settings, clock()).await).await;
 }
 
 /// As [`on_both`], at a time that passes only when the test says so.
 pub(crate) async fn on_both_in_time<F: Future<Output = ()>>(test: impl Fn(World, Arc<TestClock>) -> F) {
-    for database in [None, Some(crate::relay::fresh_postgres().await)] {
+    let postgres = TestDb::postgres();
+    for database in [None, Some(postgres.address().to_owned())] {
         let clock = TestClock::at(SystemClock.now().as_millis());
         test(World::start(database, |_| {}, Arc::clone(&clock) as SharedClock).await, clock).await;
     }

@@ -8,7 +8,7 @@
 //! | probing, before `2probe` | as polling | as polling | the new one is closed | `3probe`, the held GET gets NOOP | the probe is closed → polling | as polling |
 //! | probing, after it | answered at once, with NOOP if nothing waits | as polling | the new one is closed | the probe is closed → polling | → websocket, which gets what waits | as polling |
 //! | websocket | refused | refused | the new one is closed | closes | closes | written at once |
-//! | closing (by us, while no GET waits) | answered with what waits and CLOSE → closed | refused | closed | – | – | refused |
+//! | closing (by us, while no GET waits) | answered with what waits and CLOSE → closed, or refused → closed | refused | closed | – | – | refused |
 //! | closed | refused | refused | closed | – | – | refused |
 //!
 //! A probe that is closed, says anything else, or takes longer than `upgrade_timeout` leaves the session in
@@ -16,6 +16,7 @@
 //! first the GETs and then the WebSocket are served.
 
 mod action;
+mod answer_size;
 mod config;
 mod heartbeat;
 mod polling;
@@ -27,6 +28,7 @@ use std::time::Instant;
 
 use super::{Frame, Handshake, Kind, Packet, Text, Version};
 pub use action::{Action, CloseReason, RequestId, Response, SendError, SocketId};
+use answer_size::AnswerSize;
 pub use config::Config;
 use heartbeat::Heartbeat;
 use polling::Polling;
@@ -36,7 +38,11 @@ enum State {
     Polling(Polling),
     WebSocket(SocketId),
     /// We closed, and the client learns it with its next GET, until then.
-    Closing(Instant),
+    Closing {
+        until: Instant,
+        /// Whether that GET is refused, once the client has what waits.
+        refuses: bool,
+    },
     Closed,
 }
 
@@ -50,6 +56,8 @@ pub struct Session {
     /// What waits for a GET, or for the WebSocket to take over.
     queue: VecDeque<Frame>,
     queued_bytes: usize,
+    /// How much of that an answer to a GET holds.
+    answer_size: AnswerSize,
 }
 
 impl Session {
@@ -82,7 +90,8 @@ impl Session {
 
     fn new(config: Arc<Config>, state: State, now: Instant) -> Self {
         let heartbeat = Heartbeat::new(&config, now);
-        Self { config, state, heartbeat, queue: VecDeque::new(), queued_bytes: 0 }
+        let answer_size = AnswerSize::new(now);
+        Self { config, state, heartbeat, queue: VecDeque::new(), queued_bytes: 0, answer_size }
     }
 
     fn handshake(&self, sid: &str, upgrade: bool) -> Frame {
@@ -101,7 +110,7 @@ impl Session {
                 out.push(Action::Write(*ws, self.on_socket(frame)));
                 Ok(())
             }
-            State::Closing(_) | State::Closed => Err(SendError::Closed),
+            State::Closing { .. } | State::Closed => Err(SendError::Closed),
             State::Polling(_) => {
                 // An empty queue takes a frame of any size, or a large one could never be sent.
                 if !self.queue.is_empty() && self.queued_bytes + frame.len() > self.config.queue_bytes {
@@ -131,7 +140,7 @@ impl Session {
                 out.extend(frames.into_iter().map(|frame| Action::Write(ws, self.on_socket(frame))));
                 Ok(())
             }
-            State::Closing(_) | State::Closed => Err(SendError::Closed),
+            State::Closing { .. } | State::Closed => Err(SendError::Closed),
             State::Polling(_) => {
                 frames.into_iter().for_each(|frame| self.push(frame));
                 self.serve_held_get(out);
@@ -151,12 +160,22 @@ impl Session {
         match &self.state {
             State::Polling(polling) => polling.get.is_some(),
             State::WebSocket(_) => true,
-            State::Closing(_) | State::Closed => false,
+            State::Closing { .. } | State::Closed => false,
         }
     }
 
     /// Ends the session. A polling client learns it with the GET that waits, or with its next.
     pub fn close(&mut self, now: Instant, out: &mut Vec<Action>) {
+        self.close_by(false, now, out);
+    }
+
+    /// Ends the session as [`close`](Self::close) does, but a polling client learns it by a GET that is refused after
+    /// what waits, so that the caller can say in the answer why. A close packet has no room for a reason.
+    pub fn close_refusing(&mut self, now: Instant, out: &mut Vec<Action>) {
+        self.close_by(true, now, out);
+    }
+
+    fn close_by(&mut self, refuses: bool, now: Instant, out: &mut Vec<Action>) {
         match &mut self.state {
             State::WebSocket(ws) => {
                 out.push(Action::CloseSocket(*ws, CloseReason::Server.close_code()));
@@ -165,13 +184,15 @@ impl Session {
             State::Polling(polling) => {
                 let get = polling.get.take();
                 self.drop_requests(out);
-                self.push(Frame::Text("1".into()));
-                self.state = State::Closing(now + self.config.ping_timeout);
+                if !refuses {
+                    self.push(Frame::Text("1".into()));
+                }
+                self.state = State::Closing { until: now + self.config.ping_timeout, refuses };
                 if let Some(get) = get {
-                    self.poll_get(get, out);
+                    self.poll_get(get, now, out);
                 }
             }
-            State::Closing(_) | State::Closed => {}
+            State::Closing { .. } | State::Closed => {}
         }
     }
 
@@ -183,7 +204,7 @@ impl Session {
                 Some(self.heartbeat.deadline().min(probe.deadline))
             }
             State::Polling(_) | State::WebSocket(_) => Some(self.heartbeat.deadline()),
-            State::Closing(deadline) => Some(*deadline),
+            State::Closing { until, .. } => Some(*until),
             State::Closed => None,
         }
     }
@@ -192,8 +213,8 @@ impl Session {
     pub fn tick(&mut self, now: Instant, out: &mut Vec<Action>) {
         match &self.state {
             State::Closed => return,
-            State::Closing(deadline) if now >= *deadline => return self.end(CloseReason::Server, out),
-            State::Closing(_) => return,
+            State::Closing { until, .. } if now >= *until => return self.end(CloseReason::Server, out),
+            State::Closing { .. } => return,
             State::Polling(Polling { probe: Some(probe), .. }) if now >= probe.deadline => {
                 self.drop_probe(CloseReason::Protocol.close_code(), out);
             }
@@ -254,7 +275,7 @@ impl Session {
                 }
                 self.drop_requests(out);
             }
-            State::Closing(_) => {}
+            State::Closing { .. } => {}
             State::Closed => return,
         }
         self.end(reason, out);

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::super::{Frame, PayloadError, Refusal, decode_payload, encode_payload};
+use super::super::{Frame, PayloadError, Refusal, Version, decode_payload, encode_payload};
 use super::websocket::Probe;
 use super::{Action, CloseReason, RequestId, Response, Session, State};
 
@@ -23,12 +23,18 @@ pub(super) struct Polling {
 
 impl Session {
     /// A GET of this session arrived: it is answered now or when there is something to say.
-    pub fn poll_get(&mut self, get: RequestId, out: &mut Vec<Action>) {
+    pub fn poll_get(&mut self, get: RequestId, now: Instant, out: &mut Vec<Action>) {
+        self.fit_answer(now);
         match &mut self.state {
             State::WebSocket(_) | State::Closed => refuse(get, out),
-            State::Closing(_) => {
+            State::Closing { refuses: true, .. } if self.queue.is_empty() => {
+                refuse(get, out);
+                self.end(CloseReason::Server, out);
+            }
+            State::Closing { refuses, .. } => {
+                let refuses = *refuses;
                 self.answer_packets(get, out);
-                if self.queue.is_empty() {
+                if self.queue.is_empty() && !refuses {
                     self.end(CloseReason::Server, out);
                 }
             }
@@ -55,7 +61,7 @@ impl Session {
                 self.fail(CloseReason::ConcurrentRequests, out);
                 refuse(post, out);
             }
-            State::WebSocket(_) | State::Closing(_) | State::Closed => refuse(post, out),
+            State::WebSocket(_) | State::Closing { .. } | State::Closed => refuse(post, out),
         }
         false
     }
@@ -141,8 +147,21 @@ impl Session {
         }
     }
 
+    /// Learns from the time at which a GET comes how much its answer may hold. One that comes for the rest of
+    /// what waited finds a ping before it if one is due.
+    fn fit_answer(&mut self, now: Instant) {
+        let rest = !self.queue.is_empty();
+        self.answer_size.asked(rest, self.config.payload.bytes, now);
+        let pings = self.config.version == Version::V4 && matches!(self.state, State::Polling(_));
+        if rest && pings && self.answer_size.wants_ping(self.config.ping_interval, now) {
+            let ping = Frame::Text("2".into());
+            self.queued_bytes += ping.len();
+            self.queue.push_front(ping);
+        }
+    }
+
     pub(super) fn answer_packets(&mut self, get: RequestId, out: &mut Vec<Action>) {
-        let bytes_max = self.config.payload.bytes;
+        let bytes_max = self.answer_size.bytes(self.config.payload.bytes);
         let payload = encode_payload(self.config.version, self.config.base64, &mut self.queue, bytes_max);
         self.queued_bytes = self.queue.iter().map(Frame::len).sum();
         out.push(Action::Answer(get, Response::Packets(payload)));

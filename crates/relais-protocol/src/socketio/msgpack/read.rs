@@ -164,15 +164,29 @@ impl<'a> Reader<'a> {
             if i > 0 {
                 out.push(b',');
             }
-            let key = self.string()?;
-            if key == "_placeholder" {
-                return Err(DecodeError::PlaceholderInline);
-            }
-            write_string(key, out);
+            self.key(out)?;
             out.push(b':');
             self.value(depth + 1, out)?;
         }
         out.push(b'}');
+        Ok(())
+    }
+
+    /// A key as JSON has it: a number becomes text, as in what scripts write.
+    fn key(&mut self, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+        let first = self.peek()?;
+        if matches!(first, 0x00..=0x7f | 0xe0..=0xff | 0xcc..=0xd3) {
+            self.at += 1;
+            out.push(b'"');
+            self.scalar(first, out)?;
+            out.push(b'"');
+            return Ok(());
+        }
+        let key = self.string()?;
+        if key == "_placeholder" {
+            return Err(DecodeError::PlaceholderInline);
+        }
+        write_string(key, out);
         Ok(())
     }
 
@@ -205,6 +219,10 @@ impl<'a> Reader<'a> {
             0xc5 => usize::from(u16::from_be_bytes(self.take()?)),
             _ => self.length32()?,
         };
+        self.attach(length, out)
+    }
+
+    fn attach(&mut self, length: usize, out: &mut Vec<u8>) -> Result<(), DecodeError> {
         let bytes = self.slice(length)?;
         if self.attachments.len() >= self.limits.attachments as usize {
             return Err(DecodeError::TooManyAttachments(self.limits.attachments));
@@ -219,20 +237,32 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The two extensions of the parser's encoder: `undefined`, and a date in milliseconds.
+    /// The extensions of the parser's encoder, all of type 0: `undefined` in one byte, a date in milliseconds in
+    /// eight, and with a length of its own a typed array or an `ArrayBuffer`.
     fn extension(&mut self, out: &mut Vec<u8>) -> Result<(), DecodeError> {
-        match (self.byte()?, self.byte()?) {
-            (0xd4, 0) => {
+        let first = self.byte()?;
+        let length = match first {
+            0xc7 => Some(usize::from(self.byte()?)),
+            0xc8 => Some(usize::from(u16::from_be_bytes(self.take()?))),
+            0xc9 => Some(self.length32()?),
+            _ => None,
+        };
+        match (first, length, self.byte()?) {
+            (0xd4, None, 0) => {
                 self.byte()?;
                 out.extend_from_slice(b"null");
+                Ok(())
             }
-            (0xd7, 0) => {
+            (0xd7, None, 0) => {
                 let date = Timestamp::from_millis(i64::from_be_bytes(self.take()?));
                 write_string(&date.to_string(), out);
+                Ok(())
             }
-            _ => return Err(DecodeError::Msgpack("an extension that is neither undefined nor a date")),
+            (_, Some(length), 0) => self.attach(length, out),
+            _ => {
+                Err(DecodeError::Msgpack("an extension that is none of undefined, a date and a typed array"))
+            }
         }
-        Ok(())
     }
 
     fn peek(&self) -> Result<u8, DecodeError> {

@@ -174,7 +174,14 @@ impl Namespace for ChatNamespace {
         let (app, people, here) = (self.app.clone(), Arc::clone(&self.people), self.here(&socket));
         Box::pin(async move {
             let name = incoming.event().name.into_owned();
-            let data = incoming.first::<Value>().unwrap_or_default();
+            let data = match incoming.value() {
+                Ok(data) => data,
+                Err(error) => {
+                    let fields = error_fields(&error);
+                    say(&socket, "error", &fields);
+                    return Some(reply(&fields));
+                }
+            };
             if name == "authenticate" {
                 return Some(reply(&authenticate(&app, &people, &socket, here, data).await));
             }

@@ -27,7 +27,7 @@ use crate::gateways::opening::open_session;
 use crate::gateways::pace::{Pace, too_fast};
 use crate::gateways::relay::limits;
 use crate::gateways::upgrade::Handshake;
-use crate::gateways::{belongs_to, identity, renew, spawn};
+use crate::gateways::{belongs_to, identity, renew, spawn, unreadable};
 use crate::http::form::form_pairs;
 use crate::{App, AppError};
 
@@ -85,8 +85,13 @@ impl Receiver for Client {
         }
         match serde_json::from_str::<Value>(text) {
             Ok(command @ Value::Object(_)) => Flow::Await(Box::pin(self.clone().obey(command))),
-            _ => {
-                self.say("error", &json!({ "message": "Format JSON invalide", "code": "invalid_command" }));
+            read => {
+                let fault = read.err().map(|error| unreadable(&error));
+                let fields = match fault.filter(|fault| fault.code() == "invalid_text") {
+                    Some(fault) => error_fields(&fault),
+                    None => json!({ "message": "Format JSON invalide", "code": "invalid_command" }),
+                };
+                self.say("error", &fields);
                 Flow::Continue
             }
         }

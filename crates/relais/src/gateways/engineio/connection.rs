@@ -2,15 +2,23 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use axum::response::Response as HttpResponse;
 use parking_lot::{Mutex, MutexGuard};
-use relais_hub::{CloseReason, Flow, QueueBody};
+use relais_hub::{CloseCode, CloseReason, Flow, QueueBody};
 use relais_protocol::engineio::{Action, Frame, RequestId, Response, Session, SocketId};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
+use super::farewell::Farewell;
 use super::registry::Registry;
 use super::{Client, Conversation, reply, wire};
+
+/// How long a request waits for a WebSocket beside it to be read. That takes no time unless the client holds it up.
+const SOCKET_READ_WITHIN: Duration = Duration::from_secs(1);
+
+/// Asks for what has arrived on a socket that wants to take over to be read; dropped when that is done.
+pub(super) type ReadRequest = oneshot::Sender<()>;
 
 /// One connection.
 pub(super) struct Connection {
@@ -34,6 +42,10 @@ pub(super) struct State {
     answers: Vec<(RequestId, oneshot::Sender<Response>)>,
     /// The socket that wants to take over, and how it is told to close.
     pub(super) probe: Option<(SocketId, oneshot::Sender<u16>)>,
+    /// Where that socket is asked to read, from the moment its request came.
+    pub(super) probe_reads: Option<mpsc::Sender<ReadRequest>>,
+    /// Why the connection ends, once that is known.
+    pub(super) farewell: Option<Farewell>,
     /// Whether messages of a POST are being handed on; nothing else of the connection is meanwhile.
     is_handing_on: bool,
     /// Dropped when that is done: the socket that took over waits for it.
@@ -74,6 +86,8 @@ impl Connection {
                 body,
                 answers: Vec::new(),
                 probe: None,
+                probe_reads: None,
+                farewell: None,
                 is_handing_on: false,
                 next_turn: None,
                 is_over: false,
@@ -139,7 +153,11 @@ impl Connection {
                         let _ = close.send(code);
                     }
                 }
-                Action::Closed(reason) => outcome.closed = Some(reply::reason(reason)),
+                Action::Closed(reason) => {
+                    let reason = reply::reason(reason);
+                    state.farewell.get_or_insert_with(|| Farewell::from(&reason));
+                    outcome.closed = Some(reason);
+                }
             }
         }
         outcome
@@ -167,19 +185,31 @@ impl Connection {
         }
     }
 
+    /// The hub has ended it while no request was there, because nothing was heard for too long unless it said why.
+    pub(super) fn finish_unheard(&self) {
+        let reason =
+            CloseReason::new(CloseCode::ServiceRestart, "nothing was heard for pingInterval + pingTimeout");
+        self.state.lock().farewell.get_or_insert_with(|| Farewell::from(&reason));
+        self.finish();
+    }
+
     /// The connection is over: its application is told, its place is free. Only the first call does anything.
     pub(super) fn finish(&self) {
         if self.finished.swap(true, Relaxed) {
             return;
         }
-        if let Some(registry) = self.registry.upgrade() {
-            registry.remove(&self.sid);
-        }
-        let (body, is_last) = {
+        let (body, is_last, farewell) = {
             let mut state = self.state.lock();
             state.is_over = true;
-            (state.body.take(), !state.is_handing_on)
+            (state.body.take(), !state.is_handing_on, state.farewell.take())
         };
+        if let Some(registry) = self.registry.upgrade() {
+            // Noted first, so that a request finds the one or the other.
+            if let Some(farewell) = farewell.filter(|farewell| !farewell.is_normal()) {
+                registry.note_end(&self.sid, farewell);
+            }
+            registry.remove(&self.sid);
+        }
         drop(body);
         if is_last {
             self.tell_closed();
@@ -189,6 +219,32 @@ impl Connection {
     fn tell_closed(&self) {
         if let Some(conversation) = self.conversation.get() {
             conversation.closed();
+        }
+    }
+
+    /// The answer as HTTP; a refusal says why the connection ended if it did.
+    pub(super) fn reply(&self, response: Response) -> HttpResponse {
+        let farewell = match response {
+            Response::Refused(_) => self.farewell(),
+            Response::Packets(_) | Response::Ok => None,
+        };
+        farewell.map_or_else(|| reply::of(response), |farewell| reply::ended(&farewell))
+    }
+
+    /// Why it ended, unless that is known to be as it should.
+    pub(super) fn farewell(&self) -> Option<Farewell> {
+        let known = self.state.lock().farewell.clone().filter(|farewell| !farewell.is_normal());
+        known.or_else(|| self.registry.upgrade()?.farewell(&self.sid))
+    }
+
+    /// Returns when everything is read that a WebSocket which wants to take over has brought by now: a client that
+    /// said `5` there and then sends a request has changed its transport before that.
+    pub(super) async fn probe_is_read(&self) {
+        let Some(reads) = self.state.lock().probe_reads.clone() else { return };
+        let (request, done) = oneshot::channel();
+        if reads.try_send(request).is_ok() {
+            // It is dropped, never sent.
+            let _ = tokio::time::timeout(SOCKET_READ_WITHIN, done).await;
         }
     }
 
@@ -241,8 +297,13 @@ impl State {
     pub(super) fn admit(&mut self, waiting: wire::Waiting, actions: &mut Vec<Action>) {
         // A connection that is closing needs no more packets.
         let _ = self.engine.send_all(waiting.packets, actions);
-        if waiting.closed {
-            self.engine.close(Instant::now(), actions);
+        match waiting.closed {
+            Some(farewell) if farewell.is_normal() => self.engine.close(Instant::now(), actions),
+            Some(farewell) => {
+                self.farewell = Some(farewell);
+                self.engine.close_refusing(Instant::now(), actions);
+            }
+            None => {}
         }
     }
 

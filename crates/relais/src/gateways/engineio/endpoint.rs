@@ -99,9 +99,9 @@ impl Endpoint {
                 None if request.method() == Method::GET => {
                     let last =
                         self.registry.take_last_get(sid).filter(|_| query.transport == Transport::Polling);
-                    return last.map_or_else(|| reply::refused(Refusal::UnknownSession), polling::last_get);
+                    return last.map_or_else(|| self.unknown(sid), polling::last_get);
                 }
-                None => return reply::refused(Refusal::UnknownSession),
+                None => return self.unknown(sid),
             },
             None => None,
         };
@@ -115,6 +115,12 @@ impl Endpoint {
             (_, _, None) => reply::refused(Refusal::BadHandshakeMethod),
             (_, _, Some(_)) => reply::refused(Refusal::BadRequest),
         }
+    }
+
+    /// To a request of a session that is not there, or no longer.
+    fn unknown(&self, sid: &str) -> Response {
+        let farewell = self.registry.farewell(sid);
+        farewell.map_or_else(|| reply::refused(Refusal::UnknownSession), |farewell| reply::ended(&farewell))
     }
 
     pub(super) async fn caller(&self, request: Request) -> Result<(Principal, Request), Response> {

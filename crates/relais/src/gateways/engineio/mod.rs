@@ -14,6 +14,7 @@ mod client;
 mod connection;
 mod dialect;
 mod endpoint;
+mod farewell;
 mod polling;
 mod probe;
 mod query;

@@ -64,6 +64,7 @@ pub(super) async fn open(endpoint: Arc<Endpoint>, request: Request, query: Query
 
 /// A GET of a connection: answered with what waits, or when there is something.
 pub(super) async fn get(connection: &Arc<Connection>) -> HttpResponse {
+    connection.probe_is_read().await;
     let session = connection.client.session();
     session.touch();
     let mut request = Waiting::new(connection);
@@ -71,7 +72,7 @@ pub(super) async fn get(connection: &Arc<Connection>) -> HttpResponse {
         let mut state = connection.state.lock();
         if !session.is_open() && !has_last_words(connection, &mut state) {
             drop(state);
-            return reply::refused(Refusal::UnknownSession);
+            return unknown(connection);
         }
         Connection::await_answer(&mut state, request.number)
     };
@@ -81,7 +82,7 @@ pub(super) async fn get(connection: &Arc<Connection>) -> HttpResponse {
         let mut state = connection.state.lock();
         take_from_hub(connection, &mut state, cx, &mut actions);
         if !std::mem::replace(&mut asked, true) {
-            state.engine.poll_get(request.number, &mut actions);
+            state.engine.poll_get(request.number, Instant::now(), &mut actions);
         }
         let outcome = connection.carry_out(&mut state, actions, None);
         drop(state);
@@ -92,7 +93,16 @@ pub(super) async fn get(connection: &Arc<Connection>) -> HttpResponse {
     });
     let response = response.await;
     request.is_answered = true;
-    response.map_or_else(|_| reply::refused(Refusal::BadRequest), reply::of)
+    response.map_or_else(|_| unknown(connection), |response| connection.reply(response))
+}
+
+/// To a request of a connection that is no more.
+fn unknown(connection: &Connection) -> HttpResponse {
+    if connection.is_ended() {
+        connection.finish_unheard();
+    }
+    let farewell = connection.farewell();
+    farewell.map_or_else(|| reply::refused(Refusal::UnknownSession), |farewell| reply::ended(&farewell))
 }
 
 /// A GET of a client that has closed: it crossed the POST that said so.
@@ -124,7 +134,9 @@ fn has_last_words(connection: &Connection, state: &mut State) -> bool {
     let waiting = state.body.as_mut().and_then(QueueBody::take_waiting).unwrap_or_default();
     let waiting = wire::read(connection.client.version(), waiting);
     let has_news = waiting.has_news();
-    if has_news {
+    if !has_news && let Some(farewell) = waiting.closed {
+        state.farewell = Some(farewell);
+    } else if has_news {
         // Without a GET nothing is answered yet.
         state.admit(waiting, &mut Vec::new());
     }
@@ -139,9 +151,9 @@ pub(super) async fn post(
 ) -> HttpResponse {
     let session = connection.client.session();
     if !session.is_open() {
-        return reply::refused(Refusal::UnknownSession);
+        return unknown(connection);
     }
-    session.touch();
+    // No sign of life: heartbeats reach only a client that asks for what waits.
     let mut waiting = Waiting::new(connection);
     let response = take_post(endpoint, connection, waiting.number, request).await;
     waiting.is_answered = true;
@@ -165,7 +177,8 @@ async fn take_post(
     if closed {
         connection.finish();
     }
-    let answer = answer.map(|answer| answer.map_or_else(|_| reply::refused(Refusal::BadRequest), reply::of));
+    let reply = |response| connection.reply(response);
+    let answer = answer.map(|answer| answer.map_or_else(|_| unknown(connection), reply));
     if !accepted {
         return answer.await;
     }

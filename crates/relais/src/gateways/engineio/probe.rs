@@ -11,9 +11,9 @@ use relais_protocol::engineio::{Action, Frame, SocketId};
 use relais_protocol::websocket::{Decoder, Limits, Message, Opcode, ProtocolError, encode_frame};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
-use super::connection::{Connection, Outcome};
+use super::connection::{Connection, Outcome, ReadRequest};
 use super::websocket::{limits, run};
 use super::{Endpoint, wire};
 use crate::gateways::opening::write_close;
@@ -21,6 +21,8 @@ use crate::gateways::upgrade::Handshake;
 
 /// Bytes read at once: a probe says `2probe` and `5`.
 const READ_BYTES: usize = 1024;
+/// Requests that may wait at once for what the socket has brought; a client has one GET under way.
+const READ_REQUESTS_MAX: usize = 4;
 
 /// A WebSocket with the id of a connection.
 pub(super) fn open(
@@ -35,10 +37,11 @@ pub(super) fn open(
     let deflate = handshake.agree_deflate(endpoint.settings.deflate);
     let (response, stream) = handshake.accept();
     let endpoint = Arc::clone(endpoint);
+    let reads = accept_reads(&connection);
     let taken_over = Box::pin(async move {
         let (stream, leftover) = stream.await?;
         let limits = Limits { deflate, ..limits(&endpoint) };
-        take_over(&endpoint, connection, stream, leftover, limits).await
+        take_over(&endpoint, connection, stream, leftover, limits, reads).await
     });
     crate::gateways::spawn(async move {
         if let Some((connection, ws, leftover, limits)) = taken_over.await {
@@ -48,6 +51,17 @@ pub(super) fn open(
     response
 }
 
+/// From now on requests of the connection can ask for what its socket brings. A second socket beside one that tries is
+/// refused, and asked nothing.
+fn accept_reads(connection: &Connection) -> mpsc::Receiver<ReadRequest> {
+    let (sender, reads) = mpsc::channel(READ_REQUESTS_MAX);
+    let mut state = connection.state.lock();
+    if state.probe_reads.as_ref().is_none_or(mpsc::Sender::is_closed) {
+        state.probe_reads = Some(sender);
+    }
+    reads
+}
+
 /// Lets the socket try, and makes it the transport if it succeeds.
 async fn take_over(
     endpoint: &Endpoint,
@@ -55,9 +69,10 @@ async fn take_over(
     stream: TcpStream,
     leftover: Bytes,
     limits: Limits,
+    reads: mpsc::Receiver<ReadRequest>,
 ) -> Option<(Arc<Connection>, SocketId, Bytes, Limits)> {
     let ws = connection.number();
-    let mut probe = Probe { connection, ws, stream, decoder: Decoder::new(limits) };
+    let mut probe = Probe { connection, ws, stream, decoder: Decoder::new(limits), reads };
     let attempt = tokio::time::timeout(endpoint.settings.upgrade_timeout, probe.attempt(leftover));
     let taken = match attempt.await {
         Ok(Ok(taken)) => taken,
@@ -88,6 +103,8 @@ struct Probe {
     ws: SocketId,
     stream: TcpStream,
     decoder: Decoder,
+    /// Requests that wait for what has arrived here to be read.
+    reads: mpsc::Receiver<ReadRequest>,
 }
 
 /// What a socket that became the transport begins with.
@@ -112,6 +129,7 @@ impl Probe {
     async fn attempt(&mut self, leftover: Bytes) -> Result<Taken, u16> {
         let mut told_to_close = self.begin()?;
         let mut bytes = leftover.to_vec();
+        let mut waiting: Vec<ReadRequest> = Vec::new();
         loop {
             let mut input = &mut bytes[..];
             while let Some(said) = next(&mut self.decoder, &mut input)? {
@@ -125,9 +143,17 @@ impl Probe {
                     Said::Nothing => {}
                 }
             }
+            if !waiting.is_empty() && !has_arrived(&self.stream) {
+                waiting.clear();
+            }
             bytes.resize(READ_BYTES, 0);
             let read = tokio::select! {
                 code = &mut told_to_close => return Err(code.unwrap_or(CloseCode::Normal.number())),
+                Some(request) = self.reads.recv() => {
+                    waiting.push(request);
+                    bytes.clear();
+                    continue;
+                }
                 read = self.stream.read(&mut bytes) => read,
             };
             match read {
@@ -189,6 +215,13 @@ impl Probe {
         let _ = self.stream.shutdown().await;
         None
     }
+}
+
+/// Whether the kernel has something of the client that was not read yet, be it the end. The runtime's own knowledge of
+/// that may be a moment old.
+fn has_arrived(stream: &TcpStream) -> bool {
+    let mut byte = [std::mem::MaybeUninit::uninit()];
+    socket2::SockRef::from(stream).peek(&mut byte).is_ok()
 }
 
 /// The next that the client said, or the code to close with.

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use relais_protocol::engineio::Version;
 
 use super::connection::Connection;
+use super::farewell::Farewell;
 
 /// How often connections that the hub has ended are let go.
 const SWEEP: Duration = Duration::from_millis(500);
@@ -15,12 +16,24 @@ const SWEEP: Duration = Duration::from_millis(500);
 const LAST_GET: Duration = Duration::from_secs(1);
 /// Sessions that such a GET may still come for.
 const LAST_GETS_MAX: usize = 1_000;
+/// How long requests of a session are told why it ended. A client that comes later connects anew all the same.
+const FAREWELL: Duration = Duration::from_secs(60);
+/// Sessions of which that is known.
+const FAREWELLS_MAX: usize = 1_000;
 
 /// Connections that began with polling. One that began with a WebSocket has no later requests.
 #[derive(Default)]
 pub(super) struct Registry {
     connections: Mutex<HashMap<Arc<str>, Arc<Connection>>>,
     last_gets: Mutex<VecDeque<LastGet>>,
+    farewells: Mutex<VecDeque<Ended>>,
+}
+
+/// A session that ended for a reason.
+struct Ended {
+    until: Instant,
+    sid: Arc<str>,
+    farewell: Farewell,
 }
 
 /// A session that its client closed while no GET of it was there.
@@ -60,6 +73,21 @@ impl Registry {
         expected.remove(place).filter(|last| Instant::now() < last.until).map(|last| last.version)
     }
 
+    /// Later requests of this session are told why it ended.
+    pub(super) fn note_end(&self, sid: &Arc<str>, farewell: Farewell) {
+        let mut ended = self.farewells.lock();
+        if ended.len() >= FAREWELLS_MAX {
+            ended.pop_front();
+        }
+        ended.push_back(Ended { until: Instant::now() + FAREWELL, sid: Arc::clone(sid), farewell });
+    }
+
+    /// Why a session ended, if that is known.
+    pub(super) fn farewell(&self, sid: &str) -> Option<Farewell> {
+        let ended = self.farewells.lock();
+        ended.iter().find(|ended| &*ended.sid == sid).map(|ended| ended.farewell.clone())
+    }
+
     fn ended(&self) -> Vec<Arc<Connection>> {
         self.connections.lock().values().filter(|connection| connection.is_ended()).cloned().collect()
     }
@@ -67,6 +95,7 @@ impl Registry {
     fn forget_late(&self) {
         let now = Instant::now();
         self.last_gets.lock().retain(|last| now < last.until);
+        self.farewells.lock().retain(|ended| now < ended.until);
     }
 }
 
@@ -78,7 +107,7 @@ pub(super) async fn sweep(registry: Weak<Registry>) {
         let Some(registry) = registry.upgrade() else { return };
         registry.forget_late();
         for connection in registry.ended() {
-            connection.finish();
+            connection.finish_unheard();
         }
     }
 }

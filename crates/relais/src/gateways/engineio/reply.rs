@@ -6,6 +6,8 @@ use axum::response::Response as HttpResponse;
 use relais_hub::{CloseCode, CloseReason};
 use relais_protocol::engineio::{CloseReason as EngineReason, Refusal, Response};
 
+use super::farewell::Farewell;
+
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=UTF-8");
 const BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
@@ -33,6 +35,16 @@ pub(super) fn refused(refusal: Refusal) -> HttpResponse {
 pub(super) fn refused_because(status: StatusCode, refusal: Refusal, message: &str) -> HttpResponse {
     let json = serde_json::json!({ "code": refusal.code(), "message": message });
     answer(status, JSON, Body::from(json.to_string()))
+}
+
+/// To a request of a connection that has ended: why it did, beside the number of an unknown session, by which clients
+/// know that they have to connect anew.
+pub(super) fn ended(farewell: &Farewell) -> HttpResponse {
+    let Farewell { code, reason } = farewell;
+    let json = serde_json::json!({
+        "code": Refusal::UnknownSession.code(), "message": &**reason, "close_code": code,
+    });
+    answer(StatusCode::BAD_REQUEST, JSON, Body::from(json.to_string()))
 }
 
 fn answer(status: StatusCode, kind: HeaderValue, body: Body) -> HttpResponse {

@@ -4,6 +4,8 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use relais_protocol::engineio::{Frame, Kind, Text, Version};
 use relais_protocol::websocket::{Opcode, encode_frame, frame_len, head_len};
 
+use super::farewell::Farewell;
+
 /// A heartbeat of version 4.
 pub(super) const PING: &str = "2";
 
@@ -36,13 +38,13 @@ pub(super) fn write(frame: &Frame, out: &mut Vec<u8>) {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Waiting {
     pub(super) packets: Vec<Frame>,
-    /// Whether the connection ends behind them.
-    pub(super) closed: bool,
+    /// Why the connection ends behind them, if it does.
+    pub(super) closed: Option<Farewell>,
 }
 
 /// Reads whole frames that this server wrote.
 pub(super) fn read(version: Version, mut wire: Bytes) -> Waiting {
-    let mut waiting = Waiting { packets: Vec::new(), closed: false };
+    let mut waiting = Waiting { packets: Vec::new(), closed: None };
     while let Some(length) = frame_len(&wire).filter(|length| *length <= wire.len()) {
         let frame = wire.split_to(length);
         let head = head_len(&frame);
@@ -50,7 +52,7 @@ pub(super) fn read(version: Version, mut wire: Bytes) -> Waiting {
             (1, _) => waiting.packets.extend(Text::from_utf8(frame.slice(head..)).map(Frame::Text)),
             (2, Version::V4) => waiting.packets.push(Frame::Binary(frame.slice(head..))),
             (2, Version::V3) => waiting.packets.push(Frame::Binary(frame.slice(head + 1..))),
-            (8, _) => waiting.closed = true,
+            (8, _) => waiting.closed = Some(Farewell::of_frame(&frame[head..])),
             _ => {}
         }
     }
@@ -79,7 +81,7 @@ mod tests {
         ];
         for version in [Version::V3, Version::V4] {
             let read = read(version, messages(version, &frames));
-            assert_eq!(read, Waiting { packets: frames.to_vec(), closed: false });
+            assert_eq!(read, Waiting { packets: frames.to_vec(), closed: None });
         }
     }
 
@@ -88,6 +90,7 @@ mod tests {
         let mut wire = messages(Version::V4, &[Frame::Text(PING.into())]).to_vec();
         close_frame(1012, "restart", &mut wire);
         let waiting = read(Version::V4, wire.into());
-        assert!(waiting.closed && !waiting.has_news());
+        assert_eq!(waiting.closed, Some(Farewell { code: 1012, reason: "restart".into() }));
+        assert!(!waiting.has_news());
     }
 }

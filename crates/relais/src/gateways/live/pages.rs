@@ -90,7 +90,10 @@ impl Pages {
 
     /// Does what a page asks for; the answer for those who want an acknowledgement.
     pub(in crate::gateways) async fn obey(&self, socket: &Socket, name: &str, incoming: &Incoming) -> Value {
-        let data = incoming.first::<Value>().unwrap_or_default();
+        let data = match incoming.value() {
+            Ok(data) => data,
+            Err(error) => return Self::refuse(socket, name, &error),
+        };
         let asked = Asked { socket, principal: socket.principal(), data };
         let done = match name {
             "client:authenticate" => self.authenticate(&asked).await,

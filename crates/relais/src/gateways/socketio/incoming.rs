@@ -6,6 +6,9 @@ use relais_protocol::socketio::EventArguments;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use crate::AppError;
+use crate::gateways::unreadable;
+
 /// An event of a client, or its answer to one of ours.
 #[derive(Clone, Debug)]
 pub struct Incoming {
@@ -35,6 +38,14 @@ impl Incoming {
     pub fn first<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         let event = self.event();
         serde_json::from_str(event.arguments.first().map_or("null", |first| first.get()))
+    }
+
+    /// The first argument as it is, `null` if there is none.
+    ///
+    /// # Errors
+    /// 422 that says what in it this server cannot hold, such as a half of a surrogate pair.
+    pub fn value(&self) -> Result<serde_json::Value, AppError> {
+        self.first().map_err(|error| unreadable(&error))
     }
 
     /// The arguments of an event as JSON values with commas between them, as [`Reply`] and

@@ -22,6 +22,7 @@ use relais::config::AuthConfig;
 use relais::features::accounts::{self, Accounts, Actor, NewUser, UserInfo};
 use relais_protocol::time::{Clock, Timestamp};
 use relais_store::{DatabaseUrl, Store, StoreConfig};
+use relais_testkit::TestDb;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -161,27 +162,11 @@ fn config() -> AuthConfig {
     config
 }
 
-/// Runs a test on SQLite, and on PostgreSQL where `RELAIS_TEST_POSTGRES` has the address of a server.
+/// Runs a test on SQLite and on PostgreSQL.
 async fn on_each_database<F: Future<Output = ()>>(config: AuthConfig, test: impl Fn(Server) -> F) {
     let folder = tempfile::tempdir().unwrap();
     let url = DatabaseUrl::sqlite(folder.path().join("relais.db"));
     test(Server::start(url, folder, config.clone()).await).await;
-    if let Ok(server) = std::env::var("RELAIS_TEST_POSTGRES") {
-        let url = tokio::task::spawn_blocking(move || fresh_database(&server)).await.unwrap();
-        test(Server::start(url, tempfile::tempdir().unwrap(), config).await).await;
-    }
-}
-
-/// A database of its own, whose name says that it may be dropped.
-fn fresh_database(server: &str) -> DatabaseUrl {
-    fresh_database_url(server).parse().unwrap()
-}
-
-/// The address of a new database.
-pub(crate) fn fresh_database_url(server: &str) -> String {
-    let mut client = postgres::Client::connect(server, postgres::NoTls).unwrap();
-    let name = format!("relais_test_{}", uuid::Uuid::new_v4().simple());
-    client.batch_execute(&format!("CREATE DATABASE {name}")).unwrap();
-    let (rest, _) = server.rsplit_once('/').unwrap();
-    format!("{rest}/{name}")
+    let database = TestDb::postgres();
+    test(Server::start(database.url(), tempfile::tempdir().unwrap(), config).await).await;
 }

@@ -1,5 +1,7 @@
 //! What other programs do in the folder.
 
+use relais_testkit::TestDb;
+
 use super::{PATIENCE, TestServer, on_both};
 
 async fn next_change(server: &TestServer, cursor: &str) -> serde_json::Value {
@@ -47,9 +49,10 @@ async fn a_new_folder_with_files_becomes_a_societe() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_another_process_committed_is_told_served_and_placed() {
-    let url = super::fresh_postgres().await;
-    let here = TestServer::start(Some(url.clone()), |_| {}).await;
-    let there = TestServer::start(Some(url), |_| {}).await;
+    let database = TestDb::postgres();
+    let url = || Some(database.address().to_owned());
+    let here = TestServer::start(url(), |_| {}).await;
+    let there = TestServer::start(url(), |_| {}).await;
     let mut cursor = here.cursor().to_string();
     // Several times: the folder follows in its own time, and must not be overtaken by what it does for an older event.
     for round in 0..8 {

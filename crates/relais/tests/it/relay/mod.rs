@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use relais::boot::{self, Running};
 use relais::config::Config;
 use relais_protocol::event::Cursor;
+use relais_testkit::TestDb;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
 
@@ -113,13 +114,6 @@ async fn on_both_with<F: Future<Output = ()>>(
     test: impl Fn(TestServer) -> F,
 ) {
     test(TestServer::start(None, &settings).await).await;
-    test(TestServer::start(Some(fresh_postgres().await), &settings).await).await;
-}
-
-/// The address of an empty database.
-pub(crate) async fn fresh_postgres() -> String {
-    let server = std::env::var("RELAIS_TEST_POSTGRES").expect(
-        "RELAIS_TEST_POSTGRES has the address of a PostgreSQL server: run the tests with `make test`",
-    );
-    tokio::task::spawn_blocking(move || crate::accounts::fresh_database_url(&server)).await.unwrap()
+    let database = TestDb::postgres();
+    test(TestServer::start(Some(database.address().to_owned()), &settings).await).await;
 }

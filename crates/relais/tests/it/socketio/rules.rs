@@ -1,6 +1,6 @@
 //! Who a connection belongs to, what it hears, its limits, and that nothing stays behind.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::world::World;
 
@@ -180,7 +180,52 @@ async fn a_polling_client_that_falls_silent_is_forgotten() {
     world.tick(70).await;
     world.told("disconnected user:ann").await;
     world.holds(0, 0).await;
-    assert_eq!(reqwest::get(&url).await.unwrap().status(), 400);
+    assert_eq!(refusal(reqwest::get(&url).await.unwrap()).await, 1012);
+}
+
+/// A library that lost its GET, and goes on sending, would wait for its answers for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_polling_client_that_only_sends_is_ended_like_a_silent_one() {
+    let world = World::new();
+    let url = world.polling_url(&world.poll_open().await);
+    let post = |body: &'static str| reqwest::Client::new().post(&url).body(body).send();
+    assert_eq!(post(r#"40/room,{"user":"ann"}"#).await.unwrap().status(), 200);
+    world.tick(40).await;
+    assert_eq!(post(r#"42/room,["tell me",1]"#).await.unwrap().status(), 200);
+    world.tick(30).await;
+    assert_eq!(refusal(post(r#"42/room,["tell me",2]"#).await.unwrap()).await, 1012);
+}
+
+/// The close code that a polling client is told with the refusal of a request, which has a reason beside it.
+async fn refusal(response: reqwest::Response) -> i64 {
+    assert_eq!(response.status(), 400);
+    let told: Value = response.json().await.unwrap();
+    assert_eq!(told["code"], 1, "a session that clients have to leave: {told}");
+    assert!(told["message"].as_str().unwrap().len() > 10, "{told}");
+    told["close_code"].as_i64().unwrap_or_else(|| panic!("{told}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_polling_client_is_told_why_its_connection_ends_as_often_as_it_asks() {
+    let world = World::with(|settings| settings.connect_within_s = 3);
+    let sid = world.poll_open().await;
+    let url = world.polling_url(&sid);
+    world.tick(4).await;
+    assert_eq!(refusal(reqwest::get(&url).await.unwrap()).await, 4001);
+    let client = reqwest::Client::new();
+    assert_eq!(refusal(client.post(&url).body("40/room,{}").send().await.unwrap()).await, 4001);
+    assert_eq!(refusal(reqwest::get(&url).await.unwrap()).await, 4001);
+    let made_up = reqwest::get(world.polling_url("nobody")).await.unwrap().text().await.unwrap();
+    assert_eq!(made_up, r#"{"code":1,"message":"Session ID unknown"}"#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_is_an_event_like_others() {
+    let world = World::new();
+    let mut client = world.connect().await;
+    client.join(&json!({ "user": "ann" })).await;
+    client.say(r#"42/room,3[1,"a"]"#).await;
+    assert_eq!(client.next().await, r#"43/room,3["\"a\""]"#);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,9 +243,7 @@ async fn a_server_that_drains_tells_every_client() {
     assert_eq!(client.heard().await, Err(1012));
     drop(client);
     // Whether its GET was there already or comes now, it learns that its session is over.
-    let answer = held.await.unwrap().unwrap();
-    let told = answer.status() == 400 || answer.text().await.unwrap() == "1";
-    assert!(told);
+    assert_eq!(refusal(held.await.unwrap().unwrap()).await, 1012);
     world.tick(10).await;
     drained.await.unwrap();
 }

@@ -2,6 +2,7 @@
 nothing is missing, nothing comes twice, everything is in order."""
 
 import shutil
+import threading
 from pathlib import Path
 
 import pytest

@@ -123,7 +123,7 @@ def test_what_breaks_a_rule_before_joining_ends_the_connection(connection, said)
     assert closing(connection.socket)[0] == 1002
 
 
-@pytest.mark.parametrize("said", ["40", "42{}", "42[]", "42[1]", '42["connect"]', '42["disconnecting",1]', '42["message"',
+@pytest.mark.parametrize("said", ["40", "42{}", "42[]", "42[true]", '42["connect"]', '42["disconnecting",1]', '42["message"',
                                   "43[1]", '42abc["message-with-ack",1]', '42/custom,["message"]', '42["message",1]x', '42["message", \ud83d]'])
 def test_what_breaks_a_rule_after_joining_ends_the_connection(joined, said):
     joined.say(said.encode("utf-8", "replace").decode())

@@ -107,7 +107,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let (stream, _) = listener.accept().await?;
         clients.push(client);
         let session = hub.open(SessionSpec {
-            identity: Identity { principal: format!("user:{n}").into(), anonymous: false },
+            identity: Identity { principal: format!("user:{n}").into(), anonymous: false, sign_in: None },
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             dialect: Arc::clone(&dialect),
             transport: Transport::socket(stream),

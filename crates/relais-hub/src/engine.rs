@@ -127,7 +127,9 @@ impl Engine {
             Command::Leave { session, dialect, channel } => self.leave(&session, dialect, &channel),
             Command::Offset { topic, offset } => self.learn_offset(&Channel::Topic(topic), offset),
             Command::Revoke { principal, channel } => self.revoke(&principal, &channel),
-            Command::ClosePrincipal { principal, reason } => self.close_principal(&principal, &reason),
+            Command::ClosePrincipal { principal, sign_in, reason } => {
+                self.close_principal(&principal, sign_in.as_deref(), &reason);
+            }
             Command::Snapshot { session, frame } => {
                 self.flush();
                 session.send_snapshot(frame);
@@ -294,9 +296,12 @@ impl Engine {
         }
     }
 
-    fn close_principal(&mut self, principal: &str, reason: &CloseReason) {
+    fn close_principal(&mut self, principal: &str, sign_in: Option<&str>, reason: &CloseReason) {
         self.flush();
-        let theirs = self.members.sessions.iter().filter(|(_, entry)| &*entry.principal == principal);
+        let theirs = self.members.sessions.iter().filter(|(_, entry)| {
+            &*entry.principal == principal
+                && sign_in.is_none_or(|one| entry.session.identity().sign_in.as_deref() == Some(one))
+        });
         let slots: Vec<u32> = theirs.map(|(slot, _)| slot).collect();
         for slot in slots {
             self.begin_close(slot, reason);

@@ -345,9 +345,16 @@ impl Hub {
         self.push(Command::Revoke { principal: principal.into(), channel });
     }
 
-    /// Closes every session of `principal`: signed out, locked or removed.
+    /// Closes every session of `principal`: locked, removed, or with other rights.
     pub fn close_principal(&self, principal: &str, reason: impl Into<CloseReason>) {
-        self.push(Command::ClosePrincipal { principal: principal.into(), reason: reason.into() });
+        let reason = reason.into();
+        self.push(Command::ClosePrincipal { principal: principal.into(), sign_in: None, reason });
+    }
+
+    /// Closes the sessions of `principal` that came with this sign-in, and no others.
+    pub fn close_sign_in(&self, principal: &str, sign_in: &str, reason: impl Into<CloseReason>) {
+        let (sign_in, reason) = (Some(sign_in.into()), reason.into());
+        self.push(Command::ClosePrincipal { principal: principal.into(), sign_in, reason });
     }
 
     /// Closes every session.

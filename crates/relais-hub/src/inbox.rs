@@ -60,6 +60,8 @@ pub(crate) enum Command {
     },
     ClosePrincipal {
         principal: Arc<str>,
+        /// Only what came with this sign-in.
+        sign_in: Option<Arc<str>>,
         reason: CloseReason,
     },
     Snapshot {

@@ -43,6 +43,10 @@ pub enum StoreError {
     /// The schema in the database does not fit this program.
     #[error("the database schema does not fit this program: {0}")]
     Schema(String),
+    /// A parameter that no column can hold: a text with the character U+0000, which PostgreSQL does not have, or a number
+    /// beyond 64 bits. Refused alike on both databases; what is wrong is in the request.
+    #[error("this cannot be stored: {0}")]
+    Unstorable(&'static str),
     /// A value cannot be stored, or a column has another type than the caller expects.
     #[error("a database value does not fit: {0}")]
     Value(String),

@@ -28,6 +28,7 @@ mod writer;
 pub mod blobs;
 pub mod log;
 pub mod packs;
+pub mod private;
 
 pub use completion::EventSink;
 pub use config::{DatabaseUrl, StoreConfig};

@@ -18,7 +18,7 @@ pub enum Param<'a> {
     Text(&'a str),
     /// `BLOB` or `BYTEA`.
     Bytes(&'a [u8]),
-    /// A number that `BIGINT` cannot hold; the statement is refused with [`StoreError::Value`].
+    /// A number that `BIGINT` cannot hold; the statement is refused with [`StoreError::Unstorable`].
     TooLarge(u64),
 }
 
@@ -27,12 +27,12 @@ impl Param<'_> {
     pub(crate) fn check(params: &[Self]) -> Result<(), StoreError> {
         for param in params {
             match param {
-                Self::TooLarge(value) => {
-                    return Err(StoreError::Value(format!("{value} is more than {}", i64::MAX)));
+                Self::TooLarge(_) => {
+                    return Err(StoreError::Unstorable("a number is more than 9223372036854775807"));
                 }
                 // PostgreSQL has no U+0000 in text, so neither database takes it.
                 Self::Text(text) if text.as_bytes().contains(&0) => {
-                    return Err(StoreError::Value("a text contains the character U+0000".to_owned()));
+                    return Err(StoreError::Unstorable("a text contains the character U+0000"));
                 }
                 _ => {}
             }

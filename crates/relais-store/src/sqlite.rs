@@ -18,6 +18,7 @@ use crate::migration::{self, Migration};
 use crate::packs::{PackWriter, Packs, Place};
 use crate::param::Param;
 use crate::params;
+use crate::private;
 use crate::row::Row;
 use crate::tx::Backend;
 
@@ -49,8 +50,9 @@ pub(crate) fn open_writer(
     now: Timestamp,
 ) -> Result<(SqliteWriter, Option<Arc<Packs>>), StoreError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(|e| cannot_open(folder, &e))?;
+        private::create_folder(folder).map_err(|e| cannot_open(folder, &e))?;
     }
+    close_to_others(path).map_err(|e| cannot_open(path, &e))?;
     let (lock, is_alone) = lock(path, beside_server)?;
     let mut inner = rusqlite::Connection::open(path).map_err(|e| cannot_open(path, &e))?;
     configure_writer(&inner, bytes_max).map_err(store_error)?;
@@ -71,6 +73,21 @@ pub(crate) fn open_writer(
     let writer = packs.as_ref().map(|(packs, end)| PackWriter::new(Arc::clone(packs), *end));
     let packs = packs.map(|(packs, _)| packs);
     Ok((SqliteWriter { connection, checkpointer, packs: writer, _lock: lock }, packs))
+}
+
+/// Makes the file for its owner alone if it is missing, and takes from others what they may do with it and with what lies
+/// beside it. SQLite gives what it makes itself the rights of the file.
+fn close_to_others(path: &Path) -> std::io::Result<()> {
+    match private::create_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        made => drop(made?),
+    }
+    for suffix in ["", "-wal", "-shm", ".lock"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        private::close_to_others(Path::new(&name))?;
+    }
+    Ok(())
 }
 
 /// Opens the file for reading; the writer must hold it open.
@@ -96,7 +113,7 @@ fn lock(path: &Path, beside_server: bool) -> Result<(File, bool), StoreError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let name = PathBuf::from(name);
-    let file = File::options()
+    let file = private::options()
         .create(true)
         .truncate(false)
         .write(true)

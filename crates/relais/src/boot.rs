@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use relais_hub::{Hub, HubConfig, NobodyWatches};
 use relais_protocol::time::{SharedClock, SystemClock};
 use relais_store::blobs::LocalBlobs;
-use relais_store::{Store, StoreConfig, StoreError};
-use tokio::sync::{Semaphore, broadcast, watch};
+use relais_store::{Store, StoreConfig, StoreError, private};
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -20,21 +20,19 @@ use crate::app::{App, Parts};
 use crate::auth::{Auth, AuthError};
 use crate::config::{Config, HubLimits};
 use crate::event_log::{Publisher, StoredLog};
-use crate::features::accounts::{Accounts, OutsideChanges};
+use crate::features::accounts::Accounts;
 use crate::features::chat::{self, Chat};
 use crate::features::live::history::{self, History};
 use crate::features::live::{self, Live, Modules};
 use crate::features::relay::{self, Relay, RelayError};
 use crate::gateways::expiry::Expiries;
-use crate::gateways::{mqtt, rights_changed};
+use crate::gateways::mqtt;
 use crate::http::{self, Server};
 
 /// How often sessions are checked for expired credentials.
 const EXPIRY_CHECK: Duration = Duration::from_secs(1);
 /// How often the log is looked at for events of other processes.
 const LOG_CHECK: Duration = Duration::from_secs(1);
-/// How often changes of rights by the command line are looked for.
-const OUTSIDE_CHECK: Duration = Duration::from_secs(2);
 /// How often old events are forgotten.
 const TRIM: Duration = Duration::from_secs(3600);
 /// Events that are kept however old they are.
@@ -103,7 +101,7 @@ pub async fn start(config: Config) -> Result<Running, BootError> {
 pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, BootError> {
     let config = Arc::new(config);
     let data = config.server.data.clone();
-    std::fs::create_dir_all(&data)
+    private::create_folder(&data)
         .map_err(|error| BootError::Data { path: data.display().to_string(), error })?;
     let (metrics, store) = (install_metrics()?, open_store(&config, Arc::clone(&clock)).await?);
     let hub = Hub::start(
@@ -113,11 +111,12 @@ pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, B
         Arc::new(NobodyWatches),
     );
     let (heads_sender, heads) = watch::channel(store.head());
-    let (relay_of_sink, chat_of_sink, live_of_sink) =
-        (Arc::new(OnceLock::new()), Arc::new(OnceLock::new()), Arc::new(OnceLock::new()));
+    let (auth_of_sink, relay_of_sink) = (Arc::new(OnceLock::new()), Arc::new(OnceLock::new()));
+    let (chat_of_sink, live_of_sink) = (Arc::new(OnceLock::new()), Arc::new(OnceLock::new()));
     let sink = Publisher {
         hub: hub.clone(),
         heads: heads_sender,
+        auth: Arc::clone(&auth_of_sink),
         relay: Arc::clone(&relay_of_sink),
         chat: Arc::clone(&chat_of_sink),
         live: Arc::clone(&live_of_sink),
@@ -131,6 +130,7 @@ pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, B
     let _ = relay_of_sink.set(relay.clone());
     let open_mode = config.auth.is_open(config.server.listen.ip());
     let auth = Auth::open(&config.auth, store.clone(), &data, open_mode, Arc::clone(&clock))?;
+    let _ = auth_of_sink.set(auth.clone());
     let accounts = Accounts::new(auth.clone());
     accounts.ensure_first_admin().await.map_err(BootError::Admin)?;
     let modules = Modules::new(store.clone(), accounts.clone(), &config.live);
@@ -169,8 +169,6 @@ fn serve(app: App, accepting: watch::Sender<bool>, open_mode: bool) -> Result<Ru
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     tasks.spawn(relay::watch(app.relay().clone(), stop.clone()));
     tasks.spawn(end_expired_sessions(app.clone(), stop.clone()));
-    tasks.spawn(end_changed_sessions(app.clone(), stop.clone()));
-    tasks.spawn(notice_outside_changes(app.clone(), stop.clone()));
     tasks.spawn(follow_the_log(app.clone(), stop.clone()));
     tasks.spawn(trim_log(app.clone(), stop.clone()));
     tasks.spawn(live::tell_changes(app.live().clone(), stop.clone()));
@@ -290,39 +288,6 @@ async fn end_expired_sessions(app: App, stop: CancellationToken) {
         passed = passed.wrapping_add(1);
         if passed.is_multiple_of(60) {
             app.expiries().forget_ended();
-        }
-    }
-}
-
-/// A principal whose rights changed is asked to reconnect: the new connection gets the new rights.
-async fn end_changed_sessions(app: App, stop: CancellationToken) {
-    let mut changes = app.auth().changes();
-    loop {
-        let change = tokio::select! {
-            () = stop.cancelled() => return,
-            change = changes.recv() => change,
-        };
-        match change {
-            Ok(principal) => {
-                app.hub().close_principal(&principal, rights_changed());
-            }
-            Err(broadcast::error::RecvError::Lagged(missed)) => {
-                tracing::warn!(missed, "rights changed faster than sessions could be ended: all reconnect");
-                app.hub().close_all(rights_changed()).await;
-            }
-            Err(broadcast::error::RecvError::Closed) => return,
-        }
-    }
-}
-
-/// The command line changes users and keys in the database, without this process.
-async fn notice_outside_changes(app: App, stop: CancellationToken) {
-    let accounts = Accounts::new(app.auth().clone());
-    let mut changes = OutsideChanges::new(app.clock().now());
-    let mut looks = tokio::time::interval(OUTSIDE_CHECK);
-    while until(&stop, looks.tick()).await {
-        if let Err(error) = accounts.notice_outside_changes(&mut changes).await {
-            tracing::warn!(%error, "changes of users and keys could not be looked for; trying again");
         }
     }
 }

@@ -7,6 +7,9 @@ use axum::response::{IntoResponse, Response};
 use relais_store::StoreError;
 use serde_json::{Map, Value};
 
+/// Bytes of a text in an answer that refuses: what was sent is not sent back as a whole.
+const TEXT_BYTES_MAX: usize = 1024;
+
 /// An answer that is not the one asked for: a status, a stable code and a message for people.
 ///
 /// Its JSON serves the clients of every system Relais stands in for: `detail`, `message` and `error` say the
@@ -30,7 +33,7 @@ impl AppError {
         Self(Box::new(Inner {
             status,
             code,
-            message: message.into(),
+            message: cut(message.into()),
             fields: Map::new(),
             headers: Vec::new(),
         }))
@@ -79,7 +82,9 @@ impl AppError {
     /// Adds a field to the JSON.
     #[must_use]
     pub fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
-        self.0.fields.insert(field.to_owned(), value.into());
+        let mut value = value.into();
+        cut_texts(&mut value);
+        self.0.fields.insert(field.to_owned(), value);
         self
     }
 
@@ -149,6 +154,52 @@ impl std::fmt::Display for AppError {
 
 impl std::error::Error for AppError {}
 
+/// A text of at most [`TEXT_BYTES_MAX`] bytes.
+fn cut(mut text: String) -> String {
+    if text.len() > TEXT_BYTES_MAX {
+        text.truncate(boundary(&text, TEXT_BYTES_MAX - '…'.len_utf8()));
+        text.push('…');
+        text.shrink_to_fit();
+    }
+    text
+}
+
+/// The last place up to `max` at which a text can be cut.
+fn boundary(text: &str, max: usize) -> usize {
+    (0..=max.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+}
+
+fn cut_texts(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = cut(std::mem::take(text)),
+        Value::Array(values) => values.iter_mut().for_each(cut_texts),
+        Value::Object(fields) => fields.values_mut().for_each(cut_texts),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// The beginning of what something says, without writing out the rest.
+pub(crate) fn beginning_of(said: &impl std::fmt::Display) -> String {
+    struct Bounded(String);
+    impl std::fmt::Write for Bounded {
+        fn write_str(&mut self, text: &str) -> std::fmt::Result {
+            let room = TEXT_BYTES_MAX - self.0.len();
+            self.0.push_str(&text[..boundary(text, room)]);
+            if text.len() > room { Err(std::fmt::Error) } else { Ok(()) }
+        }
+    }
+    let mut beginning = Bounded(String::new());
+    match std::fmt::Write::write_fmt(&mut beginning, format_args!("{said}")) {
+        Ok(()) => beginning.0,
+        Err(_) => {
+            let Bounded(mut text) = beginning;
+            text.truncate(boundary(&text, TEXT_BYTES_MAX - '…'.len_utf8()));
+            text.push('…');
+            text
+        }
+    }
+}
+
 impl From<JsonRejection> for AppError {
     fn from(rejection: JsonRejection) -> Self {
         let message = format!("Corps de requête invalide : {}", rejection.body_text());
@@ -195,6 +246,9 @@ impl From<StoreError> for AppError {
                 tracing::error!(%error, "disk full");
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", DISK_FULL)
             }
+            StoreError::Unstorable(what) => {
+                Self::bad_request("invalid_value", format!("Valeur refusée : {what}"))
+            }
             other => Self::internal(other),
         }
     }
@@ -203,3 +257,35 @@ impl From<StoreError> for AppError {
 /// What a full disk means for the caller.
 pub const DISK_FULL: &str =
     "Le disque du serveur est plein : rien n'a été modifié. Libérez de l'espace puis réessayez.";
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_does_not_send_back_what_was_sent() {
+        let long = "é".repeat(1_000_000);
+        let error = AppError::bad_request("invalid_value", format!("Valeur invalide : {long}"))
+            .with("errors", json!([{ "message": long, "count": 3 }]));
+        let body = error.to_json();
+        assert!(body.to_string().len() < 4_500, "{}", body.to_string().len());
+        assert!(body["message"].as_str().unwrap().ends_with("é…"));
+        assert_eq!(body["errors"][0]["count"], 3);
+        assert_eq!(AppError::bad_request("a", "court").message(), "court");
+    }
+
+    #[test]
+    fn of_something_long_only_the_beginning_is_written() {
+        let said = beginning_of(&json!({ "value": "x".repeat(30_000_000) }));
+        assert!(said.len() <= TEXT_BYTES_MAX && said.starts_with("{\"value\":\"xxx") && said.ends_with('…'));
+        assert_eq!(beginning_of(&"court"), "court");
+    }
+
+    #[test]
+    fn what_no_database_stores_is_a_fault_of_the_request() {
+        let error = AppError::from(StoreError::Unstorable("a text contains the character U+0000"));
+        assert_eq!((error.status(), error.code()), (StatusCode::BAD_REQUEST, "invalid_value"));
+    }
+}

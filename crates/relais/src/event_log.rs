@@ -9,9 +9,11 @@ use relais_protocol::event::{Channel, Cursor, Event, Topic};
 use relais_store::{EventSink, Store, StoreError};
 use tokio::sync::watch;
 
+use crate::auth::Auth;
 use crate::features::chat::Chat;
 use crate::features::live::Live;
 use crate::features::relay::Relay;
+use crate::gateways::end_connections;
 
 /// The most data that somebody may give an event of their own, in bytes.
 pub const EVENT_DATA_BYTES_MAX: usize = 64 * 1024;
@@ -72,6 +74,8 @@ pub struct Publisher {
     pub hub: Hub,
     /// Where the log stands.
     pub heads: watch::Sender<Cursor>,
+    /// Identity and access, once it is open: connections end before they are told what came after their rights.
+    pub auth: Arc<OnceLock<Auth>>,
     /// The relay, once it is open: it has to take in what others committed.
     pub relay: Arc<OnceLock<Relay>>,
     /// The chat, once it is open: it makes connections listen to what their people are let into.
@@ -82,6 +86,9 @@ pub struct Publisher {
 
 impl EventSink for Publisher {
     fn committed(&self, event: Arc<Event>) {
+        if let Some(ended) = self.auth.get().and_then(|auth| auth.observe(&event)) {
+            end_connections(&self.hub, &ended);
+        }
         if let Some(chat) = self.chat.get() {
             chat.observe(&event);
         }

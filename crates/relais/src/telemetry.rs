@@ -1,16 +1,22 @@
 //! Logs and traces.
 
+mod lines;
+
 use std::io::IsTerminal as _;
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::Subscriber;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer};
 
+use self::lines::{Masked, OneLine};
 use crate::cli::CliError;
-use crate::config::{LogConfig, LogFormat, TelemetryConfig};
+use crate::config::{LogConfig, LogFormat, TelemetryConfig, masked_text};
 
 /// Sends what is left of the traces when it is dropped.
 pub struct Telemetry(Option<SdkTracerProvider>);
@@ -35,16 +41,21 @@ pub fn init(log: &LogConfig, telemetry: &TelemetryConfig) -> Result<Telemetry, C
         LogFormat::Text => true,
         LogFormat::Json => false,
     };
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let lines = if text {
-        lines.with_ansi(std::io::stderr().is_terminal()).boxed()
-    } else {
-        lines.json().flatten_event(true).boxed()
-    };
+    let lines = lines(!text, std::io::stderr().is_terminal(), std::io::stderr);
     let provider = telemetry.otlp_endpoint.as_deref().map(exporter).transpose()?;
     let traces = provider.as_ref().map(|p| tracing_opentelemetry::layer().with_tracer(p.tracer("relais")));
     tracing_subscriber::registry().with(filter).with(traces).with(lines).try_init().ok();
     Ok(Telemetry(provider))
+}
+
+/// Log lines, for people or as JSON. Whatever a stranger says stays within its line.
+fn lines<S, W>(json: bool, ansi: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer().with_writer(Masked(writer)).with_ansi(ansi);
+    if json { lines.json().flatten_event(true).boxed() } else { lines.fmt_fields(OneLine::default()).boxed() }
 }
 
 fn exporter(endpoint: &str) -> Result<SdkTracerProvider, CliError> {
@@ -53,7 +64,7 @@ fn exporter(endpoint: &str) -> Result<SdkTracerProvider, CliError> {
         .with_http()
         .with_endpoint(url)
         .build()
-        .map_err(|e| CliError::new(format!("telemetry.otlp_endpoint: {e}")))?;
+        .map_err(|e| CliError::new(masked_text(&format!("telemetry.otlp_endpoint: {e}"))))?;
     let resource = opentelemetry_sdk::Resource::builder().with_service_name("relais").build();
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::{BlobError, Blobs, check_name};
+use crate::private;
 
 /// Before this age a blob may still wait for the row that refers to it.
 const SETTLED: Duration = Duration::from_secs(3600);
@@ -36,7 +37,8 @@ impl LocalBlobs {
     /// Why the folder cannot be used.
     pub fn open(base: &Path) -> io::Result<Self> {
         let staging = base.join("staging");
-        fs::create_dir_all(&staging)?;
+        private::own_folder(base)?;
+        private::create_folder(&staging)?;
         for left in fs::read_dir(&staging)? {
             fs::remove_file(left?.path())?;
         }
@@ -112,7 +114,7 @@ impl Shared {
             return Err(io::Error::other("a blob has a place two folders deep"));
         };
         if !inner.is_dir() {
-            fs::create_dir_all(inner)?;
+            private::create_folder(inner)?;
             sync_dir(outer)?;
             sync_dir(&self.base)?;
         }
@@ -153,7 +155,7 @@ fn now() -> std::time::SystemTime {
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create_new(path)?;
+    let mut file = private::create_file(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

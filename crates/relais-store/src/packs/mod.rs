@@ -55,7 +55,7 @@ impl Packs {
     /// it and never committed.
     pub(crate) fn open(database: &Path, end: Place) -> io::Result<Self> {
         let folder = database.with_extension("packs");
-        std::fs::create_dir_all(&folder)?;
+        crate::private::own_folder(&folder)?;
         let packs = Self { folder, open: AtomicU64::new(end.pack()) };
         for number in packs.numbers()?.into_iter().filter(|number| *number > end.pack()) {
             std::fs::remove_file(packs.path(number))?;

@@ -6,6 +6,8 @@ use relais_protocol::time::Timestamp;
 use serde_json::Value;
 
 use super::principal::{Grants, User};
+use super::store::Account;
+use super::token::GENERATION;
 use crate::config::{ClaimedAccess, ClaimsConfig};
 use crate::text::{is_visible, without_direction_controls};
 
@@ -132,6 +134,8 @@ impl Claims {
             staff: has(&config.staff_role),
             grants: self.grants(config),
             expires_at: self.expires_at(),
+            generation: None,
+            session: None,
             email,
             id,
         })
@@ -143,6 +147,18 @@ impl Claims {
         // Groups of Keycloak begin with a slash.
         let names = names.iter().map(|name| name.strip_prefix('/').unwrap_or(name));
         Grants::from_pairs(names.filter(|name| !name.is_empty()).map(|name| (name, writes)))
+    }
+
+    /// Whether the token belongs to the generation of an account that counts. A token that says none, as those of an
+    /// existing backend, has only its time, in whole seconds: of the second of a change none counts.
+    pub(crate) fn is_of_generation(&self, account: &Account) -> bool {
+        match self.0.get(GENERATION) {
+            Some(generation) => generation.as_u64() == Some(account.generation),
+            None => {
+                let issued = self.seconds("iat").ok().flatten().unwrap_or(0);
+                issued.saturating_mul(1000) > account.valid_from.as_millis()
+            }
+        }
     }
 
     pub(crate) fn expires_at(&self) -> Option<Timestamp> {

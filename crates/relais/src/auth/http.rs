@@ -1,13 +1,17 @@
 //! Credentials in HTTP requests.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::{ConnectInfo, FromRef, FromRequestParts};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, Method, StatusCode, header};
+
+use parking_lot::Mutex;
 
 use super::{Auth, Credential, Principal};
-use crate::http::is_known_origin;
+use crate::config::canonical_origin;
+use crate::http::{is_known_origin, own_origin};
 use crate::{App, AppError};
 
 /// The cookie that carries a session.
@@ -15,6 +19,44 @@ pub const SESSION_COOKIE: &str = "relais_session";
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Who makes a request whose body is still to come: asked again when all of it is there, however long that took.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asking(Arc<AskingState>);
+
+#[derive(Debug, Default)]
+struct AskingState {
+    who: OnceLock<Principal>,
+    refused: Mutex<Option<AppError>>,
+}
+
+impl Asking {
+    fn is(&self, principal: &Principal) {
+        let _ = self.0.who.set(principal.clone());
+    }
+
+    /// Whether whoever asks still has the rights that they began with.
+    pub(crate) async fn ask_again(self, auth: Auth) -> bool {
+        let Some(principal) = self.0.who.get() else { return true };
+        match auth.renewed(principal).await {
+            Ok(now) if now.has_rights_of(principal) => true,
+            Ok(_) => {
+                let text = "Vos droits ont changé pendant l'envoi : rien n'a été modifié, recommencez";
+                *self.0.refused.lock() = Some(AppError::forbidden("rights_changed", text));
+                false
+            }
+            Err(error) => {
+                *self.0.refused.lock() = Some(error);
+                false
+            }
+        }
+    }
+
+    /// Why not, told once.
+    pub(crate) fn take_refusal(&self) -> Option<AppError> {
+        self.0.refused.lock().take()
+    }
+}
 
 /// Who makes this request. Refuses a credential that is not valid, and a cookie that another site made the
 /// browser send.
@@ -36,7 +78,11 @@ where
         if matches!(credential, Some(Credential::Session(_))) {
             check_same_origin(parts)?;
         }
-        Auth::from_ref(state).authenticate(credential).await.map(Self)
+        let principal = Auth::from_ref(state).authenticate(credential).await?;
+        if let Some(asking) = parts.extensions.get::<Asking>() {
+            asking.is(&principal);
+        }
+        Ok(Self(principal))
     }
 }
 
@@ -51,11 +97,24 @@ impl Visitor {
     /// # Errors
     /// 401 if a token or a key is not valid, 403 if a foreign page made the browser send the cookie.
     pub async fn of(parts: &Parts, app: &App) -> Result<Self, AppError> {
+        Self::visit(parts, app, check_same_origin(parts).and_then(|()| check_page(parts))).await
+    }
+
+    /// Who makes a request that knows something which no other page knows, such as the id of a connection: a cookie needs
+    /// no further proof that a page of ours sends it, but counts as none on a page of another origin.
+    ///
+    /// # Errors
+    /// As [`Visitor::of`].
+    pub async fn returning(parts: &Parts, app: &App) -> Result<Self, AppError> {
+        Self::visit(parts, app, check_page(parts)).await
+    }
+
+    async fn visit(parts: &Parts, app: &App, from: Result<(), AppError>) -> Result<Self, AppError> {
         let credential = credential(parts)?;
         let by_cookie = matches!(credential, Some(Credential::Session(_)));
-        if by_cookie && let Err(refused) = check_same_origin(parts) {
+        if by_cookie && let Err(refused) = from {
             let named = parts.headers.contains_key(header::ORIGIN)
-                && is_known_origin(&parts.headers, &app.config().server.allowed_origins);
+                && is_known_origin(&parts.headers, &parts.extensions, &app.config().server.allowed_origins);
             return if named { Ok(Self(Principal::Anonymous)) } else { Err(refused) };
         }
         match app.auth().authenticate(credential).await {
@@ -89,8 +148,14 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientAddress {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self(parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())))
+        Ok(Self(address_of(parts)))
     }
+}
+
+/// The address that a request came from, if the server knows it.
+#[must_use]
+pub fn address_of(parts: &Parts) -> Option<IpAddr> {
+    parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())
 }
 
 /// The credential of a request.
@@ -162,8 +227,7 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
 }
 
 /// Refuses what another site made the browser send: with a cookie, changes and WebSockets must come from our
-/// own pages. `Sec-Fetch-Site` decides if the browser sends it, else `Origin`, and a request with neither is
-/// refused.
+/// own pages. A request of which no browser says where it comes from is refused.
 ///
 /// # Errors
 /// 403 if the request does not come from our own pages.
@@ -173,19 +237,29 @@ pub fn check_same_origin(parts: &Parts) -> Result<(), AppError> {
     if reading && !is_websocket(headers) {
         return Ok(());
     }
-    let own = match headers.get(FETCH_SITE) {
-        Some(site) => site == "same-origin",
-        None => {
-            let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-            let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
-            let origin_host = origin.and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
-            origin_host.is_some() && origin_host == host
-        }
-    };
-    if own {
-        return Ok(());
+    if is_from_own_page(headers, &parts.extensions) { Ok(()) } else { Err(cross_site()) }
+}
+
+/// Refuses what a page of another origin made the browser send, reading included.
+fn check_page(parts: &Parts) -> Result<(), AppError> {
+    let headers = &parts.headers;
+    let site = headers.get(FETCH_SITE).filter(|site| *site != "none");
+    let from_page = site.is_some() || headers.contains_key(header::ORIGIN);
+    if from_page && !is_from_own_page(headers, &parts.extensions) { Err(cross_site()) } else { Ok(()) }
+}
+
+fn cross_site() -> AppError {
+    AppError::forbidden("cross_site", "Requête refusée : elle ne vient pas d'une page de ce serveur")
+}
+
+/// Whether the browser says that this comes from a page of this server's own origin: by `Sec-Fetch-Site`, which no page
+/// can set, or where there is none by an `Origin` of the same scheme, host and port.
+pub(crate) fn is_from_own_page(headers: &HeaderMap, extensions: &Extensions) -> bool {
+    if let Some(site) = headers.get(FETCH_SITE) {
+        return site == "same-origin";
     }
-    Err(AppError::forbidden("cross_site", "Requête refusée : elle ne vient pas d'une page de ce serveur"))
+    let origin = headers.get(header::ORIGIN).and_then(|origin| canonical_origin(origin.to_str().ok()?));
+    origin.is_some() && origin == own_origin(headers, extensions)
 }
 
 /// The `Set-Cookie` value that starts a session, or ends it when there is no secret. `X-Forwarded-Proto` is believed
@@ -259,13 +333,15 @@ mod tests {
             check_same_origin(&parts(method, "/", &headers)).is_ok()
         };
         assert!(allowed(Method::POST, &[("sec-fetch-site", "same-origin")]));
-        assert!(allowed(Method::POST, &[("origin", "https://relais.fr")]));
+        assert!(allowed(Method::POST, &[("origin", "http://relais.fr")]));
         assert!(allowed(Method::GET, &[("sec-fetch-site", "cross-site")]), "reading changes nothing");
         for refused in [
             &[("sec-fetch-site", "cross-site")][..],
             &[("sec-fetch-site", "same-site"), ("origin", "https://relais.fr")],
-            &[("origin", "https://evil.fr")],
-            &[("origin", "https://relais.fr.evil.fr")],
+            &[("origin", "http://evil.fr")],
+            &[("origin", "https://relais.fr")],
+            &[("origin", "file://relais.fr")],
+            &[("origin", "http://relais.fr.evil.fr")],
             &[("origin", "null")],
             &[],
         ] {

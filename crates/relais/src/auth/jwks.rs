@@ -12,7 +12,7 @@ use relais_protocol::time::{SharedClock, Timestamp};
 use super::AuthError;
 use super::claims::{Claims, Expected, TokenError};
 use super::token::{self, Signature};
-use crate::config::JwksConfig;
+use crate::config::{JwksConfig, masked};
 
 /// Bytes of a key set at most.
 const BYTES_MAX: usize = 256 * 1024;
@@ -101,7 +101,7 @@ impl Jwks {
                     state.fetched_at = Some(self.clock.now());
                 }
                 Err(error) => {
-                    tracing::warn!(url = %self.url, %error, "fetching the identity provider's keys failed");
+                    tracing::warn!(url = %masked(&self.url), %error, "fetching the identity provider's keys failed");
                 }
             }
         }

@@ -11,6 +11,7 @@ mod key;
 mod password;
 mod policy;
 mod principal;
+pub(crate) mod rights;
 mod scope;
 pub(crate) mod secret;
 pub(crate) mod store;
@@ -22,30 +23,30 @@ pub(crate) use key::NewKey;
 pub use password::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
 pub use policy::{Action, Policy};
 pub use principal::{Access, Grants, Principal, Service, User, address};
+pub use rights::{Ended, Permit};
 pub use scope::{SCOPE_BYTES_MAX, Scope, ScopeError};
+pub(crate) use throttle::network;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use jsonwebtoken::Algorithm;
-use relais_protocol::time::{SharedClock, Timestamp};
-use relais_store::Store;
-use tokio::sync::broadcast;
 
 use crate::AppError;
 use crate::config::AuthConfig;
 use cache::RowCache;
 use claims::{Claims, TokenError};
+use jsonwebtoken::Algorithm;
 use jwks::Jwks;
 use password::Passwords;
+use relais_protocol::time::{SharedClock, Timestamp};
+use relais_store::Store;
 use store::{Account, KeyRow, SessionRow};
 use throttle::Throttle;
 use token::Tokens;
 
 /// A session or a key says at most so often in the database that it was used.
 const TOUCH_MS: i64 = 60_000;
-/// Changes of rights that a slow listener may be behind.
-const CHANGES_MAX: usize = 256;
+
+const SESSION_ENDED: &str = "Session expirée, reconnectez-vous";
 
 /// Why identity and access cannot be set up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,7 +95,6 @@ struct Inner {
     accounts: RowCache<Option<Arc<Account>>>,
     sessions: RowCache<Option<SessionRow>>,
     keys: RowCache<Option<Arc<KeyRow>>>,
-    changes: broadcast::Sender<Arc<str>>,
 }
 
 impl Auth {
@@ -124,7 +124,6 @@ impl Auth {
             accounts: RowCache::new(),
             sessions: RowCache::new(),
             keys: RowCache::new(),
-            changes: broadcast::Sender::new(CHANGES_MAX),
             config: config.clone(),
             store,
             clock,
@@ -143,30 +142,6 @@ impl Auth {
             Some(Credential::Session(secret)) => self.session(&secret).await,
             Some(Credential::Bearer(text)) if text.starts_with(key::PREFIX) => self.key(&text).await,
             Some(Credential::Bearer(text)) => self.token(&text).await,
-        }
-    }
-
-    /// Whether a principal still has the rights with which it was authenticated: they may have changed while its
-    /// connection was made, when nobody could find that yet to end it.
-    ///
-    /// # Errors
-    /// What the database reports.
-    pub async fn is_current(&self, principal: &Principal) -> Result<bool, AppError> {
-        match principal {
-            Principal::Anonymous => Ok(true),
-            Principal::Service(service) => {
-                let row = self.key_row(&service.id).await?;
-                Ok(row.is_some_and(|row| row.is_valid(self.now()) && row.service.scopes == service.scopes))
-            }
-            Principal::User(user) => {
-                let Some(id) = user.principal_id.strip_prefix("user:") else { return Ok(true) };
-                // Users of an existing backend have no account here.
-                Ok(self.account(id).await?.is_none_or(|account| {
-                    !account.disabled
-                        && (account.admin, account.staff) == (user.admin, user.staff)
-                        && account.grants == user.grants
-                }))
-            }
         }
     }
 
@@ -205,13 +180,6 @@ impl Auth {
         self.inner.policy.readable(principal)
     }
 
-    /// The ids of principals whose rights changed or ended: their live sessions must be checked again. A
-    /// listener that falls behind is told so and checks everybody.
-    #[must_use]
-    pub fn changes(&self) -> broadcast::Receiver<Arc<str>> {
-        self.inner.changes.subscribe()
-    }
-
     /// Whether everybody may use the relay.
     #[must_use]
     pub fn open_mode(&self) -> bool {
@@ -221,27 +189,29 @@ impl Auth {
     async fn session(&self, secret: &str) -> Result<Principal, AppError> {
         let id = secret::digest(secret);
         let now = self.now();
-        let session = match self.inner.sessions.get(&id, now) {
-            Some(found) => found,
-            None => {
-                let seen = self.inner.sessions.seen();
-                let wanted = id.clone();
-                let found = self.inner.store.read(move |tx| store::find_session(tx, &wanted)).await?;
-                self.inner.sessions.keep(&id, found.clone(), now, seen);
-                found
-            }
-        };
-        let ended = || unauthenticated("Session expirée, reconnectez-vous");
-        let session = session.filter(|row| row.expires_at > now).ok_or_else(ended)?;
+        let ended = || unauthenticated(SESSION_ENDED);
+        let session = self.session_row(&id).await?.ok_or_else(ended)?;
         let account = self.account(&session.user_id).await?.ok_or_else(ended)?;
-        if account.disabled || session.created_at < account.valid_from {
+        if !session.is_valid(&account, now) {
             return Err(ended());
         }
         let used = now.as_millis().saturating_sub(session.last_seen.as_millis()) >= TOUCH_MS;
-        if used && let Err(error) = self.touch_session(id, session.created_at, now).await {
+        if used && let Err(error) = self.touch_session(id.clone(), session.created_at, now).await {
             tracing::warn!(%error, "the use of a session could not be noted");
         }
-        Ok(Principal::User(Arc::new(account.principal(Some(session.expires_at)))))
+        Ok(Principal::User(Arc::new(account.principal(Some(session.expires_at), Some(id.into())))))
+    }
+
+    async fn session_row(&self, id: &str) -> Result<Option<SessionRow>, AppError> {
+        let now = self.now();
+        if let Some(found) = self.inner.sessions.get(id, now) {
+            return Ok(found);
+        }
+        let seen = self.inner.sessions.seen();
+        let wanted = id.to_owned();
+        let found = self.inner.store.read(move |tx| store::find_session(tx, &wanted)).await?;
+        self.inner.sessions.keep(id, found.clone(), now, seen);
+        Ok(found)
     }
 
     async fn touch_session(&self, id: String, created: Timestamp, now: Timestamp) -> Result<(), AppError> {
@@ -340,11 +310,10 @@ impl Auth {
             });
             return Ok(user.map(|user| Principal::User(Arc::new(user))));
         };
-        let issued = claims.seconds("iat").ok().flatten().unwrap_or(0);
-        if account.disabled || issued < account.valid_from.as_secs() {
+        if account.disabled || !claims.is_of_generation(&account) {
             return Ok(Err(TokenError::Expired));
         }
-        Ok(Ok(Principal::User(Arc::new(account.principal(claims.expires_at())))))
+        Ok(Ok(Principal::User(Arc::new(account.principal(claims.expires_at(), None)))))
     }
 
     /// The account with this address. Which one that is is read each time: it may be another's a moment later.
@@ -396,7 +365,6 @@ impl Auth {
     /// The rights of a user changed: what is kept of them no longer counts.
     pub(crate) fn user_changed(&self, id: &str) {
         self.inner.accounts.forget(id);
-        let _ = self.inner.changes.send(format!("user:{id}").into());
     }
 
     /// A session began or ended.
@@ -404,16 +372,9 @@ impl Auth {
         self.inner.sessions.forget(id);
     }
 
-    /// Somebody signed out. Which live connections came with that session is not known, so all of theirs come back
-    /// with what they have.
-    pub(crate) fn signed_out(&self, principal: &str) {
-        let _ = self.inner.changes.send(principal.into());
-    }
-
-    /// A key was revoked.
+    /// A key was made or revoked.
     pub(crate) fn key_changed(&self, id: &str) {
         self.inner.keys.forget(id);
-        let _ = self.inner.changes.send(format!("key:{id}").into());
     }
 }
 

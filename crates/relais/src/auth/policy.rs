@@ -9,6 +9,9 @@ const SOCIETE: &str = "societe";
 /// The family of the topics of conversations, which their members alone hear: `conversation:<id>`.
 const CONVERSATION: &str = "conversation";
 
+/// The topic in which servers tell each other whose rights changed.
+pub(super) const RIGHTS: &str = "rights";
+
 /// The families of the topics of modules, without how often they are told: of one module, and of one owner's.
 const MODULES: [&str; 2] = ["module", "telemetry"];
 const FLEET: &str = "fleet";
@@ -106,7 +109,10 @@ impl Policy {
                         Channel::Topic(topic) => topic.family(),
                         Channel::Family(family) => family,
                     };
-                    family != CONVERSATION && service.scopes.iter().any(|s| s.allows_subscribe(channel))
+                    !is_of_another_area(family)
+                        // What is told to a person or a role is heard by these alone.
+                        && !matches!(family, "user" | "ext" | "role")
+                        && service.scopes.iter().any(|scope| scope.allows_subscribe(channel))
                 }
                 Principal::User(user) => match channel {
                     // Of single modules their owners hear too: what is whose changes, so it is asked elsewhere.
@@ -131,13 +137,17 @@ impl Policy {
     }
 }
 
-/// The topics of the relay, of conversations and of modules are published by these features alone, whatever a scope
-/// says.
+/// Whether topics of this family are another area's than `events`, so that no scope of `events` reaches them, however
+/// it is written: those of the relay need a scope of `relay`, conversations are their members', and who listens to
+/// modules is asked elsewhere.
+fn is_of_another_area(family: &str) -> bool {
+    matches!(family, SOCIETE | CONVERSATION | RIGHTS) || is_of_modules(family)
+}
+
+/// The topics of other areas are published by their features alone, whatever a scope says.
 fn may_publish(principal: &Principal, topic: &Topic) -> bool {
     match principal {
-        Principal::Service(service)
-            if !matches!(topic.family(), SOCIETE | CONVERSATION) && !is_of_modules(topic.family()) =>
-        {
+        Principal::Service(service) if !is_of_another_area(topic.family()) => {
             service.scopes.iter().any(|scope| scope.allows_publish(topic))
         }
         Principal::Anonymous | Principal::User(_) | Principal::Service(_) => false,
@@ -164,6 +174,8 @@ mod tests {
             staff,
             grants: Grants::from_pairs(grants.iter().copied()),
             expires_at: None,
+            generation: None,
+            session: None,
         }))
     }
 
@@ -282,13 +294,35 @@ mod tests {
         assert!(hears(CLOSED, &key(&["events:subscribe:flow:*"]), "flow:paie"));
         assert!(!hears(CLOSED, &key(&["events:subscribe:flow:paie"]), "flow:*"));
         assert!(!hears(CLOSED, &key(&["events:publish:*"]), "flow:paie"));
-        for conversations in ["conversation:1", "conversation:*"] {
-            assert!(!hears(
-                CLOSED,
-                &key(&["events:subscribe:*", "events:subscribe:conversation:*"]),
-                conversations
-            ));
+    }
+
+    #[test]
+    fn no_scope_of_events_reaches_into_another_area() {
+        for channel in [
+            "societe:rsp",
+            "conversation:1",
+            "module:m",
+            "telemetry:m",
+            "telemetry-5s:m",
+            "fleet:user:7",
+            "user:7",
+            "ext:7",
+            "role:admin",
+            "rights",
+            "rights:7",
+        ] {
+            let family = format!("{}:*", channel.split(':').next().unwrap());
+            for heard in [channel, &family] {
+                let exact = format!("events:subscribe:{heard}");
+                for scope in ["events:*", "events:subscribe:*", "events:*:*", &exact] {
+                    assert!(!hears(CLOSED, &key(&[scope, "admin:*"]), heard), "{scope} hears {heard}");
+                }
+                assert!(!hears(OPEN, &Principal::Anonymous, heard) || family == "societe:*", "{heard}");
+                assert!(!hears(CLOSED, &user(true, false, &[]), "rights"), "not even administrators");
+            }
         }
+        assert!(hears(CLOSED, &key(&["events:subscribe:*", "relay:read:rsp"]), "societe:rsp"));
+        assert!(hears(CLOSED, &key(&["events:subscribe:*"]), "system"));
     }
 
     #[test]

@@ -114,6 +114,10 @@ pub struct User {
     pub grants: Grants,
     /// When the credential ends, if it says so.
     pub expires_at: Option<Timestamp>,
+    /// The generation of the account that the credential belongs to; none for somebody without an account here.
+    pub generation: Option<u64>,
+    /// The digest of the session that the person came with; none for a token.
+    pub session: Option<Arc<str>>,
 }
 
 impl User {
@@ -218,6 +222,7 @@ impl Principal {
             (Self::Anonymous, Self::Anonymous) => true,
             (Self::User(one), Self::User(other)) => {
                 one.principal_id == other.principal_id
+                    && one.generation == other.generation
                     && (one.admin, one.staff) == (other.admin, other.staff)
                     && one.grants == other.grants
             }

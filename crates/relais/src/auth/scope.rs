@@ -20,7 +20,8 @@ pub const SCOPE_BYTES_MAX: usize = 240;
 ///
 /// `*` stands for a whole verb or a whole resource, never for a part of a name. A resource may only be left out
 /// after the verb `*`: `relay:*` is `relay:*:*`, while `relay:read` is refused, since a forgotten société must
-/// not mean every société. `relay:*` does not reach into `events` or `admin`.
+/// not mean every société. `relay:*` does not reach into `events` or `admin`, and no scope of `events` into what
+/// belongs to others: `societe:…`, conversations, modules, and what is told to a person or a role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Files of the relay.

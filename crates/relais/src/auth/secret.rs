@@ -1,10 +1,10 @@
 //! Random secrets, their digests, and the secret that signs tokens.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use relais_store::private;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -39,7 +39,7 @@ pub(crate) fn load_or_create(file: &Path) -> Result<String, AuthError> {
         Err(error) => return Err(failed(error)),
     }
     let folder = file.parent().unwrap_or(Path::new("."));
-    create_private_folder(folder).map_err(failed)?;
+    private::create_folder(folder).map_err(failed)?;
     let secret = random_hex::<32>()?;
     // Written whole under another name first: two processes that start at once then agree on one secret.
     let temporary = folder.join(format!(".jwt-{}", random_hex::<8>()?));
@@ -65,13 +65,8 @@ fn read(file: File) -> std::io::Result<String> {
     Ok(secret.to_owned())
 }
 
-fn create_private_folder(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
-}
-
 fn write_private(file: &Path, text: &str) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
+    let mut file = private::create_file(file)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }

@@ -20,14 +20,18 @@ pub(crate) struct Account {
     pub(crate) staff: bool,
     pub(crate) disabled: bool,
     pub(crate) created_at: Timestamp,
-    /// Sessions and tokens from before do not count: the password was changed or the user disabled then.
+    /// Tokens from before do not count that say no generation, as those of an existing backend: the password was
+    /// changed or the user disabled then.
     pub(crate) valid_from: Timestamp,
+    /// Which generation of sessions and tokens counts. A number and not a time, so that nothing of the moment of a
+    /// change lives on.
+    pub(crate) generation: u64,
     pub(crate) grants: Grants,
 }
 
 impl Account {
-    /// The account as a caller.
-    pub(crate) fn principal(&self, expires_at: Option<Timestamp>) -> User {
+    /// The account as a caller, who came with a session or with a token.
+    pub(crate) fn principal(&self, expires_at: Option<Timestamp>, session: Option<Arc<str>>) -> User {
         let name = format!("{} {}", self.firstname, self.lastname);
         let display_name = if name.trim().is_empty() { self.email.clone() } else { name.trim().to_owned() };
         User {
@@ -39,6 +43,8 @@ impl Account {
             staff: self.staff,
             grants: self.grants.clone(),
             expires_at,
+            generation: Some(self.generation),
+            session,
         }
     }
 }
@@ -46,7 +52,8 @@ impl Account {
 /// The columns of [`account`], in its order.
 macro_rules! account_columns {
     () => {
-        "id, email, firstname, lastname, phone, admin, staff, disabled, created_at, valid_from"
+        "id, email, firstname, lastname, phone, admin, staff, disabled, created_at, valid_from, \
+         generation"
     };
 }
 pub(crate) use account_columns;
@@ -64,6 +71,7 @@ pub(crate) fn account(row: &Row<'_>) -> Result<Account, StoreError> {
         disabled: row.bool(7)?,
         created_at: row.timestamp(8)?,
         valid_from: row.timestamp(9)?,
+        generation: row.u64(10)?,
         grants: Grants::none(),
     })
 }
@@ -96,17 +104,30 @@ pub(crate) struct SessionRow {
     pub(crate) created_at: Timestamp,
     pub(crate) last_seen: Timestamp,
     pub(crate) expires_at: Timestamp,
+    /// The generation of its user that it belongs to.
+    pub(crate) generation: u64,
+}
+
+impl SessionRow {
+    /// Whether it counts at `now` for this account.
+    pub(crate) fn is_valid(&self, account: &Account, now: Timestamp) -> bool {
+        self.expires_at > now
+            && self.user_id == account.id
+            && self.generation == account.generation
+            && !account.disabled
+    }
 }
 
 /// The session with this digest.
 pub(crate) fn find_session(tx: &mut impl Query, id: &str) -> Result<Option<SessionRow>, StoreError> {
-    let sql = "SELECT user_id, created_at, last_seen, expires_at FROM sessions WHERE id = $1";
+    let sql = "SELECT user_id, created_at, last_seen, expires_at, generation FROM sessions WHERE id = $1";
     tx.query_opt(sql, params![id], |row| {
         Ok(SessionRow {
             user_id: row.text(0)?,
             created_at: row.timestamp(1)?,
             last_seen: row.timestamp(2)?,
             expires_at: row.timestamp(3)?,
+            generation: row.u64(4)?,
         })
     })
 }
@@ -115,8 +136,9 @@ pub(crate) fn find_session(tx: &mut impl Query, id: &str) -> Result<Option<Sessi
 pub(crate) fn insert_session(tx: &mut WriteTx<'_>, id: &str, row: &SessionRow) -> Result<(), StoreError> {
     tx.execute("DELETE FROM sessions WHERE expires_at <= $1", params![row.created_at])?;
     tx.execute(
-        "INSERT INTO sessions (id, user_id, created_at, last_seen, expires_at) VALUES ($1, $2, $3, $4, $5)",
-        params![id, &row.user_id, row.created_at, row.last_seen, row.expires_at],
+        "INSERT INTO sessions (id, user_id, created_at, last_seen, expires_at, generation) \
+         VALUES ($1, $2, $3, $4, $5, $6)",
+        params![id, &row.user_id, row.created_at, row.last_seen, row.expires_at, row.generation],
     )?;
     Ok(())
 }
@@ -132,9 +154,11 @@ pub(crate) fn touch_session(
     tx.execute(sql, params![now, expires_at, id])
 }
 
-/// Ends a session.
-pub(crate) fn delete_session(tx: &mut WriteTx<'_>, id: &str) -> Result<u64, StoreError> {
-    tx.execute("DELETE FROM sessions WHERE id = $1", params![id])
+/// Ends a session and returns whose it was; none if it is not there.
+pub(crate) fn delete_session(tx: &mut WriteTx<'_>, id: &str) -> Result<Option<String>, StoreError> {
+    let found = find_session(tx, id)?;
+    tx.execute("DELETE FROM sessions WHERE id = $1", params![id])?;
+    Ok(found.map(|session| session.user_id))
 }
 
 /// Ends every session of a user.

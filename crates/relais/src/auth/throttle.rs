@@ -1,4 +1,5 @@
-//! Slows down guessing of passwords, per account and per address.
+//! Slows down guessing of passwords: per account and address together, and per address. Never per account alone, or
+//! whoever guesses would shut its owner out.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -7,7 +8,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use parking_lot::Mutex;
 use relais_protocol::time::Timestamp;
 
-/// Attempts on one account before waiting begins, and the longest wait in seconds.
+/// Attempts on one account from one address before waiting begins, and the longest wait in seconds.
 const ACCOUNT: Rule = Rule { free: 8, wait_max_s: 300 };
 /// The same for one address, where a whole office may sit behind one.
 const ADDRESS: Rule = Rule { free: 40, wait_max_s: 900 };
@@ -29,11 +30,14 @@ struct Entry {
     until: Timestamp,
 }
 
+/// An account, and from where somebody tries.
+type Guessed = (String, Option<IpAddr>);
+
 /// Counts attempts before their password is looked at, so that attempts made at once count as well as attempts
 /// made in turn; success takes back what was counted.
 #[derive(Default)]
 pub(crate) struct Throttle {
-    accounts: Mutex<HashMap<String, Entry>>,
+    accounts: Mutex<HashMap<Guessed, Entry>>,
     addresses: Mutex<HashMap<IpAddr, Entry>>,
 }
 
@@ -43,22 +47,24 @@ impl Throttle {
         let mut addresses = self.addresses.lock();
         let mut accounts = self.accounts.lock();
         let address = address.map(network);
-        let waits = [address.and_then(|a| wait(&addresses, &a, now)), wait(&accounts, account, now)];
+        let guessed = (account.to_owned(), address);
+        let waits = [address.and_then(|a| wait(&addresses, &a, now)), wait(&accounts, &guessed, now)];
         if let Some(seconds) = waits.into_iter().flatten().max() {
             return Err(seconds);
         }
         if let Some(address) = address {
             count(&mut addresses, address, ADDRESS, now);
         }
-        count(&mut accounts, account.to_owned(), ACCOUNT, now);
+        count(&mut accounts, guessed, ACCOUNT, now);
         Ok(())
     }
 
-    /// The attempt had the right password: the account starts afresh, the address is given one back.
+    /// The attempt had the right password: the account starts afresh there, the address is given one back.
     pub(crate) fn succeeded(&self, account: &str, address: Option<IpAddr>) {
-        self.accounts.lock().remove(account);
+        let address = address.map(network);
+        self.accounts.lock().remove(&(account.to_owned(), address));
         let mut addresses = self.addresses.lock();
-        if let Some(entry) = address.and_then(|address| addresses.get_mut(&network(address))) {
+        if let Some(entry) = address.and_then(|address| addresses.get_mut(&address)) {
             entry.failures = entry.failures.saturating_sub(1);
             entry.until = entry.last;
         }
@@ -66,18 +72,14 @@ impl Throttle {
 }
 
 /// One customer of an internet provider has a whole /64, so that counts as one address.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.into(),
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
     }
 }
 
-fn wait<K, Q>(entries: &HashMap<K, Entry>, key: &Q, now: Timestamp) -> Option<u64>
-where
-    K: Eq + Hash + std::borrow::Borrow<Q>,
-    Q: Eq + Hash + ?Sized,
-{
+fn wait<K: Eq + Hash>(entries: &HashMap<K, Entry>, key: &K, now: Timestamp) -> Option<u64> {
     let missing = entries.get(key)?.until.as_millis().saturating_sub(now.as_millis());
     u64::try_from(missing).ok().filter(|ms| *ms > 0).map(|ms| ms.div_ceil(1000))
 }
@@ -132,7 +134,7 @@ mod tests {
         let throttle = Throttle::default();
         let mut now = START;
         for _ in 0..ACCOUNT.free {
-            assert_eq!(throttle.attempt("a", address("192.0.2.1"), now), Ok(()));
+            assert_eq!(throttle.attempt("a", None, now), Ok(()));
         }
         let mut waits = Vec::new();
         while waits.len() < 12 {
@@ -142,6 +144,17 @@ mod tests {
             assert_eq!(throttle.attempt("a", None, now), Ok(()), "after the wait one attempt is free");
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
+    }
+
+    #[test]
+    fn whoever_guesses_does_not_shut_the_owner_out() {
+        let throttle = Throttle::default();
+        for guesser in ["192.0.2.1", "192.0.2.2", "2001:db8::1"] {
+            while throttle.attempt("a", address(guesser), START).is_ok() {}
+        }
+        assert_eq!(throttle.attempt("a", address("198.51.100.7"), START), Ok(()));
+        throttle.succeeded("a", address("198.51.100.7"));
+        assert!(throttle.attempt("a", address("192.0.2.1"), START).is_err(), "who guesses still waits");
     }
 
     #[test]

@@ -8,6 +8,8 @@ use super::claims::{Claims, Expected, TokenError};
 use crate::AppError;
 use crate::config::JwtConfig;
 
+/// The claim with the generation of the account that a token of ours belongs to.
+pub(crate) const GENERATION: &str = "relais_generation";
 /// The longest token that is looked at, in bytes.
 pub(crate) const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
@@ -64,6 +66,7 @@ impl Tokens {
         &self,
         user_id: &str,
         email: &str,
+        generation: u64,
         now: Timestamp,
         ttl_s: Option<u64>,
     ) -> Result<String, AppError> {
@@ -71,7 +74,7 @@ impl Tokens {
         let ttl = i64::try_from(ttl_s.unwrap_or(self.config.ttl_s)).unwrap_or(i64::MAX);
         let mut claims = json!({
             "user_id": user_id, "email": email,
-            "exp": seconds.saturating_add(ttl), "iat": seconds, "nbf": seconds,
+            "exp": seconds.saturating_add(ttl), "iat": seconds, "nbf": seconds, GENERATION: generation,
         });
         if let Some(issuer) = &self.config.issuer {
             claims["iss"] = issuer.as_str().into();
@@ -111,12 +114,13 @@ mod tests {
     #[test]
     fn a_token_has_the_claims_that_clients_know() {
         let tokens = tokens("0123456789abcdef0123456789abcdef");
-        let token = tokens.issue("7", "a@b.fr", NOW, None).unwrap();
+        let token = tokens.issue("7", "a@b.fr", 3, NOW, None).unwrap();
         let Claims(claims) = tokens.verify(&token, NOW).unwrap();
         let seconds = NOW.as_secs();
         assert_eq!(
             claims,
-            json!({"user_id": "7", "email": "a@b.fr", "exp": seconds + 86_400, "iat": seconds, "nbf": seconds})
+            json!({"user_id": "7", "email": "a@b.fr", "exp": seconds + 86_400, "iat": seconds, "nbf": seconds,
+                "relais_generation": 3})
         );
         assert_eq!(tokens.verify(&token, NOW.plus_millis(86_431_000)).unwrap_err(), TokenError::Expired);
     }
@@ -124,9 +128,9 @@ mod tests {
     #[test]
     fn a_token_that_was_changed_or_signed_by_others_is_refused() {
         let ours = tokens("0123456789abcdef0123456789abcdef");
-        let theirs = tokens("another-secret-another-secret-32").issue("7", "a@b.fr", NOW, None).unwrap();
+        let theirs = tokens("another-secret-another-secret-32").issue("7", "a@b.fr", 1, NOW, None).unwrap();
         assert!(matches!(ours.verify(&theirs, NOW), Err(TokenError::Signature(_))));
-        let token = ours.issue("7", "a@b.fr", NOW, None).unwrap();
+        let token = ours.issue("7", "a@b.fr", 1, NOW, None).unwrap();
         let [header, _, signature]: [&str; 3] = token.split('.').collect::<Vec<_>>().try_into().unwrap();
         let claims = URL_SAFE_NO_PAD.encode(r#"{"user_id":"1","exp":99999999999}"#);
         assert!(ours.verify(&format!("{header}.{claims}.{signature}"), NOW).is_err());

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use relais_protocol::time::SystemClock;
-use relais_store::{Store, StoreConfig};
+use relais_store::{Store, StoreConfig, private};
 use serde::Serialize;
 
 use super::{CliError, Globals, out};
-use crate::config::Config;
+use crate::config::{Config, masked};
 
 /// How long a server may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,7 +30,10 @@ pub async fn run(_args: DoctorArgs, globals: &Globals) -> Result<(), CliError> {
     let config = globals.load_config()?;
     let mut findings = vec![
         finding("configuration", Ok("complete and consistent".into())),
-        finding("data folder", check_folder(&config.server.data)),
+        finding(
+            "data folder",
+            check_folder(&config.server.data).map(|found| found + shared_with(&config.server.data)),
+        ),
         finding("files folder", check_folder(&config.relay_files_dir())),
         finding("database", check_database(&config).await),
         finding("schemas", check_schemas(&config)),
@@ -71,11 +74,22 @@ fn report(findings: &[Finding], json: bool) -> Result<(), CliError> {
 fn check_folder(path: &std::path::Path) -> Result<String, String> {
     let fix =
         |error: std::io::Error| format!("{}: {error}; check its permissions and its mount", path.display());
-    std::fs::create_dir_all(path).map_err(fix)?;
+    private::create_folder(path).map_err(fix)?;
     let probe = path.join(format!(".relais-doctor-{}", std::process::id()));
     std::fs::write(&probe, b"probe").map_err(fix)?;
     std::fs::remove_file(&probe).map_err(fix)?;
     Ok(format!("{} can be written", path.display()))
+}
+
+/// The folder is the server's own; who made it may have left it open.
+fn shared_with(path: &std::path::Path) -> &'static str {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = path.metadata().map_or(0, |found| found.permissions().mode());
+    if mode & 0o077 == 0 {
+        ""
+    } else {
+        ", but other users of this computer may look into it: chmod 700 closes it"
+    }
 }
 
 async fn check_database(config: &Config) -> Result<String, String> {
@@ -132,7 +146,8 @@ async fn check_server(config: &Config) -> Result<String, String> {
 }
 
 async fn check_url(url: &str) -> Result<String, String> {
-    match get(url).await {
+    let (url, answer) = (masked(url), get(url).await);
+    match answer {
         Ok(status) if status.is_success() => Ok(format!("{url} answers")),
         Ok(status) => Err(format!("{url} answers {status}; check the address")),
         Err(error) => Err(format!("{url}: {error}; check the address, the network and the certificate")),
@@ -140,7 +155,8 @@ async fn check_url(url: &str) -> Result<String, String> {
 }
 
 async fn check_reachable(url: &str) -> Result<String, String> {
-    get(url).await.map(|_| format!("{url} can be reached")).map_err(|error| format!("{url}: {error}"))
+    let (url, answer) = (masked(url), get(url).await);
+    answer.map(|_| format!("{url} can be reached")).map_err(|error| format!("{url}: {error}"))
 }
 
 async fn get(url: &str) -> Result<reqwest::StatusCode, String> {

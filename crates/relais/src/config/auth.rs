@@ -212,7 +212,8 @@ impl JwksConfig {
         let mut found = Vec::new();
         let Some(url) = &self.url else { return found };
         if !url.starts_with("https://") && !url.starts_with("http://") {
-            found.push(format!("auth.jwks.url: {url:?} is not an https:// or http:// address"));
+            let shown = super::masked(url);
+            found.push(format!("auth.jwks.url: {shown:?} is not an https:// or http:// address"));
         }
         if self.issuer.is_none() {
             found.push(

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::Config;
+use super::masked::{HIDDEN, masked};
 
 /// What the command line sets; it wins over every other source.
 #[derive(Clone, Debug, Default)]
@@ -249,11 +250,6 @@ impl Config {
     pub fn without_secrets(&self) -> Value {
         let mut tree = serde_json::to_value(self).unwrap_or_default();
         hide(&mut tree);
-        for at in ["/database/url", "/live/mqtt/url"] {
-            if let Some(Value::String(url)) = tree.pointer_mut(at) {
-                *url = hide_password(url);
-            }
-        }
         tree
     }
 }
@@ -263,25 +259,18 @@ fn hide(node: &mut Value) {
     for (key, value) in fields {
         let secret = ["secret", "password", "key"].iter().any(|word| key.ends_with(word));
         match value {
-            Value::String(_) if secret => *value = "••••••".into(),
+            Value::String(_) if secret => *value = HIDDEN.into(),
+            Value::String(text) => *text = masked(text).into_owned(),
+            Value::Array(items) => items.iter_mut().for_each(hide_text),
             other => hide(other),
         }
     }
 }
 
-fn hide_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    // A password may stand behind the user or among the parameters.
-    if let Some((before, _)) = rest.split_once("password=") {
-        let before = hide_password(&format!("{scheme}://{before}"));
-        return format!("{before}password=••••••");
-    }
-    match rest.rsplit_once('@') {
-        Some((who, place)) => {
-            let user = who.split(':').next().unwrap_or_default();
-            format!("{scheme}://{user}:••••••@{place}")
-        }
-        None => url.to_owned(),
+fn hide_text(item: &mut Value) {
+    match item {
+        Value::String(text) => *text = masked(text).into_owned(),
+        other => hide(other),
     }
 }
 
@@ -333,7 +322,8 @@ mod tests {
         let config = with_file("", &names).unwrap();
         assert_eq!(config.server.listen.port(), 8123);
         assert_eq!(config.relay_files_dir(), PathBuf::from("exports"));
-        assert_eq!(config.server.allowed_origins, ["http://localhost:3000", "https://app.example"]);
+        let origins: Vec<&str> = config.server.allowed_origins.iter().map(|origin| origin.as_str()).collect();
+        assert_eq!(origins, ["http://localhost:3000", "https://app.example"]);
         assert_eq!((config.live.reconnect.max_attempts, config.live.reconnect.delay_ms), (5, 200));
         assert!(!config.live.stats);
     }
@@ -374,7 +364,24 @@ mod tests {
         let shown = config.without_secrets().to_string();
         assert!(!shown.contains("hunter2"), "{shown}");
         assert!(shown.contains("postgres://me:"), "{shown}");
-        let as_parameter = hide_password("postgres://me@db/relais?sslmode=require&password=hunter@2");
-        assert_eq!(as_parameter, "postgres://me:••••••@db/relais?sslmode=require&password=••••••");
+    }
+
+    #[test]
+    fn no_address_shows_its_secrets() {
+        let config = with_file(
+            "[auth.jwks]\nurl = \"https://me:hunter2@id.fr/certs\"\nissuer = \"x\"\n\
+             [telemetry]\notlp_endpoint = \"https://otlp.fr/?api_key=hunter2\"\n\
+             [client]\nserver = \"https://me:hunter2@relais.fr\"\n\
+             [live.mqtt]\nurl = \"mqtt://me:hunter2@broker\"",
+            &[("RELAIS_DATABASE_URL", "postgres://me@db/relais?password=hunter2")],
+        )
+        .unwrap();
+        let shown = config.without_secrets().to_string();
+        assert!(!shown.contains("hunter2"), "{shown}");
+        for place in ["id.fr/certs", "otlp.fr", "relais.fr", "broker", "db/relais"] {
+            assert!(shown.contains(place), "{place} is missing in {shown}");
+        }
+        let error = with_file("[auth.jwks]\nurl = \"ftp://me:hunter2@id.fr\"", &[]).unwrap_err().to_string();
+        assert!(error.contains("id.fr") && !error.contains("hunter2"), "{error}");
     }
 }

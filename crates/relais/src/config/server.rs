@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::network::Network;
+use super::origin::{HostName, Origin};
 
 /// Where the server listens and how it stops.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -15,10 +16,13 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// The folder for everything the server keeps.
     pub data: PathBuf,
-    /// Origins that browsers may call from; `*` is every origin. Empty: the server's own origin only.
-    pub allowed_origins: Vec<String>,
+    /// Names by which clients reach a server that is open to everybody, beside `localhost` and addresses: it answers to
+    /// no other, since a foreign page may have its own name point here.
+    pub names: Vec<HostName>,
+    /// Origins that browsers may call from; `*` is every origin, without cookies. Empty: the server's own origin only.
+    pub allowed_origins: Vec<Origin>,
     /// Addresses or networks of the reverse proxies in front. From them, and from nobody else, `X-Forwarded-For`
-    /// says where a client is.
+    /// says where a client is, and `X-Forwarded-Proto` whether it uses https.
     pub trusted_proxies: Vec<Network>,
     /// Connections at most, live ones included.
     pub connections_max: usize,
@@ -35,6 +39,7 @@ impl Default for ServerConfig {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
             data: PathBuf::from("relais-data"),
+            names: Vec::new(),
             allowed_origins: Vec::new(),
             trusted_proxies: Vec::new(),
             connections_max: 100_000,

@@ -24,9 +24,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
-use relais_hub::{CloseCode, CloseReason, Identity, OpenError, Session, SubscribeError};
+use relais_hub::{CloseCode, CloseReason, Hub, Identity, OpenError, Session, SubscribeError};
 
-use crate::auth::Principal;
+use crate::auth::{Ended, Principal};
 use crate::{App, AppError};
 
 pub use native::NativeApi;
@@ -73,7 +73,26 @@ impl Errands {
 }
 
 fn identity(principal: &Principal) -> Identity {
-    if principal.is_anonymous() { Identity::anonymous() } else { Identity::of(&principal.id()) }
+    match principal {
+        Principal::Anonymous => Identity::anonymous(),
+        Principal::User(user) => {
+            Identity { sign_in: user.session.clone(), ..Identity::of(&user.principal_id) }
+        }
+        Principal::Service(service) => Identity::of(&service.principal_id),
+    }
+}
+
+/// Closes the live connections that came with what ended. Those of one session alone, if it was signed out of.
+pub fn end_connections(hub: &Hub, ended: &Ended) {
+    match &ended.session {
+        Some(session) => hub.close_sign_in(&ended.principal, session, signed_out()),
+        None => hub.close_principal(&ended.principal, rights_changed()),
+    }
+}
+
+/// Why a session of the hub ends whose person signed out. The new connection is nobody's, or has the new session.
+fn signed_out() -> CloseReason {
+    CloseReason::new(CloseCode::ServiceRestart, "signed out: reconnect")
 }
 
 /// A session is somebody's from now on: it ends with their credential, and with the rights that they came with.
@@ -110,7 +129,7 @@ fn renew(app: &App, known: &Principal, principal: &Principal, session: &Arc<Sess
 }
 
 /// Why a session ends whose person's rights are others now: the new connection gets the new rights.
-pub fn rights_changed() -> CloseReason {
+fn rights_changed() -> CloseReason {
     CloseReason::new(CloseCode::ServiceRestart, "your rights have changed: reconnect and resume")
 }
 

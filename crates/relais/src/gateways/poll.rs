@@ -39,7 +39,7 @@ pub(super) async fn poll_events(
     RawQuery(query): RawQuery,
 ) -> Result<Response, AppError> {
     let query = ChannelQuery::parse(query.as_deref())?;
-    let subscriptions = all_allowed(&app, &principal, &query.channels).await?;
+    let mut subscriptions = all_allowed(&app, &principal, &query.channels).await?;
     let mut heads = app.heads();
     let mut since = query.since.unwrap_or_else(|| app.store().head());
     if !app.store().log_bounds().await?.can_recover(since) {
@@ -51,12 +51,14 @@ pub(super) async fn poll_events(
     let mut waited = false;
     loop {
         let head = *heads.borrow_and_update();
+        if waited {
+            // Rights may have ended meanwhile, or somebody was taken out: that is in the log, so it wakes whoever waits.
+            // Asked after `head`: what came before is theirs.
+            let renewed = app.auth().renewed(&principal).await?;
+            subscriptions = all_allowed(&app, &renewed, &query.channels).await?;
+        }
         let page = Page::read(&app, &subscriptions, since, head).await?;
         let over = query.since.is_none() && query.wait_s == 0;
-        if waited && !page.events.is_empty() {
-            // Who was taken out meanwhile may not hear this any more. Asked after `head`: what came before is theirs.
-            all_allowed(&app, &principal, &query.channels).await?;
-        }
         if !page.is_nothing() || over || !app.next_event(&mut heads, deadline).await {
             return Ok(([(header::CONTENT_TYPE, "application/json")], page.render()).into_response());
         }

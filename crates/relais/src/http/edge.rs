@@ -1,4 +1,5 @@
-//! What every request passes first and every response last: foreign origins are refused, the time is taken.
+//! What every request passes first and every response last: foreign origins and foreign names of the server are refused,
+//! pages get the headers of pages, the time is taken.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -7,16 +8,23 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request};
+use axum::http::uri::Authority;
 use axum::http::{HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use super::layers::is_known_origin;
+use super::asking::ask_at_end;
+use super::landing::CONTENT_SECURITY_POLICY;
 use super::meters::Meters;
-use crate::AppError;
-use crate::auth::http::shows_credential;
+use super::origins::{HostFault, Hosts, is_known_origin};
+use crate::auth::Auth;
+use crate::auth::http::{Asking, shows_credential};
+use crate::config::Origin;
+use crate::{App, AppError};
 
+/// Bytes of the list of headers that a page asks for before it sends them.
+const ASKED_HEADERS_BYTES_MAX: usize = 4096;
 /// Routes of devices. Each shows the credential of its module and no cookie counts, so that a foreign page has nothing to
 /// abuse; and their libraries send an `Origin` of their own, such as `file://`.
 const DEVICE_ROUTES: &[&str] = &["/esp32", "/api/v1/modules/{id}/report"];
@@ -26,13 +34,19 @@ const DEVICE_ROUTES: &[&str] = &["/esp32", "/api/v1/modules/{id}/report"];
 pub(super) struct EdgeLayer(Arc<Shared>);
 
 struct Shared {
-    allowed_origins: Vec<String>,
+    allowed_origins: Vec<Origin>,
+    /// The names that count; any where credentials are required, since a foreign page has none.
+    hosts: Option<Hosts>,
+    auth: Auth,
     meters: Meters,
 }
 
 impl EdgeLayer {
-    pub(super) fn new(allowed_origins: &[String]) -> Self {
-        Self(Arc::new(Shared { allowed_origins: allowed_origins.to_vec(), meters: Meters::default() }))
+    pub(super) fn new(app: &App) -> Self {
+        let (server, auth) = (&app.config().server, app.auth().clone());
+        let hosts = auth.open_mode().then(|| Hosts::new(server.listen.ip(), &server.names));
+        let allowed_origins = server.allowed_origins.clone();
+        Self(Arc::new(Shared { allowed_origins, hosts, auth, meters: Meters::default() }))
     }
 }
 
@@ -63,30 +77,53 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, mut request: Request) -> Self::Future {
         let started = Instant::now();
         let method = request.method().clone();
         let route = request.extensions().get::<MatchedPath>().cloned();
         let shared = Arc::clone(&self.shared);
-        let answer = if is_foreign(&request, &shared.allowed_origins) {
-            Answer::Refused
-        } else {
-            Answer::Awaited { future: self.inner.call(request) }
+        let (answer, asking) = match shared.refusal(&request) {
+            Some(error) => (Answer::Refused { error: Some(error) }, None),
+            None => {
+                let asking = ask_at_end(&mut request, &shared.auth);
+                (Answer::Awaited { future: self.inner.call(request) }, asking)
+            }
         };
-        EdgeFuture { answer, started, method, route, shared }
+        EdgeFuture { answer, started, method, route, asking, shared }
+    }
+}
+
+impl Shared {
+    /// Why a request is not dealt with at all.
+    fn refusal(&self, request: &Request) -> Option<AppError> {
+        let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        let is_device = DEVICE_ROUTES.contains(&route);
+        if let Some(hosts) = self.hosts.as_ref().filter(|_| !is_device) {
+            let target = request.uri().authority().map(Authority::as_str);
+            if let Err(fault) = hosts.check(request.version(), target, request.headers()) {
+                return Some(host_refused(&fault));
+            }
+        }
+        if !is_device && is_foreign(request, &self.allowed_origins) {
+            return Some(origin_refused());
+        }
+        let asked = request.headers().get_all(header::ACCESS_CONTROL_REQUEST_HEADERS).iter();
+        let asks_too_much = asked.map(HeaderValue::len).sum::<usize>() > ASKED_HEADERS_BYTES_MAX;
+        asks_too_much.then(|| {
+            let text = format!("Access-Control-Request-Headers : {ASKED_HEADERS_BYTES_MAX} octets au plus");
+            AppError::bad_request("too_many_headers", text)
+        })
     }
 }
 
 /// Whether a page of a foreign origin makes a browser send this: a change, or a socket, which CORS does not cover.
 /// What shows its own credential is admitted by that, whatever `Origin` a program gives itself.
-fn is_foreign(request: &Request, allowed: &[String]) -> bool {
+fn is_foreign(request: &Request, allowed: &[Origin]) -> bool {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let upgrades = request.headers().contains_key(header::UPGRADE);
-    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     (!reads || upgrades)
-        && !DEVICE_ROUTES.contains(&route)
         && !shows_credential(request.headers())
-        && !is_known_origin(request.headers(), allowed)
+        && !is_known_origin(request.headers(), request.extensions(), allowed)
 }
 
 pin_project! {
@@ -97,6 +134,7 @@ pin_project! {
         started: Instant,
         method: Method,
         route: Option<MatchedPath>,
+        asking: Option<Asking>,
         shared: Arc<Shared>,
     }
 }
@@ -105,7 +143,7 @@ pin_project! {
     #[project = AnswerProjection]
     enum Answer<F> {
         Awaited { #[pin] future: F },
-        Refused,
+        Refused { error: Option<AppError> },
     }
 }
 
@@ -119,8 +157,15 @@ where
         let this = self.project();
         let Ok(mut response) = match this.answer.project() {
             AnswerProjection::Awaited { future } => ready!(future.poll(cx)),
-            AnswerProjection::Refused => Ok(refusal()),
+            AnswerProjection::Refused { error } => {
+                Ok(error.take().map(IntoResponse::into_response).unwrap_or_default())
+            }
         };
+        // Whatever the handler made of a body that ended so.
+        if let Some(refused) = this.asking.as_ref().and_then(Asking::take_refusal) {
+            response = refused.into_response();
+        }
+        protect_page(&mut response);
         name_the_charset(&mut response);
         let (status, elapsed) = (response.status(), this.started.elapsed());
         let (method, route) = (&*this.method, this.route.as_ref().map_or("other", MatchedPath::as_str));
@@ -130,10 +175,44 @@ where
     }
 }
 
-fn refusal() -> Response {
-    let text =
-        "Origine refusée : ajoutez-la à ALLOWED_ORIGINS (server.allowed_origins) si cette page est la vôtre";
-    AppError::forbidden("origin_refused", text).into_response()
+/// Why a page of a foreign origin is refused.
+pub(crate) fn origin_refused() -> AppError {
+    let text = "Origine refusée : ajoutez-la à ALLOWED_ORIGINS (server.allowed_origins) si cette page est la vôtre. \
+                Derrière un proxy qui termine TLS, nommez-le dans RELAIS_TRUSTED_PROXIES (server.trusted_proxies)";
+    AppError::forbidden("origin_refused", text)
+}
+
+fn host_refused(fault: &HostFault) -> AppError {
+    match fault {
+        HostFault::Missing => AppError::bad_request("invalid_host", "En-tête Host manquant"),
+        HostFault::Several => AppError::bad_request("invalid_host", "Plusieurs en-têtes Host"),
+        HostFault::Foreign(name) => {
+            metrics::counter!("relais_http_hosts_refused_total").increment(1);
+            let text = format!(
+                "Nom d'hôte refusé : {name:?} n'est pas un nom de ce serveur, qui est ouvert à tous. Ajoutez-le à \
+                 RELAIS_SERVER_NAMES (server.names), ou exigez des identifiants (RELAIS_AUTH_MODE=required)"
+            );
+            AppError::forbidden("host_refused", text)
+        }
+    }
+}
+
+/// A page runs nothing that is not its own and stands in no other's frame, whoever sends it and whatever it shows. One
+/// that needs more says so itself.
+fn protect_page(response: &mut Response) {
+    let headers = response.headers_mut();
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    if !kind.get(..9).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/html")) {
+        return;
+    }
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
 }
 
 /// Clients of the first hour read bytes beyond ASCII as Latin-1 unless they are told. Files are sent as they are.

@@ -1,11 +1,12 @@
-//! What is put around the routes, and which origins a browser may call from.
+//! What is put around the routes.
 
 use axum::Router;
-use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::http::{HeaderValue, Method, header};
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
 use super::edge::EdgeLayer;
 use crate::App;
+use crate::config::Origin;
 
 /// Puts the layers around the routes; the first is the innermost.
 pub(super) fn around(routes: Router<App>, app: &App) -> Router<App> {
@@ -14,11 +15,13 @@ pub(super) fn around(routes: Router<App>, app: &App) -> Router<App> {
         Some(cors) => routes.layer(cors),
         None => routes,
     };
-    routes.layer(EdgeLayer::new(origins))
+    routes.layer(EdgeLayer::new(app))
 }
 
-/// CORS (WHATWG Fetch) for the configured origins; credentials only for origins that are named.
-fn cors(origins: &[String]) -> Option<CorsLayer> {
+/// CORS (WHATWG Fetch) for the configured origins; credentials only for origins that are named. A page may send whatever
+/// headers it has reasons for: they are allowed as the preflight names them, which the edge bounds. Naming them is
+/// needed also for `*`, which would leave out `Authorization`.
+fn cors(origins: &[Origin]) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
     }
@@ -30,47 +33,12 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
             header::RETRY_AFTER,
             header::CONTENT_DISPOSITION,
         ])
-        // Pages have headers for reasons of their own, such as for a tunnel in between: whoever may call may send them.
         .allow_headers(AllowHeaders::mirror_request())
         .max_age(std::time::Duration::from_secs(3600));
-    if origins.iter().any(|origin| origin == "*") {
+    if origins.iter().any(Origin::is_any) {
         return Some(layer.allow_origin(Any));
     }
     let named: Vec<HeaderValue> =
-        origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();
+        origins.iter().filter_map(|origin| HeaderValue::from_str(origin.as_str()).ok()).collect();
     Some(layer.allow_origin(AllowOrigin::list(named)).allow_credentials(true))
-}
-
-/// Whether a browser may call from the `Origin` of these headers. Other programs send none.
-pub(crate) fn is_known_origin(headers: &HeaderMap, allowed: &[String]) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else { return true };
-    let origin = origin.to_str().unwrap_or("null");
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let own = origin.split_once("://").map(|(_, authority)| authority);
-    (own.is_some() && own == host) || allowed.iter().any(|known| known == "*" || known == origin)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn known(origin: Option<&str>, allowed: &[&str]) -> bool {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::HOST, HeaderValue::from_static("relais.fr:8000"));
-        if let Some(origin) = origin {
-            headers.insert(header::ORIGIN, HeaderValue::from_str(origin).unwrap());
-        }
-        is_known_origin(&headers, &allowed.iter().map(|o| (*o).to_owned()).collect::<Vec<_>>())
-    }
-
-    #[test]
-    fn foreign_pages_are_refused_unless_they_are_named() {
-        assert!(known(None, &[]));
-        assert!(known(Some("http://relais.fr:8000"), &[]));
-        assert!(!known(Some("http://relais.fr.evil:8000"), &[]));
-        assert!(!known(Some("null"), &[]));
-        assert!(!known(Some("http://app.fr"), &[]));
-        assert!(known(Some("http://app.fr"), &["http://app.fr"]));
-        assert!(known(Some("http://app.fr"), &["*"]));
-    }
 }

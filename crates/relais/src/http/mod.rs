@@ -1,5 +1,6 @@
 //! The HTTP edge: routes that belong to no feature, the middle layers, and the server itself.
 
+mod asking;
 pub mod asyncapi;
 mod edge;
 pub(crate) mod form;
@@ -8,6 +9,7 @@ mod landing;
 mod layers;
 mod meters;
 pub mod openapi;
+mod origins;
 pub(crate) mod paging;
 mod proxies;
 mod scripts;
@@ -20,7 +22,8 @@ use axum::routing::get;
 use crate::features::{accounts, chat, live, publish, relay};
 use crate::{App, AppError, gateways};
 
-pub(crate) use layers::is_known_origin;
+pub(crate) use edge::origin_refused;
+pub(crate) use origins::{is_known_origin, own_origin};
 pub use server::{Server, listen};
 
 /// Every route of the server.

@@ -17,15 +17,19 @@ const HOPS_MAX: usize = 16;
 /// `Forwarded` (RFC 7239) is not read: a proxy that sets only one of the two hands the other on as the client
 /// wrote it.
 pub(super) fn client_address(peer: SocketAddr, headers: &HeaderMap, trusted: &[Network]) -> SocketAddr {
-    let is_proxy = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
     let mut client = peer;
     let lines = headers.get_all(FORWARDED_FOR).iter().rev();
     let mut hops = lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(',')).take(HOPS_MAX);
-    while is_proxy(client.ip()) {
+    while is_proxy(client.ip(), trusted) {
         let Some(before) = hops.next().and_then(|hop| address(hop.trim())) else { break };
         client = before;
     }
     client
+}
+
+/// Whether a proxy of ours has this address.
+pub(super) fn is_proxy(address: IpAddr, trusted: &[Network]) -> bool {
+    trusted.iter().any(|network| network.contains(address))
 }
 
 /// An address with or without a port; some proxies write one.

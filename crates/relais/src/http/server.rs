@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use super::proxies::client_address;
+use super::origins::Secure;
+use super::proxies::{client_address, is_proxy};
 use crate::config::{Network, ServerConfig};
 
 /// Connections that may wait to be accepted.
@@ -108,7 +109,9 @@ impl Acceptor {
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
             let mut request: Request = request.map(Body::new);
             let client = client_address(address, request.headers(), &proxies);
+            let secure = Secure::of(request.headers(), is_proxy(address.ip(), &proxies));
             request.extensions_mut().insert(ConnectInfo(client));
+            request.extensions_mut().insert(secure);
             router.clone().oneshot(request)
         });
         let connection = self.settings.serve_connection(TokioIo::new(stream), service).with_upgrades();

@@ -1,5 +1,6 @@
 //! Tests of the whole application, one module per feature.
 
+mod access;
 mod accounts;
 mod api_documents;
 mod chat;

@@ -42,6 +42,22 @@ impl World {
         Self { running, config, clock, client: Client::new(), _folder: folder }
     }
 
+    /// A server on SQLite, for what no database decides.
+    pub(crate) async fn alone(settings: impl Fn(&mut Config)) -> Self {
+        Self::start(None, settings, Arc::new(SystemClock)).await
+    }
+
+    /// A server on a database that others may use too, with the secret that they have in common.
+    pub(crate) async fn on(database: &str, secret: &str) -> Self {
+        let settings = |config: &mut Config| config.auth.jwt.secret = Some(secret.to_owned());
+        Self::start(Some(database.to_owned()), settings, Arc::new(SystemClock)).await
+    }
+
+    /// The settings.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
     pub(crate) async fn restart(mut self) -> Self {
         self.running.stop().await;
         self.running = boot::start_with(self.config.clone(), Arc::clone(&self.clock)).await.unwrap();

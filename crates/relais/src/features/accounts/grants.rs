@@ -6,8 +6,8 @@ use super::refusal::{bad_request, not_found, user_unknown};
 use super::service::Accounts;
 use super::store;
 use crate::AppError;
-use crate::auth::Scope;
 use crate::auth::store::{find_account, grants};
+use crate::auth::{Scope, rights};
 
 /// Grants of one user at most.
 const GRANTS_MAX: usize = 10_000;
@@ -56,6 +56,7 @@ impl Accounts {
                 store::set_grant(tx, &id, &societe, writes)?;
                 let details = format!("{} {societe}", access(writes));
                 record(tx, &actor.did(tx.now(), "grant_set", format!("user:{id}"), details))?;
+                rights::tell(tx, format!("user:{id}"), None)?;
                 tx.after_commit(move || auth.user_changed(&id));
                 Ok(())
             })
@@ -76,6 +77,7 @@ impl Accounts {
                     return Err(not_found("Cet utilisateur n'a pas d'accès à cette société"));
                 }
                 record(tx, &actor.did(tx.now(), "grant_removed", format!("user:{id}"), societe))?;
+                rights::tell(tx, format!("user:{id}"), None)?;
                 tx.after_commit(move || auth.user_changed(&id));
                 Ok(())
             })

@@ -171,7 +171,8 @@ async fn sign_in_legacy(
 
 /// Sign out
 ///
-/// Ends the session of the cookie. A token stays valid until it expires.
+/// Ends the session of the cookie and its live connections, not the person's other ones. A token stays valid until it
+/// expires.
 #[utoipa::path(post, path = "/api/auth/logout", tag = "access", responses(
     (status = 200, description = "Signed out, or was not signed in")))]
 async fn sign_out(
@@ -182,10 +183,7 @@ async fn sign_out(
     let (parts, _) = request.into_parts();
     if let Some(secret) = session_secret(&parts.headers) {
         check_same_origin(&parts)?;
-        let credential = crate::auth::Credential::Session(secret.to_owned());
-        // A session that no longer counts is ended all the same.
-        let principal = auth.authenticate(Some(credential)).await.unwrap_or_default();
-        Accounts::new(auth).sign_out(secret, &Actor::caller(&principal, address.0)).await?;
+        Accounts::new(auth).sign_out(secret, address.0).await?;
     }
     let cookie = session_cookie(None, 0, &parts.headers);
     let reply = json!({"success": true, "message": "Déconnexion réussie"});

@@ -11,7 +11,7 @@ use super::service::Accounts;
 use super::store;
 use crate::AppError;
 use crate::auth::store::KeyRow;
-use crate::auth::{Grants, NewKey, Scope, Service, secret};
+use crate::auth::{Grants, NewKey, Scope, Service, rights, secret};
 use crate::text::is_visible;
 
 /// Scopes of one key at most.
@@ -91,6 +91,7 @@ impl Accounts {
                     return Err(not_found("Clé inconnue ou déjà révoquée"));
                 }
                 record(tx, &actor.did(now, "key_revoked", format!("key:{id}"), String::new()))?;
+                rights::tell(tx, format!("key:{id}"), None)?;
                 tx.after_commit(move || auth.key_changed(&id));
                 Ok(())
             })

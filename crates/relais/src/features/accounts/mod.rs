@@ -9,7 +9,6 @@ mod grants;
 pub mod http;
 mod keys;
 mod model;
-mod outside;
 mod refusal;
 mod service;
 mod sign_in;
@@ -18,7 +17,6 @@ mod users;
 
 pub use audit::{Actor, record_action};
 pub use model::{AuditEntry, Grant, KeyInfo, NewUser, UserChanges, UserInfo};
-pub use outside::OutsideChanges;
 pub use service::Accounts;
 pub use sign_in::SignedIn;
 pub use store::MIGRATIONS;

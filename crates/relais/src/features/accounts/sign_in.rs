@@ -2,13 +2,16 @@
 
 use std::net::IpAddr;
 
+use relais_store::{StoreError, WriteTx};
+
 use super::audit::{Actor, record};
 use super::events::{UserEvent, announce};
 use super::model::UserInfo;
+use super::refusal::user_unknown;
 use super::service::Accounts;
 use crate::AppError;
-use crate::auth::secret;
 use crate::auth::store::{SessionRow, delete_session, find_account, find_sign_in, insert_session};
+use crate::auth::{Auth, rights, secret};
 
 /// The longest address that is looked up, in bytes.
 const EMAIL_BYTES_MAX: usize = 254;
@@ -85,22 +88,21 @@ impl Accounts {
                 return Ok(None);
             };
             let expires_at = auth.session_end(now, now);
-            let row = SessionRow { user_id: id.clone(), created_at: now, last_seen: now, expires_at };
+            let (user_id, generation) = (id.clone(), account.generation);
+            let row = SessionRow { user_id, created_at: now, last_seen: now, expires_at, generation };
             insert_session(tx, &session_id, &row)?;
             if let Some(replaced) = replaced {
-                delete_session(tx, &replaced)?;
-                let auth = auth.clone();
-                tx.after_commit(move || auth.session_changed(&replaced));
+                end_session(tx, &auth, &replaced)?;
             }
             record(tx, &actor.did(now, "sign_in", format!("user:{id}"), String::new()))?;
             let user = UserInfo::from(&account);
             announce(tx, UserEvent::SignedIn, &user)?;
             // An earlier request with this session may have found none.
             tx.after_commit(move || auth.session_changed(&session_id));
-            Ok(Some(user))
+            Ok(Some((user, generation)))
         });
-        let Some(user) = started.await? else { return Ok(None) };
-        let token = self.auth.tokens().issue(&user.id, &user.email, self.auth.now(), None)?;
+        let Some((user, generation)) = started.await? else { return Ok(None) };
+        let token = self.auth.tokens().issue(&user.id, &user.email, generation, self.auth.now(), None)?;
         Ok(Some(SignedIn { user, token, session }))
     }
 
@@ -111,27 +113,23 @@ impl Accounts {
         self.auth.store().write(move |tx| record(tx, &entry)).await.map_err(AppError::from)
     }
 
-    /// Ends a session. One that is not there has ended already.
+    /// Ends a session and the live connections that came with it, and nobody else's. One that is not there has ended
+    /// already.
     ///
     /// # Errors
     /// What the database reports.
-    pub async fn sign_out(&self, session: &str, actor: &Actor) -> Result<(), AppError> {
+    pub async fn sign_out(&self, session: &str, address: Option<IpAddr>) -> Result<(), AppError> {
         let id = secret::digest(session);
-        let (auth, actor) = (self.auth.clone(), actor.clone());
+        let auth = self.auth.clone();
         self.auth
             .store()
             .write(move |tx| {
-                if delete_session(tx, &id)? > 0 {
-                    let user = actor.name.strip_prefix("user:").map(|id| find_account(tx, id)).transpose()?;
-                    if let Some(account) = user.flatten() {
-                        announce(tx, UserEvent::SignedOut, &UserInfo::from(&account))?;
-                    }
-                    record(tx, &actor.did(tx.now(), "sign_out", actor.name.clone(), String::new()))?;
+                let Some(user_id) = end_session(tx, &auth, &id)? else { return Ok(()) };
+                if let Some(account) = find_account(tx, &user_id)? {
+                    announce(tx, UserEvent::SignedOut, &UserInfo::from(&account))?;
                 }
-                tx.after_commit(move || {
-                    auth.session_changed(&id);
-                    auth.signed_out(&actor.name);
-                });
+                let actor = Actor { name: format!("user:{user_id}"), address };
+                record(tx, &actor.did(tx.now(), "sign_out", actor.name.clone(), String::new()))?;
                 Ok(())
             })
             .await
@@ -151,12 +149,25 @@ impl Accounts {
         if user.disabled {
             return Err(AppError::conflict("disabled", "Cet utilisateur est désactivé"));
         }
-        let now = self.auth.now();
-        let token = self.auth.tokens().issue(&user.id, &user.email, now, ttl_s)?;
+        let (now, id) = (self.auth.now(), user.id.clone());
+        let account = self.auth.store().read(move |tx| find_account(tx, &id)).await?;
+        let generation = account.ok_or_else(user_unknown)?.generation;
+        let token = self.auth.tokens().issue(&user.id, &user.email, generation, now, ttl_s)?;
         let entry = actor.did(now, "token_issued", format!("user:{}", user.id), String::new());
         self.auth.store().write(move |tx| record(tx, &entry)).await?;
         Ok(token)
     }
+}
+
+/// Ends a session, if it is there, and says whose it was. Its live connections end on every server.
+fn end_session(tx: &mut WriteTx<'_>, auth: &Auth, id: &str) -> Result<Option<String>, StoreError> {
+    let user_id = delete_session(tx, id)?;
+    if let Some(user_id) = &user_id {
+        rights::tell(tx, format!("user:{user_id}"), Some(id))?;
+        let (auth, id) = (auth.clone(), id.to_owned());
+        tx.after_commit(move || auth.session_changed(&id));
+    }
+    Ok(user_id)
 }
 
 fn refused() -> AppError {

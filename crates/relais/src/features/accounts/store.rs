@@ -7,8 +7,10 @@ use super::model::AuditEntry;
 use crate::auth::store::{Account, KeyRow, account, account_columns, key, key_columns};
 
 /// The tables of this feature.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { version: 100, name: "accounts", sql: include_str!("schema.sql") }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { version: 100, name: "accounts", sql: include_str!("schema.sql") },
+    Migration { version: 101, name: "generations", sql: include_str!("schema_101.sql") },
+];
 
 /// Whether there is any user.
 pub(super) fn has_users(tx: &mut impl Query) -> Result<bool, StoreError> {
@@ -47,7 +49,7 @@ pub(super) fn insert_user(
 ) -> Result<(), StoreError> {
     tx.execute(
         "INSERT INTO users (id, email, password_hash, firstname, lastname, phone, admin, staff, disabled, \
-         created_at, valid_from) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+         created_at, valid_from, generation) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         params![
             &user.id,
             &user.email,
@@ -59,7 +61,8 @@ pub(super) fn insert_user(
             user.staff,
             user.disabled,
             user.created_at,
-            user.valid_from
+            user.valid_from,
+            user.generation
         ],
     )?;
     Ok(())
@@ -69,7 +72,7 @@ pub(super) fn insert_user(
 pub(super) fn update_user(tx: &mut WriteTx<'_>, user: &Account) -> Result<(), StoreError> {
     tx.execute(
         "UPDATE users SET email = $1, firstname = $2, lastname = $3, phone = $4, admin = $5, staff = $6, \
-         disabled = $7, valid_from = $8 WHERE id = $9",
+         disabled = $7, valid_from = $8, generation = $9 WHERE id = $10",
         params![
             &user.email,
             &user.firstname,
@@ -79,6 +82,7 @@ pub(super) fn update_user(tx: &mut WriteTx<'_>, user: &Account) -> Result<(), St
             user.staff,
             user.disabled,
             user.valid_from,
+            user.generation,
             &user.id
         ],
     )?;
@@ -165,19 +169,6 @@ pub(super) fn insert_audit(tx: &mut WriteTx<'_>, entry: &AuditEntry) -> Result<(
 pub(super) fn trim_audit(tx: &mut WriteTx<'_>, before: Timestamp) -> Result<u64, StoreError> {
     let sql = "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 ORDER BY at LIMIT 100)";
     tx.execute(sql, params![before])
-}
-
-/// Whose rights the command line changed at or after `since`: the entry and the target, in order, after an entry.
-pub(super) fn changed_from_outside(
-    tx: &mut impl Query,
-    since: Timestamp,
-    after: &str,
-    limit: usize,
-) -> Result<Vec<(String, String)>, StoreError> {
-    let sql = "SELECT id, target FROM audit WHERE at >= $1 AND actor LIKE 'cli:%' \
-                 AND action IN ('user_changed', 'key_revoked', 'grant_set', 'grant_removed') \
-                 AND id > $2 ORDER BY id LIMIT $3";
-    tx.query(sql, params![since, after, limit], |row| Ok((row.text(0)?, row.text(1)?)))
 }
 
 /// The record, newest first, before the entry `before`; an empty text is the newest.

@@ -10,8 +10,8 @@ use super::refusal::{TEXT_BYTES_MAX, bad_request, check_text, user_unknown};
 use super::service::Accounts;
 use super::store;
 use crate::AppError;
-use crate::auth::Grants;
 use crate::auth::store::{Account, delete_sessions_of, find_account};
+use crate::auth::{Grants, rights};
 use crate::id::new_id;
 
 /// The code of the refusal of an address that another user has.
@@ -137,6 +137,7 @@ impl Accounts {
                 record(tx, &entry)?;
                 let user = UserInfo::from(&user);
                 announce(tx, UserEvent::Changed, &user)?;
+                rights::tell(tx, format!("user:{id}"), None)?;
                 tx.after_commit(move || auth.user_changed(&id));
                 Ok(user)
             })
@@ -156,8 +157,9 @@ fn account(new: NewUser, email: String, now: Timestamp) -> Account {
         staff: new.staff,
         disabled: false,
         created_at: now,
-        // Tokens carry whole seconds.
-        valid_from: Timestamp::from_millis(now.as_secs() * 1000),
+        // Of the second of its making all tokens count.
+        valid_from: Timestamp::from_millis(now.as_secs() * 1000 - 1),
+        generation: 1,
         grants: Grants::none(),
     }
 }
@@ -182,7 +184,8 @@ fn change(
         store::set_password(tx, id, hash)?;
     }
     if hash.is_some() || changes.disabled == Some(true) {
-        // Tokens from before this moment count no more.
+        // What was signed in with before counts no more.
+        user.generation += 1;
         user.valid_from = tx.now();
         delete_sessions_of(tx, id)?;
     }

@@ -2,6 +2,7 @@
 //! checked by itself.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,24 +10,27 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 use super::links::Link;
+use super::model::Module;
 use super::report::{Report, ReportError};
 use super::service::Live;
 use crate::AppError;
-use crate::auth::secret;
+use crate::auth::{network, secret};
 use crate::pace::Pace;
 
 /// What devices say beside their values, and watchers hear as `module_<type>`.
 pub const ANSWERS: &[&str] =
     &["command_response", "status_response", "reset_response", "command_error", "pong"];
 
+/// Addresses that try credentials of modules, remembered at most; beyond it all may begin afresh.
+const GUESSERS_MAX: usize = 10_000;
 /// Guests that are remembered beyond those that are modules now.
 const SPARE: usize = 1_000;
 
 /// What says that a message is from its module.
 #[derive(Clone, Copy)]
 pub enum Showing<'a> {
-    /// The module's credential.
-    Password(&'a str),
+    /// The module's credential, and the address that it comes from, where that is known: behind a broker it is not.
+    Password(&'a str, Option<IpAddr>),
     /// Somebody who lets nobody else speak for it, such as a broker with rules.
     Vouched,
 }
@@ -66,22 +70,26 @@ pub(super) struct Guests {
 #[derive(Default)]
 struct Known {
     guests: HashMap<Box<str>, Guest>,
+    /// How often each address may still try a credential of a module that is not known to be right. Whoever guesses uses
+    /// up a pace of their own, never that of the module.
+    guesses: HashMap<(IpAddr, Box<str>), Pace>,
     /// How often somebody was forgotten: what was read before that does not count after it.
     forgotten: u64,
 }
 
 struct Guest {
     pace: Pace,
-    /// Credentials that are not known to be right cost a look into the database. They have a pace of their own, so that
-    /// whoever guesses does not silence the module.
-    guesses: Pace,
-    /// Digest of the credential that was right.
-    proof: Option<String>,
+    /// Digest of the credential that is right, once the database was asked: a wrong one costs no look there.
+    right: Option<String>,
+    /// Whether it was shown since then.
+    proven: bool,
 }
 
 /// What a credential is worth before the database is asked.
+#[derive(Debug)]
 enum Worth {
-    Proven,
+    Right,
+    Wrong,
     /// The database has to say, as of this state.
     Asks(u64),
 }
@@ -100,13 +108,55 @@ impl Guests {
             }
             let (now, per_second) = (Instant::now(), self.per_second);
             let pace = Pace::new(per_second, now);
-            known.guests.insert(module.into(), Guest { guesses: pace.clone(), pace, proof: None });
+            known.guests.insert(module.into(), Guest { pace, right: None, proven: false });
         }
-        let Known { guests, forgotten } = &mut *known;
+        let Known { guests, forgotten, .. } = &mut *known;
         match guests.get_mut(module) {
             Some(guest) => act(guest, *forgotten),
             None => unreachable!("it was put there under the same lock"),
         }
+    }
+
+    /// What a credential of a module is worth.
+    ///
+    /// # Errors
+    /// [`Refused::TooFast`] for who tries too many from one address.
+    fn weigh(
+        &self,
+        module: &str,
+        modules: usize,
+        digest: &str,
+        from: Option<IpAddr>,
+    ) -> Result<Worth, Refused> {
+        let (right, proven, state) =
+            self.with(module, modules, |guest, state| (guest.right.clone(), guest.proven, state));
+        let is_right = right.as_deref().is_some_and(|right| secret::same(right, digest));
+        if is_right && proven {
+            return Ok(Worth::Right);
+        }
+        // Before a guess is weighed, or it would tell whether it was right.
+        if from.is_some_and(|from| !self.may_guess(from, module)) {
+            return Err(Refused::TooFast);
+        }
+        match right {
+            Some(_) if is_right => {
+                self.with(module, modules, |guest, _| guest.proven = true);
+                Ok(Worth::Right)
+            }
+            Some(_) => Ok(Worth::Wrong),
+            None => Ok(Worth::Asks(state)),
+        }
+    }
+
+    /// Takes one of the tries that an address has for a module.
+    fn may_guess(&self, from: IpAddr, module: &str) -> bool {
+        let now = Instant::now();
+        let mut known = self.known.lock();
+        let who = (network(from), Box::from(module));
+        if known.guesses.len() >= GUESSERS_MAX && !known.guesses.contains_key(&who) {
+            known.guesses.clear();
+        }
+        known.guesses.entry(who).or_insert_with(|| Pace::new(self.per_second, now)).take(now)
     }
 
     /// The module has to prove itself anew.
@@ -121,13 +171,6 @@ impl Guest {
     fn take(&mut self, arrival: Arrival) -> Result<(), Refused> {
         let taken = arrival == Arrival::Late || self.pace.take(Instant::now());
         if taken { Ok(()) } else { Err(Refused::TooFast) }
-    }
-
-    fn weigh(&mut self, digest: &str, arrival: Arrival, state: u64) -> Result<Worth, Refused> {
-        if self.proof.as_deref().is_some_and(|proof| secret::same(proof, digest)) {
-            return self.take(arrival).map(|()| Worth::Proven);
-        }
-        if self.guesses.take(Instant::now()) { Ok(Worth::Asks(state)) } else { Err(Refused::TooFast) }
     }
 }
 
@@ -148,23 +191,49 @@ impl Live {
             states.find(module).ok_or(Refused::Unknown)?;
             states.len()
         };
-        let Showing::Password(password) = showing else {
+        let Showing::Password(password, from) = showing else {
             return self.0.guests.with(module, modules, |guest, _| guest.take(arrival));
         };
         let digest = secret::digest(password);
-        let worth =
-            self.0.guests.with(module, modules, |guest, state| guest.weigh(&digest, arrival, state))?;
-        let Worth::Asks(state) = worth else { return Ok(()) };
-        match self.0.modules.identify(module, password).await {
-            Ok(_) => self.0.guests.with(module, modules, |guest, now| {
-                if state == now {
-                    guest.proof = Some(digest);
-                }
-                guest.take(arrival)
-            }),
-            Err(error) if error.is_unauthorized() => Err(Refused::Credential),
-            Err(error) => Err(Refused::Unavailable(error)),
+        let is_right = match self.0.guests.weigh(module, modules, &digest, from)? {
+            Worth::Right => true,
+            Worth::Wrong => false,
+            Worth::Asks(state) => {
+                let right = self.0.modules.secret_hash(module).await.map_err(Refused::Unavailable)?;
+                let right = right.ok_or(Refused::Unknown)?;
+                let is_right = secret::same(&right, &digest);
+                self.0.guests.with(module, modules, |guest, now| {
+                    if state == now {
+                        (guest.right, guest.proven) = (Some(right), is_right);
+                    }
+                });
+                is_right
+            }
+        };
+        if !is_right {
+            return Err(Refused::Credential);
         }
+        self.0.guests.with(module, modules, |guest, _| guest.take(arrival))
+    }
+
+    /// The module that a device on a connection of its own says it is.
+    ///
+    /// # Errors
+    /// 401 if there is none with this credential, 429 for who tries too many from one address, or what the database
+    /// reports.
+    pub async fn identify(&self, id: &str, credential: &str, from: IpAddr) -> Result<Module, AppError> {
+        let (modules, known) = {
+            let states = self.0.states.lock();
+            (states.len(), states.find(id).is_some())
+        };
+        // All that are none have one pace together.
+        let module = if known { id } else { "" };
+        let worth = self.0.guests.weigh(module, modules, &secret::digest(credential), Some(from));
+        if worth.is_err() {
+            let text = "Trop d'essais depuis cette adresse : réessayez dans un instant (live.reports_per_s)";
+            return Err(AppError::too_many_requests("too_many_attempts", text).retry_after(1));
+        }
+        self.0.modules.identify(id, credential).await
     }
 
     /// A module was heard that has no connection of its own: it is there for `live.offline_after_s`.
@@ -244,11 +313,39 @@ mod tests {
     #[test]
     fn whoever_guesses_does_not_silence_the_module() {
         let guests = Guests::new(10);
-        guests.with("m", 1, |guest, _| guest.proof = Some("right".into()));
-        let weigh =
-            |digest: &str| guests.with("m", 1, |guest, state| guest.weigh(digest, Arrival::Now, state));
-        assert_eq!((0..100).filter(|_| matches!(weigh("wrong"), Ok(Worth::Asks(_)))).count(), 20);
-        assert_eq!((0..100).filter(|_| matches!(weigh("right"), Ok(Worth::Proven))).count(), 20);
+        let weigh = |digest: &str, from: &str| guests.weigh("m", 1, digest, Some(from.parse().unwrap()));
+        let (guesser, device) = ("198.51.100.1", "192.0.2.7");
+        assert_eq!((0..100).filter(|_| matches!(weigh("wrong", guesser), Ok(Worth::Asks(_)))).count(), 20);
+        assert!(
+            matches!(weigh("right", guesser), Err(Refused::TooFast)),
+            "a guess does not tell that it is right"
+        );
+        assert!(matches!(weigh("right", device), Ok(Worth::Asks(_))));
+        guests.with("m", 1, |guest, _| (guest.right, guest.proven) = (Some("right".into()), true));
+        assert!((0..100).all(|_| matches!(weigh("right", device), Ok(Worth::Right))));
+        assert!(matches!(weigh("right", guesser), Ok(Worth::Right)), "it may sit behind the same address");
+        assert!(
+            matches!(weigh("wrong", "203.0.113.9"), Ok(Worth::Wrong)),
+            "without a look into the database"
+        );
+    }
+
+    #[test]
+    fn behind_a_broker_a_wrong_credential_costs_nobody_anything() {
+        let guests = Guests::new(10);
+        assert!(matches!(guests.weigh("m", 1, "wrong", None), Ok(Worth::Asks(_))));
+        guests.with("m", 1, |guest, _| guest.right = Some("right".into()));
+        assert!((0..100).all(|_| matches!(guests.weigh("m", 1, "wrong", None), Ok(Worth::Wrong))));
+        assert!(matches!(guests.weigh("m", 1, "right", None), Ok(Worth::Right)));
+    }
+
+    #[test]
+    fn many_guessers_do_not_grow_without_limit() {
+        let guests = Guests::new(1);
+        for number in 0..u32::try_from(2 * GUESSERS_MAX).unwrap() {
+            assert!(guests.may_guess(IpAddr::from(number.to_be_bytes()), "m"));
+        }
+        assert!(guests.known.lock().guesses.len() <= GUESSERS_MAX);
     }
 
     #[test]
@@ -263,11 +360,11 @@ mod tests {
     fn a_module_that_is_forgotten_proves_itself_anew() {
         let guests = Guests::new(10);
         let before = guests.with("m", 1, |guest, state| {
-            guest.proof = Some("right".into());
+            (guest.right, guest.proven) = (Some("right".into()), true);
             state
         });
         guests.forget("m");
-        let after = guests.with("m", 1, |guest, state| guest.weigh("right", Arrival::Now, state));
+        let after = guests.weigh("m", 1, "right", None);
         assert!(matches!(after, Ok(Worth::Asks(state)) if state != before));
     }
 

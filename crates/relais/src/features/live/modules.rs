@@ -311,6 +311,16 @@ impl Modules {
         self.0.accounts.count_users().await
     }
 
+    /// The digest of a module's credential.
+    ///
+    /// # Errors
+    /// What the database reports.
+    pub async fn secret_hash(&self, id: &str) -> Result<Option<String>, AppError> {
+        let id = id.to_owned();
+        let found = self.0.store.read(move |tx| store::secret_hash(tx, &id)).await;
+        found.map_err(|error: StoreError| error.into())
+    }
+
     /// The module that says it has this id and this credential.
     ///
     /// # Errors

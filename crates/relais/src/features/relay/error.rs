@@ -9,6 +9,7 @@ use relais_store::blobs::BlobError;
 use super::json::JsonFault;
 use super::name::{FileName, NameFault, SocieteName};
 use super::schema::Violation;
+use crate::AppError;
 
 /// Why the relay did not do what was asked. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -103,9 +104,18 @@ pub enum RelayError {
     /// The disk failed otherwise.
     #[error("disk: {0}")]
     Io(io::Error),
+    /// The caller may not do it any more.
+    #[error("{}", .0.message())]
+    Refused(AppError),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<AppError> for RelayError {
+    fn from(error: AppError) -> Self {
+        Self::Refused(error)
+    }
 }
 
 impl From<BlobError> for RelayError {

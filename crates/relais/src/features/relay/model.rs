@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use relais_protocol::event::Cursor;
 use relais_protocol::time::Timestamp;
+use relais_store::Query;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::name::{FileName, SocieteName};
+use crate::AppError;
+use crate::auth::{Action, Permit};
 
 /// The current state of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,12 +128,32 @@ impl Precondition {
 pub struct Request {
     /// The name of the caller, for the versions and the audit.
     pub by: Arc<str>,
+    /// The caller, asked again in the transaction that stores: rights may end while a content is under way. None for
+    /// what was found in the folder.
+    pub permit: Option<Permit>,
     /// Which société.
     pub societe: SocieteName,
     /// Which file.
     pub filename: FileName,
     /// What must hold.
     pub precondition: Precondition,
+}
+
+impl Request {
+    /// A change of one file, without conditions.
+    #[must_use]
+    pub fn new(permit: Permit, societe: SocieteName, filename: FileName) -> Self {
+        let by = permit.principal().display_name().into();
+        Self { by, permit: Some(permit), societe, filename, precondition: Precondition::None }
+    }
+
+    /// Refuses a caller who may not write here any more.
+    pub(super) fn check_permit(&self, tx: &mut impl Query) -> Result<(), AppError> {
+        match &self.permit {
+            Some(permit) => permit.check(tx, Action::RelayWrite(self.societe.as_str())),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The state of the relay as a whole.

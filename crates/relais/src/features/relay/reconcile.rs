@@ -326,6 +326,7 @@ impl Relay {
 fn by_folder(societe: &SocieteName, filename: &FileName) -> Request {
     Request {
         by: FOLDER_USER.into(),
+        permit: None,
         societe: societe.clone(),
         filename: filename.clone(),
         precondition: Precondition::None,

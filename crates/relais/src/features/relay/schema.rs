@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::name::{FileName, SocieteName};
 use crate::config::SchemaRule;
+use crate::error::beginning_of;
 
 /// Deviations that are reported of one file at most.
 const VIOLATIONS_MAX: usize = 20;
@@ -64,7 +65,7 @@ impl Schemas {
         let found: Vec<Violation> = rules
             .flat_map(|rule| rule.schema.iter_errors(&value))
             .take(VIOLATIONS_MAX)
-            .map(|e| Violation { pointer: e.instance_path().to_string(), message: e.to_string() })
+            .map(|e| Violation { pointer: e.instance_path().to_string(), message: beginning_of(&e) })
             .collect();
         if found.is_empty() { Ok(()) } else { Err(found) }
     }

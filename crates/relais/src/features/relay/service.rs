@@ -16,12 +16,11 @@ use super::error::RelayError;
 use super::folder::Folder;
 use super::index::Index;
 use super::json::{self, Rules};
-use super::model::{
-    Announced, FileMeta, Origin, Precondition, Request, Stored, Totals, Version, is_sha256, sha256_hex,
-};
+use super::model::{Announced, FileMeta, Origin, Request, Stored, Totals, Version, is_sha256, sha256_hex};
 use super::name::{FileName, SocieteName};
 use super::schema::Schemas;
 use super::store;
+use crate::auth::{Action, Permit};
 use crate::config::{DuplicateKeys, RelayConfig};
 
 /// Contents up to this size are checked where they arrive; larger ones on the blocking pool.
@@ -189,7 +188,13 @@ impl Relay {
     async fn put(&self, request: Request, content: Content, origin: Origin) -> Result<Stored, RelayError> {
         self.keep_large(&content).await?;
         let ledger = Arc::clone(&self.0.ledger);
-        self.0.store.write(move |tx| ledger.put(tx, &request, &content, origin)).await
+        self.0
+            .store
+            .write(move |tx| {
+                request.check_permit(tx)?;
+                ledger.put(tx, &request, &content, origin)
+            })
+            .await
     }
 
     /// Deletes a file and announces it. Its versions stay, so that it can be restored.
@@ -198,19 +203,33 @@ impl Relay {
     /// [`RelayError::NoFile`], [`RelayError::Precondition`], [`RelayError::ReadOnly`], or the database.
     pub async fn delete(&self, request: Request) -> Result<Announced, RelayError> {
         let ledger = Arc::clone(&self.0.ledger);
-        self.0.store.write(move |tx| ledger.delete(tx, &request)).await
+        self.0
+            .store
+            .write(move |tx| {
+                request.check_permit(tx)?;
+                ledger.delete(tx, &request)
+            })
+            .await
     }
 
     /// Looks at a société's folder again and announces that it is synchronised.
     ///
     /// # Errors
     /// [`RelayError::NoSociete`] and what the disk or the database reports.
-    pub async fn sync(&self, societe: &SocieteName) -> Result<(usize, Announced), RelayError> {
+    pub async fn sync(
+        &self,
+        permit: Permit,
+        societe: &SocieteName,
+    ) -> Result<(usize, Announced), RelayError> {
         self.rescan_societe(societe).await?;
         let count = self.0.ledger.index.file_count(societe);
         let count = count.ok_or_else(|| RelayError::NoSociete(societe.clone()))?;
         let name = societe.clone();
-        let announced = self.0.store.write(move |tx| Ledger::announce_sync(tx, &name, count)).await?;
+        let announced = self.0.store.write(move |tx| {
+            permit.check(tx, Action::RelayWrite(name.as_str()))?;
+            Ledger::announce_sync(tx, &name, count)
+        });
+        let announced = announced.await?;
         Ok((count, announced))
     }
 
@@ -380,14 +399,5 @@ impl Relay {
 
     pub(super) fn note_settled(&self, seq: u64) {
         self.0.settled_seq.store(seq, Ordering::Release);
-    }
-}
-
-/// A request without conditions.
-impl Request {
-    /// A change of one file by `by`.
-    #[must_use]
-    pub fn new(by: Arc<str>, societe: SocieteName, filename: FileName) -> Self {
-        Self { by, societe, filename, precondition: Precondition::None }
     }
 }

@@ -16,6 +16,11 @@ pub trait Callers: Send + Sync + 'static {
     /// Who makes the request that opens a connection; an error refuses it.
     fn caller<'a>(&'a self, request: &'a Parts) -> BoxFuture<'a, Result<Principal, AppError>>;
 
+    /// Who makes a later request of a connection, which names it by its id; an error refuses it.
+    fn presenter<'a>(&'a self, request: &'a Parts) -> BoxFuture<'a, Result<Principal, AppError>> {
+        self.caller(request)
+    }
+
     /// `session` belongs to `principal` now: its credential may end it later.
     fn identified(&self, principal: &Principal, session: &Arc<Session>) {
         let _ = (principal, session);

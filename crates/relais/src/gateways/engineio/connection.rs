@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::farewell::Farewell;
 use super::registry::Registry;
 use super::{Client, Conversation, reply, wire};
+use crate::auth::Principal;
 
 /// How long a request waits for a WebSocket beside it to be read. That takes no time unless the client holds it up.
 const SOCKET_READ_WITHIN: Duration = Duration::from_secs(1);
@@ -23,6 +24,8 @@ pub(super) type ReadRequest = oneshot::Sender<()>;
 /// One connection.
 pub(super) struct Connection {
     sid: Arc<str>,
+    /// Who showed what credential in the request that opened it.
+    opener: Principal,
     pub(super) client: Client,
     conversation: OnceLock<Arc<dyn Conversation>>,
     pub(super) state: Mutex<State>,
@@ -72,6 +75,7 @@ pub(super) struct Outcome {
 impl Connection {
     pub(super) fn new(
         sid: Arc<str>,
+        opener: Principal,
         client: Client,
         engine: Session,
         body: Option<QueueBody>,
@@ -79,6 +83,7 @@ impl Connection {
     ) -> Arc<Self> {
         Arc::new(Self {
             sid,
+            opener,
             client,
             conversation: OnceLock::new(),
             state: Mutex::new(State {
@@ -101,6 +106,18 @@ impl Connection {
 
     pub(super) fn sid(&self) -> &Arc<str> {
         &self.sid
+    }
+
+    /// Whether a later request may take part. Its id alone does not do where a credential opened the connection: the same
+    /// person or key has to show one, a newer token and another session of theirs included. A connection that nobody's
+    /// request opened has its id and nothing else to show; somebody who signs in meanwhile goes on with it, unless it
+    /// has become another's.
+    pub(super) fn is_open_to(&self, presenter: &Principal) -> bool {
+        if !self.opener.is_anonymous() {
+            return self.opener.id() == presenter.id();
+        }
+        let owner = self.client.session().identity();
+        presenter.is_anonymous() || owner.anonymous || owner.principal == presenter.id()
     }
 
     pub(super) fn begin(&self, conversation: Arc<dyn Conversation>) {

@@ -15,6 +15,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use relais_hub::{Hub, Session, SessionSpec, Transport as HubTransport};
 use relais_protocol::engineio::{Config, PayloadLimits, Refusal, Version};
 
+use super::connection::Connection;
 use super::query::{Query, Transport};
 use super::registry::{Registry, sweep};
 use super::{Application, Callers, Client, dialect, polling, probe, reply, websocket};
@@ -105,6 +106,13 @@ impl Endpoint {
             },
             None => None,
         };
+        let request = match &known {
+            Some(connection) => match self.presented(connection, request).await {
+                Ok(request) => request,
+                Err(refused) => return refused,
+            },
+            None => request,
+        };
         let method = request.method().clone();
         match (query.transport, &method, known) {
             (Transport::WebSocket, &Method::GET, None) => websocket::open(self, request, query).await,
@@ -121,6 +129,19 @@ impl Endpoint {
     fn unknown(&self, sid: &str) -> Response {
         let farewell = self.registry.farewell(sid);
         farewell.map_or_else(|| reply::refused(Refusal::UnknownSession), |farewell| reply::ended(&farewell))
+    }
+
+    /// Refuses a request that knows the id of a connection and does not show whose it is.
+    async fn presented(&self, connection: &Connection, request: Request) -> Result<Request, Response> {
+        let (parts, body) = request.into_parts();
+        match self.callers.presenter(&parts).await {
+            Ok(principal) if connection.is_open_to(&principal) => Ok(Request::from_parts(parts, body)),
+            Ok(_) => {
+                let text = "this connection is somebody else's: show the credential that it was opened with";
+                Err(reply::refused_because(StatusCode::FORBIDDEN, Refusal::Forbidden, text))
+            }
+            Err(error) => Err(error.into_response()),
+        }
     }
 
     pub(super) async fn caller(&self, request: Request) -> Result<(Principal, Request), Response> {

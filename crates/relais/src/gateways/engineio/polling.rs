@@ -49,7 +49,7 @@ pub(super) async fn open(endpoint: Arc<Endpoint>, request: Request, query: Query
     let rules = endpoint.rules(&query);
     let engine = EngineSession::open_polling(rules, &sid, OPENING, Instant::now(), &mut actions);
     let registry = Arc::downgrade(&endpoint.registry);
-    let connection = Connection::new(sid, client.clone(), engine, Some(body), registry);
+    let connection = Connection::new(sid, principal.clone(), client.clone(), engine, Some(body), registry);
     endpoint.registry.add(&connection);
     let opened = endpoint.application.open(Arrival { client, principal, query: query.pairs });
     connection.begin(opened.conversation);
@@ -184,6 +184,11 @@ async fn take_post(
     }
     let binary = is_binary(request.headers());
     match read_body(request, &endpoint.settings).await {
+        // It may have ended while the body was on its way, with the rights of whoever sends it.
+        Ok(_) if !connection.client.session().is_open() => {
+            connection.finish();
+            reply::refused(Refusal::UnknownSession)
+        }
         Ok(body) => match deal_with(endpoint, connection, number, body, binary).await {
             Some(response) => response,
             None => answer.await,

@@ -89,7 +89,7 @@ async fn enter(
         }
     }
     let registry = Arc::downgrade(&endpoint.registry);
-    let connection = Connection::new(sid, client.clone(), engine, None, registry);
+    let connection = Connection::new(sid, principal.clone(), client.clone(), engine, None, registry);
     let opened = endpoint.application.open(Arrival { client, principal, query: query.pairs });
     connection.begin(opened.conversation);
     if let Some(reason) = follow(opened.first).await {

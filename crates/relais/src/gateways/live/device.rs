@@ -155,9 +155,9 @@ impl Device {
             return self.refuse("module_identify est attendu en premier");
         }
         let (id, credential) = (given("moduleId"), given("password"));
-        let module = match self.app.live().modules().identify(id, credential).await {
+        let module = match self.app.live().identify(id, credential, self.session.address()).await {
             Ok(module) => module,
-            Err(error) if error.is_unauthorized() => {
+            Err(error) if error.status().is_client_error() => {
                 self.app.live().refused(id, "wrong_credential", error.message());
                 return self.refuse(error.message());
             }

@@ -134,7 +134,7 @@ impl Inbox {
         let mended = if let Said::Values(_, values) = &said { values.mended } else { 0 };
         let showing = match &password {
             _ if !config.mqtt.require_password => Showing::Vouched,
-            Some(password) => Showing::Password(password),
+            Some(password) => Showing::Password(password, None),
             None if !self.app.live().knows(module) => return Ok(Outcome::UnknownModule),
             None => return Ok(Outcome::WrongPassword),
         };

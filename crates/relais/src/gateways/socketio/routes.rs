@@ -70,13 +70,20 @@ impl Callers for AppCallers {
         Box::pin(async move {
             // A page of a foreign origin could not read the answer, but would hold a connection open.
             if !shows_credential(&request.headers)
-                && !crate::http::is_known_origin(&request.headers, &self.0.config().server.allowed_origins)
+                && !crate::http::is_known_origin(
+                    &request.headers,
+                    &request.extensions,
+                    &self.0.config().server.allowed_origins,
+                )
             {
-                let text = "Origine refusée : ajoutez-la à ALLOWED_ORIGINS (server.allowed_origins) si cette page est la vôtre";
-                return Err(AppError::forbidden("origin_refused", text));
+                return Err(crate::http::origin_refused());
             }
             Visitor::of(request, &self.0).await.map(|visitor| visitor.0)
         })
+    }
+
+    fn presenter<'a>(&'a self, request: &'a Parts) -> BoxFuture<'a, Result<Principal, AppError>> {
+        Box::pin(async move { Visitor::returning(request, &self.0).await.map(|visitor| visitor.0) })
     }
 
     fn identified(&self, principal: &Principal, session: &Arc<Session>) {

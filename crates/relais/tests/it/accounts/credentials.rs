@@ -2,12 +2,12 @@
 
 use axum::http::StatusCode;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use relais::auth::{Access, Action, Auth, CACHE_TTL_MS, Credential, Principal};
+use relais::auth::{Access, Action, Auth, CACHE_TTL_MS, Credential, Ended, Principal};
 use relais::features::accounts::{Accounts, Grant, UserChanges};
 use relais_protocol::time::Clock;
 use serde_json::{Value, json};
 
-use super::{PASSWORD, SECRET, Server, config, on_each_database, open, tester};
+use super::{PASSWORD, SECRET, Server, config, on_each_database, open, rights_told, tester};
 
 fn signed(claims: &Value, secret: &str, algorithm: Algorithm) -> String {
     jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret.as_bytes()))
@@ -113,10 +113,11 @@ async fn a_revoked_key_is_refused_at_once_and_its_listeners_are_told() {
     on_each_database(config(), |server| async move {
         let (id, key) = key(&server, &["relay:*"]).await;
         assert!(bearer(&server.auth, &key).await.is_ok());
-        let mut changes = server.auth.changes();
+        let before = server.store.head();
         server.accounts.revoke_key(&tester(), &id).await.unwrap();
         assert_eq!(bearer(&server.auth, &key).await.err(), Some(StatusCode::UNAUTHORIZED));
-        assert_eq!(&*changes.recv().await.unwrap(), format!("key:{id}"));
+        let told = rights_told(&server, before).await;
+        assert_eq!(told, [Ended { principal: format!("key:{id}").into(), session: None }]);
         assert_eq!(
             server.accounts.revoke_key(&tester(), &id).await.unwrap_err().status(),
             StatusCode::NOT_FOUND
@@ -207,6 +208,36 @@ async fn a_new_password_ends_what_the_old_one_began() {
         assert_eq!(server.sign_in("marie@relais.fr", PASSWORD).await.status, StatusCode::UNAUTHORIZED);
         let after = server.sign_in("marie@relais.fr", "another password").await;
         assert_eq!(server.get("/api/auth/me", after.text("token")).await.status, StatusCode::OK);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_began_in_the_second_of_the_change_ends_with_it_too() {
+    on_each_database(config(), |server| async move {
+        let user = server.add("marie@relais.fr", false).await;
+        let backends = |server: &Server| {
+            let now = server.clock.now().as_secs();
+            let claims = json!({"user_id": user.id, "iat": now, "exp": now + 60});
+            signed(&claims, SECRET, Algorithm::HS256)
+        };
+        let me = "/api/auth/me";
+        let (before, foreign) = (server.sign_in("marie@relais.fr", PASSWORD).await, backends(&server));
+        assert_eq!(server.get(me, &foreign).await.status, StatusCode::OK, "also in the second of its making");
+        let changes = UserChanges { password: Some("another password".into()), ..UserChanges::default() };
+        server.accounts.update_user(&tester(), &user.id, changes).await.unwrap();
+        let after = server.sign_in("marie@relais.fr", "another password").await;
+        for (token, expected) in [
+            (before.text("token"), StatusCode::UNAUTHORIZED),
+            (&foreign, StatusCode::UNAUTHORIZED),
+            (after.text("token"), StatusCode::OK),
+        ] {
+            assert_eq!(server.get(me, token).await.status, expected);
+        }
+        assert_eq!(server.with_cookie("GET", me, &before.session()).await.status, StatusCode::UNAUTHORIZED);
+        assert_eq!(server.with_cookie("GET", me, &after.session()).await.status, StatusCode::OK);
+        server.clock.advance_s(1);
+        assert_eq!(server.get(me, &backends(&server)).await.status, StatusCode::OK);
     })
     .await;
 }

@@ -17,9 +17,10 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Request, StatusCode, header};
-use relais::auth::Auth;
+use relais::auth::{Auth, Ended};
 use relais::config::AuthConfig;
 use relais::features::accounts::{self, Accounts, Actor, NewUser, UserInfo};
+use relais_protocol::event::{Channel, Cursor, Topic};
 use relais_protocol::time::{Clock, Timestamp};
 use relais_store::{DatabaseUrl, Store, StoreConfig};
 use relais_testkit::TestDb;
@@ -146,6 +147,13 @@ fn sign_in_request(email: &str, password: &str) -> Request<Body> {
 
 fn tester() -> Actor {
     Actor { name: "test".into(), address: None }
+}
+
+/// What the log tells of rights that ended after `since`.
+async fn rights_told(server: &Server, since: Cursor) -> Vec<Ended> {
+    let (channel, head) = (Channel::Topic(Topic::new("rights").unwrap()), server.store.head());
+    let events = server.store.events_after(&channel, since.seq, head.seq, 100).await.unwrap();
+    events.iter().map(|event| serde_json::from_str(&event.data).unwrap()).collect()
 }
 
 fn open(url: &DatabaseUrl, data: &Path, config: &AuthConfig, clock: Arc<StoppedClock>) -> (Store, Auth) {

@@ -1,11 +1,14 @@
 //! Signing in and out, sessions, and what guards them.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
+use relais::auth::{Credential, Principal};
 use relais::features::accounts::UserChanges;
 use serde_json::json;
 
-use super::{PASSWORD, config, on_each_database, sign_in_request, tester};
+use super::{PASSWORD, config, on_each_database, rights_told, sign_in_request, tester};
 
 #[tokio::test]
 async fn signing_in_gives_existing_clients_the_reply_they_know() {
@@ -113,6 +116,48 @@ async fn a_session_ends_with_signing_out() {
         assert!(reply.headers[header::SET_COOKIE].to_str().unwrap().contains("Max-Age=0"));
         let after = server.with_cookie("GET", "/api/auth/me", &session).await;
         assert_eq!(after.status, StatusCode::UNAUTHORIZED);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn signing_out_ends_that_session_only_and_one_that_is_not_there_signals_nobody() {
+    on_each_database(config(), |server| async move {
+        let user = server.add("marie@relais.fr", false).await;
+        let principal: Arc<str> = format!("user:{}", user.id).into();
+        let [first, second] = [(); 2].map(|()| server.sign_in("marie@relais.fr", PASSWORD));
+        let (first, second) = (first.await.session(), second.await.session());
+        let before = server.store.head();
+        for made_up in ["made-up", &"0".repeat(64), &"x".repeat(10_000)] {
+            let reply = server.with_cookie("POST", "/api/auth/logout", made_up).await;
+            assert_eq!(reply.status, StatusCode::OK);
+        }
+        assert_eq!(rights_told(&server, before).await, []);
+        server.with_cookie("POST", "/api/auth/logout", &first).await;
+        let told = rights_told(&server, before).await;
+        assert_eq!((told.len(), &told[0].principal), (1, &principal));
+        let Principal::User(other) =
+            server.auth.authenticate(Some(Credential::Session(second))).await.unwrap()
+        else {
+            panic!("somebody")
+        };
+        assert!(told[0].session.is_some() && told[0].session != other.session);
+        server.with_cookie("POST", "/api/auth/logout", &first).await;
+        assert_eq!(rights_told(&server, before).await.len(), 1, "it has ended already");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_guesses_does_not_shut_the_owner_out() {
+    on_each_database(config(), |server| async move {
+        server.add("marie@relais.fr", false).await;
+        let guess =
+            || server.send_from("198.51.100.1:4000", sign_in_request("marie@relais.fr", "wrong password"));
+        while guess().await.status == StatusCode::UNAUTHORIZED {}
+        let owner = server.send_from("192.0.2.7:5000", sign_in_request("marie@relais.fr", PASSWORD)).await;
+        assert_eq!(owner.status, StatusCode::OK);
+        assert_eq!(guess().await.status, StatusCode::TOO_MANY_REQUESTS, "whoever guesses still waits");
     })
     .await;
 }

@@ -166,15 +166,17 @@ async fn whoever_guesses_a_credential_is_slowed_and_the_device_is_not() {
     on_both(|world| async move {
         let credential = world.module(STATION, None).await;
         let live = world.running.app().live();
-        assert!(live.admit(STATION, Showing::Password(&credential), Arrival::Now).await.is_ok());
+        let [device, guesser] = ["192.0.2.7", "198.51.100.1"].map(|address| address.parse().ok());
+        assert!(live.admit(STATION, Showing::Password(&credential, device), Arrival::Now).await.is_ok());
         let mut reached_limit = false;
         for number in 0..200 {
             let guess = format!("guess {number}");
-            let refused = live.admit(STATION, Showing::Password(&guess), Arrival::Now).await.unwrap_err();
+            let refused =
+                live.admit(STATION, Showing::Password(&guess, guesser), Arrival::Now).await.unwrap_err();
             reached_limit |= matches!(refused, Refused::TooFast);
         }
         assert!(reached_limit);
-        assert!(live.admit(STATION, Showing::Password(&credential), Arrival::Now).await.is_ok());
+        assert!(live.admit(STATION, Showing::Password(&credential, device), Arrival::Now).await.is_ok());
     })
     .await;
 }

@@ -240,6 +240,8 @@ fn person(name: &str) -> Principal {
         staff: false,
         grants: Grants { read: Access::none(), write: Access::none() },
         expires_at: None,
+        generation: None,
+        session: None,
     }))
 }
 

@@ -1,5 +1,6 @@
 //! Devices that report by calls: the simplest way, for what sleeps between two reports.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::extract::{Path, Request, State};
@@ -11,7 +12,8 @@ use serde_json::{Map, Value, json};
 
 use super::super::guests::{Arrival, Refused, Showing};
 use super::super::message::Message;
-use crate::auth::{Credential, http::credential, unauthenticated};
+use crate::auth::http::{address_of, credential};
+use crate::auth::{Credential, unauthenticated};
 use crate::{App, AppError};
 
 /// The routes of devices.
@@ -38,13 +40,14 @@ pub(super) async fn report_values(
     request: Request,
 ) -> Result<Json<Value>, AppError> {
     let (parts, body) = request.into_parts();
+    let from = address_of(&parts);
     let shown = match credential(&parts)? {
         Some(Credential::Bearer(shown)) => Some(shown),
         Some(Credential::Session(_)) | None => None,
     };
     // Whoever says who they are before the values is refused before they are read.
     if let Some(shown) = &shown {
-        admit(&app, &module, shown).await?;
+        admit(&app, &module, shown, from).await?;
     }
     let Message { fields: message, mended } = match read(&app, &parts.headers, body).await {
         Ok(message) => message,
@@ -54,7 +57,7 @@ pub(super) async fn report_values(
     };
     if shown.is_none() {
         let password = message.get("password").and_then(Value::as_str).unwrap_or_default();
-        admit(&app, &module, password).await?;
+        admit(&app, &module, password, from).await?;
     }
     app.live().note_mended(&module, mended);
     take(&app, &module, message).map_err(|error| refuse(&app, &module, error))?;
@@ -62,8 +65,8 @@ pub(super) async fn report_values(
     Ok(Json(json!({ "success": true, "timestamp": app.clock().now(), "commands": commands })))
 }
 
-async fn admit(app: &App, module: &str, password: &str) -> Result<(), AppError> {
-    let admitted = app.live().admit(module, Showing::Password(password), Arrival::Now).await;
+async fn admit(app: &App, module: &str, password: &str, from: Option<IpAddr>) -> Result<(), AppError> {
+    let admitted = app.live().admit(module, Showing::Password(password, from), Arrival::Now).await;
     let error = match admitted {
         Ok(()) => return Ok(()),
         // Which of the two it is nobody learns.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
-use relais_protocol::event::{Cursor, Event};
+use relais_protocol::event::Cursor;
 use serde_json::{Value, json};
 
 use super::super::SocieteName;
@@ -109,20 +109,25 @@ pub(super) async fn list_societe_changes(
 }
 
 async fn answer(app: &App, caller: &Principal, query: ListenQuery) -> Result<Json<Value>, AppError> {
-    let access = query.wanted(app, caller)?;
+    let mut access = query.wanted(app, caller)?;
     let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
-    let wanted = |event: &Event| access.contains(event.topic.key());
     let deadline = tokio::time::Instant::now() + Duration::from_secs(query.wait_s);
     let mut heads = app.heads();
-    let mut since = query.since;
+    let (mut since, mut waited) = (query.since, false);
     loop {
         let head = *heads.borrow_and_update();
-        let page = app.relay().changes(since, head, limit, wanted).await?;
+        if waited {
+            // Rights may have ended meanwhile; that is in the log, so it wakes whoever waits. Asked after `head`: what
+            // came before is theirs.
+            access = query.wanted(app, &app.auth().renewed(caller).await?)?;
+        }
+        let page =
+            app.relay().changes(since, head, limit, |event| access.contains(event.topic.key())).await?;
         let nothing = page.events.is_empty() && !page.has_more;
         if !nothing || !app.next_event(&mut heads, deadline).await {
             return Ok(Json(render(&page)));
         }
-        since = Some(page.cursor);
+        (since, waited) = (Some(page.cursor), true);
     }
 }
 

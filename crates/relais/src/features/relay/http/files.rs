@@ -9,7 +9,7 @@ use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::super::model::{FileMeta, Request};
-use super::{existing, may_read, may_write, societe};
+use super::{existing, may_read, may_write, permit, societe};
 use crate::auth::http::Caller;
 use crate::auth::{Action, Principal};
 use crate::{App, AppError};
@@ -123,7 +123,7 @@ pub(super) async fn sync_societe(
         return compare(&app, name, manifest).await;
     }
     may_write(&app, &caller, &name)?;
-    let (count, announced) = app.relay().sync(&name).await?;
+    let (count, announced) = app.relay().sync(permit(&app, caller), &name).await?;
     Ok(Json(json!({
         "message": format!("Synchronisation terminée pour {name}"),
         "societe": name.as_str(),
@@ -184,7 +184,7 @@ pub(super) async fn delete_file(
 ) -> Result<Json<Value>, AppError> {
     let name = societe(&name)?;
     may_write(&app, &caller, &name)?;
-    let mut request = Request::new(caller.display_name().into(), name, existing(&file)?);
+    let mut request = Request::new(permit(&app, caller), name, existing(&file)?);
     request.precondition = super::precondition::of_change(&headers);
     let announced = app.relay().delete(request).await?;
     Ok(Json(json!({

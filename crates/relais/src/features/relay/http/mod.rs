@@ -14,7 +14,7 @@ use axum::routing::{delete, get, post};
 
 use super::error::RelayError;
 use super::name::{FileName, SocieteName};
-use crate::auth::{Action, Principal};
+use crate::auth::{Action, Permit, Principal};
 use crate::{App, AppError};
 
 /// The OpenAPI document of these calls.
@@ -68,6 +68,11 @@ fn may_write(app: &App, principal: &Principal, societe: &SocieteName) -> Result<
     app.auth().require(principal, Action::RelayWrite(societe.as_str()))
 }
 
+/// The caller, to be asked again in the transaction that stores.
+fn permit(app: &App, principal: Principal) -> Permit {
+    Permit::new(app.auth().clone(), principal)
+}
+
 impl From<RelayError> for AppError {
     fn from(error: RelayError) -> Self {
         let text = error.to_string();
@@ -110,6 +115,7 @@ impl From<RelayError> for AppError {
                 plain(StatusCode::SERVICE_UNAVAILABLE, "folder_not_writable").retry_after(30)
             }
             RelayError::Io(error) => Self::internal(error),
+            RelayError::Refused(error) => error,
             RelayError::Store(error) => error.into(),
         }
     }

@@ -14,7 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::super::error::RelayError;
 use super::super::model::{Request, Stored};
 use super::super::name::SocieteName;
-use super::{filename, may_write, precondition, societe};
+use super::{filename, may_write, permit, precondition, societe};
 use crate::auth::http::Caller;
 use crate::{App, AppError};
 
@@ -56,7 +56,7 @@ pub(super) async fn upload_file(
         )
     })?;
     let (file, bytes, _memory) = read_form(&app, &mut form).await?;
-    let mut request = Request::new(caller.display_name().into(), name.clone(), file);
+    let mut request = Request::new(permit(&app, caller), name.clone(), file);
     request.precondition = precondition;
     let stored = app.relay().upload(request, bytes).await?;
     Ok(reply(&name, &stored, "Fichier uploadé avec succès"))

@@ -8,7 +8,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::super::model::Request;
-use super::{existing, may_read, may_write, precondition, societe, upload};
+use super::{existing, may_read, may_write, permit, precondition, societe, upload};
 use crate::auth::http::Caller;
 use crate::{App, AppError};
 
@@ -67,7 +67,7 @@ pub(super) async fn restore_version(
     may_write(&app, &caller, &name)?;
     // Only who may write is told what is wrong with the body.
     let Json(body) = body?;
-    let mut request = Request::new(caller.display_name().into(), name.clone(), file);
+    let mut request = Request::new(permit(&app, caller), name.clone(), file);
     request.precondition = precondition::of_change(&headers);
     let stored = app.relay().restore(request, body.version).await?;
     Ok(upload::reply(&name, &stored, "Version restaurée avec succès"))

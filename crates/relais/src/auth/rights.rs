@@ -1,0 +1,191 @@
+//! Rights end everywhere at once.
+//!
+//! What takes rights away tells it in the log, in its own transaction ([`tell`]). Every server on the database hears
+//! that in the order of the log ([`Auth::observe`]): it forgets what it remembered and closes the live connections
+//! before any later event reaches them, and whoever waits for an event wakes. Work under way asks again:
+//! [`Auth::renewed`] before an answer, [`Permit::check`] in the transaction that stores.
+
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use relais_protocol::event::{Event, Topic};
+use relais_protocol::time::Timestamp;
+use relais_store::{Query, StoreError, WriteTx};
+use serde::{Deserialize, Serialize};
+
+use super::policy::RIGHTS;
+use super::store::{self, Account, KeyRow, SessionRow};
+use super::{Action, Auth, Principal, SESSION_ENDED, User, unauthenticated};
+use crate::AppError;
+
+/// One topic for everybody, so that there are no more topics than before. Nobody may listen to it.
+static TOPIC: LazyLock<Topic> = LazyLock::new(|| Topic::new(RIGHTS).expect("it is a name"));
+
+const TOKEN_ENDED: &str = "Token invalide ou expiré";
+const KEY_ENDED: &str = "Clé d'API invalide, expirée ou révoquée";
+
+/// What ended, so that the live connections that came with it end, too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Whose rights changed: `user:<id>` or `key:<id>`.
+    pub principal: Arc<str>,
+    /// The digest of the one session that ended; none if all the principal's rights changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Arc<str>>,
+}
+
+/// Tells every server on this database that the rights of a principal changed, or that one session of it ended.
+///
+/// # Errors
+/// What the database reports.
+pub(crate) fn tell(tx: &mut WriteTx<'_>, principal: String, session: Option<&str>) -> Result<(), StoreError> {
+    let ended = Ended { principal: principal.into(), session: session.map(Into::into) };
+    let data = serde_json::to_string(&ended).map_err(|error| StoreError::Value(error.to_string()))?;
+    tx.emit(&TOPIC, "rights_changed", data).map(drop)
+}
+
+impl Auth {
+    /// Takes in an event of the log. If rights ended with it, what was remembered of them is forgotten, and what is to
+    /// be closed is returned.
+    #[must_use]
+    pub fn observe(&self, event: &Event) -> Option<Ended> {
+        if event.topic != *TOPIC {
+            return None;
+        }
+        let ended: Ended = serde_json::from_str(&event.data)
+            .inspect_err(
+                |error| tracing::error!(%error, seq = event.seq, "a change of rights is not understood"),
+            )
+            .ok()?;
+        match (&ended.session, ended.principal.split_once(':')) {
+            (Some(session), _) => self.session_changed(session),
+            (None, Some(("user", id))) => self.user_changed(id),
+            (None, Some(("key", id))) => self.key_changed(id),
+            (None, _) => {}
+        }
+        Some(ended)
+    }
+
+    /// The same caller with the rights of now: asked again before an answer that took its time.
+    ///
+    /// # Errors
+    /// 401 if the credential counts no more, or what the database reports.
+    pub async fn renewed(&self, principal: &Principal) -> Result<Principal, AppError> {
+        match principal {
+            Principal::Anonymous => Ok(Principal::Anonymous),
+            Principal::Service(service) => self.valid_key(self.key_row(&service.id).await?.as_deref()),
+            Principal::User(user) => {
+                let session = match &user.session {
+                    Some(id) => self.session_row(id).await?,
+                    None => None,
+                };
+                let account = match user.generation {
+                    Some(_) => self.account(&user.id).await?,
+                    None => None,
+                };
+                self.valid_user(user, account.as_deref(), session.as_ref())
+            }
+        }
+    }
+
+    /// Whether a principal still has the rights with which it was authenticated: they may have changed while its
+    /// connection was made, when nobody could find that yet to end it.
+    ///
+    /// # Errors
+    /// What the database reports.
+    pub async fn is_current(&self, principal: &Principal) -> Result<bool, AppError> {
+        match self.renewed(principal).await {
+            Ok(now) => Ok(now.has_rights_of(principal)),
+            Err(error) if error.is_unauthorized() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// As [`Auth::renewed`], as a transaction sees it.
+    fn renewed_in(&self, tx: &mut impl Query, principal: &Principal) -> Result<Principal, AppError> {
+        match principal {
+            Principal::Anonymous => Ok(Principal::Anonymous),
+            Principal::Service(service) => self.valid_key(store::find_key(tx, &service.id)?.as_ref()),
+            Principal::User(user) => {
+                let session = match &user.session {
+                    Some(id) => store::find_session(tx, id)?,
+                    None => None,
+                };
+                let account = match user.generation {
+                    Some(_) => store::find_account(tx, &user.id)?,
+                    None => None,
+                };
+                self.valid_user(user, account.as_ref(), session.as_ref())
+            }
+        }
+    }
+
+    fn valid_key(&self, row: Option<&KeyRow>) -> Result<Principal, AppError> {
+        let row = row.filter(|row| row.is_valid(self.now())).ok_or_else(|| unauthenticated(KEY_ENDED))?;
+        Ok(Principal::Service(Arc::clone(&row.service)))
+    }
+
+    fn valid_user(
+        &self,
+        user: &Arc<User>,
+        account: Option<&Account>,
+        session: Option<&SessionRow>,
+    ) -> Result<Principal, AppError> {
+        let now = self.now();
+        if user.session.is_none() && self.has_expired(user.expires_at, now) {
+            return Err(unauthenticated(TOKEN_ENDED));
+        }
+        // Whoever has no account here has the rights that the token says, as long as it counts.
+        let Some(generation) = user.generation else { return Ok(Principal::User(Arc::clone(user))) };
+        let account = account.filter(|account| !account.disabled && account.generation == generation);
+        let Some(account) = account else { return Err(unauthenticated(TOKEN_ENDED)) };
+        let expires_at = match (&user.session, session) {
+            (None, _) => user.expires_at,
+            (Some(_), Some(row)) if row.is_valid(account, now) => Some(row.expires_at),
+            (Some(_), _) => return Err(unauthenticated(SESSION_ENDED)),
+        };
+        Ok(Principal::User(Arc::new(account.principal(expires_at, user.session.clone()))))
+    }
+
+    fn has_expired(&self, expires_at: Option<Timestamp>, now: Timestamp) -> bool {
+        let leeway_ms = i64::try_from(self.config().jwt.leeway_s * 1000).unwrap_or(i64::MAX);
+        expires_at.is_some_and(|end| end.plus_millis(leeway_ms) <= now)
+    }
+}
+
+/// Who stores something, to be asked again in the transaction that does it.
+#[derive(Clone)]
+pub struct Permit {
+    auth: Auth,
+    principal: Principal,
+}
+
+impl Permit {
+    /// Of a caller.
+    #[must_use]
+    pub fn new(auth: Auth, principal: Principal) -> Self {
+        Self { auth, principal }
+    }
+
+    /// Who.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// Refuses what the caller may not do any more. To be the first that a transaction does: what is committed before
+    /// it counts, on whichever server.
+    ///
+    /// # Errors
+    /// 401 if the credential counts no more, 403 if it does not allow this any more, or what the database reports.
+    pub fn check(&self, tx: &mut impl Query, action: Action<'_>) -> Result<(), AppError> {
+        let now = self.auth.renewed_in(tx, &self.principal)?;
+        self.auth.require(&now, action)
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.principal.id().fmt(f)
+    }
+}

@@ -1,0 +1,13 @@
+//! What holds for every request and every live connection, whichever feature it is for.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod answers;
+mod origins;
+mod pages;
+mod rights;
+mod sessions;
+mod texts;
+mod wire;
+
+use crate::world::{Person, World, on_both, on_both_with};

@@ -322,7 +322,8 @@ mod tests {
         let config = with_file("", &names).unwrap();
         assert_eq!(config.server.listen.port(), 8123);
         assert_eq!(config.relay_files_dir(), PathBuf::from("exports"));
-        let origins: Vec<&str> = config.server.allowed_origins.iter().map(|origin| origin.as_str()).collect();
+        let origins: Vec<&str> =
+            config.server.allowed_origins.iter().map(super::super::Origin::as_str).collect();
         assert_eq!(origins, ["http://localhost:3000", "https://app.example"]);
         assert_eq!((config.live.reconnect.max_attempts, config.live.reconnect.delay_ms), (5, 200));
         assert!(!config.live.stats);

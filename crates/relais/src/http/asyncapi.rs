@@ -66,28 +66,33 @@ pub fn document() -> Value {
                 },
             },
         },
-        "operations": {
-            "commandChat": {
-                "action": "receive", "channel": { "$ref": "#/channels/chat" },
-                "messages": [{ "$ref": "#/channels/chat/messages/chat_command" }],
-            },
-            "reportAsDevice": {
-                "action": "receive", "channel": { "$ref": "#/channels/devices" },
-                "messages": [{ "$ref": "#/channels/devices/messages/device_message" }],
-            },
-            "commandDevice": {
-                "action": "send", "channel": { "$ref": "#/channels/devices" },
-                "messages": [{ "$ref": "#/channels/devices/messages/device_answer" }],
-            },
-            "receiveChatEvents": { "action": "send", "channel": { "$ref": "#/channels/chat" } },
-            "receiveRelayEvents": { "action": "send", "channel": { "$ref": "#/channels/relay" } },
-            "commandHub": {
-                "action": "receive", "channel": { "$ref": "#/channels/hub" },
-                "messages": [{ "$ref": "#/channels/hub/messages/command" }],
-            },
-            "receiveHubEvents": { "action": "send", "channel": { "$ref": "#/channels/hub" } },
-        },
+        "operations": operations(),
         "components": { "messages": all_messages() },
+    })
+}
+
+/// Who says what.
+fn operations() -> Value {
+    json!({
+        "commandChat": {
+            "action": "receive", "channel": { "$ref": "#/channels/chat" },
+            "messages": [{ "$ref": "#/channels/chat/messages/chat_command" }],
+        },
+        "reportAsDevice": {
+            "action": "receive", "channel": { "$ref": "#/channels/devices" },
+            "messages": [{ "$ref": "#/channels/devices/messages/device_message" }],
+        },
+        "commandDevice": {
+            "action": "send", "channel": { "$ref": "#/channels/devices" },
+            "messages": [{ "$ref": "#/channels/devices/messages/device_answer" }],
+        },
+        "receiveChatEvents": { "action": "send", "channel": { "$ref": "#/channels/chat" } },
+        "receiveRelayEvents": { "action": "send", "channel": { "$ref": "#/channels/relay" } },
+        "commandHub": {
+            "action": "receive", "channel": { "$ref": "#/channels/hub" },
+            "messages": [{ "$ref": "#/channels/hub/messages/command" }],
+        },
+        "receiveHubEvents": { "action": "send", "channel": { "$ref": "#/channels/hub" } },
     })
 }
 

@@ -1,4 +1,5 @@
-//! What every request passes first and every response last: foreign origins are refused, the time is taken.
+//! What every request passes first and every response last: foreign origins are refused, the time is taken, and whose
+//! body made no progress is told so.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -12,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
+use super::connections::Activity;
 use super::layers::is_known_origin;
 use super::meters::Meters;
 use crate::AppError;
@@ -67,13 +69,14 @@ where
         let started = Instant::now();
         let method = request.method().clone();
         let route = request.extensions().get::<MatchedPath>().cloned();
+        let activity = request.extensions().get::<Arc<Activity>>().cloned();
         let shared = Arc::clone(&self.shared);
         let answer = if is_foreign(&request, &shared.allowed_origins) {
             Answer::Refused
         } else {
             Answer::Awaited { future: self.inner.call(request) }
         };
-        EdgeFuture { answer, started, method, route, shared }
+        EdgeFuture { answer, started, method, route, activity, shared }
     }
 }
 
@@ -97,6 +100,7 @@ pin_project! {
         started: Instant,
         method: Method,
         route: Option<MatchedPath>,
+        activity: Option<Arc<Activity>>,
         shared: Arc<Shared>,
     }
 }
@@ -121,6 +125,10 @@ where
             AnswerProjection::Awaited { future } => ready!(future.poll(cx)),
             AnswerProjection::Refused => Ok(refusal()),
         };
+        // Whatever the handler made of a body that ended early, the client is told why it did.
+        if let Some(fault) = this.activity.as_ref().and_then(|activity| activity.body_fault()) {
+            response = fault.into_response();
+        }
         name_the_charset(&mut response);
         let (status, elapsed) = (response.status(), this.started.elapsed());
         let (method, route) = (&*this.method, this.route.as_ref().map_or("other", MatchedPath::as_str));

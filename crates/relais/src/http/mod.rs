@@ -1,15 +1,19 @@
 //! The HTTP edge: routes that belong to no feature, the middle layers, and the server itself.
 
 pub mod asyncapi;
+mod connections;
+mod descriptors;
 mod edge;
 pub(crate) mod form;
 mod health;
 mod landing;
 mod layers;
 mod meters;
+pub(crate) mod multipart;
 pub mod openapi;
 pub(crate) mod paging;
 mod proxies;
+mod refusal;
 mod scripts;
 mod server;
 
@@ -20,6 +24,7 @@ use axum::routing::get;
 use crate::features::{accounts, chat, live, publish, relay};
 use crate::{App, AppError, gateways};
 
+pub(crate) use connections::{Activity, ClientPlace, ClientStream, Place};
 pub(crate) use layers::is_known_origin;
 pub use server::{Server, listen};
 

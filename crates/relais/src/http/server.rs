@@ -139,7 +139,7 @@ impl Acceptor {
                 }
                 match connection.as_mut().poll(cx) {
                     // It has said its last word in this poll.
-                    Poll::Pending if course == Course::Leave => Poll::Ready(Ok(())),
+                    Poll::Pending if activity.course(cx) == Course::Leave => Poll::Ready(Ok(())),
                     outcome => outcome,
                 }
             });

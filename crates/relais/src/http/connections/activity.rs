@@ -182,6 +182,10 @@ impl Activity {
         }
     }
 
+    pub(super) fn is_idle(&self) -> bool {
+        self.phase() == Phase::Idle
+    }
+
     fn enter(&self, phase: Phase) {
         self.since_ms.store(self.shared.swept_ms(), Relaxed);
         self.phase.store(phase as u8, Relaxed);
@@ -205,7 +209,13 @@ impl Activity {
     /// Bytes came from the socket.
     pub(super) fn received(&self, bytes: usize) {
         match self.phase() {
-            Phase::Idle => self.enter(Phase::Head),
+            Phase::Idle => {
+                self.enter(Phase::Head);
+                // Its request was there before we looked: that is not the client's fault.
+                if self.must_leave() {
+                    self.order.store(Order::None as u8, Relaxed);
+                }
+            }
             Phase::Draining => {
                 self.input.moved(bytes, || self.shared.now_ms());
                 self.input.wait(|| self.shared.now_ms());

@@ -99,12 +99,17 @@ impl ClientStream {
 impl AsyncRead for ClientStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.must_go_on()?;
+        let was_idle = this.activity.is_idle();
+        if !was_idle {
+            this.must_go_on()?;
+        }
         let before = buf.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
         let bytes = buf.filled().len() - before;
         if bytes > 0 {
             this.activity.received(bytes);
+        } else if was_idle {
+            this.must_go_on()?;
         }
         read
     }

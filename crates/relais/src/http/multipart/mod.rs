@@ -295,7 +295,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_has_no_end_is_refused_after_some_kib() {
-        let none = [b'-'; 1 << 20];
+        let none = vec![b'-'; 1 << 20];
         let head = [b"--b\r\nX: ".to_vec(), vec![b'a'; 1 << 20]].concat();
         let padding = [b"--b".to_vec(), vec![b' '; 1 << 20]].concat();
         let parts = b"--b\r\n\r\n\r\n".repeat(PARTS_MAX + 1);

@@ -169,8 +169,9 @@ async fn an_answer_that_nobody_reads_ends() {
         format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n", edge.token)
     };
     let download = get("/api/files/download/rsp-bgs/large.json");
-    // Many small answers are as large as one.
-    let pipelined = get("/openapi.json").repeat(400);
+    // Many smaller answers are as large as one.
+    assert_eq!(edge.upload("part.json", format!("\"{}\"", "x".repeat(100_000))).await, 200);
+    let pipelined = get("/api/files/download/rsp-bgs/part.json").repeat(160);
     for asked in [download, pipelined] {
         let mut clients = Vec::new();
         for _ in 0..8 {
@@ -254,4 +255,32 @@ async fn what_a_slow_line_brings_is_taken() {
     let told = until_closed(&mut client).await;
     assert_eq!(parsed(&told).0, 200, "{told}");
     assert_eq!(edge.download("slow.json").await, content);
+}
+
+/// What this process has resident.
+fn resident_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+    status.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap() * 4096
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_file_is_in_memory_once_however_many_do_not_read_it() {
+    let edge = Edge::start(|_| {}).await;
+    assert_eq!(edge.upload("large.json", format!("\"{}\"", "x".repeat(LARGE_BYTES))).await, 200);
+    let before = resident_bytes();
+    let mut clients = Vec::new();
+    for _ in 0..64 {
+        let mut client = edge.connect_narrow().await;
+        let asked = format!(
+            "GET /api/files/download/rsp-bgs/large.json HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n",
+            edge.token
+        );
+        client.write_all(asked.as_bytes()).await.unwrap();
+        let mut first = [0; 15];
+        client.read_exact(&mut first).await.unwrap();
+        clients.push(client);
+    }
+    let grown = resident_bytes().saturating_sub(before);
+    // Other tests of this process take memory as well; a copy for each would be sixty-four.
+    assert!(grown < 32 * LARGE_BYTES, "{grown} bytes for {} clients", clients.len());
 }

@@ -17,6 +17,7 @@ mod message;
 mod notify;
 mod process;
 mod stalled;
+mod stalls;
 mod start;
 mod uploads;
 mod websocket;
@@ -31,7 +32,7 @@ use serde::Serialize;
 use error::BenchError;
 
 /// No scenario runs longer than this, whatever the server does.
-const SCENARIO_LIMIT: Duration = Duration::from_secs(180);
+const SCENARIO_LIMIT: Duration = Duration::from_secs(230);
 
 #[derive(Parser)]
 #[command(name = "relais-bench", about)]
@@ -58,6 +59,8 @@ enum Scenario {
     Live(live::ReportsArgs),
     /// Time until devices that vanish are told to be offline
     Offline(live::OfflineArgs),
+    /// Health and one working client beside thousands of clients that stall in every way
+    Stalls(stalls::StallsArgs),
     /// Resident memory per idle listener
     Idle(idle::IdleArgs),
     /// Time from exec to the first answer, and resident memory at rest
@@ -102,6 +105,7 @@ fn run(scenario: Scenario) -> Result<String, BenchError> {
         Scenario::History(args) => encode(&history::run(&args)?),
         Scenario::Live(args) => limited(live::run_reports(args)),
         Scenario::Offline(args) => limited(live::run_offline(args)),
+        Scenario::Stalls(args) => limited(stalls::run(args)),
         Scenario::Idle(args) => limited(idle::run(args)),
         Scenario::Start(args) => encode(&start::run(&args)?),
         Scenario::Corpus(args) => encode(&content::run(&args)?),

@@ -138,7 +138,7 @@ impl Hub {
     pub fn open(&self, spec: SessionSpec) -> Result<Arc<Session>, OpenError> {
         let shared = self.shared();
         if let Transport::Socket(stream) = &spec.transport {
-            configure(stream, shared.config.send_buffer_bytes)?;
+            configure(stream, &shared.config)?;
         }
         shared.admission.lock().admit(&spec.identity, spec.address, &shared.config)?;
         let identify_within_s = spec.identify_within_s;
@@ -320,7 +320,7 @@ impl Hub {
     /// # Errors
     /// What the socket says, or that the session is closed; the session ends.
     pub fn upgrade(&self, body: QueueBody, stream: TcpStream, first: Bytes) -> io::Result<Arc<Session>> {
-        configure(&stream, self.shared().config.send_buffer_bytes)?;
+        configure(&stream, &self.shared().config)?;
         body.session().take_stream(stream, first)?;
         Ok(body.into_session())
     }

@@ -52,6 +52,6 @@ pub use log::{EventLog, LogBounds, LogError};
 pub use presence::{NobodyWatches, Presence, PresenceWatcher};
 pub use queue::QueueBody;
 pub use session::{Identity, Session, SessionId, SessionSpec};
-pub use socket::{Ended, Flow, Receiver, SocketRun, run_socket};
+pub use socket::{Ended, Flow, Held, Leftover, Receiver, SocketRun, run_socket};
 pub use stats::HubStats;
 pub use transport::Transport;

@@ -1,5 +1,6 @@
 //! The read side of a WebSocket, and its end.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
@@ -61,21 +62,48 @@ pub enum Ended {
     Lost,
 }
 
+/// What comes with the stream of a WebSocket.
+#[derive(Default)]
+pub struct Leftover {
+    bytes: Bytes,
+    held: Option<Held>,
+}
+
+/// Something that is let go when a connection has ended, such as its place among all connections.
+pub type Held = Box<dyn Any + Send>;
+
+impl Leftover {
+    /// `bytes` were read beyond the upgrade request; `held` is kept for as long as the connection lasts.
+    #[must_use]
+    pub fn new(bytes: Bytes, held: Option<Held>) -> Self {
+        Self { bytes, held }
+    }
+
+    /// The bytes, and what is held.
+    #[must_use]
+    pub fn into_parts(self) -> (Bytes, Option<Held>) {
+        (self.bytes, self.held)
+    }
+}
+
+impl From<Bytes> for Leftover {
+    fn from(bytes: Bytes) -> Self {
+        Self::new(bytes, None)
+    }
+}
+
 /// Runs the read side of `session` until the connection ends; the session is then gone from the hub, also if
-/// the future is dropped before. `leftover` is what the HTTP server had read beyond the upgrade request.
+/// the future is dropped before. `leftover` comes from the HTTP server.
 ///
 /// # Panics
 /// When polled, if the session's transport is not a socket.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the HTTP server's buffer, which the bytes are in, ends here"
-)]
 pub fn run_socket<R: Receiver>(
     session: Arc<Session>,
-    leftover: Bytes,
+    leftover: impl Into<Leftover>,
     receiver: R,
     limits: Limits,
 ) -> SocketRun<R> {
+    let (leftover, held) = leftover.into().into_parts();
     SocketRun {
         session,
         receiver,
@@ -84,6 +112,7 @@ pub fn run_socket<R: Receiver>(
         backlog: leftover.to_vec(),
         work: None,
         phase: Phase::Talking,
+        _held: held,
     }
 }
 
@@ -96,6 +125,7 @@ pub struct SocketRun<R> {
     backlog: Vec<u8>,
     work: Option<BoxFuture<'static, Flow>>,
     phase: Phase,
+    _held: Option<Held>,
 }
 
 /// How far the conversation is.

@@ -2,8 +2,11 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
+
+use crate::config::HubConfig;
 
 /// Where a session's bytes go.
 #[derive(Clone, Debug)]
@@ -24,8 +27,11 @@ impl Transport {
 }
 
 /// Bounds the kernel's send buffer, which would otherwise swallow megabytes before the queue's limit sees
-/// anything, and sends small writes at once.
-pub(crate) fn configure(stream: &TcpStream, send_buffer_bytes: usize) -> io::Result<()> {
+/// anything, and sends small writes at once. A client that goes on talking but reads nothing is gone as well: its
+/// socket fails, after twice the time for which a silent one is waited for.
+pub(crate) fn configure(stream: &TcpStream, config: &HubConfig) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    socket2::SockRef::from(stream).set_send_buffer_size(send_buffer_bytes)
+    let socket = socket2::SockRef::from(stream);
+    socket.set_tcp_user_timeout(Some(2 * Duration::from_secs(config.idle_timeout_s.into())))?;
+    socket.set_send_buffer_size(config.send_buffer_bytes)
 }

@@ -72,7 +72,6 @@ fn endpoint(hub: &Hub, application: Arc<dyn Application>, arguments: &Arguments)
         ping_timeout: PING_TIMEOUT,
         upgrade_timeout: Duration::from_secs(10),
         payload: PayloadLimits { bytes: PAYLOAD_BYTES, ..PayloadLimits::default() },
-        body_stall: Duration::from_secs(10),
         allow_v3: true,
         deflate: arguments.compression,
     };

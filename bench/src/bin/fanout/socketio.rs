@@ -24,7 +24,6 @@ pub(crate) fn routes(room: &Arc<Room>) -> Router<()> {
         ping_timeout: Duration::from_secs(20),
         upgrade_timeout: Duration::from_secs(10),
         payload: PayloadLimits::default(),
-        body_stall: Duration::from_secs(10),
         allow_v3: false,
         deflate: false,
     };

@@ -26,7 +26,10 @@ impl FromStr for Network {
     fn from_str(text: &str) -> Result<Self, String> {
         let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
         network.map(Self).map_err(|_| {
-            format!("server.trusted_proxies: {text:?} is neither an address nor a network such as 10.0.0.0/8")
+            format!(
+                "server.connections_unlimited_from or server.trusted_proxies: {text:?} is neither an address nor a \
+                 network such as 10.0.0.0/8"
+            )
         })
     }
 }

@@ -24,12 +24,21 @@ pub struct ServerConfig {
     /// Addresses or networks of the reverse proxies in front. From them, and from nobody else, `X-Forwarded-For`
     /// says where a client is, and `X-Forwarded-Proto` whether it uses https.
     pub trusted_proxies: Vec<Network>,
-    /// Connections at most, live ones included.
+    /// Connections at most, live ones included; fewer if the system allows fewer open files.
     pub connections_max: usize,
+    /// Connections of one address at most (one IPv6 network of 64 bits); 0 is no limit.
+    pub connections_per_address_max: usize,
+    /// Addresses or networks that this limit does not hold for.
+    pub connections_unlimited_from: Vec<Network>,
     /// Seconds a client may take to send its request headers, and an idle connection is kept.
     pub header_timeout_s: u64,
-    /// Seconds for a request body to make progress; a client that sends nothing for so long gets 408.
+    /// Seconds for a request body or an answer to make progress. A client that does not send its body gets 408, one
+    /// that does not read its answer is closed.
     pub body_stall_timeout_s: u64,
+    /// Bytes per second that count as progress.
+    pub transfer_rate_min: u64,
+    /// Bytes of request bodies in memory at once, all together, uploads apart.
+    pub body_memory_bytes: u64,
     /// Seconds over which live clients are asked to reconnect elsewhere when the server stops.
     pub drain_s: u64,
 }
@@ -43,8 +52,15 @@ impl Default for ServerConfig {
             allowed_origins: Vec::new(),
             trusted_proxies: Vec::new(),
             connections_max: 100_000,
+            connections_per_address_max: 1024,
+            connections_unlimited_from: ["127.0.0.0/8", "::1/128"]
+                .iter()
+                .filter_map(|n| n.parse().ok())
+                .collect(),
             header_timeout_s: 20,
             body_stall_timeout_s: 30,
+            transfer_rate_min: 256,
+            body_memory_bytes: 64 * 1024 * 1024,
             drain_s: 3,
         }
     }

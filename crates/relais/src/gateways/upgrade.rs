@@ -1,6 +1,7 @@
 //! From an HTTP request to a WebSocket (RFC 6455 section 4.2), and back to the bare stream.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
@@ -8,15 +9,16 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use relais_hub::Leftover;
 use relais_protocol::websocket::accept_deflate;
 use sha1::{Digest, Sha1};
 use tokio::net::TcpStream;
 
 use crate::AppError;
 use crate::auth::http::has_token;
+use crate::http::{ClientPlace, ClientStream, Place};
 
 /// RFC 6455 section 1.3.
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -25,6 +27,8 @@ const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 pub struct Handshake {
     accept: HeaderValue,
     upgrade: OnUpgrade,
+    /// A client behind a proxy counts for as long as the WebSocket lasts.
+    place: Option<Arc<ClientPlace>>,
     /// Where the client connects from.
     pub address: SocketAddr,
     /// The compression that the client offers and the server could take.
@@ -59,8 +63,11 @@ impl Handshake {
         let offered = accept_deflate(offers.filter_map(|offer| offer.to_str().ok()));
         let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
         let upgrade = request.extensions_mut().remove::<OnUpgrade>();
+        let place = request.extensions_mut().remove::<Arc<ClientPlace>>();
         match (upgrade, address) {
-            (Some(upgrade), Some(address)) => Ok(Self { accept, upgrade, address, offered, agreed: false }),
+            (Some(upgrade), Some(address)) => {
+                Ok(Self { accept, upgrade, place, address, offered, agreed: false })
+            }
             _ => {
                 Err(refused(StatusCode::UPGRADE_REQUIRED, "cette connexion ne peut pas devenir un WebSocket"))
             }
@@ -74,7 +81,7 @@ impl Handshake {
     }
 
     /// The answer that switches protocols, and the stream once it is sent.
-    pub fn accept(self) -> (Response, impl Future<Output = Option<(TcpStream, Bytes)>> + Send) {
+    pub fn accept(self) -> (Response, impl Future<Output = Option<(TcpStream, Leftover)>> + Send) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();
@@ -84,15 +91,23 @@ impl Handshake {
         if let Some(extension) = self.offered.filter(|_| self.agreed) {
             headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(extension));
         }
-        (response, bare_stream(self.upgrade))
+        (response, bare_stream(self.upgrade, self.place))
     }
 }
 
+/// What a WebSocket holds: its own place, and that of its client behind a proxy.
+struct Held {
+    _place: Place,
+    _client: Option<Arc<ClientPlace>>,
+}
+
 /// The stream without the HTTP server around it, and what was read beyond the request.
-async fn bare_stream(upgrade: OnUpgrade) -> Option<(TcpStream, Bytes)> {
+async fn bare_stream(upgrade: OnUpgrade, client: Option<Arc<ClientPlace>>) -> Option<(TcpStream, Leftover)> {
     let upgraded = upgrade.await.inspect_err(|error| tracing::debug!(%error, "no upgrade")).ok()?;
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf))
+    let parts = upgraded.downcast::<TokioIo<ClientStream>>().ok()?;
+    let (stream, place) = parts.io.into_inner().into_parts();
+    let held = Held { _place: place, _client: client };
+    Some((stream, Leftover::new(parts.read_buf, Some(Box::new(held)))))
 }
 
 fn refused(status: StatusCode, what: &str) -> AppError {

@@ -1,5 +1,5 @@
 //! What every request passes first and every response last: foreign origins and foreign names of the server are refused,
-//! pages get the headers of pages, the time is taken.
+//! pages get the headers of pages, the time is taken, and whose body made no progress is told so.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -15,6 +15,7 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use super::asking::ask_at_end;
+use super::connections::Activity;
 use super::landing::CONTENT_SECURITY_POLICY;
 use super::meters::Meters;
 use super::origins::{HostFault, Hosts, is_known_origin};
@@ -81,6 +82,7 @@ where
         let started = Instant::now();
         let method = request.method().clone();
         let route = request.extensions().get::<MatchedPath>().cloned();
+        let activity = request.extensions().get::<Arc<Activity>>().cloned();
         let shared = Arc::clone(&self.shared);
         let (answer, asking) = match shared.refusal(&request) {
             Some(error) => (Answer::Refused { error: Some(error) }, None),
@@ -89,7 +91,7 @@ where
                 (Answer::Awaited { future: self.inner.call(request) }, asking)
             }
         };
-        EdgeFuture { answer, started, method, route, asking, shared }
+        EdgeFuture { answer, started, method, route, asking, activity, shared }
     }
 }
 
@@ -135,6 +137,7 @@ pin_project! {
         method: Method,
         route: Option<MatchedPath>,
         asking: Option<Asking>,
+        activity: Option<Arc<Activity>>,
         shared: Arc<Shared>,
     }
 }
@@ -161,6 +164,10 @@ where
                 Ok(error.take().map(IntoResponse::into_response).unwrap_or_default())
             }
         };
+        // Whatever the handler made of a body that ended early, the client is told why it did.
+        if let Some(fault) = this.activity.as_ref().and_then(|activity| activity.body_fault()) {
+            response = fault.into_response();
+        }
         // Whatever the handler made of a body that ended so.
         if let Some(refused) = this.asking.as_ref().and_then(Asking::take_refusal) {
             response = refused.into_response();

@@ -2,16 +2,20 @@
 
 mod asking;
 pub mod asyncapi;
+mod connections;
+mod descriptors;
 mod edge;
 pub(crate) mod form;
 mod health;
 mod landing;
 mod layers;
 mod meters;
+pub(crate) mod multipart;
 pub mod openapi;
 mod origins;
 pub(crate) mod paging;
 mod proxies;
+mod refusal;
 mod scripts;
 mod server;
 
@@ -22,6 +26,7 @@ use axum::routing::get;
 use crate::features::{accounts, chat, live, publish, relay};
 use crate::{App, AppError, gateways};
 
+pub(crate) use connections::{Activity, ClientPlace, ClientStream, Place};
 pub(crate) use edge::origin_refused;
 pub(crate) use origins::{is_known_origin, own_origin};
 pub use server::{Server, listen};

@@ -2,23 +2,22 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::{ConnectInfo, Request};
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt as _;
 
-use super::origins::Secure;
-use super::proxies::{client_address, is_proxy};
-use crate::config::{Network, ServerConfig};
+use super::connections::{Admitted, Connections, Course};
+use super::{descriptors, refusal};
+use crate::config::ServerConfig;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -26,6 +25,10 @@ const BACKLOG: i32 = 4096;
 const HTTP_BUFFER_BYTES: usize = 64 * 1024;
 /// How long requests under way may take once the server stops.
 const REQUESTS_TIMEOUT: Duration = Duration::from_secs(20);
+/// Clients that are told at the same time why they are turned away; others are only closed.
+const TURNED_AWAY_MAX: usize = 256;
+/// How long a client that was turned away has to close its side.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Binds the address.
 ///
@@ -49,26 +52,32 @@ pub struct Server {
 struct Acceptor {
     router: Router,
     settings: hyper::server::conn::http1::Builder,
-    proxies: Arc<[Network]>,
-    places: Arc<Semaphore>,
+    connections: Connections,
+    turned_away: Arc<Semaphore>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Server {
     /// Serves `router` on `listener` from now on.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
     #[must_use]
     pub fn start(listener: TcpListener, router: Router, config: &ServerConfig) -> Self {
         let mut settings = hyper::server::conn::http1::Builder::new();
-        settings
-            .timer(TokioTimer::new())
-            .header_read_timeout(Duration::from_secs(config.header_timeout_s.max(1)))
-            .max_buf_size(HTTP_BUFFER_BYTES);
+        // The sweep over all connections sees to heads that take too long.
+        settings.header_read_timeout(None).max_buf_size(HTTP_BUFFER_BYTES);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let places = Arc::new(Semaphore::new(config.connections_max));
-        let proxies = config.trusted_proxies.as_slice().into();
-        let acceptor =
-            Acceptor { router, settings, proxies, places, stop: stop.clone(), tasks: tasks.clone() };
+        let connections_max = descriptors::connections_that_fit(config.connections_max);
+        let acceptor = Acceptor {
+            router,
+            settings,
+            connections: Connections::new(config, connections_max),
+            turned_away: Arc::new(Semaphore::new(TURNED_AWAY_MAX)),
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+        };
         tasks.spawn(accept(listener, acceptor));
         Self { stop, tasks }
     }
@@ -85,14 +94,16 @@ impl Server {
 
 async fn accept(listener: TcpListener, acceptor: Acceptor) {
     loop {
-        // The place first: beyond the limit, clients wait in the backlog instead of being dropped.
-        let Ok(place) = Arc::clone(&acceptor.places).acquire_owned().await else { return };
         let accepted = tokio::select! {
-            () = acceptor.stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
+            () = acceptor.stop.cancelled() => break,
+            // Room first: beyond it, clients wait in the backlog instead of being dropped.
+            accepted = async {
+                acceptor.connections.room().await;
+                listener.accept().await
+            } => accepted,
         };
         match accepted {
-            Ok((stream, address)) => acceptor.serve(stream, address, place),
+            Ok((stream, peer)) => acceptor.serve(stream, peer),
             Err(error) => {
                 // Out of descriptors, usually. Others end meanwhile; trying at once would only spin.
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -100,36 +111,62 @@ async fn accept(listener: TcpListener, acceptor: Acceptor) {
             }
         }
     }
+    acceptor.connections.finish();
 }
 
 impl Acceptor {
-    fn serve(&self, stream: TcpStream, address: SocketAddr, place: OwnedSemaphorePermit) {
-        let _ = stream.set_nodelay(true);
-        let (router, proxies) = (self.router.clone(), Arc::clone(&self.proxies));
+    fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+        let admitted = match self.connections.admit(stream, peer) {
+            Ok(admitted) => admitted,
+            Err(stream) => return self.turn_away(stream),
+        };
+        let Admitted { stream, activity } = admitted;
+        let (router, connections, served) =
+            (self.router.clone(), self.connections.clone(), Arc::clone(&activity));
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-            let mut request: Request = request.map(Body::new);
-            let client = client_address(address, request.headers(), &proxies);
-            let secure = Secure::of(request.headers(), is_proxy(address.ip(), &proxies));
-            request.extensions_mut().insert(ConnectInfo(client));
-            request.extensions_mut().insert(secure);
-            router.clone().oneshot(request)
+            let (connections, activity) = (connections.clone(), Arc::clone(&served));
+            let answer = connections.serve(router.clone(), request, peer, activity);
+            async move { Ok::<_, std::convert::Infallible>(answer.await) }
         });
         let connection = self.settings.serve_connection(TokioIo::new(stream), service).with_upgrades();
-        let stop = self.stop.clone();
         self.tasks.spawn(async move {
             let mut connection = std::pin::pin!(connection);
-            let outcome = tokio::select! {
-                biased;
-                outcome = connection.as_mut() => outcome,
-                () = stop.cancelled() => {
+            let mut finishes = false;
+            let outcome = std::future::poll_fn(|cx| {
+                let course = activity.course(cx);
+                if course == Course::Finish && !std::mem::replace(&mut finishes, true) {
                     connection.as_mut().graceful_shutdown();
-                    connection.await
                 }
-            };
-            if let Err(error) = outcome {
-                tracing::debug!(%error, %address, "a connection ended early");
+                match connection.as_mut().poll(cx) {
+                    // It has said its last word in this poll.
+                    Poll::Pending if activity.course(cx) == Course::Leave => Poll::Ready(Ok(())),
+                    outcome => outcome,
+                }
+            });
+            if let Err(error) = outcome.await {
+                tracing::debug!(%error, %peer, "a connection ended early");
             }
-            drop(place);
         });
     }
+
+    /// Tells a client that its address has too many connections.
+    fn turn_away(&self, stream: TcpStream) {
+        let Ok(permit) = Arc::clone(&self.turned_away).try_acquire_owned() else { return };
+        let answer = refusal::raw(&refusal::too_many_from_address(self.connections.per_address_max()));
+        tokio::spawn(async move {
+            let farewell = tell(stream, &answer);
+            // Whoever is gone already has not waited for it.
+            let _ = tokio::time::timeout(FAREWELL, farewell).await;
+            drop(permit);
+        });
+    }
+}
+
+/// A connection that is closed with something unread is reset, and the answer may be lost with it.
+async fn tell(mut stream: TcpStream, answer: &[u8]) -> std::io::Result<()> {
+    stream.write_all(answer).await?;
+    stream.shutdown().await?;
+    let mut unread = [0; 512];
+    while stream.read(&mut unread).await? > 0 {}
+    Ok(())
 }

@@ -12,6 +12,7 @@ use super::Relay;
 use super::change::Content;
 use super::error::RelayError;
 use super::folder::Stat;
+use super::in_use::InUse;
 use super::model::{FileMeta, sha256_hex};
 use super::name::{FileName, SocieteName};
 use super::store::{self, Kept};
@@ -55,6 +56,8 @@ impl Coding {
 pub struct Cache {
     entries: quick_cache::sync::Cache<(Arc<str>, Coding), Bytes, Bytewise>,
     entry_bytes_max: u64,
+    /// Those that are too large for it, while they are sent.
+    in_use: InUse,
 }
 
 #[derive(Clone)]
@@ -74,17 +77,44 @@ impl Cache {
         Self {
             entries: quick_cache::sync::Cache::with_weighter(expected, bytes_max, Bytewise),
             entry_bytes_max: bytes_max / CACHE_SHARE,
+            in_use: InUse::new(),
         }
     }
 
     fn get(&self, key: &(Arc<str>, Coding)) -> Option<Bytes> {
-        self.entries.get(key)
+        self.entries.get(key).or_else(|| self.in_use.get(key))
     }
 
-    fn keep(&self, key: (Arc<str>, Coding), content: Bytes) {
-        if content.len() as u64 <= self.entry_bytes_max {
-            self.entries.insert(key, content);
+    /// The content as it is to be sent.
+    fn keep(&self, key: (Arc<str>, Coding), content: Bytes) -> Bytes {
+        if self.is_large(content.len()) {
+            return self.in_use.share(key, content);
         }
+        self.entries.insert(key, content.clone());
+        content
+    }
+
+    fn is_large(&self, size: usize) -> bool {
+        size as u64 > self.entry_bytes_max
+    }
+
+    /// What `make` gives, unless somebody else is sent it meanwhile. Large ones are made in turn.
+    async fn get_or<E>(
+        &self,
+        key: (Arc<str>, Coding),
+        size: usize,
+        make: impl Future<Output = Result<Bytes, E>>,
+    ) -> Result<Bytes, E> {
+        if let Some(content) = self.get(&key) {
+            return Ok(content);
+        }
+        let turn = if self.is_large(size) { self.in_use.turn().await } else { None };
+        if turn.is_some()
+            && let Some(content) = self.get(&key)
+        {
+            return Ok(content);
+        }
+        Ok(self.keep(key, make.await?))
     }
 }
 
@@ -116,11 +146,8 @@ impl Relay {
         }
         let meta = known.ok_or(RelayError::NoFile)?;
         let key = (Arc::clone(&meta.sha256), Coding::Identity);
-        if let Some(content) = self.0.cache.get(&key) {
-            return Ok((meta, content));
-        }
-        let content = self.load(societe, &meta).await?;
-        self.0.cache.keep(key, content.clone());
+        let size = usize::try_from(meta.size).unwrap_or(usize::MAX);
+        let content = self.0.cache.get_or(key, size, self.load(societe, &meta)).await?;
         Ok((meta, content))
     }
 
@@ -135,6 +162,24 @@ impl Relay {
             }
             _ => self.stored_content(societe, &meta.filename, meta.version).await,
         }
+    }
+
+    /// The content of a version that is kept, to be sent, and its hash.
+    ///
+    /// # Errors
+    /// As [`stored_content`](Self::stored_content).
+    pub async fn version(
+        &self,
+        societe: &SocieteName,
+        filename: &FileName,
+        version: u64,
+    ) -> Result<(Arc<str>, Bytes), RelayError> {
+        // In turn as well: which content it is shows only once it is read.
+        let _turn = self.0.cache.in_use.turn().await;
+        let content = self.stored_content(societe, filename, version).await?;
+        let sha256: Arc<str> = sha256_hex(&content).into();
+        let content = self.0.cache.keep((Arc::clone(&sha256), Coding::Identity), content);
+        Ok((sha256, content))
     }
 
     /// The content of a version that is kept.
@@ -198,13 +243,12 @@ impl Relay {
         if coding == Coding::Identity {
             return Ok(content);
         }
-        if let Some(encoded) = self.0.cache.get(&key) {
-            return Ok(encoded);
-        }
-        let encoded = tokio::task::spawn_blocking(move || compress(&content, coding)).await;
-        let encoded = Bytes::from(encoded.map_err(|e| RelayError::Io(e.into()))??);
-        self.0.cache.keep(key, encoded.clone());
-        Ok(encoded)
+        let size = content.len();
+        let encode = async {
+            let encoded = tokio::task::spawn_blocking(move || compress(&content, coding)).await;
+            Ok(Bytes::from(encoded.map_err(|e| RelayError::Io(e.into()))??))
+        };
+        self.0.cache.get_or(key, size, encode).await
     }
 
     /// Puts a content into the blobs that is too large for the transaction.

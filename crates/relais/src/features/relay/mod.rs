@@ -19,6 +19,7 @@ mod folder;
 mod folder_id;
 pub mod frame;
 pub mod http;
+mod in_use;
 mod index;
 pub mod json;
 mod model;

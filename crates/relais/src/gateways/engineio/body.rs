@@ -1,4 +1,4 @@
-//! The body of a POST, bounded by what it says and by what comes.
+//! The body of a POST, bounded by what it says and by what comes; in time by the edge.
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -33,15 +33,12 @@ pub(super) async fn read_body(request: Request, settings: &Settings) -> Result<B
     }
     let mut body: Body = request.into_body();
     let mut whole = BytesMut::new();
-    loop {
-        let Ok(frame) = tokio::time::timeout(settings.body_stall, body.frame()).await else {
-            return Err(BodyError::Lost);
-        };
-        let Some(frame) = frame else { return Ok(whole.freeze()) };
+    while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| BodyError::Lost)?.into_data() else { continue };
         if whole.len() + data.len() > bytes_max {
             return Err(BodyError::TooLarge);
         }
         whole.extend_from_slice(&data);
     }
+    Ok(whole.freeze())
 }

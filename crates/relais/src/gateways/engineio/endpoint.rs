@@ -39,8 +39,6 @@ pub struct Settings {
     pub upgrade_timeout: Duration,
     /// What a message or a body may hold.
     pub payload: PayloadLimits,
-    /// How long a body may make no progress.
-    pub body_stall: Duration,
     /// Whether clients of version 3 are served.
     pub allow_v3: bool,
     /// Whether WebSockets may agree on compression.

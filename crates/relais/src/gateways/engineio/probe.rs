@@ -6,7 +6,7 @@ use std::time::Instant;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response as HttpResponse};
 use bytes::Bytes;
-use relais_hub::{CloseCode, QueueBody};
+use relais_hub::{CloseCode, Leftover, QueueBody};
 use relais_protocol::engineio::{Action, Frame, SocketId};
 use relais_protocol::websocket::{Decoder, Limits, Message, Opcode, ProtocolError, encode_frame};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -67,11 +67,12 @@ async fn take_over(
     endpoint: &Endpoint,
     connection: Arc<Connection>,
     stream: TcpStream,
-    leftover: Bytes,
+    leftover: Leftover,
     limits: Limits,
     reads: mpsc::Receiver<ReadRequest>,
-) -> Option<(Arc<Connection>, SocketId, Bytes, Limits)> {
+) -> Option<(Arc<Connection>, SocketId, Leftover, Limits)> {
     let ws = connection.number();
+    let (leftover, held) = leftover.into_parts();
     let mut probe = Probe { connection, ws, stream, decoder: Decoder::new(limits), reads };
     let attempt = tokio::time::timeout(endpoint.settings.upgrade_timeout, probe.attempt(leftover));
     let taken = match attempt.await {
@@ -87,7 +88,7 @@ async fn take_over(
             }
             // What it says comes after what a POST has brought.
             connection.turn().await;
-            Some((connection, ws, taken.rest.into(), limits))
+            Some((connection, ws, Leftover::new(taken.rest.into(), held), limits))
         }
         Err(error) => {
             tracing::debug!(%error, "a connection ended during its upgrade");

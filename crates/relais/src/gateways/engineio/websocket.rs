@@ -7,7 +7,7 @@ use std::time::Instant;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response as HttpResponse};
 use bytes::Bytes;
-use relais_hub::{Flow, Receiver, Session, Transport, run_socket};
+use relais_hub::{Flow, Leftover, Receiver, Session, Transport, run_socket};
 use relais_protocol::engineio::{Action, Frame, Session as EngineSession, SocketId};
 use relais_protocol::websocket::Limits;
 use tokio::net::TcpStream;
@@ -99,7 +99,7 @@ async fn enter(
 }
 
 /// Runs the read side until the connection ends.
-pub(super) async fn run(connection: Arc<Connection>, ws: SocketId, leftover: Bytes, limits: Limits) {
+pub(super) async fn run(connection: Arc<Connection>, ws: SocketId, leftover: Leftover, limits: Limits) {
     let session = Arc::clone(connection.client.session());
     let finish = FinishOnDrop(Arc::clone(&connection));
     let ended = run_socket(session, leftover, Reader { connection, ws }, limits).await;

@@ -56,7 +56,6 @@ fn engine_settings(config: &Config) -> EngineSettings {
         ping_timeout: Duration::from_secs(idle_s.saturating_sub(interval_s).into()),
         upgrade_timeout: Duration::from_secs(config.socketio.upgrade_timeout_s),
         payload: PayloadLimits { bytes: config.socketio.message_bytes, ..PayloadLimits::default() },
-        body_stall: Duration::from_secs(config.server.body_stall_timeout_s),
         allow_v3: config.socketio.allow_eio3,
         deflate: config.socketio.compression,
     }

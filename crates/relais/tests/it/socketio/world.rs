@@ -75,7 +75,6 @@ impl World {
             ping_timeout: Duration::from_secs(35),
             upgrade_timeout: Duration::from_secs(10),
             payload: PayloadLimits::default(),
-            body_stall: Duration::from_secs(10),
             allow_v3: true,
             deflate: true,
         };

@@ -1,13 +1,11 @@
 //! Devices that report by calls: the simplest way, for what sleeps between two reports.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::post;
 use axum::{Json, Router};
-use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::super::guests::{Arrival, Refused, Showing};
@@ -102,7 +100,7 @@ fn take(app: &App, module: &str, message: Map<String, Value>) -> Result<(), AppE
         .map_err(|error| AppError::bad_request("report_refused", format!("Valeurs refusées : {error}")))
 }
 
-/// The values that were sent, bounded in bytes and in time.
+/// The values that were sent, bounded in bytes.
 async fn read(app: &App, headers: &HeaderMap, body: axum::body::Body) -> Result<Message, AppError> {
     let most = app.config().live.report_bytes as usize;
     let too_large = || {
@@ -113,17 +111,8 @@ async fn read(app: &App, headers: &HeaderMap, body: axum::body::Body) -> Result<
     if announced.is_some_and(|bytes: usize| bytes > most) {
         return Err(too_large());
     }
-    let patience_s = app.config().server.body_stall_timeout_s;
-    let whole = axum::body::to_bytes(body, most);
-    let bytes: Bytes = match tokio::time::timeout(Duration::from_secs(patience_s), whole).await {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(_)) => return Err(too_large()),
-        Err(_) => {
-            let text = format!("L'envoi s'est interrompu plus de {patience_s} s : recommencez");
-            let error = AppError::new(StatusCode::REQUEST_TIMEOUT, "upload_stalled", text);
-            return Err(error.with_header(header::CONNECTION, "close"));
-        }
-    };
+    // A body that makes no progress is ended and told by the edge.
+    let bytes = axum::body::to_bytes(body, most).await.map_err(|_| too_large())?;
     Message::read_bytes(&bytes)
         .map_err(|_| AppError::bad_request("invalid_report", "Un objet JSON est attendu"))
 }

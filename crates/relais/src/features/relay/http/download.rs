@@ -60,8 +60,7 @@ pub(super) async fn download_file(
             Selected { filename: &file, sha256, modified_at, content }
         }
         Some(version) => {
-            let content = app.relay().stored_content(&name, &file, version).await?;
-            let sha256 = super::super::model::sha256_hex(&content).into();
+            let (sha256, content) = app.relay().version(&name, &file, version).await?;
             Selected { filename: &file, sha256, modified_at: None, content }
         }
     };

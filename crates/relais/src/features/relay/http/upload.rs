@@ -1,12 +1,10 @@
 //! Uploads.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Body;
-use axum::extract::multipart::{Field, MultipartError};
-use axum::extract::{FromRequest, Multipart, Path, State};
-use axum::http::{HeaderMap, HeaderValue, Request as HttpRequest, StatusCode, header};
+use axum::extract::{Path, Request as HttpRequest, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
@@ -16,13 +14,15 @@ use super::super::model::{Request, Stored};
 use super::super::name::SocieteName;
 use super::{filename, may_write, permit, precondition, societe};
 use crate::auth::http::Caller;
+use crate::http::Activity;
+use crate::http::multipart::{Form, FormFault};
 use crate::{App, AppError};
 
 /// The first so many bytes of a larger upload are checked at once, to refuse a flood early.
 const BEGINNING_BYTES: usize = 64 * 1024;
 
 /// A form has a few small parts beside the file.
-const FORM_BYTES_SPARE: u64 = 64 * 1024;
+const FORM_BYTES_SPARE: usize = 64 * 1024;
 
 /// Upload a file.
 #[utoipa::path(post, path = "/api/files/upload/{societe}", tag = "relay",
@@ -32,7 +32,7 @@ const FORM_BYTES_SPARE: u64 = 64 * 1024;
     request_body(content_type = "multipart/form-data", content = String, description = "Field `file`: a JSON text with its file name"),
     responses(
         (status = 200, description = "`{\"message\", \"societe\", \"filename\", \"size\", \"sha256\", \"etag\", \"version\", \"changed\", \"offset\", \"cursor\"}`; stored durably. `changed` is false if the content was stored already: no version, no event"),
-        (status = 400, description = "`not_a_json_file`, `empty_file`, `invalid_json` (with `line` and `column`), `invalid_file_name`, `invalid_societe_name`, `invalid_form`"),
+        (status = 400, description = "`not_a_json_file`, `empty_file`, `invalid_json` (with `line` and `column`), `invalid_file_name`, `invalid_societe_name`, `invalid_form`, `several_files`"),
         (status = 408, description = "`upload_stalled`"), (status = 409, description = "`name_occupied`"),
         (status = 412, description = "`precondition_failed`"), (status = 413, description = "`file_too_large`"),
         (status = 422, description = "`missing_field`, `schema_violation`"),
@@ -42,18 +42,20 @@ pub(super) async fn upload_file(
     State(app): State<App>,
     Caller(caller): Caller,
     Path(name): Path<String>,
-    request: HttpRequest<Body>,
+    request: HttpRequest,
 ) -> Result<Response, AppError> {
     let name = societe(&name)?;
     may_write(&app, &caller, &name)?;
     refuse_announced_size(&app, request.headers())?;
     let precondition = precondition::of_change(request.headers());
-    let mut form = Multipart::from_request(request, &()).await.map_err(|e| {
-        AppError::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "missing_field",
-            format!("Champ « file » manquant : un formulaire multipart/form-data est attendu ({e})"),
-        )
+    if let Some(activity) = request.extensions().get::<Arc<Activity>>() {
+        // In `upload_memory`, which is for those who may upload.
+        activity.count_elsewhere();
+    }
+    let mut form = Form::of(request).map_err(|fault| {
+        let text =
+            format!("Champ « file » manquant : un formulaire multipart/form-data est attendu ({fault})");
+        AppError::new(StatusCode::UNPROCESSABLE_ENTITY, "missing_field", text)
     })?;
     let (file, bytes, _memory) = read_form(&app, &mut form).await?;
     let mut request = Request::new(permit(&app, caller), name.clone(), file);
@@ -102,7 +104,7 @@ pub(super) fn reply(societe: &SocieteName, stored: &Stored, message: &str) -> Re
 fn refuse_announced_size(app: &App, headers: &HeaderMap) -> Result<(), AppError> {
     let max = app.relay().config().file_bytes_max;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|bytes| bytes > max + FORM_BYTES_SPARE) {
+    if announced.is_some_and(|bytes| bytes > max + FORM_BYTES_SPARE as u64) {
         return Err(RelayError::TooLarge { max }.into());
     }
     Ok(())
@@ -110,24 +112,32 @@ fn refuse_announced_size(app: &App, headers: &HeaderMap) -> Result<(), AppError>
 
 type Upload = (super::super::FileName, Bytes, Option<OwnedSemaphorePermit>);
 
-async fn read_form(app: &App, form: &mut Multipart) -> Result<Upload, AppError> {
-    let stall = Duration::from_secs(app.config().server.body_stall_timeout_s);
-    loop {
-        let field = within(stall, form.next_field()).await?;
-        let Some(field) = field else { return Err(missing_field()) };
-        if field.name() != Some("file") {
+async fn read_form(app: &App, form: &mut Form) -> Result<Upload, AppError> {
+    let (mut found, mut spare) = (None, FORM_BYTES_SPARE);
+    while let Some(part) = form.next_part().await? {
+        if part.name.as_deref() != Some("file") {
+            spare -= form.skip(spare).await?;
             continue;
         }
-        let Some(name) = field.file_name().map(str::to_owned) else { return Err(missing_field()) };
+        if found.is_some() {
+            return Err(several_files());
+        }
+        let Some(name) = part.filename else { return Err(missing_field()) };
         let file = match filename(&name) {
             // The ending is what the first clients expect to hear of, whatever else is wrong.
             Err(_) if !name.to_lowercase().ends_with(".json") => return Err(RelayError::Extension.into()),
             other => other?,
         };
         app.relay().check_extension(&file)?;
-        let (bytes, memory) = read_file(app, field, stall).await?;
-        return Ok((file, bytes, memory));
+        let (bytes, memory) = read_file(app, form).await?;
+        found = Some((file, bytes, memory));
     }
+    found.ok_or_else(missing_field)
+}
+
+fn several_files() -> AppError {
+    let text = "Plusieurs champs « file » : envoyez un fichier par demande. Aucun n'a été enregistré";
+    AppError::bad_request("several_files", text)
 }
 
 fn missing_field() -> AppError {
@@ -135,38 +145,20 @@ fn missing_field() -> AppError {
     AppError::new(StatusCode::UNPROCESSABLE_ENTITY, "missing_field", text)
 }
 
-async fn within<T>(
-    stall: Duration,
-    step: impl Future<Output = Result<T, MultipartError>>,
-) -> Result<T, AppError> {
-    match tokio::time::timeout(stall, step).await {
-        Ok(result) => result.map_err(|error| form_fault(&error)),
-        Err(_) => Err(AppError::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "upload_stalled",
-            format!("L'envoi s'est interrompu plus de {} s : recommencez", stall.as_secs()),
-        )
-        .with_header(header::CONNECTION, "close")),
+impl From<FormFault> for AppError {
+    fn from(fault: FormFault) -> Self {
+        Self::bad_request("invalid_form", format!("Formulaire multipart illisible : {fault}"))
     }
 }
 
-fn form_fault(error: &MultipartError) -> AppError {
-    let text = format!("Formulaire multipart illisible : {}", error.body_text());
-    AppError::bad_request("invalid_form", text)
-}
-
 /// Reads the file's bytes, bounded one by one and in sum with all other uploads.
-async fn read_file(
-    app: &App,
-    mut field: Field<'_>,
-    stall: Duration,
-) -> Result<(Bytes, Option<OwnedSemaphorePermit>), AppError> {
+async fn read_file(app: &App, form: &mut Form) -> Result<(Bytes, Option<OwnedSemaphorePermit>), AppError> {
     let max = app.relay().config().file_bytes_max;
     let mut first = Bytes::new();
     let mut rest: Option<BytesMut> = None;
     let mut memory: Option<OwnedSemaphorePermit> = None;
     let mut checked = false;
-    while let Some(chunk) = within(stall, field.chunk()).await? {
+    while let Some(chunk) = form.chunk().await? {
         let so_far = rest.as_ref().map_or(first.len(), BytesMut::len) + chunk.len();
         if so_far as u64 > max {
             return Err(RelayError::TooLarge { max }.into());

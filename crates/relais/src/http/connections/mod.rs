@@ -1,0 +1,348 @@
+//! Every wait for a client has an end: idle connections, heads, bodies, answers that nobody reads, and what is still
+//! sent after an answer. One mechanism for all routes, at the socket.
+//!
+//! A connection notes what it waits for ([`activity::Activity`]); four times a second a sweep looks at all of them and
+//! ends those that have waited long enough. How many there may be, in all and from one address, is counted here as
+//! well. When places are short, those that have been silent longest make room.
+
+mod activity;
+mod bodies;
+mod stream;
+mod table;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Request};
+use axum::response::{IntoResponse as _, Response};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tower::ServiceExt as _;
+
+use self::activity::{Order, Overdue};
+use self::bodies::{AnswerBody, RequestBody};
+use self::table::{Origin, Table, TooMany};
+use super::origins::Secure;
+use super::proxies::{client_address, is_proxy};
+use super::refusal;
+use crate::config::{Network, ServerConfig};
+
+pub(crate) use self::activity::Activity;
+pub(crate) use self::stream::ClientStream;
+pub(crate) use self::table::{ClientPlace, Place};
+
+/// How often the sweep looks.
+const SWEEP: Duration = Duration::from_millis(250);
+/// Places beyond the limit, for a word to those who find no other: health, or why not.
+const SPARE: usize = 64;
+/// Bytes of a body that do not count: a sign-in is possible also when larger bodies have used up the memory.
+const FREE_BODY_BYTES: usize = 16 * 1024;
+/// How long a request beyond the limit waits for a place.
+const PLACE_WAIT: Duration = Duration::from_secs(3);
+/// What is answered whatever the number of connections.
+const ALWAYS_ANSWERED: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
+/// What connections may take.
+struct Limits {
+    head_ms: u64,
+    stall_ms: u64,
+    /// Bytes that have to move in `stall_ms` of waiting.
+    least_bytes: u64,
+    connections_max: usize,
+    per_address_max: usize,
+    unlimited: Vec<Network>,
+    proxies: Vec<Network>,
+    body_bytes_max: usize,
+}
+
+impl Limits {
+    fn new(config: &ServerConfig, connections_max: usize) -> Self {
+        let stall_s = config.body_stall_timeout_s.max(1);
+        Self {
+            // A phase is noted as begun by the sweep before it.
+            head_ms: config.header_timeout_s.max(1) * 1000 + SWEEP.as_millis() as u64,
+            stall_ms: stall_s * 1000,
+            least_bytes: config.transfer_rate_min.saturating_mul(stall_s).max(1),
+            connections_max,
+            per_address_max: config.connections_per_address_max,
+            unlimited: config.connections_unlimited_from.clone(),
+            proxies: config.trusted_proxies.clone(),
+            body_bytes_max: usize::try_from(config.body_memory_bytes).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// How many connections a client may have; none if it may have all.
+    fn max_of(&self, client: IpAddr) -> Option<usize> {
+        let is_in = |networks: &[Network]| networks.iter().any(|network| network.contains(client));
+        let is_free = self.per_address_max == 0 || is_in(&self.unlimited) || is_in(&self.proxies);
+        (!is_free).then_some(self.per_address_max)
+    }
+}
+
+struct Shared {
+    limits: Limits,
+    started: Instant,
+    swept_ms: AtomicU64,
+    table: Mutex<Table>,
+    /// Sockets that are open, whatever they speak.
+    open: AtomicUsize,
+    /// Those of them that may be served.
+    served: AtomicUsize,
+    body_bytes: AtomicUsize,
+    /// A place became free.
+    freed: Notify,
+    /// When room was made last.
+    room_made_ms: AtomicU64,
+}
+
+impl Shared {
+    /// When the sweep looked last.
+    fn swept_ms(&self) -> u64 {
+        self.swept_ms.load(Relaxed)
+    }
+
+    /// Never 0, which means that nobody waits.
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    /// Whether one more may be served, which then counts.
+    fn take_place(&self) -> bool {
+        let max = self.limits.connections_max;
+        self.served.fetch_update(Relaxed, Relaxed, |served| (served < max).then_some(served + 1)).is_ok()
+    }
+
+    fn closed(&self, was_served: bool) {
+        self.open.fetch_sub(1, Relaxed);
+        if was_served {
+            self.served.fetch_sub(1, Relaxed);
+        }
+        self.freed.notify_waiters();
+    }
+
+    fn ended(&self, why: &'static str) {
+        count(why, 1);
+    }
+
+    /// Room for so many bytes of a body.
+    fn charge(&self, bytes: usize) -> bool {
+        let before = self.body_bytes.fetch_add(bytes, Relaxed);
+        let fits = before + bytes <= self.limits.body_bytes_max;
+        if !fits {
+            self.body_bytes.fetch_sub(bytes, Relaxed);
+        }
+        fits
+    }
+
+    fn discharge(&self, bytes: usize) {
+        if bytes > 0 {
+            self.body_bytes.fetch_sub(bytes, Relaxed);
+        }
+    }
+
+    fn sweep(&self) {
+        let now_ms = self.now_ms();
+        self.swept_ms.store(now_ms, Relaxed);
+        let table = self.table.lock();
+        for activity in table.http() {
+            let why = match activity.overdue(now_ms) {
+                None => continue,
+                Some(Overdue::Body) => {
+                    activity.stop_body();
+                    self.ended("body");
+                    continue;
+                }
+                Some(Overdue::Idle) => None,
+                Some(Overdue::Head) => Some("head"),
+                Some(Overdue::Answer) => Some("answer"),
+                Some(Overdue::Unread) => Some("unread"),
+            };
+            if !activity.must_leave() {
+                activity.order(Order::Leave);
+                why.into_iter().for_each(|why| self.ended(why));
+            }
+        }
+        self.make_room(&table, now_ms);
+        drop(table);
+        metrics::gauge!("relais_http_connections").set(self.open.load(Relaxed) as f64);
+        metrics::gauge!("relais_http_body_bytes").set(self.body_bytes.load(Relaxed) as f64);
+    }
+
+    /// Keeps some places free for those who come; half of them while they cannot even be told that there is none.
+    fn make_room(&self, table: &Table, now_ms: u64) {
+        let (max, open) = (self.limits.connections_max, self.open.load(Relaxed));
+        let pressing = open >= max + SPARE;
+        let free = if pressing { max / 2 } else { (max / 16).min(1024) }.max(1);
+        let surplus = (open + free).saturating_sub(max);
+        if surplus > 0 {
+            count("places", table.make_room(surplus, pressing, now_ms));
+        }
+    }
+}
+
+fn count(why: &'static str, connections: usize) {
+    if connections > 0 {
+        metrics::counter!("relais_http_ended_total", "why" => why).increment(connections as u64);
+    }
+}
+
+async fn sweep(shared: Weak<Shared>) {
+    let mut looks = tokio::time::interval(SWEEP);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        let Some(shared) = shared.upgrade() else { return };
+        shared.sweep();
+    }
+}
+
+/// The connections of a server.
+#[derive(Clone)]
+pub(super) struct Connections(Arc<Shared>);
+
+/// A socket that may speak HTTP.
+pub(super) struct Admitted {
+    pub(super) stream: ClientStream,
+    pub(super) activity: Arc<Activity>,
+}
+
+impl Connections {
+    /// None yet; they are looked after from now on.
+    pub(super) fn new(config: &ServerConfig, connections_max: usize) -> Self {
+        let shared = Arc::new(Shared {
+            limits: Limits::new(config, connections_max.max(1)),
+            started: Instant::now(),
+            swept_ms: AtomicU64::new(1),
+            table: Mutex::default(),
+            open: AtomicUsize::new(0),
+            served: AtomicUsize::new(0),
+            body_bytes: AtomicUsize::new(0),
+            freed: Notify::new(),
+            room_made_ms: AtomicU64::new(0),
+        });
+        tokio::spawn(sweep(Arc::downgrade(&shared)));
+        Self(shared)
+    }
+
+    /// Returns when one more can be taken, if only to say that there are too many.
+    pub(super) async fn room(&self) {
+        let bound = self.0.limits.connections_max + SPARE;
+        self.until(|| self.0.open.load(Relaxed) < bound).await;
+    }
+
+    async fn until(&self, is_so: impl Fn() -> bool) {
+        loop {
+            let mut freed = std::pin::pin!(self.0.freed.notified());
+            freed.as_mut().enable();
+            if is_so() {
+                return;
+            }
+            freed.await;
+        }
+    }
+
+    /// Gives a socket a place.
+    ///
+    /// # Errors
+    /// The socket, if its address has too many.
+    pub(super) fn admit(&self, stream: TcpStream, peer: SocketAddr) -> Result<Admitted, TcpStream> {
+        let (shared, now_ms) = (&self.0, self.0.swept_ms());
+        let origin = Origin::from(peer.ip());
+        let activity = Arc::new(Activity::new(shared));
+        let max = shared.limits.max_of(peer.ip()).unwrap_or(usize::MAX);
+        match shared.table.lock().add(origin, Arc::clone(&activity), max, now_ms) {
+            Ok(ended) => count("places", ended),
+            Err(TooMany) => {
+                count("address", 1);
+                return Err(stream);
+            }
+        }
+        shared.open.fetch_add(1, Relaxed);
+        // Looking for the silent ones takes a while when there are many: not for each newcomer.
+        if !activity.take_place() && shared.room_made_ms.swap(now_ms, Relaxed) != now_ms {
+            shared.make_room(&shared.table.lock(), now_ms);
+        }
+        let place = Place::new(shared, origin, Arc::clone(&activity));
+        let patience = Duration::from_millis(shared.limits.stall_ms);
+        Ok(Admitted { stream: ClientStream::new(stream, place, patience), activity })
+    }
+
+    /// Asks every connection to end after the request under way.
+    pub(super) fn finish(&self) {
+        self.0.table.lock().http().for_each(|activity| activity.order(Order::Finish));
+    }
+
+    /// Answers one request.
+    pub(super) async fn serve(
+        self,
+        router: Router,
+        request: hyper::Request<Incoming>,
+        peer: SocketAddr,
+        activity: Arc<Activity>,
+    ) -> Response<AnswerBody> {
+        activity.begin();
+        let client = client_address(peer, request.headers(), &self.0.limits.proxies);
+        let secure = Secure::of(request.headers(), is_proxy(peer.ip(), &self.0.limits.proxies));
+        let mut request: Request = request.map(|body| RequestBody::around(body, &activity));
+        let answered = |response: Response, place| {
+            activity.answered();
+            response.map(|body| AnswerBody::new(body, Arc::clone(&activity), place))
+        };
+        let is_spare = !activity.holds_place() && !ALWAYS_ANSWERED.contains(&request.uri().path());
+        if is_spare && !self.wait_for_place(&activity).await {
+            count("full", 1);
+            return answered(refusal::server_full().into_response(), None);
+        }
+        let place = if client.ip() == peer.ip() { Ok(None) } else { ClientPlace::take(&self.0, client.ip()) };
+        let Ok(place) = place else {
+            count("address", 1);
+            return answered(
+                refusal::too_many_from_address(self.0.limits.per_address_max).into_response(),
+                None,
+            );
+        };
+        let extensions = request.extensions_mut();
+        extensions.insert(ConnectInfo(client));
+        extensions.insert(secure);
+        extensions.insert(Arc::clone(&activity));
+        if let Some(place) = &place {
+            extensions.insert(Arc::clone(place));
+        }
+        let Ok(response) = router.oneshot(request).await;
+        answered(response, place)
+    }
+
+    /// Waits a moment for a place within the limit.
+    async fn wait_for_place(&self, activity: &Activity) -> bool {
+        tokio::time::timeout(PLACE_WAIT, self.until(|| activity.take_place())).await.is_ok()
+    }
+
+    pub(super) fn per_address_max(&self) -> usize {
+        self.0.limits.per_address_max
+    }
+}
+
+/// What an order makes of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Course {
+    GoOn,
+    Finish,
+    Leave,
+}
+
+impl Activity {
+    /// What the task has to do; it is woken when that changes.
+    pub(super) fn course(&self, cx: &std::task::Context<'_>) -> Course {
+        self.task.register(cx.waker());
+        match self.ordered() {
+            Order::None => Course::GoOn,
+            Order::Finish => Course::Finish,
+            Order::Leave | Order::MakeRoom => Course::Leave,
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! How many connections there may be, in all and from one address.
+
+use futures_util::StreamExt as _;
+use serde_json::json;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use super::{Edge, eventually, parsed, until_closed};
+
+type Live = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// A live connection, of a client that a proxy names.
+async fn live(edge: &Edge, client: &str) -> Result<Live, u16> {
+    let mut request = format!("ws://{}/api/v1/ws", edge.address()).into_client_request().unwrap();
+    let headers = request.headers_mut();
+    headers.insert("authorization", format!("Bearer {}", edge.token).parse().unwrap());
+    headers.insert("x-forwarded-for", client.parse().unwrap());
+    match tokio_tungstenite::connect_async(request).await {
+        Ok((mut socket, _)) => {
+            assert!(socket.next().await.unwrap().is_ok());
+            Ok(socket)
+        }
+        Err(tokio_tungstenite::tungstenite::Error::Http(refused)) => Err(refused.status().as_u16()),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+async fn get(edge: &Edge, path: &str, client: &str) -> (u16, serde_json::Value, bool) {
+    let call = edge.client.get(edge.url(path)).header("x-forwarded-for", client).bearer_auth(&edge.token);
+    let reply = call.send().await.unwrap();
+    let has_retry_after = reply.headers().contains_key("retry-after");
+    (reply.status().as_u16(), reply.json().await.unwrap_or_default(), has_retry_after)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_connections_make_room_for_those_who_come() {
+    let edge = Edge::start(|config| config.server.connections_max = 20).await;
+    let before = edge.ended("places").await;
+    let mut stalled = Vec::new();
+    for _ in 0..30 {
+        let login = "POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{";
+        stalled.push(edge.saying(login).await);
+    }
+    assert_eq!(edge.health().await, 200);
+    assert_eq!(edge.sign_in().await.0, 200);
+    assert_eq!(edge.upload("a.json", "[1]".into()).await, 200);
+    assert_eq!(edge.download("a.json").await, "[1]");
+    assert!(edge.ended("places").await >= before + 10.0);
+    let told = parsed(&until_closed(&mut stalled[0]).await);
+    assert_eq!((told.0, &told.1["code"]), (503, &json!("server_full")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_all_are_in_use_health_answers_and_others_are_told() {
+    let edge = Edge::start(|config| config.server.connections_max = 2).await;
+    let first = live(&edge, "203.0.113.9").await.unwrap();
+    let _second = live(&edge, "203.0.113.9").await.unwrap();
+    assert_eq!(edge.health().await, 200);
+    let (status, reply, has_retry_after) = get(&edge, "/api/files/societes", "203.0.113.9").await;
+    assert_eq!((status, &reply["code"], has_retry_after), (503, &json!("server_full"), true));
+    assert_eq!(live(&edge, "203.0.113.9").await.unwrap_err(), 503);
+    drop(first);
+    eventually("a place is free again", || async {
+        get(&edge, "/api/files/societes", "203.0.113.9").await.0 == 200
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_has_so_many_and_its_silent_ones_make_room() {
+    let edge = Edge::start(|config| {
+        config.server.connections_unlimited_from = Vec::new();
+        config.server.connections_per_address_max = 3;
+    })
+    .await;
+    let mut silent = edge.connect().await;
+    let mut served = Vec::new();
+    // Once it was silent for a while it makes room; those who are served do not.
+    let began = std::time::Instant::now();
+    while served.len() < 3 {
+        match live(&edge, "").await {
+            Ok(socket) => served.push(socket),
+            Err(status) => assert_eq!(status, 429),
+        }
+        assert!(began.elapsed() < super::PATIENCE, "the silent one does not make room");
+    }
+    assert_eq!(until_closed(&mut silent).await, "");
+    let mut refused = edge.saying("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let told = until_closed(&mut refused).await;
+    let (status, reply) = parsed(&told);
+    assert_eq!((status, &reply["code"]), (429, &json!("too_many_from_address")), "{told}");
+    assert!(told.contains("retry-after: 5\r\n"), "{told}");
+    served.pop();
+    eventually("a place is free again", || async { live(&edge, "").await.is_ok() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_proxy_the_real_client_counts() {
+    let edge = Edge::start(|config| {
+        config.server.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+        config.server.connections_per_address_max = 1;
+    })
+    .await;
+    let before = edge.ended("address").await;
+    let socket = live(&edge, "203.0.113.9").await.unwrap();
+    let (status, reply, has_retry_after) = get(&edge, "/api/files/societes", "203.0.113.9").await;
+    assert_eq!((status, &reply["code"], has_retry_after), (429, &json!("too_many_from_address"), true));
+    assert_eq!(live(&edge, "203.0.113.9").await.unwrap_err(), 429);
+    // One network of IPv6 is one client.
+    let _other = live(&edge, "2001:db8::7").await.unwrap();
+    assert_eq!(get(&edge, "/api/files/societes", "2001:db8::8").await.0, 429);
+    assert_eq!(get(&edge, "/api/files/societes", "2001:db8:0:1::8").await.0, 200);
+    assert_eq!(get(&edge, "/api/files/societes", "203.0.113.10").await.0, 200);
+    // The proxy itself, and what it does of its own, has no limit.
+    assert_eq!(edge.health().await, 200);
+    assert!(edge.ended("address").await >= before + 3.0);
+    drop(socket);
+    eventually("the client has its place again", || async {
+        get(&edge, "/api/files/societes", "203.0.113.9").await.0 == 200
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_bodies_have_a_limit_together_and_sign_in_goes_on() {
+    let edge = Edge::start(|config| {
+        config.server.body_memory_bytes = 1024 * 1024;
+        config.server.body_stall_timeout_s = 2;
+    })
+    .await;
+    let head = "POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n";
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(edge.saying(&format!("{head}{}", " ".repeat(400_000))).await);
+    }
+    let mut refused = 0;
+    for client in &mut clients {
+        let (status, reply) = parsed(&until_closed(client).await);
+        match status {
+            408 => {}
+            503 => {
+                assert_eq!(reply["code"], "body_memory_exhausted");
+                refused += 1;
+            }
+            other => panic!("{other}: {reply}"),
+        }
+    }
+    assert!((1..4).contains(&refused), "{refused} of 4");
+    assert_eq!(edge.sign_in().await.0, 200);
+}

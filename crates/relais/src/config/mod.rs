@@ -7,10 +7,12 @@ mod history;
 mod live;
 mod load;
 mod mqtt;
+mod near;
 mod network;
 mod relay;
 mod server;
 mod socketio;
+mod variables;
 
 pub use auth::*;
 pub use chat::{ChatAccess, ChatConfig};
@@ -24,6 +26,7 @@ pub use relay::{DuplicateKeys, RelayConfig, SchemaRule};
 pub use server::{DatabaseConfig, HubLimits, LogConfig, LogFormat, ServerConfig, TelemetryConfig};
 
 pub use socketio::SocketIoConfig;
+pub use variables::unknown_variables;
 
 use std::path::PathBuf;
 

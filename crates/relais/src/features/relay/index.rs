@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 
 use super::model::{FileMeta, Totals};
 use super::name::{FileName, SocieteName};
+use super::plain_file::Stat;
 
 /// The current files of every société. Changes are applied in the order in which they were committed.
 #[derive(Default)]
@@ -83,6 +84,19 @@ impl Index {
                 let files = Files::from([(meta.filename.clone(), Arc::new(meta))]);
                 societes.insert(societe.clone(), files);
             }
+        }
+    }
+
+    /// The plain file of what the event `seq` left looks like this. Says whether that is news.
+    pub fn set_stat(&self, societe: &SocieteName, filename: &FileName, seq: u64, stat: Stat) -> bool {
+        let mut societes = self.societes.write();
+        let known = societes.get_mut(societe).and_then(|files| files.get_mut(filename));
+        match known.filter(|meta| meta.seq == seq && meta.stat() != stat) {
+            Some(meta) => {
+                *meta = Arc::new(FileMeta::clone(meta).looking_like(stat));
+                true
+            }
+            None => false,
         }
     }
 

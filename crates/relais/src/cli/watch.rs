@@ -189,8 +189,15 @@ impl Watch<'_> {
     /// One look at the folder, and everything that follows from it.
     async fn round(&mut self, round: &mut Round) -> Result<(), ClientError> {
         let (folder, societe) = (self.args.folder.clone(), self.args.societe.clone());
-        let looked = tokio::task::spawn_blocking(move || folder::collect(&[folder], societe.as_deref()));
-        let mut here = looked.await.unwrap_or_else(|e| Err(ClientError::local(&self.args.folder, e)))?;
+        let looked = tokio::task::spawn_blocking(move || {
+            // The place first: if another one is there a moment later, that is noticed.
+            let root = Place::of(&folder);
+            let here = folder::collect(&[folder], societe.as_deref())?;
+            let places = places(root, &here);
+            Ok((here, places))
+        });
+        let (here, places) =
+            looked.await.unwrap_or_else(|e| Err(ClientError::local(&self.args.folder, e)))?;
         self.say_left_out(&here, round);
         if !self.compared {
             let compared = self.stop.until(self.compare(&here.files, round)).await;
@@ -207,7 +214,7 @@ impl Watch<'_> {
         if self.args.delete {
             self.hold_back(&mut missing, &here, round).await;
         }
-        self.note_places(&mut here);
+        self.places.extend(places);
         self.outbox.let_go(self.remote, missing, self.args.delete, self.stop, round).await?;
         self.began = true;
         Ok(())
@@ -252,18 +259,6 @@ impl Watch<'_> {
 
     fn has_moved(&self, societe: &str, folder: &Path) -> bool {
         self.places.get(societe).is_some_and(|known| Place::of(folder) != Some(*known))
-    }
-
-    /// Remembers where files are; a place without any says nothing.
-    fn note_places(&mut self, here: &mut Collected) {
-        if here.files.is_empty() {
-            return;
-        }
-        self.places.extend(Place::of(&self.args.folder).map(|place| (String::new(), place)));
-        for file in here.files.drain(..) {
-            let place = file.path.parent().and_then(Place::of);
-            self.places.extend(place.map(|place| (file.societe, place)));
-        }
     }
 
     /// Asks the server what it has. An empty folder deletes nothing: it is more often not mounted than meant.
@@ -319,6 +314,21 @@ impl Watch<'_> {
         self.compared = false;
         Ok(backoff.next(error.retry_after()))
     }
+}
+
+/// Where the files of each société are, and under the empty name the folder itself. A place without any says nothing.
+fn places(root: Option<Place>, here: &Collected) -> BTreeMap<String, Place> {
+    if here.files.is_empty() {
+        return BTreeMap::new();
+    }
+    let mut places: BTreeMap<String, Place> = root.map(|place| (String::new(), place)).into_iter().collect();
+    for file in &here.files {
+        if !places.contains_key(&file.societe) {
+            let place = file.path.parent().and_then(Place::of);
+            places.extend(place.map(|place| (file.societe.clone(), place)));
+        }
+    }
+    places
 }
 
 async fn hash_all(files: &[&LocalFile]) -> Result<Vec<(LocalFile, String)>, ClientError> {

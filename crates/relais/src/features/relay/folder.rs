@@ -222,7 +222,10 @@ impl Folder {
     /// one to be served: the composed form comes first.
     pub fn notice_form(&self, societe: &SocieteName, filename: &FileName, on_disk: &str) -> bool {
         let there = |name: &str| self.dir(societe).ok().flatten().and_then(|dir| stat_at(&dir, name).ok()?);
-        if on_disk == filename.as_str() || there(on_disk).is_none() {
+        if on_disk == filename.as_str() {
+            return self.forms.file(societe, filename).is_none();
+        }
+        if there(on_disk).is_none() {
             return true;
         }
         let alone = there(filename.as_str()).is_none_or(|stat| Some(stat) == there(on_disk));

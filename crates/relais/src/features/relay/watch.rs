@@ -134,7 +134,9 @@ impl Watched {
 
     fn add(&mut self, relay: &Relay, societe: &SocieteName) {
         let path = self.base.join(relay.0.ledger.folder.path_of(societe));
-        if !self.folders.contains(societe) && self.watch(&path) {
+        // The system follows a link, and would then tell of what happens in the folder under the name of the link.
+        let is_folder = std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir());
+        if is_folder && !self.folders.contains(societe) && self.watch(&path) {
             self.folders.insert(societe.clone());
         }
     }

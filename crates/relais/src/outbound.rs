@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use reqwest::{ClientBuilder, Url};
 
 /// A client for one server. A proxy of the environment is for other computers: what is on this one is asked directly.
-#[must_use]
 pub fn client_for(url: &str) -> ClientBuilder {
     let client = reqwest::Client::builder();
     match Url::parse(url) {

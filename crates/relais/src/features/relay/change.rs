@@ -199,13 +199,14 @@ impl Ledger {
         meta.modified_at = tx.now();
         store::put_file(tx, societe, &meta, true)?;
         let (ledger, in_flight) = (Arc::clone(self), self.index.begin_change(societe, filename));
-        let (societe, filename, seq) = (societe.clone(), filename.clone(), meta.seq);
+        let (societe, filename, seq, at) = (societe.clone(), filename.clone(), meta.seq, meta.modified_at);
         tx.after_commit(move || {
             match ledger.folder.remove(&societe, &filename) {
                 Ok(_) => ledger.forget_unplaced(&societe, &filename, seq),
                 Err(error) => ledger.report_unplaced(&societe, &filename, seq, &error),
             }
             ledger.index.remove(&societe, &filename);
+            ledger.index.note_deletion(&societe, at);
             ledger.placed_seq.fetch_max(seq, Ordering::Release);
             drop(in_flight);
         });

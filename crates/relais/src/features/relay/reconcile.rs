@@ -55,8 +55,12 @@ impl Relay {
             let spot = Spot { societe: Some(row.societe), name: Some(row.filename) };
             self.0.left_out.note(spot, Cause::Row(row.fault));
         }
-        for row in rows.iter().filter(|row| !row.deleted) {
-            self.0.ledger.index.put(&row.societe, row.meta.clone());
+        for row in &rows {
+            if row.deleted {
+                self.0.ledger.index.note_deletion(&row.societe, row.meta.modified_at);
+            } else {
+                self.0.ledger.index.put(&row.societe, row.meta.clone());
+            }
         }
         let unsettled: Vec<FileRow> = rows.into_iter().filter(|row| row.meta.seq > settled).collect();
         self.learn_forms(&unsettled).await?;
@@ -133,6 +137,7 @@ impl Relay {
             }
         }
         self.0.ledger.index.remove(&row.societe, &row.meta.filename);
+        self.0.ledger.index.note_deletion(&row.societe, row.meta.modified_at);
         self.0.ledger.forget_unplaced(&row.societe, &row.meta.filename, row.meta.seq);
         Ok(())
     }

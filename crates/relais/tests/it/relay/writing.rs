@@ -135,6 +135,24 @@ async fn a_content_that_is_lost_altogether_keeps_nothing_else_from_being_served(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_is_the_last_update_also_after_a_restart() {
+    on_both(|server| async move {
+        server.uploaded("a_2023.json", "[1]").await;
+        server.uploaded("b_2023.json", "[1]").await;
+        let updated = server.json("/api/files/status").await["last_update"].clone();
+        let url = server.url("/api/files/delete/rsp-bgs/b_2023.json");
+        server.client.delete(url).send().await.unwrap().error_for_status().unwrap();
+        let deleted = server.json("/api/files/status").await["last_update"].clone();
+        assert!(deleted.as_str() >= updated.as_str(), "{deleted} after {updated}");
+        let change = server.whole_feed().await.pop().unwrap();
+        assert_eq!(deleted, change["timestamp"], "the deletion itself");
+        let server = server.restart(|_| {}).await;
+        assert_eq!(server.json("/api/files/status").await["last_update"], deleted);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_file_is_gone_and_can_be_restored() {
     on_both(|server| async move {
         server.uploaded("a_2023.json", "[1]").await;

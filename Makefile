@@ -4,8 +4,11 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 ARGS ?=
+PREFIX ?= /usr/local
+# Where rustup puts cargo, also in a terminal that was opened before.
+export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run build test check unit clients fuzz bench api cache
+.PHONY: help run build install test check unit clients fuzz bench api cache need
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,9 +16,13 @@ help: ## Show this list
 run: build ## Build and run the server on embedded defaults (ARGS="--listen 127.0.0.1:9000")
 	@exec target/release/relais serve $(ARGS)
 
-build: cache ## Build the release binary, target/release/relais
-	@scripts/need cargo
+build: need cache ## Build the release binary, target/release/relais
 	@cargo build --release --locked -p relais
+
+install: ## Put what `make run` or `make build` built on the path: sudo make install (or PREFIX=~/.local)
+	@test -f target/release/relais || { echo "relais: nothing is built yet: run make build first" >&2; exit 1; }
+	@install -D -m 755 target/release/relais $(DESTDIR)$(PREFIX)/bin/relais
+	@echo "$(DESTDIR)$(PREFIX)/bin/relais"
 
 test: ## Run every test: checks, Rust tests on both databases, fuzzers for a moment, real clients
 	@scripts/test
@@ -39,6 +46,9 @@ api: cache ## Write docs/api/openapi.json and docs/api/asyncapi.json anew
 	@cargo build --locked -p relais
 	@target/debug/relais openapi > docs/api/openapi.json
 	@target/debug/relais asyncapi > docs/api/asyncapi.json
+
+need:
+	@scripts/need cargo cc
 
 cache:
 	@scripts/build-cache

@@ -16,6 +16,7 @@ pub mod features;
 pub mod gateways;
 pub mod http;
 pub mod id;
+mod outbound;
 mod pace;
 pub mod telemetry;
 pub mod text;

@@ -56,7 +56,7 @@ impl Jwks {
         clock: SharedClock,
     ) -> Result<Option<Self>, AuthError> {
         let Some(url) = config.url.clone() else { return Ok(None) };
-        let client = reqwest::Client::builder()
+        let client = crate::outbound::client_for(&url)
             .timeout(FETCH_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .build()

@@ -9,9 +9,12 @@ use serde::Serialize;
 
 use super::{CliError, Globals, out};
 use crate::config::{Config, masked};
+use crate::outbound::{self, Obstacle};
 
 /// How long a server may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Things of one kind that are named at most.
+const NAMED_MAX: usize = 50;
 
 /// Arguments of `relais doctor`.
 #[derive(Debug, clap::Args)]
@@ -35,6 +38,8 @@ pub async fn run(_args: DoctorArgs, globals: &Globals) -> Result<(), CliError> {
             check_folder(&config.server.data).map(|found| found + shared_with(&config.server.data)),
         ),
         finding("files folder", check_folder(&config.relay_files_dir())),
+        finding("files", check_files(&config).await),
+        finding("watching the files", check_watch(&config.relay_files_dir())),
         finding("database", check_database(&config).await),
         finding("schemas", check_schemas(&config)),
         finding("server", check_server(&config).await),
@@ -67,7 +72,7 @@ fn report(findings: &[Finding], json: bool) -> Result<(), CliError> {
     }
     match findings.iter().filter(|found| !found.ok).count() {
         0 => Ok(()),
-        count => Err(CliError::new(format!("{count} of {} tests failed", findings.len()))),
+        count => Err(CliError::after_result(format!("{count} of {} tests failed", findings.len()))),
     }
 }
 
@@ -106,8 +111,13 @@ async fn check_database(config: &Config) -> Result<String, String> {
     let works = store.check().await;
     let tls = store.tls_version().await;
     let head = store.head();
+    let broken = crate::features::relay::broken_rows(&store).await;
     store.shutdown().await;
     works.map_err(|e| e.to_string())?;
+    let broken = broken.map_err(|e| e.to_string())?;
+    if !broken.is_empty() {
+        return Err(format!("{shown}: the rows of these files cannot be read: {}", named(&broken)));
+    }
     let way = describe_way(tls.map_err(|e| e.to_string())?.as_deref(), checked, remote);
     Ok(format!("{shown} reads and writes{way}; the log has {} events", head.seq))
 }
@@ -126,9 +136,54 @@ fn describe_way(tls: Option<&str>, checked: bool, remote: bool) -> String {
     }
 }
 
+/// The server leaves a broken schema out and goes on; that is no reason to call it well.
 fn check_schemas(config: &Config) -> Result<String, String> {
-    crate::features::relay::check_schemas(&config.relay.schemas)
-        .map(|()| format!("{} compiled", config.relay.schemas.len()))
+    let (all, broken) =
+        (config.relay.schemas.len(), crate::features::relay::broken_schemas(&config.relay.schemas));
+    if broken.is_empty() {
+        return Ok(format!("{all} compiled"));
+    }
+    Err(format!(
+        "{} of {all} cannot be used, files are not checked against them: {}",
+        broken.len(),
+        named(&broken)
+    ))
+}
+
+/// Looks at every file as the server would.
+async fn check_files(config: &Config) -> Result<String, String> {
+    let (path, relay) = (config.relay_files_dir(), config.relay.clone());
+    let looked = tokio::task::spawn_blocking(move || crate::features::relay::inspect(&path, &relay)).await;
+    let found = looked.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+    let served = format!("{} file(s) of {} société(s) are served", found.files, found.societes);
+    if found.left_out.is_empty() {
+        return Ok(served);
+    }
+    let left: Vec<String> =
+        found.left_out.iter().map(|left| format!("{}: {}", left.spot, left.cause)).collect();
+    Err(format!("{served}, {} left out: {}", left.len(), named(&left)))
+}
+
+/// The first of some things, one a line, and how many more there are.
+fn named(things: &[String]) -> String {
+    let mut text: String = things.iter().take(NAMED_MAX).map(|thing| format!("\n    {thing}")).collect();
+    if things.len() > NAMED_MAX {
+        text.push_str(&format!("\n    and {} more", things.len() - NAMED_MAX));
+    }
+    text
+}
+
+fn check_watch(path: &std::path::Path) -> Result<String, String> {
+    use notify::Watcher as _;
+    let watched = notify::recommended_watcher(|_| {})
+        .and_then(|mut watcher| watcher.watch(path, notify::RecursiveMode::NonRecursive));
+    match watched {
+        Ok(()) => Ok("changes by other programs are noticed at once".to_owned()),
+        Err(error) => Err(format!(
+            "{error}; the server compares the folder every few seconds instead. If a limit is reached, raise \
+             fs.inotify.max_user_watches and fs.inotify.max_user_instances (sysctl)"
+        )),
+    }
 }
 
 /// That no server runs is not an error: the doctor is asked before the first start, too.
@@ -150,7 +205,7 @@ async fn check_url(url: &str) -> Result<String, String> {
     match answer {
         Ok(status) if status.is_success() => Ok(format!("{url} answers")),
         Ok(status) => Err(format!("{url} answers {status}; check the address")),
-        Err(error) => Err(format!("{url}: {error}; check the address, the network and the certificate")),
+        Err(error) => Err(format!("{url}: {error}")),
     }
 }
 
@@ -160,8 +215,14 @@ async fn check_reachable(url: &str) -> Result<String, String> {
 }
 
 async fn get(url: &str) -> Result<reqwest::StatusCode, String> {
-    let client = reqwest::Client::builder().timeout(ANSWER_TIMEOUT).build().map_err(|e| e.to_string())?;
-    client.get(url).send().await.map(|answer| answer.status()).map_err(|e| e.without_url().to_string())
+    let client = outbound::client_for(url).timeout(ANSWER_TIMEOUT).build().map_err(|e| e.to_string())?;
+    client.get(url).send().await.map(|answer| answer.status()).map_err(|error| {
+        let (obstacle, reason) = Obstacle::of(&error, error.is_timeout());
+        let proxy = reqwest::Url::parse(url).ok();
+        let proxy = proxy.and_then(|url| outbound::proxy_for(&url, |name| std::env::var(name).ok()));
+        let via = proxy.map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default();
+        format!("{reason}{via}; {}", obstacle.remedy())
+    })
 }
 
 #[cfg(test)]

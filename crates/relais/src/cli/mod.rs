@@ -126,12 +126,18 @@ enum Command {
 #[error("{message}")]
 pub struct CliError {
     message: String,
+    is_in_result: bool,
 }
 
 impl CliError {
     /// An error whose message says what happened and what to do.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into() }
+        Self { message: message.into(), is_in_result: false }
+    }
+
+    /// An error that the result on standard output already tells of.
+    pub(crate) fn after_result(message: impl Into<String>) -> Self {
+        Self { message: message.into(), is_in_result: true }
     }
 }
 
@@ -164,6 +170,7 @@ impl From<relais_store::StoreError> for CliError {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    let json = cli.globals.json;
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -177,6 +184,11 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             out::problem(&error.to_string());
+            if json && !error.is_in_result {
+                // A program that asked for JSON gets JSON, whatever happened. If it cannot be written, the line above
+                // has said why.
+                let _ = out::json_line(&serde_json::json!({ "error": error.to_string() }));
+            }
             ExitCode::FAILURE
         }
     }
@@ -184,6 +196,12 @@ pub fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<(), CliError> {
     let globals = cli.globals;
+    // The server says it in its log, once that is open.
+    if !matches!(cli.command, Command::Serve(_)) {
+        for unknown in crate::config::unknown_variables(environment()) {
+            out::note(&format!("relais: warning: {unknown}"));
+        }
+    }
     match cli.command {
         Command::Serve(args) => serve::run(args, &globals).await,
         Command::Push(args) => push::run(args, &globals).await,

@@ -14,7 +14,10 @@ pub fn line(text: &str) -> Result<(), CliError> {
     let mut stdout = std::io::stdout().lock();
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
-        other => Ok(other?),
+        Err(error) => Err(CliError::new(format!(
+            "standard output cannot be written: {error}; if it goes to a file, is there space on its disk?"
+        ))),
+        Ok(()) => Ok(()),
     }
 }
 

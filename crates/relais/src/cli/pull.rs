@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::client::{Backoff, ClientError, ServerArgs, Stop, names};
 use super::transfer::mirror::{Mirror, MirrorOptions};
-use super::transfer::summary::Summary;
+use super::transfer::summary::{Failure, Summary};
 use super::{CliError, Globals, out};
 
 /// How long one question for changes waits at the server.
@@ -28,6 +28,9 @@ pub(super) struct PullArgs {
     /// Remove here what the server deleted
     #[arg(long)]
     delete: bool,
+    /// Do so even if more goes than remains; on a terminal it is asked
+    #[arg(long, requires = "delete")]
+    allow_mass_delete: bool,
     /// Keep the mirror the same until stopped
     #[arg(long)]
     follow: bool,
@@ -42,7 +45,12 @@ pub(super) struct PullArgs {
 pub(super) async fn run(args: PullArgs, globals: &Globals) -> Result<(), CliError> {
     let remote = args.server.remote(globals)?;
     let stop = Stop::on_signals();
-    let options = MirrorOptions { jobs: args.jobs.into(), delete: args.delete, json: globals.json };
+    let options = MirrorOptions {
+        jobs: args.jobs.into(),
+        delete: args.delete,
+        mass_delete: args.allow_mass_delete,
+        json: globals.json,
+    };
     let mut societes: Vec<String> = args.societe.iter().map(|s| names::normalised(s)).collect();
     societes.sort();
     societes.dedup();
@@ -63,7 +71,8 @@ pub(super) async fn run(args: PullArgs, globals: &Globals) -> Result<(), CliErro
     if !args.follow || stop.is_asked() {
         return outcome;
     }
-    follow(&mut mirror, &stop, globals.json, !summary.failed.is_empty()).await
+    let behind = summary.failed.iter().any(Failure::is_worth_another_try);
+    follow(&mut mirror, &stop, globals.json, behind).await
 }
 
 /// Stays the same as the server, across lost connections.
@@ -85,7 +94,7 @@ async fn follow(mirror: &mut Mirror<'_>, stop: &Stop, json: bool, mut behind: bo
             }
         }
         let summary = mirror.apply(stop).await?;
-        behind = !summary.failed.is_empty();
+        behind = summary.failed.iter().any(Failure::is_worth_another_try);
         if !behind {
             backoff.reset();
         }

@@ -24,6 +24,9 @@ pub(super) struct PushArgs {
     /// Delete on the server what is not in the folder
     #[arg(long)]
     delete: bool,
+    /// Do so even if more goes than remains; on a terminal it is asked
+    #[arg(long, requires = "delete")]
+    allow_mass_delete: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -34,8 +37,8 @@ pub(super) async fn run(args: PushArgs, globals: &Globals) -> Result<(), CliErro
         return Err(CliError::new("--delete compares whole folders: give folders, not files"));
     }
     let remote = args.server.remote(globals)?;
-    let files = folder::collect(&args.paths, args.societe.as_deref())?;
-    if files.is_empty() {
+    let here = folder::collect(&args.paths, args.societe.as_deref())?;
+    if here.files.is_empty() && here.left_out.is_empty() {
         let place = args.paths[0].display();
         return Err(CliError::new(format!(
             "no JSON files in {place}; `relais sample` makes some to try with"
@@ -45,9 +48,10 @@ pub(super) async fn run(args: PushArgs, globals: &Globals) -> Result<(), CliErro
         jobs: args.jobs.into(),
         dry_run: args.dry_run,
         delete: args.delete,
+        mass_delete: args.allow_mass_delete,
         json: globals.json,
     };
-    let summary = send_changed(&remote, files, options, &Stop::on_signals()).await?;
+    let summary = send_changed(&remote, here, options, &Stop::on_signals()).await?;
     if args.dry_run && !globals.json {
         summary.sent.iter().try_for_each(|item| super::out::line(&format!("send   {}", item.shown())))?;
         summary.deleted.iter().try_for_each(|item| super::out::line(&format!("delete {}", item.shown())))?;

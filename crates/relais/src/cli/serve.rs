@@ -15,6 +15,9 @@ pub struct ServeArgs {
 pub async fn run(args: ServeArgs, globals: &Globals) -> Result<(), CliError> {
     let config = globals.load_config_listening(args.listen)?;
     let _telemetry = crate::telemetry::init(&config.log, &config.telemetry)?;
+    for unknown in crate::config::unknown_variables(super::environment()) {
+        tracing::warn!("{unknown}");
+    }
     let server = boot::start(config).await.map_err(|e| CliError::new(e.to_string()))?;
     boot::wait_for_signal().await;
     server.stop().await;

@@ -1,6 +1,6 @@
 //! `relais watch`: files to the server whenever they change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +9,13 @@ use notify::{RecursiveMode, Watcher};
 use serde_json::json;
 use tokio::sync::Notify;
 
-use super::client::folder::{self, LocalFile};
+use super::client::folder::{self, Collected, LeftOut, LocalFile, Place};
 use super::client::model::Manifest;
 use super::client::{Backoff, ClientError, Remote, ServerArgs, Stop, progress};
+use super::transfer::guard::{Guard, Loss, held_back};
 use super::transfer::outbox::{Outbox, Round};
 use super::transfer::plan::Difference;
+use super::transfer::summary::{Failure, Item};
 use super::{CliError, Globals, out};
 
 /// Changes that come this close together are handled together.
@@ -22,6 +24,10 @@ const QUIET: Duration = Duration::from_millis(200);
 const UNFINISHED_PAUSE: Duration = Duration::from_millis(500);
 /// The folder is looked at this often even without a notification: network shares send none.
 const LOOK_ANYWAY: Duration = Duration::from_secs(30);
+/// And this often if the system gives no notifications at all.
+const POLL: Duration = Duration::from_secs(2);
+/// What is said of files that are to be deleted.
+const GONE: &str = "are gone from the folder (is it mounted?)";
 
 /// Arguments of `relais watch`.
 #[derive(Debug, clap::Args)]
@@ -35,6 +41,9 @@ pub(super) struct WatchArgs {
     /// Delete on the server what is removed from the folder
     #[arg(long)]
     delete: bool,
+    /// Do so even if more goes than remains; on a terminal it is asked
+    #[arg(long, requires = "delete")]
+    allow_mass_delete: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -49,30 +58,35 @@ pub(super) async fn run(args: WatchArgs, globals: &Globals) -> Result<(), CliErr
     }
     let remote = args.server.remote(globals)?;
     let stop = Stop::on_signals();
-    let changed = Arc::new(Notify::new());
-    let _watcher = watcher(&args.folder, Arc::clone(&changed))?;
+    let mut eye = Eye::new(&args.folder);
     let mut watch = Watch {
         args: &args,
+        guard: Guard { allowed: args.allow_mass_delete, json: globals.json },
         remote: &remote,
         stop: &stop,
         outbox: Outbox::default(),
         compared: false,
         began: false,
+        said: BTreeSet::new(),
+        refused: BTreeSet::new(),
+        places: BTreeMap::new(),
+        held: BTreeMap::new(),
     };
     let mut backoff = Backoff::from_entropy();
     while !stop.is_asked() {
+        eye.open();
         let mut round = Round::default();
         let outcome = watch.round(&mut round).await;
         print_round(&round, globals.json)?;
         let pause = match outcome {
             Ok(()) => {
                 backoff.reset();
-                if round.unfinished { UNFINISHED_PAUSE } else { LOOK_ANYWAY }
+                if round.unfinished { UNFINISHED_PAUSE } else { eye.pause() }
             }
             Err(error) => watch.lost(&error, &mut backoff)?,
         };
         let away = backoff.failures() > 0;
-        stop.until(wait(&changed, pause, away)).await;
+        stop.until(wait(&eye.changed, pause, away)).await;
     }
     Ok(())
 }
@@ -88,7 +102,52 @@ async fn wait(changed: &Notify, pause: Duration, away: bool) {
 }
 
 /// Reports that something changed; what it was is found by looking.
-fn watcher(folder: &Path, changed: Arc<Notify>) -> Result<notify::RecommendedWatcher, CliError> {
+struct Eye<'a> {
+    folder: &'a Path,
+    changed: Arc<Notify>,
+    /// With the folder that it looks at: a share that was mounted again is another one.
+    watcher: Option<(notify::RecommendedWatcher, Option<Place>)>,
+    is_blind: bool,
+}
+
+impl<'a> Eye<'a> {
+    fn new(folder: &'a Path) -> Self {
+        Self { folder, changed: Arc::default(), watcher: None, is_blind: false }
+    }
+
+    /// Watches the folder that is there now. Where the system gives no notifications, looking often remains; that is
+    /// said once.
+    fn open(&mut self) {
+        let place = Place::of(self.folder);
+        if self.watcher.as_ref().is_some_and(|(_, watched)| *watched == place) {
+            return;
+        }
+        self.watcher = None;
+        match watcher(self.folder, Arc::clone(&self.changed)) {
+            Ok(watcher) => {
+                self.watcher = Some((watcher, place));
+                self.is_blind = false;
+            }
+            Err(error) => {
+                if place.is_some() && !std::mem::replace(&mut self.is_blind, true) {
+                    out::note(&format!(
+                        "the system gives no notifications of {} ({error}), so it is looked at every {} s. If a \
+                         limit is reached, raise fs.inotify.max_user_watches and fs.inotify.max_user_instances \
+                         (sysctl)",
+                        self.folder.display(),
+                        POLL.as_secs()
+                    ));
+                }
+            }
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        if self.watcher.is_some() { LOOK_ANYWAY } else { POLL }
+    }
+}
+
+fn watcher(folder: &Path, changed: Arc<Notify>) -> notify::Result<notify::RecommendedWatcher> {
     let told = move |event: notify::Result<notify::Event>| {
         // Reading is what this command does itself; it must not wake itself.
         let reading = event.is_ok_and(|event| {
@@ -100,16 +159,14 @@ fn watcher(folder: &Path, changed: Arc<Notify>) -> Result<notify::RecommendedWat
             changed.notify_one();
         }
     };
-    let explained = |e: notify::Error| {
-        CliError::new(format!("cannot watch {}: {e}; check the permissions", folder.display()))
-    };
-    let mut watcher = notify::recommended_watcher(told).map_err(explained)?;
-    watcher.watch(folder, RecursiveMode::Recursive).map_err(explained)?;
+    let mut watcher = notify::recommended_watcher(told)?;
+    watcher.watch(folder, RecursiveMode::Recursive)?;
     Ok(watcher)
 }
 
 struct Watch<'a> {
     args: &'a WatchArgs,
+    guard: Guard,
     remote: &'a Remote,
     stop: &'a Stop,
     outbox: Outbox,
@@ -117,26 +174,95 @@ struct Watch<'a> {
     compared: bool,
     /// A first round has succeeded: what fails from here on is a disturbance, not a mistake in the call.
     began: bool,
+    /// What is left out and has been said.
+    said: BTreeSet<LeftOut>,
+    /// Sociétés and files that the server takes under no condition; they are not tried again. A file name is empty
+    /// if it is about the whole société.
+    refused: BTreeSet<(String, String)>,
+    /// Where the files of each société were when there were any; under the empty name, the folder itself.
+    places: BTreeMap<String, Place>,
+    /// Deletions that are held back and have been said, by société.
+    held: BTreeMap<String, usize>,
 }
 
 impl Watch<'_> {
     /// One look at the folder, and everything that follows from it.
     async fn round(&mut self, round: &mut Round) -> Result<(), ClientError> {
         let (folder, societe) = (self.args.folder.clone(), self.args.societe.clone());
-        let looked = tokio::task::spawn_blocking(move || folder::collect(&[folder], societe.as_deref()));
-        let files = looked.await.unwrap_or_else(|e| Err(ClientError::local(&self.args.folder, e)))?;
+        let looked = tokio::task::spawn_blocking(move || {
+            // The place first: if another one is there a moment later, that is noticed.
+            let root = Place::of(&folder);
+            let here = folder::collect(&[folder], societe.as_deref())?;
+            let places = places(root, &here);
+            Ok((here, places))
+        });
+        let (here, places) =
+            looked.await.unwrap_or_else(|e| Err(ClientError::local(&self.args.folder, e)))?;
+        self.say_left_out(&here, round);
         if !self.compared {
-            let compared = self.stop.until(self.compare(&files)).await;
+            let compared = self.stop.until(self.compare(&here.files, round)).await;
             compared.unwrap_or(Ok(()))?;
             self.compared = true;
         }
-        self.outbox.settle(self.remote, &files, self.args.delete, self.stop, round).await?;
+        let is_refused = |file: &LocalFile| {
+            self.refused.contains(&(file.societe.clone(), String::new()))
+                || self.refused.contains(&(file.societe.clone(), file.filename.clone()))
+        };
+        let taken: Vec<LocalFile> = here.files.iter().filter(|file| !is_refused(file)).cloned().collect();
+        self.outbox.settle(self.remote, &taken, self.stop, round).await?;
+        let mut missing = self.outbox.missing(&here);
+        if self.args.delete {
+            self.hold_back(&mut missing, &here, round).await;
+        }
+        self.places.extend(places);
+        self.outbox.let_go(self.remote, missing, self.args.delete, self.stop, round).await?;
         self.began = true;
         Ok(())
     }
 
+    /// Says once what is left out, and again if the reason is another one.
+    fn say_left_out(&mut self, here: &Collected, round: &mut Round) {
+        for left in here.left_out.iter().filter(|left| !self.said.contains(*left)) {
+            let item = Item::new(
+                left.societe.clone().unwrap_or_default(),
+                left.filename.clone().unwrap_or_default(),
+            );
+            round.failed.push(Failure::new(item, &ClientError::local(&left.path, &left.reason)));
+        }
+        self.said = here.left_out.iter().cloned().collect();
+    }
+
+    /// Looks each time whether what is gone may be deleted on the server: a share may be unmounted at any moment.
+    async fn hold_back(&mut self, missing: &mut Vec<Item>, here: &Collected, round: &mut Round) {
+        let mut losses: BTreeMap<String, Loss> = BTreeMap::new();
+        for item in missing.iter() {
+            losses.entry(item.societe.clone()).or_default().gone += 1;
+        }
+        let root_moved = self.has_moved("", &self.args.folder);
+        for (societe, loss) in &mut losses {
+            loss.remaining = here.files.iter().filter(|file| file.societe == *societe).count();
+            loss.other_place = root_moved || self.has_moved(societe, &self.folder_of(societe));
+        }
+        let held = self.guard.hold(missing, &losses, &self.held, GONE).await;
+        for (societe, files) in &held {
+            if self.held.get(societe) != Some(files) {
+                let error = ClientError::Usage(held_back(*files, GONE));
+                round.failed.push(Failure::new(Item::new(&**societe, ""), &error));
+            }
+        }
+        self.held = held;
+    }
+
+    fn folder_of(&self, societe: &str) -> PathBuf {
+        if self.args.societe.is_some() { self.args.folder.clone() } else { self.args.folder.join(societe) }
+    }
+
+    fn has_moved(&self, societe: &str, folder: &Path) -> bool {
+        self.places.get(societe).is_some_and(|known| Place::of(folder) != Some(*known))
+    }
+
     /// Asks the server what it has. An empty folder deletes nothing: it is more often not mounted than meant.
-    async fn compare(&mut self, files: &[LocalFile]) -> Result<(), ClientError> {
+    async fn compare(&mut self, files: &[LocalFile], round: &mut Round) -> Result<(), ClientError> {
         let mut societes: BTreeMap<&str, Vec<&LocalFile>> = BTreeMap::new();
         for file in files {
             societes.entry(&file.societe).or_default().push(file);
@@ -145,17 +271,34 @@ impl Watch<'_> {
             let hashed = hash_all(&files).await?;
             let manifest: Manifest =
                 hashed.iter().map(|(f, hash)| (f.filename.clone(), hash.clone())).collect();
-            let difference = match self.remote.compare(societe, &manifest).await? {
-                Some(reply) => Difference::from_sync(&manifest, &reply),
-                None => Difference::all(&manifest),
+            let difference = match self.remote.compare(societe, &manifest).await {
+                Ok(Some(reply)) => Difference::from_sync(&manifest, &reply),
+                Ok(None) => Difference::all(&manifest),
+                Err(error) if error.is_about_what_was_asked() => {
+                    self.refuse(societe, "", &error, round);
+                    continue;
+                }
+                Err(error) => return Err(error),
             };
+            for name in difference.refused {
+                self.refuse(societe, &name.filename, &ClientError::Usage(name.detail), round);
+            }
             let same = |file: &LocalFile| difference.send.binary_search(&file.filename).is_err();
-            hashed.iter().filter(|(f, _)| same(f)).for_each(|(f, hash)| self.outbox.learn(f, hash));
+            let known = hashed.iter().filter(|(file, _)| same(file));
+            for (file, hash) in known {
+                self.outbox.learn(file, hash);
+            }
             for filename in &difference.server_only {
                 self.outbox.learn_server_only(societe, filename);
             }
         }
         Ok(())
+    }
+
+    fn refuse(&mut self, societe: &str, filename: &str, error: &ClientError, round: &mut Round) {
+        if self.refused.insert((societe.to_owned(), filename.to_owned())) {
+            round.failed.push(Failure::new(Item::new(societe, filename), error));
+        }
     }
 
     /// How long to wait for a server that is away; an error if waiting does not help.
@@ -171,6 +314,21 @@ impl Watch<'_> {
         self.compared = false;
         Ok(backoff.next(error.retry_after()))
     }
+}
+
+/// Where the files of each société are, and under the empty name the folder itself. A place without any says nothing.
+fn places(root: Option<Place>, here: &Collected) -> BTreeMap<String, Place> {
+    if here.files.is_empty() {
+        return BTreeMap::new();
+    }
+    let mut places: BTreeMap<String, Place> = root.map(|place| (String::new(), place)).into_iter().collect();
+    for file in &here.files {
+        if !places.contains_key(&file.societe) {
+            let place = file.path.parent().and_then(Place::of);
+            places.extend(place.map(|place| (file.societe.clone(), place)));
+        }
+    }
+    places
 }
 
 async fn hash_all(files: &[&LocalFile]) -> Result<Vec<(LocalFile, String)>, ClientError> {

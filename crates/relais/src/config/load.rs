@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use super::Config;
 use super::masked::{HIDDEN, masked};
+use super::near::nearest;
+use super::variables::{FIXED_NAMES, OTHER_USES, meant_variable, resolve, settings};
 
 /// What the command line sets; it wins over every other source.
 #[derive(Clone, Debug, Default)]
@@ -22,27 +24,6 @@ pub struct Overrides {
 #[derive(Debug, thiserror::Error)]
 #[error("the configuration has {} error(s):\n{}", .0.len(), .0.iter().map(|e| format!("  - {e}")).collect::<Vec<_>>().join("\n"))]
 pub struct ConfigError(pub Vec<String>);
-
-/// Names that other systems and the documentation use, beside `RELAIS_<SECTION>_<FIELD>`.
-const FIXED_NAMES: &[(&str, &str)] = &[
-    ("RELAIS_LISTEN", "server.listen"),
-    ("RELAIS_DATA", "server.data"),
-    ("RELAIS_DATABASE_URL", "database.url"),
-    ("RELAIS_JWT_SECRET", "auth.jwt.secret"),
-    ("RELAIS_ADMIN_EMAIL", "auth.admin_email"),
-    ("RELAIS_ADMIN_PASSWORD", "auth.admin_password"),
-    ("RELAIS_SERVER", "client.server"),
-    ("RELAIS_KEY", "client.key"),
-    ("BASE_FILES_DIR", "relay.files_dir"),
-    ("RELAIS_TRUSTED_PROXIES", "server.trusted_proxies"),
-    ("ALLOWED_ORIGINS", "server.allowed_origins"),
-    ("REALTIME_MAX_RECONNECT_ATTEMPTS", "live.reconnect.max_attempts"),
-    ("REALTIME_RECONNECT_DELAY", "live.reconnect.delay_ms"),
-    ("REALTIME_ENABLE_STATS", "live.stats"),
-];
-
-/// Variables of that shape that mean something else; RELAIS_URL is for applications that publish.
-const OTHER_USES: &[&str] = &["RELAIS_CONFIG", "RELAIS_URL", "RELAIS_TEST_", "RELAIS_BENCH_"];
 
 /// The greatest number of mistakes that one reading of a file reports.
 const FILE_ERRORS_MAX: usize = 20;
@@ -131,7 +112,25 @@ fn read_file(file: &Path) -> Result<Value, Vec<String>> {
 
 fn describe(file: &Path, text: &str, error: &toml::de::Error) -> String {
     let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-    format!("{}:{line}: {}", file.display(), error.message())
+    let message = unknown_key(error.message()).unwrap_or_else(|| error.message().to_owned());
+    format!("{}:{line}: {message}", file.display())
+}
+
+/// The message about a key that is none: with the key that was probably meant, or the section that has it.
+fn unknown_key(message: &str) -> Option<String> {
+    let quoted =
+        |text: &str| -> Vec<String> { text.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    let (key, expected) = message.strip_prefix("unknown field ")?.split_once(", ")?;
+    let (key, expected) = (quoted(key).pop()?, quoted(expected));
+    if let Some(meant) = nearest(&key, expected.iter().map(String::as_str)) {
+        return Some(format!("there is no setting `{key}` here; `{meant}` was probably meant"));
+    }
+    let all = settings();
+    let elsewhere = all.iter().find(|path| path.rsplit('.').next() == Some(&*key));
+    Some(match elsewhere {
+        Some(path) => format!("there is no setting `{key}` here; there is `{path}`"),
+        None => format!("there is no setting `{key}`; here are {}", expected.join(", ")),
+    })
 }
 
 fn merge(into: &mut Value, from: Value) {
@@ -155,8 +154,14 @@ fn apply_variable(tree: &mut Value, defaults: &Value, name: &str, text: &str) ->
     let fixed = FIXED_NAMES.iter().find(|(fixed, _)| *fixed == name);
     let path: Vec<String> = match (fixed, name.strip_prefix("RELAIS_")) {
         (Some((_, path)), _) => path.split('.').map(str::to_owned).collect(),
-        (None, Some(rest)) => resolve(defaults, &rest.to_ascii_lowercase())
-            .ok_or_else(|| format!("{name}: there is no such setting; `relais config` lists them"))?,
+        (None, Some(rest)) => match (resolve(defaults, &rest.to_ascii_lowercase()), meant_variable(name)) {
+            (Some(path), _) => path,
+            (None, Some(meant)) => {
+                return Err(format!("{name}: there is no such setting; {meant} was probably meant"));
+            }
+            // Somebody else's: see `unknown_variables`.
+            (None, None) => return Ok(()),
+        },
         (None, None) => return Ok(()),
     };
     let like = path.iter().fold(defaults, |node, key| &node[key.as_str()]);
@@ -170,25 +175,11 @@ fn apply_variable(tree: &mut Value, defaults: &Value, name: &str, text: &str) ->
 fn apply_port(tree: &mut Value, text: &str) -> Result<(), String> {
     let port: u16 = text.parse().map_err(|_| format!("RELAY_PORT: {text:?} is not a port (1 to 65535)"))?;
     let slot = &mut tree["server"]["listen"];
-    if let Some(Ok(mut address)) = slot.as_str().map(str::parse::<std::net::SocketAddr>) {
+    if let Some(Ok(mut address)) = slot.as_str().map(super::server::parse_listen) {
         address.set_port(port);
         *slot = address.to_string().into();
     }
     Ok(())
-}
-
-/// Finds the setting that `SECTION_FIELD` names; fields have underscores too, so the known names decide.
-fn resolve(node: &Value, rest: &str) -> Option<Vec<String>> {
-    let fields = node.as_object()?;
-    if fields.contains_key(rest) {
-        return Some(vec![rest.to_owned()]);
-    }
-    fields.iter().find_map(|(key, child)| {
-        let inner = rest.strip_prefix(key.as_str())?.strip_prefix('_')?;
-        let mut path = resolve(child, inner)?;
-        path.insert(0, key.clone());
-        Some(path)
-    })
 }
 
 /// Reads a text as the kind of value that the default has.
@@ -234,11 +225,6 @@ impl Config {
                 self.hub.idle_timeout_s, self.hub.ping_interval_s
             ));
         }
-        for rule in &self.relay.schemas {
-            if !rule.schema.is_file() {
-                found.push(format!("relay.schemas: {} is not a file", rule.schema.display()));
-            }
-        }
         found.extend(self.live.mistakes());
         found.extend(self.socketio.mistakes());
         found.extend(self.auth.mistakes(self.server.listen.ip()));
@@ -276,6 +262,7 @@ fn hide_text(item: &mut Value) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::unknown_variables;
     use super::*;
 
     fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -346,13 +333,60 @@ mod tests {
     fn every_mistake_is_reported_at_once() {
         let error = with_file(
             "[server]\nlisten = 5\n[relay]\nversions_kept = \"many\"\nquota = 1\n",
-            &[("RELAIS_HUB_QUEUE_BYTES", "lots"), ("RELAIS_RELAY_NOTHING", "1")],
+            &[("RELAIS_HUB_QUEUE_BYTES", "lots"), ("RELAIS_RELAY_VERSIONS_KEEP", "1")],
         )
         .unwrap_err();
         let text = error.to_string();
-        for part in [":2:", ":4:", ":5:", "RELAIS_HUB_QUEUE_BYTES", "RELAIS_RELAY_NOTHING"] {
+        for part in
+            [":2:", ":4:", ":5:", "RELAIS_HUB_QUEUE_BYTES", "RELAIS_RELAY_VERSIONS_KEPT was probably meant"]
+        {
             assert!(text.contains(part), "{part} is missing in {text}");
         }
+    }
+
+    #[test]
+    fn a_variable_of_somebody_else_is_a_warning_and_one_that_is_nearly_a_setting_an_error() {
+        let strange = ["RELAIS_BIN", "RELAIS_SERVICE_HOST", "RELAIS_PORT", "RELAIS_SERVER_PORT_80_TCP"];
+        let set: Vec<_> = strange.iter().map(|name| (*name, "tcp://10.0.0.1:80")).collect();
+        assert!(with_file("", &set).is_ok());
+        let warned = unknown_variables(env(&set));
+        assert!(strange.iter().all(|name| warned.iter().any(|text| text.starts_with(name))), "{warned:?}");
+        let quiet = [
+            ("RELAIS_EVENT", "x"),
+            ("RELAIS_TEST_POSTGRES", "x"),
+            ("RELAIS_RELAY_DEPTH_MAX", "9"),
+            ("PATH", "/"),
+        ];
+        assert_eq!(unknown_variables(env(&quiet)), Vec::<String>::new());
+        for (name, meant) in [
+            ("RELAIS_LISTN", "RELAIS_LISTEN"),
+            ("RELAIS_DATABASE_URI", "RELAIS_DATABASE_URL"),
+            ("RELAIS_KEYS", "RELAIS_KEY"),
+            ("RELAIS_FILE_BYTES_MAX", "RELAIS_RELAY_FILE_BYTES_MAX"),
+        ] {
+            let error = with_file("", &[(name, "1")]).unwrap_err().to_string();
+            assert!(error.contains(&format!("{name}: there is no such setting; {meant} was")), "{error}");
+            assert_eq!(unknown_variables(env(&[(name, "1")])), Vec::<String>::new(), "said once");
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_in_the_file_is_an_error_with_the_nearest_name() {
+        for (text, part) in [
+            ("[relay]\nquota_byte = 1", "`quota_bytes` was probably meant"),
+            ("[rely]\nquota_bytes = 1", "`relay` was probably meant"),
+            ("[server]\nquota_bytes = 1", "there is `relay.quota_bytes`"),
+            ("[server]\nwindow = 1", "there is no setting `window`; here are listen, data"),
+        ] {
+            let error = with_file(text, &[]).unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_port_from_the_environment_goes_with_a_name_in_the_file() {
+        let config = with_file("[server]\nlisten = \"localhost:1\"", &[("RELAY_PORT", "8123")]).unwrap();
+        assert_eq!(config.server.listen.to_string(), "127.0.0.1:8123");
     }
 
     #[test]

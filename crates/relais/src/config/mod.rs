@@ -8,11 +8,13 @@ mod live;
 mod load;
 mod masked;
 mod mqtt;
+mod near;
 mod network;
 mod origin;
 mod relay;
 mod server;
 mod socketio;
+mod variables;
 
 pub use auth::*;
 pub use chat::{ChatAccess, ChatConfig};
@@ -28,6 +30,7 @@ pub use relay::{DuplicateKeys, RelayConfig, SchemaRule};
 pub use server::{DatabaseConfig, HubLimits, LogConfig, LogFormat, ServerConfig, TelemetryConfig};
 
 pub use socketio::SocketIoConfig;
+pub use variables::unknown_variables;
 
 use std::path::PathBuf;
 

@@ -12,7 +12,8 @@ use super::origin::{HostName, Origin};
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerConfig {
-    /// Address and port.
+    /// Address and port; in a configuration the address may be a name, as in `localhost:8000`.
+    #[serde(deserialize_with = "listen_address")]
     pub listen: SocketAddr,
     /// The folder for everything the server keeps.
     pub data: PathBuf,
@@ -41,6 +42,39 @@ pub struct ServerConfig {
     pub body_memory_bytes: u64,
     /// Seconds over which live clients are asked to reconnect elsewhere when the server stops.
     pub drain_s: u64,
+}
+
+fn listen_address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_listen(&text).map_err(serde::de::Error::custom)
+}
+
+/// The address to listen on. A name stands for its address on this computer, of the fourth version if it has one, which
+/// `localhost` always has.
+///
+/// # Errors
+/// What is wrong with it, and how it should look.
+pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let wrong = |why: &str| {
+        format!(
+            "server.listen: {text:?} {why}; write ADDRESS:PORT, for instance 127.0.0.1:8000 or localhost:8000"
+        )
+    };
+    let (name, port) = text.rsplit_once(':').ok_or_else(|| wrong("has no port"))?;
+    let port: u16 = port.parse().map_err(|_| wrong("has no port from 0 to 65535"))?;
+    if name.eq_ignore_ascii_case("localhost") {
+        return Ok(SocketAddr::from(([127, 0, 0, 1], port)));
+    }
+    if name.is_empty() || name.contains(['/', ':']) {
+        return Err(wrong("has no address"));
+    }
+    let found = std::net::ToSocketAddrs::to_socket_addrs(&(name, port));
+    let found: Vec<SocketAddr> = found.map_err(|e| wrong(&format!("names no computer ({e})")))?.collect();
+    let fourth = found.iter().find(|address| address.is_ipv4());
+    fourth.or(found.first()).copied().ok_or_else(|| wrong("names no computer"))
 }
 
 impl Default for ServerConfig {
@@ -168,4 +202,27 @@ impl Default for LogConfig {
 pub struct TelemetryConfig {
     /// Where traces go by OTLP over HTTP (`http://collector:4318`); none: nowhere.
     pub otlp_endpoint: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listening_address_may_be_a_name() {
+        for (text, address) in [
+            ("localhost:8000", "127.0.0.1:8000"),
+            ("LOCALHOST:0", "127.0.0.1:0"),
+            ("0.0.0.0:80", "0.0.0.0:80"),
+            ("[::1]:8000", "[::1]:8000"),
+        ] {
+            assert_eq!(parse_listen(text).unwrap().to_string(), address);
+        }
+        for wrong in
+            ["8000", ":8000", "localhost", "localhost:http", "http://localhost:8000", "nowhere.invalid:1"]
+        {
+            let error = parse_listen(wrong).unwrap_err();
+            assert!(error.contains("127.0.0.1:8000") && error.contains(wrong), "{error}");
+        }
+    }
 }

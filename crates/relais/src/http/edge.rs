@@ -222,11 +222,53 @@ fn protect_page(response: &mut Response) {
     }
 }
 
-/// Clients of the first hour read bytes beyond ASCII as Latin-1 unless they are told. Files are sent as they are.
+/// Clients of the first hour read bytes beyond ASCII as Latin-1 unless they are told: every text says that it is UTF-8.
 fn name_the_charset(response: &mut Response) {
     let headers = response.headers_mut();
-    let Some(kind) = headers.get(header::CONTENT_TYPE) else { return };
-    if kind == "application/json" && !headers.contains_key(header::CONTENT_DISPOSITION) {
+    let Some(kind) = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()) else { return };
+    if kind == "application/json" {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    } else if is_text(kind)
+        && let Ok(named) = HeaderValue::try_from(format!("{kind}; charset=utf-8"))
+    {
+        headers.insert(header::CONTENT_TYPE, named);
+    }
+}
+
+/// Whether this is a type of text that does not name its charset.
+fn is_text(kind: &str) -> bool {
+    if kind.contains("charset") {
+        return false;
+    }
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    essence.starts_with("text/")
+        || ["+json", "+xml", "/json", "/xml", "/javascript"].iter().any(|end| essence.ends_with(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_names_its_charset_and_nothing_else_does() {
+        let named = |kind: &'static str| {
+            let mut response = Response::new(axum::body::Body::empty());
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+            name_the_charset(&mut response);
+            response.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned()
+        };
+        for kind in
+            ["application/json", "text/css", "text/event-stream", "application/javascript", "image/svg+xml"]
+        {
+            assert_eq!(named(kind), format!("{kind}; charset=utf-8"));
+        }
+        for kind in [
+            "text/plain; charset=UTF-8",
+            "text/plain; version=0.0.4; charset=utf-8",
+            "image/png",
+            "application/octet-stream",
+        ] {
+            assert_eq!(named(kind), kind);
+        }
     }
 }

@@ -41,6 +41,8 @@ pub(super) async fn get_metrics(State(app): State<App>) -> Response {
     let totals = app.relay().totals(|_| true);
     metrics::gauge!("relais_relay_files").set(totals.files as f64);
     metrics::gauge!("relais_relay_societes").set(totals.societes as f64);
+    metrics::gauge!("relais_relay_left_out").set(app.relay().left_out_count() as f64);
+    metrics::gauge!("relais_relay_watch_polling").set(f64::from(u8::from(app.relay().is_polling())));
     let (modules, online) = app.live().count(&Sight::All);
     metrics::gauge!("relais_live_modules").set(modules as f64);
     metrics::gauge!("relais_live_modules_online").set(online as f64);

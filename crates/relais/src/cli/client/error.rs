@@ -7,18 +7,38 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 
 use crate::cli::CliError;
+use crate::outbound::Obstacle;
+
+fn via(proxy: Option<&str>) -> String {
+    proxy.map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default()
+}
+
+fn remedy(obstacle: Obstacle, proxy: Option<&str>) -> String {
+    if proxy.is_some() {
+        let text =
+            "does this proxy run, and does it reach that server? NO_PROXY names servers to reach without it";
+        return text.to_owned();
+    }
+    match obstacle {
+        Obstacle::Connection => "is the server running? Start it with `relais serve`, or name another with \
+             --server or RELAIS_SERVER"
+            .to_owned(),
+        other => other.remedy().to_owned(),
+    }
+}
 
 /// Why a request did not do what it should.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
     /// No connection, or one that broke before the answer was complete.
-    #[error(
-        "cannot reach {server} ({reason}): is the server running? Start it with `relais serve`, or name \
-         another with --server or RELAIS_SERVER"
-    )]
+    #[error("cannot reach {server}{} ({reason}): {}", via(proxy.as_deref()), remedy(*obstacle, proxy.as_deref()))]
     Unreachable {
         /// The address tried.
         server: String,
+        /// The proxy that was to reach it, if there is one.
+        proxy: Option<String>,
+        /// What stood in the way.
+        obstacle: Obstacle,
         /// The innermost cause.
         reason: String,
     },
@@ -105,7 +125,7 @@ impl ClientError {
     /// Whether the same request may succeed later without anybody doing anything.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { obstacle, .. } => obstacle.may_pass(),
             Self::Refused(refusal) => matches!(refusal.status.as_u16(), 408 | 425 | 429 | 502 | 503 | 504),
             Self::Unexpected { .. } | Self::Local { .. } | Self::Usage(_) => false,
         }
@@ -115,6 +135,13 @@ impl ClientError {
     /// does not change by itself.
     pub(crate) fn may_pass_for_a_follower(&self) -> bool {
         self.is_passing() || self.status().is_some_and(|status| status.is_server_error())
+    }
+
+    /// Whether the server refuses what was asked, and would not refuse the same for another société: the others go on.
+    pub(crate) fn is_about_what_was_asked(&self) -> bool {
+        let passing = self.is_passing();
+        self.status()
+            .is_some_and(|status| status.is_client_error() && status != StatusCode::UNAUTHORIZED && !passing)
     }
 
     /// The pause that the server asked for.
@@ -143,7 +170,12 @@ impl ClientError {
 
     /// An error of a file or folder on this computer.
     pub(crate) fn local(path: impl Into<PathBuf>, reason: impl std::fmt::Display) -> Self {
-        Self::Local { path: path.into(), reason: reason.to_string() }
+        let mut reason = reason.to_string();
+        // ENOSPC and EDQUOT: what the system says names no remedy.
+        if reason.contains("(os error 28)") || reason.contains("(os error 122)") {
+            reason.push_str("; free some space on this disk, then run it again");
+        }
+        Self::Local { path: path.into(), reason }
     }
 }
 

@@ -39,8 +39,18 @@ pub(crate) struct SyncReply {
     pub send: Vec<String>,
     /// The client has it and the server deleted it.
     pub delete: Vec<String>,
+    /// No file on the server can have these names.
+    pub refused: Vec<RefusedName>,
     /// The same on both sides.
     pub unchanged: u64,
+}
+
+/// A name that the server takes no file under.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RefusedName {
+    pub filename: String,
+    pub detail: String,
 }
 
 /// `POST /api/files/upload/{s}`.

@@ -13,6 +13,7 @@ use super::error::{ClientError, Refusal, RefusalBody};
 use super::interrupt::Stop;
 use super::model::{Changes, Listing, Manifest, Societes, SyncReply, Uploaded};
 use super::retry::{Backoff, retry_after};
+use crate::outbound::{self, Obstacle};
 
 /// The time for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,6 +29,8 @@ const ANSWER_BYTES_MAX: usize = 256 << 20;
 pub(crate) struct Remote {
     http: reqwest::Client,
     base: Url,
+    /// The proxy of the environment through which it is reached.
+    proxy: Option<String>,
     authorization: Option<HeaderValue>,
     retries: u32,
 }
@@ -59,14 +62,15 @@ impl Remote {
         if let Some(value) = &mut authorization {
             value.set_sensitive(true);
         }
-        let http = reqwest::Client::builder()
+        let proxy = outbound::proxy_for(&base, |name| std::env::var(name).ok());
+        let http = outbound::client_for(server)
             .connect_timeout(CONNECT_TIMEOUT)
             // A redirect would send the key, or a half-read body, to somebody else.
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("relais/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|e| ClientError::Usage(format!("cannot set up HTTP: {}", innermost(&e))))?;
-        Ok(Self { http, base, authorization, retries })
+            .map_err(|e| ClientError::Usage(format!("cannot set up HTTP: {}", Obstacle::of(&e, false).1)))?;
+        Ok(Self { http, base, proxy, authorization, retries })
     }
 
     /// The server's address, to be shown.
@@ -213,7 +217,11 @@ impl Remote {
         }
         let retry_after = retry_after(answer.headers());
         let body = self.body(answer).await.unwrap_or_default();
-        let body = serde_json::from_slice(&body).unwrap_or_else(|_| RefusalBody::default());
+        let mut body = serde_json::from_slice(&body).unwrap_or_else(|_| RefusalBody::default());
+        if let (true, Some(proxy)) = (body.code.is_empty(), &self.proxy) {
+            let reason = status.canonical_reason().unwrap_or("refused");
+            body.detail = format!("{reason}; the answer came through the proxy {proxy}, maybe from it");
+        }
         Err(ClientError::Refused(Box::new(Refusal { status, body, retry_after })))
     }
 
@@ -241,19 +249,27 @@ impl Remote {
 
     /// The error of a connection that could not be made or broke.
     pub(crate) fn unreachable(&self, error: &reqwest::Error) -> ClientError {
-        let reason = if error.is_timeout() { "timed out".to_owned() } else { innermost(error) };
-        ClientError::Unreachable { server: self.server().to_owned(), reason }
+        let (obstacle, reason) = Obstacle::of(error, error.is_timeout());
+        self.without_answer(obstacle, reason)
     }
 
     /// The error of a connection on which nothing arrives any more.
     pub(crate) fn silent(&self) -> ClientError {
-        ClientError::Unreachable { server: self.server().to_owned(), reason: "it fell silent".to_owned() }
+        self.without_answer(Obstacle::Connection, "it fell silent".to_owned())
     }
 
     /// The error of a stream that the server ended.
     pub(crate) fn closed(&self) -> ClientError {
-        let reason = "the connection was closed".to_owned();
-        ClientError::Unreachable { server: self.server().to_owned(), reason }
+        self.without_answer(Obstacle::Connection, "the connection was closed".to_owned())
+    }
+
+    fn without_answer(&self, obstacle: Obstacle, reason: String) -> ClientError {
+        ClientError::Unreachable {
+            server: self.server().to_owned(),
+            proxy: self.proxy.clone(),
+            obstacle,
+            reason,
+        }
     }
 }
 
@@ -267,14 +283,6 @@ fn absent<T>(outcome: Result<T, ClientError>) -> Result<Option<T>, ClientError> 
         Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(None),
         other => other.map(Some),
     }
-}
-
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]

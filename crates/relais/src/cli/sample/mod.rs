@@ -54,11 +54,11 @@ pub(super) async fn run(args: SampleArgs, globals: &Globals) -> Result<(), CliEr
         announce(&written, false)?;
     }
     let folders: Vec<PathBuf> = written.societes.iter().map(|societe| args.out.join(societe)).collect();
-    let mut files = Vec::with_capacity(written.files);
+    let mut files = folder::Collected::default();
     for (societe, folder) in written.societes.iter().zip(folders) {
-        files.extend(folder::collect(&[folder], Some(societe))?);
+        files.files.extend(folder::collect(&[folder], Some(societe))?.files);
     }
-    let options = SendOptions { jobs: 4, dry_run: false, delete: false, json: globals.json };
+    let options = SendOptions { jobs: 4, json: globals.json, ..SendOptions::default() };
     send_changed(&remote, files, options, &Stop::on_signals()).await?.report("sent", globals.json)
 }
 

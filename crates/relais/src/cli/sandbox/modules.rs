@@ -58,7 +58,7 @@ impl Modules {
         let mut authorization = HeaderValue::try_from(format!("Bearer {}", key.text()))
             .map_err(|_| CliError::new("the key has characters that no key has"))?;
         authorization.set_sensitive(true);
-        let http = reqwest::Client::builder()
+        let http = crate::outbound::client_for(&format!("http://{authority}"))
             .redirect(reqwest::redirect::Policy::none())
             .timeout(ANSWER_TIMEOUT)
             .build()

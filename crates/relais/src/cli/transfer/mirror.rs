@@ -1,5 +1,6 @@
 //! A folder that is kept the same as the server's files.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -7,11 +8,15 @@ use futures_util::{StreamExt, stream};
 use reqwest::StatusCode;
 
 use super::fetch::{Fetched, fetch};
+use super::guard::{Guard, Loss, held_back};
 use super::state::{Kept, State};
 use super::summary::{Failure, Item, Summary};
 use crate::cli::client::folder::{self, Stamp};
 use crate::cli::client::progress::{self, Progress};
 use crate::cli::client::{ChangesQuery, ClientError, Remote, Stop, names};
+
+/// What is said of files that are to be removed.
+const GONE: &str = "are gone from the server (is it the right one, with its data?)";
 
 /// The most pages of changes that are read in one go before files are fetched.
 const PAGES_MAX: usize = 1000;
@@ -23,6 +28,8 @@ pub(crate) struct MirrorOptions {
     pub jobs: usize,
     /// Remove here what the server deleted.
     pub delete: bool,
+    /// Even if that is nearly everything.
+    pub mass_delete: bool,
     /// Output is for programs: no progress bar.
     pub json: bool,
 }
@@ -33,6 +40,12 @@ pub(crate) struct Mirror<'a> {
     folder: PathBuf,
     state: State,
     options: MirrorOptions,
+    /// Deletions that are held back and have been said, by société.
+    held: BTreeMap<String, usize>,
+    /// Sociétés that the server did not list, each with the reason.
+    unlisted: Vec<(String, ClientError)>,
+    /// What is left out and has been said.
+    said: BTreeSet<String>,
 }
 
 /// What one file needs.
@@ -54,7 +67,8 @@ impl<'a> Mirror<'a> {
     ) -> Result<Self, ClientError> {
         std::fs::create_dir_all(&folder).map_err(|e| ClientError::local(&folder, e))?;
         let state = State::load(&folder, remote.server(), societes);
-        Ok(Self { remote, folder, state, options })
+        let (held, unlisted, said) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
+        Ok(Self { remote, folder, state, options, held, unlisted, said })
     }
 
     /// Whether the next [`learn`](Self::learn) can wait at the server for something to happen.
@@ -70,7 +84,10 @@ impl<'a> Mirror<'a> {
     pub(crate) async fn learn(&mut self, wait_s: u64) -> Result<(), ClientError> {
         if self.state.cursor.is_some() {
             match self.learn_changes(wait_s).await {
-                Err(error) if error.status() == Some(StatusCode::GONE) => self.state.cursor = None,
+                Err(error) if error.status() == Some(StatusCode::GONE) => {
+                    self.state.cursor = None;
+                    self.state.relisted = true;
+                }
                 settled => return settled,
             }
         }
@@ -106,10 +123,20 @@ impl<'a> Mirror<'a> {
             return Err(ClientError::Usage(text));
         }
         let wanted = if self.state.societes.is_empty() { present } else { self.state.societes.clone() };
+        self.unlisted.clear();
         for societe in &wanted {
-            let listing = self.remote.files(societe).await?.unwrap_or_default();
-            self.state.replace(societe, &listing.files);
-            cursor = cursor.or(listing.cursor);
+            match self.remote.files(societe).await {
+                Ok(listing) => {
+                    let listing = listing.unwrap_or_default();
+                    self.state.replace(societe, &listing.files);
+                    cursor = cursor.or(listing.cursor);
+                }
+                // What is not told is not gone, and the others go on.
+                Err(error) if error.is_about_what_was_asked() => {
+                    self.unlisted.push((societe.clone(), error));
+                }
+                Err(error) => return Err(error),
+            }
         }
         if self.state.societes.is_empty() {
             let left: Vec<String> =
@@ -127,11 +154,17 @@ impl<'a> Mirror<'a> {
     pub(crate) async fn apply(&mut self, stop: &Stop) -> Result<Summary, ClientError> {
         let started = Instant::now();
         let mut summary = Summary::default();
+        for (societe, error) in std::mem::take(&mut self.unlisted) {
+            self.leave_out(&mut summary, Item::new(societe, ""), &error);
+        }
         self.download(stop, &mut summary).await;
         if self.options.delete && !stop.is_asked() {
-            self.remove_gone(&mut summary);
+            self.remove_gone(&mut summary).await;
         }
-        self.state.save(&self.folder)?;
+        // Without the state, the next run only has more to ask: what was done is told all the same.
+        if let Err(error) = self.state.save(&self.folder) {
+            self.leave_out(&mut summary, Item::default(), &error);
+        }
         summary.interrupted = stop.is_asked();
         summary.seconds = progress::seconds(started.elapsed());
         Ok(summary)
@@ -153,7 +186,7 @@ impl<'a> Mirror<'a> {
             .partition(|(item, _)| names::is_safe(&item.societe) && names::is_safe(&item.filename));
         for (item, _) in unsafe_names {
             let error = ClientError::Usage("the name is not fit for a file here; left out".to_owned());
-            summary.failed.push(Failure::new(item, &error));
+            self.leave_out(summary, item, &error);
         }
         let mut missing = Vec::new();
         for (item, kept) in safe {
@@ -225,22 +258,58 @@ impl<'a> Mirror<'a> {
         }
     }
 
-    /// Removes what the server deleted, unless somebody changed it here.
-    fn remove_gone(&mut self, summary: &mut Summary) {
+    /// Removes what the server deleted, unless somebody changed it here. Looks each time whether it may: a server that
+    /// lost its data is not one where everything was deleted.
+    async fn remove_gone(&mut self, summary: &mut Summary) {
+        let (mut ours, mut losses) = (Vec::new(), BTreeMap::<String, Loss>::new());
         for (item, kept) in self.known(true) {
-            let path = self.folder.join(&item.societe).join(&item.filename);
-            let ours = names::is_safe(&item.societe)
-                && names::is_safe(&item.filename)
-                && folder::hash_file(&path).is_ok_and(|hash| hash == kept.sha256);
-            match ours.then(|| std::fs::remove_file(&path)) {
-                Some(Err(error)) => {
-                    summary.failed.push(Failure::new(item, &ClientError::local(path, error)));
-                    continue;
-                }
-                Some(Ok(())) => summary.deleted.push(item.clone()),
-                None => {}
+            let path = self.path_of(&item);
+            let untouched = || {
+                let stamp = Stamp::of(&path).ok();
+                (stamp.is_some() && stamp == kept.stamp)
+                    || folder::hash_file(&path).is_ok_and(|hash| hash == kept.sha256)
+            };
+            let is_ours = names::is_safe(&item.societe) && names::is_safe(&item.filename) && untouched();
+            if is_ours {
+                losses.entry(item.societe.clone()).or_default().gone += 1;
+                ours.push(item);
+            } else {
+                self.state.forget(&item.societe, &item.filename);
             }
-            self.state.forget(&item.societe, &item.filename);
         }
+        for (item, _) in self.known(false) {
+            losses.entry(item.societe).or_default().remaining += 1;
+        }
+        losses.values_mut().for_each(|loss| loss.other_place = self.state.relisted);
+        let guard = Guard { allowed: self.options.mass_delete, json: self.options.json };
+        let held = guard.hold(&mut ours, &losses, &self.held, GONE).await;
+        for (societe, files) in &held {
+            self.leave_out(summary, Item::new(&**societe, ""), &ClientError::Usage(held_back(*files, GONE)));
+        }
+        self.state.relisted &= !held.is_empty();
+        self.held = held;
+        for item in ours {
+            let path = self.path_of(&item);
+            match std::fs::remove_file(&path) {
+                Ok(()) => {
+                    self.state.forget(&item.societe, &item.filename);
+                    summary.deleted.push(item);
+                }
+                Err(error) => self.leave_out(summary, item, &ClientError::local(path, error)),
+            }
+        }
+    }
+
+    /// Counts what is left out each time, and says it once.
+    fn leave_out(&mut self, summary: &mut Summary, item: Item, error: &ClientError) {
+        let failure = Failure::new(item, error);
+        if self.said.insert(failure.line()) {
+            crate::cli::out::note(&failure.line());
+        }
+        summary.failed.push(failure);
+    }
+
+    fn path_of(&self, item: &Item) -> PathBuf {
+        self.folder.join(&item.societe).join(&item.filename)
     }
 }

@@ -1,6 +1,7 @@
 //! Moving files between folders and a server: what differs, what is sent, what came of it.
 
 mod fetch;
+pub(super) mod guard;
 pub(super) mod mirror;
 pub(super) mod outbox;
 pub(super) mod plan;

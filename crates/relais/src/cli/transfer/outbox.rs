@@ -2,7 +2,7 @@
 //!
 //! States are compared, not notifications counted: whatever was missed, a look at the folder finds it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -10,8 +10,9 @@ use serde::de::IgnoredAny;
 
 use super::send::upload;
 use super::summary::{Failure, Item};
-use crate::cli::client::folder::{self, LocalFile, Stamp};
+use crate::cli::client::folder::{self, Collected, LocalFile, Stamp};
 use crate::cli::client::{ClientError, Remote, Stop};
+use crate::features::relay::json::column_in_characters;
 
 /// How often a file that is not valid JSON is looked at again before its writer is taken to have finished.
 const LOOKS_AT_INVALID: u32 = 8;
@@ -60,7 +61,7 @@ impl Outbox {
         watched.sent = Some(String::new());
     }
 
-    /// Sends every file whose stamp is not settled and, with `delete`, deletes what is not here any more.
+    /// Sends every file whose stamp is not settled.
     ///
     /// # Errors
     /// One that passes by itself: the rest of the round is still owed.
@@ -68,7 +69,6 @@ impl Outbox {
         &mut self,
         remote: &Remote,
         files: &[LocalFile],
-        delete: bool,
         stop: &Stop,
         round: &mut Round,
     ) -> Result<(), ClientError> {
@@ -81,12 +81,35 @@ impl Outbox {
                 watched.settle(remote, file, stop, round).await?;
             }
         }
-        let here: std::collections::BTreeSet<_> = files.iter().map(key).collect();
-        let missing: Vec<_> = self.files.keys().filter(|key| !here.contains(*key)).cloned().collect();
-        for (societe, filename) in missing {
-            let known = self.files.remove(&(societe.clone(), filename.clone()));
-            if delete && known.is_some_and(|watched| watched.sent.is_some()) {
-                let item = Item::new(societe, filename);
+        Ok(())
+    }
+
+    /// What the server has and is not here any more. What it never had is forgotten.
+    pub(crate) fn missing(&mut self, here: &Collected) -> Vec<Item> {
+        let present: BTreeSet<_> = here.files.iter().map(key).collect();
+        self.files.retain(|key, watched| {
+            watched.sent.is_some() || present.contains(key) || !here.knows_absent(&key.0, &key.1)
+        });
+        let absent = self.files.keys().filter(|key| !present.contains(*key));
+        let absent = absent.filter(|(societe, filename)| here.knows_absent(societe, filename));
+        absent.map(|(societe, filename)| Item::new(societe.clone(), filename.clone())).collect()
+    }
+
+    /// Forgets what is not here any more, and with `delete` deletes it on the server.
+    ///
+    /// # Errors
+    /// One that passes by itself: the rest of the deletions is still owed.
+    pub(crate) async fn let_go(
+        &mut self,
+        remote: &Remote,
+        missing: Vec<Item>,
+        delete: bool,
+        stop: &Stop,
+        round: &mut Round,
+    ) -> Result<(), ClientError> {
+        for item in missing {
+            self.files.remove(&(item.societe.clone(), item.filename.clone()));
+            if delete {
                 self.delete(remote, item, stop, round).await?;
             }
         }
@@ -145,7 +168,12 @@ impl Watched {
         let read = tokio::task::spawn_blocking(move || {
             let content = folder::read(&path)?;
             let after = Stamp::of(&path).map_err(|e| ClientError::local(&path, e))?;
-            let valid = serde_json::from_slice::<IgnoredAny>(&content).map(|_| ());
+            let valid = serde_json::from_slice::<IgnoredAny>(&content).map(|_| ()).map_err(|e| {
+                let column = column_in_characters(&content, e.line(), e.column());
+                let what = e.to_string();
+                let what = what.split(" at line ").next().unwrap_or_default();
+                format!("line {}, column {column}: {what}", e.line())
+            });
             Ok::<_, ClientError>((content, after == stamp, valid))
         });
         let read = read.await.unwrap_or_else(|e| Err(ClientError::local(&file.path, e)));
@@ -206,12 +234,12 @@ mod tests {
         let (mut outbox, remote, stop) = (Outbox::default(), nobody(), Stop::default());
         for look in 1..=LOOKS_AT_INVALID + 2 {
             let mut round = Round::default();
-            outbox.settle(&remote, &half, false, &stop, &mut round).await.unwrap();
+            outbox.settle(&remote, &half, &stop, &mut round).await.unwrap();
             assert_eq!(round.unfinished, look < LOOKS_AT_INVALID, "look {look}");
             assert_eq!(round.failed.len(), usize::from(look == LOOKS_AT_INVALID), "look {look}");
         }
         let whole = [file(&folder, "{\"a\":1}")];
-        let sent = outbox.settle(&remote, &whole, false, &stop, &mut Round::default()).await;
+        let sent = outbox.settle(&remote, &whole, &stop, &mut Round::default()).await;
         assert!(matches!(sent, Err(ClientError::Unreachable { .. })), "the finished file is sent: {sent:?}");
     }
 
@@ -221,14 +249,15 @@ mod tests {
         let files = [file(&folder, "{}")];
         let (mut outbox, remote, stop) = (Outbox::default(), nobody(), Stop::default());
         for _ in 0..3 {
-            assert!(outbox.settle(&remote, &files, true, &stop, &mut Round::default()).await.is_err());
+            assert!(outbox.settle(&remote, &files, &stop, &mut Round::default()).await.is_err());
         }
         outbox.learn(&files[0], &folder::hash_bytes(b"{}"));
         let mut round = Round::default();
-        outbox.settle(&remote, &files, true, &stop, &mut round).await.unwrap();
+        outbox.settle(&remote, &files, &stop, &mut round).await.unwrap();
         assert!(round.sent.is_empty(), "what the server has is not sent");
         for _ in 0..2 {
-            let deleted = outbox.settle(&remote, &[], true, &stop, &mut Round::default()).await;
+            let missing = outbox.missing(&Collected::default());
+            let deleted = outbox.let_go(&remote, missing, true, &stop, &mut Round::default()).await;
             assert!(deleted.is_err(), "the deletion is still owed");
         }
     }

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use crate::cli::client::model::{Manifest, SyncReply};
+use crate::cli::client::model::{Manifest, RefusedName, SyncReply};
 
 /// The differences of one société, in the order of the names.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Difference {
     /// Here, and not or not the same on the server.
     pub send: Vec<String>,
     /// Only on the server.
     pub server_only: Vec<String>,
+    /// Here, under names that the server takes no file under.
+    pub refused: Vec<RefusedName>,
     /// The same on both sides.
     pub unchanged: u64,
 }
@@ -22,8 +24,9 @@ impl Difference {
         let named: BTreeSet<&String> = named.chain(&reply.send).chain(&reply.delete).collect();
         let (send, server_only): (Vec<_>, Vec<_>) =
             named.into_iter().cloned().partition(|name| manifest.contains_key(name));
-        let unchanged = (manifest.len() - send.len()) as u64;
-        Self { send, server_only, unchanged }
+        let refused = reply.refused.clone();
+        let unchanged = (manifest.len() - send.len()).saturating_sub(refused.len()) as u64;
+        Self { send, server_only, refused, unchanged }
     }
 
     /// Against a server that has nothing of this société, or does not tell this key what it has.
@@ -57,20 +60,26 @@ mod tests {
             fetch: remote(&[("stale", "9"), ("theirs", "8")]),
             send: vec!["new".into()],
             delete: vec!["deleted there".into()],
+            refused: Vec::new(),
             unchanged: 1,
         };
-        let expected = Difference {
-            send: vec!["deleted there".into(), "new".into(), "stale".into()],
-            server_only: vec!["theirs".into()],
-            unchanged: 1,
-        };
-        assert_eq!(Difference::from_sync(&here, &reply), expected);
+        let found = Difference::from_sync(&here, &reply);
+        assert_eq!(found.send, ["deleted there", "new", "stale"]);
+        assert_eq!((found.server_only, found.unchanged), (vec!["theirs".to_owned()], 1));
+    }
+
+    #[test]
+    fn a_name_that_the_server_refuses_is_neither_sent_nor_the_same() {
+        let here = manifest(&[("a:b.json", "1"), ("c.json", "2")]);
+        let refused = RefusedName { filename: "a:b.json".into(), detail: "no".into() };
+        let reply = SyncReply { refused: vec![refused], unchanged: 1, ..SyncReply::default() };
+        let found = Difference::from_sync(&here, &reply);
+        assert_eq!((found.refused.len(), found.send.len(), found.unchanged), (1, 0, 1));
     }
 
     #[test]
     fn a_server_without_the_societe_gets_everything() {
         let here = manifest(&[("a", "1"), ("b", "2")]);
-        let expected = Difference { send: vec!["a".into(), "b".into()], ..Difference::default() };
-        assert_eq!(Difference::all(&here), expected);
+        assert_eq!(Difference::all(&here).send, ["a", "b"]);
     }
 }

@@ -1,20 +1,24 @@
 //! Sending local files: only what differs, several at once, each with its own outcome.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
+use super::guard::{Guard, Loss, held_back};
 use super::plan::Difference;
 use super::summary::{Failure, Item, Summary};
-use crate::cli::client::folder::{self, LocalFile};
+use crate::cli::client::folder::{self, Collected, LocalFile};
 use crate::cli::client::model::Manifest;
 use crate::cli::client::progress::{self, Progress};
 use crate::cli::client::{ClientError, Remote, Stop};
 
+/// What is said of files that are to be deleted.
+const ON_THE_SERVER_ONLY: &str = "are on the server and not in the folder";
+
 /// How files are sent.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SendOptions {
     /// How many files are under way at once.
     pub jobs: usize,
@@ -22,6 +26,8 @@ pub(crate) struct SendOptions {
     pub dry_run: bool,
     /// Delete on the server what is not here.
     pub delete: bool,
+    /// Even if that is nearly everything.
+    pub mass_delete: bool,
     /// Output is for programs: no progress bar.
     pub json: bool,
 }
@@ -31,6 +37,7 @@ pub(crate) struct SendOptions {
 struct Work {
     send: Vec<LocalFile>,
     delete: Vec<Item>,
+    losses: BTreeMap<String, Loss>,
 }
 
 /// Makes the server's sociétés the same as `files`.
@@ -39,13 +46,24 @@ struct Work {
 /// [`ClientError`] if nothing could be compared. What happens to single files is in the [`Summary`].
 pub(crate) async fn send_changed(
     remote: &Remote,
-    files: Vec<LocalFile>,
+    here: Collected,
     options: SendOptions,
     stop: &Stop,
 ) -> Result<Summary, ClientError> {
     let started = Instant::now();
     let mut summary = Summary { dry_run: options.dry_run, ..Summary::default() };
-    let work = compare(remote, files, options, stop, &mut summary).await?;
+    for left in &here.left_out {
+        let item =
+            Item::new(left.societe.clone().unwrap_or_default(), left.filename.clone().unwrap_or_default());
+        summary.leave_out(item, &ClientError::local(&left.path, &left.reason));
+    }
+    let mut work = compare(remote, here, options, stop, &mut summary).await?;
+    let guard = Guard { allowed: options.mass_delete || options.dry_run, json: options.json };
+    let held = guard.hold(&mut work.delete, &work.losses, &BTreeMap::new(), ON_THE_SERVER_ONLY).await;
+    for (societe, files) in held {
+        let error = ClientError::Usage(held_back(files, ON_THE_SERVER_ONLY));
+        summary.leave_out(Item::new(societe, ""), &error);
+    }
     if options.dry_run {
         summary.bytes = work.send.iter().map(|file| file.stamp.size).sum();
         summary.sent = work.send.into_iter().map(|file| Item::new(file.societe, file.filename)).collect();
@@ -58,26 +76,43 @@ pub(crate) async fn send_changed(
     Ok(summary)
 }
 
-/// Hashes what is here and asks the server what differs, société by société.
+/// Hashes what is here and asks the server what differs, société by société. One that the server refuses does not keep
+/// the others waiting.
 async fn compare(
     remote: &Remote,
-    files: Vec<LocalFile>,
+    here: Collected,
     options: SendOptions,
     stop: &Stop,
     summary: &mut Summary,
 ) -> Result<Work, ClientError> {
     let mut work = Work::default();
-    for (societe, files) in by_societe(files) {
+    for (societe, files) in by_societe(here.files.clone()) {
         if stop.is_asked() {
             break;
         }
+        let present: BTreeSet<String> = files.iter().map(|file| file.filename.clone()).collect();
         let (manifest, mut files) = hash_all(files, options.jobs, summary).await;
-        let difference = remote.retrying(stop, || difference(remote, &societe, &manifest)).await?;
+        let difference = match remote.retrying(stop, || difference(remote, &societe, &manifest)).await {
+            Ok(difference) => difference,
+            Err(error) if error.is_about_what_was_asked() => {
+                summary.leave_out(Item::new(&*societe, ""), &error);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         summary.unchanged += difference.unchanged;
+        for name in difference.refused {
+            summary.leave_out(Item::new(&*societe, name.filename), &ClientError::Usage(name.detail));
+        }
         work.send.extend(difference.send.iter().filter_map(|name| files.remove(name)));
         if options.delete {
-            work.delete
-                .extend(difference.server_only.into_iter().map(|name| Item::new(societe.clone(), name)));
+            // What is here and could not be read is not gone.
+            let gone = difference.server_only.into_iter();
+            let gone = gone.filter(|name| !present.contains(name) && here.knows_absent(&societe, name));
+            let before = work.delete.len();
+            work.delete.extend(gone.map(|name| Item::new(&*societe, name)));
+            let gone = work.delete.len() - before;
+            work.losses.insert(societe, Loss { gone, remaining: present.len(), other_place: false });
         }
     }
     Ok(work)
@@ -112,7 +147,7 @@ async fn hash_all(
             }
             Err(error) => {
                 let error = ClientError::local(&file.path, error);
-                summary.failed.push(Failure::new(Item::new(file.societe, file.filename), &error));
+                summary.leave_out(Item::new(file.societe, file.filename), &error);
             }
         }
     }

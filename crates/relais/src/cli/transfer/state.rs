@@ -24,6 +24,9 @@ pub(crate) struct State {
     pub societes: Vec<String>,
     /// Everything up to here has been learnt; none means that the files have to be listed.
     pub cursor: Option<String>,
+    /// The server began anew since files were last removed here: what it does not name may only be lost there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub relisted: bool,
     /// By société, then by file name.
     pub files: BTreeMap<String, BTreeMap<String, Kept>>,
 }
@@ -130,7 +133,7 @@ fn file(folder: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
-    const STAMP: Stamp = Stamp { size: 1, modified_ns: 2 };
+    const STAMP: Stamp = Stamp { size: 1, modified_ns: 2, changed_ns: 3, inode: 4 };
 
     fn uploaded(filename: &str, sha256: &str) -> Frame {
         Frame {

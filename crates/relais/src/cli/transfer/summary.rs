@@ -27,7 +27,7 @@ pub(crate) struct Summary {
 }
 
 /// A file that was moved or removed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Item {
     /// Whose it is.
     pub societe: String,
@@ -41,9 +41,12 @@ impl Item {
         Self { societe: societe.into(), filename: filename.into() }
     }
 
-    /// `société/file`, fit for a terminal.
+    /// `société/file`, fit for a terminal; the société alone if it is about all of it, nothing if it is about no file.
     pub(crate) fn shown(&self) -> String {
-        names::printable(&format!("{}/{}", self.societe, self.filename))
+        match (self.societe.as_str(), self.filename.as_str()) {
+            (name, "") | ("", name) => names::printable(name),
+            (societe, filename) => names::printable(&format!("{societe}/{filename}")),
+        }
     }
 }
 
@@ -64,6 +67,9 @@ pub(crate) struct Failure {
     /// Where invalid JSON begins, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<u64>,
+    /// It stays so until somebody does something about it.
+    #[serde(skip)]
+    pub is_lasting: bool,
 }
 
 impl Failure {
@@ -76,16 +82,30 @@ impl Failure {
             error: error.to_string(),
             line: body.and_then(|body| body.line),
             column: body.and_then(|body| body.column),
+            is_lasting: matches!(error, ClientError::Usage(_)),
         }
+    }
+
+    /// Whether a follower should try again soon.
+    pub(crate) fn is_worth_another_try(&self) -> bool {
+        !self.is_lasting
     }
 
     /// One line for the terminal.
     pub(crate) fn line(&self) -> String {
-        format!("{}: {}", self.item.shown(), names::printable(&self.error))
+        let (shown, error) = (self.item.shown(), names::printable(&self.error));
+        if shown.is_empty() { error } else { format!("{shown}: {error}") }
     }
 }
 
 impl Summary {
+    /// Notes that something is left out, and says so at once.
+    pub(crate) fn leave_out(&mut self, item: Item, error: &ClientError) {
+        let failure = Failure::new(item, error);
+        crate::cli::out::note(&failure.line());
+        self.failed.push(failure);
+    }
+
     /// The closing line: `12 sent, 3 unchanged, 0 failed, 1.2 MB in 0.31 s`.
     pub(crate) fn line(&self, verb: &str) -> String {
         let planned = if self.dry_run { "to be " } else { "" };
@@ -106,11 +126,12 @@ impl Summary {
             crate::cli::out::line(&self.line(verb))?;
         }
         if self.interrupted {
-            return Err(CliError::new("interrupted before the end; run the same command again to go on"));
+            let text = "interrupted before the end; run the same command again to go on";
+            return Err(CliError::after_result(text));
         }
         match self.failed.len() {
             0 => Ok(()),
-            n => Err(CliError::new(format!(
+            n => Err(CliError::after_result(format!(
                 "{n} file(s) failed; the rest is done, so run it again once mended"
             ))),
         }

@@ -1,7 +1,7 @@
 //! The transactions that change a file: the row, the version and the event together, and the plain file
 //! right after the commit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,10 +12,11 @@ use relais_store::{Emitted, StoreError, WriteTx};
 use serde_json::json;
 
 use super::error::RelayError;
-use super::folder::{Folder, Staged, Stat};
+use super::folder::{Folder, Staged};
 use super::index::{InFlight, Index};
 use super::model::{Announced, FileMeta, Origin, Request, Stored};
 use super::name::{FileName, SocieteName};
+use super::plain_file::Stat;
 use super::store::{self, FileRow, Kept};
 
 /// The family of the relay's topics.
@@ -52,6 +53,8 @@ pub struct Ledger {
     placed_seq: AtomicU64,
     /// Files whose plain file is still to be put into its place, each with the event that asks for it.
     unplaced: Mutex<HashMap<(SocieteName, FileName), u64>>,
+    /// Files whose row does not say yet what their plain file looks like. As many as there are files.
+    unsaved: Mutex<HashSet<(SocieteName, FileName)>>,
 }
 
 impl Ledger {
@@ -64,7 +67,30 @@ impl Ledger {
             versions_kept: config.versions_kept.into(),
             placed_seq: AtomicU64::new(0),
             unplaced: Mutex::new(HashMap::new()),
+            unsaved: Mutex::new(HashSet::new()),
         }
+    }
+
+    /// The plain file was found to hold what the event `seq` left, and to look like this. Costs no transaction: the row
+    /// follows with others.
+    pub(super) fn note_stat(&self, societe: &SocieteName, filename: &FileName, seq: u64, stat: Stat) {
+        if self.index.set_stat(societe, filename, seq, stat) {
+            self.unsaved.lock().insert((societe.clone(), filename.clone()));
+        }
+    }
+
+    /// At most `limit` files whose row does not say yet what their plain file looks like, with what is known now.
+    pub(super) fn take_unsaved(&self, limit: usize) -> Vec<(SocieteName, Arc<FileMeta>)> {
+        let mut unsaved = self.unsaved.lock();
+        let taken: Vec<_> = unsaved.iter().take(limit).cloned().collect();
+        for key in &taken {
+            unsaved.remove(key);
+        }
+        drop(unsaved);
+        taken
+            .into_iter()
+            .filter_map(|(societe, filename)| Some((societe.clone(), self.index.file(&societe, &filename)?)))
+            .collect()
     }
 
     /// The last event whose plain file is in its place, as are all before it.
@@ -88,9 +114,8 @@ impl Ledger {
     ) -> Result<Stored, RelayError> {
         let current = store::file(tx, &request.societe, &request.filename)?;
         let live = current.as_ref().filter(|row| !row.deleted).map(|row| &row.meta);
-        let now = live.map(|meta| &*meta.sha256);
-        if !request.precondition.holds(now) {
-            return Err(RelayError::Precondition { current: now.map(str::to_owned) });
+        if !request.precondition.holds(live) {
+            return Err(RelayError::Precondition { current: live.map(|meta| meta.sha256.to_string()) });
         }
         if let Some(meta) = live.filter(|meta| meta.sha256 == content.sha256) {
             return self.put_again(tx, request, content, meta);
@@ -121,14 +146,13 @@ impl Ledger {
             return Ok(None);
         }
         let current = store::file(tx, societe, filename)?;
+        let read_as = read_as.proven();
         if only_after.is_some() && only_after != current.as_ref().map(|row| row.meta.seq) {
             return Ok(None);
         }
         let live = current.as_ref().filter(|row| !row.deleted).map(|row| &row.meta);
         let mut meta = match live {
-            Some(meta) if meta.sha256 == content.sha256 => {
-                FileMeta { mtime_ns: read_as.mtime_ns, ..meta.clone() }
-            }
+            Some(meta) if meta.sha256 == content.sha256 => meta.clone().looking_like(read_as),
             _ => self.next_meta(tx, current.as_ref(), request, content, read_as),
         };
         let changed = live.is_none_or(|before| before.version != meta.version);
@@ -164,9 +188,9 @@ impl Ledger {
     ) -> Result<Announced, RelayError> {
         let (societe, filename) = (&request.societe, &request.filename);
         let current = store::file(tx, societe, filename)?.filter(|row| !row.deleted);
-        let now = current.as_ref().map(|row| &*row.meta.sha256);
-        if !request.precondition.holds(now) {
-            return Err(RelayError::Precondition { current: now.map(str::to_owned) });
+        let live = current.as_ref().map(|row| &row.meta);
+        if !request.precondition.holds(live) {
+            return Err(RelayError::Precondition { current: live.map(|meta| meta.sha256.to_string()) });
         }
         let mut meta = current.ok_or(RelayError::NoFile)?.meta;
         let data = json!({ "societe": societe.as_str(), "filename": filename.as_str() });
@@ -175,13 +199,14 @@ impl Ledger {
         meta.modified_at = tx.now();
         store::put_file(tx, societe, &meta, true)?;
         let (ledger, in_flight) = (Arc::clone(self), self.index.begin_change(societe, filename));
-        let (societe, filename, seq) = (societe.clone(), filename.clone(), meta.seq);
+        let (societe, filename, seq, at) = (societe.clone(), filename.clone(), meta.seq, meta.modified_at);
         tx.after_commit(move || {
             match ledger.folder.remove(&societe, &filename) {
                 Ok(_) => ledger.forget_unplaced(&societe, &filename, seq),
                 Err(error) => ledger.report_unplaced(&societe, &filename, seq, &error),
             }
             ledger.index.remove(&societe, &filename);
+            ledger.index.note_deletion(&societe, at);
             ledger.placed_seq.fetch_max(seq, Ordering::Release);
             drop(in_flight);
         });
@@ -212,7 +237,7 @@ impl Ledger {
         }
         let in_flight = self.index.begin_change(&row.societe, &row.meta.filename);
         let staged = self.folder.stage(&row.societe, &row.meta.filename, content)?;
-        let meta = FileMeta { mtime_ns: staged.stat().mtime_ns, ..row.meta.clone() };
+        let meta = row.meta.clone().looking_like(staged.stat());
         store::put_file(tx, &row.societe, &meta, false)?;
         self.place_after_commit(tx, &row.societe, &meta, staged, in_flight);
         Ok(())
@@ -251,7 +276,9 @@ impl Ledger {
         meta: &FileMeta,
     ) -> Result<Stored, RelayError> {
         let (societe, filename) = (&request.societe, &request.filename);
-        let expected = Stat { size: meta.size, mtime_ns: meta.mtime_ns };
+        // The row may not say yet what the plain file looks like; what is in memory does.
+        let known = self.index.file(societe, filename).filter(|known| known.seq == meta.seq);
+        let expected = known.map_or_else(|| meta.stat(), |known| known.stat());
         if !self.index.is_changing(societe, filename)
             && self.folder.stat(societe, filename)? != Some(expected)
         {
@@ -298,6 +325,8 @@ impl Ledger {
             sha256: Arc::clone(&content.sha256),
             modified_at: tx.now(),
             mtime_ns: stat.mtime_ns,
+            ctime_ns: stat.ctime_ns,
+            ino: stat.ino,
             seq: 0,
         }
     }
@@ -330,11 +359,18 @@ impl Ledger {
         let (ledger, societe, meta) = (Arc::clone(self), societe.clone(), meta.clone());
         tx.after_commit(move || {
             let seq = meta.seq;
+            let filename = meta.filename.clone();
             match staged.place() {
-                Ok(()) => ledger.forget_unplaced(&societe, &meta.filename, seq),
-                Err(error) => ledger.report_unplaced(&societe, &meta.filename, seq, &error),
+                Ok(stat) => {
+                    ledger.forget_unplaced(&societe, &filename, seq);
+                    ledger.index.put(&societe, meta.looking_like(stat));
+                    ledger.unsaved.lock().insert((societe, filename));
+                }
+                Err(error) => {
+                    ledger.report_unplaced(&societe, &filename, seq, &error);
+                    ledger.index.put(&societe, meta);
+                }
             }
-            ledger.index.put(&societe, meta);
             ledger.placed_seq.fetch_max(seq, Ordering::Release);
             drop(in_flight);
         });

@@ -9,6 +9,7 @@ use relais_store::{StoreError, WriteTx};
 use super::Relay;
 use super::content::is_whole;
 use super::error::RelayError;
+use super::left_out::{Cause, Spot};
 use super::store::{self, Packed};
 
 /// A pack whose contents are needed to less than this share is emptied: what is left moves to the newest one.
@@ -35,6 +36,8 @@ pub struct Compacted {
     pub removed: usize,
     /// Packs that were looked at and stay.
     pub kept: usize,
+    /// Contents that are damaged where they are: their packs stay, an operator may still save something.
+    pub damaged: usize,
 }
 
 impl Relay {
@@ -79,7 +82,13 @@ impl Relay {
                 Some(bytes)
                     if (*bytes as f64) < PACK_BYTES as f64 * NEEDED_SHARE && done.moved < MOVED_MAX =>
                 {
-                    done.moved += self.empty(&packs, number).await?;
+                    let (moved, damaged) = self.empty(&packs, number).await?;
+                    done.moved += moved;
+                    done.damaged += damaged;
+                    if damaged > 0 {
+                        done.kept += 1;
+                        continue;
+                    }
                 }
                 Some(_) => {
                     done.kept += 1;
@@ -97,25 +106,46 @@ impl Relay {
         Ok(needed.map_err(RelayError::Store)?.into_iter().collect())
     }
 
-    /// Moves every content that is still needed out of a sealed pack.
-    async fn empty(&self, packs: &Arc<Packs>, number: u64) -> Result<usize, RelayError> {
-        let (from, to) = (Place(number * PACK_BYTES), Place((number + 1) * PACK_BYTES));
-        let mut count = 0;
+    /// Moves every content that is still needed out of a sealed pack, but for those that are damaged. Says how many
+    /// there were of both.
+    async fn empty(&self, packs: &Arc<Packs>, number: u64) -> Result<(usize, usize), RelayError> {
+        let (mut from, to) = (Place(number * PACK_BYTES), Place((number + 1) * PACK_BYTES));
+        let (mut moved, mut damaged) = (0, 0);
         loop {
             let rows = self.0.store.read(move |tx| store::packed_between(tx, from, to, LISTED_MAX)).await;
             let mut rows = rows.map_err(RelayError::Store)?;
-            if rows.is_empty() {
-                return Ok(count);
-            }
-            count += rows.len();
+            let Some(last) = rows.last() else { return Ok((moved, damaged)) };
+            // Several versions may share a place, and all of them are in one list: what is moved leaves it.
+            from = if rows.len() < LISTED_MAX { to } else { last.place };
+            let before = damaged;
             while !rows.is_empty() {
                 let some = rows.split_off(rows.len().saturating_sub(MOVED_TOGETHER));
-                let loaded = blocking(packs, move |packs| load(packs, some)).await?;
-                let moved = self.0.store.write(move |tx| move_all(tx, &loaded)).await;
-                moved.map_err(RelayError::Store)?;
+                let loaded = blocking(packs, move |packs| Ok(load(packs, some))).await?;
+                for row in loaded.damaged {
+                    damaged += 1;
+                    let spot = Spot { societe: Some(row.societe.clone()), name: Some(row.filename.clone()) };
+                    self.0.left_out.note(spot, Cause::Damaged(damage(&row)));
+                }
+                moved += loaded.whole.len();
+                let stored = self.0.store.write(move |tx| move_all(tx, &loaded.whole)).await;
+                stored.map_err(RelayError::Store)?;
+            }
+            if damaged - before >= LISTED_MAX {
+                return Ok((moved, damaged));
             }
         }
     }
+}
+
+/// Contents of a pack that were read.
+#[derive(Default)]
+struct Loaded {
+    whole: Vec<(Packed, Vec<u8>)>,
+    damaged: Vec<Packed>,
+}
+
+fn damage(row: &Packed) -> String {
+    format!("sa version {} est abîmée dans le paquet {}", row.version, row.place.pack())
 }
 
 async fn blocking<T: Send + 'static>(
@@ -128,19 +158,15 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// A damaged content is not moved, so its pack is not removed: an operator may still save something.
-fn load(packs: &Packs, rows: Vec<Packed>) -> std::io::Result<Vec<(Packed, Vec<u8>)>> {
-    rows.into_iter()
-        .map(|row| match packs.read(row.place, row.size)? {
-            Some(content) if is_whole(&content, &row.sha256) => Ok((row, content)),
-            _ => Err(std::io::Error::other(format!(
-                "version {} of {}/{} is damaged in pack {}: upload the file again, or restore a backup",
-                row.version,
-                row.societe,
-                row.filename,
-                row.place.pack()
-            ))),
-        })
-        .collect()
+fn load(packs: &Packs, rows: Vec<Packed>) -> Loaded {
+    let mut loaded = Loaded::default();
+    for row in rows {
+        match packs.read(row.place, row.size) {
+            Ok(Some(content)) if is_whole(&content, &row.sha256) => loaded.whole.push((row, content)),
+            _ => loaded.damaged.push(row),
+        }
+    }
+    loaded
 }
 
 fn move_all(tx: &mut WriteTx<'_>, contents: &[(Packed, Vec<u8>)]) -> Result<(), StoreError> {

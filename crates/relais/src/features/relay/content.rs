@@ -11,10 +11,10 @@ use relais_store::packs::Place;
 use super::Relay;
 use super::change::Content;
 use super::error::RelayError;
-use super::folder::Stat;
 use super::in_use::InUse;
 use super::model::{FileMeta, sha256_hex};
 use super::name::{FileName, SocieteName};
+use super::plain_file::Found;
 use super::store::{self, Kept};
 
 /// A content larger than this share of the cache is not kept in it.
@@ -130,15 +130,16 @@ impl Relay {
         filename: &FileName,
     ) -> Result<(Arc<FileMeta>, Bytes), RelayError> {
         let ledger = &self.0.ledger;
-        if ledger.is_unplaced(societe, filename) {
-            self.bring_up_to_date(societe, filename).await?;
+        if ledger.is_unplaced(societe, filename)
+            && let Err(error) = self.bring_up_to_date(societe, filename).await
+        {
+            return self.content_of_row(societe, filename, error).await;
         }
         let mut known = ledger.index.file(societe, filename);
         if !ledger.index.is_changing(societe, filename) {
             // A stat of a path in the kernel's cache costs less than a hop to the blocking pool.
-            let as_stored = known.as_ref().is_some_and(|meta| {
-                ledger.folder.is_surely(societe, filename, Stat { size: meta.size, mtime_ns: meta.mtime_ns })
-            });
+            let as_stored =
+                known.as_ref().is_some_and(|meta| ledger.folder.is_surely(societe, filename, meta.stat()));
             if !as_stored {
                 self.reconcile_file(societe, filename).await?;
                 known = ledger.index.file(societe, filename);
@@ -151,16 +152,22 @@ impl Relay {
         Ok((meta, content))
     }
 
-    /// From the folder if it holds what it should, else from the database.
+    /// From the folder if it holds what it should, else from the database. What a file looks like proves nothing: what
+    /// is given out under a hash has been hashed.
     async fn load(&self, societe: &SocieteName, meta: &Arc<FileMeta>) -> Result<Bytes, RelayError> {
         let (folder, max) = (Arc::clone(&self.0.ledger.folder), self.0.config.file_bytes_max);
         let (name, wanted) = (societe.clone(), Arc::clone(meta));
-        let found = tokio::task::spawn_blocking(move || folder.read(&name, &wanted.filename, max)).await;
-        match found.map_err(|e| RelayError::Io(e.into()))?? {
-            Some((stat, bytes)) if stat == (Stat { size: meta.size, mtime_ns: meta.mtime_ns }) => {
-                Ok(bytes.into())
+        let found = tokio::task::spawn_blocking(move || {
+            let found = folder.read(&name, &wanted.filename, max);
+            match found {
+                Ok(Found::Content(_, bytes)) if is_whole(&bytes, &wanted.sha256) => Some(bytes),
+                // Whatever is wrong with the plain file: the database has the content.
+                _ => None,
             }
-            _ => self.stored_content(societe, &meta.filename, meta.version).await,
+        });
+        match found.await.map_err(|e| RelayError::Io(e.into()))? {
+            Some(bytes) => Ok(bytes.into()),
+            None => self.stored_content(societe, &meta.filename, meta.version).await,
         }
     }
 
@@ -180,6 +187,24 @@ impl Relay {
         let sha256: Arc<str> = sha256_hex(&content).into();
         let content = self.0.cache.keep((Arc::clone(&sha256), Coding::Identity), content);
         Ok((sha256, content))
+    }
+
+    /// What the database says, if the folder cannot be brought to it.
+    async fn content_of_row(
+        &self,
+        societe: &SocieteName,
+        filename: &FileName,
+        error: RelayError,
+    ) -> Result<(Arc<FileMeta>, Bytes), RelayError> {
+        if matches!(error, RelayError::Store(_)) {
+            return Err(error);
+        }
+        tracing::warn!(%societe, %filename, %error, "a plain file cannot be brought up to date; the stored content is served");
+        let (wanted, name) = (societe.clone(), filename.clone());
+        let row = self.0.store.read(move |tx| store::file(tx, &wanted, &name)).await;
+        let row = row.map_err(RelayError::Store)?.filter(|row| !row.deleted).ok_or(RelayError::NoFile)?;
+        let content = self.stored_content(societe, filename, row.meta.version).await?;
+        Ok((Arc::new(row.meta), content))
     }
 
     /// The content of a version that is kept.
@@ -269,8 +294,10 @@ impl Relay {
             let hash = sha256.clone();
             let used = self.0.store.read(move |tx| store::blob_is_used(tx, &hash)).await;
             if !used.map_err(RelayError::Store)? {
-                self.0.blobs.delete(&sha256).await.map_err(RelayError::from)?;
-                removed += 1;
+                match self.0.blobs.delete(&sha256).await {
+                    Ok(()) => removed += 1,
+                    Err(error) => tracing::warn!(sha256, %error, "a content that no version needs stays"),
+                }
             }
         }
         Ok(removed)

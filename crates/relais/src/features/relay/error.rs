@@ -118,6 +118,18 @@ impl From<AppError> for RelayError {
     }
 }
 
+impl RelayError {
+    /// Whether it is about the whole relay, so that going on with something else would meet it again.
+    #[must_use]
+    pub fn concerns_everything(&self) -> bool {
+        match self {
+            Self::DiskFull => true,
+            Self::Store(error) => error.is_temporary() || matches!(error, StoreError::Panicked),
+            _ => false,
+        }
+    }
+}
+
 impl From<BlobError> for RelayError {
     fn from(error: BlobError) -> Self {
         match error {

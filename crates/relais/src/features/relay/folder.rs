@@ -4,9 +4,10 @@
 //! that nothing outside the folder can be reached whatever other programs put into it. A file is replaced by
 //! renaming a complete one over it: readers see the old content or the new one, whole.
 
+use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,24 +16,15 @@ use rustix::fs::{self, Access, AtFlags, FileType, Mode, OFlags, RenameFlags};
 
 use super::error::RelayError;
 use super::folder_id;
+use super::forms::Forms;
+use super::listing::{self, Listing, open_dir};
 use super::name::{FileName, SocieteName};
+use super::plain_file::{Found, Stat, read_at, stat_at};
 use super::spare::Spares;
 
 /// Where files are written before they are renamed into place. On the same file system, and hidden from
 /// programs that look for sociétés.
 const STAGING: &str = ".relais-staging";
-
-/// Entries of one folder that are looked at, at most.
-const ENTRIES_MAX: usize = 100_000;
-
-/// What tells whether a file was written to: other programs change at least one of the two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stat {
-    /// Bytes.
-    pub size: u64,
-    /// Modification time in nanoseconds since 1970.
-    pub mtime_ns: i64,
-}
 
 /// The folder of the relay's files. Calls block: they are short, but the disk decides.
 pub struct Folder {
@@ -41,6 +33,7 @@ pub struct Folder {
     base: OwnedFd,
     staging: OwnedFd,
     spares: Spares,
+    forms: Forms,
     next: AtomicU64,
 }
 
@@ -57,11 +50,10 @@ impl Folder {
             Err(error) => return Err(error.into()),
         }
         let staging = open_dir(&base, STAGING)?;
-        for name in entries(&staging)? {
-            fs::unlinkat(&staging, name.as_str(), AtFlags::empty())?;
-        }
-        let (path, id, spares) = (path.to_owned(), folder_id::of(&base)?, Spares::default());
-        Ok(Arc::new(Self { path, id, base, staging, spares, next: AtomicU64::new(0) }))
+        clean(&staging)?;
+        let (path, id) = (path.to_owned(), folder_id::of(&base)?);
+        let (spares, forms, next) = (Spares::default(), Forms::default(), AtomicU64::new(0));
+        Ok(Arc::new(Self { path, id, base, staging, spares, forms, next }))
     }
 
     /// Where it is.
@@ -88,7 +80,8 @@ impl Folder {
         content: &[u8],
     ) -> Result<Staged, RelayError> {
         let target = self.writable_dir(societe)?;
-        match fs::statat(&target, filename.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
+        let on_disk = self.name_on_disk(&target, societe, filename).into_owned();
+        match fs::statat(&target, on_disk.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
                 return Err(RelayError::Occupied(filename.to_string()));
             }
@@ -102,16 +95,16 @@ impl Folder {
             folder: Arc::clone(self),
             temporary,
             target,
-            filename: filename.clone(),
-            stat: Stat { size: content.len() as u64, mtime_ns: 0 },
+            on_disk,
+            stat: Stat::default(),
             placed: false,
         };
         file.write_all(content)?;
-        let mut stat = stat_of(&fs::fstat(&file).map_err(io::Error::from)?);
+        let mut stat = Stat::of(&fs::fstat(&file).map_err(io::Error::from)?);
         if stat.size != content.len() as u64 {
             // The spare was longer.
             fs::ftruncate(&file, content.len() as u64).map_err(io::Error::from)?;
-            stat = stat_of(&fs::fstat(&file).map_err(io::Error::from)?);
+            stat = Stat::of(&fs::fstat(&file).map_err(io::Error::from)?);
         }
         staged.stat = stat;
         Ok(staged)
@@ -125,19 +118,19 @@ impl Folder {
     }
 
     fn writable_dir(&self, societe: &SocieteName) -> Result<OwnedFd, RelayError> {
-        let name = societe.as_str();
-        let dir = match open_dir(&self.base, name) {
+        let name = self.forms.societe(societe);
+        let dir = match open_dir(&self.base, &name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::mkdirat(&self.base, name, Mode::from(0o755)).or_else(|error| match error {
+                fs::mkdirat(&self.base, &*name, Mode::from(0o755)).or_else(|error| match error {
                     rustix::io::Errno::EXIST => Ok(()),
                     other => Err(io::Error::from(other)),
                 })?;
-                open_dir(&self.base, name)
+                open_dir(&self.base, &name)
             }
             other => other,
         };
         let dir = dir.map_err(|error| match error.raw_os_error() {
-            Some(code) if is_link_or_file(code) => RelayError::Occupied(name.to_owned()),
+            Some(code) if is_link_or_file(code) => RelayError::Occupied(name.into_owned()),
             _ => error.into(),
         })?;
         fs::accessat(&dir, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::empty())
@@ -145,51 +138,33 @@ impl Folder {
         Ok(dir)
     }
 
-    /// Size and time of a plain file; nothing if there is none.
+    /// What a plain file looks like; nothing if there is none.
     ///
     /// # Errors
     /// What the disk reports.
     pub fn stat(&self, societe: &SocieteName, filename: &FileName) -> io::Result<Option<Stat>> {
         let Some(dir) = self.dir(societe)? else { return Ok(None) };
-        stat_at(&dir, filename.as_str())
+        stat_at(&dir, &self.name_on_disk(&dir, societe, filename))
     }
 
-    /// Whether a plain file surely has this size and time, with half the work of [`Folder::stat`]. A société's
-    /// folder that is a link is followed, so nothing else may be concluded.
+    /// Whether a plain file surely looks like this, with half the work of [`Folder::stat`]. A société's folder that is
+    /// a link is followed, so nothing else may be concluded.
     #[must_use]
     pub fn is_surely(&self, societe: &SocieteName, filename: &FileName, expected: Stat) -> bool {
-        let mut path = String::with_capacity(societe.as_str().len() + 1 + filename.as_str().len());
-        path.extend([societe.as_str(), "/", filename.as_str()]);
+        let (folder, other_form) = (self.forms.societe(societe), self.forms.file(societe, filename));
+        let name = other_form.as_deref().unwrap_or(filename.as_str());
+        let mut path = String::with_capacity(folder.len() + 1 + name.len());
+        path.extend([&*folder, "/", name]);
         matches!(stat_at(&self.base, &path), Ok(Some(found)) if found == expected)
     }
 
-    /// A plain file's content with its size and time; nothing if there is none or it is larger than
-    /// `bytes_max`.
+    /// A plain file's content, if it has at most `bytes_max`.
     ///
     /// # Errors
     /// What the disk reports.
-    pub fn read(
-        &self,
-        societe: &SocieteName,
-        filename: &FileName,
-        bytes_max: u64,
-    ) -> io::Result<Option<(Stat, Vec<u8>)>> {
-        let Some(dir) = self.dir(societe)? else { return Ok(None) };
-        // Without NONBLOCK a pipe in the folder would hold the reader until somebody writes to it.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = match fs::openat(&dir, filename.as_str(), flags, Mode::empty()) {
-            Ok(file) => file,
-            Err(rustix::io::Errno::NOENT | rustix::io::Errno::LOOP) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let found = fs::fstat(&file)?;
-        let stat = stat_of(&found);
-        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile || stat.size > bytes_max {
-            return Ok(None);
-        }
-        let mut content = Vec::with_capacity(usize::try_from(stat.size).unwrap_or(0) + 1);
-        File::from(file).take(bytes_max + 1).read_to_end(&mut content)?;
-        Ok(Some((stat, content)))
+    pub fn read(&self, societe: &SocieteName, filename: &FileName, bytes_max: u64) -> io::Result<Found> {
+        let Some(dir) = self.dir(societe)? else { return Ok(Found::Nothing) };
+        read_at(&dir, &self.name_on_disk(&dir, societe, filename), bytes_max)
     }
 
     /// Removes a plain file; nothing happens if there is none.
@@ -198,7 +173,7 @@ impl Folder {
     /// What the disk reports.
     pub fn remove(&self, societe: &SocieteName, filename: &FileName) -> io::Result<()> {
         let Some(dir) = self.dir(societe)? else { return Ok(()) };
-        match fs::unlinkat(&dir, filename.as_str(), AtFlags::empty()) {
+        match fs::unlinkat(&dir, &*self.name_on_disk(&dir, societe, filename), AtFlags::empty()) {
             Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -212,28 +187,52 @@ impl Folder {
         self.writable_dir(societe).map(drop)
     }
 
-    /// The folders that are sociétés. What has an impossible name, and links, are left out.
+    /// The folders that are sociétés, and what else was found beside them.
     ///
     /// # Errors
     /// What the disk reports.
-    pub fn societes(&self) -> io::Result<Vec<SocieteName>> {
-        let names = entries(&self.base)?;
-        Ok(names
-            .iter()
-            .filter_map(|name| SocieteName::new(name).ok().filter(|checked| checked.as_str() == name))
-            .filter(|name| matches!(self.dir(name), Ok(Some(_))))
-            .collect())
+    pub fn societes(&self, extensions: &[String]) -> io::Result<Listing<SocieteName>> {
+        let listing = listing::societes(&self.base, extensions)?;
+        self.forms.learn_societes(&listing);
+        Ok(listing)
     }
 
     /// The plain files of a société with one of `extensions`; nothing if there is no such folder.
     ///
     /// # Errors
     /// What the disk reports.
-    pub fn files(&self, societe: &SocieteName, extensions: &[String]) -> io::Result<Option<Vec<FileName>>> {
+    pub fn files(
+        &self,
+        societe: &SocieteName,
+        extensions: &[String],
+    ) -> io::Result<Option<Listing<FileName>>> {
         let Some(dir) = self.dir(societe)? else { return Ok(None) };
-        let names = entries(&dir)?;
-        let usable = |name: &String| FileName::new(name).ok().filter(|checked| checked.as_str() == name);
-        Ok(Some(names.iter().filter_map(usable).filter(|name| name.has_extension(extensions)).collect()))
+        let listing = listing::files(&dir, extensions)?;
+        self.forms.learn_files(societe, &listing);
+        Ok(Some(listing))
+    }
+
+    /// Where the folder of a société is, as the disk calls it.
+    #[must_use]
+    pub fn path_of(&self, societe: &SocieteName) -> PathBuf {
+        Path::new(&*self.forms.societe(societe)).to_owned()
+    }
+
+    /// Takes note of a file that another program has under another Unicode form of its name. Says whether that is the
+    /// one to be served: the composed form comes first.
+    pub fn notice_form(&self, societe: &SocieteName, filename: &FileName, on_disk: &str) -> bool {
+        let there = |name: &str| self.dir(societe).ok().flatten().and_then(|dir| stat_at(&dir, name).ok()?);
+        if on_disk == filename.as_str() {
+            return self.forms.file(societe, filename).is_none();
+        }
+        if there(on_disk).is_none() {
+            return true;
+        }
+        let alone = there(filename.as_str()).is_none_or(|stat| Some(stat) == there(on_disk));
+        if alone {
+            self.forms.learn_file(societe, filename, on_disk);
+        }
+        alone
     }
 
     /// Makes everything written and renamed so far survive a power cut.
@@ -244,8 +243,22 @@ impl Folder {
         Ok(fs::syncfs(&self.base)?)
     }
 
+    /// The form of a file's name that the disk has now, or would be given.
+    fn name_on_disk<'a>(&self, dir: &OwnedFd, societe: &SocieteName, filename: &'a FileName) -> Cow<'a, str> {
+        match self.forms.file(societe, filename) {
+            None => Cow::Borrowed(filename.as_str()),
+            Some(other) if fs::statat(dir, other.as_str(), AtFlags::SYMLINK_NOFOLLOW).is_ok() => {
+                Cow::Owned(other)
+            }
+            Some(_) => {
+                self.forms.forget_file(societe, filename);
+                Cow::Borrowed(filename.as_str())
+            }
+        }
+    }
+
     fn dir(&self, societe: &SocieteName) -> io::Result<Option<OwnedFd>> {
-        match open_dir(&self.base, societe.as_str()) {
+        match open_dir(&self.base, &self.forms.societe(societe)) {
             Ok(dir) => Ok(Some(dir)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) if error.raw_os_error().is_some_and(is_link_or_file) => Ok(None),
@@ -259,34 +272,36 @@ pub struct Staged {
     folder: Arc<Folder>,
     temporary: String,
     target: OwnedFd,
-    filename: FileName,
+    on_disk: String,
     stat: Stat,
     placed: bool,
 }
 
 impl Staged {
-    /// Size and time that the file will have.
+    /// What the file looks like beside its place; getting there changes the time of its inode.
     #[must_use]
     pub fn stat(&self) -> Stat {
         self.stat
     }
 
-    /// Puts the file into its place, over what is there.
+    /// Puts the file into its place, over what is there. Says what it looks like now.
     ///
     /// # Errors
     /// What the disk reports.
-    pub fn place(mut self) -> io::Result<()> {
-        let (staging, name) = (&self.folder.staging, self.filename.as_str());
+    pub fn place(mut self) -> io::Result<Stat> {
+        let (staging, name) = (&self.folder.staging, self.on_disk.as_str());
         let swapped = fs::renameat_with(staging, &self.temporary, &self.target, name, RenameFlags::EXCHANGE);
         if swapped.is_err() {
             // There was no file, or the file system cannot exchange names.
             fs::renameat(staging, &self.temporary, &self.target, name)?;
         }
         self.placed = true;
+        // Another program may have been quicker: then it is not taken for ours.
+        let placed = stat_at(&self.target, name).ok().flatten().filter(|found| found.is_like(&self.stat));
         if swapped.is_ok() {
             self.folder.spares.give(staging, std::mem::take(&mut self.temporary));
         }
-        Ok(())
+        Ok(placed.unwrap_or(self.stat))
     }
 }
 
@@ -300,50 +315,29 @@ impl Drop for Staged {
     }
 }
 
-/// A handle that stands for a folder and cannot read it: it costs less, and those who watch the folder are not
-/// told of it.
-fn open_dir(parent: impl AsFd, name: &str) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(fs::openat(parent, name, flags, Mode::empty())?)
-}
-
-fn stat_at(dir: &OwnedFd, path: &str) -> io::Result<Option<Stat>> {
-    match fs::statat(dir, path, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
-            Ok(Some(stat_of(&stat)))
+/// Removes what an interrupted write left behind. What cannot be removed is in nobody's way.
+fn clean(staging: &OwnedFd) -> io::Result<()> {
+    let readable = fs::openat(staging, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    for entry in fs::Dir::new(readable)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
         }
-        Ok(_) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(None),
-        Err(error) => Err(error.into()),
+        if let Err(error) = fs::unlinkat(staging, name, AtFlags::empty()) {
+            tracing::warn!(%error, ?name, "what an interrupted write left behind cannot be removed");
+        }
     }
+    Ok(())
 }
 
 fn is_link_or_file(code: i32) -> bool {
     code == rustix::io::Errno::LOOP.raw_os_error() || code == rustix::io::Errno::NOTDIR.raw_os_error()
 }
 
-fn entries(dir: &OwnedFd) -> io::Result<Vec<String>> {
-    let readable = fs::openat(dir, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut names = Vec::new();
-    for entry in fs::Dir::new(readable)?.take(ENTRIES_MAX) {
-        if let Ok(name) = entry?.file_name().to_str()
-            && !name.starts_with('.')
-        {
-            names.push(name.to_owned());
-        }
-    }
-    Ok(names)
-}
-
-fn stat_of(stat: &fs::Stat) -> Stat {
-    let nanoseconds = i64::try_from(stat.st_mtime_nsec).unwrap_or(0);
-    Stat {
-        size: u64::try_from(stat.st_size).unwrap_or(0),
-        mtime_ns: stat.st_mtime.saturating_mul(1_000_000_000).saturating_add(nanoseconds),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::left_out::Cause;
     use super::*;
 
     fn folder() -> (tempfile::TempDir, Arc<Folder>, SocieteName, FileName) {
@@ -356,13 +350,14 @@ mod tests {
     fn a_staged_content_is_invisible_until_it_is_placed() {
         let (_dir, folder, societe, file) = folder();
         let staged = folder.stage(&societe, &file, b"[1]").unwrap();
-        assert_eq!(folder.read(&societe, &file, 100).unwrap(), None);
-        let stat = staged.stat();
-        staged.place().unwrap();
-        assert_eq!(folder.read(&societe, &file, 100).unwrap(), Some((stat, b"[1]".to_vec())));
+        assert_eq!(folder.read(&societe, &file, 100).unwrap(), Found::Nothing);
+        let stat = staged.place().unwrap();
+        assert_eq!(folder.read(&societe, &file, 100).unwrap(), Found::Content(stat, b"[1]".to_vec()));
         assert_eq!(folder.stat(&societe, &file).unwrap(), Some(stat));
-        assert_eq!(folder.files(&societe, &[".json".into()]).unwrap(), Some(vec![file]));
-        assert_eq!(folder.societes().unwrap(), [societe]);
+        assert!(folder.is_surely(&societe, &file, stat));
+        let listed = folder.files(&societe, &[".json".into()]).unwrap().unwrap();
+        assert_eq!((listed.served[0].name.clone(), listed.served[0].stat), (file, stat));
+        assert_eq!(folder.societes(&[]).unwrap().served[0].name, societe);
     }
 
     #[test]
@@ -379,18 +374,58 @@ mod tests {
         std::fs::create_dir(&outside).unwrap();
         std::fs::write(outside.join("comptes.json"), "[9]").unwrap();
         std::os::unix::fs::symlink(&outside, folder.path().join("rsp-bgs")).unwrap();
-        assert_eq!(folder.read(&societe, &file, 100).unwrap(), None);
-        assert!(folder.societes().unwrap().is_empty());
+        assert_eq!(folder.read(&societe, &file, 100).unwrap(), Found::Nothing);
+        assert!(folder.societes(&[]).unwrap().served.is_empty());
         assert!(matches!(folder.stage(&societe, &file, b"[1]"), Err(RelayError::Occupied(_))));
 
         let real = SocieteName::new("real").unwrap();
         std::fs::create_dir(folder.path().join("real")).unwrap();
         std::os::unix::fs::symlink(outside.join("comptes.json"), folder.path().join("real/comptes.json"))
             .unwrap();
-        assert_eq!(folder.read(&real, &file, 100).unwrap(), None);
+        assert_eq!(folder.read(&real, &file, 100).unwrap(), Found::Unfit(Cause::Link));
         folder.stage(&real, &file, b"[1]").unwrap().place().unwrap();
         assert_eq!(std::fs::read(outside.join("comptes.json")).unwrap(), b"[9]");
-        assert_eq!(folder.read(&real, &file, 100).unwrap().unwrap().1, b"[1]");
+        let Found::Content(_, content) = folder.read(&real, &file, 100).unwrap() else {
+            panic!("no content")
+        };
+        assert_eq!(content, b"[1]");
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_by_one_of_the_same_size_and_time_is_another_one() {
+        let (dir, folder, societe, file) = folder();
+        let stat = folder.stage(&societe, &file, b"[1]").unwrap().place().unwrap();
+        let place = folder.path().join("rsp-bgs/comptes.json");
+        let time = std::fs::metadata(&place).unwrap().modified().unwrap();
+        let other = dir.path().join("other.json");
+        std::fs::write(&other, "[2]").unwrap();
+        File::options().write(true).open(&other).unwrap().set_modified(time).unwrap();
+        std::fs::rename(&other, &place).unwrap();
+        let found = folder.stat(&societe, &file).unwrap().unwrap();
+        assert_eq!((found.size, found.mtime_ns), (stat.size, stat.mtime_ns));
+        assert!(!folder.is_surely(&societe, &file, stat));
+    }
+
+    #[test]
+    fn a_file_is_read_and_replaced_under_the_form_of_its_name_that_the_disk_has() {
+        let (_dir, folder, societe, _) = folder();
+        let file = FileName::new("année.json").unwrap();
+        let decomposed = folder.path().join("rsp-bgs/anne\u{301}e.json");
+        std::fs::create_dir(folder.path().join("rsp-bgs")).unwrap();
+        std::fs::write(&decomposed, "[1]").unwrap();
+        assert!(folder.notice_form(&societe, &file, "anne\u{301}e.json"));
+        assert!(
+            matches!(folder.read(&societe, &file, 9).unwrap(), Found::Content(_, text) if text == b"[1]")
+        );
+        folder.stage(&societe, &file, b"[2]").unwrap().place().unwrap();
+        assert_eq!(std::fs::read(&decomposed).unwrap(), b"[2]");
+        assert_eq!(
+            std::fs::read_dir(folder.path().join("rsp-bgs")).unwrap().count(),
+            1,
+            "one form, one file"
+        );
+        std::fs::write(folder.path().join("rsp-bgs/année.json"), "[3]").unwrap();
+        assert!(!folder.notice_form(&societe, &file, "anne\u{301}e.json"), "the composed form comes first");
     }
 
     #[test]

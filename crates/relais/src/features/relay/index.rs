@@ -4,14 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
+use relais_protocol::time::Timestamp;
 
 use super::model::{FileMeta, Totals};
 use super::name::{FileName, SocieteName};
+use super::plain_file::Stat;
 
 /// The current files of every société. Changes are applied in the order in which they were committed.
 #[derive(Default)]
 pub struct Index {
     societes: RwLock<BTreeMap<SocieteName, Files>>,
+    /// When a file of a société was last deleted.
+    deleted_at: RwLock<BTreeMap<SocieteName, Timestamp>>,
     /// Files whose committed content is not in its place yet, with the number of such changes.
     in_flight: RwLock<HashMap<(SocieteName, FileName), usize>>,
 }
@@ -53,6 +57,9 @@ impl Index {
             totals.files += files.len();
             totals.last_update = totals.last_update.max(files.values().map(|meta| meta.modified_at).max());
         }
+        let deleted_at = self.deleted_at.read();
+        let deletions = deleted_at.iter().filter(|(name, _)| visible(name)).map(|(_, at)| *at);
+        totals.last_update = totals.last_update.max(deletions.max());
         totals
     }
 
@@ -84,6 +91,26 @@ impl Index {
                 societes.insert(societe.clone(), files);
             }
         }
+    }
+
+    /// The plain file of what the event `seq` left looks like this. Says whether that is news.
+    pub fn set_stat(&self, societe: &SocieteName, filename: &FileName, seq: u64, stat: Stat) -> bool {
+        let mut societes = self.societes.write();
+        let known = societes.get_mut(societe).and_then(|files| files.get_mut(filename));
+        match known.filter(|meta| meta.seq == seq && meta.stat() != stat) {
+            Some(meta) => {
+                *meta = Arc::new(FileMeta::clone(meta).looking_like(stat));
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// A file was deleted at `at`: that is a change too.
+    pub fn note_deletion(&self, societe: &SocieteName, at: Timestamp) {
+        let mut deleted_at = self.deleted_at.write();
+        let last = deleted_at.entry(societe.clone()).or_insert(at);
+        *last = at.max(*last);
     }
 
     /// A file is gone.

@@ -8,7 +8,7 @@
 //! - [`Relay`]: what can be asked of it;
 //! - `change`: the transactions; `folder`: the plain files; `index`: the present in memory;
 //! - `reconcile` and `watch`: what other programs changed, and what a crash interrupted;
-//! - `json`, `schema`, `name`: what is accepted;
+//! - `json`, `schema`, `name`: what is accepted; `left_out`: what is not, named for the operators;
 //! - `http` and `frame`: the edge.
 
 mod change;
@@ -17,13 +17,18 @@ mod content;
 mod error;
 mod folder;
 mod folder_id;
+mod forms;
 pub mod frame;
 pub mod http;
 mod in_use;
 mod index;
+mod inspect;
 pub mod json;
+mod left_out;
+mod listing;
 mod model;
 mod name;
+mod plain_file;
 mod reconcile;
 mod schema;
 mod service;
@@ -34,17 +39,21 @@ mod watch;
 pub use change::{Content, TOPIC_FAMILY};
 pub use content::Coding;
 pub use error::RelayError;
-pub use model::{Announced, FileMeta, Origin, Precondition, Request, Stored, Totals, Version};
+pub use inspect::{Inspection, broken_rows, inspect};
+pub use left_out::{Cause, LeftOut, Spot};
+pub use model::{Announced, FileMeta, Origin, Precondition, Request, Stored, Totals, Version, sha256_hex};
 pub use name::{FileName, NameFault, SocieteName};
 pub use schema::Violation;
 pub use service::{Changes, Comparison, Relay};
 pub use store::MIGRATIONS;
 pub(crate) use watch::run as watch;
 
-/// Whether every schema of the configuration can be read and compiled.
-///
-/// # Errors
-/// Which one cannot, and why.
-pub fn check_schemas(rules: &[crate::config::SchemaRule]) -> Result<(), String> {
-    schema::Schemas::load(rules).map(drop)
+/// The schemas of the configuration that cannot be used, each with what is wrong with it.
+#[must_use]
+pub fn broken_schemas(rules: &[crate::config::SchemaRule]) -> Vec<String> {
+    schema::Schemas::load(rules)
+        .1
+        .into_iter()
+        .map(|broken| format!("{}: {}", broken.file, broken.fault))
+        .collect()
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::name::{FileName, SocieteName};
+use super::plain_file::Stat;
 use crate::AppError;
 use crate::auth::{Action, Permit};
 
@@ -25,11 +26,29 @@ pub struct FileMeta {
     pub sha256: Arc<str>,
     /// When this version was stored.
     pub modified_at: Timestamp,
-    /// The modification time of the plain file, in nanoseconds: with the size it tells whether another
-    /// program wrote to it.
+    /// The modification time of the plain file, in nanoseconds: with the size and what follows it tells whether
+    /// another program wrote to it.
     pub mtime_ns: i64,
+    /// The time of the last change of the plain file's inode, in nanoseconds; 0 if it is not known.
+    pub ctime_ns: i64,
+    /// The number of the plain file's inode; 0 if it is not known.
+    pub ino: u64,
     /// The place in the log of the event that told of it.
     pub seq: u64,
+}
+
+impl FileMeta {
+    /// What the plain file looks like while it holds this content.
+    #[must_use]
+    pub fn stat(&self) -> Stat {
+        Stat { size: self.size, mtime_ns: self.mtime_ns, ctime_ns: self.ctime_ns, ino: self.ino }
+    }
+
+    /// The same content in a plain file that looks like this.
+    #[must_use]
+    pub fn looking_like(self, stat: Stat) -> Self {
+        Self { mtime_ns: stat.mtime_ns, ctime_ns: stat.ctime_ns, ino: stat.ino, ..self }
+    }
 }
 
 /// Where a content came from.
@@ -109,15 +128,20 @@ pub enum Precondition {
     Exists,
     /// There is no such file (`If-None-Match: *`).
     Absent,
+    /// The file, if there is one, was not changed after this second (`If-Unmodified-Since`).
+    UnmodifiedSince(i64),
 }
 
 impl Precondition {
-    /// Whether it holds for a file whose content has this hash now.
+    /// Whether it holds for the file as it is now, if there is one.
     #[must_use]
-    pub fn holds(&self, current: Option<&str>) -> bool {
+    pub fn holds(&self, current: Option<&FileMeta>) -> bool {
         match (self, current) {
-            (Self::None, _) | (Self::Exists, Some(_)) | (Self::Absent, None) => true,
-            (Self::Match(hashes), Some(now)) => hashes.iter().any(|hash| hash == now),
+            (Self::None, _) | (Self::Exists, Some(_)) | (Self::Absent | Self::UnmodifiedSince(_), None) => {
+                true
+            }
+            (Self::Match(hashes), Some(now)) => hashes.iter().any(|hash| **hash == *now.sha256),
+            (Self::UnmodifiedSince(second), Some(now)) => now.modified_at.as_secs() <= *second,
             (Self::Match(_) | Self::Exists, None) | (Self::Absent, Some(_)) => false,
         }
     }

@@ -49,7 +49,12 @@ impl SocieteName {
     /// # Errors
     /// [`NameFault`] if the name cannot be a folder.
     pub fn new(text: &str) -> Result<Self, NameFault> {
-        checked(text, SOCIETE_BYTES_MAX).map(Self)
+        let name = checked(text, SOCIETE_BYTES_MAX)?;
+        // The name is part of a topic's, where a space is the only white space.
+        match name.chars().find(|c| c.is_whitespace() && *c != ' ') {
+            Some(character) => Err(NameFault::Character(spell(character))),
+            None => Ok(Self(name)),
+        }
     }
 
     /// The name.
@@ -219,6 +224,29 @@ mod tests {
             assert!(FileName::new(name).is_err(), "{name:?}");
         }
         assert!(FileName::new(&"x".repeat(FILE_BYTES_MAX + 1)).is_err());
+    }
+
+    #[test]
+    fn the_only_white_space_in_the_name_of_a_societe_is_a_space() {
+        assert!(SocieteName::new("Dupont SA").is_ok());
+        for space in ['\u{a0}', '\u{202f}', '\u{3000}'] {
+            let fault = SocieteName::new(&format!("Dupont{space}SA")).unwrap_err();
+            assert_eq!(fault, NameFault::Character(format!("U+{:04X}", u32::from(space))));
+            assert!(
+                FileName::new(&format!("comptes{space}2023.json")).is_ok(),
+                "no topic is named after a file"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_societe_has_a_topic(text in "\\PC{0,40}") {
+            if let Ok(name) = SocieteName::new(&text) {
+                let topic = relais_protocol::event::Topic::new(&format!("societe:{name}"));
+                prop_assert!(topic.is_ok());
+            }
+        }
     }
 
     #[test]

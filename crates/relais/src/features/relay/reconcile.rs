@@ -8,10 +8,12 @@ use relais_store::StoreError;
 
 use super::Relay;
 use super::change::TOPIC_FAMILY;
+use super::content::is_whole;
 use super::error::RelayError;
-use super::folder::Stat;
+use super::left_out::{Cause, Spot};
 use super::model::{FileMeta, Precondition, Request};
 use super::name::{FileName, SocieteName};
+use super::plain_file::{Found, Stat};
 use super::store::{self, FileRow};
 
 /// Who stores what other programs wrote.
@@ -38,26 +40,59 @@ pub enum Reconciled {
 }
 
 impl Relay {
-    /// Loads what is stored and finishes what a crash interrupted. Called once, before anybody is served.
+    /// Loads what is stored and finishes what a crash interrupted. Called once, before anybody is served. What is wrong
+    /// with single files is noted, and the rest is served.
     ///
     /// # Errors
-    /// What the database or the disk reports.
+    /// What the database reports, and the disk of the folder as a whole.
     pub(super) async fn recover(&self) -> Result<(), RelayError> {
         let ledger = Arc::clone(&self.0.ledger);
-        let (rows, settled) = self
-            .0
-            .store
-            .read(move |tx| {
-                Ok::<_, StoreError>((store::all_files(tx)?, store::settled_seq(tx, ledger.folder.id())?))
-            })
-            .await?;
-        for row in rows.iter().filter(|row| !row.deleted) {
-            self.0.ledger.index.put(&row.societe, row.meta.clone());
+        let read = self.0.store.read(move |tx| {
+            Ok::<_, StoreError>((store::all_files(tx)?, store::settled_seq(tx, ledger.folder.id())?))
+        });
+        let ((rows, broken), settled) = read.await?;
+        for row in broken {
+            let spot = Spot { societe: Some(row.societe), name: Some(row.filename) };
+            self.0.left_out.note(spot, Cause::Row(row.fault));
         }
-        for row in rows.into_iter().filter(|row| row.meta.seq > settled) {
-            self.finish(row).await?;
+        for row in &rows {
+            if row.deleted {
+                self.0.ledger.index.note_deletion(&row.societe, row.meta.modified_at);
+            } else {
+                self.0.ledger.index.put(&row.societe, row.meta.clone());
+            }
+        }
+        let unsettled: Vec<FileRow> = rows.into_iter().filter(|row| row.meta.seq > settled).collect();
+        self.learn_forms(&unsettled).await?;
+        for row in unsettled {
+            let (societe, filename, seq) = (row.societe.clone(), row.meta.filename.clone(), row.meta.seq);
+            match self.finish(row).await {
+                Ok(()) => {}
+                Err(RelayError::Store(error)) if error.is_temporary() => return Err(error.into()),
+                Err(error) => {
+                    self.0.left_out.note(Spot::file(&societe, &filename), Cause::Failed(error.to_string()));
+                    self.0.ledger.note_unplaced(societe, filename, seq);
+                }
+            }
         }
         self.rescan().await
+    }
+
+    /// Finds out which of these files the disk has under another Unicode form of their names, before one is written.
+    async fn learn_forms(&self, rows: &[FileRow]) -> Result<(), RelayError> {
+        let plain = |row: &FileRow| row.societe.as_str().is_ascii() && row.meta.filename.as_str().is_ascii();
+        if rows.iter().all(plain) {
+            return Ok(());
+        }
+        let (folder, extensions) = (Arc::clone(&self.0.ledger.folder), self.0.config.extensions.clone());
+        let looked = tokio::task::spawn_blocking(move || {
+            for societe in folder.societes(&extensions)?.served {
+                // What cannot be looked into is named by the comparison that follows.
+                let _ = folder.files(&societe.name, &extensions);
+            }
+            Ok::<_, std::io::Error>(())
+        });
+        Ok(looked.await.map_err(|e| RelayError::Io(e.into()))??)
     }
 
     /// Brings the plain file of one row up to date, whose writing may have been interrupted.
@@ -67,9 +102,9 @@ impl Relay {
         let found = tokio::task::spawn_blocking(move || folder.read(&societe, &filename, max)).await;
         let found = found.map_err(|e| RelayError::Io(e.into()))??;
         if row.deleted {
-            return self.finish_deletion(&row, found.map(|(stat, _)| stat));
+            return self.finish_deletion(&row, &found);
         }
-        let Some((stat, bytes)) = found else { return self.rewrite(row).await };
+        let Found::Content(stat, bytes) = found else { return self.rewrite(row).await };
         let Ok(content) = self.checked(&row.societe, &row.meta.filename, bytes.into()).await else {
             return self.rewrite(row).await;
         };
@@ -93,13 +128,16 @@ impl Relay {
     }
 
     /// Removes the plain file that a deletion left, unless another program wrote a new one.
-    fn finish_deletion(&self, row: &FileRow, found: Option<Stat>) -> Result<(), RelayError> {
-        let as_in = |meta: &FileMeta| found == Some(Stat { size: meta.size, mtime_ns: meta.mtime_ns });
-        let known = self.0.ledger.index.file(&row.societe, &row.meta.filename);
-        if as_in(&row.meta) || known.is_some_and(|meta| as_in(&meta)) {
-            self.0.ledger.folder.remove(&row.societe, &row.meta.filename)?;
+    fn finish_deletion(&self, row: &FileRow, found: &Found) -> Result<(), RelayError> {
+        if let Found::Content(stat, bytes) = found {
+            let is_left = |meta: &FileMeta| stat.mtime_ns == meta.mtime_ns && is_whole(bytes, &meta.sha256);
+            let known = self.0.ledger.index.file(&row.societe, &row.meta.filename);
+            if is_left(&row.meta) || known.is_some_and(|meta| is_left(&meta)) {
+                self.0.ledger.folder.remove(&row.societe, &row.meta.filename)?;
+            }
         }
         self.0.ledger.index.remove(&row.societe, &row.meta.filename);
+        self.0.ledger.index.note_deletion(&row.societe, row.meta.modified_at);
         self.0.ledger.forget_unplaced(&row.societe, &row.meta.filename, row.meta.seq);
         Ok(())
     }
@@ -109,7 +147,9 @@ impl Relay {
         let ledger = Arc::clone(&self.0.ledger);
         let content = match self.stored_content(&row.societe, &row.meta.filename, row.meta.version).await {
             Err(error @ RelayError::Damaged { .. }) => {
-                tracing::error!(societe = %row.societe, filename = %row.meta.filename, %error, "a plain file cannot be made");
+                self.0
+                    .left_out
+                    .note(Spot::file(&row.societe, &row.meta.filename), Cause::Damaged(error.to_string()));
                 ledger.forget_unplaced(&row.societe, &row.meta.filename, row.meta.seq);
                 return Ok(());
             }
@@ -118,64 +158,95 @@ impl Relay {
         self.0.store.write(move |tx| ledger.replace_plain_file(tx, &row, &content)).await
     }
 
-    /// Compares the whole folder with what is stored.
+    /// Compares the whole folder with what is stored. What is wrong with one société does not keep the others waiting.
     ///
     /// # Errors
-    /// What the database or the disk reports.
+    /// What the database reports, and the disk of the folder as a whole.
     pub async fn rescan(&self) -> Result<(), RelayError> {
-        let folder = Arc::clone(&self.0.ledger.folder);
-        let present = tokio::task::spawn_blocking(move || folder.societes()).await;
-        let present = present.map_err(|e| RelayError::Io(e.into()))??;
-        let mut all: BTreeSet<SocieteName> = present.iter().cloned().collect();
+        let mut all: BTreeSet<SocieteName> = self.list_societes().await?.into_iter().collect();
         all.extend(self.0.ledger.index.societes());
         for societe in &all {
-            self.rescan_societe(societe).await?;
+            if let Err(error) = self.rescan_societe(societe).await {
+                self.leave_out(Spot::societe(societe), error)?;
+            }
         }
         Ok(())
     }
 
-    /// Compares one société's folder with what is stored.
+    /// The sociétés that have a folder; what else lies beside them is noted.
+    pub(super) async fn list_societes(&self) -> Result<Vec<SocieteName>, RelayError> {
+        let (folder, extensions) = (Arc::clone(&self.0.ledger.folder), self.0.config.extensions.clone());
+        let round = self.0.left_out.begin_look();
+        let listed = tokio::task::spawn_blocking(move || folder.societes(&extensions)).await;
+        let listed = listed.map_err(|e| RelayError::Io(e.into()))??;
+        for (name, cause) in listed.left_out {
+            self.0.left_out.note(Spot::outside(&name), cause);
+        }
+        self.0.left_out.end_look(None, round);
+        Ok(listed.served.into_iter().map(|served| served.name).collect())
+    }
+
+    /// Compares one société's folder with what is stored. What is wrong with one file does not keep the others waiting.
     ///
     /// # Errors
-    /// What the database or the disk reports.
+    /// What the database reports, and the disk of this société's folder as a whole.
     pub async fn rescan_societe(&self, societe: &SocieteName) -> Result<(), RelayError> {
         let (folder, name) = (Arc::clone(&self.0.ledger.folder), societe.clone());
         let extensions = self.0.config.extensions.clone();
-        let listed = tokio::task::spawn_blocking(move || {
-            let Some(files) = folder.files(&name, &extensions)? else { return Ok(None) };
-            let with_stat = |file: FileName| Ok((folder.stat(&name, &file)?, file));
-            files.into_iter().map(with_stat).collect::<std::io::Result<Vec<_>>>().map(Some)
-        });
-        let listed = listed.await.map_err(|e| RelayError::Io(e.into()))??;
+        let round = self.0.left_out.begin_look();
+        let listed = tokio::task::spawn_blocking(move || folder.files(&name, &extensions)).await;
+        let listed = match listed.map_err(|e| RelayError::Io(e.into()))? {
+            Ok(listed) => listed,
+            Err(error) => {
+                // What cannot be looked at is not gone.
+                self.0.left_out.note(Spot::societe(societe), Cause::Unreadable(error.to_string()));
+                return Ok(());
+            }
+        };
         let is_there = listed.is_some();
         if is_there {
             self.0.ledger.index.add_societe(societe);
         }
-        let listed = listed.unwrap_or_default();
-        let names: BTreeSet<FileName> = listed.iter().map(|(_, name)| name.clone()).collect();
-        let differing = listed.into_iter().filter(|(stat, name)| !self.is_as_stored(societe, name, *stat));
-        let mut suspects: Vec<FileName> = differing.map(|(_, name)| name).collect();
+        let (served, left_out) = listed.map_or_else(Default::default, |l| (l.served, l.left_out));
+        for (name, cause) in left_out {
+            self.0.left_out.note(Spot::entry(societe, &name), cause);
+        }
+        let names: BTreeSet<&FileName> = served.iter().map(|file| &file.name).collect();
+        let differing = served.iter().filter(|file| !self.is_as_stored(societe, &file.name, Some(file.stat)));
+        let mut suspects: Vec<FileName> = differing.map(|file| file.name.clone()).collect();
         let known = self.0.ledger.index.files(societe).unwrap_or_default();
         suspects.extend(known.iter().map(|meta| meta.filename.clone()).filter(|name| !names.contains(name)));
         for filename in suspects {
-            self.reconcile_file(societe, &filename).await?;
+            if let Err(error) = self.reconcile_file(societe, &filename).await {
+                self.leave_out(Spot::file(societe, &filename), error)?;
+            }
         }
         if !is_there {
             self.0.ledger.index.remove_empty_societe(societe);
         }
+        self.0.left_out.end_look(Some(societe), round);
+        Ok(())
+    }
+
+    /// Notes an error that is about one thing; one that is about everything is given back.
+    pub(super) fn leave_out(&self, spot: Spot, error: RelayError) -> Result<(), RelayError> {
+        if error.concerns_everything() {
+            return Err(error);
+        }
+        self.0.left_out.note(spot, Cause::Failed(error.to_string()));
         Ok(())
     }
 
     fn is_as_stored(&self, societe: &SocieteName, filename: &FileName, stat: Option<Stat>) -> bool {
         let meta = self.0.ledger.index.file(societe, filename);
-        meta.map(|meta| Stat { size: meta.size, mtime_ns: meta.mtime_ns }) == stat
+        meta.map(|meta| meta.stat()) == stat
     }
 
     /// Compares one plain file with what is stored, and stores and announces what another program changed.
     /// A content that is not accepted (it may be half written) is left alone until it changes again.
     ///
     /// # Errors
-    /// What the database or the disk reports.
+    /// What the database reports.
     pub async fn reconcile_file(
         &self,
         societe: &SocieteName,
@@ -185,28 +256,60 @@ impl Relay {
         if ledger.index.is_changing(societe, filename) || !filename.has_extension(&self.0.config.extensions) {
             return Ok(Reconciled::Nothing);
         }
+        let refused = |cause| {
+            self.0.left_out.note(Spot::file(societe, filename), cause);
+            Ok(Reconciled::Refused)
+        };
         // Most often it is the relay's own change that is seen here, and asking where it stands costs less than
         // a hop to the blocking pool.
-        let stat = ledger.folder.stat(societe, filename)?;
+        let stat = match ledger.folder.stat(societe, filename) {
+            Ok(stat) => stat,
+            Err(error) => return refused(Cause::Unreadable(error.to_string())),
+        };
         if self.is_as_stored(societe, filename, stat) {
             return Ok(Reconciled::Nothing);
         }
         if stat.is_none() {
-            return self.adopt_removal(societe, filename).await;
+            let outcome = self.adopt_removal(societe, filename).await?;
+            if outcome != Reconciled::Refused {
+                self.0.left_out.clear(&Spot::file(societe, filename));
+            }
+            return Ok(outcome);
         }
         let (folder, max) = (Arc::clone(&ledger.folder), self.0.config.file_bytes_max);
         let (societe_name, name) = (societe.clone(), filename.clone());
         let found = tokio::task::spawn_blocking(move || folder.read(&societe_name, &name, max));
-        match found.await.map_err(|e| RelayError::Io(e.into()))?? {
-            None => Ok(Reconciled::Refused),
-            Some((stat, bytes)) => match self.checked(societe, filename, bytes.into()).await {
-                Ok(content) => self.adopt(societe, filename, content, stat, None).await,
-                Err(error) => {
-                    tracing::warn!(%societe, %filename, %error, "a file in the folder is not accepted; its last good content stays");
-                    metrics::counter!("relais_relay_folder_refused_total").increment(1);
-                    Ok(Reconciled::Refused)
+        match found.await.map_err(|e| RelayError::Io(e.into()))? {
+            Err(error) => refused(Cause::Unreadable(error.to_string())),
+            Ok(Found::Nothing) => Ok(Reconciled::Refused),
+            Ok(Found::Unfit(cause)) => refused(cause),
+            Ok(Found::Content(stat, bytes)) => match self.checked(societe, filename, bytes.into()).await {
+                Ok(content) => {
+                    let outcome = self.take(societe, filename, content, stat).await?;
+                    self.0.left_out.clear(&Spot::file(societe, filename));
+                    Ok(outcome)
                 }
+                Err(error) => refused(Cause::Content(error.to_string())),
             },
+        }
+    }
+
+    /// Takes over what a plain file holds. The same content as before costs no transaction, however often a program
+    /// touches its file.
+    async fn take(
+        &self,
+        societe: &SocieteName,
+        filename: &FileName,
+        content: super::change::Content,
+        stat: Stat,
+    ) -> Result<Reconciled, RelayError> {
+        let known = self.0.ledger.index.file(societe, filename);
+        match known.filter(|meta| meta.sha256 == content.sha256) {
+            Some(meta) => {
+                self.0.ledger.note_stat(societe, filename, meta.seq, stat.proven());
+                Ok(Reconciled::Nothing)
+            }
+            None => self.adopt(societe, filename, content, stat, None).await,
         }
     }
 
@@ -235,7 +338,7 @@ impl Relay {
         let Some(meta) = self.0.ledger.index.file(societe, filename) else { return Ok(Reconciled::Nothing) };
         match self.stored_content(societe, filename, meta.version).await {
             Err(error @ RelayError::Damaged { .. }) => {
-                tracing::error!(%societe, %filename, %error, "a plain file is missing and cannot be made");
+                self.0.left_out.note(Spot::file(societe, filename), Cause::Damaged(error.to_string()));
                 return Ok(Reconciled::Refused);
             }
             // Changed meanwhile, or not kept as a version: then there is nothing to compare with.
@@ -306,7 +409,11 @@ impl Relay {
     /// What the database or the disk reports.
     pub async fn settle(&self) -> Result<(), RelayError> {
         for (societe, filename) in self.0.ledger.unplaced() {
-            self.bring_up_to_date(&societe, &filename).await?;
+            let spot = Spot::file(&societe, &filename);
+            match self.bring_up_to_date(&societe, &filename).await {
+                Ok(()) => self.0.left_out.clear(&spot),
+                Err(error) => self.leave_out(spot, error)?,
+            }
         }
         let (placed, ledger) = (self.0.ledger.placed_seq(), Arc::clone(&self.0.ledger));
         if !ledger.unplaced().is_empty() || placed <= self.settled_seq() {
@@ -320,6 +427,25 @@ impl Relay {
         noted.map_err(RelayError::Store)?;
         self.note_settled(placed);
         Ok(())
+    }
+}
+
+impl Relay {
+    /// Writes down what at most `limit` plain files look like, so that the next start need not read them. Says how many
+    /// there were.
+    ///
+    /// # Errors
+    /// What the database reports; then they are read at the next start.
+    pub(super) async fn save_stats(&self, limit: usize) -> Result<usize, RelayError> {
+        let some = self.0.ledger.take_unsaved(limit);
+        let count = some.len();
+        if count > 0 {
+            let saved = self.0.store.write(move |tx| {
+                some.iter().try_for_each(|(societe, meta)| store::put_stat(tx, societe, meta))
+            });
+            saved.await.map_err(RelayError::Store)?;
+        }
+        Ok(count)
     }
 }
 

@@ -22,6 +22,15 @@ pub struct Violation {
     pub message: String,
 }
 
+/// A schema that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokenSchema {
+    /// Its file.
+    pub file: String,
+    /// What is wrong with it.
+    pub fault: String,
+}
+
 /// The schemas of the configuration, compiled.
 pub struct Schemas(Vec<Rule>);
 
@@ -32,12 +41,20 @@ struct Rule {
 }
 
 impl Schemas {
-    /// Reads and compiles them.
-    ///
-    /// # Errors
-    /// Which file or glob is wrong, and how.
-    pub fn load(rules: &[SchemaRule]) -> Result<Self, String> {
-        rules.iter().map(Rule::load).collect::<Result<_, _>>().map(Self)
+    /// Reads and compiles them. One that cannot be used is left out: it is returned with what is wrong with it, and the
+    /// files that it is about are not checked against it.
+    #[must_use]
+    pub fn load(rules: &[SchemaRule]) -> (Self, Vec<BrokenSchema>) {
+        let (mut usable, mut broken) = (Vec::new(), Vec::new());
+        for rule in rules {
+            match Rule::load(rule) {
+                Ok(rule) => usable.push(rule),
+                Err(fault) => {
+                    broken.push(BrokenSchema { file: rule.schema.display().to_string(), fault });
+                }
+            }
+        }
+        (Self(usable), broken)
     }
 
     /// Whether any schema holds for this file.
@@ -82,14 +99,13 @@ impl Rule {
 }
 
 fn glob(text: &str) -> Result<GlobMatcher, String> {
-    Glob::new(text).map(|glob| glob.compile_matcher()).map_err(|e| format!("relay.schemas: {e}"))
+    Glob::new(text).map(|glob| glob.compile_matcher()).map_err(|e| e.to_string())
 }
 
 fn compile(file: &Path) -> Result<Validator, String> {
-    let wrong = |e: &dyn std::fmt::Display| format!("relay.schemas: {}: {e}", file.display());
-    let text = std::fs::read(file).map_err(|e| wrong(&e))?;
-    let schema: Value = serde_json::from_slice(&text).map_err(|e| wrong(&e))?;
-    jsonschema::validator_for(&schema).map_err(|e| wrong(&e))
+    let text = std::fs::read(file).map_err(|e| e.to_string())?;
+    let schema: Value = serde_json::from_slice(&text).map_err(|e| format!("not JSON: {e}"))?;
+    jsonschema::validator_for(&schema).map_err(|e| format!("not a JSON Schema: {e}"))
 }
 
 #[cfg(test)]
@@ -105,7 +121,9 @@ mod tests {
             files: "comptes_mensuel_*.json".into(),
             schema: file.path().into(),
         };
-        let schemas = Schemas::load(&[rule]).unwrap();
+        let missing = SchemaRule { schema: "/nowhere/schema.json".into(), ..rule.clone() };
+        let (schemas, broken) = Schemas::load(&[missing, rule]);
+        assert_eq!(broken.iter().map(|b| b.file.as_str()).collect::<Vec<_>>(), ["/nowhere/schema.json"]);
         let check = |societe: &str, filename: &str, content: &str| {
             let (societe, filename) = (SocieteName::new(societe).unwrap(), FileName::new(filename).unwrap());
             schemas.check(&societe, &filename, content.as_bytes())

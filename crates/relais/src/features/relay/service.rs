@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use relais_protocol::event::{Channel, Cursor, Event};
@@ -16,6 +16,7 @@ use super::error::RelayError;
 use super::folder::Folder;
 use super::index::Index;
 use super::json::{self, Rules};
+use super::left_out::{Cause, LeftOut, LeftOuts, Spot};
 use super::model::{Announced, FileMeta, Origin, Request, Stored, Totals, Version, is_sha256, sha256_hex};
 use super::name::{FileName, SocieteName};
 use super::schema::Schemas;
@@ -39,6 +40,9 @@ pub(super) struct Inner {
     pub(super) blobs: Arc<LocalBlobs>,
     pub(super) config: RelayConfig,
     pub(super) schemas: Schemas,
+    pub(super) left_out: LeftOuts,
+    /// Whether the folder cannot be watched live, and is compared often instead.
+    pub(super) is_polling: AtomicBool,
     pub(super) cache: Cache,
     settled_seq: AtomicU64,
     /// Told when another process changed a file.
@@ -50,7 +54,7 @@ pub(super) struct Inner {
 }
 
 /// What a client that mirrors a société has to do: see [`Relay::compare`].
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Comparison {
     /// Files the server holds.
     pub files_count: usize,
@@ -60,6 +64,8 @@ pub struct Comparison {
     pub send: Vec<String>,
     /// Files to remove at the client: the server deleted what the client still has.
     pub delete: Vec<String>,
+    /// Names that no file can have, each with the reason: they are neither sent nor fetched.
+    pub refused: Vec<(String, RelayError)>,
     /// Files that are the same on both sides.
     pub unchanged: usize,
     /// Where the answer stands in the log.
@@ -88,8 +94,12 @@ impl Relay {
         config: RelayConfig,
         files_dir: &std::path::Path,
     ) -> Result<Self, RelayError> {
-        let schemas = Schemas::load(&config.schemas)
-            .map_err(|e| RelayError::Io(std::io::Error::new(std::io::ErrorKind::InvalidInput, e)))?;
+        let (schemas, broken) = Schemas::load(&config.schemas);
+        let left_out = LeftOuts::default();
+        for schema in broken {
+            left_out
+                .note(Spot::outside(&format!("relay.schemas: {}", schema.file)), Cause::Schema(schema.fault));
+        }
         let folder = Folder::open(files_dir)?;
         let ledger = Arc::new(Ledger::new(folder, Arc::new(Index::default()), &config));
         let cache = Cache::new(config.cache_bytes);
@@ -100,6 +110,8 @@ impl Relay {
             blobs,
             config,
             schemas,
+            left_out,
+            is_polling: AtomicBool::new(false),
             cache,
             settled_seq,
             behind: Notify::new(),
@@ -149,6 +161,24 @@ impl Relay {
         self.0.ledger.index.totals(visible)
     }
 
+    /// What is left out and passes `visible`, each with its reason.
+    #[must_use]
+    pub fn left_out(&self, visible: impl Fn(&Spot) -> bool) -> Vec<LeftOut> {
+        self.0.left_out.list(visible)
+    }
+
+    /// How many things are left out.
+    #[must_use]
+    pub fn left_out_count(&self) -> usize {
+        self.0.left_out.count()
+    }
+
+    /// Whether changes by other programs are found by comparing, because the folder cannot be watched.
+    #[must_use]
+    pub fn is_polling(&self) -> bool {
+        self.0.is_polling.load(Ordering::Relaxed)
+    }
+
     /// Refuses a name whose ending is not taken.
     ///
     /// # Errors
@@ -162,7 +192,7 @@ impl Relay {
     /// # Errors
     /// [`RelayError::Json`].
     pub fn check_beginning(&self, beginning: &[u8]) -> Result<(), RelayError> {
-        Ok(json::check_beginning(beginning, self.rules())?)
+        Ok(json::check_beginning(beginning, rules(&self.0.config))?)
     }
 
     /// Stores a content as the new version of a file and announces it; the same content again does neither.
@@ -187,14 +217,18 @@ impl Relay {
 
     async fn put(&self, request: Request, content: Content, origin: Origin) -> Result<Stored, RelayError> {
         self.keep_large(&content).await?;
-        let ledger = Arc::clone(&self.0.ledger);
-        self.0
+        let (ledger, societe, filename) =
+            (Arc::clone(&self.0.ledger), request.societe.clone(), request.filename.clone());
+        let stored = self
+            .0
             .store
             .write(move |tx| {
                 request.check_permit(tx)?;
                 ledger.put(tx, &request, &content, origin)
             })
-            .await
+            .await?;
+        self.0.left_out.clear_file(&societe, &filename);
+        Ok(stored)
     }
 
     /// Deletes a file and announces it. Its versions stay, so that it can be restored.
@@ -239,7 +273,7 @@ impl Relay {
     /// the server deleted the file. A content the server never had is new: the client sends it.
     ///
     /// # Errors
-    /// [`RelayError::FileName`] for a name that no file can have, or the database.
+    /// [`RelayError::TooManyFiles`], or the database.
     pub async fn compare(
         &self,
         societe: &SocieteName,
@@ -261,7 +295,14 @@ impl Relay {
         let mut result = Comparison { files_count: here.len(), cursor, ..Comparison::default() };
         let mut differing = Vec::new();
         for (name, sha256) in &manifest {
-            let filename = FileName::new(name).map_err(RelayError::FileName)?;
+            let named = FileName::new(name).map_err(RelayError::FileName);
+            let filename = match named.and_then(|n| self.check_extension(&n).map(|()| n)) {
+                Ok(filename) => filename,
+                Err(error) => {
+                    result.refused.push((name.clone(), error));
+                    continue;
+                }
+            };
             match here.get(filename.as_str()) {
                 Some(meta) if *meta.sha256 == **sha256 => result.unchanged += 1,
                 _ => differing.push((name.clone(), filename, sha256.to_ascii_lowercase())),
@@ -372,17 +413,10 @@ impl Relay {
         filename: &FileName,
         bytes: Bytes,
     ) -> Result<Content, RelayError> {
-        json::check(&bytes, self.rules())?;
+        json::check(&bytes, rules(&self.0.config))?;
         self.0.schemas.check(societe, filename, &bytes).map_err(RelayError::Schema)?;
         let sha256 = sha256_hex(&bytes).into();
         Ok(Content { bytes, sha256 })
-    }
-
-    fn rules(&self) -> Rules {
-        Rules {
-            depth_max: self.0.config.depth_max,
-            duplicate_keys: self.0.config.duplicate_keys == DuplicateKeys::Accept,
-        }
     }
 
     pub(super) fn settled_seq(&self) -> u64 {
@@ -400,4 +434,9 @@ impl Relay {
     pub(super) fn note_settled(&self, seq: u64) {
         self.0.settled_seq.store(seq, Ordering::Release);
     }
+}
+
+/// What a content has to keep to.
+pub(super) fn rules(config: &RelayConfig) -> Rules {
+    Rules { depth_max: config.depth_max, duplicate_keys: config.duplicate_keys == DuplicateKeys::Accept }
 }

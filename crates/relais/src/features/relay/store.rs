@@ -7,7 +7,17 @@ use super::model::{FileMeta, Origin, Version};
 use super::name::{FileName, SocieteName};
 
 /// The steps of the schema.
-pub const MIGRATIONS: &[Migration] = &[Migration {
+pub const MIGRATIONS: &[Migration] = &[FILES, PLAIN_FILES];
+
+/// What a plain file looks like, beside its modification time; 0 is not known.
+const PLAIN_FILES: Migration = Migration {
+    version: 201,
+    name: "relay inodes",
+    sql: "ALTER TABLE relay_files ADD COLUMN ctime_ns BIGINT NOT NULL DEFAULT 0;
+          ALTER TABLE relay_files ADD COLUMN ino BIGINT NOT NULL DEFAULT 0;",
+};
+
+const FILES: Migration = Migration {
     version: 200,
     name: "relay files",
     sql: "CREATE TABLE relay_files (
@@ -37,7 +47,7 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
           ) {clustered};
           CREATE INDEX relay_versions_blob ON relay_versions (sha256) WHERE place IS NULL AND content IS NULL;
           CREATE TABLE relay_folders (id TEXT PRIMARY KEY, settled_seq BIGINT NOT NULL);",
-}];
+};
 
 /// A row of `relay_files`.
 #[derive(Clone, Debug)]
@@ -47,10 +57,10 @@ pub(crate) struct FileRow {
     pub(crate) deleted: bool,
 }
 
-const COLUMNS: &str = "SELECT filename, version, size, sha256, modified_at, mtime_ns, seq, deleted, societe \
-                       FROM relay_files ORDER BY societe, filename";
-const ONE: &str = "SELECT filename, version, size, sha256, modified_at, mtime_ns, seq, deleted, societe \
-                   FROM relay_files WHERE societe = $1 AND filename = $2";
+const ALL: &str = "SELECT filename, version, size, sha256, modified_at, mtime_ns, seq, deleted, societe, \
+                   ctime_ns, ino FROM relay_files ORDER BY societe, filename";
+const ONE: &str = "SELECT filename, version, size, sha256, modified_at, mtime_ns, seq, deleted, societe, \
+                   ctime_ns, ino FROM relay_files WHERE societe = $1 AND filename = $2";
 
 fn file_row(row: &Row<'_>) -> Result<FileRow, StoreError> {
     let name = |e: super::name::NameFault| StoreError::Value(e.to_string());
@@ -63,15 +73,39 @@ fn file_row(row: &Row<'_>) -> Result<FileRow, StoreError> {
             sha256: row.str(3)?.into(),
             modified_at: row.timestamp(4)?,
             mtime_ns: row.i64(5)?,
+            ctime_ns: row.i64(9)?,
+            // Inodes use all 64 bits on some file systems, and columns have a sign.
+            ino: row.i64(10)?.cast_unsigned(),
             seq: row.u64(6)?,
         },
         deleted: row.bool(7)?,
     })
 }
 
-/// Every file, deleted ones included.
-pub(crate) fn all_files(tx: &mut impl Query) -> Result<Vec<FileRow>, StoreError> {
-    tx.query(COLUMNS, params![], file_row)
+/// A row that cannot be understood.
+#[derive(Clone, Debug)]
+pub(crate) struct BrokenRow {
+    /// Whose file, as far as it can be read.
+    pub(crate) societe: String,
+    /// Which file, as far as it can be read.
+    pub(crate) filename: String,
+    /// What is wrong with it.
+    pub(crate) fault: String,
+}
+
+/// Every file, deleted ones included, and the rows that cannot be understood.
+pub(crate) fn all_files(tx: &mut impl Query) -> Result<(Vec<FileRow>, Vec<BrokenRow>), StoreError> {
+    let mut broken = Vec::new();
+    let rows = tx.query(ALL, params![], |row| match file_row(row) {
+        Ok(found) => Ok(Some(found)),
+        Err(StoreError::Value(fault)) => {
+            let text = |column| row.text(column).unwrap_or_else(|_| "?".to_owned());
+            broken.push(BrokenRow { societe: text(8), filename: text(0), fault });
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    })?;
+    Ok((rows.into_iter().flatten().collect(), broken))
 }
 
 /// One file, also if it is deleted.
@@ -102,11 +136,11 @@ pub(crate) fn put_file(
 ) -> Result<(), StoreError> {
     tx.execute(
         "INSERT INTO relay_files \
-             (societe, filename, version, size, sha256, modified_at, mtime_ns, seq, deleted) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+             (societe, filename, version, size, sha256, modified_at, mtime_ns, seq, deleted, ctime_ns, ino) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
          ON CONFLICT (societe, filename) DO UPDATE SET version = excluded.version, size = excluded.size, \
              sha256 = excluded.sha256, modified_at = excluded.modified_at, mtime_ns = excluded.mtime_ns, \
-             seq = excluded.seq, deleted = excluded.deleted",
+             seq = excluded.seq, deleted = excluded.deleted, ctime_ns = excluded.ctime_ns, ino = excluded.ino",
         params![
             societe.as_str(),
             meta.filename.as_str(),
@@ -116,7 +150,30 @@ pub(crate) fn put_file(
             meta.modified_at,
             meta.mtime_ns,
             meta.seq,
-            deleted
+            deleted,
+            meta.ctime_ns,
+            meta.ino.cast_signed()
+        ],
+    )?;
+    Ok(())
+}
+
+/// Notes what the plain file of a row looks like, if the row is still about the same event.
+pub(crate) fn put_stat(
+    tx: &mut WriteTx<'_>,
+    societe: &SocieteName,
+    meta: &FileMeta,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE relay_files SET mtime_ns = $1, ctime_ns = $2, ino = $3 \
+         WHERE societe = $4 AND filename = $5 AND seq = $6",
+        params![
+            meta.mtime_ns,
+            meta.ctime_ns,
+            meta.ino.cast_signed(),
+            societe.as_str(),
+            meta.filename.as_str(),
+            meta.seq
         ],
     )?;
     Ok(())
@@ -269,7 +326,7 @@ pub(crate) fn packed_between(
 ) -> Result<Vec<Packed>, StoreError> {
     tx.query(
         "SELECT societe, filename, version, place, size, sha256 FROM relay_versions \
-         WHERE place >= $1 AND place < $2 LIMIT $3",
+         WHERE place >= $1 AND place < $2 ORDER BY place LIMIT $3",
         params![from.0, to.0, limit],
         |row| {
             Ok(Packed {

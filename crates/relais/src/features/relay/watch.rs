@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Relay;
 use super::error::RelayError;
+use super::left_out::Spot;
 use super::name::{FileName, SocieteName};
 
 /// Changes that may wait; beyond it the whole folder is compared at the next settling.
@@ -23,6 +24,13 @@ const QUIET: Duration = Duration::from_millis(10);
 const SETTLE: Duration = Duration::from_secs(2);
 /// How often blobs without a version are looked for.
 const GARBAGE: Duration = Duration::from_secs(3600);
+/// How often the folder is compared while it cannot be watched.
+const POLL: Duration = Duration::from_secs(5);
+/// Rows that are brought up to date with what plain files look like, at each settling and at the end.
+const SAVED_MAX: usize = 100;
+const SAVED_AT_ONCE: usize = 1000;
+/// And how often that is done at the end.
+const SAVES_AT_THE_END_MAX: usize = 100;
 
 /// Watches the folder and keeps it settled until `stop`.
 ///
@@ -35,6 +43,7 @@ pub(crate) async fn run(relay: Relay, stop: CancellationToken) {
     // Requests are taken already: what they made before the watch began caused no event.
     report(watched.catch_up(&relay).await);
     let mut settle = interval(SETTLE);
+    let mut poll = interval(POLL.min(Duration::from_secs(relay.config().rescan_s.max(1))));
     let mut rescan = interval(Duration::from_secs(relay.config().rescan_s.max(1)));
     let mut garbage = interval(GARBAGE);
     loop {
@@ -50,8 +59,10 @@ pub(crate) async fn run(relay: Relay, stop: CancellationToken) {
                     report(watched.catch_up(&relay).await);
                 }
                 report(relay.settle().await);
+                report(relay.save_stats(SAVED_MAX).await.map(drop));
                 report(relay.compact_if_due().await);
             }
+            _ = poll.tick(), if relay.is_polling() => report(watched.catch_up(&relay).await),
             _ = rescan.tick() => {
                 report(watched.catch_up(&relay).await);
             }
@@ -59,6 +70,12 @@ pub(crate) async fn run(relay: Relay, stop: CancellationToken) {
         }
     }
     report(relay.settle().await);
+    for _ in 0..SAVES_AT_THE_END_MAX {
+        match relay.save_stats(SAVED_AT_ONCE).await {
+            Ok(0) => break,
+            outcome => report(outcome.map(drop)),
+        }
+    }
 }
 
 fn interval(period: Duration) -> tokio::time::Interval {
@@ -86,50 +103,92 @@ async fn gather(first: PathBuf, changed: &mut mpsc::Receiver<PathBuf>) -> BTreeS
 /// The folders that are watched.
 struct Watched {
     watcher: Option<RecommendedWatcher>,
+    told: mpsc::Sender<PathBuf>,
+    overflowed: Arc<AtomicBool>,
     base: PathBuf,
     folders: BTreeSet<SocieteName>,
+    /// What kept a folder from being watched since the last time that all were.
+    fault: Option<String>,
 }
 
 impl Watched {
-    fn start(relay: &Relay, sender: mpsc::Sender<PathBuf>, overflowed: Arc<AtomicBool>) -> Self {
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            forward(event, &sender, &overflowed);
-        });
+    fn start(relay: &Relay, told: mpsc::Sender<PathBuf>, overflowed: Arc<AtomicBool>) -> Self {
         let base = std::path::absolute(relay.0.ledger.folder.path())
             .unwrap_or_else(|_| relay.0.ledger.folder.path().to_owned());
-        let watcher = watcher.inspect_err(explain).ok();
-        let mut watched = Self { watcher, base: base.clone(), folders: BTreeSet::new() };
-        watched.watch(&base);
-        watched
+        Self { watcher: None, told, overflowed, base, folders: BTreeSet::new(), fault: None }
     }
 
-    /// Watches every société's folder that is there, then compares it: in this order nothing falls in between.
-    /// A folder that was removed and made again is another one, so all are watched anew.
+    /// Watches every folder that is there, then compares it: in this order nothing falls in between. A folder that
+    /// was removed and made again is another one, so all are watched anew. Where the system has no watch left, the
+    /// comparison alone remains: it is made often then, until a watch is to be had again.
     async fn catch_up(&mut self, relay: &Relay) -> Result<(), RelayError> {
-        let folder = Arc::clone(&relay.0.ledger.folder);
-        let present = tokio::task::spawn_blocking(move || folder.societes()).await;
+        self.fault = None;
         self.folders.clear();
-        for societe in present.map_err(|e| RelayError::Io(e.into()))?? {
-            self.add(&societe);
+        self.watch(&self.base.clone());
+        for societe in relay.list_societes().await? {
+            self.add(relay, &societe);
         }
+        self.tell(relay);
         relay.rescan().await
     }
 
-    fn add(&mut self, societe: &SocieteName) {
-        if !self.folders.contains(societe) && self.watch(&self.base.join(societe.as_str())) {
+    fn add(&mut self, relay: &Relay, societe: &SocieteName) {
+        let path = self.base.join(relay.0.ledger.folder.path_of(societe));
+        // The system follows a link, and would then tell of what happens in the folder under the name of the link.
+        let is_folder = std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir());
+        if is_folder && !self.folders.contains(societe) && self.watch(&path) {
             self.folders.insert(societe.clone());
         }
     }
 
     fn watch(&mut self, path: &Path) -> bool {
-        let Some(watcher) = &mut self.watcher else { return false };
-        watcher.watch(path, RecursiveMode::NonRecursive).inspect_err(explain).is_ok()
+        let watched = self.watcher().and_then(|watcher| watcher.watch(path, RecursiveMode::NonRecursive));
+        match watched {
+            Ok(()) => true,
+            // Gone, or not to be read: what is wrong with it is named by the comparison.
+            Err(error) if !is_of_the_system(&error) => false,
+            Err(error) => {
+                self.fault = Some(error.to_string());
+                false
+            }
+        }
+    }
+
+    fn watcher(&mut self) -> notify::Result<&mut RecommendedWatcher> {
+        if self.watcher.is_none() {
+            let (told, overflowed) = (self.told.clone(), Arc::clone(&self.overflowed));
+            self.watcher = Some(notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+                forward(event, &told, &overflowed);
+            })?);
+        }
+        self.watcher.as_mut().ok_or_else(|| notify::Error::generic("there is no watcher"))
+    }
+
+    /// Says when watching ends and when it begins again.
+    fn tell(&self, relay: &Relay) {
+        let was_polling = relay.0.is_polling.swap(self.fault.is_some(), Ordering::Relaxed);
+        match &self.fault {
+            Some(fault) if !was_polling => tracing::warn!(
+                fault,
+                every_s = POLL.as_secs(),
+                "the folder cannot be watched live, so it is compared often instead: raise \
+                 fs.inotify.max_user_watches and fs.inotify.max_user_instances (sysctl), or end what uses them up"
+            ),
+            None if was_polling => tracing::info!("the folder is watched live again"),
+            _ => {}
+        }
     }
 }
 
-fn explain(error: &notify::Error) {
-    tracing::warn!(%error, "the folder cannot be watched live; changes by other programs are found by the \
-        regular comparison only (relay.rescan_s). Raise fs.inotify.max_user_watches if it is the limit");
+/// Whether the system lacks something, rather than the folder.
+fn is_of_the_system(error: &notify::Error) -> bool {
+    match &error.kind {
+        notify::ErrorKind::PathNotFound | notify::ErrorKind::WatchNotFound => false,
+        notify::ErrorKind::Io(error) => {
+            !matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied)
+        }
+        _ => true,
+    }
 }
 
 /// Runs on the watcher's thread.
@@ -158,23 +217,49 @@ fn is_close_after_write(access: notify::event::AccessKind) -> bool {
 }
 
 impl Relay {
+    /// Looks at what changed. What is wrong with one thing does not keep the others waiting.
     async fn look_at(&self, dirty: BTreeSet<PathBuf>, watched: &mut Watched) -> Result<(), RelayError> {
+        let mut odd = BTreeSet::new();
         for path in dirty {
             let Ok(inside) = path.strip_prefix(&watched.base) else { continue };
-            let mut parts = inside.iter().map(|part| part.to_str().unwrap_or_default());
-            let Some(Ok(societe)) = parts.next().map(SocieteName::new) else { continue };
-            match parts.next().map(FileName::new) {
-                // A folder came or went: watch before looking, so that nothing falls in between.
-                None => {
-                    watched.folders.remove(&societe);
-                    watched.add(&societe);
-                    self.rescan_societe(&societe).await?;
-                }
-                Some(Ok(filename)) => {
-                    self.reconcile_file(&societe, &filename).await?;
-                }
-                Some(Err(_)) => {}
+            let mut parts = inside.iter();
+            let Some(first) = parts.next() else { continue };
+            // Its own files, and what other programs hide from it.
+            if first.as_encoded_bytes().starts_with(b".") {
+                continue;
             }
+            let Some(Ok(societe)) = first.to_str().map(SocieteName::new) else {
+                self.list_societes().await?;
+                continue;
+            };
+            let Some(second) = parts.next() else {
+                if societe.as_str() != first {
+                    self.list_societes().await?;
+                }
+                // A folder came or went: watch before looking, so that nothing falls in between.
+                watched.folders.remove(&societe);
+                watched.add(self, &societe);
+                watched.tell(self);
+                odd.insert(societe);
+                continue;
+            };
+            match second.to_str().map(FileName::new) {
+                Some(Ok(filename)) => {
+                    let on_disk = second.to_str().unwrap_or_default();
+                    if !self.0.ledger.folder.notice_form(&societe, &filename, on_disk) {
+                        odd.insert(societe.clone());
+                    }
+                    if let Err(error) = self.reconcile_file(&societe, &filename).await {
+                        self.leave_out(Spot::file(&societe, &filename), error)?;
+                    }
+                }
+                // No file can have this name; or it is hidden.
+                _ if second.as_encoded_bytes().starts_with(b".") => {}
+                _ => drop(odd.insert(societe)),
+            }
+        }
+        for societe in odd {
+            self.rescan_societe(&societe).await?;
         }
         Ok(())
     }

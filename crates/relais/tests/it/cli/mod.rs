@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod commanding;
+mod guarding;
 mod listening;
 mod mirroring;
 mod sending;
+mod skipping;
 mod watching;
 
 use std::io::{BufRead, BufReader, Read};
@@ -105,6 +107,16 @@ impl Desk {
         let mut command = self.bare(arguments);
         command.env("RELAIS_SERVER", self.url());
         command
+    }
+
+    /// What the server says of the relay, once it answers.
+    fn status(&self) -> Option<Value> {
+        let mut stream = TcpStream::connect(&self.address).ok()?;
+        let request = format!("GET /api/files/status HTTP/1.0\r\nHost: {}\r\n\r\n", self.address);
+        std::io::Write::write_all(&mut stream, request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
     }
 
     /// Runs a command to its end.

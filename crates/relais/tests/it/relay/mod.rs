@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod conditions;
 mod crash;
 mod folder;
+mod left_out;
 mod listening;
 mod writing;
 

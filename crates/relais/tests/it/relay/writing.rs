@@ -76,6 +76,31 @@ async fn what_versions_need_outlives_the_room_of_those_that_are_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_version_keeps_the_others_from_nothing() {
+    let server = TestServer::start(None, |config| config.relay.versions_kept = 1).await;
+    server.uploaded("b_2023.json", "[\"damaged\"]").await;
+    server.uploaded("b_2023.json", "[\"present\"]").await;
+    server.uploaded("c_2023.json", "[\"whole\"]").await;
+    let filling = "x".repeat(120 * 1024);
+    for n in 0..PACK_BYTES / filling.len() as u64 + 2 {
+        server.uploaded("a_2023.json", format!("[{n},\"{filling}\"]")).await;
+    }
+    let pack = server.config.server.data.join("relais.packs/00000000.pack");
+    let pack = std::fs::File::options().write(true).open(pack).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&pack, b"[0", 0).unwrap();
+    let relay = server.running.app().relay();
+    let done = relay.compact().await.unwrap();
+    assert_eq!((done.moved, done.damaged, done.removed, done.kept), (2, 1, 0, 1), "its pack stays");
+    assert_eq!(relay.compact().await.unwrap().damaged, 1, "and the next pass does not stop there");
+    let status = server.json("/api/files/status").await;
+    assert_eq!(
+        (&status["left_out"][0]["name"], &status["left_out"][0]["code"]),
+        (&"b_2023.json".into(), &"content_damaged".into())
+    );
+    assert_eq!(server.downloaded("c_2023.json").await, "[\"whole\"]");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_the_disk_damaged_is_not_given_out() {
     let server = TestServer::start(None, |_| {}).await;
     server.uploaded("a_2023.json", "[1]").await;
@@ -107,6 +132,24 @@ async fn a_content_that_is_lost_altogether_keeps_nothing_else_from_being_served(
     server.uploaded("b_2023.json", "[2]").await;
     server.uploaded("a_2023.json", "[3]").await;
     assert_eq!(server.downloaded("a_2023.json").await, "[3]");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_is_the_last_update_also_after_a_restart() {
+    on_both(|server| async move {
+        server.uploaded("a_2023.json", "[1]").await;
+        server.uploaded("b_2023.json", "[1]").await;
+        let updated = server.json("/api/files/status").await["last_update"].clone();
+        let url = server.url("/api/files/delete/rsp-bgs/b_2023.json");
+        server.client.delete(url).send().await.unwrap().error_for_status().unwrap();
+        let deleted = server.json("/api/files/status").await["last_update"].clone();
+        assert!(deleted.as_str() >= updated.as_str(), "{deleted} after {updated}");
+        let change = server.whole_feed().await.pop().unwrap();
+        assert_eq!(deleted, change["timestamp"], "the deletion itself");
+        let server = server.restart(|_| {}).await;
+        assert_eq!(server.json("/api/files/status").await["last_update"], deleted);
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use relais_protocol::time::Timestamp;
 
 use super::super::content::COMPRESS_BYTES_MIN;
 use super::super::{Coding, FileName};
-use super::precondition::{client_has, etag};
+use super::precondition::{Verdict, etag, of_read, range_applies};
 use super::{existing, may_read};
 use crate::auth::http::Caller;
 use crate::{App, AppError};
@@ -35,13 +35,18 @@ struct Selected<'a> {
 #[utoipa::path(get, path = "/api/files/download/{societe}/{filename}", tag = "relay",
     params(("societe" = String, Path), ("filename" = String, Path),
         ("version" = Option<u64>, Query, description = "A version that is kept, instead of the present content"),
+        ("if-match" = Option<String>, Header, description = "Entity tag that the file must have"),
+        ("if-unmodified-since" = Option<String>, Header, description = "The file must not be newer; without `If-Match`"),
         ("if-none-match" = Option<String>, Header, description = "Entity tag that the client has"),
+        ("if-modified-since" = Option<String>, Header, description = "Date of the client's copy; without `If-None-Match`"),
+        ("if-range" = Option<String>, Header, description = "Entity tag or date of the copy that the part is for; another one gets the whole"),
         ("range" = Option<String>, Header, description = "One range of bytes of the plain content"),
         ("accept-encoding" = Option<String>, Header, description = "gzip, br or zstd")),
     responses(
-        (status = 200, description = "The content, `application/json`, with `ETag` (its SHA-256), `Last-Modified` and `Content-Disposition`", content_type = "application/json"),
+        (status = 200, description = "The content, `application/json; charset=utf-8`, with `ETag` (its SHA-256), `Last-Modified` and `Content-Disposition`", content_type = "application/json"),
         (status = 206, description = "The part"), (status = 304, description = "The client has it"),
         (status = 404, description = "`file_not_found`, `version_not_found`"),
+        (status = 412, description = "`precondition_failed`, with the `current_sha256`"),
         (status = 416, description = "`range_not_satisfiable`")))]
 pub(super) async fn download_file(
     State(app): State<App>,
@@ -69,10 +74,20 @@ pub(super) async fn download_file(
 
 async fn respond(app: &App, headers: &HeaderMap, selected: Selected<'_>) -> Result<Response, AppError> {
     let coding = negotiate(headers, selected.content.len());
-    if client_has(headers, &selected.sha256) {
-        return Ok(with_headers(StatusCode::NOT_MODIFIED, &selected, coding, Body::empty()));
+    let modified_s = selected.modified_at.map(Timestamp::as_secs);
+    match of_read(headers, &selected.sha256, modified_s) {
+        Verdict::Send => {}
+        Verdict::NotModified => {
+            return Ok(with_headers(StatusCode::NOT_MODIFIED, &selected, coding, Body::empty()));
+        }
+        Verdict::Failed => {
+            let current = Some(selected.sha256.to_string());
+            return Err(super::RelayError::Precondition { current }.into());
+        }
     }
-    if let Some(range) = range(headers, &selected) {
+    if let Some(range) = range(headers, selected.content.len())
+        && range_applies(headers, &selected.sha256, modified_s, app.clock().now().as_secs())
+    {
         return part(&selected, &range);
     }
     let content = app.relay().encoded(&selected.sha256, selected.content.clone(), coding).await?;
@@ -98,7 +113,7 @@ fn with_headers(status: StatusCode, selected: &Selected<'_>, coding: Coding, bod
     if status == StatusCode::NOT_MODIFIED {
         return response;
     }
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Some(disposition) = disposition(selected.filename) {
@@ -153,14 +168,8 @@ enum Range {
 }
 
 /// One range of bytes (RFC 9110 section 14); several, or another unit, are answered with the whole.
-fn range(headers: &HeaderMap, selected: &Selected<'_>) -> Option<Range> {
+fn range(headers: &HeaderMap, size: usize) -> Option<Range> {
     let text = headers.get(header::RANGE)?.to_str().ok()?.strip_prefix("bytes=")?;
-    if let Some(condition) = headers.get(header::IF_RANGE)
-        && condition.as_bytes() != etag(&selected.sha256, Coding::Identity).as_bytes()
-    {
-        return None;
-    }
-    let size = selected.content.len();
     let (from, to) = text.split_once('-').filter(|_| !text.contains(','))?;
     let (start, end) = match (from.trim(), to.trim()) {
         ("", suffix) => (size.saturating_sub(suffix.parse().ok()?), size),

@@ -8,14 +8,17 @@ use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
+use super::super::left_out::{LeftOut, Spot};
 use super::super::model::{FileMeta, Request};
 use super::{existing, may_read, may_write, permit, societe};
 use crate::auth::http::Caller;
-use crate::auth::{Action, Principal};
+use crate::auth::{Access, Action, Principal};
 use crate::{App, AppError};
 
 /// Bytes of a manifest at most.
 const MANIFEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Things that are left out which a reply names at most; it counts all.
+const LEFT_OUT_NAMED_MAX: usize = 100;
 
 /// Sociétés that the caller may read.
 #[utoipa::path(get, path = "/api/files/societes", tag = "relay",
@@ -71,7 +74,7 @@ fn describe(societe: &str, meta: &FileMeta) -> Value {
 
 /// State of the relay.
 #[utoipa::path(get, path = "/api/files/status", tag = "relay",
-    responses((status = 200, description = "`{\"status\": \"ready\", \"societes_count\", \"total_files\", \"websocket_connections\", \"last_update\", \"cursor\"}`, or `{\"status\": \"no_data\", \"message\"}` while nothing is stored")))]
+    responses((status = 200, description = "`{\"status\": \"ready\", \"societes_count\", \"total_files\", \"websocket_connections\", \"last_update\", \"cursor\"}`, or `{\"status\": \"no_data\", \"message\"}` while nothing is stored. If something in the folder is not served, also `left_out_count` and `left_out` (`[{\"societe\", \"name\", \"code\", \"reason\"}]`, at most 100); `folder_watch` is `polling` while the folder cannot be watched live")))]
 pub(super) async fn get_status(
     State(app): State<App>,
     Caller(caller): Caller,
@@ -79,17 +82,35 @@ pub(super) async fn get_status(
     may_list(&app, &caller)?;
     let readable = app.auth().readable_societes(&caller);
     let totals = app.relay().totals(|name| readable.contains(name.as_str()));
-    if totals.societes == 0 {
-        return Ok(Json(json!({ "status": "no_data", "message": "Aucune donnée disponible" })));
+    let mut status = if totals.societes == 0 {
+        json!({ "status": "no_data", "message": "Aucune donnée disponible" })
+    } else {
+        json!({
+            "status": "ready",
+            "societes_count": totals.societes,
+            "total_files": totals.files,
+            "websocket_connections": app.relay_listeners(),
+            "last_update": totals.last_update,
+            "cursor": app.relay().cursor().to_string(),
+        })
+    };
+    add_left_out(&mut status, &app, |spot| match &spot.societe {
+        Some(societe) => readable.contains(societe),
+        None => readable == Access::All,
+    });
+    if app.relay().is_polling() {
+        status["folder_watch"] = "polling".into();
     }
-    Ok(Json(json!({
-        "status": "ready",
-        "societes_count": totals.societes,
-        "total_files": totals.files,
-        "websocket_connections": app.relay_listeners(),
-        "last_update": totals.last_update,
-        "cursor": app.relay().cursor().to_string(),
-    })))
+    Ok(Json(status))
+}
+
+/// Names what is not served, if there is something.
+fn add_left_out(reply: &mut Value, app: &App, visible: impl Fn(&Spot) -> bool) {
+    let left_out = app.relay().left_out(visible);
+    if !left_out.is_empty() {
+        reply["left_out_count"] = left_out.len().into();
+        reply["left_out"] = left_out.iter().take(LEFT_OUT_NAMED_MAX).map(LeftOut::to_json).collect();
+    }
 }
 
 fn may_list(app: &App, caller: &Principal) -> Result<(), AppError> {
@@ -105,7 +126,7 @@ fn may_list(app: &App, caller: &Principal) -> Result<(), AppError> {
     params(("societe" = String, Path, description = "Name of the société")),
     request_body(content = Option<BTreeMap<String, String>>, description = "Optional manifest `{\"<filename>\": \"<sha256>\"}`"),
     responses(
-        (status = 200, description = "`{\"message\", \"societe\", \"files_count\", \"cursor\"}`; with a manifest also `fetch` (`[{\"filename\", \"sha256\", \"size\"}]`), `send`, `delete` (names) and `unchanged` (count)"),
+        (status = 200, description = "`{\"message\", \"societe\", \"files_count\", \"cursor\"}`; with a manifest also `fetch` (`[{\"filename\", \"sha256\", \"size\"}]`), `send`, `delete` (names), `refused` (`[{\"filename\", \"code\", \"detail\"}]`, names that no file can have) and `unchanged` (count)"),
         (status = 400, description = "`invalid_manifest`"), (status = 404, description = "`societe_not_found`")))]
 pub(super) async fn sync_societe(
     State(app): State<App>,
@@ -124,13 +145,15 @@ pub(super) async fn sync_societe(
     }
     may_write(&app, &caller, &name)?;
     let (count, announced) = app.relay().sync(permit(&app, caller), &name).await?;
-    Ok(Json(json!({
+    let mut reply = json!({
         "message": format!("Synchronisation terminée pour {name}"),
         "societe": name.as_str(),
         "files_count": count,
         "offset": announced.offset,
         "cursor": announced.cursor.to_string(),
-    })))
+    });
+    add_left_out(&mut reply, &app, |spot| spot.societe.as_deref() == Some(name.as_str()));
+    Ok(Json(reply))
 }
 
 /// A body that is an object is a manifest; clients of old send none, or something that is not JSON.
@@ -157,6 +180,14 @@ async fn compare(
         .iter()
         .map(|meta| json!({ "filename": meta.filename.as_str(), "sha256": &*meta.sha256, "size": meta.size }))
         .collect();
+    let refused: Vec<Value> = result
+        .refused
+        .into_iter()
+        .map(|(filename, error)| {
+            let error = AppError::from(error);
+            json!({ "filename": filename, "code": error.code(), "detail": error.message() })
+        })
+        .collect();
     Ok(Json(json!({
         "message": format!("Synchronisation terminée pour {name}"),
         "societe": name.as_str(),
@@ -164,6 +195,7 @@ async fn compare(
         "fetch": fetch,
         "send": result.send,
         "delete": result.delete,
+        "refused": refused,
         "unchanged": result.unchanged,
         "cursor": result.cursor.map(|cursor| cursor.to_string()),
     })))

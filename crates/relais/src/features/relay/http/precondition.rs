@@ -5,21 +5,74 @@ use axum::http::{HeaderMap, header};
 use super::super::Coding;
 use super::super::model::Precondition;
 
-/// The condition on a change that a request states with `If-Match` or `If-None-Match: *`.
+/// The condition on a change that a request states: `If-Match` before `If-None-Match: *` before `If-Unmodified-Since`.
 pub(super) fn of_change(headers: &HeaderMap) -> Precondition {
     if let Some(tags) = joined(headers, &header::IF_MATCH) {
         return if tags.trim() == "*" { Precondition::Exists } else { Precondition::Match(hashes(&tags)) };
     }
-    match joined(headers, &header::IF_NONE_MATCH) {
-        Some(tags) if tags.trim() == "*" => Precondition::Absent,
-        _ => Precondition::None,
+    if joined(headers, &header::IF_NONE_MATCH).is_some_and(|tags| tags.trim() == "*") {
+        return Precondition::Absent;
+    }
+    date(headers, &header::IF_UNMODIFIED_SINCE).map_or(Precondition::None, Precondition::UnmodifiedSince)
+}
+
+/// What the conditions of a read come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Send it, or the part that is asked for.
+    Send,
+    /// The client has it (304).
+    NotModified,
+    /// It is not the one that the client started from (412).
+    Failed,
+}
+
+/// Evaluates the conditions of a read in the order of RFC 9110 section 13.2.2, for a content that was stored at
+/// `modified_s` (seconds since 1970), if that is known. A date that is none is ignored (sections 13.1.3 and 13.1.4).
+pub(super) fn of_read(headers: &HeaderMap, sha256: &str, modified_s: Option<i64>) -> Verdict {
+    if let Some(tags) = joined(headers, &header::IF_MATCH) {
+        if tags.trim() != "*" && !matches(headers, &tags, sha256) {
+            return Verdict::Failed;
+        }
+    } else if let (Some(since), Some(modified)) = (date(headers, &header::IF_UNMODIFIED_SINCE), modified_s)
+        && modified > since
+    {
+        return Verdict::Failed;
+    }
+    if let Some(tags) = joined(headers, &header::IF_NONE_MATCH) {
+        let has = tags.trim() == "*" || hashes(&tags).iter().any(|hash| hash == sha256);
+        return if has { Verdict::NotModified } else { Verdict::Send };
+    }
+    match (date(headers, &header::IF_MODIFIED_SINCE), modified_s) {
+        (Some(since), Some(modified)) if modified <= since => Verdict::NotModified,
+        _ => Verdict::Send,
     }
 }
 
-/// Whether `If-None-Match` says that the client has this content, in whatever coding.
-pub(super) fn client_has(headers: &HeaderMap, sha256: &str) -> bool {
-    joined(headers, &header::IF_NONE_MATCH)
-        .is_some_and(|tags| tags.trim() == "*" || hashes(&tags).iter().any(|hash| hash == sha256))
+/// Whether one of the tags of `If-Match` is this content. Parts are parts of the plain bytes, so with `Range` the tag
+/// of a compressed copy, and a weak one, are others (section 13.1.1: strong comparison).
+fn matches(headers: &HeaderMap, tags: &str, sha256: &str) -> bool {
+    if headers.contains_key(header::RANGE) {
+        return tags.split(',').any(|tag| tag.trim() == etag(sha256, Coding::Identity));
+    }
+    hashes(tags).iter().any(|hash| hash == sha256)
+}
+
+/// Whether `If-Range` lets the part be sent (section 13.1.5): the tag of the plain bytes, or the very date of a content
+/// that was stored at least a second ago, since a date tells no more than seconds.
+pub(super) fn range_applies(headers: &HeaderMap, sha256: &str, modified_s: Option<i64>, now_s: i64) -> bool {
+    let Some(condition) = headers.get(header::IF_RANGE) else { return true };
+    if condition.as_bytes() == etag(sha256, Coding::Identity).as_bytes() {
+        return true;
+    }
+    let stated = date(headers, &header::IF_RANGE);
+    stated.is_some() && stated == modified_s && modified_s.is_some_and(|modified| modified < now_s)
+}
+
+/// A date of one of the three forms of RFC 9110 section 5.6.7, in seconds since 1970.
+fn date(headers: &HeaderMap, name: &header::HeaderName) -> Option<i64> {
+    let moment: std::time::SystemTime = httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()?;
+    i64::try_from(moment.duration_since(std::time::SystemTime::UNIX_EPOCH).ok()?.as_secs()).ok()
 }
 
 /// The strong entity tag of a content in a coding: the hash, marked if the bytes differ from the plain ones.
@@ -63,9 +116,52 @@ mod tests {
         assert_eq!(either, Precondition::Match(vec!["aa".into(), "bb".into()]));
     }
 
+    const MONDAY: &str = "Mon, 30 Nov 2026 12:00:00 GMT";
+    const MONDAY_S: i64 = 1_796_040_000;
+
+    fn verdict(stated: &[(header::HeaderName, &'static str)]) -> Verdict {
+        let pairs = stated.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
+        of_read(&pairs.collect(), "aa", Some(MONDAY_S))
+    }
+
     #[test]
     fn a_copy_in_another_coding_is_the_same_content() {
-        assert!(client_has(&headers(header::IF_NONE_MATCH, "W/\"aa-br\""), "aa"));
-        assert!(!client_has(&headers(header::IF_NONE_MATCH, "\"ab\""), "aa"));
+        assert_eq!(verdict(&[(header::IF_NONE_MATCH, "W/\"aa-br\"")]), Verdict::NotModified);
+        assert_eq!(verdict(&[(header::IF_NONE_MATCH, "\"ab\"")]), Verdict::Send);
+    }
+
+    #[test]
+    fn conditions_of_a_read_are_evaluated_in_their_order() {
+        use header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE};
+        let (before, after) = ("Mon, 30 Nov 2026 11:59:59 GMT", "Monday, 30-Nov-26 12:00:01 GMT");
+        let cases: [(&[(header::HeaderName, &'static str)], Verdict); 14] = [
+            (&[(IF_MATCH, "\"aa\"")], Verdict::Send),
+            (&[(IF_MATCH, "*")], Verdict::Send),
+            (&[(IF_MATCH, "\"bb\"")], Verdict::Failed),
+            (&[(IF_MATCH, "\"aa-gzip\"")], Verdict::Send),
+            (&[(IF_MATCH, "\"aa-gzip\""), (RANGE, "bytes=0-1")], Verdict::Failed),
+            (&[(IF_MATCH, "W/\"aa\""), (RANGE, "bytes=0-1")], Verdict::Failed),
+            (&[(IF_MATCH, "\"aa\""), (IF_UNMODIFIED_SINCE, before)], Verdict::Send),
+            (&[(IF_MATCH, "\"aa\""), (IF_NONE_MATCH, "\"aa\"")], Verdict::NotModified),
+            (&[(IF_UNMODIFIED_SINCE, before)], Verdict::Failed),
+            (&[(IF_UNMODIFIED_SINCE, MONDAY)], Verdict::Send),
+            (&[(IF_MODIFIED_SINCE, MONDAY)], Verdict::NotModified),
+            (&[(IF_MODIFIED_SINCE, before)], Verdict::Send),
+            (&[(IF_NONE_MATCH, "\"bb\""), (IF_MODIFIED_SINCE, after)], Verdict::Send),
+            (&[(IF_MODIFIED_SINCE, "yesterday")], Verdict::Send),
+        ];
+        for (stated, expected) in cases {
+            assert_eq!(verdict(stated), expected, "{stated:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_goes_with_the_very_date_of_a_content_that_is_not_too_young() {
+        let applies =
+            |value, now| range_applies(&headers(header::IF_RANGE, value), "aa", Some(MONDAY_S), now);
+        assert!(applies(MONDAY, MONDAY_S + 1) && applies("\"aa\"", MONDAY_S));
+        assert!(!applies(MONDAY, MONDAY_S), "it may change again within this second");
+        assert!(!applies("Mon, 30 Nov 2026 12:00:01 GMT", MONDAY_S + 9));
+        assert!(!applies("W/\"aa\"", MONDAY_S + 9));
     }
 }

@@ -28,7 +28,7 @@ pub struct Rules {
 pub struct JsonFault {
     /// The line, from 1.
     pub line: usize,
-    /// The column in bytes, from 1.
+    /// The column in characters, from 1; in bytes if the text was not in memory.
     pub column: usize,
     /// What is wrong.
     pub what: String,
@@ -60,7 +60,22 @@ fn decoded(text: &[u8]) -> Result<&str, JsonFault> {
 
 /// The full walk, which says what is wrong.
 fn walk(text: &str, rules: Rules) -> Result<(), JsonFault> {
-    run(&mut serde_json::Deserializer::from_str(text), rules)
+    run(&mut serde_json::Deserializer::from_str(text), rules).map_err(|fault| JsonFault {
+        column: column_in_characters(text.as_bytes(), fault.line, fault.column),
+        ..fault
+    })
+}
+
+/// The column that an editor shows for a place that is given in bytes; both count from 1.
+#[must_use]
+pub fn column_in_characters(text: &[u8], line: usize, column_bytes: usize) -> usize {
+    let line = text.split(|byte| *byte == b'\n').nth(line.saturating_sub(1)).unwrap_or_default();
+    characters(&line[..column_bytes.min(line.len())]).max(1) + column_bytes.saturating_sub(line.len().max(1))
+}
+
+/// The characters that begin in these bytes.
+fn characters(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte & 0xC0 != 0x80).count()
 }
 
 /// Checks a text as it is read, without holding it.
@@ -100,7 +115,8 @@ fn fault(line: usize, column: usize, what: &str) -> JsonFault {
 fn utf8_fault(text: &[u8], error: std::str::Utf8Error) -> JsonFault {
     let before = &text[..error.valid_up_to()];
     let line = before.iter().filter(|b| **b == b'\n').count() + 1;
-    let column = before.iter().rev().take_while(|b| **b != b'\n').count() + 1;
+    let start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let column = characters(&before[start..]) + 1;
     let incomplete = error.error_len().is_none();
     JsonFault { line, column, what: "un octet n'est pas de l'UTF-8".into(), incomplete }
 }
@@ -291,6 +307,16 @@ mod tests {
         let found = fault_of(b"{\n  \"a\": 1,\n  \"b\": x\n}");
         assert_eq!((found.line, found.column), (3, 8));
         assert_eq!(found.to_string(), "JSON invalide, ligne 3, colonne 8 : une valeur est attendue");
+    }
+
+    #[test]
+    fn a_column_counts_characters_as_editors_do() {
+        let found = fault_of("{\n \"libellé\": \"Créances é\", x}".as_bytes());
+        assert_eq!((found.line, found.column), (2, 27));
+        let found = fault_of(b"{\"\xc3\xa9\xc3\xa9\": \"\xff\"}");
+        assert_eq!((found.line, found.column), (1, 9));
+        assert_eq!(column_in_characters("é".as_bytes(), 1, 3), 2, "the end of the text");
+        assert_eq!(column_in_characters(b"", 1, 0), 1);
     }
 
     #[test]

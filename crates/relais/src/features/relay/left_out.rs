@@ -1,0 +1,290 @@
+//! What lies in the folder, or belongs to the relay, and is not served: named, counted, and shown to operators.
+//!
+//! One bad thing never stops the good ones, so it is noted here and the work goes on. A note stands until the same
+//! place is looked at again and found well.
+
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use super::name::{FileName, NameFault, SocieteName};
+
+/// Notes that are kept at most; what comes after them is in the log only, and the count says that there are more.
+const NOTES_MAX: usize = 10_000;
+
+/// Why something is not served. In French, for the people of the relay.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Cause {
+    /// No société and no file can have this name.
+    #[error("nom impossible : {0} ; renommez-le")]
+    Name(NameFault),
+    /// The name is in another encoding.
+    #[error("nom impossible : il n'est pas en UTF-8 ; renommez-le")]
+    NotUtf8,
+    /// Both Unicode forms of one name are there.
+    #[error("le même nom existe aussi sous sa forme composée (NFC), qui est servie ; gardez-en un seul")]
+    TwoForms,
+    /// A link, dangling or not.
+    #[error("c'est un lien, et les liens ne sont pas suivis ; remplacez-le par ce qu'il désigne")]
+    Link,
+    /// A folder, a pipe or a device under the name of a file.
+    #[error("ce n'est pas un fichier ordinaire")]
+    NotAFile,
+    /// A file beside the sociétés' folders.
+    #[error("il est hors du dossier d'une société ; rangez-le dans celui de la sienne")]
+    Outside,
+    /// More bytes than a file may have.
+    #[error("trop volumineux : {size} octets, {max} au plus (relay.file_bytes_max)")]
+    TooLarge {
+        /// Its size.
+        size: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// The system does not let the server read it.
+    #[error("illisible ({0}) ; vérifiez ses droits et le disque")]
+    Unreadable(String),
+    /// A folder with more entries than are looked at.
+    #[error("plus de {0} entrées dans ce dossier : les suivantes ne sont pas vues")]
+    TooMany(usize),
+    /// The content is not accepted.
+    #[error("{0}")]
+    Content(String),
+    /// It could not be stored or put into its place.
+    #[error("{0}")]
+    Failed(String),
+    /// A row of the database that cannot be understood.
+    #[error("sa ligne dans la base de données est illisible ({0}) ; restaurez une sauvegarde")]
+    Row(String),
+    /// What is kept of it is no longer what was stored.
+    #[error("{0} ; renvoyez le fichier, ou restaurez une sauvegarde")]
+    Damaged(String),
+    /// A schema that cannot be read or compiled.
+    #[error("schéma inutilisable ({0}) ; les fichiers qu'il concerne sont acceptés sans ce contrôle")]
+    Schema(String),
+}
+
+impl Cause {
+    /// The stable code, for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Name(_) | Self::NotUtf8 => "invalid_name",
+            Self::TwoForms => "two_forms_of_a_name",
+            Self::Link => "link",
+            Self::NotAFile => "not_a_file",
+            Self::Outside => "outside_societe",
+            Self::TooLarge { .. } => "file_too_large",
+            Self::Unreadable(_) => "unreadable",
+            Self::TooMany(_) => "too_many_entries",
+            Self::Content(_) => "content_refused",
+            Self::Failed(_) => "failed",
+            Self::Row(_) => "damaged_row",
+            Self::Damaged(_) => "content_damaged",
+            Self::Schema(_) => "schema_unusable",
+        }
+    }
+}
+
+/// Which thing, as it is called on the disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Spot {
+    /// In which société; none for what belongs to no one.
+    pub societe: Option<String>,
+    /// Its name; none for the société's folder as a whole.
+    pub name: Option<String>,
+}
+
+impl Spot {
+    /// A file of a société.
+    #[must_use]
+    pub fn file(societe: &SocieteName, filename: &FileName) -> Self {
+        Self::entry(societe, filename.as_str())
+    }
+
+    /// Something in a société's folder.
+    #[must_use]
+    pub fn entry(societe: &SocieteName, name: &str) -> Self {
+        Self { societe: Some(societe.to_string()), name: Some(name.to_owned()) }
+    }
+
+    /// A société's folder.
+    #[must_use]
+    pub fn societe(societe: &SocieteName) -> Self {
+        Self { societe: Some(societe.to_string()), name: None }
+    }
+
+    /// Something that belongs to no société.
+    #[must_use]
+    pub fn outside(name: &str) -> Self {
+        Self { societe: None, name: Some(name.to_owned()) }
+    }
+}
+
+impl std::fmt::Display for Spot {
+    /// Fit for a line of a log or a terminal: what would be acted upon there is escaped.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let parts: Vec<&str> =
+            [&self.societe, &self.name].into_iter().flatten().map(String::as_str).collect();
+        for character in parts.join("/").chars() {
+            if character.is_control() || (character.is_whitespace() && character != ' ') {
+                write!(f, "{}", character.escape_unicode())?;
+            } else {
+                write!(f, "{character}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One thing that is left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Which.
+    pub spot: Spot,
+    /// Why.
+    pub cause: Cause,
+}
+
+impl LeftOut {
+    /// As clients are told of it.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({
+            "societe": self.spot.societe,
+            "name": self.spot.name,
+            "code": self.cause.code(),
+            "reason": self.cause.to_string(),
+        })
+    }
+}
+
+/// The notes.
+#[derive(Default)]
+pub struct LeftOuts(Mutex<Notes>);
+
+#[derive(Default)]
+struct Notes {
+    kept: BTreeMap<Spot, Note>,
+    round: u64,
+    overflowed: bool,
+}
+
+struct Note {
+    cause: Cause,
+    round: u64,
+}
+
+impl LeftOuts {
+    /// Begins a look at some place; see [`LeftOuts::end_look`].
+    pub fn begin_look(&self) -> u64 {
+        let mut notes = self.0.lock();
+        notes.round += 1;
+        notes.round
+    }
+
+    /// Notes that something is left out; says so in the log unless it was said before.
+    pub fn note(&self, spot: Spot, cause: Cause) {
+        let mut notes = self.0.lock();
+        let round = notes.round;
+        let known = notes.kept.get_mut(&spot);
+        let is_known = known.is_some();
+        if let Some(note) = known {
+            note.round = round;
+            if note.cause == cause {
+                return;
+            }
+        }
+        tracing::warn!(what = %spot, code = cause.code(), reason = %cause, "left out; everything else goes on");
+        metrics::counter!("relais_relay_folder_refused_total").increment(1);
+        if is_known || notes.kept.len() < NOTES_MAX {
+            notes.kept.insert(spot, Note { cause, round });
+        } else {
+            notes.overflowed = true;
+        }
+    }
+
+    /// Forgets what was noted of `spot`, which is well.
+    pub fn clear(&self, spot: &Spot) {
+        let mut notes = self.0.lock();
+        if !notes.kept.is_empty() {
+            notes.kept.remove(spot);
+        }
+    }
+
+    /// Forgets what was noted of a file, which is well.
+    pub fn clear_file(&self, societe: &SocieteName, filename: &FileName) {
+        let mut notes = self.0.lock();
+        if !notes.kept.is_empty() {
+            notes.kept.remove(&Spot::file(societe, filename));
+        }
+    }
+
+    /// Forgets what was noted of a société (or of what belongs to none) before the look that began as `round`, and not
+    /// found again by it.
+    pub fn end_look(&self, societe: Option<&SocieteName>, round: u64) {
+        let mut notes = self.0.lock();
+        let about = |spot: &Spot| spot.societe.as_deref() == societe.map(SocieteName::as_str);
+        notes.kept.retain(|spot, note| !about(spot) || note.round >= round || is_lasting(&note.cause));
+        notes.overflowed &= notes.kept.len() >= NOTES_MAX;
+    }
+
+    /// What is left out and passes `visible`, in order.
+    #[must_use]
+    pub fn list(&self, visible: impl Fn(&Spot) -> bool) -> Vec<LeftOut> {
+        let notes = self.0.lock();
+        let seen = notes.kept.iter().filter(|(spot, _)| visible(spot));
+        seen.map(|(spot, note)| LeftOut { spot: spot.clone(), cause: note.cause.clone() }).collect()
+    }
+
+    /// How many things are noted.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        let notes = self.0.lock();
+        notes.kept.len() + usize::from(notes.overflowed)
+    }
+}
+
+/// What no look at the folder finds or mends.
+fn is_lasting(cause: &Cause) -> bool {
+    matches!(cause, Cause::Row(_) | Cause::Damaged(_) | Cause::Schema(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(notes: &LeftOuts) -> Vec<String> {
+        notes.list(|_| true).iter().map(|left| left.spot.to_string()).collect()
+    }
+
+    #[test]
+    fn a_note_stands_until_its_place_is_looked_at_and_found_well() {
+        let (notes, societe) = (LeftOuts::default(), SocieteName::new("s").unwrap());
+        notes.note(Spot::entry(&societe, "a.json"), Cause::Link);
+        notes.note(Spot::entry(&societe, "b.json"), Cause::Link);
+        notes.note(Spot::outside("x\u{a0}y"), Cause::NotUtf8);
+        let round = notes.begin_look();
+        notes.note(Spot::entry(&societe, "b.json"), Cause::NotAFile);
+        notes.end_look(Some(&societe), round);
+        assert_eq!(names(&notes), ["x\\u{a0}y", "s/b.json"], "a.json is well, the others were not looked at");
+        notes.clear(&Spot::entry(&societe, "b.json"));
+        assert_eq!(notes.count(), 1);
+    }
+
+    #[test]
+    fn a_terminal_gets_no_commands_from_a_name() {
+        let spot = Spot::outside("a\u{1b}[2J\nb");
+        assert_eq!(spot.to_string(), "a\\u{1b}[2J\\u{a}b");
+    }
+
+    #[test]
+    fn notes_are_bounded_and_say_that_there_are_more() {
+        let (notes, societe) = (LeftOuts::default(), SocieteName::new("s").unwrap());
+        for n in 0..NOTES_MAX + 5 {
+            notes.note(Spot::entry(&societe, &n.to_string()), Cause::Link);
+        }
+        assert_eq!((notes.list(|_| true).len(), notes.count()), (NOTES_MAX, NOTES_MAX + 1));
+    }
+}

@@ -1,0 +1,179 @@
+//! HTTP calls of ours to other servers: which proxy they take, and what they really failed on.
+
+use std::error::Error;
+use std::net::IpAddr;
+
+use reqwest::{ClientBuilder, Url};
+
+/// A client for one server. A proxy of the environment is for other computers: what is on this one is asked directly.
+pub fn client_for(url: &str) -> ClientBuilder {
+    let client = reqwest::Client::builder();
+    match Url::parse(url) {
+        Ok(url) if is_this_computer(&url) => client.no_proxy(),
+        _ => client,
+    }
+}
+
+/// The proxy of the environment through which calls to `url` go, as `http://proxy:3128 (HTTPS_PROXY)`, without its
+/// password.
+#[must_use]
+pub fn proxy_for(url: &Url, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    if is_this_computer(url) || is_excepted(url.host_str().unwrap_or_default(), &variable) {
+        return None;
+    }
+    let own =
+        if url.scheme() == "https" { ["HTTPS_PROXY", "https_proxy"] } else { ["HTTP_PROXY", "http_proxy"] };
+    let mut names = own.into_iter().chain(["ALL_PROXY", "all_proxy"]);
+    names.find_map(|name| {
+        let proxy = variable(name).filter(|proxy| !proxy.trim().is_empty())?;
+        let host = proxy.rsplit_once('@').map_or(&*proxy, |(_, host)| host);
+        let host = host.split_once("://").map_or(host, |(_, host)| host);
+        Some(format!("http://{} ({name})", host.trim_end_matches('/')))
+    })
+}
+
+fn is_excepted(host: &str, variable: &impl Fn(&str) -> Option<String>) -> bool {
+    let excepted = variable("NO_PROXY").or_else(|| variable("no_proxy")).unwrap_or_default();
+    excepted.split(',').map(str::trim).filter(|name| !name.is_empty()).any(|name| {
+        let name = name.trim_start_matches('.');
+        name == "*" || host == name || host.strip_suffix(name).is_some_and(|rest| rest.ends_with('.'))
+    })
+}
+
+/// Whether an address can only be on this computer.
+#[must_use]
+pub fn is_this_computer(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let named = host == "localhost" || host.ends_with(".localhost");
+    named || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Why a call had no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Nobody listens there, or the connection broke.
+    Connection,
+    /// No answer in time.
+    Silence,
+    /// No computer of this name.
+    Name,
+    /// Its certificate is not to be trusted.
+    Certificate,
+    /// It does not speak TLS, or none that both sides know.
+    Tls,
+    /// It speaks something else than HTTP.
+    Http,
+}
+
+impl Obstacle {
+    /// What a failed call failed on, and the innermost cause in words.
+    #[must_use]
+    pub fn of(error: &(dyn Error + 'static), timed_out: bool) -> (Self, String) {
+        let chain = causes(error);
+        let innermost = chain.last().cloned().unwrap_or_default();
+        // The outermost names the address, which may have any of these words in it.
+        let whole = chain[usize::from(chain.len() > 1)..].join("\n").to_lowercase();
+        let has = |words: &[&str]| words.iter().any(|word| whole.contains(word));
+        let obstacle = if timed_out || has(&["timed out"]) {
+            return (Self::Silence, "timed out".to_owned());
+        } else if has(&["certificate"]) {
+            Self::Certificate
+        } else if has(&["invalidcontenttype", "corrupt message", "handshake", "received fatal alert", "tls"])
+        {
+            Self::Tls
+        } else if has(&["lookup", "dns error", "name or service"]) {
+            Self::Name
+        } else if has(&["invalid http", "parse", "message head"]) {
+            Self::Http
+        } else {
+            Self::Connection
+        };
+        (obstacle, innermost)
+    }
+
+    /// Whether waiting may help.
+    #[must_use]
+    pub fn may_pass(self) -> bool {
+        !matches!(self, Self::Certificate | Self::Tls | Self::Http)
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Connection => "is it running, and is the address right?",
+            Self::Silence => "is it running, and does a firewall let this computer reach it?",
+            Self::Name => "is the name right, and does this computer find names (DNS)?",
+            Self::Certificate => {
+                "it runs, but its certificate is not trusted here: use the name that the certificate is for, renew \
+                 it if it is out of date, or add its authority to those of this system (on Debian a .crt file in \
+                 /usr/local/share/ca-certificates, then update-ca-certificates; or SSL_CERT_FILE)"
+            }
+            Self::Tls => {
+                "it runs, but does not speak TLS as https:// asks: is it http:// there, or another port?"
+            }
+            Self::Http => {
+                "something answers there that does not speak HTTP: is it https://, or another port?"
+            }
+        }
+    }
+}
+
+/// An error and what caused it, outermost first; also what an I/O error wraps without naming it as its source.
+fn causes(error: &(dyn Error + 'static)) -> Vec<String> {
+    let (mut chain, mut next) = (Vec::new(), Some(error));
+    while let Some(cause) = next {
+        chain.push(cause.to_string());
+        let wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = match wrapped {
+            Some(inner) => Some(inner as &(dyn Error + 'static)),
+            None => cause.source(),
+        };
+    }
+    chain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    fn proxy(address: &str, variables: &[(&str, &str)]) -> Option<String> {
+        let variable = |name: &str| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        };
+        proxy_for(&url(address), variable)
+    }
+
+    #[test]
+    fn no_proxy_is_for_this_computer() {
+        for here in ["http://127.0.0.1:8000", "http://localhost:1", "http://[::1]:8000", "https://127.9.9.9"]
+        {
+            assert!(is_this_computer(&url(here)), "{here}");
+            assert_eq!(proxy(here, &[("ALL_PROXY", "http://p:1")]), None);
+        }
+        assert!(!is_this_computer(&url("http://relais.example.com")));
+    }
+
+    #[test]
+    fn the_proxy_is_named_with_its_variable_and_without_its_password() {
+        let set = [("HTTPS_PROXY", "http://me:hunter2@proxy:3128/"), ("NO_PROXY", "intern.fr, other.fr")];
+        assert_eq!(proxy("https://a.example", &set).unwrap(), "http://proxy:3128 (HTTPS_PROXY)");
+        assert_eq!(proxy("http://a.example", &set), None);
+        assert_eq!(proxy("https://relais.intern.fr", &set), None);
+        assert!(proxy("https://notintern.fr", &set).is_some());
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_trusted_is_not_a_server_that_does_not_run() {
+        let inner = std::io::Error::other("invalid peer certificate: UnknownIssuer");
+        let (obstacle, reason) = Obstacle::of(&inner, false);
+        assert_eq!((obstacle, &*reason), (Obstacle::Certificate, "invalid peer certificate: UnknownIssuer"));
+        assert!(!obstacle.may_pass() && obstacle.remedy().contains("update-ca-certificates"));
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(Obstacle::of(&refused, false).0, Obstacle::Connection);
+    }
+}

@@ -220,14 +220,14 @@ impl Auth {
 
     async fn session(&self, secret: &str) -> Result<Principal, AppError> {
         let id = secret::digest(secret);
-        let now = self.now();
-        let session = match self.inner.sessions.get(&id, now) {
+        let (now, steady) = (self.now(), self.steady());
+        let session = match self.inner.sessions.get(&id, steady) {
             Some(found) => found,
             None => {
                 let seen = self.inner.sessions.seen();
                 let wanted = id.clone();
                 let found = self.inner.store.read(move |tx| store::find_session(tx, &wanted)).await?;
-                self.inner.sessions.keep(&id, found.clone(), now, seen);
+                self.inner.sessions.keep(&id, found.clone(), steady, seen);
                 found
             }
         };
@@ -282,7 +282,7 @@ impl Auth {
     }
 
     async fn key_row(&self, id: &str) -> Result<Option<Arc<KeyRow>>, AppError> {
-        let now = self.now();
+        let now = self.steady();
         if let Some(found) = self.inner.keys.get(id, now) {
             return Ok(found);
         }
@@ -358,7 +358,7 @@ impl Auth {
     }
 
     async fn account(&self, id: &str) -> Result<Option<Arc<Account>>, AppError> {
-        let now = self.now();
+        let now = self.steady();
         if let Some(found) = self.inner.accounts.get(id, now) {
             return Ok(found);
         }
@@ -371,6 +371,11 @@ impl Auth {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.inner.clock.now()
+    }
+
+    /// For waits, and for how long something is remembered.
+    pub(crate) fn steady(&self) -> Timestamp {
+        self.inner.clock.steady()
     }
 
     pub(crate) fn config(&self) -> &AuthConfig {

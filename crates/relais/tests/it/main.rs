@@ -4,6 +4,7 @@ mod accounts;
 mod api_documents;
 mod chat;
 mod cli;
+mod clock;
 mod json_check;
 mod live;
 mod polling;

@@ -15,7 +15,7 @@ use relais_testkit::{TestClock, TestDb};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::on_both;
+use super::{on_both, on_both_in_time};
 
 const START: i64 = 1_800_000_000_000;
 const MINUTE: i64 = 60_000;
@@ -146,12 +146,24 @@ impl Model {
         let mut seen = 0;
         for series in &chart.series {
             let number: u8 = series.name[1..].parse().unwrap();
+            let mut before = None;
             for bucket in &series.buckets {
                 let values = expected.get(&(number, bucket.t)).cloned().unwrap_or_default();
                 prop_assert_eq!(bucket.count, values.len() as u64, "{} {:?}", series.name, bucket);
                 let fold = |pick: fn(f64, f64) -> f64| values.iter().map(|(_, v)| *v).reduce(pick).unwrap();
                 prop_assert_eq!((bucket.min, bucket.max), (fold(f64::min), fold(f64::max)));
                 prop_assert_eq!(bucket.last, values.iter().max_by_key(|(at, _)| *at).unwrap().1);
+                prop_assert_eq!(bucket.first, Some(values.iter().min_by_key(|(at, _)| *at).unwrap().1));
+                if chart.tier == Tier::Raw {
+                    let mut in_time = values.clone();
+                    in_time.sort_by_key(|(at, _)| *at);
+                    let rises = in_time.iter().filter_map(|(_, value)| {
+                        let from = before.replace(*value)?;
+                        Some(if *value >= from { *value - from } else { value.max(0.0) })
+                    });
+                    let (rises, size) = rises.fold((0.0, 1.0), |(sum, size), rise| (sum + rise, size + rise));
+                    prop_assert!((bucket.increase.unwrap() - rises).abs() <= size * 1e-9, "{bucket:?} {rises}");
+                }
                 let sum: f64 = values.iter().map(|(_, v)| v).sum();
                 let size: f64 = values.iter().map(|(_, v)| v.abs()).sum();
                 prop_assert!((bucket.avg * bucket.count as f64 - sum).abs() <= size * 1e-9);
@@ -370,7 +382,7 @@ fn a_database_that_is_away_costs_the_oldest_points_and_never_memory() {
         }
         let bytes = bench.history.memory_bytes();
         assert!((900_000..=1024 * 1024).contains(&bytes), "{bytes}");
-        let kept = bench.history.series("MC-0").unwrap();
+        let kept = bench.history.series("MC-0").series;
         assert!(kept[0].first > START + 10_000, "the oldest are gone: {:?}", kept[0]);
         assert_eq!(kept[0].last, START + 199_000, "the newest are not");
     });
@@ -387,7 +399,7 @@ fn what_no_series_can_be_is_left_out_and_the_rest_is_kept() {
         values.extend(names.iter().map(|name| (name.as_str(), 1.0)));
         bench.record("MC-1", START, &values);
         bench.history.flush().await.unwrap();
-        let kept: Vec<String> = bench.history.series("MC-1").unwrap().into_iter().map(|s| s.name).collect();
+        let kept: Vec<String> = bench.history.series("MC-1").series.into_iter().map(|s| s.name).collect();
         assert_eq!(kept, names[..SERIES_MAX]);
         assert_eq!(bench.range("MC-1", START, START + 1, 1).await.series.len(), 32, "of one chart");
     });
@@ -404,7 +416,7 @@ fn the_rows_of_a_module_that_is_forgotten_go_and_one_of_the_same_name_starts_afr
             bench.pass(3 * HOUR).await;
             bench.store.write(|tx| disown(tx, "MC-1")).await.unwrap();
             bench.kill().await;
-            assert!(bench.history.series("MC-1").unwrap().is_empty());
+            assert!(bench.history.series("MC-1").series.is_empty());
             bench.record("MC-1", START, &[("hum", 2.0)]);
             bench.pass(10 * MINUTE).await;
             let chart = bench.range("MC-1", START, START + 1, 1).await;
@@ -413,6 +425,240 @@ fn the_rows_of_a_module_that_is_forgotten_go_and_one_of_the_same_name_starts_afr
             assert_eq!(bench.rows("SELECT COUNT(*) FROM history_modules").await, 1);
         });
     }
+}
+
+/// A counter that rises by 2 each ten seconds and begins afresh each hour at 1, for `hours`.
+fn counted(bench: &Bench, module: &str, hours: i64) {
+    for step in 0..hours * 360 {
+        let value = if step % 360 == 0 { 1.0 } else { 1.0 + (step % 360) as f64 * 2.0 };
+        bench.record(module, START + step * 10_000, &[("kwh", value)]);
+    }
+}
+
+#[test]
+fn a_counter_grows_by_the_same_in_every_tier_and_over_its_resets() {
+    const HOURS: i64 = 5;
+    for db in TestDb::each() {
+        let runtime = runtime();
+        let bench = Bench::open(db(), kept_for_ever(), &runtime);
+        runtime.block_on(async {
+            counted(&bench, "MC-1", HOURS);
+            // 359 rises of 2 in the first hour; in each other one a reset, which is a rise of 1, as well.
+            let (first, other) = (718.0, 719.0);
+            let total = first + other * (HOURS - 1) as f64;
+            let raw = bench.range("MC-1", START, START + HOURS * HOUR, 1800).await;
+            bench.pass(10 * MINUTE).await;
+            bench.pass((HOURS + 2) * HOUR).await;
+            for (points, tier) in [(1800, Tier::Raw), (300, Tier::Minute), (5, Tier::Hour), (1, Tier::Hour)] {
+                let chart = bench.range("MC-1", START, START + HOURS * HOUR, points).await;
+                let buckets = &chart.series[0].buckets;
+                assert_eq!(chart.tier, tier);
+                assert_eq!(buckets.iter().map(|bucket| bucket.increase.unwrap()).sum::<f64>(), total, "{tier:?}");
+                assert_eq!((buckets[0].first, buckets.last().unwrap().last), (Some(1.0), 719.0));
+                if points == 1800 {
+                    assert_eq!(chart, raw, "as it was in memory");
+                }
+            }
+            let hours = bench.range("MC-1", START, START + HOURS * HOUR, 5).await;
+            let increases: Vec<f64> = hours.series[0].buckets.iter().map(|b| b.increase.unwrap()).collect();
+            assert_eq!(increases, [first, other, other, other, other]);
+        });
+    }
+}
+
+#[test]
+fn values_that_come_late_are_where_they_were_measured_whatever_was_aggregated_meanwhile() {
+    for db in TestDb::each() {
+        let runtime = runtime();
+        let bench = Bench::open(db(), kept_for_ever(), &runtime);
+        runtime.block_on(async {
+            // The device was away in the second hour, and says later what it measured.
+            for minute in (0..60).chain(120..180) {
+                bench.record("MC-1", START + minute * MINUTE, &[("kwh", minute as f64)]);
+            }
+            bench.pass(10 * MINUTE).await;
+            bench.pass(5 * HOUR).await;
+            for minute in 60..120 {
+                bench.record("MC-1", START + minute * MINUTE, &[("kwh", minute as f64)]);
+            }
+            for moved in [0, 10 * MINUTE, HOUR] {
+                bench.pass(moved).await;
+                let chart = bench.range("MC-1", START, START + 3 * HOUR, 3).await;
+                let told: Vec<(u64, f64, f64)> =
+                    chart.series[0].buckets.iter().map(|b| (b.count, b.last, b.increase.unwrap())).collect();
+                assert_eq!(chart.tier, Tier::Hour);
+                assert_eq!(told, [(60, 59.0, 59.0), (60, 119.0, 60.0), (60, 179.0, 60.0)], "{moved}");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_clock_that_leaps_ahead_for_minutes_costs_no_history() {
+    for db in TestDb::each() {
+        let runtime = runtime();
+        let mut bench = Bench::open(db(), HistoryConfig::default(), &runtime);
+        runtime.block_on(async {
+            counted(&bench, "MC-1", 5);
+            bench.pass(10 * MINUTE).await;
+            bench.pass(6 * HOUR).await;
+            let before = bench.range("MC-1", START, START + 5 * HOUR, 1800).await;
+            let rows = (bench.rows(COUNT_BLOCKS).await, bench.rows(COUNT_MINUTES).await, bench.rows(COUNT_HOURS).await);
+            bench.clock.leap_ms(3 * 365 * DAY);
+            bench.pass(2 * MINUTE).await;
+            bench.store.note_date().await.unwrap();
+            bench.kill().await;
+            bench.pass(2 * HOUR).await;
+            bench.clock.leap_ms(-3 * 365 * DAY);
+            bench.pass(2 * HOUR).await;
+            let after =
+                (bench.rows(COUNT_BLOCKS).await, bench.rows(COUNT_MINUTES).await, bench.rows(COUNT_HOURS).await);
+            assert_eq!(after, rows, "each tier");
+            let chart = bench.range("MC-1", START, START + 5 * HOUR, 1800).await;
+            assert_eq!((chart.tier, &chart.series), (Tier::Raw, &before.series));
+            // A clock that has said so for a day is believed.
+            bench.clock.leap_ms(3 * 365 * DAY);
+            for _ in 0..26 {
+                bench.pass(HOUR).await;
+            }
+            assert_eq!(bench.rows(COUNT_BLOCKS).await, 0);
+        });
+    }
+}
+
+#[test]
+fn a_name_that_is_silent_gives_its_place_to_a_new_one_and_what_it_said_stays_readable() {
+    for db in TestDb::each() {
+        let runtime = runtime();
+        let mut bench = Bench::open(db(), kept_for_ever(), &runtime);
+        runtime.block_on(async {
+            let dead: Vec<String> = (0..SERIES_MAX).map(|number| format!("dead{number:02}")).collect();
+            let values: Vec<(&str, f64)> = dead.iter().map(|name| (name.as_str(), 7.0)).collect();
+            bench.record("MC-1", START, &values);
+            bench.record("MC-1", START, &[("new", 1.0)]);
+            let list = bench.history.series("MC-1");
+            assert_eq!((list.series.len(), list.max, list.without_history), (64, 64, vec!["new".to_owned()]));
+            bench.pass(3 * HOUR).await;
+            let now = bench.clock.now().as_millis();
+            bench.record("MC-1", now, &[("new", 2.0), ("dead63", 8.0)]);
+            for _ in 0..2 {
+                let list = bench.history.series("MC-1");
+                assert_eq!((list.series.len(), list.without_history.len()), (65, 0));
+                let ended: Vec<&str> =
+                    list.series.iter().filter(|s| s.ended.is_some()).map(|s| s.name.as_str()).collect();
+                assert_eq!(ended, ["dead00"], "of those that were silent equally long the first");
+                for points in [1000, 2] {
+                    let query = RangeQuery {
+                        series: ["new", "dead00", "dead63"].map(String::from).to_vec(),
+                        from: START,
+                        to: now + 1,
+                        points,
+                    };
+                    let chart = bench.history.range("MC-1", query).await.unwrap();
+                    let told: Vec<Vec<f64>> =
+                        chart.series.iter().map(|s| s.buckets.iter().map(|b| b.last).collect()).collect();
+                    assert_eq!(told, [vec![2.0], vec![7.0], vec![7.0, 8.0]], "{points}");
+                }
+                bench.pass(10 * MINUTE).await;
+                bench.kill().await;
+                bench.pass(3 * HOUR).await;
+            }
+        });
+    }
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_left_out_and_holds_up_nobody() {
+    for db in TestDb::each() {
+        let runtime = runtime();
+        let mut bench = Bench::open(db(), kept_for_ever(), &runtime);
+        runtime.block_on(async {
+            let write = async |bench: &Bench, sql: &'static str| {
+                let write = bench.store.write(move |tx| tx.execute(sql, params![&b"\x05nonsense"[..]]));
+                assert!(write.await.unwrap() > 0, "{sql}");
+            };
+            let names = ["MC-1", "MC-2", "MC-3", "MC-4"];
+            let say = |bench: &Bench, hour: i64| {
+                names.iter().for_each(|name| bench.record(name, START + hour * HOUR, &[("t", hour as f64)]));
+            };
+            say(&bench, 0);
+            bench.history.flush().await.unwrap();
+            bench.record("MC-4", START + 1, &[("t", 9.0)]);
+            bench.history.flush().await.unwrap();
+            // The second entry of the journal: the server starts all the same.
+            write(&bench, "UPDATE history_journal SET data = $1 WHERE id = (SELECT MAX(id) FROM history_journal)").await;
+            bench.kill().await;
+            bench.pass(10 * MINUTE).await;
+            write(
+                &bench,
+                "UPDATE history_blocks SET data = $1 WHERE module = (SELECT id FROM history_modules WHERE module = 'MC-1')",
+            )
+            .await;
+            bench.pass(2 * HOUR).await;
+            assert_eq!(bench.rows(COUNT_HOURS).await, 3, "all but the one that cannot be read");
+            write(
+                &bench,
+                "UPDATE history_aggregates SET data = $1 WHERE module = (SELECT id FROM history_modules WHERE module = 'MC-2')",
+            )
+            .await;
+            say(&bench, 1);
+            bench.pass(10 * MINUTE).await;
+            bench.pass(2 * HOUR).await;
+            let told = async |name: &str, points: u32| {
+                let chart = bench.range(name, START, START + 2 * HOUR, points).await;
+                let buckets = chart.series[0].buckets.iter();
+                (chart.unreadable, buckets.map(|bucket| bucket.last).collect::<Vec<_>>())
+            };
+            assert_eq!(told("MC-1", 2).await, (0, vec![1.0]), "the next hour is aggregated");
+            assert_eq!(told("MC-1", 2000).await, (1, vec![1.0]));
+            assert_eq!(told("MC-2", 2).await, (1, vec![]), "its row stays as it is");
+            assert_eq!(told("MC-2", 2000).await, (0, vec![0.0, 1.0]));
+            assert_eq!(told("MC-3", 2).await, (0, vec![0.0, 1.0]));
+            assert_eq!(told("MC-4", 2).await, (0, vec![0.0, 1.0]));
+            // Names that cannot be read: nothing is kept, and nothing is deleted.
+            let write = bench.store.write(|tx| {
+                tx.execute("UPDATE history_modules SET series = 'x' WHERE module = 'MC-3'", params![])
+            });
+            assert_eq!(write.await.unwrap(), 1);
+            let blocks = bench.rows(COUNT_BLOCKS).await;
+            bench.kill().await;
+            say(&bench, 6);
+            bench.pass(10 * MINUTE).await;
+            assert_eq!(bench.rows(COUNT_BLOCKS).await, blocks + 3);
+            assert!(bench.history.series("MC-3").series.is_empty());
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_says_when_it_measured_what_it_reports_late() {
+    on_both_in_time(|world, clock| async move {
+        let credential = world.module("MC-1001-STN", None).await;
+        let now = clock.now().as_millis();
+        let client = reqwest::Client::new();
+        let url = format!("http://{}/api/v1/modules/MC-1001-STN/report", world.running.address());
+        let say = async |body: Value| {
+            let reply = client.post(&url).bearer_auth(&credential).json(&body).send().await.unwrap();
+            assert_eq!(reply.status(), 200, "{body}");
+        };
+        say(json!({ "t": 30, "measured_at": now })).await;
+        for second in 1..=11 {
+            say(json!({ "t": 30 - second, "measured_at": now - second * 1000 })).await;
+        }
+        say(json!({ "t": 99, "measured_at": 5 })).await;
+        let history = world.running.app().live().history();
+        let query = RangeQuery { series: vec!["t".into()], from: now - 11_000, to: now + 1, points: 12 };
+        let chart = history.range("MC-1001-STN", query).await.unwrap();
+        let told: Vec<(i64, f64)> = chart.series[0].buckets.iter().map(|b| (b.t, b.last)).collect();
+        let floor = |at: i64| at - at % chart.step_ms;
+        let expected: BTreeMap<i64, f64> =
+            (0..=11).rev().map(|s| (floor(now - s * 1000), if s == 0 { 99.0 } else { (30 - s) as f64 })).collect();
+        assert_eq!(told, expected.into_iter().collect::<Vec<_>>());
+        assert_eq!(history.series("MC-1001-STN").series.len(), 1, "when it was measured is no value");
+        let known = world.running.app().live().telemetry("MC-1001-STN");
+        assert_eq!(Value::from(known), json!({ "t": 99 }), "what is late does not put values back");
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -444,8 +690,10 @@ async fn whoever_sees_a_module_sees_its_history() {
         assert_eq!((status, &all["tier"], &all["step_ms"]), (200, &json!("raw"), &json!(10_000)));
         assert_eq!(all["series"][0]["name"], "hum", "by name");
         let temp = &all["series"][1]["buckets"];
-        let last =
-            json!({ "t": temp[1]["t"], "min": 21.0, "max": 23.0, "avg": 22.0, "last": 23.0, "count": 2 });
+        let last = json!({
+            "t": temp[1]["t"], "min": 21.0, "max": 23.0, "avg": 22.0, "first": 21.0, "last": 23.0, "increase": 3.0,
+            "count": 2,
+        });
         assert_eq!((&temp[0]["count"], &temp[1], &temp[2]), (&json!(1), &last, &Value::Null));
         assert_eq!(chart["series"][1], json!({ "name": "vide", "buckets": [] }));
 
@@ -474,7 +722,7 @@ async fn whoever_sees_a_module_sees_its_history() {
         let (status, _) =
             world.request(&admin, Method::DELETE, "/api/v1/modules/MC-1001-STN", Value::Null).await;
         assert_eq!(status, 204);
-        assert!(app.live().history().series("MC-1001-STN").unwrap().is_empty(), "gone with the module");
+        assert!(app.live().history().series("MC-1001-STN").series.is_empty(), "gone with the module");
     })
     .await;
 }

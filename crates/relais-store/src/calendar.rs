@@ -60,10 +60,7 @@ pub(crate) struct Noted {
 
 impl Calendar {
     /// What the database has; the clock is believed if it has nothing.
-    pub(crate) fn load(
-        connection: &mut dyn WriteConnection,
-        clock: SharedClock,
-    ) -> Result<Self, StoreError> {
+    pub(crate) fn load(connection: &mut dyn WriteConnection, clock: SharedClock) -> Result<Self, StoreError> {
         let mut noted = None;
         connection.visit(
             "SELECT believed, doubted_at, doubted_ms FROM calendar WHERE id = 1",
@@ -139,7 +136,8 @@ impl Known {
         };
         // The same doubt as before, if the clock only went on since then.
         let same = doubt.filter(|(at, _)| agrees(passed(*at, moment.now), AWAY_MS));
-        let doubt = same.map(|(_, ms)| Doubt { offset_ms: offset(moment), since: moment.steady.plus_millis(-ms) });
+        let doubt =
+            same.map(|(_, ms)| Doubt { offset_ms: offset(moment), since: moment.steady.plus_millis(-ms) });
         Self { believed: Moment { now: believed, steady: moment.steady }, away_ms: AWAY_MS, doubt }
     }
 

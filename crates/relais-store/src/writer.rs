@@ -169,13 +169,8 @@ impl Writer {
     }
 
     fn run_one(&mut self, mut work: Box<dyn Work>, group: &mut Group) -> (Finished, Rest) {
-        let mut tx = WriteTx::new(
-            &mut *self.connection,
-            group,
-            &mut self.topics,
-            &self.calendar,
-            self.clock.now(),
-        );
+        let mut tx =
+            WriteTx::new(&mut *self.connection, group, &mut self.topics, &self.calendar, self.clock.now());
         let run = catch_unwind(AssertUnwindSafe(|| work.run(&mut tx)));
         match tx.finish(matches!(run, Ok(true))) {
             Ok(effects) => (Finished { work, outcome: Ok(()), effects }, Rest::Untouched),

@@ -354,7 +354,11 @@ async fn trim_log(app: App, stop: CancellationToken) {
     let mut hours = tokio::time::interval(TRIM);
     let kept_ms = i64::from(app.config().database.events_days) * 86_400_000;
     while until(&stop, hours.tick()).await {
-        match app.store().trim_events(app.store().retention_now().plus_millis(-kept_ms), EVENTS_KEPT_MIN).await {
+        match app
+            .store()
+            .trim_events(app.store().retention_now().plus_millis(-kept_ms), EVENTS_KEPT_MIN)
+            .await
+        {
             Ok(0) => {}
             Ok(gone) => tracing::info!(gone, "old events were forgotten"),
             Err(error) => {

@@ -90,7 +90,9 @@ impl Report {
     pub(super) fn when(&self, now: Timestamp) -> When {
         match self.measured {
             None => When::Now(now),
-            Some(Measured::At(at)) if at >= now.plus_millis(-BEHIND_MS) && at <= now.plus_millis(AHEAD_MS) => {
+            Some(Measured::At(at))
+                if at >= now.plus_millis(-BEHIND_MS) && at <= now.plus_millis(AHEAD_MS) =>
+            {
                 When::Then(at)
             }
             Some(_) => When::Implausible(now),
@@ -168,13 +170,14 @@ pub(super) fn is_envelope(name: &str) -> bool {
 /// in another order.
 fn is_same(one: &Value, other: &Value) -> bool {
     match (one, other) {
-        (Value::Number(a), Value::Number(b)) => a == b || (!(is_whole(a) && is_whole(b)) && a.as_f64() == b.as_f64()),
+        (Value::Number(a), Value::Number(b)) => {
+            a == b || (!(is_whole(a) && is_whole(b)) && a.as_f64() == b.as_f64())
+        }
         (Value::Array(a), Value::Array(b)) => {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same(a, b))
         }
         (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len()
-                && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| is_same(a, b)))
+            a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| is_same(a, b)))
         }
         _ => one == other,
     }
@@ -198,9 +201,7 @@ fn measured(said: &Value) -> Option<Measured> {
     let ms = match said {
         Value::Null => return None,
         Value::Number(number) => number.as_f64().map(|at| if at < SECONDS_MAX { at * 1000.0 } else { at }),
-        Value::String(text) => {
-            text.parse::<jiff::Timestamp>().ok().map(|at| at.as_millisecond() as f64)
-        }
+        Value::String(text) => text.parse::<jiff::Timestamp>().ok().map(|at| at.as_millisecond() as f64),
         _ => None,
     };
     let at = ms.map(|ms| Measured::At(Timestamp::from_millis(ms as i64)));

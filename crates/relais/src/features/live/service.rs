@@ -95,11 +95,7 @@ impl Live {
             linking: Mutex::new(()),
             stopping: AtomicBool::new(false),
             commands: Commands::new(store.clone()),
-            board: Mutex::new(Board::new(
-                &open,
-                i64::from(config.command_timeout_s) * 1000,
-                Some(moment),
-            )),
+            board: Mutex::new(Board::new(&open, i64::from(config.command_timeout_s) * 1000, Some(moment))),
             due: Notify::new(),
             worked: Notify::new(),
             keeping: tokio::sync::Mutex::default(),

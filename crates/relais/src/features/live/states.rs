@@ -218,7 +218,9 @@ impl States {
         };
         match when {
             // One whose clock was ahead is not late for ever once it is right.
-            When::Then(at) => entry.measured_at = if is_late { entry.measured_at.min(moment.now) } else { at },
+            When::Then(at) => {
+                entry.measured_at = if is_late { entry.measured_at.min(moment.now) } else { at }
+            }
             When::Implausible(_) => entry.tell_time(now),
             When::Now(_) => {}
         }

@@ -162,7 +162,10 @@ impl Model {
                         Some(if *value >= from { *value - from } else { value.max(0.0) })
                     });
                     let (rises, size) = rises.fold((0.0, 1.0), |(sum, size), rise| (sum + rise, size + rise));
-                    prop_assert!((bucket.increase.unwrap() - rises).abs() <= size * 1e-9, "{bucket:?} {rises}");
+                    prop_assert!(
+                        (bucket.increase.unwrap() - rises).abs() <= size * 1e-9,
+                        "{bucket:?} {rises}"
+                    );
                 }
                 let sum: f64 = values.iter().map(|(_, v)| v).sum();
                 let size: f64 = values.iter().map(|(_, v)| v.abs()).sum();
@@ -453,7 +456,11 @@ fn a_counter_grows_by_the_same_in_every_tier_and_over_its_resets() {
                 let chart = bench.range("MC-1", START, START + HOURS * HOUR, points).await;
                 let buckets = &chart.series[0].buckets;
                 assert_eq!(chart.tier, tier);
-                assert_eq!(buckets.iter().map(|bucket| bucket.increase.unwrap()).sum::<f64>(), total, "{tier:?}");
+                assert_eq!(
+                    buckets.iter().map(|bucket| bucket.increase.unwrap()).sum::<f64>(),
+                    total,
+                    "{tier:?}"
+                );
                 assert_eq!((buckets[0].first, buckets.last().unwrap().last), (Some(1.0), 719.0));
                 if points == 1800 {
                     assert_eq!(chart, raw, "as it was in memory");
@@ -503,7 +510,11 @@ fn a_clock_that_leaps_ahead_for_minutes_costs_no_history() {
             bench.pass(10 * MINUTE).await;
             bench.pass(6 * HOUR).await;
             let before = bench.range("MC-1", START, START + 5 * HOUR, 1800).await;
-            let rows = (bench.rows(COUNT_BLOCKS).await, bench.rows(COUNT_MINUTES).await, bench.rows(COUNT_HOURS).await);
+            let rows = (
+                bench.rows(COUNT_BLOCKS).await,
+                bench.rows(COUNT_MINUTES).await,
+                bench.rows(COUNT_HOURS).await,
+            );
             bench.clock.leap_ms(3 * 365 * DAY);
             bench.pass(2 * MINUTE).await;
             bench.store.note_date().await.unwrap();
@@ -511,8 +522,11 @@ fn a_clock_that_leaps_ahead_for_minutes_costs_no_history() {
             bench.pass(2 * HOUR).await;
             bench.clock.leap_ms(-3 * 365 * DAY);
             bench.pass(2 * HOUR).await;
-            let after =
-                (bench.rows(COUNT_BLOCKS).await, bench.rows(COUNT_MINUTES).await, bench.rows(COUNT_HOURS).await);
+            let after = (
+                bench.rows(COUNT_BLOCKS).await,
+                bench.rows(COUNT_MINUTES).await,
+                bench.rows(COUNT_HOURS).await,
+            );
             assert_eq!(after, rows, "each tier");
             let chart = bench.range("MC-1", START, START + 5 * HOUR, 1800).await;
             assert_eq!((chart.tier, &chart.series), (Tier::Raw, &before.series));
@@ -651,8 +665,10 @@ async fn a_device_says_when_it_measured_what_it_reports_late() {
         let chart = history.range("MC-1001-STN", query).await.unwrap();
         let told: Vec<(i64, f64)> = chart.series[0].buckets.iter().map(|b| (b.t, b.last)).collect();
         let floor = |at: i64| at - at % chart.step_ms;
-        let expected: BTreeMap<i64, f64> =
-            (0..=11).rev().map(|s| (floor(now - s * 1000), if s == 0 { 99.0 } else { (30 - s) as f64 })).collect();
+        let expected: BTreeMap<i64, f64> = (0..=11)
+            .rev()
+            .map(|s| (floor(now - s * 1000), if s == 0 { 99.0 } else { (30 - s) as f64 }))
+            .collect();
         assert_eq!(told, expected.into_iter().collect::<Vec<_>>());
         assert_eq!(history.series("MC-1001-STN").series.len(), 1, "when it was measured is no value");
         let known = world.running.app().live().telemetry("MC-1001-STN");

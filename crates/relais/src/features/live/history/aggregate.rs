@@ -290,13 +290,15 @@ mod tests {
     fn a_row_of_an_earlier_version_is_read_and_its_growth_is_not_known() {
         let written = [(60_000, Aggregate { growth: None, ..of(&[(60_001, 2.0), (60_002, 5.0)]) })];
         let mut body = Vec::new();
-        let by_reference: Vec<(i64, &Aggregate)> = written.iter().map(|(begin, known)| (*begin, known)).collect();
+        let by_reference: Vec<(i64, &Aggregate)> =
+            written.iter().map(|(begin, known)| (*begin, known)).collect();
         write_series(&mut body, &by_reference, 0, MINUTE);
         let mut growth = Vec::new();
         write_growth(&mut growth, &by_reference);
         for body in [&body[..body.len() - growth.len()], &body[..]] {
             let mut read = Vec::new();
-            read_series(Reader::new(body), 0, MINUTE, &mut |begin, found| read.push((begin, *found))).unwrap();
+            read_series(Reader::new(body), 0, MINUTE, &mut |begin, found| read.push((begin, *found)))
+                .unwrap();
             assert_eq!(read, written);
             let mut together = read[0].1;
             together.merge(&Aggregate::of(70_000, 6.0));

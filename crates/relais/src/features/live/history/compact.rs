@@ -7,8 +7,8 @@ use super::codec::Packer;
 use super::damage::readable;
 use super::memory::{Segment, spread};
 use super::points::Points;
-use super::series::Series;
 use super::roll::{Rows, merged_rows};
+use super::series::Series;
 use super::store::{self, Marks, ModuleRow};
 use super::{ENTRIES_PER_STEP, History, MODULES_PER_STEP, series_text};
 

@@ -105,8 +105,7 @@ impl History {
             return;
         }
         let Moment { now, steady } = self.0.clock.moment();
-        let said =
-            Said { module, at: at.as_millis(), now: now.as_millis(), steady: steady.as_millis() };
+        let said = Said { module, at: at.as_millis(), now: now.as_millis(), steady: steady.as_millis() };
         let taken = self.0.memory.lock().record(said, values, self.0.config.memory_bytes / 2);
         tell_taken(module, &taken);
     }

@@ -178,7 +178,8 @@ fn add_span(
     (first, last): (i64, i64),
     ended: Option<i64>,
 ) {
-    let span = found.entry(name.to_owned()).or_insert(SeriesSpan { name: name.to_owned(), first, last, ended });
+    let span =
+        found.entry(name.to_owned()).or_insert(SeriesSpan { name: name.to_owned(), first, last, ended });
     (span.first, span.last) = (span.first.min(first), span.last.max(last));
     span.ended = span.ended.zip(ended).map(|(one, other)| one.max(other));
 }
@@ -215,11 +216,14 @@ impl Buckets {
     fn new(plan: Plan, wanted: &[Vec<Part>], module: String) -> Self {
         let mut parts = vec![Vec::new(); SERIES_MAX];
         let mut mask = 0;
-        for (place, part) in wanted.iter().enumerate().flat_map(|(place, all)| all.iter().map(move |part| (place, *part))) {
+        for (place, part) in
+            wanted.iter().enumerate().flat_map(|(place, all)| all.iter().map(move |part| (place, *part)))
+        {
             mask |= 1 << part.number;
             parts[part.number].push((place, part));
         }
-        let found = wanted.iter().map(|all| vec![None; if all.is_empty() { 0 } else { plan.buckets() }]).collect();
+        let found =
+            wanted.iter().map(|all| vec![None; if all.is_empty() { 0 } else { plan.buckets() }]).collect();
         Self { plan, module, mask, parts, found, unreadable: 0 }
     }
 
@@ -298,7 +302,9 @@ fn read_aggregates(
                 found.push((series, begin, *aggregate));
             });
             match readable(read, "aggregates", &buckets.module, *start) {
-                Some(()) => found.iter().for_each(|(series, begin, found)| buckets.add(*series, *begin, found)),
+                Some(()) => {
+                    found.iter().for_each(|(series, begin, found)| buckets.add(*series, *begin, found))
+                }
                 None => buckets.unreadable += 1,
             }
         }
@@ -328,7 +334,8 @@ fn read_blocks(
                 of_hour = key.0;
             }
             let known = points.len();
-            let read = block::decode(data, buckets.mask, |series, at, value| points.push((series, at, value)));
+            let read =
+                block::decode(data, buckets.mask, |series, at, value| points.push((series, at, value)));
             if readable(read, "block", &buckets.module, key.0).is_none() {
                 points.truncate(known);
                 buckets.unreadable += 1;

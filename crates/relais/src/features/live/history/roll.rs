@@ -109,7 +109,8 @@ fn prepare(
             after = *last;
             for (_, data) in &blocks {
                 let known = points.len();
-                let read = block::decode(data, u64::MAX, |series, at, value| points.push((series, at, value)));
+                let read =
+                    block::decode(data, u64::MAX, |series, at, value| points.push((series, at, value)));
                 if readable(read, "block", &task.name, hour).is_none() {
                     points.truncate(known);
                 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use relais::features::accounts::{Accounts, Actor};
 use relais::features::live::{Command, CommandState, NewCommand, NewModule, Report, Sight};
-use relais_store::{Query as _, StoreError, params};
+use relais_store::{Query as _, params};
 use relais_testkit::TestClock;
 use serde_json::json;
 
@@ -38,11 +38,7 @@ impl World {
     }
 
     async fn count(&self, sql: &'static str) -> i64 {
-        let read = self
-            .running
-            .app()
-            .store()
-            .read(move |tx| Ok::<_, StoreError>(tx.query_one(sql, params![], |row| row.i64(0))?));
+        let read = self.running.app().store().read(move |tx| tx.query_one(sql, params![], |row| row.i64(0)));
         read.await.unwrap()
     }
 

@@ -136,7 +136,9 @@ impl Live {
         metrics::counter!("relais_live_commands_total", "state" => command.state.name()).increment(1);
         // If the connection ended in this moment, the board was told so, or will be.
         if let Some(link) = self.0.links.find(&work.module).filter(|_| told) {
-            link.send(&command.frame(), command.left(self.now()));
+            // In the command's own time, which does not leap.
+            let now = command.sent_at.unwrap_or_else(|| self.now());
+            link.send(&command.frame(), command.left(now));
         }
     }
 

@@ -303,7 +303,7 @@ fn read_aggregates(
             });
             match readable(read, "aggregates", &buckets.module, *start) {
                 Some(()) => {
-                    found.iter().for_each(|(series, begin, found)| buckets.add(*series, *begin, found))
+                    found.iter().for_each(|(series, begin, found)| buckets.add(*series, *begin, found));
                 }
                 None => buckets.unreadable += 1,
             }

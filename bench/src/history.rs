@@ -85,6 +85,10 @@ impl Clock for LoadClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.0.load(Ordering::Relaxed))
     }
+
+    fn steady(&self) -> Timestamp {
+        self.now()
+    }
 }
 
 struct Load {

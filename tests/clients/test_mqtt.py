@@ -233,6 +233,103 @@ def test_what_is_published_while_the_server_restarts_arrives(plant, version):
 
 
 @ALL_VERSIONS
+@pytest.mark.parametrize("gone", [["server"], ["broker"], ["server", "broker"]], ids="+".join)
+def test_after_a_session_that_the_broker_kept_everything_works_as_before(plant, broker, version, gone):
+    plant = plant(version)
+    device = plant.mqtt(version=version)
+    device.say("telemetry", number=0)
+    plant.is_known("taken", 1)
+    if "server" in gone:
+        plant.server.kill9()
+    if "broker" in gone:
+        device.connected.clear()
+        broker.stop()
+        broker.start()
+        assert device.connected.wait(WAIT_S), broker.log()
+    for number in range(1, 21):
+        device.say("telemetry", number=number)
+    if "server" in gone:
+        plant.server.start()
+    eventually(lambda: state(plant)["telemetry"] == {"number": 20}, "what waited arrives", WAIT_S)
+    plant.eventually_connected()
+    for _ in range(2):
+        told = give(plant, "ring")
+        eventually(lambda: told["id"] in [command["id"] for command in device.commands], "a command goes out", WAIT_S)
+    device.say("telemetry", number=21)
+    eventually(lambda: state(plant)["telemetry"] == {"number": 21}, "and reports come", WAIT_S)
+
+
+@ALL_VERSIONS
+def test_topics_that_changed_are_subscribed_to_and_those_before_are_left(plant, broker, version):
+    broker.stop()
+    (broker.folder / "rules").write_text(f"user {USER}\ntopic readwrite #\n\npattern write usine/%u/#\npattern write relais/%u/#\n")
+    broker.start()
+    plant = plant(version)
+    device = plant.mqtt(version=version)
+    device.say("telemetry", uptime=1)
+    plant.is_known("taken", 1)
+    plant.server.env |= {"RELAIS_LIVE_MQTT_TOPICS_REPORT": "usine/{module}/up"}
+    plant.server.restart()
+    plant.eventually_connected()
+    device.say("telemetry", uptime=2)
+    device.publish("up", device.text(uptime=3), topic=f"usine/{STATION}/up")
+    eventually(lambda: state(plant)["telemetry"] == {"uptime": 3}, "the new topic is heard", WAIT_S)
+    assert plant.outcome("other_topic") == 0, "the broker was told to leave the old one"
+
+
+def shown_numbers(plant, begin_s, count):
+    """What the history has of `n`, a second for each number from `begin_s` on."""
+    found = {}
+    for first in range(0, count, 1000):
+        asked = {"series": "n", "from": (begin_s + first) * 1000, "to": (begin_s + first + 1000) * 1000, "points": 1000}
+        reply = plant.server.get(f"/api/v1/modules/{STATION}/history", params=asked, headers=plant.admin)
+        assert reply.ok, reply.text
+        chart = reply.json()
+        assert chart["step_ms"] == 1000, chart["step_ms"]
+        for bucket in chart["series"][0]["buckets"]:
+            found[bucket["t"] // 1000 - begin_s] = (bucket["min"], bucket["max"])
+    return found
+
+
+@ALL_VERSIONS
+def test_no_report_is_lost_in_ten_kills_of_the_server(plant, version):
+    plant = plant(version, RELAIS_LIVE_REPORTS_PER_S="10000")
+    device = plant.mqtt(version=version)
+    kills, each = 10, 200
+    begin_s = int(time.time()) - kills * each - 3600
+    sent = []
+    for kill in range(kills):
+        for number in range(kill * each, (kill + 1) * each):
+            text = device.text(n=number, measured_at=begin_s + number)
+            sent.append(device.client.publish(device.topic("telemetry"), text, qos=1))
+        plant.is_known("taken", 1 + 10 * kill)
+        plant.server.kill9()
+        plant.server.start()
+    for message in sent:
+        message.wait_for_publish(WAIT_S)
+    device.say("telemetry", n=-1)
+    eventually(lambda: state(plant)["telemetry"] == {"n": -1}, "everything came", WAIT_S)
+    found = shown_numbers(plant, begin_s, kills * each)
+    lost = [number for number in range(kills * each) if found.get(number) != (number, number)]
+    assert not lost, lost
+
+
+def test_a_report_by_a_call_that_was_answered_is_there_after_a_kill(plant):
+    plant = plant()
+    credential = plant.module(STATION)
+    kills, begin_s = 5, int(time.time()) - 3600
+    for number in range(kills):
+        body = {"n": number, "position": f"P{number}", "measured_at": begin_s + number}
+        reply = plant.server.post(f"/api/v1/modules/{STATION}/report", json=body,
+                                  headers={"Authorization": f"Bearer {credential}"})
+        assert reply.ok, reply.text
+        plant.server.kill9()
+        plant.server.start()
+        assert state(plant)["telemetry"] == {"n": number, "position": f"P{number}"}
+    assert shown_numbers(plant, begin_s, kills) == {number: (number, number) for number in range(kills)}
+
+
+@ALL_VERSIONS
 def test_what_the_broker_had_kept_makes_nobody_look_alive(broker, plant, version):
     credential = "of a module that is not added yet"
     early = MqttDevice(broker, STATION, version, credential)

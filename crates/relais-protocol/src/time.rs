@@ -1,7 +1,7 @@
 //! Timestamps, and the clock that is passed to whoever needs one.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -63,8 +63,34 @@ impl<'de> Deserialize<'de> for Timestamp {
 
 /// Where the time comes from. Production code takes one as an argument; tests pass one that stands still.
 pub trait Clock: Send + Sync + 'static {
-    /// The current moment.
+    /// The time of day: what is told and stored. It may be wrong, and leap whenever somebody or something sets it.
     fn now(&self) -> Timestamp;
+
+    /// A time that passes evenly whatever becomes of the time of day, and that nobody sets: for waits, paces and
+    /// deadlines in memory. It begins at some time of day when the process starts, so it is neither told nor stored.
+    fn steady(&self) -> Timestamp;
+
+    /// This moment on both.
+    fn moment(&self) -> Moment {
+        Moment { now: self.now(), steady: self.steady() }
+    }
+}
+
+/// A moment, as both times of a [`Clock`] show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// See [`Clock::now`].
+    pub now: Timestamp,
+    /// See [`Clock::steady`].
+    pub steady: Timestamp,
+}
+
+impl Moment {
+    /// The steady time at which it will be `at`, if the time of day is right now.
+    #[must_use]
+    pub const fn steady_at(self, at: Timestamp) -> Timestamp {
+        self.steady.plus_millis(at.0.saturating_sub(self.now.0))
+    }
 }
 
 /// A clock that several owners share.
@@ -80,11 +106,36 @@ impl Clock for SystemClock {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
+
+    fn steady(&self) -> Timestamp {
+        static BEGAN: OnceLock<(Timestamp, i64)> = OnceLock::new();
+        let (day, began_ms) = *BEGAN.get_or_init(|| (self.now(), since_boot_ms()));
+        day.plus_millis(since_boot_ms() - began_ms)
+    }
+}
+
+/// Time in which the computer sleeps passes as well, where the system can tell.
+fn since_boot_ms() -> i64 {
+    #[cfg(target_os = "linux")]
+    let clock = rustix::time::ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    let clock = rustix::time::ClockId::Monotonic;
+    let time = rustix::time::clock_gettime(clock);
+    time.tv_sec * 1000 + time.tv_nsec / 1_000_000
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn steady_time_passes_and_is_told_in_the_time_of_day() {
+        let clock = SystemClock;
+        let begin = clock.moment();
+        let in_a_minute = begin.now.plus_millis(60_000);
+        assert_eq!(begin.steady_at(in_a_minute), begin.steady.plus_millis(60_000));
+        assert!(clock.steady() >= begin.steady);
+    }
 
     #[test]
     fn a_timestamp_is_written_as_rfc_3339_and_read_back() {

@@ -8,6 +8,7 @@
 //! The same SQL text serves both databases: parameters `$1`, `$2` …, times as `BIGINT` milliseconds, booleans
 //! as `BIGINT` 0 and 1, ids and JSON as `TEXT`.
 
+mod calendar;
 mod checkpoint;
 mod completion;
 mod config;

@@ -51,8 +51,10 @@ impl Migration {
 }
 
 /// The steps that this crate needs for itself.
-pub(crate) const OWN: &[Migration] =
-    &[Migration { version: 1, name: "event log", sql: include_str!("schema/log.sql") }];
+pub(crate) const OWN: &[Migration] = &[
+    Migration { version: 1, name: "event log", sql: include_str!("schema/log.sql") },
+    Migration { version: 2, name: "calendar", sql: include_str!("schema/calendar.sql") },
+];
 
 /// Where the applied steps are remembered.
 pub(crate) const TABLE: &str = "CREATE TABLE IF NOT EXISTS migrations (

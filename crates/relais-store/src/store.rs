@@ -9,6 +9,7 @@ use relais_protocol::event::{Channel, Cursor, Epoch, Event, Position, Topic};
 use relais_protocol::time::{SharedClock, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::calendar::Calendar;
 use crate::completion::{self, EventSink};
 use crate::config::{DatabaseUrl, StoreConfig};
 use crate::connection::WriteConnection;
@@ -43,6 +44,7 @@ struct Shared {
     head: Arc<SharedHead>,
     sink: Arc<OnceLock<Arc<dyn EventSink>>>,
     clock: SharedClock,
+    calendar: Arc<Calendar>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -64,7 +66,9 @@ impl Store {
         let readers_max = config.readers.max(1);
         let readers = Arc::new(ReaderPool::open(opener, readers_max)?);
         let head = connection.begin()?;
+        let calendar = Calendar::load(&mut *connection, Arc::clone(&clock));
         connection.rollback();
+        let calendar = Arc::new(calendar?);
 
         let (queue, commands) = mpsc::channel(config.queue_max.max(1));
         let (completion, batches) = sync_channel(COMPLETION_MAX);
@@ -74,6 +78,7 @@ impl Store {
         let writer = Writer {
             connection,
             clock: Arc::clone(&clock),
+            calendar: Arc::clone(&calendar),
             completion,
             epoch: head.epoch,
             topics: Topics::default(),
@@ -93,6 +98,7 @@ impl Store {
             head: shared_head,
             sink,
             clock,
+            calendar,
             threads: Mutex::new(threads),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -162,6 +168,22 @@ impl Store {
     #[must_use]
     pub fn clock(&self) -> &SharedClock {
         &self.shared.clock
+    }
+
+    /// The present for whatever deletes by age: the time of day, unless that leapt ahead of the time that passed.
+    #[must_use]
+    pub fn retention_now(&self) -> Timestamp {
+        self.shared.calendar.retention_now()
+    }
+
+    /// Looks at the clock, and writes now and then which time of day is believed, so that a leap is noticed across
+    /// restarts. To be called every minute or so.
+    ///
+    /// # Errors
+    /// Why the database cannot be written; it is tried again at the next call.
+    pub async fn note_date(&self) -> Result<(), StoreError> {
+        let Some(new) = self.shared.calendar.to_note() else { return Ok(()) };
+        self.write(move |tx| new.write(tx)).await.inspect(|()| self.shared.calendar.noted(new))
     }
 
     /// See [`log::events_after`].

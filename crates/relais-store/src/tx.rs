@@ -5,6 +5,7 @@ use std::sync::Arc;
 use relais_protocol::event::{Cursor, Epoch, Event, Position, Topic};
 use relais_protocol::time::Timestamp;
 
+use crate::calendar::Calendar;
 use crate::connection::{Connection, WriteConnection};
 use crate::error::StoreError;
 use crate::log;
@@ -161,6 +162,7 @@ pub struct WriteTx<'a> {
     connection: &'a mut dyn WriteConnection,
     group: &'a mut Group,
     topics: &'a mut Topics,
+    calendar: &'a Calendar,
     /// Topics that this closure moved, and where they stood before.
     stood: Vec<(Topic, Option<Standing>)>,
     effects: Effects,
@@ -185,6 +187,7 @@ impl<'a> WriteTx<'a> {
         connection: &'a mut dyn WriteConnection,
         group: &'a mut Group,
         topics: &'a mut Topics,
+        calendar: &'a Calendar,
         now: Timestamp,
     ) -> Self {
         let seq_before = group.seq;
@@ -192,6 +195,7 @@ impl<'a> WriteTx<'a> {
             connection,
             group,
             topics,
+            calendar,
             stood: Vec::new(),
             effects: Effects::default(),
             now,
@@ -298,6 +302,12 @@ impl<'a> WriteTx<'a> {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// See [`crate::Store::retention_now`].
+    #[must_use]
+    pub fn retention_now(&self) -> Timestamp {
+        self.calendar.retention_now()
     }
 
     /// The life of the log that this closure's events belong to.

@@ -1,6 +1,7 @@
 //! The writer thread: gathers closures, runs them in one transaction, commits once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
@@ -9,6 +10,7 @@ use relais_protocol::time::SharedClock;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
+use crate::calendar::Calendar;
 use crate::completion::{Batch, Finished, Work};
 use crate::connection::{Head, WriteConnection};
 use crate::error::StoreError;
@@ -64,6 +66,7 @@ where
 pub(crate) struct Writer {
     pub(crate) connection: Box<dyn WriteConnection>,
     pub(crate) clock: SharedClock,
+    pub(crate) calendar: Arc<Calendar>,
     pub(crate) completion: SyncSender<Batch>,
     pub(crate) epoch: Epoch,
     pub(crate) topics: Topics,
@@ -166,7 +169,8 @@ impl Writer {
     }
 
     fn run_one(&mut self, mut work: Box<dyn Work>, group: &mut Group) -> (Finished, Rest) {
-        let mut tx = WriteTx::new(&mut *self.connection, group, &mut self.topics, self.clock.now());
+        let mut tx =
+            WriteTx::new(&mut *self.connection, group, &mut self.topics, &self.calendar, self.clock.now());
         let run = catch_unwind(AssertUnwindSafe(|| work.run(&mut tx)));
         match tx.finish(matches!(run, Ok(true))) {
             Ok(effects) => (Finished { work, outcome: Ok(()), effects }, Rest::Untouched),

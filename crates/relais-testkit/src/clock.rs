@@ -7,23 +7,36 @@ use relais_protocol::time::{Clock, Timestamp};
 
 /// A clock that moves only when told.
 #[derive(Debug)]
-pub struct TestClock(AtomicI64);
+pub struct TestClock {
+    now: AtomicI64,
+    steady: AtomicI64,
+}
 
 impl TestClock {
     /// A clock that shows `ms` milliseconds since 1970.
     #[must_use]
     pub fn at(ms: i64) -> Arc<Self> {
-        Arc::new(Self(AtomicI64::new(ms)))
+        Arc::new(Self { now: AtomicI64::new(ms), steady: AtomicI64::new(ms) })
     }
 
-    /// Moves it on.
+    /// Time passes.
     pub fn advance_ms(&self, ms: i64) {
-        self.0.fetch_add(ms, Ordering::SeqCst);
+        self.leap_ms(ms);
+        self.steady.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    /// The time of day is set forward, or back if `ms` is negative, without any time that passes.
+    pub fn leap_ms(&self, ms: i64) {
+        self.now.fetch_add(ms, Ordering::SeqCst);
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+        Timestamp::from_millis(self.now.load(Ordering::SeqCst))
+    }
+
+    fn steady(&self) -> Timestamp {
+        Timestamp::from_millis(self.steady.load(Ordering::SeqCst))
     }
 }

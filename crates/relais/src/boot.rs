@@ -33,6 +33,8 @@ use crate::http::{self, Server};
 const EXPIRY_CHECK: Duration = Duration::from_secs(1);
 /// How often the log is looked at for events of other processes.
 const LOG_CHECK: Duration = Duration::from_secs(1);
+/// How often the clock is compared with the time that passed.
+const DATE_CHECK: Duration = Duration::from_secs(60);
 /// How often old events are forgotten.
 const TRIM: Duration = Duration::from_secs(3600);
 /// Events that are kept however old they are.
@@ -171,6 +173,7 @@ fn serve(app: App, accepting: watch::Sender<bool>, open_mode: bool) -> Result<Ru
     tasks.spawn(end_expired_sessions(app.clone(), stop.clone()));
     tasks.spawn(follow_the_log(app.clone(), stop.clone()));
     tasks.spawn(trim_log(app.clone(), stop.clone()));
+    tasks.spawn(note_date(app.clone(), stop.clone()));
     tasks.spawn(live::tell_changes(app.live().clone(), stop.clone()));
     if app.config().live.stats {
         tasks.spawn(live::tell_statistics(app.live().clone(), stop.clone()));
@@ -284,7 +287,7 @@ async fn end_expired_sessions(app: App, stop: CancellationToken) {
     let mut seconds = tokio::time::interval(EXPIRY_CHECK);
     let mut passed = 0u32;
     while until(&stop, seconds.tick()).await {
-        app.expiries().close_due(app.hub(), app.clock().now());
+        app.expiries().close_due(app.hub(), app.clock().steady());
         passed = passed.wrapping_add(1);
         if passed.is_multiple_of(60) {
             app.expiries().forget_ended();
@@ -302,11 +305,25 @@ async fn follow_the_log(app: App, stop: CancellationToken) {
     }
 }
 
+/// A clock that leaps is noticed soon, and across restarts.
+async fn note_date(app: App, stop: CancellationToken) {
+    let mut looks = tokio::time::interval(DATE_CHECK);
+    while until(&stop, looks.tick()).await {
+        if let Err(error) = app.store().note_date().await {
+            tracing::warn!(%error, "the date could not be noted; trying again");
+        }
+    }
+}
+
 async fn trim_log(app: App, stop: CancellationToken) {
     let mut hours = tokio::time::interval(TRIM);
     let kept_ms = i64::from(app.config().database.events_days) * 86_400_000;
     while until(&stop, hours.tick()).await {
-        match app.store().trim_events(app.clock().now().plus_millis(-kept_ms), EVENTS_KEPT_MIN).await {
+        match app
+            .store()
+            .trim_events(app.store().retention_now().plus_millis(-kept_ms), EVENTS_KEPT_MIN)
+            .await
+        {
             Ok(0) => {}
             Ok(gone) => tracing::info!(gone, "old events were forgotten"),
             Err(error) => {

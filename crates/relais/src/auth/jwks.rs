@@ -38,6 +38,7 @@ pub(crate) struct Jwks {
 #[derive(Default)]
 struct State {
     keys: Arc<HashMap<String, Key>>,
+    /// Both in steady time.
     fetched_at: Option<Timestamp>,
     tried_at: Option<Timestamp>,
 }
@@ -98,7 +99,7 @@ impl Jwks {
                 Ok(keys) => {
                     let mut state = self.state.lock();
                     state.keys = Arc::new(keys);
-                    state.fetched_at = Some(self.clock.now());
+                    state.fetched_at = Some(self.clock.steady());
                 }
                 Err(error) => {
                     tracing::warn!(url = %masked(&self.url), %error, "fetching the identity provider's keys failed");
@@ -107,7 +108,7 @@ impl Jwks {
         }
         let state = self.state.lock();
         match state.fetched_at {
-            Some(at) if age_ms(at, self.clock.now()) <= STALE_MAX_MS => Ok(state.keys.clone()),
+            Some(at) if age_ms(at, self.clock.steady()) <= STALE_MAX_MS => Ok(state.keys.clone()),
             _ => Err(TokenError::Keys("no fetch has succeeded of late; is auth.jwks.url right?".into())),
         }
     }
@@ -115,13 +116,13 @@ impl Jwks {
     fn current(&self, key_id: &str) -> Option<Arc<HashMap<String, Key>>> {
         let state = self.state.lock();
         let max_age_ms = i64::try_from(self.config.max_age_s).unwrap_or(i64::MAX).saturating_mul(1000);
-        let fresh = age_ms(state.fetched_at?, self.clock.now()) < max_age_ms;
+        let fresh = age_ms(state.fetched_at?, self.clock.steady()) < max_age_ms;
         (fresh && state.keys.contains_key(key_id)).then(|| state.keys.clone())
     }
 
     fn may_fetch(&self) -> bool {
         let mut state = self.state.lock();
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let pause_ms = i64::try_from(self.config.min_interval_s).unwrap_or(i64::MAX).saturating_mul(1000);
         let may = state.tried_at.is_none_or(|at| age_ms(at, now) >= pause_ms);
         if may {

@@ -252,7 +252,7 @@ impl Auth {
     }
 
     async fn key_row(&self, id: &str) -> Result<Option<Arc<KeyRow>>, AppError> {
-        let now = self.now();
+        let now = self.steady();
         if let Some(found) = self.inner.keys.get(id, now) {
             return Ok(found);
         }
@@ -327,7 +327,7 @@ impl Auth {
     }
 
     async fn account(&self, id: &str) -> Result<Option<Arc<Account>>, AppError> {
-        let now = self.now();
+        let now = self.steady();
         if let Some(found) = self.inner.accounts.get(id, now) {
             return Ok(found);
         }
@@ -340,6 +340,11 @@ impl Auth {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.inner.clock.now()
+    }
+
+    /// For waits, and for how long something is remembered.
+    pub(crate) fn steady(&self) -> Timestamp {
+        self.inner.clock.steady()
     }
 
     pub(crate) fn config(&self) -> &AuthConfig {

@@ -134,7 +134,8 @@ pub(crate) fn find_session(tx: &mut impl Query, id: &str) -> Result<Option<Sessi
 
 /// Keeps a new session, and lets go those that have ended.
 pub(crate) fn insert_session(tx: &mut WriteTx<'_>, id: &str, row: &SessionRow) -> Result<(), StoreError> {
-    tx.execute("DELETE FROM sessions WHERE expires_at <= $1", params![row.created_at])?;
+    let now = tx.retention_now();
+    tx.execute("DELETE FROM sessions WHERE expires_at <= $1", params![now])?;
     tx.execute(
         "INSERT INTO sessions (id, user_id, created_at, last_seen, expires_at, generation) \
          VALUES ($1, $2, $3, $4, $5, $6)",

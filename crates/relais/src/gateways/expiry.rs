@@ -19,7 +19,8 @@ struct Ends {
 }
 
 impl Expiries {
-    /// Ends `session` at `at`, unless it has shown a credential that lasts longer.
+    /// Ends `session` at `at`, unless it has shown a credential that lasts longer. The time is steady: a clock that leaps
+    /// ends nobody's session, and prolongs none.
     pub fn add(&self, at: Timestamp, session: &Arc<Session>) {
         let mut ends = self.0.lock();
         match ends.of.get(&session.id()) {
@@ -34,7 +35,7 @@ impl Expiries {
         ends.due.insert((at, session.id()), Arc::downgrade(session));
     }
 
-    /// Closes what is due at `now`; called about once a second.
+    /// Closes what is due at `now`, in steady time; called about once a second.
     pub fn close_due(&self, hub: &Hub, now: Timestamp) {
         let due = {
             let mut ends = self.0.lock();

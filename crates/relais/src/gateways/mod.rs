@@ -98,7 +98,7 @@ fn signed_out() -> CloseReason {
 /// A session is somebody's from now on: it ends with their credential, and with the rights that they came with.
 fn belongs_to(app: &App, principal: &Principal, session: &Arc<Session>) {
     if let Some(at) = principal.expires_at() {
-        app.expiries().add(at, session);
+        app.expiries().add(app.clock().moment().steady_at(at), session);
     }
     if principal.is_anonymous() {
         return;

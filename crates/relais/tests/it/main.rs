@@ -5,6 +5,7 @@ mod accounts;
 mod api_documents;
 mod chat;
 mod cli;
+mod clock;
 mod edge;
 mod json_check;
 mod live;

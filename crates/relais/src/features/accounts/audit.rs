@@ -73,6 +73,7 @@ pub fn record_action(
 /// Records who did what and lets go what is old.
 pub(super) fn record(tx: &mut WriteTx<'_>, entry: &AuditEntry) -> Result<(), StoreError> {
     store::insert_audit(tx, entry)?;
-    store::trim_audit(tx, entry.at.plus_millis(-AUDIT_KEPT_MS))?;
+    let kept_since = tx.retention_now().plus_millis(-AUDIT_KEPT_MS);
+    store::trim_audit(tx, kept_since)?;
     Ok(())
 }

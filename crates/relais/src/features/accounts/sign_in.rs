@@ -42,7 +42,7 @@ impl Accounts {
         if email.len() > EMAIL_BYTES_MAX {
             return Err(refused());
         }
-        self.auth.throttle().attempt(&email, address, self.auth.now()).map_err(slow_down)?;
+        self.auth.throttle().attempt(&email, address, self.auth.steady()).map_err(slow_down)?;
         let wanted = email.clone();
         let found = self.auth.store().read(move |tx| find_sign_in(tx, &wanted)).await?;
         let (id, hash) = found.unzip();

@@ -130,7 +130,7 @@ impl Chat {
                 format!("« data » est trop long : {data_bytes} octets, au plus {EVENT_DATA_BYTES_MAX}");
             return Err(invalid("data", message));
         }
-        self.0.notices.take(me.id(), self.0.clock.now()).map_err(too_many_notices)?;
+        self.0.notices.take(me.id(), self.0.clock.steady()).map_err(too_many_notices)?;
         let to = self.know(&notice.to_user_id).await?;
         let from: Person = me.person.clone();
         self.0

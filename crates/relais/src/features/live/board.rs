@@ -1,5 +1,5 @@
 //! Commands that are open, in memory: which is to be told next, and what is to be written about which. No I/O, and
-//! time is passed in.
+//! time is passed in: steady time, so that a clock that is set neither ends a command nor prolongs one.
 //!
 //! What becomes of a command is decided by the database; here is what is tried. A device that is there is told each
 //! command at once, in the order in which they were given: no answer, and none that is missing, holds up the next.
@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use relais_protocol::time::Timestamp;
+use relais_protocol::time::{Moment, Timestamp};
 
 use super::command::{Answer, Command, CommandState, Delivery, Said, Step};
 
@@ -21,6 +21,7 @@ struct Open {
     id: Arc<str>,
     name: String,
     delivery: Delivery,
+    /// In steady time.
     expires_at: Timestamp,
     attempts: u32,
     phase: Phase,
@@ -46,6 +47,17 @@ pub(super) struct Work {
     pub(super) module: Arc<str>,
     pub(super) id: Arc<str>,
     pub(super) step: Step,
+    /// When the command expires, in steady time, if it is known here.
+    pub(super) expires_at: Option<Timestamp>,
+}
+
+impl Work {
+    /// The time of a command: what it was when it was given, and what has passed since then.
+    pub(super) fn time_of(&self, command: &Command, moment: Moment) -> Timestamp {
+        self.expires_at.map_or(moment.now, |expires_at| {
+            command.expires_at.plus_millis(moment.steady.as_millis() - expires_at.as_millis())
+        })
+    }
 }
 
 /// When to look at a command again, in milliseconds; of which module, and which.
@@ -62,15 +74,27 @@ pub(super) struct Board {
     work: VecDeque<Work>,
     /// How long an answer is waited for, in milliseconds.
     wait_ms: i64,
+    /// Steps that were ever to be written, and those of which it is known what became.
+    pushed: u64,
+    finished: u64,
+    /// When it was last told the time.
+    moment: Option<Moment>,
+}
+
+/// When a command expires, in steady time: no later than its time allows, whatever the clock says.
+fn expiry(command: &Command, moment: Option<Moment>) -> Timestamp {
+    let Some(moment) = moment else { return command.expires_at };
+    let ttl_ms = command.expires_at.as_millis() - command.created_at.as_millis();
+    moment.steady_at(command.expires_at).min(moment.steady.plus_millis(ttl_ms))
 }
 
 impl Open {
-    fn of(command: &Command) -> Self {
+    fn of(command: &Command, moment: Option<Moment>) -> Self {
         Self {
             id: command.id.as_str().into(),
             name: command.command.clone(),
             delivery: command.delivery,
-            expires_at: command.expires_at,
+            expires_at: expiry(command, moment),
             attempts: command.attempts,
             phase: Phase::Waiting,
         }
@@ -112,7 +136,7 @@ impl Open {
 impl Board {
     /// The commands that the database has, in the order in which they were given. Of those that were sent once, nobody
     /// knows what became of them.
-    pub(super) fn new(commands: &[Command], wait_ms: i64) -> Self {
+    pub(super) fn new(commands: &[Command], wait_ms: i64, moment: Option<Moment>) -> Self {
         let mut board = Self {
             lines: HashMap::new(),
             count: 0,
@@ -120,6 +144,9 @@ impl Board {
             wakes: BTreeSet::new(),
             work: VecDeque::new(),
             wait_ms,
+            pushed: 0,
+            finished: 0,
+            moment,
         };
         for command in commands {
             let module = board.add(command);
@@ -133,6 +160,11 @@ impl Board {
             }
         }
         board
+    }
+
+    /// Time passed.
+    pub(super) fn tell_time(&mut self, moment: Moment) {
+        self.moment = Some(moment);
     }
 
     /// How many commands are open.
@@ -165,7 +197,7 @@ impl Board {
             Some((module, _)) => Arc::clone(module),
             None => command.module.as_str().into(),
         };
-        let open = Open::of(command);
+        let open = Open::of(command, self.moment);
         self.wakes.extend(open.wake(&module));
         self.lines.entry(Arc::clone(&module)).or_default().push_back(open);
         self.count += 1;
@@ -307,7 +339,7 @@ impl Board {
         for id in &ids {
             self.turn(&module, id, Phase::Sent { due });
         }
-        ids.into_iter().map(|id| Work { module: Arc::clone(&module), id, step: Step::Send }).collect()
+        ids.iter().map(|id| self.work(&module, id, Step::Send)).collect()
     }
 
     /// Tells the module's device what it was not told, if it is there.
@@ -329,7 +361,14 @@ impl Board {
     }
 
     fn push(&mut self, module: &Arc<str>, id: &Arc<str>, step: Step) {
-        self.work.push_back(Work { module: Arc::clone(module), id: Arc::clone(id), step });
+        let work = self.work(module, id, step);
+        self.pushed += 1;
+        self.work.push_back(work);
+    }
+
+    fn work(&mut self, module: &Arc<str>, id: &Arc<str>, step: Step) -> Work {
+        let expires_at = self.find(module, id).map(|open| open.expires_at);
+        Work { module: Arc::clone(module), id: Arc::clone(id), step, expires_at }
     }
 
     fn turn(&mut self, module: &Arc<str>, id: &str, phase: Phase) {
@@ -339,6 +378,21 @@ impl Board {
         let next = open.wake(module);
         former.map(|wake| self.wakes.remove(&wake));
         self.wakes.extend(next);
+    }
+
+    /// How many steps there were until now, to be compared with [`Self::finished`].
+    pub(super) fn pushed(&self) -> u64 {
+        self.pushed
+    }
+
+    /// Of how many steps it is known what became.
+    pub(super) fn finished(&self) -> u64 {
+        self.finished
+    }
+
+    /// It is known what became of so many of those that were taken out.
+    pub(super) fn finish_work(&mut self, steps: usize) {
+        self.finished += steps as u64;
     }
 
     /// Takes out at most `limit` steps that are to be written.

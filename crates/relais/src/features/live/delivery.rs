@@ -1,9 +1,10 @@
 //! Telling devices their commands. That one is sent is committed before the first byte of it goes out: whatever
 //! happens then, what may be told once is not told twice.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use relais_protocol::time::Timestamp;
+use relais_protocol::time::{Moment, Timestamp};
 use relais_store::{StoreError, WriteTx};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -50,10 +51,11 @@ pub async fn deliver_commands(live: Live, stop: CancellationToken) {
 }
 
 impl Live {
-    /// Has the board do something, and has what results from it be written.
+    /// Has the board do something at this moment of steady time, and has what results from it be written.
     pub(super) fn on_board<T>(&self, act: impl FnOnce(&mut Board, Timestamp) -> T) -> T {
-        let mut board = self.0.board.lock();
-        let acted = act(&mut board, self.now());
+        let (mut board, moment) = (self.0.board.lock(), self.0.clock.moment());
+        board.tell_time(moment);
+        let acted = act(&mut board, moment.steady);
         if board.has_work() {
             self.0.due.notify_one();
         }
@@ -74,6 +76,7 @@ impl Live {
                     for (work, (command, taken)) in work.iter().zip(&outcomes) {
                         self.written(work, command.as_ref(), *taken);
                     }
+                    self.finish_work(work.len());
                     continue;
                 }
                 Err(error) => error,
@@ -82,6 +85,7 @@ impl Live {
                 (false, [one]) => {
                     tracing::error!(%error, command = &*one.id, "a command is given up: it cannot be written");
                     self.written(one, None, false);
+                    self.finish_work(1);
                 }
                 // One of them cannot be written; it must not hold up the others.
                 (false, _) => {
@@ -100,8 +104,30 @@ impl Live {
         }
     }
 
+    fn finish_work(&self, steps: usize) {
+        self.0.board.lock().finish_work(steps);
+        self.0.worked.notify_waiters();
+    }
+
+    /// Returns once it is written what became of commands by what devices said before this call.
+    pub(super) async fn steps_written(&self) {
+        let wanted = self.0.board.lock().pushed();
+        loop {
+            let mut worked = std::pin::pin!(self.0.worked.notified());
+            worked.as_mut().enable();
+            if self.0.board.lock().finished() >= wanted {
+                return;
+            }
+            worked.await;
+        }
+    }
+
     async fn write_steps(&self, work: Vec<Work>) -> Result<Vec<Outcome>, StoreError> {
-        self.0.store.write(move |tx| work.into_iter().map(|work| write_step(tx, work)).collect()).await
+        let clock = Arc::clone(&self.0.clock);
+        let write = move |tx: &mut WriteTx<'_>| {
+            work.into_iter().map(|work| write_step(tx, work, clock.moment())).collect()
+        };
+        self.0.store.write(write).await
     }
 
     fn written(&self, work: &Work, command: Option<&Command>, taken: bool) {
@@ -110,7 +136,9 @@ impl Live {
         metrics::counter!("relais_live_commands_total", "state" => command.state.name()).increment(1);
         // If the connection ended in this moment, the board was told so, or will be.
         if let Some(link) = self.0.links.find(&work.module).filter(|_| told) {
-            link.send(&command.frame(), command.left(self.now()));
+            // In the command's own time, which does not leap.
+            let now = command.sent_at.unwrap_or_else(|| self.now());
+            link.send(&command.frame(), command.left(now));
         }
     }
 
@@ -141,17 +169,18 @@ impl Live {
     /// What the database reports.
     pub async fn forget_commands(&self) -> Result<(), StoreError> {
         let kept_ms = i64::from(self.0.config.commands_kept_days) * DAY_MS;
-        let before = self.now().plus_millis(-kept_ms);
+        let before = self.0.store.retention_now().plus_millis(-kept_ms);
         while self.0.commands.forget(before).await? {}
         Ok(())
     }
 }
 
-fn write_step(tx: &mut WriteTx<'_>, work: Work) -> Result<Outcome, StoreError> {
+fn write_step(tx: &mut WriteTx<'_>, work: Work, moment: Moment) -> Result<Outcome, StoreError> {
     // Devices name commands, and only their own are theirs to answer.
     let found = store::find(tx, &work.id)?.filter(|command| command.module == *work.module);
     let Some(mut command) = found else { return Ok((None, false)) };
-    let taken = command.take(work.step, tx.now());
+    let now = work.time_of(&command, moment);
+    let taken = command.take(work.step, now);
     if taken {
         write(tx, &command)?;
     }

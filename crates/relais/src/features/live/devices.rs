@@ -49,7 +49,7 @@ impl Live {
         let (id, replaced) = self.0.links.put(module, link);
         // Of a connection before it.
         self.on_board(|board, _| board.lost(module));
-        self.0.states.lock().link(module, self.now());
+        self.0.states.lock().link(module, self.0.clock.moment());
         if replaced {
             self.note_replaced(module);
         }
@@ -61,7 +61,7 @@ impl Live {
     pub fn unlink(&self, module: &str, link: LinkId) {
         let _linking = self.0.linking.lock();
         if self.0.links.remove(module, link) {
-            self.0.states.lock().unlink(module, self.now());
+            self.0.states.lock().unlink(module, self.steady());
             self.on_board(|board, _| board.lost(module));
             // There may be another way to it.
             self.ready(module);
@@ -73,11 +73,12 @@ impl Live {
     /// # Errors
     /// [`ReportError`] if its telemetry would be too large; nothing has changed then.
     pub fn report(&self, module: &str, report: Report) -> Result<(), ReportError> {
-        let (now, numbers) = (self.now(), report.numbers());
-        let reported = self.0.states.lock().report(module, report, now).transpose()?;
+        let (moment, numbers) = (self.0.clock.moment(), report.numbers());
+        let measured_at = report.when(moment.now).at();
+        let reported = self.0.states.lock().report(module, report, moment).transpose()?;
         if reported.is_some() && !numbers.is_empty() {
             let values = numbers.iter().map(|(name, value)| (name.as_str(), *value));
-            self.0.history.record(module, now, values);
+            self.0.history.record(module, measured_at, values);
         }
         if reported == Some(true) {
             self.0.changed.notify_one();
@@ -203,9 +204,9 @@ impl Live {
                 let module = event.topic.key();
                 self.0.guests.forget(module);
                 if self.0.links.end(module) {
-                    let mut states = self.0.states.lock();
-                    states.unlink(module, event.at);
-                    states.went(module, event.at);
+                    let (mut states, now) = (self.0.states.lock(), self.steady());
+                    states.unlink(module, now);
+                    states.went(module, now);
                     drop(states);
                     self.on_board(|board, _| board.lost(module));
                 }
@@ -225,7 +226,7 @@ impl Live {
             return;
         };
         let ToldModule { module_id: id, name, kind, created_at, owned_at, updated_at } = told;
-        let now = self.now();
+        let now = self.steady();
         let is_gone = &*event.name == "module_removed";
         let known = self.0.states.lock().find(&id).map(|entry| entry.module.owner.clone());
         let changes = known.filter(|former| is_gone || *former != owner);

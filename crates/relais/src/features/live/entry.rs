@@ -18,6 +18,10 @@ pub(super) struct Entry {
     /// Of its last change.
     pub(super) version: u64,
     pub(super) last_seen: Option<Timestamp>,
+    /// When the newest of its values were measured, by what devices say.
+    pub(super) measured_at: Timestamp,
+    /// When it was last said that its times cannot be, in steady time.
+    pub(super) times_told: Option<Timestamp>,
     pub(super) presence: Presence,
     /// What is wrong with it.
     pub(super) diagnosis: Diagnosis,
@@ -60,6 +64,8 @@ impl Entry {
             telemetry: Map::new(),
             version: 0,
             last_seen: None,
+            measured_at: Timestamp::default(),
+            times_told: None,
             presence: Presence::default(),
             diagnosis: Diagnosis::default(),
             told_online: false,
@@ -76,7 +82,21 @@ impl Entry {
     pub(super) fn empty(&mut self) {
         self.telemetry.clear();
         self.last_seen = None;
+        self.measured_at = Timestamp::default();
         self.diagnosis = Diagnosis::default();
+    }
+
+    /// Its device says times that cannot be; that is said once an hour.
+    pub(super) fn tell_time(&mut self, steady: Timestamp) {
+        metrics::counter!("relais_live_times_refused_total").increment(1);
+        if self.times_told.is_none_or(|told| steady.as_millis() - told.as_millis() >= 3_600_000) {
+            self.times_told = Some(steady);
+            tracing::warn!(
+                module = self.module.id,
+                "measured_at of a report is no time, or more than a week ago or a minute ahead: the server's time is \
+                 taken; set the device's clock"
+            );
+        }
     }
 
     pub(super) fn kept(&self) -> Kept {

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use relais_store::StoreError;
 use serde_json::{Map, Value};
 
 use super::links::Link;
 use super::model::Module;
 use super::report::{Report, ReportError};
 use super::service::Live;
+use super::store;
 use crate::AppError;
 use crate::auth::{network, secret};
 use crate::pace::Pace;
@@ -238,7 +240,7 @@ impl Live {
 
     /// A module was heard that has no connection of its own: it is there for `live.offline_after_s`.
     pub fn heard(&self, module: &str) {
-        self.0.states.lock().hear(module, self.now());
+        self.0.states.lock().hear(module, self.0.clock.moment());
         self.0.turned.notify_one();
     }
 
@@ -253,7 +255,7 @@ impl Live {
     /// `live.offline_delay_s` to come back.
     pub fn went(&self, module: &str) {
         self.lose_way(module);
-        self.0.states.lock().went(module, self.now());
+        self.0.states.lock().went(module, self.steady());
     }
 
     /// There is no way to a module any more: what it is to do waits, unless it has a connection of its own.
@@ -267,7 +269,7 @@ impl Live {
     /// Nobody can hear, or could hear until now, the modules that were heard over ways: for `seconds` from now their
     /// silence does not count.
     pub fn excuse_silence(&self, seconds: u32) {
-        let (now, modules) = (self.now(), self.0.links.with_ways());
+        let (now, modules) = (self.steady(), self.0.links.with_ways());
         self.0.states.lock().excuse(&modules, now, now.plus_millis(i64::from(seconds) * 1000));
     }
 
@@ -286,6 +288,24 @@ impl Live {
     pub fn resume_ways(&self) {
         self.0.links.pause_ways(false);
         self.0.links.with_ways().iter().for_each(|module| self.ready(module));
+    }
+
+    /// What a broker was asked for under this name, and may still send.
+    ///
+    /// # Errors
+    /// What the database reports.
+    pub async fn broker_filters(&self, client_id: &str) -> Result<Vec<String>, StoreError> {
+        let client_id = client_id.to_owned();
+        self.0.store.read(move |tx| store::filters::list(tx, &client_id)).await
+    }
+
+    /// What a broker sends under this name from now on.
+    ///
+    /// # Errors
+    /// What the database reports.
+    pub async fn keep_broker_filters(&self, client_id: &str, filters: &[String]) -> Result<(), StoreError> {
+        let (client_id, filters) = (client_id.to_owned(), filters.to_vec());
+        self.0.store.write(move |tx| store::filters::replace(tx, &client_id, &filters)).await
     }
 
     /// What a module said: an answer if `kind` is one of [`ANSWERS`], else values.

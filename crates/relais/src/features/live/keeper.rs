@@ -32,7 +32,7 @@ pub async fn keep_states(live: Live, stop: CancellationToken) {
     let values = async {
         let mut seconds = tokio::time::interval(EVERY);
         while until(&stop, seconds.tick()).await {
-            live.keep_values().await;
+            let _ = live.keep_values().await;
         }
     };
     // Apart, so that a slow database does not put off what is decided.
@@ -44,7 +44,7 @@ pub async fn keep_states(live: Live, stop: CancellationToken) {
     };
     tokio::join!(turns, values, looks);
     live.keep_turns(&stop).await;
-    live.keep_values().await;
+    let _ = live.keep_values().await;
 }
 
 /// Waits for `what`; false if it is time to stop.
@@ -68,7 +68,7 @@ impl Live {
         }
         let over = self.0.states.lock().look_at_troubles(self.now());
         over.iter().for_each(|entry| self.tell_diagnosis(entry));
-        let gone = self.0.states.lock().look(self.now());
+        let gone = self.0.states.lock().look(self.steady());
         for module in gone {
             self.lose_way(&module);
         }
@@ -148,16 +148,29 @@ impl Live {
         Ok(())
     }
 
+    /// Returns once everything that devices said before this call is in the database: numbers, last known values, and
+    /// what became of commands. Those who wait meanwhile share what is written.
+    ///
+    /// # Errors
+    /// What the database reports; what was said stays in memory and is written when that is possible.
+    pub async fn stored(&self) -> Result<(), StoreError> {
+        let (history, values, ()) =
+            tokio::join!(self.0.history.stored(), self.keep_values(), self.steps_written());
+        history.and(values)
+    }
+
     /// Writes the values that changed.
-    async fn keep_values(&self) {
+    async fn keep_values(&self) -> Result<(), StoreError> {
+        let _keeping = self.0.keeping.lock().await;
         loop {
             let kept = self.0.states.lock().take_unkept(STATES_MAX);
             if kept.is_empty() {
-                return;
+                return Ok(());
             }
             if let Err(error) = self.write_values(kept.clone()).await {
                 tracing::warn!(%error, modules = kept.len(), "states of modules could not be written; trying again");
-                return self.0.states.lock().keep_again(&kept);
+                self.0.states.lock().keep_again(&kept);
+                return Err(error);
             }
         }
     }

@@ -283,7 +283,7 @@ impl Modules {
             return Err(invalid("code", "Un code de la forme XXXX-XXXX est attendu"));
         }
         let name = claim.name.as_deref().map(checked_name).transpose()?;
-        self.0.claims.take(&user.principal_id, self.0.store.clock().now()).map_err(claims_too_fast)?;
+        self.0.claims.take(&user.principal_id, self.0.store.clock().steady()).map_err(claims_too_fast)?;
         let (hash, owner, actor) = (claim_hash(&claim.code), user.principal_id.to_string(), actor.clone());
         let expected = claim.module_id;
         self.0

@@ -61,7 +61,7 @@ impl Live {
         let wanted = self.0.wanted[tier.index()].load(Ordering::Relaxed);
         let pause_ms = 1000 / i64::from(self.0.config.updates_per_s.max(1));
         let _telling = self.0.telling.lock();
-        let now = self.now();
+        let now = self.steady();
         let mut states = self.0.states.lock();
         states.tell(tier, now, pause_ms, |entry| !wanted || self.tell_entry(tier, entry));
         if tier == Tier::Live {

@@ -49,6 +49,10 @@ pub(super) struct Inner {
     pub(super) board: Mutex<Board>,
     /// The board has something to write.
     pub(super) due: Notify,
+    /// What the board had to write is written.
+    pub(super) worked: Notify,
+    /// Held while values are taken out and written, so that whoever comes next knows them to be written.
+    pub(super) keeping: tokio::sync::Mutex<()>,
     /// Of commands that people give.
     pub(super) command_pace: Pace,
     pub(super) guests: Guests,
@@ -79,7 +83,8 @@ impl Live {
         let known = store.read(|tx| store::states::load(tx)).await?;
         let open = store.read(|tx| store::commands::list_open(tx, OPEN_MAX)).await?;
         let clock = Arc::clone(store.clock());
-        let states = States::new(known, Patience::new(&config), clock.now());
+        let moment = clock.moment();
+        let states = States::new(known, Patience::new(&config), moment.steady);
         Ok(Self(Arc::new(Inner {
             // The settings were checked at the start.
             format: TimeFormat::new(config.zone().unwrap_or(jiff::tz::TimeZone::UTC)),
@@ -90,8 +95,10 @@ impl Live {
             linking: Mutex::new(()),
             stopping: AtomicBool::new(false),
             commands: Commands::new(store.clone()),
-            board: Mutex::new(Board::new(&open, i64::from(config.command_timeout_s) * 1000)),
+            board: Mutex::new(Board::new(&open, i64::from(config.command_timeout_s) * 1000, Some(moment))),
             due: Notify::new(),
+            worked: Notify::new(),
+            keeping: tokio::sync::Mutex::default(),
             command_pace: Pace::default(),
             guests: Guests::new(config.reports_per_s),
             wanted: [AtomicBool::new(true), AtomicBool::new(false), AtomicBool::new(false)],
@@ -109,6 +116,11 @@ impl Live {
 
     pub(super) fn now(&self) -> Timestamp {
         self.0.clock.now()
+    }
+
+    /// See [`relais_protocol::time::Clock::steady`].
+    pub(super) fn steady(&self) -> Timestamp {
+        self.0.clock.steady()
     }
 
     /// Which modules there are.

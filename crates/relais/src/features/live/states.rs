@@ -1,18 +1,19 @@
 //! How every module is, in memory: what the database keeps is written after it.
 //!
 //! Every change gets a version, a number that grows over all modules: whoever knows the version that they have seen
-//! gets what changed since. No I/O, and time is passed in.
+//! gets what changed since. No I/O, and time is passed in: steady time, so that a clock that is set neither has modules go
+//! nor keeps them. When one was last seen is told in the time of day.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use relais_protocol::time::Timestamp;
+use relais_protocol::time::{Moment, Timestamp};
 
 use super::diagnosis::Diagnosis;
 use super::entry::{Entry, Kept, Turn};
 use super::model::Module;
 use super::presence::{Patience, Presence};
-use super::report::{Report, ReportError};
+use super::report::{Report, ReportError, When};
 use super::tier::Tier;
 
 /// Removed modules that are remembered; whoever has seen less gets a whole snapshot.
@@ -166,8 +167,8 @@ impl States {
     }
 
     /// The module's connection stands.
-    pub(super) fn link(&mut self, id: &str, now: Timestamp) {
-        self.touch(id, now, |entry, _| entry.presence.link(now));
+    pub(super) fn link(&mut self, id: &str, moment: Moment) {
+        self.touch(id, moment, |entry, _| entry.presence.link(moment.steady));
     }
 
     /// The module's connection ended.
@@ -179,8 +180,8 @@ impl States {
     }
 
     /// The module was heard without a connection of its own.
-    pub(super) fn hear(&mut self, id: &str, now: Timestamp) {
-        self.touch(id, now, |entry, patience| entry.presence.hear(now, patience));
+    pub(super) fn hear(&mut self, id: &str, moment: Moment) {
+        self.touch(id, moment, |entry, patience| entry.presence.hear(moment.steady, patience));
     }
 
     /// Its last will came.
@@ -205,14 +206,25 @@ impl States {
         &mut self,
         id: &str,
         report: Report,
-        now: Timestamp,
+        moment: Moment,
     ) -> Option<Result<bool, ReportError>> {
+        let (now, when) = (moment.steady, report.when(moment.now));
         let entry = self.entries.get_mut(id)?;
-        let changed = match report.merge_into(&mut entry.telemetry) {
+        // What was measured before that which is known is history: it does not put values back.
+        let is_late = matches!(when, When::Then(at) if at < entry.measured_at);
+        let changed = match if is_late { Ok(false) } else { report.merge_into(&mut entry.telemetry) } {
             Ok(changed) => changed,
             Err(error) => return Some(Err(error)),
         };
-        self.touch(id, now, |entry, patience| entry.presence.report(now, patience));
+        match when {
+            // One whose clock was ahead is not late for ever once it is right.
+            When::Then(at) => {
+                entry.measured_at = if is_late { entry.measured_at.min(moment.now) } else { at }
+            }
+            When::Implausible(_) => entry.tell_time(now),
+            When::Now(_) => {}
+        }
+        self.touch(id, moment, |entry, patience| entry.presence.report(now, patience));
         if changed {
             let version = self.next_version(now);
             let (key, entry) = self.entry(id)?;
@@ -243,12 +255,12 @@ impl States {
     }
 
     /// The module gave a sign of life; `came` says whether it was away.
-    fn touch(&mut self, id: &str, now: Timestamp, came: impl FnOnce(&mut Entry, Patience) -> bool) {
+    fn touch(&mut self, id: &str, moment: Moment, came: impl FnOnce(&mut Entry, Patience) -> bool) {
         let patience = self.patience;
         let Some((key, entry)) = self.entry(id) else { return };
-        entry.last_seen = Some(now);
+        entry.last_seen = Some(moment.now);
         if came(entry, patience) {
-            self.turn(key, now);
+            self.turn(key, moment.steady);
         }
     }
 

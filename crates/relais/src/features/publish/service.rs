@@ -101,7 +101,7 @@ pub async fn publish(
             let published = all.iter().map(|event| emit(tx, event)).collect::<Result<Vec<_>, _>>()?;
             let reply = serde_json::to_string(&published).map_err(AppError::internal)?;
             if let Some(key) = &idempotency_key {
-                let before = tx.now().plus_millis(-KEYS_KEPT_MS);
+                let before = tx.retention_now().plus_millis(-KEYS_KEPT_MS);
                 store::insert(tx, &sender, key, &digest, &reply, before)?;
             }
             Ok((reply, true))

@@ -8,6 +8,7 @@ use rumqttc_v5 as v5;
 
 use super::address::{Address, tls};
 use super::fault::{Fault, fault, fault_of_v4, fault_of_v5};
+use super::session::Afresh;
 use crate::config::MqttConfig;
 
 /// Messages that may wait for the connection, each way: commands, and receipts.
@@ -121,8 +122,7 @@ fn open_v5(
         .set_keep_alive(config.keep_alive_s)
         .set_clean_start(account.clean)
         .set_session_expiry_interval(Some(expiry_s))
-        // After a restart the broker has a session and this process knows nothing of it: no command of it is under way.
-        .set_broker_session_resume_policy(v5::BrokerSessionResumePolicy::AllowBrokerOnly)
+        .set_session_store(Afresh { expiry_s })
         .set_ack_mode(v5::AckMode::Manual)
         .set_receive_maximum(Some(INFLIGHT))
         .set_read_batch_size(BATCH)
@@ -153,6 +153,14 @@ impl Speaker {
                 };
                 client.try_subscribe_many(filters.iter().map(filter)).is_ok()
             }
+        }
+    }
+
+    /// Has the broker send no more of what was subscribed to before; false if there is no room.
+    pub(super) fn unsubscribe(&self, filters: &[String]) -> bool {
+        match self {
+            Self::V4(client) => filters.iter().all(|filter| client.try_unsubscribe(filter.clone()).is_ok()),
+            Self::V5(client) => filters.iter().all(|filter| client.try_unsubscribe(filter.clone()).is_ok()),
         }
     }
 
@@ -205,7 +213,14 @@ impl Ear {
     pub(super) async fn next(&mut self) -> Result<Happening, Fault> {
         match self {
             Self::V4(ear) => ear.poll().await.map(of_v4).map_err(|error| fault_of_v4(&error)),
-            Self::V5(ear) => ear.poll().await.map(of_v5).map_err(|error| fault_of_v5(&error)),
+            Self::V5(ear) => {
+                let happened = ear.poll().await.map(of_v5).map_err(|error| fault_of_v5(&error))?;
+                if matches!(happened, Happening::Connected) {
+                    // From here on the session is this process's own: no checkpoint is made at every packet.
+                    ear.options.clear_session_store();
+                }
+                Ok(happened)
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! A module's connection is to the broker, so what is known of it is what it says, until its last will says that it
 //! went. While there is no broker its silence does not count, for `live.mqtt.outage_grace_s`. What is published while
-//! this server is away waits at the broker, whose receipts are sent once a message was taken.
+//! this server is away waits at the broker, whose receipts are sent once what a message says is in the database.
 
 mod address;
 mod broker;
@@ -11,10 +11,13 @@ mod fault;
 mod inbox;
 mod layout;
 mod outlet;
+mod receipts;
+mod session;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::App;
@@ -23,6 +26,7 @@ use broker::{Account, Ear, Happening};
 use fault::Fault;
 use inbox::Inbox;
 use outlet::Outlet;
+use receipts::Owed;
 
 pub use address::Address;
 pub use layout::{Layout, LayoutError};
@@ -43,7 +47,10 @@ struct Line {
     app: App,
     outlet: Arc<Outlet>,
     ear: Ear,
+    client_id: String,
     filters: Vec<String>,
+    /// What the broker was asked for before, and is not to send any more.
+    outdated: Vec<String>,
     /// When it was made; nothing while it is down.
     since: Option<Instant>,
     pause: Duration,
@@ -66,36 +73,35 @@ pub async fn run(app: App, stop: CancellationToken) {
         Err(error) => return tracing::error!(error, "no MQTT: correct the settings and start again"),
     };
     let (outlet, filters) = (Arc::new(Outlet::new(speaker)), layout.filters());
-    let mut inbox = Inbox::new(app.clone(), layout, Arc::clone(&outlet));
-    let mut line =
-        Line { app, outlet, ear, filters, since: None, pause: PAUSE_MIN, complained: None, dropping: false };
-    loop {
-        let happened = tokio::select! {
-            () = stop.cancelled() => break,
-            happened = line.ear.next() => happened,
-        };
-        let goes_on = match happened {
-            Ok(Happening::Message(message)) => {
-                let taken = inbox.take(&message, &stop).await;
-                if taken && !line.outlet.speaker().acknowledge(&message.receipt) {
-                    tracing::debug!("a receipt found no room; the message comes again");
-                }
-                taken
-            }
-            Ok(happening) => {
-                if matches!(happening, Happening::Connected) {
-                    inbox.expect_backlog();
-                }
-                line.note(&happening);
-                true
-            }
-            Err(fault) => line.mend(&fault, &stop).await,
-        };
-        if !goes_on {
-            break;
-        }
-    }
+    let inbox = Inbox::new(app.clone(), layout, Arc::clone(&outlet));
+    let client_id = account(&app, false).client_id;
+    let outdated = outdated(&app, &client_id, &filters).await;
+    let mut line = Line {
+        app: app.clone(),
+        outlet: Arc::clone(&outlet),
+        ear,
+        client_id,
+        filters,
+        outdated,
+        since: None,
+        pause: PAUSE_MIN,
+        complained: None,
+        dropping: false,
+    };
+    let (owe, owed) = receipts::channel();
+    tokio::join!(line.hear(inbox, owe, &stop), receipts::send(app, outlet, owed, stop.clone()));
     line.close().await;
+}
+
+/// What the broker has been sending and is not to send any more. Without the database it goes on sending it, and it is
+/// counted as of another topic.
+async fn outdated(app: &App, client_id: &str, filters: &[String]) -> Vec<String> {
+    let mut former = app.live().broker_filters(client_id).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "what the MQTT broker was asked for before could not be read");
+        Vec::new()
+    });
+    former.retain(|filter| !filters.contains(filter));
+    former
 }
 
 /// Who this server is for the broker. One database has one name, whichever process works on it.
@@ -110,13 +116,47 @@ impl Line {
         &self.app.config().live.mqtt
     }
 
-    fn note(&mut self, happening: &Happening) {
+    /// Takes in what comes, until `stop`. What is owed for it is sent by another, so that this one goes on hearing.
+    async fn hear(&mut self, mut inbox: Inbox, owe: mpsc::Sender<Owed>, stop: &CancellationToken) {
+        loop {
+            let happened = tokio::select! {
+                () = stop.cancelled() => return,
+                happened = self.ear.next() => happened,
+            };
+            let goes_on = match happened {
+                Ok(Happening::Message(message)) => {
+                    let connection = self.outlet.connection();
+                    inbox.take(&message, stop).await && {
+                        let owed = Owed { receipt: message.receipt, connection };
+                        tokio::select! {
+                            () = stop.cancelled() => false,
+                            sent = owe.send(owed) => sent.is_ok(),
+                        }
+                    }
+                }
+                Ok(happening) => {
+                    if matches!(happening, Happening::Connected) {
+                        inbox.expect_backlog();
+                    }
+                    self.note(&happening).await;
+                    true
+                }
+                Err(fault) => self.mend(&fault, stop).await,
+            };
+            if !goes_on {
+                return;
+            }
+        }
+    }
+
+    async fn note(&mut self, happening: &Happening) {
         match happening {
             Happening::Connected if self.dropping => self.reopen(false),
             Happening::Connected => {
                 self.since = Some(Instant::now());
                 metrics::counter!("relais_mqtt_connects_total").increment(1);
-                if !self.outlet.speaker().subscribe(&self.filters) {
+                let speaker = self.outlet.speaker();
+                if !(speaker.unsubscribe(&self.outdated) && speaker.subscribe(&self.filters)) {
                     tracing::error!("too much waits for the broker: nothing could be subscribed to");
                 }
             }
@@ -128,6 +168,7 @@ impl Line {
                 self.app.live().resume_ways();
                 let url = Address::of(&self.config().url).map(|address| address.shown()).unwrap_or_default();
                 tracing::info!(url, "connected to the MQTT broker");
+                self.keep_filters().await;
                 for filter in refused.iter().filter_map(|place| self.filters.get(*place)) {
                     tracing::error!(
                         filter,
@@ -139,8 +180,17 @@ impl Line {
         }
     }
 
+    /// From now on the broker has these filters, across restarts of both.
+    async fn keep_filters(&mut self) {
+        match self.app.live().keep_broker_filters(&self.client_id, &self.filters).await {
+            Ok(()) => self.outdated.clear(),
+            Err(error) => tracing::warn!(%error, "what the MQTT broker was asked for could not be noted"),
+        }
+    }
+
     /// Waits before the next attempt; false if it is time to stop.
     async fn mend(&mut self, fault: &Fault, stop: &CancellationToken) -> bool {
+        self.outlet.lose();
         metrics::gauge!("relais_mqtt_connected").set(0.0);
         metrics::counter!("relais_mqtt_faults_total").increment(1);
         let stood = self.since.take();
@@ -171,6 +221,7 @@ impl Line {
     fn reopen(&mut self, clean: bool) {
         match broker::open(self.config(), account(&self.app, clean)) {
             Ok((speaker, ear)) => {
+                self.outlet.lose();
                 self.outlet.set(speaker);
                 (self.ear, self.dropping) = (ear, clean);
             }

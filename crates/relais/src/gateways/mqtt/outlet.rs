@@ -1,6 +1,7 @@
 //! What devices are told through the broker.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -10,20 +11,34 @@ use super::broker::Speaker;
 use crate::features::live::{Link, LinkEnd};
 
 /// The connection of now, for those who want to say something.
-pub(super) struct Outlet(Mutex<Speaker>);
+pub(super) struct Outlet {
+    speaker: Mutex<Speaker>,
+    /// Which connection it is.
+    connection: AtomicU64,
+}
 
 impl Outlet {
     pub(super) fn new(speaker: Speaker) -> Self {
-        Self(Mutex::new(speaker))
+        Self { speaker: Mutex::new(speaker), connection: AtomicU64::new(0) }
     }
 
-    /// There is another connection.
+    /// There is another way to make connections.
     pub(super) fn set(&self, speaker: Speaker) {
-        *self.0.lock() = speaker;
+        *self.speaker.lock() = speaker;
+    }
+
+    /// The connection is gone: the next one is another.
+    pub(super) fn lose(&self) {
+        self.connection.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The number of the connection.
+    pub(super) fn connection(&self) -> u64 {
+        self.connection.load(Ordering::SeqCst)
     }
 
     pub(super) fn speaker(&self) -> Speaker {
-        self.0.lock().clone()
+        self.speaker.lock().clone()
     }
 }
 

@@ -43,6 +43,10 @@ impl Clock for StoppedClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.0.load(Ordering::SeqCst))
     }
+
+    fn steady(&self) -> Timestamp {
+        self.now()
+    }
 }
 
 /// The accounts of one server on one database.

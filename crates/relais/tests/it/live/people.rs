@@ -1,10 +1,11 @@
 //! What administrators are told of users and of the whole: a snapshot and what is told after it are a fresh one.
 
+use relais_protocol::time::Clock as _;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use super::wire::Wire;
-use super::{Person, World, on_both};
+use super::{Person, World, on_both, on_both_in_time};
 
 /// The users by their ids, as far as an administrator's page shows them.
 async fn users(world: &World, admin: &Person) -> Map<String, Value> {
@@ -119,6 +120,26 @@ async fn the_statistics_that_are_told_are_those_that_are_asked_for() {
                 break;
             }
         }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_leaps_ends_no_connection_and_prolongs_none() {
+    const DAY_MS: i64 = 86_400_000;
+    on_both_in_time(|world, clock| async move {
+        let admin = world.user("Ada", true).await;
+        let mut page = Wire::watcher(&world, &admin, &[]).await;
+        let app = world.running.app();
+        clock.leap_ms(1_000 * DAY_MS);
+        app.expiries().close_due(app.hub(), clock.steady());
+        clock.leap_ms(-1_001 * DAY_MS);
+        page.say(json!({ "type": "subscribe", "channel": "role:admin" })).await;
+        assert_eq!(page.next().await["type"], "subscribed", "it is still open");
+        clock.advance_ms(400 * DAY_MS);
+        app.expiries().close_due(app.hub(), clock.steady());
+        let (_, why) = page.closed().await;
+        assert!(why.contains("expired"), "{why}");
     })
     .await;
 }

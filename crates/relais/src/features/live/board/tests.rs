@@ -42,7 +42,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self { board: Board::new(&[], WAIT_MS), stored: Vec::new(), now: at(0), told: Vec::new() }
+        Self { board: Board::new(&[], WAIT_MS, None), stored: Vec::new(), now: at(0), told: Vec::new() }
     }
 
     fn give(&mut self, id: &str, delivery: Delivery) {
@@ -287,7 +287,7 @@ fn a_restart_leaves_nothing_told_twice_that_may_be_told_once() {
         sent("b", Delivery::AtLeastOnce),
         command("c", Delivery::AtMostOnce),
     ];
-    let mut world = World { board: Board::new(&stored, WAIT_MS), stored, ..World::new() };
+    let mut world = World { board: Board::new(&stored, WAIT_MS, None), stored, ..World::new() };
     world.board.ready("m");
     world.write_all();
     assert_eq!((world.states(), world.told.join(" ")), (vec![Failed, Sent, Sent], "b c".to_owned()));

@@ -18,7 +18,8 @@ const MOMENT_MAX: i64 = 253_402_300_799_999;
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Asked {
-    /// Series by name, with commas; none: the first 32 by name.
+    /// Series by name, with commas; none: the first 32 by name. A comma, a point or a backslash within the name of a field
+    /// has a backslash before it.
     series: Option<String>,
     /// RFC 3339 or milliseconds since 1970; none: an hour before `to`.
     from: Option<String>,
@@ -39,8 +40,7 @@ impl Asked {
         if !(1..=CHART_POINTS_MAX).contains(&points) {
             return Err(invalid("points", format!("« points » : de 1 à {CHART_POINTS_MAX}")));
         }
-        let series: Vec<String> =
-            self.series.iter().flat_map(|names| names.split(',')).map(str::to_owned).collect();
+        let series: Vec<String> = self.series.as_deref().map(names).unwrap_or_default();
         if series.len() > CHART_SERIES_MAX {
             return Err(invalid(
                 "series",
@@ -51,9 +51,35 @@ impl Asked {
     }
 }
 
+/// What stands between commas that have no backslash before them.
+fn names(text: &str) -> Vec<String> {
+    let (mut all, mut name, mut escaped) = (Vec::new(), String::new(), false);
+    for c in text.chars() {
+        if c == ',' && !escaped {
+            all.push(std::mem::take(&mut name));
+        } else {
+            name.push(c);
+        }
+        escaped = c == '\\' && !escaped;
+    }
+    all.push(name);
+    all
+}
+
 fn moment(field: &str, text: &str) -> Result<i64, AppError> {
     let read = text.parse().ok().or_else(|| text.parse().ok().map(jiff::Timestamp::as_millisecond));
     let refused =
         || format!("« {field} » : une date RFC 3339 ou des millisecondes depuis 1970 sont attendues");
     read.filter(|ms| (0..=MOMENT_MAX).contains(ms)).ok_or_else(|| invalid(field, refused()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comma_within_a_name_is_escaped() {
+        assert_eq!(names("a,b.c"), ["a", "b.c"]);
+        assert_eq!(names(r"a\,b,c\\,d"), [r"a\,b", r"c\\", "d"]);
+    }
 }

@@ -4,9 +4,11 @@ use relais_store::{ReadTx, StoreError, WriteTx};
 
 use super::aggregate::{Aggregate, Aggregates, DAY, HOUR, MINUTE};
 use super::codec::Packer;
-use super::memory::{Segment, Series, spread};
+use super::damage::readable;
+use super::memory::{Segment, spread};
 use super::points::Points;
 use super::roll::{Rows, merged_rows};
+use super::series::Series;
 use super::store::{self, Marks, ModuleRow};
 use super::{ENTRIES_PER_STEP, History, MODULES_PER_STEP, series_text};
 
@@ -18,6 +20,7 @@ const FOUND_MAX: usize = 1024;
 /// Points of one module that go into blocks.
 struct Task {
     id: i64,
+    name: Box<str>,
     series: Vec<Series>,
     marks: Marks,
     segments: Vec<Segment>,
@@ -48,10 +51,7 @@ impl History {
         loop {
             let due = self.due_for_blocks();
             for ids in due.chunks(MODULES_PER_STEP) {
-                let tasks = self.tasks(ids);
-                let prepare = move |tx: &mut ReadTx<'_>| prepare_all(tx, tasks);
-                let changes = self.0.store.read(prepare).await?;
-                self.apply(changes).await?;
+                self.each_apart(ids, |ids| self.compact(ids)).await?;
                 self.write_waiting().await?;
             }
             if due.len() < FOUND_MAX {
@@ -60,17 +60,44 @@ impl History {
         }
     }
 
+    /// Runs `step` for all of these, and for each by itself if that fails: one that cannot be moved does not hold up the
+    /// others.
+    pub(super) async fn each_apart<F: Future<Output = Result<(), StoreError>>>(
+        &self,
+        ids: &[i64],
+        step: impl Fn(Vec<i64>) -> F,
+    ) -> Result<(), StoreError> {
+        match step(ids.to_vec()).await {
+            Err(error) if !error.is_temporary() => {}
+            done => return done,
+        }
+        for id in ids {
+            match step(vec![*id]).await {
+                Err(error) if !error.is_temporary() => self.put_off(*id, &error),
+                done => done?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn compact(&self, ids: Vec<i64>) -> Result<(), StoreError> {
+        let tasks = self.tasks(&ids);
+        let prepare = move |tx: &mut ReadTx<'_>| prepare_all(tx, tasks);
+        let changes = self.0.store.read(prepare).await?;
+        self.apply(changes).await
+    }
+
     /// Modules whose points are due, longest waiting first.
     fn due_for_blocks(&self) -> Vec<i64> {
-        let (now, memory) = (self.now(), self.0.memory.lock());
+        let (now, memory) = (self.steady(), self.0.memory.lock());
         let is_full = memory.bytes > self.0.config.memory_bytes / 2;
         let mut due: Vec<(i64, i64)> = Vec::new();
         for (id, slot) in &memory.slots {
             let Some(first) = slot.segments.front().filter(|first| first.journal <= memory.stored) else {
                 continue;
             };
-            // A clock that was set back does not keep them waiting either.
-            if is_full || (now - first.since).abs() >= WAIT_MS / 2 + spread(*id, WAIT_MS / 2) {
+            let waited = now - first.since >= WAIT_MS / 2 + spread(*id, WAIT_MS / 2);
+            if (is_full || waited) && slot.retry_at <= now {
                 due.push((first.journal, *id));
             }
         }
@@ -86,6 +113,7 @@ impl History {
             let segments = slot.segments.iter().take_while(|segment| segment.journal <= done).cloned();
             Some(Task {
                 id: *id,
+                name: slot.name.clone(),
                 series: slot.series.clone(),
                 marks: slot.marks,
                 segments: segments.collect(),
@@ -106,7 +134,7 @@ impl History {
             match outcome {
                 Outcome::Done(marks) => {
                     if let Some(slot) = memory.slots.get_mut(&id) {
-                        slot.series.iter_mut().zip(series).for_each(|(known, seen)| *known = seen);
+                        slot.series.iter_mut().zip(series).for_each(|(known, seen)| known.widen_to(&seen));
                     }
                     memory.settle(id, marks);
                 }
@@ -153,14 +181,20 @@ fn prepare_all(tx: &mut ReadTx<'_>, tasks: Vec<Task>) -> Result<Vec<Change>, Sto
 fn prepare(tx: &mut ReadTx<'_>, mut task: Task, packer: &mut Packer) -> Result<Change, StoreError> {
     let mut points = Points::default();
     for segment in &task.segments {
-        points.read(&segment.data)?;
+        let mut of_segment = Points::default();
+        let read = of_segment.read(&segment.data);
+        if readable(read, "journal", &task.name, segment.journal).is_some() {
+            points.append(&of_segment);
+        }
     }
     let mut marks = Marks { journal_done: task.done, ..task.marks };
     let (mut blocks, mut late) = (Vec::new(), Sums::default());
     for (hour, points) in by_hour(&points) {
         points.each(|series, at, _| widen(&mut task.series, series, at));
         if hour < marks.rolled_to {
-            points.each(|series, at, value| late.add(series, &Aggregate::of(at, value)));
+            for (series, at, value) in in_time(&points) {
+                late.add(series, &Aggregate::of(at, value));
+            }
         }
         marks.last_hour = marks.last_hour.max(hour);
         blocks.push((hour, task.done, super::block::encode(&points, packer)?));
@@ -169,9 +203,25 @@ fn prepare(tx: &mut ReadTx<'_>, mut task: Task, packer: &mut Packer) -> Result<C
         before: task.marks,
         row: ModuleRow { id: task.id, series: series_text(&task.series), marks },
         blocks,
-        rows: merged_rows(tx, task.id, &late.minutes, &late.hours, packer)?,
+        rows: merged_rows(tx, (task.id, &task.name), &late.minutes, &late.hours, packer)?,
         series: task.series,
     })
+}
+
+/// A point: series, time, value.
+pub(super) type Point = (u8, i64, f64);
+
+/// Points series by series, each in the order of time; those of one moment in the order in which they came.
+pub(super) fn in_time(points: &Points) -> Vec<Point> {
+    let mut all = Vec::new();
+    points.each(|series, at, value| all.push((series, at, value)));
+    sort(&mut all);
+    all
+}
+
+/// See [`in_time`].
+pub(super) fn sort(points: &mut [Point]) {
+    points.sort_by_key(|(series, at, _)| (*series, *at));
 }
 
 /// Aggregates of both widths.
@@ -207,7 +257,7 @@ fn by_hour(points: &Points) -> std::collections::BTreeMap<i64, Points> {
 }
 
 fn widen(series: &mut [Series], number: u8, at: i64) {
-    if let Some(known) = series.get_mut(usize::from(number)) {
+    if let Some(known) = series.get_mut(usize::from(number)).filter(|known| known.has(at)) {
         known.first = Some(known.first.map_or(at, |first| first.min(at)));
         known.last = Some(known.last.map_or(at, |last| last.max(at)));
     }

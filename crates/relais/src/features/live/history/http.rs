@@ -4,10 +4,9 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use super::SeriesSpan;
+use super::SeriesList;
 use super::asked::Asked;
 use super::range::Range;
 use crate::auth::http::Caller;
@@ -53,13 +52,13 @@ async fn show_history(
 
 /// List the series of a module
 #[utoipa::path(get, path = "/api/v1/modules/{id}/history/series", tag = "modules", params(("id" = String, Path)), responses(
-    (status = 200, description = "`series`, by name, with the times of the first and the latest value", body = Vec<SeriesSpan>),
+    (status = 200, body = SeriesList),
     (status = 404, description = "`module_not_found`")))]
 async fn list_series(
     State(app): State<App>,
     Caller(principal): Caller,
     Path(id): Path<String>,
-) -> Result<Json<Value>, AppError> {
+) -> Result<Json<SeriesList>, AppError> {
     let module = app.live().modules().find(&Sight::of(&principal)?, &id).await?;
-    Ok(Json(json!({ "series": app.live().history().series(&module.id)? })))
+    Ok(Json(app.live().history().series(&module.id)))
 }

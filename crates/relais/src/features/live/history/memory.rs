@@ -1,19 +1,16 @@
 //! What is in memory: the points of this second, and those of the journal that are in no block yet.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use relais_protocol::time::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::aggregate::HOUR;
 use super::codec::{Damaged, Reader, put_u64};
 use super::points::{Points, SERIES_MAX};
+use super::series::{Place, Series, Unplaced, place};
 use super::store::Marks;
 
-/// Bytes of a series' name at most.
-const NAME_BYTES_MAX: usize = 64;
 /// Modules that can have a history.
 const MODULES_MAX: usize = 1 << 20;
 /// What a segment takes beside its bytes, about.
@@ -21,20 +18,12 @@ const SEGMENT_BYTES: usize = 64;
 /// What a moment takes while it is collected, beside its values.
 const MOMENT_BYTES: usize = 32;
 
-/// A series, and over which time blocks have points of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Series {
-    pub(super) name: Box<str>,
-    pub(super) first: Option<i64>,
-    pub(super) last: Option<i64>,
-}
-
 /// Points of one module in one entry of the journal.
 #[derive(Clone, Debug)]
 pub(super) struct Segment {
     /// The entry.
     pub(super) journal: i64,
-    /// When it came, in milliseconds.
+    /// When it came, in milliseconds of steady time.
     pub(super) since: i64,
     pub(super) data: Bytes,
 }
@@ -47,9 +36,38 @@ pub(super) struct Slot {
     /// Whether the database has every name of a series.
     pub(super) is_stored: bool,
     pub(super) segments: VecDeque<Segment>,
-    /// When its old rows are looked for next, in milliseconds.
+    /// When its old rows are looked for next, in milliseconds of steady time.
     pub(super) expires_at: i64,
+    /// Something of it cannot be moved: when that is tried again, in milliseconds of steady time.
+    pub(super) retry_at: i64,
+    /// Names that have no place.
+    pub(super) unplaced: Unplaced,
 }
+
+/// What a module says at one moment.
+#[derive(Clone, Copy)]
+pub(super) struct Said<'a> {
+    pub(super) module: &'a str,
+    /// When the values were measured.
+    pub(super) at: i64,
+    /// When it is said, in the time of day and in steady time.
+    pub(super) now: i64,
+    pub(super) steady: i64,
+}
+
+/// What became of it.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Taken {
+    /// Points that could not be taken.
+    pub(super) refused: u64,
+    /// Names that lost their places.
+    pub(super) freed: Vec<Box<str>>,
+    /// Names that have no place, if that is to be said now.
+    pub(super) unplaced: Vec<Box<str>>,
+}
+
+/// How often it is said of one module that names have no place.
+const UNPLACED_TOLD_MS: i64 = HOUR;
 
 /// Points of all modules that came since the last entry of the journal.
 #[derive(Default)]
@@ -78,6 +96,8 @@ pub(super) struct Recent {
     pub(super) id: i64,
     pub(super) series: Vec<Series>,
     pub(super) segments: Vec<Segment>,
+    /// Names that have no place.
+    pub(super) unplaced: Vec<Box<str>>,
     /// Points that no entry has yet, with the entry that they will be in.
     pub(super) coming: Vec<(i64, Points)>,
 }
@@ -86,6 +106,8 @@ pub(super) struct Recent {
 pub(super) struct Memory {
     pub(super) slots: BTreeMap<i64, Slot>,
     by_name: HashMap<Box<str>, i64>,
+    /// Modules whose series cannot be read: nothing is kept of them, so that nothing is overwritten.
+    pub(super) unreadable: HashSet<Box<str>>,
     pub(super) next_id: i64,
     /// The entry that the batch will be.
     pub(super) next_entry: i64,
@@ -93,6 +115,10 @@ pub(super) struct Memory {
     /// The batch that is being written into an entry.
     sealing: Option<(i64, Arc<Batch>)>,
     pub(super) waiting: VecDeque<Arc<Entry>>,
+    /// How often something was recorded.
+    pub(super) recorded: u64,
+    /// How much of that the database has, as far as somebody waited for it.
+    pub(super) durable: u64,
     /// The last entry that the database has.
     pub(super) stored: i64,
     /// Entries before it are deleted.
@@ -162,57 +188,61 @@ pub(super) fn places(data: &Bytes) -> Result<Vec<(i64, Bytes)>, Damaged> {
 }
 
 impl Memory {
-    /// Takes in what a module says at one moment. Returns how many points could not be taken.
+    /// Takes in what a module says at one moment.
     pub(super) fn record<'a>(
         &mut self,
-        module: &str,
-        at: Timestamp,
+        said: Said<'_>,
         values: impl Iterator<Item = (&'a str, f64)>,
         bytes_max: usize,
-    ) -> u64 {
-        let found = if self.batch.bytes() < bytes_max { self.slot(module, at) } else { None };
-        let Some(id) = found else { return values.count() as u64 };
-        let Some(slot) = self.slots.get_mut(&id) else { return values.count() as u64 };
-        let (mut refused, mut mask, mut taken, mut expected) = (0, 0u64, [0.0; SERIES_MAX], 0);
+    ) -> Taken {
+        self.recorded += 1;
+        let found = if self.batch.bytes() < bytes_max { self.slot(said) } else { None };
+        let Some((id, slot)) = found.and_then(|id| Some((id, self.slots.get_mut(&id)?))) else {
+            return Taken { refused: values.count() as u64, ..Taken::default() };
+        };
+        let (mut outcome, mut mask, mut taken, mut expected) = (Taken::default(), 0u64, [0.0; SERIES_MAX], 0);
         for (name, value) in values {
             debug_assert!(value.is_finite(), "{name}: {value}");
             // Devices say their series in the same order each time.
             let found = if slot.series.get(expected).is_some_and(|series| *series.name == *name) {
                 Some(expected)
             } else {
-                slot.series_number(name)
+                slot.series_number(name, said, &mut outcome)
             };
-            let Some(number) = found.filter(|_| value.is_finite()) else {
-                refused += 1;
+            let found = found.filter(|number| value.is_finite() && slot.series[*number].has(said.at));
+            let Some(number) = found else {
+                outcome.refused += 1;
                 continue;
             };
             if mask & 1 << number != 0 {
-                self.batch.push(id, at.as_millis(), mask, &taken);
+                self.batch.push(id, said.at, mask, &taken);
                 mask = 0;
             }
             mask |= 1 << number;
-            taken[number] = value;
+            // No chart needs a zero that is less than another.
+            taken[number] = value + 0.0;
+            slot.series[number].note(said.at, said.steady);
             expected = number + 1;
         }
         if mask != 0 {
-            self.batch.push(id, at.as_millis(), mask, &taken);
+            self.batch.push(id, said.at, mask, &taken);
         }
-        refused
+        outcome
     }
 
-    fn slot(&mut self, module: &str, at: Timestamp) -> Option<i64> {
-        if let Some(id) = self.by_name.get(module) {
+    fn slot(&mut self, said: Said<'_>) -> Option<i64> {
+        if let Some(id) = self.by_name.get(said.module) {
             return Some(*id);
         }
-        if self.slots.len() >= MODULES_MAX {
+        if self.slots.len() >= MODULES_MAX || self.unreadable.contains(said.module) {
             return None;
         }
         let id = self.next_id;
         self.next_id += 1;
-        let hour = at.as_millis().div_euclid(HOUR) * HOUR;
+        let hour = said.at.div_euclid(HOUR) * HOUR;
         // Entries before this one have nothing of it, whatever they say of another module that had this id.
         let marks = Marks { journal_done: self.next_entry - 1, rolled_to: hour, last_hour: hour - HOUR };
-        self.insert(id, module, Vec::new(), marks, at.as_millis());
+        self.insert(id, said.module, Vec::new(), marks, said.steady);
         Some(id)
     }
 
@@ -222,7 +252,10 @@ impl Memory {
         // Not all at the same time.
         let expires_at = now + spread(id, HOUR);
         self.by_name.insert(name.into(), id);
-        self.slots.insert(id, Slot { name: name.into(), series, marks, is_stored, segments, expires_at });
+        let (retry_at, unplaced) = (i64::MIN, Unplaced::default());
+        let name = name.into();
+        let slot = Slot { name, series, marks, is_stored, segments, expires_at, retry_at, unplaced };
+        self.slots.insert(id, slot);
     }
 
     /// The batch as it is now becomes the next entry.
@@ -331,6 +364,7 @@ impl Memory {
         Some(Recent {
             id,
             series: slot.series.clone(),
+            unplaced: slot.unplaced.names().to_vec(),
             segments: slot.segments.iter().cloned().collect(),
             coming: sealing.chain([batch]).collect(),
         })
@@ -338,17 +372,26 @@ impl Memory {
 }
 
 impl Slot {
-    fn series_number(&mut self, name: &str) -> Option<usize> {
-        if let Some(number) = self.series.iter().position(|series| *series.name == *name) {
-            return Some(number);
+    /// The place of a name that is not where it was last time.
+    fn series_number(&mut self, name: &str, said: Said<'_>, outcome: &mut Taken) -> Option<usize> {
+        match place(&mut self.series, name, said.now, said.steady) {
+            Place::Taken(number) => Some(number),
+            Place::New(number, freed) => {
+                self.is_stored = false;
+                self.unplaced.remove(name);
+                outcome.freed.extend(freed);
+                Some(number)
+            }
+            Place::Full => {
+                self.unplaced.add(name);
+                if self.unplaced.told.is_none_or(|told| said.steady - told >= UNPLACED_TOLD_MS) {
+                    self.unplaced.told = Some(said.steady);
+                    outcome.unplaced = self.unplaced.names().to_vec();
+                }
+                None
+            }
+            Place::Unfit => None,
         }
-        let is_name = (1..=NAME_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control);
-        if !is_name || self.series.len() >= SERIES_MAX {
-            return None;
-        }
-        self.series.push(Series { name: name.into(), first: None, last: None });
-        self.is_stored = false;
-        Some(self.series.len() - 1)
     }
 }
 

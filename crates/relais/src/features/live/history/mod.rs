@@ -11,12 +11,14 @@ mod asked;
 mod block;
 mod codec;
 mod compact;
+mod damage;
 pub mod http;
 mod memory;
 mod points;
 mod range;
 mod retain;
 mod roll;
+mod series;
 mod store;
 mod tier;
 
@@ -24,16 +26,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use relais_protocol::time::{SharedClock, Timestamp};
+use relais_protocol::time::{Moment, SharedClock, Timestamp};
 use relais_store::{Store, StoreError, WriteTx};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::HistoryConfig;
-use memory::{Entry, Memory, Sealed, Segment, Series, places};
+use damage::readable;
+use memory::{Entry, Memory, Said, Sealed, Segment, Taken, places};
+use series::Series;
 use store::ModuleRow;
 
 pub use points::SERIES_MAX;
-pub use range::{Bucket, Range, RangeQuery, SeriesRange, SeriesSpan};
+pub use range::{Bucket, Range, RangeQuery, SeriesList, SeriesRange, SeriesSpan};
 pub use store::MIGRATIONS;
 pub use tier::Tier;
 
@@ -41,8 +45,11 @@ pub use tier::Tier;
 const MODULES_PER_STEP: usize = 16;
 /// New modules that are written in one transaction.
 const NEW_PER_STEP: usize = 64;
-/// Entries of the journal that are read or deleted at once.
-const ENTRIES_PER_STEP: usize = 8;
+/// Entries of the journal that are written at once, and those that are read or deleted at once.
+const ENTRIES_PER_WRITE: usize = 8;
+const ENTRIES_PER_STEP: usize = 64;
+/// Milliseconds until something that could not be moved is tried again.
+const RETRY_MS: i64 = 5 * 60_000;
 /// Modules that are read at once.
 const MODULES_PER_READ: usize = 1000;
 /// How often it is said at most that points were lost.
@@ -61,6 +68,8 @@ struct Inner {
     sealing: Mutex<()>,
     /// Held by the one who writes to the tables.
     turn: tokio::sync::Mutex<()>,
+    /// Held by the one who writes for those who wait for it: the others find it done.
+    writing: tokio::sync::Mutex<()>,
     /// Points lost since that was last said, and when.
     losses: Mutex<(u64, Option<i64>)>,
 }
@@ -72,8 +81,8 @@ impl History {
     /// If the database cannot be read.
     pub async fn open(store: Store, clock: SharedClock, config: HistoryConfig) -> Result<Self, StoreError> {
         let mut memory = Memory::default();
-        load_modules(&store, &mut memory, clock.now().as_millis()).await?;
-        load_journal(&store, &mut memory, clock.now().as_millis()).await?;
+        load_modules(&store, &mut memory, clock.moment()).await?;
+        load_journal(&store, &mut memory, clock.steady().as_millis()).await?;
         Ok(Self(Arc::new(Inner {
             store,
             clock,
@@ -81,22 +90,24 @@ impl History {
             memory: Mutex::new(memory),
             sealing: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
+            writing: tokio::sync::Mutex::default(),
             losses: Mutex::default(),
         })))
     }
 
-    /// Takes in what a module says at one moment. Never waits for the database and never fails: what cannot be kept (a
-    /// 65th series, a name of more than 64 bytes, a number that is not finite, more than the memory allows) is counted.
+    /// Takes in what a module measured at one moment. Never waits for the database and never fails: what cannot be kept (a
+    /// 65th series while all others say something, a name of more than 64 bytes, a number that is not finite, more than
+    /// the memory allows) is counted.
     ///
     /// Whoever calls this knows that there is such a module.
     pub fn record<'a>(&self, module: &str, at: Timestamp, values: impl Iterator<Item = (&'a str, f64)>) {
         if !self.0.config.enabled {
             return;
         }
-        let refused = self.0.memory.lock().record(module, at, values, self.0.config.memory_bytes / 2);
-        if refused > 0 {
-            metrics::counter!("relais_history_points_refused_total").increment(refused);
-        }
+        let Moment { now, steady } = self.0.clock.moment();
+        let said = Said { module, at: at.as_millis(), now: now.as_millis(), steady: steady.as_millis() };
+        let taken = self.0.memory.lock().record(said, values, self.0.config.memory_bytes / 2);
+        tell_taken(module, &taken);
     }
 
     async fn run(&self, stop: CancellationToken) {
@@ -145,6 +156,32 @@ impl History {
         self.write_waiting().await
     }
 
+    /// Returns once the database has everything that was recorded before this call. Those who wait meanwhile share one
+    /// write.
+    ///
+    /// # Errors
+    /// If the database cannot be written; the points stay in memory for the next attempt.
+    pub async fn stored(&self) -> Result<(), StoreError> {
+        let wanted = self.0.memory.lock().recorded;
+        let _writing = self.0.writing.lock().await;
+        let recorded = {
+            let memory = self.0.memory.lock();
+            if memory.durable >= wanted {
+                return Ok(());
+            }
+            memory.recorded
+        };
+        self.seal();
+        if self.0.memory.lock().slots.values().all(|slot| slot.is_stored) {
+            self.append_waiting().await?;
+        } else {
+            // Names are written by one at a time.
+            self.flush().await?;
+        }
+        self.0.memory.lock().durable = recorded;
+        Ok(())
+    }
+
     /// Moves on what is due: into blocks, into aggregates, away.
     ///
     /// # Errors
@@ -175,8 +212,32 @@ impl History {
         self.0.memory.lock().bytes
     }
 
+    /// The time of day, for what is shown.
     fn now(&self) -> i64 {
         self.0.clock.now().as_millis()
+    }
+
+    /// For waits.
+    fn steady(&self) -> i64 {
+        self.0.clock.steady().as_millis()
+    }
+
+    /// For what is over, and for what is old.
+    fn retention_now(&self) -> i64 {
+        self.0.store.retention_now().as_millis()
+    }
+
+    /// A module of which something cannot be moved, whatever it is: the others go on.
+    fn put_off(&self, module: i64, error: &StoreError) {
+        let retry_at = self.steady() + RETRY_MS;
+        let mut memory = self.0.memory.lock();
+        let Some(slot) = memory.slots.get_mut(&module) else { return };
+        slot.retry_at = retry_at;
+        metrics::counter!("relais_history_modules_put_off_total").increment(1);
+        tracing::error!(
+            module = &*slot.name, %error,
+            "the history of a module cannot be moved on: its values stay where they are, trying again in five minutes"
+        );
     }
 
     /// Makes an entry of the journal of what has come. Points are in one place or the other for readers all the time.
@@ -185,7 +246,7 @@ impl History {
         let Some((id, batch)) = self.0.memory.lock().begin_seal() else { return };
         metrics::counter!("relais_history_points_total").increment(batch.points());
         let sealed = Sealed::new(id, &batch);
-        let lost = self.0.memory.lock().end_seal(sealed, self.now(), self.0.config.memory_bytes);
+        let lost = self.0.memory.lock().end_seal(sealed, self.steady(), self.0.config.memory_bytes);
         self.tell_losses(lost);
     }
 
@@ -195,8 +256,8 @@ impl History {
             metrics::counter!("relais_history_points_lost_total").increment(lost);
             losses.0 += lost;
         }
-        let now = self.now();
-        if losses.0 > 0 && losses.1.is_none_or(|told| (now - told).abs() >= LOSSES_TOLD_MS) {
+        let now = self.steady();
+        if losses.0 > 0 && losses.1.is_none_or(|told| now - told >= LOSSES_TOLD_MS) {
             let points = losses.0;
             tracing::error!(points, "points of modules were lost: the database does not keep up");
             *losses = (0, Some(now));
@@ -208,9 +269,14 @@ impl History {
         if !self.0.memory.lock().waiting.is_empty() {
             self.write_modules().await?;
         }
+        self.append_waiting().await
+    }
+
+    /// Writes entries that wait, oldest first. Two at once do no harm.
+    async fn append_waiting(&self) -> Result<(), StoreError> {
         loop {
             let entries: Vec<Arc<Entry>> =
-                self.0.memory.lock().waiting.iter().take(ENTRIES_PER_STEP).cloned().collect();
+                self.0.memory.lock().waiting.iter().take(ENTRIES_PER_WRITE).cloned().collect();
             let Some(last) = entries.last().map(|entry| entry.id) else { return Ok(()) };
             let packed = pack_entries(&entries)?;
             self.0
@@ -233,16 +299,17 @@ impl History {
             if new.is_empty() {
                 return Ok(());
             }
-            let written: Vec<(i64, usize)> = new.iter().map(|(_, row)| (row.id, row.series.len())).collect();
+            let written: Vec<(i64, String)> =
+                new.iter().map(|(_, row)| (row.id, row.series.clone())).collect();
             self.0
                 .store
                 .write(move |tx| new.iter().try_for_each(|(name, row)| store::put_module(tx, name, row)))
                 .await?;
             let mut memory = self.0.memory.lock();
-            for (id, length) in written {
+            for (id, series) in written {
                 match memory.slots.get_mut(&id) {
-                    // A name that came meanwhile makes it longer.
-                    Some(slot) => slot.is_stored = series_text(&slot.series).len() == length,
+                    // A name may have come meanwhile.
+                    Some(slot) => slot.is_stored = series_text(&slot.series) == series,
                     None => memory.gone.push(id),
                 }
             }
@@ -276,7 +343,24 @@ fn module_row(id: i64, slot: &memory::Slot) -> ModuleRow {
     ModuleRow { id, series: series_text(&slot.series), marks: slot.marks }
 }
 
-async fn load_modules(store: &Store, memory: &mut Memory, now: i64) -> Result<(), StoreError> {
+fn tell_taken(module: &str, taken: &Taken) {
+    if taken.refused > 0 {
+        metrics::counter!("relais_history_points_refused_total").increment(taken.refused);
+    }
+    if !taken.freed.is_empty() {
+        metrics::counter!("relais_history_series_freed_total").increment(taken.freed.len() as u64);
+        tracing::info!(module, freed = ?taken.freed, "names that are silent gave their places in the history to new ones");
+    }
+    if !taken.unplaced.is_empty() {
+        tracing::warn!(
+            module, names = ?taken.unplaced,
+            "a module says more than {SERIES_MAX} series: these have no history until others are silent for an hour"
+        );
+    }
+}
+
+async fn load_modules(store: &Store, memory: &mut Memory, moment: Moment) -> Result<(), StoreError> {
+    let (now, steady) = (moment.now.as_millis(), moment.steady.as_millis());
     let mut after = 0;
     loop {
         let rows = store.read(move |tx| store::modules(tx, after, MODULES_PER_READ)).await?;
@@ -288,9 +372,21 @@ async fn load_modules(store: &Store, memory: &mut Memory, now: i64) -> Result<()
                 memory.gone.push(row.id);
                 continue;
             };
-            let series = serde_json::from_str(&row.series)
-                .map_err(|e| StoreError::Value(format!("series of module {name}: {e}")))?;
-            memory.insert(row.id, &name, series, row.marks, now);
+            let Ok(mut series) = serde_json::from_str::<Vec<Series>>(&row.series) else {
+                damage::count();
+                tracing::error!(
+                    module = name,
+                    "the series of a module cannot be read: its history is left as it is, and nothing new is kept; \
+                     restore a backup, or remove the module's history"
+                );
+                memory.unreadable.insert(name.into());
+                continue;
+            };
+            for one in &mut series {
+                // Those that said something last before the server stopped are the last to lose their places.
+                one.seen = steady - one.last.map_or(0, |last| (now - last).max(0));
+            }
+            memory.insert(row.id, &name, series, row.marks, steady);
         }
     }
     memory.next_id = after + 1;
@@ -304,7 +400,8 @@ async fn load_journal(store: &Store, memory: &mut Memory, now: i64) -> Result<()
         let Some((last, _)) = entries.last() else { break };
         after = *last;
         for (id, packed) in entries {
-            for (module, data) in places(&codec::unpack(&packed)?.into())? {
+            let read = codec::unpack(&packed).and_then(|bytes| places(&bytes.into()));
+            for (module, data) in readable(read, "journal", "", id).unwrap_or_default() {
                 memory.add(module, Segment { journal: id, since: now, data });
             }
         }

@@ -38,6 +38,12 @@ impl Points {
         self.values.extend_from_slice(values);
     }
 
+    /// Adds others after them.
+    pub(super) fn append(&mut self, others: &Self) {
+        self.moments.extend_from_slice(&others.moments);
+        self.values.extend_from_slice(&others.values);
+    }
+
     /// How many moments there are.
     pub(super) fn moments(&self) -> usize {
         self.moments.len()

@@ -1,13 +1,17 @@
 //! Reads made for charts: what is in memory, in blocks and in aggregates, put together bucket by bucket.
 
+use std::collections::BTreeMap;
+
 use relais_store::{Query, ReadTx, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::aggregate::{Aggregate, HOUR, decode};
-use super::compact::{floor, row_start};
+use super::compact::{Point, floor, row_start, sort};
+use super::damage::readable;
 use super::memory::Recent;
 use super::points::{Points, SERIES_MAX};
+use super::series::{Part, parts};
 use super::store;
 use super::tier::{Plan, Tier};
 use super::{History, block};
@@ -44,8 +48,14 @@ pub struct Bucket {
     pub max: f64,
     /// The mean.
     pub avg: f64,
+    /// The earliest value; nothing for what was aggregated by a version that did not keep it.
+    pub first: Option<f64>,
     /// The latest value.
     pub last: f64,
+    /// By how much it grew since the last value of the bucket before, in the first bucket since its first value: the sum
+    /// of all rises. A value that is lower than the one before it is a counter that began afresh at 0, so it rose by all
+    /// that it shows. The increases of a chart add up. Nothing where `first` is nothing.
+    pub increase: Option<f64>,
     /// How many values there were.
     pub count: u64,
 }
@@ -74,6 +84,8 @@ pub struct Range {
     pub to: i64,
     /// In the order asked for, else by name.
     pub series: Vec<SeriesRange>,
+    /// Rows that could not be read and are left out.
+    pub unreadable: u32,
 }
 
 /// Over which time there are values of a series.
@@ -86,6 +98,21 @@ pub struct SeriesSpan {
     pub first: i64,
     /// The latest value.
     pub last: i64,
+    /// Until when the name had a place among the module's 64; nothing while it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<i64>,
+}
+
+/// The series of a module.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+#[schema(as = HistorySeriesList)]
+pub struct SeriesList {
+    /// By name.
+    pub series: Vec<SeriesSpan>,
+    /// How many a module may have at a time.
+    pub max: usize,
+    /// Names that have no history, as all places are taken by names that say something: 16 at most.
+    pub without_history: Vec<String>,
 }
 
 impl History {
@@ -99,125 +126,164 @@ impl History {
         let plan = Plan::new(from, to, points, self.now(), &self.0.config);
         // Memory first: what goes from there into the database meanwhile is known by its entry of the journal.
         let recent = self.0.memory.lock().recent(module);
-        let Some(recent) = recent else { return Ok(chart(plan, Vec::new(), Vec::new())) };
-        let wanted = wanted(&recent, query.series);
-        let names = wanted.iter().map(|(name, _)| name.clone()).collect();
-        let numbers: Vec<Option<usize>> = wanted.into_iter().map(|(_, number)| number).collect();
+        let Some(recent) = recent else { return Ok(chart(plan, Vec::new(), Vec::new(), 0)) };
+        let names = wanted(&recent, query.series);
+        let parts: Vec<Vec<Part>> = names.iter().map(|name| parts(&recent.series, name)).collect();
+        let name = module.to_owned();
         let read = self.0.store.read(move |tx| {
-            let mut buckets = Buckets::new(plan, &numbers);
+            let mut buckets = Buckets::new(plan, &parts, name);
             read(tx, &recent, &mut buckets)?;
-            Ok::<_, StoreError>(numbers.iter().map(|number| buckets.of(*number)).collect())
+            let all = (0..parts.len()).map(|place| buckets.of(place)).collect();
+            Ok::<_, StoreError>((all, buckets.unreadable))
         });
-        Ok(chart(plan, names, read.await?))
+        let (buckets, unreadable) = read.await?;
+        Ok(chart(plan, names, buckets, unreadable))
     }
 
-    /// The series of a module, by name.
-    ///
-    /// # Errors
-    /// If what is in memory is damaged.
-    pub fn series(&self, module: &str) -> Result<Vec<SeriesSpan>, StoreError> {
+    /// The series of a module.
+    #[must_use]
+    pub fn series(&self, module: &str) -> SeriesList {
         let recent = self.0.memory.lock().recent(module);
-        let Some(recent) = recent else { return Ok(Vec::new()) };
+        let Some(recent) = recent else { return SeriesList { max: SERIES_MAX, ..SeriesList::default() } };
         let mut spans: Vec<Option<(i64, i64)>> =
             recent.series.iter().map(|series| series.first.zip(series.last)).collect();
-        let mut widen = |series: u8, at: i64, _: f64| {
-            if let Some(span) = spans.get_mut(usize::from(series)) {
+        each_recent(&recent, module, i64::MIN, &mut |series, at, _| {
+            let number = usize::from(series);
+            if let (Some(span), Some(known)) = (spans.get_mut(number), recent.series.get(number))
+                && known.has(at)
+            {
                 let (first, last) = span.unwrap_or((at, at));
                 *span = Some((first.min(at), last.max(at)));
             }
-        };
-        each_recent(&recent, i64::MIN, &mut widen)?;
-        let named = recent.series.iter().zip(spans);
-        let mut found: Vec<SeriesSpan> = named
-            .filter_map(|(series, span)| {
-                let (first, last) = span?;
-                Some(SeriesSpan { name: series.name.to_string(), first, last })
-            })
-            .collect();
-        found.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(found)
+        });
+        let mut found = BTreeMap::<String, SeriesSpan>::new();
+        for (series, span) in recent.series.iter().zip(spans) {
+            for former in &series.former {
+                let Some((first, last)) = former.first.zip(former.last) else { continue };
+                add_span(&mut found, &former.name, (first, last), Some(former.until));
+            }
+            if let Some(span) = span {
+                add_span(&mut found, &series.name, span, None);
+            }
+        }
+        let without_history = recent.unplaced.iter().map(ToString::to_string).collect();
+        SeriesList { series: found.into_values().collect(), max: SERIES_MAX, without_history }
     }
 }
 
-fn chart(plan: Plan, names: Vec<String>, buckets: Vec<Vec<Bucket>>) -> Range {
-    let series =
-        names.into_iter().zip(buckets).map(|(name, buckets)| SeriesRange { name, buckets }).collect();
-    Range { tier: plan.tier, step_ms: plan.step, from: plan.from, to: plan.to, series }
+/// A name may have had several places: it counts from its first value to its last.
+fn add_span(
+    found: &mut BTreeMap<String, SeriesSpan>,
+    name: &str,
+    (first, last): (i64, i64),
+    ended: Option<i64>,
+) {
+    let span =
+        found.entry(name.to_owned()).or_insert(SeriesSpan { name: name.to_owned(), first, last, ended });
+    (span.first, span.last) = (span.first.min(first), span.last.max(last));
+    span.ended = span.ended.zip(ended).map(|(one, other)| one.max(other));
 }
 
-/// The series of a chart, and which of the module's they are.
-fn wanted(recent: &Recent, asked: Vec<String>) -> Vec<(String, Option<usize>)> {
+fn chart(plan: Plan, names: Vec<String>, buckets: Vec<Vec<Bucket>>, unreadable: u32) -> Range {
+    let series =
+        names.into_iter().zip(buckets).map(|(name, buckets)| SeriesRange { name, buckets }).collect();
+    Range { tier: plan.tier, step_ms: plan.step, from: plan.from, to: plan.to, series, unreadable }
+}
+
+/// The names of a chart.
+fn wanted(recent: &Recent, asked: Vec<String>) -> Vec<String> {
     let mut names = asked;
     if names.is_empty() {
         names = recent.series.iter().map(|series| series.name.to_string()).collect();
         names.sort_unstable();
     }
     names.truncate(CHART_SERIES_MAX);
-    let number = |name: &String| recent.series.iter().position(|series| *series.name == **name);
-    names.into_iter().map(|name| (number(&name), name)).map(|(number, name)| (name, number)).collect()
+    names
 }
 
 /// The buckets of the series that are wanted.
 struct Buckets {
     plan: Plan,
+    module: String,
     mask: u64,
+    /// Of each number, which parts of it belong to which series of the chart.
+    parts: Vec<Vec<(usize, Part)>>,
     found: Vec<Vec<Option<Aggregate>>>,
+    unreadable: u32,
 }
 
 impl Buckets {
-    fn new(plan: Plan, numbers: &[Option<usize>]) -> Self {
-        let mask = numbers.iter().flatten().fold(0, |mask, number| mask | 1 << number);
-        let many = |series: usize| if mask & 1 << series == 0 { 0 } else { plan.buckets() };
-        Self { plan, mask, found: (0..SERIES_MAX).map(|series| vec![None; many(series)]).collect() }
+    fn new(plan: Plan, wanted: &[Vec<Part>], module: String) -> Self {
+        let mut parts = vec![Vec::new(); SERIES_MAX];
+        let mut mask = 0;
+        for (place, part) in
+            wanted.iter().enumerate().flat_map(|(place, all)| all.iter().map(move |part| (place, *part)))
+        {
+            mask |= 1 << part.number;
+            parts[part.number].push((place, part));
+        }
+        let found =
+            wanted.iter().map(|all| vec![None; if all.is_empty() { 0 } else { plan.buckets() }]).collect();
+        Self { plan, module, mask, parts, found, unreadable: 0 }
     }
 
     fn add(&mut self, series: u8, at: i64, later: &Aggregate) {
         if at < self.plan.from || at >= self.plan.to {
             return;
         }
-        let place = ((at - self.plan.from) / self.plan.step) as usize;
-        let bucket = self.found.get_mut(usize::from(series)).and_then(|series| series.get_mut(place));
-        match bucket {
-            Some(Some(known)) => known.merge(later),
-            Some(empty) => *empty = Some(*later),
-            None => {}
+        let bucket = ((at - self.plan.from) / self.plan.step) as usize;
+        let is_at = |part: &Part| (part.from..part.until).contains(&at);
+        for (place, _) in self.parts[usize::from(series)].iter().filter(|(_, part)| is_at(part)) {
+            match self.found[*place].get_mut(bucket) {
+                Some(Some(known)) => known.merge(later),
+                Some(empty) => *empty = Some(*later),
+                None => {}
+            }
         }
     }
 
-    fn of(&self, number: Option<usize>) -> Vec<Bucket> {
-        let Some(found) = number.and_then(|number| self.found.get(number)) else { return Vec::new() };
+    /// Adds points, which are sorted for it.
+    fn add_points(&mut self, points: &mut [Point]) {
+        sort(points);
+        points.iter().for_each(|(series, at, value)| self.add(*series, *at, &Aggregate::of(*at, *value)));
+    }
+
+    fn of(&self, place: usize) -> Vec<Bucket> {
         let begins = (self.plan.from..).step_by(self.plan.step as usize);
-        let filled = begins.zip(found).filter_map(|(t, found)| Some((t, found.as_ref()?)));
-        let buckets = filled.map(|(t, found)| Bucket {
-            t,
-            min: found.min,
-            max: found.max,
-            avg: found.average(),
-            last: found.last,
-            count: found.count,
+        let filled = begins.zip(&self.found[place]).filter_map(|(t, found)| Some((t, found.as_ref()?)));
+        let mut before = None;
+        let buckets = filled.map(|(t, found)| {
+            let increase = found.increase_since(before.replace(found.last));
+            let Aggregate { min, max, last, count, .. } = *found;
+            let first = found.growth.map(|growth| growth.first);
+            Bucket { t, min, max, avg: found.average(), first, last, increase, count }
         });
         buckets.collect()
     }
 }
 
-/// Adds up everything there is, in the order in which it came.
+/// Adds up everything there is, hour by hour, each in the order of time.
 fn read(tx: &mut ReadTx<'_>, recent: &Recent, buckets: &mut Buckets) -> Result<(), StoreError> {
     let marks = store::find_marks(tx, recent.id)?;
+    let done = marks.map_or(i64::MIN, |marks| marks.journal_done);
+    let (mask, module) = (buckets.mask, buckets.module.clone());
+    let mut waiting = BTreeMap::<i64, Vec<Point>>::new();
+    let unreadable = each_recent(recent, &module, done, &mut |series, at, value| {
+        if mask & 1 << series != 0 {
+            waiting.entry(floor(at, HOUR)).or_default().push((series, at, value));
+        }
+    });
+    buckets.unreadable += unreadable;
     let (mut from, to) = (floor(buckets.plan.from, HOUR), buckets.plan.to);
     if let Some(marks) = marks {
         if let Some(width) = buckets.plan.width() {
             read_aggregates(tx, recent.id, width, buckets)?;
             from = from.max(marks.rolled_to);
         }
-        read_blocks(tx, recent.id, (from, to), buckets)?;
+        read_blocks(tx, recent.id, (from, to), &mut waiting, buckets)?;
     }
-    let done = marks.map_or(i64::MIN, |marks| marks.journal_done);
-    let mask = buckets.mask;
-    each_recent(recent, done, &mut |series, at, value| {
-        if mask & 1 << series != 0 {
-            buckets.add(series, at, &Aggregate::of(at, value));
-        }
-    })
+    waiting.into_values().for_each(|mut points| buckets.add_points(&mut points));
+    Ok(())
 }
 
 fn read_aggregates(
@@ -231,9 +297,16 @@ fn read_aggregates(
         let rows = store::aggregates(tx, module, width, after, buckets.plan.to, ROWS_PER_READ)?;
         for (start, data) in &rows {
             after = *start;
-            decode(data, *start, width, buckets.mask, |series, begin, found| {
-                buckets.add(series, begin, found);
-            })?;
+            let mut found = Vec::new();
+            let read = decode(data, *start, width, buckets.mask, |series, begin, aggregate| {
+                found.push((series, begin, *aggregate));
+            });
+            match readable(read, "aggregates", &buckets.module, *start) {
+                Some(()) => {
+                    found.iter().for_each(|(series, begin, found)| buckets.add(*series, *begin, found));
+                }
+                None => buckets.unreadable += 1,
+            }
         }
         if rows.len() < ROWS_PER_READ {
             return Ok(());
@@ -241,37 +314,66 @@ fn read_aggregates(
     }
 }
 
+/// Adds blocks, hour by hour, with what `waiting` has of the hours up to theirs.
 fn read_blocks(
     tx: &mut impl Query,
     module: i64,
     (from, to): (i64, i64),
+    waiting: &mut BTreeMap<i64, Vec<Point>>,
     buckets: &mut Buckets,
 ) -> Result<(), StoreError> {
     let mut after = (from, i64::MIN);
+    let mut points: Vec<Point> = Vec::new();
+    let mut of_hour = from;
     loop {
         let blocks = store::blocks(tx, module, after, to, ROWS_PER_READ)?;
         for (key, data) in &blocks {
             after = *key;
-            let mask = buckets.mask;
-            block::decode(data, mask, |series, at, value| {
-                buckets.add(series, at, &Aggregate::of(at, value));
-            })?;
+            if key.0 != of_hour {
+                finish_hour(std::mem::take(&mut points), of_hour, waiting, buckets);
+                of_hour = key.0;
+            }
+            let known = points.len();
+            let read =
+                block::decode(data, buckets.mask, |series, at, value| points.push((series, at, value)));
+            if readable(read, "block", &buckets.module, key.0).is_none() {
+                points.truncate(known);
+                buckets.unreadable += 1;
+            }
         }
         if blocks.len() < ROWS_PER_READ {
+            finish_hour(points, of_hour, waiting, buckets);
             return Ok(());
         }
     }
 }
 
-/// Shows the points that came after the journal's entry `done`.
-fn each_recent(recent: &Recent, done: i64, visit: &mut impl FnMut(u8, i64, f64)) -> Result<(), StoreError> {
+fn finish_hour(
+    mut points: Vec<Point>,
+    hour: i64,
+    waiting: &mut BTreeMap<i64, Vec<Point>>,
+    buckets: &mut Buckets,
+) {
+    // Those of hours without a block come before it.
+    while let Some(first) = waiting.first_entry().filter(|first| *first.key() < hour) {
+        buckets.add_points(&mut first.remove());
+    }
+    points.extend(waiting.remove(&hour).unwrap_or_default());
+    buckets.add_points(&mut points);
+}
+
+/// Shows the points that came after the journal's entry `done`; says how many entries could not be read.
+fn each_recent(recent: &Recent, module: &str, done: i64, visit: &mut impl FnMut(u8, i64, f64)) -> u32 {
+    let mut unreadable = 0;
     for segment in recent.segments.iter().filter(|segment| segment.journal > done) {
         let mut points = Points::default();
-        points.read(&segment.data)?;
-        points.each(&mut *visit);
+        match readable(points.read(&segment.data), "journal", module, segment.journal) {
+            Some(()) => points.each(&mut *visit),
+            None => unreadable += 1,
+        }
     }
     for (_, points) in recent.coming.iter().filter(|(entry, _)| *entry > done) {
         points.each(&mut *visit);
     }
-    Ok(())
+    unreadable
 }

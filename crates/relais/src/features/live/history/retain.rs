@@ -48,14 +48,11 @@ impl History {
     }
 
     fn due_for_retention(&self) -> Vec<Old> {
-        let (now, config) = (self.now(), &self.0.config);
+        let (now, steady, config) = (self.retention_now(), self.steady(), &self.0.config);
         let mut memory = self.0.memory.lock();
-        let due = memory
-            .slots
-            .iter_mut()
-            .filter(|(_, slot)| (slot.expires_at - now).abs() > PERIOD_MS || slot.expires_at <= now);
+        let due = memory.slots.iter_mut().filter(|(_, slot)| slot.expires_at <= steady);
         let olds = due.map(|(id, slot)| {
-            slot.expires_at = now + PERIOD_MS;
+            slot.expires_at = steady + PERIOD_MS;
             Old {
                 module: *id,
                 // Blocks that are in no aggregate yet stay until they are.

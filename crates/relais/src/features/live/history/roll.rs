@@ -6,8 +6,10 @@ use relais_store::{ReadTx, StoreError};
 
 use super::aggregate::{Aggregate, Aggregates, HOUR, MINUTE, decode};
 use super::codec::Packer;
-use super::compact::{Change, Sums, WAIT_MS, floor, row_start};
+use super::compact::{Change, Point, Sums, WAIT_MS, floor, row_start, sort};
+use super::damage::readable;
 use super::memory::spread;
+use super::series::Series;
 use super::store::{self, Marks, ModuleRow};
 use super::{History, block, series_text};
 
@@ -28,7 +30,8 @@ const FOUND_MAX: usize = 256;
 /// A module with hours to aggregate.
 struct Task {
     id: i64,
-    series: Vec<super::memory::Series>,
+    name: Box<str>,
+    series: Vec<Series>,
     marks: Marks,
     /// The first hour that is not over.
     until: i64,
@@ -40,16 +43,9 @@ impl History {
         loop {
             let mut due = self.due_for_aggregates();
             let many = due.len();
-            let keep = (self.0.config.minute_days > 0, self.0.config.hour_days > 0);
             while !due.is_empty() {
                 let ids = due.split_off(due.len().saturating_sub(MODULES_PER_STEP));
-                let tasks = self.roll_tasks(&ids);
-                let changes = self.0.store.read(move |tx| {
-                    let mut packer = Packer::new()?;
-                    tasks.into_iter().map(|task| prepare(tx, task, keep, &mut packer)).collect()
-                });
-                let changes: Result<Vec<Change>, StoreError> = changes.await;
-                self.apply(changes?).await?;
+                self.each_apart(&ids, |ids| self.roll(ids)).await?;
                 self.write_waiting().await?;
             }
             if many == 0 {
@@ -58,19 +54,34 @@ impl History {
         }
     }
 
+    async fn roll(&self, ids: Vec<i64>) -> Result<(), StoreError> {
+        let keep = (self.0.config.minute_days > 0, self.0.config.hour_days > 0);
+        let tasks = self.roll_tasks(&ids);
+        let changes = self.0.store.read(move |tx| {
+            let mut packer = Packer::new()?;
+            tasks.into_iter().map(|task| prepare(tx, task, keep, &mut packer)).collect()
+        });
+        let changes: Result<Vec<Change>, StoreError> = changes.await;
+        self.apply(changes?).await
+    }
+
     fn due_for_aggregates(&self) -> Vec<i64> {
-        let (now, memory) = (self.now(), self.0.memory.lock());
+        let (now, steady) = (self.retention_now(), self.steady());
+        let memory = self.0.memory.lock();
         let due = memory.slots.iter().filter(|(id, slot)| {
-            slot.marks.rolled_to <= slot.marks.last_hour && slot.marks.rolled_to < over(now, **id)
+            slot.marks.rolled_to <= slot.marks.last_hour
+                && slot.marks.rolled_to < over(now, **id)
+                && slot.retry_at <= steady
         });
         due.map(|(id, _)| *id).take(FOUND_MAX).collect()
     }
 
     fn roll_tasks(&self, ids: &[i64]) -> Vec<Task> {
-        let (now, memory) = (self.now(), self.0.memory.lock());
+        let (now, memory) = (self.retention_now(), self.0.memory.lock());
         let tasks = ids.iter().filter_map(|id| {
             let slot = memory.slots.get(id)?;
-            Some(Task { id: *id, series: slot.series.clone(), marks: slot.marks, until: over(now, *id) })
+            let (name, series) = (slot.name.clone(), slot.series.clone());
+            Some(Task { id: *id, name, series, marks: slot.marks, until: over(now, *id) })
         });
         tasks.collect()
     }
@@ -89,7 +100,7 @@ fn prepare(
     packer: &mut Packer,
 ) -> Result<Change, StoreError> {
     let hour = store::first_hour(tx, task.id, task.marks.rolled_to)?.filter(|hour| *hour < task.until);
-    let mut sums = Sums::default();
+    let mut points: Vec<Point> = Vec::new();
     if let Some(hour) = hour {
         let mut after = (hour, i64::MIN);
         loop {
@@ -97,12 +108,18 @@ fn prepare(
             let Some((last, _)) = blocks.last() else { break };
             after = *last;
             for (_, data) in &blocks {
-                block::decode(data, u64::MAX, |series, at, value| {
-                    sums.add(series, &Aggregate::of(at, value));
-                })?;
+                let known = points.len();
+                let read =
+                    block::decode(data, u64::MAX, |series, at, value| points.push((series, at, value)));
+                if readable(read, "block", &task.name, hour).is_none() {
+                    points.truncate(known);
+                }
             }
         }
     }
+    sort(&mut points);
+    let mut sums = Sums::default();
+    points.iter().for_each(|(series, at, value)| sums.add(*series, &Aggregate::of(*at, *value)));
     let none = Aggregates::default();
     let minutes = if keep_minutes { &sums.minutes } else { &none };
     let hours = if keep_hours { &sums.hours } else { &none };
@@ -115,15 +132,15 @@ fn prepare(
             marks: Marks { rolled_to, ..task.marks },
         },
         blocks: Vec::new(),
-        rows: merged_rows(tx, task.id, minutes, hours, packer)?,
+        rows: merged_rows(tx, (task.id, &task.name), minutes, hours, packer)?,
         series: task.series,
     })
 }
 
-/// The rows that have these aggregates, together with what is in them already.
+/// The rows that have these aggregates, together with what is in them already. One that cannot be read stays as it is.
 pub(super) fn merged_rows(
     tx: &mut ReadTx<'_>,
-    module: i64,
+    (module, name): (i64, &str),
     minutes: &Aggregates,
     hours: &Aggregates,
     packer: &mut Packer,
@@ -134,13 +151,21 @@ pub(super) fn merged_rows(
         for (_, begin, _) in later.iter() {
             by_row.entry(row_start(begin, width)).or_default();
         }
+        let mut damaged = Vec::new();
         for (start, row) in &mut by_row {
             if let Some(data) = store::find_aggregates(tx, module, width, *start)? {
-                decode(&data, *start, width, u64::MAX, |series, begin, known| row.add(series, begin, known))?;
+                let add = |series, begin, known: &Aggregate| row.add(series, begin, known);
+                let read = decode(&data, *start, width, u64::MAX, add);
+                if readable(read, "aggregates", name, *start).is_none() {
+                    damaged.push(*start);
+                }
             }
         }
+        by_row.retain(|start, _| !damaged.contains(start));
         for (series, begin, aggregate) in later.iter() {
-            by_row.entry(row_start(begin, width)).or_default().add(series, begin, aggregate);
+            if let Some(row) = by_row.get_mut(&row_start(begin, width)) {
+                row.add(series, begin, aggregate);
+            }
         }
         for (start, row) in by_row {
             rows.push((width, start, row.encode(start, width, packer)?));

@@ -59,6 +59,8 @@ pub(super) async fn report_values(
     }
     app.live().note_mended(&module, mended);
     take(&app, &module, message).map_err(|error| refuse(&app, &module, error))?;
+    // Whoever is answered need not say it again.
+    app.live().stored().await?;
     let commands = app.live().take_commands(&module).await?;
     Ok(Json(json!({ "success": true, "timestamp": app.clock().now(), "commands": commands })))
 }

@@ -3,6 +3,7 @@
 use relais_store::Migration;
 
 pub(super) mod commands;
+pub(super) mod filters;
 pub(super) mod modules;
 pub(super) mod states;
 
@@ -10,6 +11,7 @@ pub(super) mod states;
 pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 500, name: "live", sql: include_str!("modules.sql") },
     Migration { version: 501, name: "live_states", sql: include_str!("states.sql") },
+    Migration { version: 516, name: "mqtt_filters", sql: include_str!("filters.sql") },
     Migration { version: 503, name: "live_commands", sql: include_str!("commands.sql") },
     Migration { version: 510, name: "live_claims", sql: include_str!("claims.sql") },
 ];

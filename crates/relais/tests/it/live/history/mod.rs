@@ -1,5 +1,8 @@
 //! History: whatever is flushed, compacted, aggregated or interrupted, a chart shows what came.
 
+mod counters;
+mod faults;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -146,12 +149,27 @@ impl Model {
         let mut seen = 0;
         for series in &chart.series {
             let number: u8 = series.name[1..].parse().unwrap();
+            let mut before = None;
             for bucket in &series.buckets {
                 let values = expected.get(&(number, bucket.t)).cloned().unwrap_or_default();
                 prop_assert_eq!(bucket.count, values.len() as u64, "{} {:?}", series.name, bucket);
                 let fold = |pick: fn(f64, f64) -> f64| values.iter().map(|(_, v)| *v).reduce(pick).unwrap();
                 prop_assert_eq!((bucket.min, bucket.max), (fold(f64::min), fold(f64::max)));
                 prop_assert_eq!(bucket.last, values.iter().max_by_key(|(at, _)| *at).unwrap().1);
+                prop_assert_eq!(bucket.first, Some(values.iter().min_by_key(|(at, _)| *at).unwrap().1));
+                if chart.tier == Tier::Raw {
+                    let mut in_time = values.clone();
+                    in_time.sort_by_key(|(at, _)| *at);
+                    let rises = in_time.iter().filter_map(|(_, value)| {
+                        let from = before.replace(*value)?;
+                        Some(if *value >= from { *value - from } else { value.max(0.0) })
+                    });
+                    let (rises, size) = rises.fold((0.0, 1.0), |(sum, size), rise| (sum + rise, size + rise));
+                    prop_assert!(
+                        (bucket.increase.unwrap() - rises).abs() <= size * 1e-9,
+                        "{bucket:?} {rises}"
+                    );
+                }
                 let sum: f64 = values.iter().map(|(_, v)| v).sum();
                 let size: f64 = values.iter().map(|(_, v)| v.abs()).sum();
                 prop_assert!((bucket.avg * bucket.count as f64 - sum).abs() <= size * 1e-9);
@@ -370,7 +388,7 @@ fn a_database_that_is_away_costs_the_oldest_points_and_never_memory() {
         }
         let bytes = bench.history.memory_bytes();
         assert!((900_000..=1024 * 1024).contains(&bytes), "{bytes}");
-        let kept = bench.history.series("MC-0").unwrap();
+        let kept = bench.history.series("MC-0").series;
         assert!(kept[0].first > START + 10_000, "the oldest are gone: {:?}", kept[0]);
         assert_eq!(kept[0].last, START + 199_000, "the newest are not");
     });
@@ -387,7 +405,7 @@ fn what_no_series_can_be_is_left_out_and_the_rest_is_kept() {
         values.extend(names.iter().map(|name| (name.as_str(), 1.0)));
         bench.record("MC-1", START, &values);
         bench.history.flush().await.unwrap();
-        let kept: Vec<String> = bench.history.series("MC-1").unwrap().into_iter().map(|s| s.name).collect();
+        let kept: Vec<String> = bench.history.series("MC-1").series.into_iter().map(|s| s.name).collect();
         assert_eq!(kept, names[..SERIES_MAX]);
         assert_eq!(bench.range("MC-1", START, START + 1, 1).await.series.len(), 32, "of one chart");
     });
@@ -404,7 +422,7 @@ fn the_rows_of_a_module_that_is_forgotten_go_and_one_of_the_same_name_starts_afr
             bench.pass(3 * HOUR).await;
             bench.store.write(|tx| disown(tx, "MC-1")).await.unwrap();
             bench.kill().await;
-            assert!(bench.history.series("MC-1").unwrap().is_empty());
+            assert!(bench.history.series("MC-1").series.is_empty());
             bench.record("MC-1", START, &[("hum", 2.0)]);
             bench.pass(10 * MINUTE).await;
             let chart = bench.range("MC-1", START, START + 1, 1).await;
@@ -444,8 +462,10 @@ async fn whoever_sees_a_module_sees_its_history() {
         assert_eq!((status, &all["tier"], &all["step_ms"]), (200, &json!("raw"), &json!(10_000)));
         assert_eq!(all["series"][0]["name"], "hum", "by name");
         let temp = &all["series"][1]["buckets"];
-        let last =
-            json!({ "t": temp[1]["t"], "min": 21.0, "max": 23.0, "avg": 22.0, "last": 23.0, "count": 2 });
+        let last = json!({
+            "t": temp[1]["t"], "min": 21.0, "max": 23.0, "avg": 22.0, "first": 21.0, "last": 23.0, "increase": 3.0,
+            "count": 2,
+        });
         assert_eq!((&temp[0]["count"], &temp[1], &temp[2]), (&json!(1), &last, &Value::Null));
         assert_eq!(chart["series"][1], json!({ "name": "vide", "buckets": [] }));
 
@@ -474,7 +494,7 @@ async fn whoever_sees_a_module_sees_its_history() {
         let (status, _) =
             world.request(&admin, Method::DELETE, "/api/v1/modules/MC-1001-STN", Value::Null).await;
         assert_eq!(status, 204);
-        assert!(app.live().history().series("MC-1001-STN").unwrap().is_empty(), "gone with the module");
+        assert!(app.live().history().series("MC-1001-STN").series.is_empty(), "gone with the module");
     })
     .await;
 }

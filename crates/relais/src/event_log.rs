@@ -9,7 +9,7 @@ use relais_protocol::event::{Channel, Cursor, Event, Topic};
 use relais_store::{EventSink, Store, StoreError};
 use tokio::sync::watch;
 
-use crate::features::chat::Chat;
+use crate::features::chat::{self, Chat};
 use crate::features::live::Live;
 use crate::features::relay::Relay;
 
@@ -24,7 +24,8 @@ fn fault(error: StoreError) -> LogError {
 }
 
 fn shared(events: Vec<Event>) -> Vec<Arc<Event>> {
-    events.into_iter().map(Arc::new).collect()
+    let told = |event: Event| Arc::new(chat::whole(&event).unwrap_or(event));
+    events.into_iter().map(told).collect()
 }
 
 impl EventLog for StoredLog {
@@ -88,7 +89,7 @@ impl EventSink for Publisher {
         if let Some(live) = self.live.get() {
             live.observe(&event);
         }
-        self.hub.publish(event);
+        self.hub.publish(chat::whole(&event).map_or(event, Arc::new));
     }
 
     fn caught_up(&self, event: &Event) {

@@ -1,8 +1,15 @@
-"""Durable messages of the chat on SQLite: 64 senders, whose messages share commits, beside one, whose do not."""
+"""Durable messages of the chat on SQLite: 64 senders, whose messages share commits, beside one, whose do not; and what a
+group costs, of ten members and of a thousand."""
 
+import base64
+import hashlib
+import hmac
 import json
 import shutil
+import sqlite3
 import subprocess
+import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -12,6 +19,9 @@ from relay import RELAIS, verify  # noqa: F401  (what `run` asks of a suite)
 MARKS = ("<!-- chat: begin, written by `make bench` -->", "<!-- chat: end -->")
 PEOPLE = 64
 PASSWORD = "correct horse battery"
+# Members of groups have tokens of another backend: a thousand accounts would take minutes to make.
+JWT_SECRET = "a secret of thirty-two bytes or more"
+GROUPS = {"ten": 10, "thousand": 1_000}
 
 
 def relais(*arguments, given=None):
@@ -20,15 +30,21 @@ def relais(*arguments, given=None):
     return done.stdout.split()[-1]
 
 
-def call(address, token, method, path, body):
+def call(address, token, method, path, body, refused=False):
     request = urllib.request.Request(
         f"http://{address}/api/chat/{path}",
         method=method,
         data=json.dumps(body).encode(),
         headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)["data"]
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)["data"]
+    except urllib.error.HTTPError:
+        # Whoever calls has been here, also if there is nothing for them.
+        if not refused:
+            raise
+        return None
 
 
 def make_people(folder):
@@ -78,9 +94,57 @@ class ChatPeer(Peer):
         shutil.copytree(self.made, folder, dirs_exist_ok=True)
 
 
+def token(number):
+    def part(value):
+        return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
+
+    claims = {"user_id": f"member-{number:04}", "email": f"member-{number:04}@relais.test"}
+    now = int(time.time())
+    claims |= {"firstname": f"Member{number:04}", "lastname": "Martin", "iat": now, "exp": now + 86_400}
+    head = part(json.dumps({"alg": "HS256", "typ": "JWT"}).encode())
+    signed = f"{head}.{part(json.dumps(claims).encode())}"
+    return f"{signed}.{part(hmac.digest(JWT_SECRET.encode(), signed.encode(), hashlib.sha256))}"
+
+
+class GroupPeer(Peer):
+    """A server with one group, made before it is measured: the owner invites everybody, who accepts."""
+
+    def __init__(self, members):
+        pace = {
+            "RELAIS_HUB_MESSAGES_PER_S": "1000000",
+            "RELAIS_JWT_SECRET": JWT_SECRET,
+            "RELAIS_AUTH_MODE": "required",
+            "RELAIS_HUB_SESSIONS_PER_ADDRESS_MAX": "0",
+        }
+        super().__init__("relais", self.serve, environment=lambda folder: pace, prepare=self.build)
+        self.members = members
+        self.event_bytes = None
+
+    def serve(self, folder, address):
+        return [str(RELAIS), "serve", "--listen", address, "--data", str(folder / "data")]
+
+    def build(self, folder, address):
+        plain = Peer("relais", lambda _, listen: self.serve(folder, listen), environment=self.environment)
+        tokens = [token(number) for number in range(self.members)]
+        with Running(plain, folder.parent) as server:
+            group = call(server.address, tokens[0], "POST", "groups", {"name": "Everybody"})["group_id"]
+            for number, guest in enumerate(tokens[1:], 1):
+                call(server.address, guest, "POST", f"groups/{group}/mark-read", {}, refused=True)
+                body = {"to_user_id": f"member-{number:04}"}
+                invited = call(server.address, tokens[0], "POST", f"groups/{group}/invite", body)
+                path = f"group-invitations/{invited['invitation_id']}/respond"
+                call(server.address, guest, "PUT", path, {"action": "accept"})
+        with sqlite3.connect(folder / "data/relais.db") as database:
+            self.event_bytes = database.execute("SELECT SUM(LENGTH(data)) FROM events").fetchone()[0]
+        (folder / "people").write_text("\n".join(f"{one} {group}" for one in tokens))
+
+    def report(self):
+        return {"event_mb": self.event_bytes / 1e6}
+
+
 def peers():
     server = ChatPeer()
-    return {"many": server, "one": server}
+    return {"many": server, "one": server} | {name: GroupPeer(size) for name, size in GROUPS.items()}
 
 
 def scenarios(quick):
@@ -90,7 +154,10 @@ def scenarios(quick):
     def options(name):
         return ["--people", "people", "--senders", PEOPLE if name == "many" else 1, "--seconds", seconds]
 
-    return {"chat": ("chat", ["many", "one"], options)}
+    def of_group(name):
+        return ["--people", "people", "--messages", 20 if quick else 200]
+
+    return {"chat": ("chat", ["many", "one"], options), "group": ("group", list(GROUPS), of_group)}
 
 
 ROWS = [
@@ -100,13 +167,26 @@ ROWS = [
     ("from sending to acknowledgement, p99, ms", "chat", "p99_ms", ",.1f"),
 ]
 COLUMNS = [("many", "64 senders, shared commits"), ("one", "1 sender, a commit for each message")]
-TABLES = [Table(COLUMNS, "one", ROWS, ours="many")]
+GROUP_ROWS = [
+    ("from sending until the last member has it, p50, ms", "group", "p50_ms", ",.2f"),
+    ("from sending until the last member has it, p99, ms", "group", "p99_ms", ",.2f"),
+    ("presence events told to one member while all connect, at most", "group", "presence_max", ",.0f"),
+    ("events stored to build the group, MB", "group", "event_mb", ",.3f"),
+]
+GROUP_COLUMNS = [("thousand", "1,000 members"), ("ten", "10 members")]
+TABLES = [
+    Table(COLUMNS, "one", ROWS, ours="many"),
+    Table(GROUP_COLUMNS, "ten", GROUP_ROWS, ours="thousand"),
+]
 
 
 def goals(figures):
     """What is aimed at, what was measured, and whether that is reached."""
     many, one = (figures.of("chat", name, "per_wall_s") for name in ("many", "one"))
+    slower = figures.ratio("group", "p50_ms", "ten", ours="thousand")
     return checked([
+        ("a message reaches the last of 1,000 members in ≤ 20 × the time of 10", slower, 20, False),
+        ("events stored to build a group of 1,000 ≤ 1 MB", figures.of("group", "thousand", "event_mb"), 1, False),
         ("durable chat messages per second ≥ 5,000", many, 5_000, True),
         ("durable chat messages ≥ 10 × one commit for each", many / one if many and one else None, 10, True),
     ])

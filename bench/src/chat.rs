@@ -113,7 +113,7 @@ impl Talk {
     }
 }
 
-async fn come_in(address: std::net::SocketAddr, token: &str) -> Result<Listener, BenchError> {
+pub(crate) async fn come_in(address: std::net::SocketAddr, token: &str) -> Result<Listener, BenchError> {
     let mut listener = Listener::open(address, Dialect::Chat).await?;
     listener.say(format!("{{\"type\":\"authenticate\",\"token\":\"{token}\"}}").as_bytes())?;
     let mut welcomed = false;
@@ -169,7 +169,7 @@ async fn converse(
     }
 }
 
-fn command(conversation: &str, number: usize, sent: u64) -> String {
+pub(crate) fn command(conversation: &str, number: usize, sent: u64) -> String {
     let content = "x".repeat(128);
     format!(
         "{{\"type\":\"send_message\",\"conversation_id\":\"{conversation}\",\"content\":\"{content}\",\

@@ -8,6 +8,7 @@ mod dialect;
 mod downloads;
 mod error;
 mod fanout;
+mod group;
 mod history;
 mod http;
 mod idle;
@@ -53,6 +54,8 @@ enum Scenario {
     Fanout(fanout::FanoutArgs),
     /// Durable messages of many senders in the chat
     Chat(chat::ChatArgs),
+    /// Messages to a group, each until the last member has it
+    Group(group::GroupArgs),
     /// Many modules reporting into the history of a database, and the charts of one of them
     History(history::HistoryArgs),
     /// Reports of devices to the pages that show them
@@ -102,6 +105,7 @@ fn run(scenario: Scenario) -> Result<String, BenchError> {
         Scenario::Notify(args) => limited(notify::run(args)),
         Scenario::Fanout(args) => limited(fanout::run(args)),
         Scenario::Chat(args) => limited(chat::run(args)),
+        Scenario::Group(args) => limited(group::run(args)),
         Scenario::History(args) => encode(&history::run(&args)?),
         Scenario::Live(args) => limited(live::run_reports(args)),
         Scenario::Offline(args) => limited(live::run_offline(args)),

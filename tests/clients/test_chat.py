@@ -224,3 +224,26 @@ def read(one, other, conversation_id):
     told = eventually(lambda: [read for read in of_paul.all("messages_read") if read["user_id"] == lea.id], "it is told")
     assert told[-1]["conversation_id"] == conversation_id
     assert lea.get("conversations")["conversations"][0]["unread_count"] == 0
+
+
+@pytest.mark.parametrize("kind", ["python", "javascript websocket, auth", "plain websocket"])
+def test_who_left_while_the_server_was_dead_is_not_there_any_more(town, cable, kind):
+    """The server is killed; one comes back, the other does not. The first is told so, and since when."""
+    lea, paul, _ = town.friends()
+    of_lea = town.client(KINDS[kind][0], lea, cable.url, *KINDS[kind][1:]).is_in()
+    with Cable(town.server.url) as own:
+        town.client(PythonClient, paul, own.url, ["websocket"]).is_in()
+
+        def told(is_online):
+            states = [told for told in of_lea.all("user_presence") if told["user_id"] == paul.id]
+            return states[-1] if states and states[-1]["is_online"] is is_online else None
+        eventually(lambda: told(True), "Paul is there")
+        own.cut()
+        town.server.kill9()
+        town.server.start()
+        gone = eventually(lambda: told(False), "Paul is not there any more")
+        assert gone["last_seen"]
+        [conversation] = lea.get("conversations")["conversations"]
+        assert conversation["participant"]["last_seen"] == gone["last_seen"]
+        own.mend()
+        eventually(lambda: told(True), "Paul is there again")

@@ -140,6 +140,7 @@ pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, B
     let live = Live::open(store.clone(), modules, hub.clone(), history, config.live.clone()).await?;
     let _ = live_of_sink.set(live.clone());
     let chat = Chat::new(store.clone(), accounts, hub.clone(), Arc::clone(&clock), config.chat.clone());
+    chat.begin_presence().await.map_err(|error| BootError::Internal(format!("chat: {error}")))?;
     let _ = chat_of_sink.set(chat.clone());
 
     let (accepting_sender, accepting) = watch::channel(true);
@@ -174,6 +175,7 @@ fn serve(app: App, accepting: watch::Sender<bool>, open_mode: bool) -> Result<Ru
     tasks.spawn(follow_the_log(app.clone(), stop.clone()));
     tasks.spawn(trim_log(app.clone(), stop.clone()));
     tasks.spawn(note_date(app.clone(), stop.clone()));
+    tasks.spawn(chat::tell_changes(app.chat().clone(), stop.clone()));
     tasks.spawn(live::tell_changes(app.live().clone(), stop.clone()));
     if app.config().live.stats {
         tasks.spawn(live::tell_statistics(app.live().clone(), stop.clone()));

@@ -10,7 +10,7 @@ use relais_store::{EventSink, Store, StoreError};
 use tokio::sync::watch;
 
 use crate::auth::Auth;
-use crate::features::chat::Chat;
+use crate::features::chat::{self, Chat};
 use crate::features::live::Live;
 use crate::features::relay::Relay;
 use crate::gateways::end_connections;
@@ -26,7 +26,8 @@ fn fault(error: StoreError) -> LogError {
 }
 
 fn shared(events: Vec<Event>) -> Vec<Arc<Event>> {
-    events.into_iter().map(Arc::new).collect()
+    let told = |event: Event| Arc::new(chat::whole(&event).unwrap_or(event));
+    events.into_iter().map(told).collect()
 }
 
 impl EventLog for StoredLog {
@@ -95,7 +96,7 @@ impl EventSink for Publisher {
         if let Some(live) = self.live.get() {
             live.observe(&event);
         }
-        self.hub.publish(event);
+        self.hub.publish(chat::whole(&event).map_or(event, Arc::new));
     }
 
     fn caught_up(&self, event: &Event) {

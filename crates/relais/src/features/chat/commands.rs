@@ -1,18 +1,18 @@
 //! What clients say over sockets, whichever protocol carries it.
 
-use std::sync::Arc;
-
 use relais_protocol::event::Topic;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::devices::DeviceId;
 use super::messages::NewMessage;
+use super::model::Kind;
 use super::people::Me;
 use super::refusal::invalid;
 use super::service::{Chat, topic};
 use crate::AppError;
 use crate::aliases::{Aliased, United};
+use crate::features::accounts::Actor;
 
 /// Characters of a command that is not known, in the message that says so.
 const NAME_CHARS_SHOWN: usize = 60;
@@ -46,6 +46,9 @@ struct Fields {
     attachments: Vec<String>,
     message_id: Option<String>,
     up_to: Option<u64>,
+    user_id: Option<String>,
+    #[serde(default)]
+    user_ids: Vec<String>,
 }
 
 impl Aliased for Fields {
@@ -75,6 +78,11 @@ impl Fields {
         let id = agreed("conversation_id", self.conversation_id.as_deref(), self.group_id.as_deref())?;
         id.filter(|id| !id.is_empty())
             .ok_or_else(|| invalid("conversation_id", "« conversation_id » est requis"))
+    }
+
+    /// The conversation whose presence is meant, if one is.
+    fn watched(&self) -> Option<&str> {
+        self.conversation_id.as_deref().or(self.group_id.as_deref()).filter(|id| !id.is_empty())
     }
 
     fn message_id(&self) -> Result<&str, AppError> {
@@ -134,7 +142,13 @@ impl Chat {
                 Ok(Outcome::Leave(topic(id)?, frame, named(id)))
             }
             "send_message" => self.send_said(me, fields).await,
-            "typing" | "group_typing" => self.tell_typing(me, &fields).await,
+            "typing" | "group_typing" => self.tell_typing(me, device, &fields).await,
+            "watch_presence" => self.watch(me, device, &fields).await,
+            "unwatch_presence" => {
+                self.unwatch(device, fields.watched(), &fields.user_ids);
+                Ok(Outcome::Reply("unwatched_presence", json!({ "success": true })))
+            }
+            "block_user" | "unblock_user" => self.set_blocked_said(me, name, &fields).await,
             "user_presence" => {
                 self.set_present(me, device, fields.is_online.unwrap_or(true)).await;
                 Ok(Outcome::Done)
@@ -184,15 +198,34 @@ impl Chat {
         Ok(Outcome::Reply("message_sent", reply))
     }
 
-    async fn tell_typing(&self, me: &Me, fields: &Fields) -> Result<Outcome, AppError> {
+    async fn tell_typing(&self, me: &Me, device: DeviceId, fields: &Fields) -> Result<Outcome, AppError> {
         let id = fields.conversation()?;
+        let conversation = topic(id)?;
         // Whether one is a member is asked each time: it is a read of one row.
-        let mut data = self.place_of_event(me, id).await?;
-        data["user_id"] = me.id().into();
-        data["username"] = me.person.display_name().into();
-        data["is_typing"] = fields.is_typing.unwrap_or(true).into();
-        self.publish_latest(topic(id)?, "user_typing", Arc::from(data.to_string()), me.id());
+        if let Some(kind) = self.may_write(me, id).await? {
+            let is_typing = fields.is_typing.unwrap_or(true);
+            self.set_typing(me, device, conversation, is_typing, kind == Kind::Group);
+        }
         Ok(Outcome::Done)
+    }
+
+    async fn watch(&self, me: &Me, device: DeviceId, fields: &Fields) -> Result<Outcome, AppError> {
+        let watched = match fields.watched() {
+            Some(id) => self.watch_group(me, device, id).await?,
+            None if fields.user_ids.is_empty() => {
+                return Err(invalid("user_ids", "« conversation_id » ou « user_ids » est requis"));
+            }
+            None => self.watch_people(me, device, &fields.user_ids).await?,
+        };
+        Ok(Outcome::Reply("watching_presence", watched))
+    }
+
+    async fn set_blocked_said(&self, me: &Me, name: &str, fields: &Fields) -> Result<Outcome, AppError> {
+        let id = fields.user_id.as_deref().ok_or_else(|| invalid("user_id", "« user_id » est requis"))?;
+        let actor = Actor { name: me.topic.to_string(), address: None };
+        self.set_blocked(me, &actor, id, name == "block_user").await?;
+        let frame = if name == "block_user" { "user_blocked" } else { "user_unblocked" };
+        Ok(Outcome::Reply(frame, json!({ "success": true, "user_id": id })))
     }
 }
 

@@ -3,10 +3,11 @@
 use relais_protocol::event::{Cursor, Topic};
 use relais_protocol::time::Timestamp;
 use relais_store::{Query, ReadTx, StoreError, WriteTx};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::messages::{described, own};
-use super::model::{Conversation, Invitation, Kind, LastMessage, Member, Message, Person, Role};
+use super::blocks::Apart;
+use super::messages::own;
+use super::model::{Conversation, Invitation, Kind, LastMessage, Member, Person, Role};
 use super::people::{Me, topic_of};
 use super::presence::{JOINED, LEFT};
 use super::refusal::{checked_name, invalid, no_conversation, no_person, not_allowed};
@@ -14,13 +15,17 @@ use super::service::{Chat, topic};
 use super::store;
 use super::store::conversations::{ConversationRow, MemberRow, Place};
 use super::told;
+use super::whole::MEMBER_JOINED;
 use crate::AppError;
 use crate::id::new_id;
 
 /// Conversations, and invitations, of one page at most; and when nothing is said.
 pub(super) const LISTED_MAX: usize = 500;
+/// Up to how many people a group is small: conversations list its members, and these see each other come and go. Of
+/// larger ones the members have pages of their own.
+pub(super) const SMALL_GROUP_MAX: u64 = 20;
 /// Members of a group at most.
-const MEMBERS_MAX: u64 = 1_000;
+pub(super) const MEMBERS_MAX: u64 = 1_000;
 /// The longest name of a group, in bytes.
 const NAME_BYTES_MAX: usize = 200;
 
@@ -55,15 +60,33 @@ pub struct Listing {
 struct Known {
     row: ConversationRow,
     place: Place,
+    /// None of a large group.
     members: Vec<MemberRow>,
-    last: Option<Message>,
+    last: Option<LastMessage>,
 }
 
 fn known(tx: &mut impl Query, row: ConversationRow, place: Place) -> Result<Known, StoreError> {
-    let members = store::conversations::members(tx, &row.id)?;
-    let last = store::messages::before(tx, &row.id, i64::MAX.unsigned_abs(), 1)?;
-    let last = described(tx, last)?.pop();
-    Ok(Known { row, place, members, last })
+    let members = shown_members(tx, &row)?;
+    let last = store::messages::before(tx, &row.id, i64::MAX.unsigned_abs(), 1)?.pop();
+    let last = last.map(|message| {
+        let is_read = store::reads::is_read(tx, &row.id, message.number, &message.sender.id)?;
+        Ok::<_, StoreError>(LastMessage {
+            id: message.id,
+            sender_id: message.sender.id,
+            content: message.content,
+            timestamp: message.created_at,
+            is_read,
+        })
+    });
+    Ok(Known { row, place, members, last: last.transpose()? })
+}
+
+/// The members that a conversation lists.
+fn shown_members(tx: &mut impl Query, row: &ConversationRow) -> Result<Vec<MemberRow>, StoreError> {
+    match row.members <= SMALL_GROUP_MAX {
+        true => store::conversations::members(tx, &row.id),
+        false => Ok(Vec::new()),
+    }
 }
 
 impl Chat {
@@ -87,17 +110,19 @@ impl Chat {
             let totals = store::conversations::totals_of(tx, &id, part.kind)?;
             let is_first = after.is_none() && part.kind != Some(Kind::Group);
             let sent = if is_first { store::invitations::sent(tx, &id, LISTED_MAX)? } else { Vec::new() };
-            Ok::<_, StoreError>((cursor, next, totals, all, sent))
+            let apart = Apart::of(tx, &id)?;
+            Ok::<_, StoreError>((cursor, next, totals, all, sent, apart))
         });
-        let (cursor, next, (total, unread_total), all, sent) = read.await?;
+        let (cursor, next, (total, unread_total), all, sent, apart) = read.await?;
         let mut conversations: Vec<Conversation> =
-            all.into_iter().map(|known| self.seen_by(me.id(), known)).collect();
+            all.into_iter().map(|known| self.seen_by(me.id(), known, &apart)).collect();
         conversations.extend(sent.into_iter().map(|(invitation, to, last_seen)| Conversation {
             id: invitation.id,
             kind: Kind::Direct,
             name: String::new(),
-            participant: Some(self.contact(to, last_seen)),
+            participant: Some(apart.seen(self.contact(to, last_seen))),
             participants: Vec::new(),
+            member_count: None,
             last_message: None,
             status: "pending",
             unread_count: 0,
@@ -114,17 +139,18 @@ impl Chat {
         let (id, conversation_id) = (me.person.id.clone(), conversation_id.to_owned());
         let read = self.0.store.read(move |tx: &mut ReadTx<'_>| {
             let (row, place) = own(tx, &conversation_id, &id)?;
-            known(tx, row, place).map_err(AppError::from)
+            Ok::<_, AppError>((known(tx, row, place)?, Apart::of(tx, &id)?))
         });
-        Ok(self.seen_by(me.id(), read.await?))
+        let (known, apart) = read.await?;
+        Ok(self.seen_by(me.id(), known, &apart))
     }
 
-    fn seen_by(&self, viewer: &str, known: Known) -> Conversation {
+    fn seen_by(&self, viewer: &str, known: Known, apart: &Apart) -> Conversation {
         let Known { row, place, members, last } = known;
         let participants: Vec<Member> = members
             .into_iter()
             .map(|member| Member {
-                contact: self.contact(member.person, member.last_seen),
+                contact: apart.seen(self.contact(member.person, member.last_seen)),
                 role: member.role,
             })
             .collect();
@@ -134,14 +160,9 @@ impl Chat {
             id: row.id,
             kind: row.kind,
             name: row.name,
+            member_count: large(row.members),
             participants,
-            last_message: last.map(|message| LastMessage {
-                id: message.id,
-                sender_id: message.sender_id,
-                content: message.content,
-                timestamp: message.created_at,
-                is_read: message.is_read,
-            }),
+            last_message: last,
             status: "accepted",
             unread_count: place.unread,
             created_at: row.created_at,
@@ -178,22 +199,48 @@ impl Chat {
                 let row = new_conversation(tx, Kind::Group, name);
                 store::conversations::insert(tx, &row, None, me.id())?;
                 store::conversations::add_member(tx, &row.id, me.id(), Role::Owner, 0)?;
-                let group = chat.tell_joined(tx, &row.id, me.id(), &me.person, true)?;
-                let invite = |to: &String| super::invitations::send(tx, &me, to, "", Some(&row.id));
+                let group = chat.tell_joined(tx, &row.id, &me.person, None)?;
+                let invite = |to: &String| chat.send_invitation(tx, &me, to, "", Some(&row.id));
                 Ok((group, guests.iter().map(invite).collect::<Result<_, _>>()?))
             })
             .await
     }
 
-    /// Everybody in a group, in the order in which they came.
+    /// Those in a group, in the order in which they came: the first, or those after one of them; and how many there are
+    /// in all.
     ///
     /// # Errors
-    /// 404 if one is not in it, or it is no group.
-    pub async fn members_of(&self, me: &Me, group_id: &str) -> Result<Vec<Member>, AppError> {
-        match self.conversation(me, group_id).await? {
-            Conversation { kind: Kind::Group, participants, .. } => Ok(participants),
-            _ => Err(no_conversation()),
-        }
+    /// 404 if one is not in it, or it is no group, and if nobody is after whom to go on.
+    pub async fn members_of(
+        &self,
+        me: &Me,
+        group_id: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<Member>, u64), AppError> {
+        let (id, group_id) = (me.person.id.clone(), group_id.to_owned());
+        let after = after.map(str::to_owned);
+        let read = self.0.store.read(move |tx: &mut ReadTx<'_>| {
+            let (row, _) = own(tx, &group_id, &id)?;
+            if row.kind != Kind::Group {
+                return Err(no_conversation());
+            }
+            let place = match &after {
+                Some(member) => {
+                    store::conversations::joined_at(tx, &group_id, member)?.ok_or_else(no_person)?
+                }
+                None => Timestamp::from_millis(i64::MIN),
+            };
+            let after = after.as_deref().unwrap_or_default();
+            let members = store::conversations::members_after(tx, &group_id, place, after, limit)?;
+            Ok((members, row.members, Apart::of(tx, &id)?))
+        });
+        let (members, count, apart) = read.await?;
+        let seen = |member: MemberRow| Member {
+            contact: apart.seen(self.contact(member.person, member.last_seen)),
+            role: member.role,
+        };
+        Ok((members.into_iter().map(seen).collect(), count))
     }
 
     /// Gives a group another name.
@@ -213,8 +260,7 @@ impl Chat {
                 store::conversations::rename(tx, &id, &name)?;
                 let data = json!({ "by": me.id(), "conversation_id": id, "group_id": id, "name": name });
                 tx.emit(&topic(&id)?, "conversation_renamed", data.to_string())?;
-                let (row, place) = own(tx, &id, me.id())?;
-                Ok(chat.seen_by(me.id(), known(tx, row, place)?))
+                chat.view(tx, &id, me.id())
             })
             .await
     }
@@ -232,12 +278,15 @@ impl Chat {
                 if me.id() != user_id && place.role != Role::Owner {
                     return Err(not_allowed("Seul un propriétaire du groupe peut en retirer un membre"));
                 }
-                if !store::conversations::remove_member(tx, &id, &user_id)? {
-                    return Err(no_person());
-                }
+                let left = store::conversations::remove_member(tx, &id, &user_id)?.ok_or_else(no_person)?;
                 cancel_invitations(tx, &id, &user_id)?;
-                let data =
+                let mut data =
                     json!({ "by": me.id(), "conversation_id": id, "group_id": id, "user_id": user_id });
+                if left == SMALL_GROUP_MAX {
+                    data["participants"] = json!(named(&store::conversations::members(tx, &id)?));
+                } else if let Some(count) = large(left) {
+                    data["member_count"] = count.into();
+                }
                 tx.emit(&topic(&id)?, "member_removed", data.to_string())?;
                 let own_topic = topic_of(tx, &user_id)?;
                 let told =
@@ -250,16 +299,12 @@ impl Chat {
 
     /// A group whose last owner left goes to whoever has been in it longest.
     fn keep_an_owner(&self, tx: &mut WriteTx<'_>, id: &str) -> Result<(), AppError> {
-        let members = store::conversations::members(tx, id)?;
-        match members.first() {
-            Some(first) if members.iter().all(|member| member.role != Role::Owner) => {
-                store::conversations::promote(tx, id, &first.person.id)?;
-                let data = json!({ "conversation_id": id, "group_id": id, "user_id": first.person.id });
-                tx.emit(&topic(id)?, "owner_changed", data.to_string())?;
-                Ok(())
-            }
-            _ => Ok(()),
+        if let Some(heir) = store::conversations::heir(tx, id)? {
+            store::conversations::promote(tx, id, &heir)?;
+            let data = json!({ "conversation_id": id, "group_id": id, "user_id": heir });
+            tx.emit(&topic(id)?, "owner_changed", data.to_string())?;
         }
+        Ok(())
     }
 
     /// The id of the conversation of two people, which begins now unless it has before. Nobody is told yet.
@@ -286,55 +331,61 @@ impl Chat {
         tx: &mut WriteTx<'_>,
         id: &str,
         person: &Person,
+        invitation_id: &str,
     ) -> Result<Conversation, AppError> {
-        if store::conversations::find_of(tx, id, &person.id)?.is_none() {
-            if store::conversations::count_members(tx, id)? >= MEMBERS_MAX {
+        if !store::conversations::is_member(tx, id, &person.id)? {
+            let (messages, members) = store::conversations::counts(tx, id)?.ok_or_else(no_conversation)?;
+            if members >= MEMBERS_MAX {
                 return Err(invalid("group_id", format!("Un groupe a au plus {MEMBERS_MAX} membres")));
             }
-            let messages = store::conversations::messages(tx, id)?.ok_or_else(no_conversation)?;
             store::conversations::add_member(tx, id, &person.id, Role::Member, messages)?;
         }
-        self.tell_joined(tx, id, &person.id, person, false)
+        self.tell_joined(tx, id, person, Some(invitation_id))
     }
 
-    /// Tells the members that somebody is in, and the newcomer's devices to listen from there on.
+    /// Tells the members that somebody is in, and the newcomer's devices to listen from there on. What is stored of it
+    /// is short, also in a large group; [`whole`](super::whole::whole) completes it.
     fn tell_joined(
         &self,
         tx: &mut WriteTx<'_>,
         id: &str,
-        viewer: &str,
         person: &Person,
-        created: bool,
+        invitation_id: Option<&str>,
     ) -> Result<Conversation, AppError> {
-        let data =
-            json!({ "by": viewer, "conversation_id": id, "group_id": id, "user_id": viewer, "user": person });
-        let emitted = tx.emit(&topic(id)?, "member_joined", data.to_string())?;
-        self.tell_new_conversation(tx, id, viewer, emitted.seq, created)
+        let (row, place) = own(tx, id, &person.id)?;
+        let mut data = json!({ "by": person.id, "user": without_id(person) });
+        let mut seen = json!({ "name": row.name, "created_at": row.created_at });
+        match large(row.members) {
+            Some(count) => (data["member_count"], seen["member_count"]) = (count.into(), count.into()),
+            None => seen["participants"] = json!(named(&shown_members(tx, &row)?)),
+        }
+        if let Some(invitation_id) = invitation_id {
+            data["invitation_id"] = invitation_id.into();
+        }
+        let emitted = tx.emit(&topic(id)?, MEMBER_JOINED, data.to_string())?;
+        let mut data =
+            json!({ "conversation_id": id, "since": since(tx, emitted.seq), "conversation": seen });
+        match invitation_id {
+            Some(invitation_id) => data["invitation_id"] = invitation_id.into(),
+            // Nobody asked whoever has made it.
+            None => data["created"] = true.into(),
+        }
+        let own_topic = topic_of(tx, &person.id)?;
+        tx.emit(&own_topic, JOINED, data.to_string())?;
+        let apart = Apart::of(tx, &person.id)?;
+        Ok(self.seen_by(&person.id, known(tx, row, place)?, &apart))
     }
 
-    /// Tells somebody that they are in a conversation from the event `seq` on, and gives it as they see it; also whether
-    /// it is a group that they have made.
+    /// Tells somebody that they are in a conversation from the event `seq` on, and gives it as they see it.
     pub(super) fn tell_new_conversation(
         &self,
         tx: &mut WriteTx<'_>,
         id: &str,
         viewer: &str,
         seq: u64,
-        created: bool,
     ) -> Result<Conversation, AppError> {
         let conversation = self.view(tx, id, viewer)?;
-        let since = Cursor { epoch: tx.epoch(), seq: seq.saturating_sub(1) };
-        let mut data = json!({ "conversation_id": id });
-        if conversation.kind == Kind::Group {
-            data["group_id"] = id.into();
-        }
-        data["conversation"] = json!(conversation);
-        if created {
-            // As clients of an earlier chat know it.
-            data["group"] = json!(conversation);
-            data["created"] = true.into();
-        }
-        data["since"] = since.to_string().into();
+        let data = json!({ "conversation_id": id, "conversation": conversation, "since": since(tx, seq) });
         let own_topic = topic_of(tx, viewer)?;
         let emitted = tx.emit(&own_topic, JOINED, data.to_string())?;
         told::note(tx, emitted.seq, &conversation)?;
@@ -349,7 +400,8 @@ impl Chat {
         viewer: &str,
     ) -> Result<Conversation, AppError> {
         let (row, place) = own(tx, id, viewer)?;
-        Ok(self.seen_by(viewer, known(tx, row, place)?))
+        let apart = Apart::of(tx, viewer)?;
+        Ok(self.seen_by(viewer, known(tx, row, place)?, &apart))
     }
 
     /// The topics of all conversations that one is in.
@@ -382,8 +434,32 @@ fn cancel_invitations(tx: &mut WriteTx<'_>, group_id: &str, from: &str) -> Resul
     Ok(())
 }
 
+/// The place before an event.
+fn since(tx: &WriteTx<'_>, seq: u64) -> String {
+    Cursor { epoch: tx.epoch(), seq: seq.saturating_sub(1) }.to_string()
+}
+
+/// The number of members of a conversation that does not list them.
+fn large(members: u64) -> Option<u64> {
+    (members > SMALL_GROUP_MAX).then_some(members)
+}
+
+/// Members without whether they are there, which changes without being stored.
+fn named(members: &[MemberRow]) -> Vec<Value> {
+    let named = |member: &MemberRow| {
+        let mut fields = json!(member.person);
+        fields["role"] = json!(member.role);
+        fields
+    };
+    members.iter().map(named).collect()
+}
+
+fn without_id(person: &Person) -> Value {
+    json!({ "firstname": person.firstname, "lastname": person.lastname, "email": person.email })
+}
+
 fn new_conversation(tx: &WriteTx<'_>, kind: Kind, name: String) -> ConversationRow {
-    ConversationRow { id: new_id(tx.now()), kind, name, created_at: tx.now(), messages: 0 }
+    ConversationRow { id: new_id(tx.now()), kind, name, created_at: tx.now(), messages: 0, members: 0 }
 }
 
 /// The place of somebody in a group; a conversation between two is none.

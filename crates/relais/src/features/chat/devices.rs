@@ -6,8 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use relais_protocol::event::{Cursor, Topic};
+use relais_protocol::time::Timestamp;
 
 use super::people::Me;
+
+/// People remembered at most who have left; of others the database says when they were last seen.
+const LEFT_MAX: usize = 50_000;
 
 /// One live connection of somebody. Calls must not block.
 pub trait Device: Send + Sync + 'static {
@@ -16,7 +20,7 @@ pub trait Device: Send + Sync + 'static {
 }
 
 /// Names a device for as long as the process lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DeviceId(u64);
 
 struct Entry {
@@ -41,6 +45,8 @@ impl Online {
 #[derive(Default)]
 pub struct Devices {
     people: Mutex<HashMap<String, Online>>,
+    /// When those who left since the start were last here.
+    left: Mutex<HashMap<String, Timestamp>>,
     next: AtomicU64,
 }
 
@@ -54,11 +60,12 @@ impl Devices {
             .or_insert_with(|| Online { topic: me.topic.clone(), devices: Vec::new() });
         let came = !online.is_present();
         online.devices.push(Entry { id, device, present: true });
+        self.note(&me.person.id, None);
         (id, came)
     }
 
     /// Removes a device. Says whether its owner is gone with it.
-    pub(super) fn remove(&self, person: &str, id: DeviceId) -> bool {
+    pub(super) fn remove(&self, person: &str, id: DeviceId, now: Timestamp) -> bool {
         let mut people = self.people.lock();
         let Some(online) = people.get_mut(person) else { return false };
         let before = online.is_present();
@@ -67,22 +74,63 @@ impl Devices {
         if online.devices.is_empty() {
             people.remove(person);
         }
+        if before && !after {
+            self.note(person, Some(now));
+        }
         before && !after
     }
 
-    /// A device says whether its owner is at it. Says whether that changes anything for others, and to what.
-    pub(super) fn set_present(&self, person: &str, id: DeviceId, present: bool) -> Option<bool> {
+    /// Notes that somebody has left, or is here. The people are locked, so that this agrees with them.
+    fn note(&self, person: &str, gone: Option<Timestamp>) {
+        let mut left = self.left.lock();
+        match gone {
+            Some(at) => {
+                if left.len() >= LEFT_MAX {
+                    left.clear();
+                }
+                left.insert(person.to_owned(), at);
+            }
+            None => {
+                left.remove(person);
+            }
+        }
+    }
+
+    /// A device says whether its owner is at it. Says whether that changes anything for others.
+    pub(super) fn set_present(&self, person: &str, id: DeviceId, present: bool, now: Timestamp) -> bool {
         let mut people = self.people.lock();
-        let online = people.get_mut(person)?;
+        let Some(online) = people.get_mut(person) else { return false };
         let before = online.is_present();
         online.devices.iter_mut().filter(|entry| entry.id == id).for_each(|entry| entry.present = present);
         let after = online.is_present();
-        (before != after).then_some(after)
+        if before != after {
+            self.note(person, (!after).then_some(now));
+        }
+        before != after
     }
 
     /// Whether somebody is at one of their devices.
     pub(super) fn is_online(&self, person: &str) -> bool {
         self.people.lock().get(person).is_some_and(Online::is_present)
+    }
+
+    /// Whether somebody is here, and else when they left, if that was since the start.
+    pub(super) fn presence(&self, person: &str) -> (bool, Option<Timestamp>) {
+        let people = self.people.lock();
+        match people.get(person).is_some_and(Online::is_present) {
+            true => (true, None),
+            false => (false, self.left.lock().get(person).copied()),
+        }
+    }
+
+    /// Whether anybody is connected.
+    pub(super) fn is_anybody_here(&self) -> bool {
+        !self.people.lock().is_empty()
+    }
+
+    /// Whether this device is connected.
+    pub(super) fn has(&self, person: &str, id: DeviceId) -> bool {
+        self.people.lock().get(person).is_some_and(|online| online.devices.iter().any(|entry| entry.id == id))
     }
 
     /// Whether any of these people has a device here, present or not.

@@ -1,9 +1,11 @@
 //! Invitations: to talk, and to join a group.
 
+use relais_protocol::event::Topic;
 use relais_store::{StoreError, WriteTx};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::blocks::{Wish, check_welcome};
 use super::conversations::{LISTED_MAX, Listing, group, pair};
 use super::model::{Conversation, Invitation, Person};
 use super::people::{Me, topic_of};
@@ -12,6 +14,7 @@ use super::service::{Chat, topic};
 use super::store;
 use super::store::invitations::NewInvitation;
 use super::told;
+use super::whole::INVITED;
 use crate::AppError;
 use crate::id::new_id;
 
@@ -71,8 +74,8 @@ impl Chat {
         if to == me.id() {
             return Err(invalid("to_user_id", "On ne peut pas s'inviter soi-même"));
         }
-        let (me, group_id) = (me.clone(), group_id.map(str::to_owned));
-        self.0.store.write(move |tx| send(tx, &me, &to, &message, group_id.as_deref())).await
+        let (chat, me, group_id) = (self.clone(), me.clone(), group_id.map(str::to_owned));
+        self.0.store.write(move |tx| chat.send_invitation(tx, &me, &to, &message, group_id.as_deref())).await
     }
 
     /// Invitations that wait for one's answer, the oldest first: to talk, or to groups. `after` and `limit` are of
@@ -118,42 +121,42 @@ impl Chat {
     /// 404 if it is not one's own, 409 if it was answered otherwise, or cancelled.
     pub async fn respond(&self, me: &Me, id: &str, answer: Answer) -> Result<Option<Conversation>, AppError> {
         let (chat, me, id) = (self.clone(), me.clone(), id.to_owned());
-        self.0
+        let responded = self
+            .0
             .store
             .write(move |tx| {
                 let invitation = own_invitation(tx, &id, |invitation| invitation.to_user_id == me.id())?;
                 if invitation.status != "pending" {
-                    return chat.answered_before(tx, &me, &invitation, answer);
+                    return Ok((chat.answered_before(tx, &me, &invitation, answer)?, Vec::new()));
                 }
                 let asker = topic_of(tx, &invitation.from_user_id)?;
                 if answer == Answer::Reject {
                     store::invitations::settle(tx, &id, "rejected", None)?;
                     let data = json!({ "by": me.id(), "invitation_id": id });
                     tx.emit(&asker, "invitation_rejected", data.to_string())?;
-                    tx.emit(&me.topic, "invitation_answered", answered(&id, "rejected", None))?;
-                    return Ok(None);
+                    tx.emit(&me.topic, "invitation_answered", answered(&id, "rejected", None).to_string())?;
+                    return Ok((None, Vec::new()));
                 }
                 let mine = match &invitation.group_id {
-                    Some(group_id) => chat.join_group(tx, group_id, &me.person)?,
+                    Some(group_id) => chat.join_group(tx, group_id, &me.person, &id)?,
                     None => chat.begin(tx, &invitation.from_user_id, &me.person)?,
                 };
                 store::invitations::settle(tx, &id, "accepted", Some(&mine.id))?;
-                let theirs = chat.view(tx, &mine.id, &invitation.from_user_id).ok();
-                let mut data = json!({
-                    "by": me.id(), "invitation_id": id, "conversation_id": mine.id, "participant_id": me.id(),
-                    "user_id": me.id(), "conversation": theirs,
-                });
-                if let Some(group_id) = &invitation.group_id {
-                    data["group_id"] = group_id.as_str().into();
-                }
-                let emitted = tx.emit(&asker, "invitation_accepted", data.to_string())?;
-                if let Some(theirs) = &theirs {
-                    told::note(tx, emitted.seq, theirs)?;
-                }
-                tx.emit(&me.topic, "invitation_answered", answered(&id, "accepted", Some(&mine.id)))?;
-                Ok(Some(mine))
+                let unstored = chat.tell_accepted(tx, &me, &asker, &invitation, &mine.id)?;
+                Ok::<_, AppError>((Some(mine), unstored))
             })
-            .await
+            .await;
+        let (conversation, unstored) = responded?;
+        // After what was stored: the hub has that already.
+        for Unstored { topic, name, data } in unstored {
+            self.publish_latest(
+                topic,
+                name,
+                data.to_string().into(),
+                data["invitation_id"].as_str().unwrap_or_default(),
+            );
+        }
+        Ok(conversation)
     }
 
     /// What an answer leads to that comes after another.
@@ -200,43 +203,107 @@ impl Chat {
             .await
     }
 
+    /// Sends an invitation to somebody who is known.
+    pub(super) fn send_invitation(
+        &self,
+        tx: &mut WriteTx<'_>,
+        me: &Me,
+        to: &str,
+        message: &str,
+        group_id: Option<&str>,
+    ) -> Result<Invitation, AppError> {
+        check_new(tx, me, to, group_id)?;
+        let (id, pending) = (new_id(tx.now()), pending(me.id(), to, group_id));
+        let new = NewInvitation { id: &id, from: me.id(), to, group_id, message, pending: &pending };
+        store::invitations::insert(tx, &new)?;
+        let invitation = store::invitations::find(tx, &id)?.ok_or_else(no_invitation)?;
+        self.tell_invited(tx, me, &invitation)?;
+        Ok(invitation)
+    }
+
+    /// Tells whom an invitation is for, and one's other devices, which show it as pending. Of an invitation to a group only
+    /// the first is stored, and in short ([`whole`](super::whole::whole)).
+    fn tell_invited(&self, tx: &mut WriteTx<'_>, me: &Me, invitation: &Invitation) -> Result<(), AppError> {
+        let asked = topic_of(tx, &invitation.to_user_id)?;
+        let Some(group_id) = &invitation.group_id else {
+            let data = json!({ "by": me.id(), "invitation": invitation });
+            tx.emit(&asked, INVITED, data.to_string())?;
+            tx.emit(&me.topic, "invitation_sent", data.to_string())?;
+            return Ok(());
+        };
+        let mut short = json!({
+            "id": invitation.id, "to_user_id": invitation.to_user_id, "created_at": invitation.created_at,
+            "from_user": invitation.from_user, "group_id": group_id, "group_name": invitation.group_name,
+        });
+        if !invitation.message.is_empty() {
+            short["message"] = invitation.message.as_str().into();
+        }
+        tx.emit(&asked, INVITED, json!({ "invitation": short }).to_string())?;
+        let data = json!({
+            "by": me.id(), "group_id": group_id, "group_name": invitation.group_name, "invitation": invitation,
+        });
+        self.tell_once(tx, &me.topic, "invitation_sent", &data, &invitation.id);
+        Ok(())
+    }
+
+    /// Tells who asked, and one's other devices, that an invitation is accepted. Of one to a group that is stored with the
+    /// event that tells who has joined.
+    fn tell_accepted(
+        &self,
+        tx: &mut WriteTx<'_>,
+        me: &Me,
+        asker: &Topic,
+        invitation: &Invitation,
+        conversation_id: &str,
+    ) -> Result<Vec<Unstored>, AppError> {
+        let id = &*invitation.id;
+        let mut data = json!({
+            "by": me.id(), "invitation_id": id, "conversation_id": conversation_id, "participant_id": me.id(),
+            "user_id": me.id(),
+        });
+        let answered = answered(id, "accepted", Some(conversation_id));
+        if let Some(group_id) = &invitation.group_id {
+            data["group_id"] = group_id.as_str().into();
+            return Ok(vec![
+                Unstored { topic: asker.clone(), name: "invitation_accepted", data },
+                Unstored { topic: me.topic.clone(), name: "invitation_answered", data: answered },
+            ]);
+        }
+        let theirs = self.view(tx, conversation_id, &invitation.from_user_id).ok();
+        data["conversation"] = json!(theirs);
+        let emitted = tx.emit(asker, "invitation_accepted", data.to_string())?;
+        if let Some(theirs) = &theirs {
+            told::note(tx, emitted.seq, theirs)?;
+        }
+        tx.emit(&me.topic, "invitation_answered", answered.to_string())?;
+        Ok(Vec::new())
+    }
+
+    /// Tells those who are there, after the commit, what others learn from another event.
+    fn tell_once(&self, tx: &mut WriteTx<'_>, topic: &Topic, name: &'static str, data: &Value, key: &str) {
+        let (chat, topic, data, key) = (self.clone(), topic.clone(), data.to_string(), key.to_owned());
+        tx.after_commit(move || chat.publish_latest(topic, name, data.into(), &key));
+    }
+
     /// The conversation of two people begins; both hear of it.
     fn begin(&self, tx: &mut WriteTx<'_>, asker: &str, accepter: &Person) -> Result<Conversation, AppError> {
         let id = self.begin_direct(tx, asker, &accepter.id)?;
         let data = json!({ "by": accepter.id, "conversation_id": id });
         let begun = tx.emit(&topic(&id)?, "conversation_begun", data.to_string())?;
-        self.tell_new_conversation(tx, &id, asker, begun.seq, false)?;
-        self.tell_new_conversation(tx, &id, &accepter.id, begun.seq, false)
+        self.tell_new_conversation(tx, &id, asker, begun.seq)?;
+        self.tell_new_conversation(tx, &id, &accepter.id, begun.seq)
     }
 }
 
-fn answered(id: &str, status: &str, conversation_id: Option<&str>) -> String {
-    json!({ "invitation_id": id, "status": status, "conversation_id": conversation_id }).to_string()
+/// What is told to those who are there, and not stored: others learn it from another event.
+struct Unstored {
+    topic: Topic,
+    name: &'static str,
+    data: Value,
 }
 
-/// Sends an invitation to somebody who is known.
-pub(super) fn send(
-    tx: &mut WriteTx<'_>,
-    me: &Me,
-    to: &str,
-    message: &str,
-    group_id: Option<&str>,
-) -> Result<Invitation, AppError> {
-    check_new(tx, me, to, group_id)?;
-    let (id, pending) = (new_id(tx.now()), pending(me.id(), to, group_id));
-    let new = NewInvitation { id: &id, from: me.id(), to, group_id, message, pending: &pending };
-    store::invitations::insert(tx, &new)?;
-    let invitation = store::invitations::find(tx, &id)?.ok_or_else(no_invitation)?;
-    let mut data = json!({ "by": me.id(), "invitation": invitation });
-    if let Some(group_id) = group_id {
-        data["group_id"] = group_id.into();
-        data["group_name"] = invitation.group_name.as_deref().into();
-    }
-    let asked = topic_of(tx, to)?;
-    tx.emit(&asked, "new_invitation", data.to_string())?;
-    // One's other devices show it as pending.
-    tx.emit(&me.topic, "invitation_sent", data.to_string())?;
-    Ok(invitation)
+fn answered(id: &str, status: &str, conversation_id: Option<&str>) -> Value {
+    json!({ "invitation_id": id, "status": status, "conversation_id": conversation_id })
 }
 
 /// What an invitation that waits is for, so that nobody is asked twice.
@@ -248,6 +315,7 @@ fn pending(from: &str, to: &str, group_id: Option<&str>) -> String {
 }
 
 fn check_new(tx: &mut WriteTx<'_>, me: &Me, to: &str, group_id: Option<&str>) -> Result<(), AppError> {
+    check_welcome(tx, me.id(), to, Wish::Invite)?;
     if store::invitations::count_sent(tx, me.id())? >= PENDING_MAX {
         let message =
             format!("Déjà {PENDING_MAX} invitations en attente : annulez-en, ou attendez des réponses");

@@ -10,12 +10,13 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
+use super::blocks::check_partner;
 use super::model::{Kind, Message, Read, Role};
 use super::people::Me;
 use super::refusal::{checked_words, conflict, invalid, no_conversation, no_message, not_allowed};
 use super::service::{Chat, topic};
 use super::store;
-use super::store::conversations::{MemberRow, Place};
+use super::store::conversations::Place;
 use super::store::messages::MessageRow;
 use super::told::retell;
 use super::words::stored;
@@ -30,6 +31,10 @@ const ATTACHMENTS_MAX: usize = 20;
 const REFERENCE_BYTES_MAX: usize = 200;
 /// Bytes of the digest of what was asked for under a `client_id`.
 const DIGEST_BYTES: usize = 16;
+/// Readers of a message that it shows: the first. The others are asked for.
+pub(super) const READERS_SHOWN: usize = 10;
+/// Ids of members that are looked at in one go.
+const MEMBERS_AT_ONCE: usize = 100;
 /// Conversations whose messages are noted as delivered in one transaction; further ones follow in the next.
 const DELIVERED_AT_ONCE: usize = 200;
 
@@ -90,9 +95,11 @@ impl Chat {
             !new.attachments.is_empty(),
         )?;
         check_names(&new)?;
-        let (chat, me, conversation_id) = (self.clone(), me.clone(), conversation_id.to_owned());
+        let (chat, sender, typed_in) = (self.clone(), me.id().to_owned(), conversation_id.to_owned());
+        let (me, conversation_id) = (me.clone(), conversation_id.to_owned());
         let event_topic = topic(&conversation_id)?;
-        self.0
+        let sent = self
+            .0
             .store
             .write(move |tx| {
                 let (conversation, place) = own(tx, &conversation_id, me.id())?;
@@ -101,9 +108,9 @@ impl Chat {
                 {
                     return sent_before(tx, row, &conversation_id, &content, &new);
                 }
-                let members = store::conversations::members(tx, &conversation_id)?;
+                check_partner(tx, &conversation_id, conversation.kind, me.id())?;
                 let asked = Asked::of(&content, &new);
-                let row = chat.new_row(tx, &me, &conversation_id, content, new, &members)?;
+                let row = chat.new_row(tx, &me, &conversation_id, content, new)?;
                 store::conversations::count_unread(tx, &conversation_id, me.id())?;
                 if place.unread == 0 {
                     // What one has written oneself one has read.
@@ -118,7 +125,9 @@ impl Chat {
                 store::search::index(tx, row.key, &stored(&row.content))?;
                 Ok(Sent { message, position: Some(emitted.position), duplicate: false })
             })
-            .await
+            .await?;
+        self.end_typing(&typed_in, &sender);
+        Ok(sent)
     }
 
     fn new_row(
@@ -128,11 +137,9 @@ impl Chat {
         conversation_id: &str,
         content: String,
         new: NewMessage,
-        members: &[MemberRow],
     ) -> Result<MessageRow, AppError> {
         let now = tx.now();
-        let others = members.iter().map(|member| &*member.person.id).filter(|id| *id != me.id());
-        let delivered_at = self.0.devices.any_connected(others).then_some(now);
+        let delivered_at = self.reaches_anybody(tx, conversation_id, me.id())?.then_some(now);
         Ok(MessageRow {
             key: store::messages::next_key(tx)?,
             id: new_id(now),
@@ -141,13 +148,33 @@ impl Chat {
             sender: me.person.clone(),
             client_id: new.client_id,
             content,
-            mentions: mentioned(&new.mentions, members),
+            mentions: mentioned(tx, conversation_id, &new.mentions)?,
             attachments: new.attachments.join("\n"),
             created_at: now,
             delivered_at,
             edited_at: None,
             deleted_at: None,
         })
+    }
+
+    /// Whether a device of another member is connected.
+    fn reaches_anybody(
+        &self,
+        tx: &mut WriteTx<'_>,
+        conversation_id: &str,
+        me: &str,
+    ) -> Result<bool, StoreError> {
+        let mut after = String::new();
+        loop {
+            let some = store::conversations::member_ids(tx, conversation_id, &after, MEMBERS_AT_ONCE)?;
+            if self.0.devices.any_connected(some.iter().map(String::as_str).filter(|id| *id != me)) {
+                return Ok(true);
+            }
+            match some.last() {
+                Some(last) if some.len() == MEMBERS_AT_ONCE => after.clone_from(last),
+                _ => return Ok(false),
+            }
+        }
     }
 
     /// A part of a conversation, the oldest message first. Whoever fetches messages has received them, and their senders
@@ -195,7 +222,7 @@ impl Chat {
         up_to: Option<u64>,
     ) -> Result<u64, AppError> {
         let (id, conversation_id) = (me.person.id.clone(), conversation_id.to_owned());
-        let event_topic = topic(&conversation_id)?;
+        let (event_topic, own_topic) = (topic(&conversation_id)?, me.topic.clone());
         self.0
             .store
             .write(move |tx| {
@@ -214,11 +241,39 @@ impl Chat {
                     data["read_at"] = json!(tx.now());
                     data["up_to"] = read_to.into();
                     data["count"] = count.into();
-                    tx.emit(&event_topic, "messages_read", data.to_string())?;
+                    // Whom no message shows among its readers changes nothing for the others.
+                    let shown = store::reads::others(tx, &conversation_id, &id, read_to, READERS_SHOWN + 1)?
+                        <= READERS_SHOWN;
+                    let told_in = if shown { &event_topic } else { &own_topic };
+                    tx.emit(told_in, "messages_read", data.to_string())?;
                 }
                 Ok(count)
             })
             .await
+    }
+
+    /// Who has read a message, its sender aside, in the order of their ids after `after`; and how many there are.
+    ///
+    /// # Errors
+    /// 404 if there is none for one.
+    pub async fn reads(
+        &self,
+        me: &Me,
+        message_id: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<(Vec<Read>, u64), AppError> {
+        let (id, message_id, after) = (me.person.id.clone(), message_id.to_owned(), after.to_owned());
+        let found = self.0.store.read(move |tx: &mut ReadTx<'_>| {
+            let row = store::messages::find(tx, &message_id)?.ok_or_else(no_message)?;
+            own(tx, &row.conversation_id, &id).map_err(|_| no_message())?;
+            let count = store::reads::count_readers(tx, &row.conversation_id, row.number, &row.sender.id)?;
+            let part =
+                store::reads::readers(tx, &row.conversation_id, row.number, &row.sender.id, &after, limit)?;
+            Ok::<_, AppError>((part, count))
+        });
+        let (part, count) = found.await?;
+        Ok((part.into_iter().map(|row| Read { user_id: row.user_id, read_at: row.read_at }).collect(), count))
     }
 
     /// Replaces the text of one's own message. Without `mentions` those that it has stay.
@@ -237,14 +292,13 @@ impl Chat {
         self.0
             .store
             .write(move |tx| {
-                let (row, _) = writable(tx, &message_id, &id)?;
+                let (row, kind, _) = writable(tx, &message_id, &id)?;
                 if row.sender.id != id {
                     return Err(not_allowed("Seul l'auteur d'un message peut le modifier"));
                 }
+                check_partner(tx, &row.conversation_id, kind, &id)?;
                 let mentions = match &mentions {
-                    Some(wanted) => {
-                        mentioned(wanted, &store::conversations::members(tx, &row.conversation_id)?)
-                    }
+                    Some(wanted) => mentioned(tx, &row.conversation_id, wanted)?,
                     None => row.mentions.clone(),
                 };
                 store::messages::edit(tx, &row.id, &content, &mentions, tx.now())?;
@@ -265,7 +319,7 @@ impl Chat {
         self.0
             .store
             .write(move |tx| {
-                let (row, place) = writable(tx, &message_id, &id)?;
+                let (row, _, place) = writable(tx, &message_id, &id)?;
                 if row.sender.id != id && place.role != Role::Owner {
                     return Err(not_allowed("Seul l'auteur d'un message peut le supprimer"));
                 }
@@ -391,11 +445,15 @@ pub(super) fn own(
 }
 
 /// A message that is there, for somebody who is in its conversation.
-fn writable(tx: &mut WriteTx<'_>, message_id: &str, user_id: &str) -> Result<(MessageRow, Place), AppError> {
+fn writable(
+    tx: &mut WriteTx<'_>,
+    message_id: &str,
+    user_id: &str,
+) -> Result<(MessageRow, Kind, Place), AppError> {
     let row = store::messages::find(tx, message_id)?.filter(|row| row.deleted_at.is_none());
     let row = row.ok_or_else(no_message)?;
-    let (_, place) = own(tx, &row.conversation_id, user_id).map_err(|_| no_message())?;
-    Ok((row, place))
+    let (conversation, place) = own(tx, &row.conversation_id, user_id).map_err(|_| no_message())?;
+    Ok((row, conversation.kind, place))
 }
 
 /// Tells that a message is not what it was.
@@ -459,10 +517,15 @@ fn check_names(new: &NewMessage) -> Result<(), AppError> {
 }
 
 /// Those of the mentioned who are members, one per line.
-fn mentioned(mentions: &[String], members: &[MemberRow]) -> String {
+fn mentioned(tx: &mut WriteTx<'_>, conversation_id: &str, mentions: &[String]) -> Result<String, StoreError> {
     let wanted: BTreeSet<&str> = mentions.iter().map(String::as_str).collect();
-    let ids = members.iter().map(|member| &*member.person.id).filter(|id| wanted.contains(id));
-    ids.collect::<Vec<_>>().join("\n")
+    let mut ids = Vec::new();
+    for id in wanted {
+        if store::conversations::is_member(tx, conversation_id, id)? {
+            ids.push(id);
+        }
+    }
+    Ok(ids.join("\n"))
 }
 
 /// Messages of one conversation in order of their numbers, either way, with who has read them.
@@ -476,6 +539,9 @@ pub(super) fn described(tx: &mut impl Query, rows: Vec<MessageRow>) -> Result<Ve
         for read in reads.iter().filter(|read| read.up_to >= row.number && read.user_id != row.sender.id) {
             if !by.iter().any(|known| known.user_id == read.user_id) {
                 by.push(Read { user_id: read.user_id.clone(), read_at: read.read_at });
+            }
+            if by.len() == READERS_SHOWN {
+                break;
             }
         }
         seen(row, &by)

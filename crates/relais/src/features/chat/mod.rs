@@ -8,10 +8,13 @@
 //! `member_removed`, `owner_changed`, `conversation_renamed`, `conversation_begun`, and without being stored
 //! `user_typing`. In the topic of a person: `new_invitation`, `invitation_sent`, `invitation_accepted`,
 //! `invitation_rejected`, `invitation_answered`, `invitation_cancelled`, `conversation_joined`, `conversation_left`,
-//! `notification`, and without being stored `user_presence`. The data begins with `by`, who did it, so that a
-//! connection can leave out what its own person did; in a group `group_id` follows, by which the sockets know what to tell
-//! under former names too.
+//! `user_blocked`, `user_unblocked`, `notification`, and without being stored `user_presence` and `group_presence`. Of
+//! groups what is stored is short, and [`whole`] completes it. The data begins with `by`, who did it, so that a connection
+//! can leave out what its own person did; in a group `group_id` follows, by which the sockets know what to tell under
+//! former names too.
 
+mod arrivals;
+mod blocks;
 mod commands;
 mod conversations;
 mod devices;
@@ -26,7 +29,10 @@ mod search;
 mod service;
 mod store;
 mod told;
+mod typing;
 mod upgrade;
+mod watching;
+mod whole;
 mod words;
 
 pub use commands::Outcome;
@@ -34,10 +40,14 @@ pub use conversations::{Listing, Overview};
 pub use devices::{Device, DeviceId};
 pub use invitations::{Answer, Waiting};
 pub use messages::{NewMessage, Part, Sent};
-pub use model::{Contact, Conversation, Invitation, Kind, LastMessage, Member, Message, Person, Read, Role};
+pub use model::{
+    Blocked, Contact, Conversation, Invitation, Kind, LastMessage, Member, Message, Person, Read, Role,
+};
 pub use people::Me;
 pub use presence::{JOINED, LEFT};
 pub use search::Found;
 pub use service::{Chat, TOPIC_FAMILY};
 pub use store::MIGRATIONS;
+pub use typing::tell_changes;
 pub use upgrade::catch_up;
+pub use whole::whole;

@@ -87,6 +87,17 @@ impl Role {
     }
 }
 
+/// Somebody whom one has blocked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Blocked {
+    /// Who.
+    #[serde(flatten)]
+    pub person: Person,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub blocked_at: Timestamp,
+}
+
 /// A member of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Member {
@@ -125,8 +136,11 @@ pub struct Conversation {
     /// The other one, of a direct conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub participant: Option<Contact>,
-    /// Everybody, oneself included; empty while pending.
+    /// Everybody, oneself included; empty while pending, and of a group of more than 20 people.
     pub participants: Vec<Member>,
+    /// How many people are in a group of more than 20: its members have pages of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub member_count: Option<u64>,
     /// The last message, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_message: Option<LastMessage>,
@@ -169,7 +183,7 @@ pub struct Message {
     pub kind: &'static str,
     /// Whether anybody but the sender has read it.
     pub is_read: bool,
-    /// Who has, the sender aside.
+    /// The first ten who have, the sender aside.
     pub read_by: Vec<Read>,
     /// When a device of another member first had it; null until then.
     #[schema(value_type = Option<String>, format = DateTime)]

@@ -1,10 +1,8 @@
 //! Who takes part, and who is there.
 
-use std::sync::Arc;
-
 use relais_protocol::event::Topic;
+use relais_protocol::time::Timestamp;
 use relais_store::{StoreError, WriteTx};
-use serde_json::json;
 
 use super::model::{Contact, Person};
 use super::refusal::{conflict, no_person, not_allowed};
@@ -17,8 +15,6 @@ use crate::text::fold;
 
 /// People looked at at once.
 const PAGE: usize = 1_000;
-/// People who are told that somebody comes or goes, at most.
-const CONTACTS_MAX: usize = 5_000;
 
 /// Somebody who takes part and has shown who they are.
 #[derive(Clone, Debug)]
@@ -143,9 +139,12 @@ impl Chat {
     /// # Errors
     /// What the database reports.
     pub async fn search_people(&self, me: &Me, query: &str, limit: usize) -> Result<Vec<Contact>, AppError> {
-        let wanted = fold(query);
+        let (wanted, id) = (fold(query), me.person.id.clone());
+        let hiding = self.0.store.read(move |tx| store::blocks::blockers(tx, &id)).await;
+        let hiding: Vec<String> = hiding.map_err(|error: StoreError| AppError::from(error))?;
         let matches = |person: &Person| {
             person.id != me.person.id
+                && !hiding.contains(&person.id)
                 && [format!("{} {}", person.firstname, person.lastname), person.email.clone()]
                     .iter()
                     .any(|text| fold(text).contains(&wanted))
@@ -196,44 +195,9 @@ impl Chat {
     }
 
     /// Somebody, and whether they are there now.
-    pub(super) fn contact(
-        &self,
-        person: Person,
-        last_seen: Option<relais_protocol::time::Timestamp>,
-    ) -> Contact {
-        let is_online = self.0.devices.is_online(&person.id);
-        Contact { person, is_online, last_seen: last_seen.filter(|_| !is_online) }
-    }
-
-    /// Tells everybody who talks with this person that they came or went: whichever is true when it is told, so that
-    /// the last that is told holds.
-    pub(super) async fn tell_presence(&self, me: &Me, came: bool) {
-        let now = self.0.clock.now();
-        let id = me.person.id.clone();
-        if !came {
-            let left = id.clone();
-            let noted = self.0.store.write(move |tx| store::people::set_last_seen(tx, &left, now)).await;
-            if let Err(error) = noted.map_err(|error: StoreError| error) {
-                tracing::warn!(%error, "when somebody was last seen could not be stored");
-            }
-        }
-        let contacts = self.0.store.read(move |tx| store::people::contacts(tx, &id, CONTACTS_MAX)).await;
-        let contacts: Vec<String> = match contacts {
-            Ok(contacts) => contacts,
-            Err(error) => {
-                let error: StoreError = error;
-                tracing::warn!(%error, "who should know that somebody came or went could not be read");
-                return;
-            }
-        };
-        let _turn = self.0.telling_presence.lock();
-        let is_online = self.0.devices.is_online(me.id());
-        let last_seen = if is_online { None } else { Some(now) };
-        let data: Arc<str> =
-            json!({ "user_id": me.id(), "is_online": is_online, "last_seen": last_seen }).to_string().into();
-        for topic in contacts.iter().filter_map(|contact| self.0.devices.topic_of(contact)) {
-            self.publish_latest(topic, "user_presence", Arc::clone(&data), me.id());
-        }
+    pub(super) fn contact(&self, person: Person, last_seen: Option<Timestamp>) -> Contact {
+        let (is_online, left) = self.0.devices.presence(&person.id);
+        Contact { person, is_online, last_seen: left.or(last_seen).filter(|_| !is_online) }
     }
 }
 

@@ -1,13 +1,11 @@
-//! Coming and going, and listening to what one is in.
-
-use std::sync::Arc;
+//! Listening to what one is in, and words outside of conversations.
 
 use relais_protocol::event::{Channel, Cursor, Event};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::devices::{Device, DeviceId};
-use super::messages::{begin, own};
+use super::blocks::{Wish, check_welcome};
+use super::messages::own;
 use super::model::Person;
 use super::people::{Me, topic_of};
 use super::refusal::{checked_text, checked_words, invalid, too_many_notices};
@@ -58,48 +56,11 @@ pub const JOINED: &str = "conversation_joined";
 pub const LEFT: &str = "conversation_left";
 
 impl Chat {
-    /// A device of somebody is here. Others are told if it is the first, and what waited counts as delivered.
-    ///
-    /// # Errors
-    /// What the database reports; the device is then not there.
-    pub async fn arrive(&self, me: &Me, device: Arc<dyn Device>) -> Result<DeviceId, AppError> {
-        let (id, came) = self.0.devices.add(me, device);
-        if came {
-            self.tell_presence(me, true).await;
-        }
-        if let Err(error) = self.note_delivered(me).await {
-            self.depart(me, id).await;
-            return Err(error);
-        }
-        Ok(id)
-    }
-
-    /// A device is gone. Others are told if it was the last.
-    pub async fn depart(&self, me: &Me, device: DeviceId) {
-        if self.0.devices.remove(me.id(), device) {
-            self.tell_presence(me, false).await;
-        }
-    }
-
-    /// Somebody says whether they are at a device.
-    pub(super) async fn set_present(&self, me: &Me, device: DeviceId, present: bool) {
-        if let Some(is_online) = self.0.devices.set_present(me.id(), device, present) {
-            self.tell_presence(me, is_online).await;
-        }
-    }
-
     /// # Errors
     /// 404 if one is not in the conversation.
     pub async fn require_member(&self, me: &Me, conversation_id: &str) -> Result<(), AppError> {
         let (id, conversation_id) = (me.person.id.clone(), conversation_id.to_owned());
         self.0.store.read(move |tx| own(tx, &conversation_id, &id).map(drop)).await
-    }
-
-    /// How the data of an event that one causes in a conversation begins.
-    pub(super) async fn place_of_event(&self, me: &Me, conversation_id: &str) -> Result<Value, AppError> {
-        let (id, conversation_id) = (me.person.id.clone(), conversation_id.to_owned());
-        let found = self.0.store.read(move |tx| Ok(begin(&id, &own(tx, &conversation_id, &id)?.0)));
-        found.await
     }
 
     /// Follows what is committed, by this process or another: who is in a conversation from now on hears it, and who
@@ -110,16 +71,22 @@ impl Chat {
         }
         let Ok(listening) = serde_json::from_str::<Listening>(&event.data) else { return };
         let Ok(conversation) = topic(&listening.conversation_id) else { return };
+        self.0.watches.changed(vec![listening.conversation_id]);
+        self.0.wake.notify_one();
         match listening.since.and_then(|since| since.parse::<Cursor>().ok()) {
             Some(since) => self.0.devices.join(&event.topic, &conversation, since),
-            None => self.0.hub.revoke(event.topic.as_str(), Channel::Topic(conversation)),
+            None => {
+                self.end_typing(conversation.key(), event.topic.key());
+                self.0.hub.revoke(event.topic.as_str(), Channel::Topic(conversation));
+            }
         }
     }
 
     /// Tells somebody something outside of any conversation.
     ///
     /// # Errors
-    /// 400 for the texts and the data, 404 if there is nobody, 429 for more than 60 in a minute.
+    /// 400 for the texts and the data, 404 if there is nobody, 403, 409 and 429 if they want to hear nothing of one, 429
+    /// for more than 60 in a minute.
     pub async fn notify(&self, me: &Me, notice: Notice) -> Result<(), AppError> {
         let title = checked_text("title", &notice.title, TITLE_BYTES_MAX, false)?;
         let kind = checked_text("type", &notice.kind, TITLE_BYTES_MAX, true)?;
@@ -141,6 +108,7 @@ impl Chat {
                     "created_at": tx.now(),
                 });
                 let data = json!({ "by": from.id, "notification": notification });
+                check_welcome(tx, &from.id, &to, Wish::Notify)?;
                 let told = topic_of(tx, &to)?;
                 tx.emit(&told, "notification", data.to_string())?;
                 Ok::<_, AppError>(())

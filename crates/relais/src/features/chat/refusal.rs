@@ -39,6 +39,27 @@ pub(super) fn too_many_notices(wait_s: u64) -> AppError {
     AppError::too_many_requests("too_many_notifications", message).retry_after(wait_s)
 }
 
+/// Also to whoever is blocked: they do not learn that they are.
+pub(super) fn refuses() -> AppError {
+    AppError::forbidden("recipient_refuses", "Cette personne n'accepte pas vos messages")
+}
+
+pub(super) fn paused(wait_s: u64) -> AppError {
+    let message =
+        format!("Cette personne a refusé : attendez {} avant de la solliciter à nouveau", waiting(wait_s));
+    AppError::too_many_requests("paused_after_refusal", message).retry_after(wait_s)
+}
+
+/// A time to wait, in words.
+fn waiting(wait_s: u64) -> String {
+    match wait_s {
+        0..=119 => format!("{wait_s} s"),
+        120..=7_199 => format!("{} min", wait_s.div_ceil(60)),
+        7_200..=172_799 => format!("{} h", wait_s.div_ceil(3_600)),
+        _ => format!("{} jours", wait_s.div_ceil(86_400)),
+    }
+}
+
 /// What people wrote, as they wrote it: with something to see in it unless it may be empty, not longer than `max` bytes,
 /// and without control characters other than line breaks and tabs. Blank lines around it are taken away, what is blank
 /// at its end, and the lone space before a single line; indentation stays.

@@ -8,10 +8,13 @@ use relais_hub::Hub;
 use relais_protocol::event::{Event, Topic};
 use relais_protocol::time::SharedClock;
 use relais_store::Store;
+use tokio::sync::Notify;
 
 use super::devices::Devices;
 use super::model::Person;
 use super::refusal::no_conversation;
+use super::typing::Typing;
+use super::watching::Watches;
 use crate::AppError;
 use crate::config::ChatConfig;
 use crate::features::accounts::Accounts;
@@ -31,6 +34,10 @@ pub(super) struct Inner {
     pub(super) clock: SharedClock,
     pub(super) config: ChatConfig,
     pub(super) devices: Devices,
+    pub(super) watches: Watches,
+    pub(super) typing: Typing,
+    /// Wakes whoever does what time does, when there is something to do.
+    pub(super) wake: Notify,
     pub(super) people: Names,
     /// Of notifications that people send.
     pub(super) notices: Pace,
@@ -76,6 +83,9 @@ impl Chat {
             clock,
             config,
             devices,
+            watches: Watches::default(),
+            typing: Typing::default(),
+            wake: Notify::new(),
             people,
             notices,
             telling_presence,

@@ -34,7 +34,11 @@ impl Listening {
     /// Everything that one hears: what is for oneself, and one's conversations.
     pub(super) async fn to_all(&self, chat: &Chat, me: &Me) -> Result<Vec<Subscription>, AppError> {
         // What is for oneself one hears also from oneself: other devices invited, answered, joined.
-        let own = Subscription { channel: Channel::Topic(me.topic.clone()), filter: None };
+        // That one has read is not news to clients that take each `messages_read` for somebody else's.
+        let own_reads = self.own.clone().map(|own| -> Arc<dyn Filter> {
+            Arc::new(move |event: &Event| &*event.name != "messages_read" || !event.data.starts_with(&*own))
+        });
+        let own = Subscription { channel: Channel::Topic(me.topic.clone()), filter: own_reads };
         let conversations = chat.heard(me).await?;
         Ok([own].into_iter().chain(conversations.iter().map(|topic| self.to(topic))).collect())
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use relais_hub::{SubscribeError, Subscription};
 use relais_protocol::event::{Channel, Cursor, Topic};
+use serde_json::Value;
 
 use super::channels::Listening;
 use crate::features::chat::{Chat, Device, DeviceId, Me};
@@ -24,6 +25,9 @@ pub(super) trait Line: Send + Sync + 'static {
 
     /// Stops listening to a channel.
     fn leave(&self, channel: &Channel);
+
+    /// Says something after what was published before.
+    fn tell(&self, name: &str, fields: &Value);
 
     /// Ends the connection: it would miss something. Its client comes back and resumes.
     fn give_up(&self);
@@ -94,6 +98,11 @@ impl<L: Line> Ears<L> {
             self.listen(conversation, since);
         }
         Ok(())
+    }
+
+    /// Says how everybody is whom one sees come and go: it is not part of what a connection missed.
+    pub(super) async fn tell_present(&self) -> Result<(), AppError> {
+        self.chat.tell_present(&self.me, |name, fields| self.line.tell(name, fields)).await
     }
 
     fn listen(self: &Arc<Self>, conversation: Topic, since: Cursor) {

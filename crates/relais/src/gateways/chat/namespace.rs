@@ -56,6 +56,11 @@ impl Line for SocketLine {
         self.0.leave(channel);
     }
 
+    fn tell(&self, name: &str, fields: &Value) {
+        // Whoever left meanwhile needs to know nothing.
+        let _ = self.0.emit_snapshot(name, &fields.to_string());
+    }
+
     fn give_up(&self) {
         self.0.close(missed_something());
     }
@@ -162,6 +167,7 @@ impl Namespace for ChatNamespace {
                 note_arrival(&app, &people, &socket, &ears).await?;
                 ears.open(&socket.channels(), welcome.head).await?;
                 say(&socket, "authenticated", &fields);
+                ears.tell_present().await?;
                 Ok::<_, AppError>(())
             };
             if let Err(error) = entered.await {
@@ -313,5 +319,6 @@ async fn let_in(app: &App, people: &People, socket: &Socket, given: &Credentials
     let welcome = |joined: &Joined| ("authenticated", fields(joined).to_string());
     let joined = socket.join_welcomed(all, from, welcome).await?;
     ears.open(&socket.channels(), head).await?;
+    ears.tell_present().await?;
     Ok(fields(&joined))
 }

@@ -73,6 +73,10 @@ impl Line for HubLine {
         self.app.hub().unsubscribe(&self.session, channel.clone());
     }
 
+    fn tell(&self, name: &str, fields: &Value) {
+        self.app.hub().send_snapshot(&self.session, frame(name, fields));
+    }
+
     fn give_up(&self) {
         self.app.hub().close(&self.session, missed_something());
     }
@@ -230,7 +234,8 @@ impl Client {
             frame("authenticated", &fields)
         };
         self.app.hub().subscribe_members(&self.session, all, place, welcome).await?;
-        ears.open(&heard, head).await
+        ears.open(&heard, head).await?;
+        ears.tell_present().await
     }
 }
 

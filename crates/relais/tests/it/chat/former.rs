@@ -268,6 +268,9 @@ async fn what_happens_in_groups_is_told_under_its_former_names_too() {
         assert_eq!((&left["group_id"], &left["user_id"]), (&json!(id), &json!(paul.id)));
         assert_eq!(of_paul.hear("group_member_left").await["group_id"], id.as_str());
 
+        // Whoever is out of the group types there no longer, which is told too.
+        of_lea.heard().await;
+
         // Between two people nothing has a name of groups.
         let direct = world.befriend(lea, zoe).await;
         let mut of_zoe = world.connect(zoe).await;

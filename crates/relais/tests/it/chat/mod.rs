@@ -4,9 +4,12 @@
 
 mod deleting;
 mod former;
+mod groups;
 mod identity;
 mod limits;
 mod many;
+mod presence;
+mod protection;
 mod publishing;
 mod reading;
 mod recovery;

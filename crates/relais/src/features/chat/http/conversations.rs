@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 
 use super::super::conversations::Overview;
 use super::super::messages::{NewMessage, Part};
-use super::super::model::{Conversation, Kind, Message};
-use super::{Body, Here, ListPart, Wanted, body, done};
+use super::super::model::{Conversation, Kind, Message, Read};
+use super::{Body, Here, ListPart, PartById, Wanted, body, done};
 use crate::AppError;
 use crate::aliases::{Aliased, United};
 
@@ -152,6 +152,26 @@ pub struct Edit {
     content: String,
     /// Members that it mentions; absent or null: those that it mentioned before.
     mentions: Option<Vec<String>>,
+}
+
+/// Who has read a message
+///
+/// In the order of their ids, the sender aside; 100 unless `limit` says otherwise, never more than 500. A message itself
+/// shows the first ten.
+#[utoipa::path(get, path = "/api/chat/messages/{id}/reads", tag = "chat",
+    params(("id" = String, Path), PartById), responses(
+    (status = 200, description = "`data.reads`; `data.count`: how many there are in all", body = Vec<Read>),
+    (status = 404, description = "`message_not_found`")))]
+pub(super) async fn list_reads(
+    here: Here,
+    Path(id): Path<String>,
+    query: Result<Query<PartById>, QueryRejection>,
+) -> Result<Json<Value>, AppError> {
+    let part = PartById::read(query)?;
+    let limit = part.limit.unwrap_or(100).clamp(1, 500);
+    let (reads, count) =
+        here.chat.reads(&here.me, &id, part.after.as_deref().unwrap_or_default(), limit).await?;
+    Ok(done(&json!({ "reads": reads, "count": count })))
 }
 
 /// Edit one's own message

@@ -12,9 +12,12 @@ use super::super::model::{Conversation, Invitation, Kind, Member};
 use super::super::refusal::invalid;
 use super::conversations::listed;
 use super::invitations::NewInvitation;
-use super::{Body, Here, ListPart, body, done};
+use super::{Body, Here, ListPart, PartById, body, done};
 use crate::AppError;
 use crate::aliases::{Aliased, United};
+
+/// Members of one answer: a group has no more.
+const MEMBERS_LISTED: usize = 1_000;
 
 /// A group to be made.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -71,12 +74,21 @@ pub(super) async fn create_group(
 }
 
 /// Who is in a group
-#[utoipa::path(get, path = "/api/chat/groups/{id}/members", tag = "chat", params(("id" = String, Path)), responses(
-    (status = 200, description = "`data.members`, in the order in which they came", body = Vec<Member>),
-    (status = 404, description = "`conversation_not_found`")))]
-pub(super) async fn list_members(here: Here, Path(id): Path<String>) -> Result<Json<Value>, AppError> {
-    let members = here.chat.members_of(&here.me, &id).await?;
-    Ok(done(&json!({ "group_id": id, "members": members })))
+///
+/// All of them, unless `limit` says otherwise; `after` the id of the last of an earlier part.
+#[utoipa::path(get, path = "/api/chat/groups/{id}/members", tag = "chat",
+    params(("id" = String, Path), PartById), responses(
+    (status = 200, description = "`data.members`, in the order in which they came; `data.member_count`: how many there are", body = Vec<Member>),
+    (status = 404, description = "`conversation_not_found`; `user_not_found`: who is named by `after` is not in it")))]
+pub(super) async fn list_members(
+    here: Here,
+    Path(id): Path<String>,
+    query: Result<Query<PartById>, QueryRejection>,
+) -> Result<Json<Value>, AppError> {
+    let part = PartById::read(query)?;
+    let limit = part.limit.unwrap_or(MEMBERS_LISTED).clamp(1, MEMBERS_LISTED);
+    let (members, count) = here.chat.members_of(&here.me, &id, part.after.as_deref(), limit).await?;
+    Ok(done(&json!({ "group_id": id, "members": members, "member_count": count })))
 }
 
 /// Invitations to a group that wait

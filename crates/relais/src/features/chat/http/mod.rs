@@ -1,6 +1,7 @@
 //! The HTTP edge of the chat, under `/api/admin/chat` and `/api/chat` as existing clients know it, and under
 //! `/api/v1/chat`, where the list of conversations has groups as well.
 
+mod blocks;
 mod conversations;
 mod groups;
 mod invitations;
@@ -55,6 +56,9 @@ fn calls() -> Router<App> {
         .route("/invitations/{id}", delete(invitations::cancel_invitation))
         .route("/invitations/{id}/cancel", cancel())
         .route("/invitations/{id}/respond", put(invitations::respond).post(invitations::respond))
+        .route("/blocks", get(blocks::list_blocked))
+        .route("/blocks/{user_id}", put(blocks::block).delete(blocks::unblock))
+        .route("/messages/{id}/reads", get(conversations::list_reads))
         .route("/notifications/send", post(invitations::send_notification))
         .merge(group_calls())
 }
@@ -109,6 +113,10 @@ fn cancel() -> MethodRouter<App> {
     invitations::cancel_invitation,
     invitations::respond,
     invitations::send_notification,
+    blocks::list_blocked,
+    blocks::block,
+    blocks::unblock,
+    conversations::list_reads,
     groups::list_groups,
     groups::create_group,
     groups::rename_group,
@@ -199,5 +207,22 @@ impl Wanted {
     fn words(&self) -> Result<&str, AppError> {
         let words = self.q.as_deref().map(str::trim).filter(|words| !words.is_empty());
         words.ok_or_else(|| super::refusal::invalid("q", "Paramètre « q » requis"))
+    }
+}
+
+/// Which part of a list, by ids.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct PartById {
+    /// Entries at most.
+    limit: Option<usize>,
+    /// Those after this id: the last of the part before.
+    after: Option<String>,
+}
+
+impl PartById {
+    fn read(query: Result<Query<Self>, QueryRejection>) -> Result<Self, AppError> {
+        let Query(part) = query.map_err(|e| AppError::bad_request("invalid_query", e.body_text()))?;
+        Ok(part)
     }
 }

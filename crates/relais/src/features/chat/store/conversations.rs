@@ -15,6 +15,8 @@ pub(crate) struct ConversationRow {
     pub(crate) created_at: Timestamp,
     /// The number of the last message.
     pub(crate) messages: u64,
+    /// How many people are in it.
+    pub(crate) members: u64,
 }
 
 /// One's own place in a conversation.
@@ -41,6 +43,7 @@ fn conversation(row: &Row<'_>) -> Result<ConversationRow, StoreError> {
         name: row.text(2)?,
         created_at: row.timestamp(3)?,
         messages: row.u64(4)?,
+        members: row.u64(5)?,
     })
 }
 
@@ -58,10 +61,10 @@ pub(crate) fn find_of(
     id: &str,
     user_id: &str,
 ) -> Result<Option<(ConversationRow, Place)>, StoreError> {
-    let sql = "SELECT c.id, c.kind, c.name, c.created_at, c.messages, m.role, m.read_to, m.unread \
+    let sql = "SELECT c.id, c.kind, c.name, c.created_at, c.messages, c.members, m.role, m.read_to, m.unread \
                FROM chat_members m JOIN chat_conversations c ON c.id = m.conversation_id \
                WHERE m.conversation_id = $1 AND m.user_id = $2";
-    tx.query_opt(sql, params![id, user_id], |row| Ok((conversation(row)?, place(row, 5)?)))
+    tx.query_opt(sql, params![id, user_id], |row| Ok((conversation(row)?, place(row, 6)?)))
 }
 
 /// A place in the list of conversations: when the conversation was last active, and its id.
@@ -76,7 +79,8 @@ pub(crate) fn list_of(
     after: Option<&Listed>,
     limit: usize,
 ) -> Result<Vec<(ConversationRow, Place, Listed)>, StoreError> {
-    let sql = "SELECT c.id, c.kind, c.name, c.created_at, c.messages, m.role, m.read_to, m.unread, c.active_at \
+    let sql = "SELECT c.id, c.kind, c.name, c.created_at, c.messages, c.members, m.role, m.read_to, m.unread, \
+                   c.active_at \
                FROM chat_members m JOIN chat_conversations c ON c.id = m.conversation_id \
                WHERE m.user_id = $1 AND ($2 = '' OR c.kind = $2) \
                  AND (c.active_at < $3 OR (c.active_at = $3 AND c.id < $4)) \
@@ -85,8 +89,8 @@ pub(crate) fn list_of(
     let kind = kind.map_or("", Kind::as_str);
     tx.query(sql, params![user_id, kind, active_at, id, limit], |row| {
         let conversation = conversation(row)?;
-        let listed = (row.timestamp(8)?, conversation.id.clone());
-        Ok((conversation, place(row, 5)?, listed))
+        let listed = (row.timestamp(9)?, conversation.id.clone());
+        Ok((conversation, place(row, 6)?, listed))
     })
 }
 
@@ -122,8 +126,8 @@ pub(crate) fn insert(
     created_by: &str,
 ) -> Result<(), StoreError> {
     tx.execute(
-        "INSERT INTO chat_conversations (id, kind, name, pair, created_by, created_at, messages, active_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, 0, $6)",
+        "INSERT INTO chat_conversations (id, kind, name, pair, created_by, created_at, messages, active_at, members) \
+         VALUES ($1, $2, $3, $4, $5, $6, 0, $6, 0)",
         params![&row.id, row.kind.as_str(), &row.name, pair, created_by, row.created_at],
     )?;
     Ok(())
@@ -135,9 +139,10 @@ pub(crate) fn rename(tx: &mut WriteTx<'_>, id: &str, name: &str) -> Result<(), S
     Ok(())
 }
 
-/// The number of the last message of a conversation.
-pub(crate) fn messages(tx: &mut impl Query, id: &str) -> Result<Option<u64>, StoreError> {
-    tx.query_opt("SELECT messages FROM chat_conversations WHERE id = $1", params![id], |row| row.u64(0))
+/// The number of the last message of a conversation, and how many people are in it.
+pub(crate) fn counts(tx: &mut impl Query, id: &str) -> Result<Option<(u64, u64)>, StoreError> {
+    let sql = "SELECT messages, members FROM chat_conversations WHERE id = $1";
+    tx.query_opt(sql, params![id], |row| Ok((row.u64(0)?, row.u64(1)?)))
 }
 
 /// Makes room for one more message and returns its number.
@@ -163,13 +168,68 @@ pub(crate) fn members(tx: &mut impl Query, id: &str) -> Result<Vec<MemberRow>, S
     })
 }
 
-/// How many people are in a conversation.
-pub(crate) fn count_members(tx: &mut impl Query, id: &str) -> Result<u64, StoreError> {
-    let sql = "SELECT COUNT(*) FROM chat_members WHERE conversation_id = $1";
-    tx.query_one(sql, params![id], |row| row.u64(0))
+/// When somebody came into a conversation, if they are in it.
+pub(crate) fn joined_at(
+    tx: &mut impl Query,
+    id: &str,
+    user_id: &str,
+) -> Result<Option<Timestamp>, StoreError> {
+    let sql = "SELECT joined_at FROM chat_members WHERE conversation_id = $1 AND user_id = $2";
+    tx.query_opt(sql, params![id, user_id], |row| row.timestamp(0))
 }
 
-/// Adds a member, who has read everything so far.
+/// Those in a conversation who came after a time, or with it and with a greater id, in the order in which they came.
+pub(crate) fn members_after(
+    tx: &mut impl Query,
+    id: &str,
+    at: Timestamp,
+    user_id: &str,
+    limit: usize,
+) -> Result<Vec<MemberRow>, StoreError> {
+    let sql = "SELECT p.id, p.firstname, p.lastname, p.email, p.last_seen_at, m.role \
+               FROM chat_members m JOIN chat_people p ON p.id = m.user_id \
+               WHERE m.conversation_id = $1 AND (m.joined_at, m.user_id) > ($2, $3) \
+               ORDER BY m.joined_at, m.user_id LIMIT $4";
+    tx.query(sql, params![id, at, user_id, limit], |row| {
+        Ok(MemberRow {
+            person: person_at(row, 0)?,
+            last_seen: row.opt_timestamp(4)?,
+            role: Role::parse(row.str(5)?),
+        })
+    })
+}
+
+/// The ids of everybody in a conversation, a page at a time: those after `after` in the order of ids.
+pub(crate) fn member_ids(
+    tx: &mut impl Query,
+    id: &str,
+    after: &str,
+    limit: usize,
+) -> Result<Vec<String>, StoreError> {
+    let sql = "SELECT user_id FROM chat_members WHERE conversation_id = $1 AND user_id > $2 \
+               ORDER BY user_id LIMIT $3";
+    tx.query(sql, params![id, after, limit], |row| row.text(0))
+}
+
+/// Whether somebody is in a conversation.
+pub(crate) fn is_member(tx: &mut impl Query, id: &str, user_id: &str) -> Result<bool, StoreError> {
+    let sql = "SELECT CAST(1 AS BIGINT) FROM chat_members WHERE conversation_id = $1 AND user_id = $2";
+    Ok(tx.query_opt(sql, params![id, user_id], |row| row.u64(0))?.is_some())
+}
+
+/// Whoever has been in a group longest, if nobody owns it.
+pub(crate) fn heir(tx: &mut impl Query, id: &str) -> Result<Option<String>, StoreError> {
+    let owned =
+        "SELECT CAST(1 AS BIGINT) FROM chat_members WHERE conversation_id = $1 AND role = 'owner' LIMIT 1";
+    if tx.query_opt(owned, params![id], |row| row.u64(0))?.is_some() {
+        return Ok(None);
+    }
+    let sql =
+        "SELECT user_id FROM chat_members WHERE conversation_id = $1 ORDER BY joined_at, user_id LIMIT 1";
+    tx.query_opt(sql, params![id], |row| row.text(0))
+}
+
+/// Adds a member, who has read everything so far. They come after everybody who is there, whatever the clock says.
 pub(crate) fn add_member(
     tx: &mut WriteTx<'_>,
     id: &str,
@@ -178,18 +238,31 @@ pub(crate) fn add_member(
     messages: u64,
 ) -> Result<(), StoreError> {
     let now = tx.now();
+    let last =
+        "SELECT joined_at FROM chat_members WHERE conversation_id = $1 ORDER BY joined_at DESC LIMIT 1";
+    let last = tx.query_opt(last, params![id], |row| row.timestamp(0))?;
+    let joined_at = last.map_or(now, |last| now.max(last.plus_millis(1)));
     tx.execute(
         "INSERT INTO chat_members (conversation_id, user_id, role, joined_at, read_to, unread) \
          VALUES ($1, $2, $3, $4, $5, 0)",
-        params![id, user_id, role.as_str(), now, messages],
+        params![id, user_id, role.as_str(), joined_at, messages],
     )?;
+    tx.execute("UPDATE chat_conversations SET members = members + 1 WHERE id = $1", params![id])?;
     Ok(())
 }
 
-/// Takes a member out; says whether there was one.
-pub(crate) fn remove_member(tx: &mut WriteTx<'_>, id: &str, user_id: &str) -> Result<bool, StoreError> {
+/// Takes a member out; says how many are left, if there was one.
+pub(crate) fn remove_member(
+    tx: &mut WriteTx<'_>,
+    id: &str,
+    user_id: &str,
+) -> Result<Option<u64>, StoreError> {
     let sql = "DELETE FROM chat_members WHERE conversation_id = $1 AND user_id = $2";
-    Ok(tx.execute(sql, params![id, user_id])? > 0)
+    if tx.execute(sql, params![id, user_id])? == 0 {
+        return Ok(None);
+    }
+    let sql = "UPDATE chat_conversations SET members = members - 1 WHERE id = $1 RETURNING members";
+    tx.query_opt(sql, params![id], |row| row.u64(0))
 }
 
 /// Makes a member an owner.

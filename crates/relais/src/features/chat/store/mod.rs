@@ -1,6 +1,7 @@
 //! The SQL of the chat, one file per noun.
 
 pub(super) mod backfill;
+pub(super) mod blocks;
 pub(super) mod conversations;
 pub(super) mod invitations;
 pub(super) mod messages;
@@ -28,6 +29,11 @@ pub const MIGRATIONS: &[Migration] = &[
         version: 310,
         name: "chat: names of messages, invitations to groups",
         sql: include_str!("../schema_310.sql"),
+    },
+    Migration {
+        version: 320,
+        name: "chat: members counted, blocked people",
+        sql: include_str!("../schema_320.sql"),
     },
 ];
 

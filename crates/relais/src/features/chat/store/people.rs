@@ -32,10 +32,37 @@ pub(crate) fn put(tx: &mut WriteTx<'_>, principal: &str, person: &Person) -> Res
     Ok(done > 0)
 }
 
-/// Their last device left.
-pub(crate) fn set_last_seen(tx: &mut WriteTx<'_>, id: &str, at: Timestamp) -> Result<(), StoreError> {
-    tx.execute("UPDATE chat_people SET last_seen_at = $1 WHERE id = $2", params![at, id])?;
+/// They are here, or their last device left.
+pub(crate) fn set_online(
+    tx: &mut WriteTx<'_>,
+    id: &str,
+    online: bool,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let sql = match online {
+        true => "UPDATE chat_people SET online_since = COALESCE(online_since, $1) WHERE id = $2",
+        false => "UPDATE chat_people SET last_seen_at = $1, online_since = NULL WHERE id = $2",
+    };
+    tx.execute(sql, params![at, id])?;
     Ok(())
+}
+
+/// The server runs, and somebody is connected.
+pub(crate) fn note_alive(tx: &mut WriteTx<'_>) -> Result<(), StoreError> {
+    let now = tx.now();
+    tx.execute("UPDATE chat_alive SET at = $1 WHERE id = 1", params![now])?;
+    Ok(())
+}
+
+/// Nobody is here any more: whoever was when the server ended was last seen when it last ran, but not before they came.
+pub(crate) fn leave_all(tx: &mut WriteTx<'_>) -> Result<u64, StoreError> {
+    tx.execute(
+        "UPDATE chat_people SET online_since = NULL, last_seen_at = CASE \
+             WHEN online_since > (SELECT at FROM chat_alive WHERE id = 1) THEN online_since \
+             ELSE (SELECT at FROM chat_alive WHERE id = 1) END \
+         WHERE online_since IS NOT NULL",
+        params![],
+    )
 }
 
 /// Those who were ever here, in order of their ids after one.
@@ -44,11 +71,58 @@ pub(crate) fn page(tx: &mut impl Query, after: &str, limit: usize) -> Result<Vec
     tx.query(sql, params![after, limit], |row| person_at(row, 0))
 }
 
-/// The topics of everybody who shares a conversation with this one.
-pub(crate) fn contacts(tx: &mut impl Query, id: &str, limit: usize) -> Result<Vec<String>, StoreError> {
-    let sql = "SELECT DISTINCT p.id FROM chat_members mine \
+/// Somebody whose coming and going concerns another, and when they were last seen.
+#[derive(Clone, Debug)]
+pub(crate) struct ContactRow {
+    pub(crate) id: String,
+    pub(crate) last_seen: Option<Timestamp>,
+}
+
+/// Those who see each other come and go without asking: whoever shares with this one a conversation of at most `small`
+/// people, and has not blocked them or been blocked.
+pub(crate) fn contacts(
+    tx: &mut impl Query,
+    id: &str,
+    small: u64,
+    limit: usize,
+) -> Result<Vec<ContactRow>, StoreError> {
+    let sql = "SELECT DISTINCT p.id, p.last_seen_at FROM chat_members mine \
+               JOIN chat_conversations c ON c.id = mine.conversation_id AND c.members <= $2 \
                JOIN chat_members other ON other.conversation_id = mine.conversation_id \
                JOIN chat_people p ON p.id = other.user_id \
-               WHERE mine.user_id = $1 AND other.user_id <> $1 LIMIT $2";
-    tx.query(sql, params![id, limit], |row| row.text(0))
+               WHERE mine.user_id = $1 AND other.user_id <> $1 \
+                 AND NOT EXISTS (SELECT 1 FROM chat_blocks b WHERE b.user_id = $1 AND b.blocked_id = p.id) \
+                 AND NOT EXISTS (SELECT 1 FROM chat_blocks b WHERE b.user_id = p.id AND b.blocked_id = $1) \
+               ORDER BY p.id LIMIT $3";
+    tx.query(sql, params![id, small, limit], |row| {
+        Ok(ContactRow { id: row.text(0)?, last_seen: row.opt_timestamp(1)? })
+    })
+}
+
+/// Somebody, if they share a conversation with this one and neither has blocked the other.
+pub(crate) fn acquaintance(
+    tx: &mut impl Query,
+    id: &str,
+    other: &str,
+) -> Result<Option<ContactRow>, StoreError> {
+    let sql = "SELECT p.id, p.last_seen_at FROM chat_people p WHERE p.id = $2 AND p.id <> $1 \
+                 AND EXISTS (SELECT 1 FROM chat_members mine JOIN chat_members theirs \
+                     ON theirs.conversation_id = mine.conversation_id AND theirs.user_id = $2 \
+                     WHERE mine.user_id = $1) \
+                 AND NOT EXISTS (SELECT 1 FROM chat_blocks b WHERE b.user_id = $1 AND b.blocked_id = $2) \
+                 AND NOT EXISTS (SELECT 1 FROM chat_blocks b WHERE b.user_id = $2 AND b.blocked_id = $1)";
+    tx.query_opt(sql, params![id, other], |row| {
+        Ok(ContactRow { id: row.text(0)?, last_seen: row.opt_timestamp(1)? })
+    })
+}
+
+/// Which of these groups somebody is in.
+pub(crate) fn among(tx: &mut impl Query, id: &str, groups: &[String]) -> Result<Vec<String>, StoreError> {
+    let mut found = Vec::new();
+    for group in groups {
+        if super::conversations::is_member(tx, group, id)? {
+            found.push(group.clone());
+        }
+    }
+    Ok(found)
 }

@@ -53,6 +53,60 @@ pub(crate) fn of_part(
     })
 }
 
+/// How many others have read up to a message, counted up to `limit`.
+pub(crate) fn others(
+    tx: &mut impl Query,
+    conversation_id: &str,
+    user_id: &str,
+    up_to: u64,
+    limit: usize,
+) -> Result<usize, StoreError> {
+    let sql = "SELECT DISTINCT user_id FROM chat_reads \
+               WHERE conversation_id = $1 AND up_to >= $2 AND user_id <> $3 LIMIT $4";
+    Ok(tx.query(sql, params![conversation_id, up_to, user_id, limit], |row| row.text(0))?.len())
+}
+
+/// How many people but its sender have read a message.
+pub(crate) fn count_readers(
+    tx: &mut impl Query,
+    conversation_id: &str,
+    number: u64,
+    sender_id: &str,
+) -> Result<u64, StoreError> {
+    let sql = "SELECT COUNT(DISTINCT user_id) FROM chat_reads \
+               WHERE conversation_id = $1 AND up_to >= $2 AND user_id <> $3";
+    tx.query_one(sql, params![conversation_id, number, sender_id], |row| row.u64(0))
+}
+
+/// Those who have, after one of them in the order of ids.
+pub(crate) fn readers(
+    tx: &mut impl Query,
+    conversation_id: &str,
+    number: u64,
+    sender_id: &str,
+    after: &str,
+    limit: usize,
+) -> Result<Vec<ReadRow>, StoreError> {
+    let sql = "SELECT user_id, MIN(up_to), MIN(read_at) FROM chat_reads \
+               WHERE conversation_id = $1 AND up_to >= $2 AND user_id <> $3 AND user_id > $4 \
+               GROUP BY user_id ORDER BY user_id LIMIT $5";
+    tx.query(sql, params![conversation_id, number, sender_id, after, limit], |row| {
+        Ok(ReadRow { user_id: row.text(0)?, up_to: row.u64(1)?, read_at: row.timestamp(2)? })
+    })
+}
+
+/// Whether anybody but its sender has read a message.
+pub(crate) fn is_read(
+    tx: &mut impl Query,
+    conversation_id: &str,
+    number: u64,
+    sender_id: &str,
+) -> Result<bool, StoreError> {
+    let sql = "SELECT up_to FROM chat_reads \
+               WHERE conversation_id = $1 AND up_to >= $2 AND user_id <> $3 LIMIT 1";
+    Ok(tx.query_opt(sql, params![conversation_id, number, sender_id], |row| row.u64(0))?.is_some())
+}
+
 /// A member has read up to a message, now.
 pub(crate) fn add(
     tx: &mut WriteTx<'_>,

@@ -1,0 +1,232 @@
+//! People who want to hear nothing of others: refusals that are followed by a pause, and blocks.
+//!
+//! Whoever is blocked no longer invites, writes to, notifies or finds the other, and neither sees the other come, go or
+//! type. They are told that the other does not accept it, not that they are blocked. In groups both stay what they are.
+
+use std::collections::HashSet;
+
+use relais_protocol::time::Timestamp;
+use relais_store::{Query, ReadTx, StoreError, WriteTx};
+use serde_json::json;
+
+use super::messages::own;
+use super::model::{Blocked, Contact, Kind};
+use super::people::{Me, topic_of};
+use super::refusal::{conflict, invalid, paused, refuses};
+use super::service::Chat;
+use super::store;
+use crate::AppError;
+use crate::features::accounts::{Actor, record_action};
+
+/// People whom one may have blocked at most.
+pub(super) const BLOCKED_MAX: usize = 1_000;
+
+const MINUTE_MS: i64 = 60_000;
+const HOUR_MS: i64 = 60 * MINUTE_MS;
+const DAY_MS: i64 = 24 * HOUR_MS;
+/// How long somebody waits who was refused once, twice, …; after more refusals the other has to ask.
+const PAUSES_MS: &[i64] = &[HOUR_MS, DAY_MS, 7 * DAY_MS, 30 * DAY_MS];
+/// Refusals after which an invitation may still be sent at once: somebody may have refused by mistake.
+const FORGIVEN: u64 = 1;
+/// Invitations to one person that one may take back within a day.
+const TAKEN_BACK_MAX: u64 = 5;
+
+/// What somebody wants of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// To talk with them, or to have them in a group.
+    Invite,
+    /// To tell them something outside of any conversation.
+    Notify,
+}
+
+/// Until when somebody waits who was refused so often, and last at this time; `None` if they need not. `Some(None)`: until
+/// the other asks.
+fn waits_until(refusals: u64, last: Timestamp) -> Option<Option<Timestamp>> {
+    let place = usize::try_from(refusals.checked_sub(1)?).unwrap_or(usize::MAX);
+    Some(PAUSES_MS.get(place).map(|pause| last.plus_millis(*pause)))
+}
+
+/// Whether `from` may want this of `to`.
+///
+/// # Errors
+/// 409 if they have blocked them themselves, 403 if it is not accepted, 429 for as long as a pause lasts.
+pub(super) fn check_welcome(tx: &mut WriteTx<'_>, from: &str, to: &str, wish: Wish) -> Result<(), AppError> {
+    check_blocks(tx, from, to)?;
+    let welcome = store::blocks::last_welcome(tx, from, to)?.unwrap_or_default();
+    let (refusals, last) = store::blocks::settled(tx, from, to, "rejected", welcome)?;
+    let counted = if wish == Wish::Invite { refusals.saturating_sub(FORGIVEN) } else { refusals };
+    match waits_until(counted, last.unwrap_or_default()) {
+        Some(Some(until)) => check_pause(tx.now(), until)?,
+        Some(None) => return Err(refuses()),
+        None => {}
+    }
+    if wish == Wish::Notify {
+        return Ok(());
+    }
+    let yesterday = tx.now().plus_millis(-DAY_MS).max(welcome);
+    match store::blocks::settled(tx, from, to, "cancelled", yesterday)? {
+        (count, Some(last)) if count >= TAKEN_BACK_MAX => check_pause(tx.now(), last.plus_millis(DAY_MS)),
+        _ => Ok(()),
+    }
+}
+
+fn check_pause(now: Timestamp, until: Timestamp) -> Result<(), AppError> {
+    let missing_ms = until.as_millis() - now.as_millis();
+    if missing_ms <= 0 {
+        return Ok(());
+    }
+    Err(paused(missing_ms.unsigned_abs().div_ceil(1000)))
+}
+
+/// Whether neither has blocked the other.
+fn check_blocks(tx: &mut impl Query, from: &str, to: &str) -> Result<(), AppError> {
+    if store::blocks::has(tx, from, to)? {
+        let message = "Vous avez bloqué cette personne : débloquez-la d'abord";
+        return Err(conflict("you_blocked", message).with("user_id", to));
+    }
+    if store::blocks::has(tx, to, from)? {
+        return Err(refuses());
+    }
+    Ok(())
+}
+
+/// Whether one may write in a conversation that one is in: between two people, neither has blocked the other.
+pub(super) fn check_partner(
+    tx: &mut impl Query,
+    conversation_id: &str,
+    kind: Kind,
+    user_id: &str,
+) -> Result<(), AppError> {
+    if kind == Kind::Direct
+        && let Some(partner) = store::blocks::partner(tx, conversation_id, user_id)?
+    {
+        check_blocks(tx, user_id, &partner)?;
+    }
+    Ok(())
+}
+
+/// Those who have blocked somebody or are blocked by them: neither sees whether the other is there.
+pub(super) struct Apart(HashSet<String>);
+
+impl Apart {
+    pub(super) fn of(tx: &mut impl Query, user_id: &str) -> Result<Self, StoreError> {
+        Ok(Self(store::blocks::both_ways(tx, user_id)?.into_iter().collect()))
+    }
+
+    /// Somebody as they are seen.
+    pub(super) fn seen(&self, contact: Contact) -> Contact {
+        match self.0.contains(&contact.person.id) {
+            true => Contact { is_online: false, last_seen: None, ..contact },
+            false => contact,
+        }
+    }
+}
+
+impl Chat {
+    /// What kind of conversation it is, if what one does there is told.
+    ///
+    /// # Errors
+    /// 404 if one is not in it.
+    pub(super) async fn may_write(&self, me: &Me, conversation_id: &str) -> Result<Option<Kind>, AppError> {
+        let (id, conversation_id) = (me.person.id.clone(), conversation_id.to_owned());
+        let asked = self.0.store.read(move |tx: &mut ReadTx<'_>| {
+            let (row, _) = own(tx, &conversation_id, &id)?;
+            match check_partner(tx, &conversation_id, row.kind, &id) {
+                Ok(()) => Ok(Some(row.kind)),
+                Err(error) if error.status().is_server_error() => Err(error),
+                Err(_) => Ok(None),
+            }
+        });
+        asked.await
+    }
+
+    /// Blocks somebody, or no longer. Invitations between the two that wait are settled.
+    ///
+    /// # Errors
+    /// 400 for oneself and for too many, 404 if there is nobody.
+    pub async fn set_blocked(
+        &self,
+        me: &Me,
+        actor: &Actor,
+        other: &str,
+        blocked: bool,
+    ) -> Result<(), AppError> {
+        let other = self.know(other).await?;
+        if other == me.id() {
+            return Err(invalid("user_id", "On ne peut pas se bloquer soi-même"));
+        }
+        let (mine, actor, whom) = (me.clone(), actor.clone(), other.clone());
+        let changed = self.0.store.write(move |tx| {
+            let (done, name, action) = if blocked {
+                if store::blocks::count(tx, mine.id())? >= BLOCKED_MAX as u64 {
+                    let message = format!("Déjà {BLOCKED_MAX} personnes bloquées : débloquez-en");
+                    return Err(conflict("too_many_blocked", &message));
+                }
+                (store::blocks::insert(tx, mine.id(), &whom)?, "user_blocked", "chat.block")
+            } else {
+                (store::blocks::delete(tx, mine.id(), &whom)?, "user_unblocked", "chat.unblock")
+            };
+            if done {
+                if blocked {
+                    settle_between(tx, &mine, &whom)?;
+                }
+                let data = json!({ "by": mine.id(), "user_id": whom });
+                tx.emit(&mine.topic, name, data.to_string())?;
+                record_action(tx, &actor, action, &format!("user:{whom}"), "")?;
+            }
+            Ok(done)
+        });
+        if changed.await? {
+            self.tell_each_other(me.id(), &other, !blocked).await;
+        }
+        Ok(())
+    }
+
+    /// Whom one has blocked.
+    ///
+    /// # Errors
+    /// What the database reports.
+    pub async fn blocked(&self, me: &Me) -> Result<Vec<Blocked>, AppError> {
+        let id = me.person.id.clone();
+        let found = self.0.store.read(move |tx| store::blocks::list(tx, &id, BLOCKED_MAX)).await;
+        let found = found.map_err(|error: StoreError| AppError::from(error))?;
+        Ok(found.into_iter().map(|(person, blocked_at)| Blocked { person, blocked_at }).collect())
+    }
+}
+
+/// Invitations of whoever is blocked are refused, one's own are taken back.
+fn settle_between(tx: &mut WriteTx<'_>, me: &Me, other: &str) -> Result<(), AppError> {
+    let theirs = topic_of(tx, other)?;
+    for (id, from) in store::blocks::pending_between(tx, me.id(), other)? {
+        if from == other {
+            store::invitations::settle(tx, &id, "rejected", None)?;
+            let data = json!({ "by": me.id(), "invitation_id": id });
+            tx.emit(&theirs, "invitation_rejected", data.to_string())?;
+            let data = json!({ "invitation_id": id, "status": "rejected", "conversation_id": null });
+            tx.emit(&me.topic, "invitation_answered", data.to_string())?;
+        } else {
+            store::invitations::settle(tx, &id, "cancelled", None)?;
+            let data = json!({ "by": me.id(), "invitation_id": id }).to_string();
+            tx.emit(&theirs, "invitation_cancelled", data.clone())?;
+            tx.emit(&me.topic, "invitation_cancelled", data)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_grows_with_every_refusal_until_only_the_other_can_ask() {
+        let last = Timestamp::from_millis(1_000);
+        let pauses = (0..=6).map(|refusals| {
+            waits_until(refusals, last).map(|until| until.map(|until| (until.as_millis() - 1_000) / HOUR_MS))
+        });
+        let expected =
+            [None, Some(Some(1)), Some(Some(24)), Some(Some(168)), Some(Some(720)), Some(None), Some(None)];
+        assert_eq!(pauses.collect::<Vec<_>>(), expected);
+    }
+}

@@ -1,0 +1,108 @@
+//! Whom somebody wants to hear nothing of, and how often they have refused whom.
+
+use relais_protocol::time::Timestamp;
+use relais_store::{Query, StoreError, WriteTx, params};
+
+use super::super::model::Person;
+use super::people::person_at;
+
+/// Blocks somebody; says whether they were not blocked before.
+pub(crate) fn insert(tx: &mut WriteTx<'_>, user_id: &str, blocked_id: &str) -> Result<bool, StoreError> {
+    let now = tx.now();
+    let done = tx.execute(
+        "INSERT INTO chat_blocks (user_id, blocked_id, created_at) VALUES ($1, $2, $3) \
+         ON CONFLICT (user_id, blocked_id) DO NOTHING",
+        params![user_id, blocked_id, now],
+    )?;
+    Ok(done > 0)
+}
+
+/// Unblocks somebody; says whether they were blocked.
+pub(crate) fn delete(tx: &mut WriteTx<'_>, user_id: &str, blocked_id: &str) -> Result<bool, StoreError> {
+    let sql = "DELETE FROM chat_blocks WHERE user_id = $1 AND blocked_id = $2";
+    Ok(tx.execute(sql, params![user_id, blocked_id])? > 0)
+}
+
+/// How many people somebody has blocked.
+pub(crate) fn count(tx: &mut impl Query, user_id: &str) -> Result<u64, StoreError> {
+    let sql = "SELECT COUNT(*) FROM chat_blocks WHERE user_id = $1";
+    tx.query_one(sql, params![user_id], |row| row.u64(0))
+}
+
+/// Whom somebody has blocked and since when, in the order of ids.
+pub(crate) fn list(
+    tx: &mut impl Query,
+    user_id: &str,
+    limit: usize,
+) -> Result<Vec<(Person, Timestamp)>, StoreError> {
+    let sql = "SELECT p.id, p.firstname, p.lastname, p.email, b.created_at \
+               FROM chat_blocks b JOIN chat_people p ON p.id = b.blocked_id \
+               WHERE b.user_id = $1 ORDER BY b.blocked_id LIMIT $2";
+    tx.query(sql, params![user_id, limit], |row| Ok((person_at(row, 0)?, row.timestamp(4)?)))
+}
+
+/// Whether `user_id` has blocked `other`.
+pub(crate) fn has(tx: &mut impl Query, user_id: &str, other: &str) -> Result<bool, StoreError> {
+    let sql = "SELECT CAST(1 AS BIGINT) FROM chat_blocks WHERE user_id = $1 AND blocked_id = $2";
+    Ok(tx.query_opt(sql, params![user_id, other], |row| row.u64(0))?.is_some())
+}
+
+/// Those whom somebody has blocked, and those who have blocked them.
+pub(crate) fn both_ways(tx: &mut impl Query, user_id: &str) -> Result<Vec<String>, StoreError> {
+    let sql = "SELECT blocked_id FROM chat_blocks WHERE user_id = $1 \
+               UNION SELECT user_id FROM chat_blocks WHERE blocked_id = $1";
+    tx.query(sql, params![user_id], |row| row.text(0))
+}
+
+/// Those who have blocked somebody.
+pub(crate) fn blockers(tx: &mut impl Query, user_id: &str) -> Result<Vec<String>, StoreError> {
+    tx.query("SELECT user_id FROM chat_blocks WHERE blocked_id = $1", params![user_id], |row| row.text(0))
+}
+
+/// The other one of a conversation between two.
+pub(crate) fn partner(
+    tx: &mut impl Query,
+    conversation_id: &str,
+    user_id: &str,
+) -> Result<Option<String>, StoreError> {
+    let sql = "SELECT user_id FROM chat_members WHERE conversation_id = $1 AND user_id <> $2 LIMIT 1";
+    tx.query_opt(sql, params![conversation_id, user_id], |row| row.text(0))
+}
+
+/// How often somebody's invitations were settled in one way since the other last agreed to one, and when last.
+pub(crate) fn settled(
+    tx: &mut impl Query,
+    from: &str,
+    to: &str,
+    status: &str,
+    after: Timestamp,
+) -> Result<(u64, Option<Timestamp>), StoreError> {
+    let sql = "SELECT COUNT(*), MAX(i.answered_at) FROM chat_invitations i \
+               WHERE i.from_user_id = $1 AND i.to_user_id = $2 AND i.status = $3 AND i.answered_at > $4";
+    tx.query_one(sql, params![from, to, status, after], |row| Ok((row.u64(0)?, row.opt_timestamp(1)?)))
+}
+
+/// When somebody last agreed to an invitation of the other, or invited them.
+pub(crate) fn last_welcome(
+    tx: &mut impl Query,
+    from: &str,
+    to: &str,
+) -> Result<Option<Timestamp>, StoreError> {
+    let agreed = "SELECT MAX(answered_at) FROM chat_invitations \
+                  WHERE from_user_id = $1 AND to_user_id = $2 AND status = 'accepted'";
+    let agreed = tx.query_one(agreed, params![from, to], |row| row.opt_timestamp(0))?;
+    let asked = "SELECT MAX(created_at) FROM chat_invitations WHERE from_user_id = $2 AND to_user_id = $1";
+    let asked = tx.query_one(asked, params![from, to], |row| row.opt_timestamp(0))?;
+    Ok(agreed.max(asked))
+}
+
+/// Invitations between two people that wait, each with whom it is from.
+pub(crate) fn pending_between(
+    tx: &mut impl Query,
+    one: &str,
+    other: &str,
+) -> Result<Vec<(String, String)>, StoreError> {
+    let sql = "SELECT id, from_user_id FROM chat_invitations WHERE status = 'pending' \
+               AND ((from_user_id = $1 AND to_user_id = $2) OR (from_user_id = $2 AND to_user_id = $1)) ORDER BY id";
+    tx.query(sql, params![one, other], |row| Ok((row.text(0)?, row.text(1)?)))
+}

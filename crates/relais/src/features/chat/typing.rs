@@ -1,0 +1,183 @@
+//! Who types. It ends by itself: with a message, with the connection, when one is out of the conversation, and after
+//! some seconds in which nothing more is said of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use relais_protocol::event::Topic;
+use relais_protocol::time::Timestamp;
+use relais_store::StoreError;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::devices::DeviceId;
+use super::people::Me;
+use super::service::Chat;
+use super::store;
+
+/// How long somebody types who says it once, in milliseconds.
+pub(super) const TYPING_MS: i64 = 10_000;
+/// People who type at once at most; of others it is not told.
+const TYPING_MAX: usize = 10_000;
+/// How often it is looked whether typing has ended.
+const STEP: Duration = Duration::from_millis(250);
+/// After how many steps the counts of groups are told.
+const STEPS_OF_COUNTS: u32 = 8;
+/// How often it is noted that the server runs, while somebody is connected: as exactly it is known, after it was killed,
+/// when people were last seen.
+const ALIVE: Duration = Duration::from_secs(10);
+
+const USER_TYPING: &str = "user_typing";
+
+/// Somebody types in a conversation.
+struct Typist {
+    conversation: Topic,
+    device: DeviceId,
+    until: Timestamp,
+    username: String,
+    /// The conversation is a group.
+    in_group: bool,
+}
+
+/// Those who type, by conversation and person.
+#[derive(Default)]
+pub(super) struct Typing(Mutex<HashMap<(String, String), Typist>>);
+
+impl Typing {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.lock().is_empty()
+    }
+}
+
+impl Typist {
+    fn data(&self, person: &str, is_typing: bool) -> Value {
+        let id = self.conversation.key();
+        let mut data = json!({ "by": person, "conversation_id": id });
+        if self.in_group {
+            data["group_id"] = id.into();
+        }
+        data["user_id"] = person.into();
+        data["username"] = self.username.as_str().into();
+        data["is_typing"] = is_typing.into();
+        data
+    }
+
+    /// A clock that was put back must not make anybody type on.
+    fn is_over(&self, now: Timestamp) -> bool {
+        now >= self.until || now.plus_millis(TYPING_MS) < self.until
+    }
+}
+
+impl Chat {
+    /// Somebody types in a conversation that they are in, or no longer.
+    pub(super) fn set_typing(
+        &self,
+        me: &Me,
+        device: DeviceId,
+        conversation: Topic,
+        is_typing: bool,
+        in_group: bool,
+    ) {
+        let key = (conversation.key().to_owned(), me.id().to_owned());
+        let until = self.0.clock.now().plus_millis(TYPING_MS);
+        let username = me.person.display_name();
+        let typist = Typist { conversation, device, until, username, in_group };
+        let mut typing = self.0.typing.0.lock();
+        if is_typing && typing.len() >= TYPING_MAX && !typing.contains_key(&key) {
+            metrics::counter!("relais_chat_typing_untold_total").increment(1);
+            return;
+        }
+        self.publish_typing(&typist, me.id(), is_typing);
+        if is_typing {
+            typing.insert(key, typist);
+        } else {
+            typing.remove(&key);
+        }
+        drop(typing);
+        self.0.wake.notify_one();
+    }
+
+    /// What is told is told under the lock, so that the last that is told holds.
+    fn publish_typing(&self, typist: &Typist, person: &str, is_typing: bool) {
+        let data: Arc<str> = typist.data(person, is_typing).to_string().into();
+        self.publish_latest(typist.conversation.clone(), USER_TYPING, data, person);
+    }
+
+    /// Somebody has sent what they typed, or is out of the conversation.
+    pub(super) fn end_typing(&self, conversation_id: &str, person: &str) {
+        self.end_typing_of(|(conversation, who), _| *conversation == conversation_id && *who == person);
+    }
+
+    /// A device is gone.
+    pub(super) fn end_typing_on(&self, device: DeviceId) {
+        self.end_typing_of(|_, typist| typist.device == device);
+    }
+
+    fn end_typing_of(&self, is_over: impl Fn(&(String, String), &Typist) -> bool) {
+        self.0.typing.0.lock().retain(|key, typist| {
+            let over = is_over(key, typist);
+            if over {
+                self.publish_typing(typist, &key.1, false);
+            }
+            !over
+        });
+    }
+
+    /// In which conversations somebody types.
+    pub(super) fn typed_in(&self) -> Vec<String> {
+        let mut conversations: Vec<String> =
+            self.0.typing.0.lock().keys().map(|(conversation, _)| conversation.clone()).collect();
+        conversations.sort();
+        conversations.dedup();
+        conversations
+    }
+
+    /// Tells who types in these conversations, oneself aside.
+    pub(super) fn tell_typing_in(&self, conversations: &[String], me: &str, tell: impl Fn(&str, &Value)) {
+        let typing = self.0.typing.0.lock();
+        let others = typing.iter().filter(|((conversation, person), _)| {
+            person != me && conversations.iter().any(|known| known == conversation)
+        });
+        others.for_each(|((_, person), typist)| tell(USER_TYPING, &typist.data(person, true)));
+    }
+}
+
+/// Does what time does, until `stop`: typing ends, how many are there in groups is told to those who look, and that the
+/// server runs is noted.
+pub async fn tell_changes(chat: Chat, stop: CancellationToken) {
+    let changes = async {
+        loop {
+            chat.0.wake.notified().await;
+            let mut steps = 0u32;
+            while !chat.0.typing.is_empty() || chat.0.watches.has_changes() {
+                tokio::time::sleep(STEP).await;
+                steps = steps.wrapping_add(1);
+                let now = chat.0.clock.now();
+                chat.end_typing_of(|_, typist| typist.is_over(now));
+                if steps.is_multiple_of(STEPS_OF_COUNTS) {
+                    chat.tell_counts().await;
+                }
+            }
+        }
+    };
+    let alive = async {
+        let mut ticks = tokio::time::interval(ALIVE);
+        loop {
+            ticks.tick().await;
+            if !chat.0.devices.is_anybody_here() {
+                continue;
+            }
+            let noted = chat.0.store.write(store::people::note_alive).await;
+            if let Err(error) = noted.map_err(|error: StoreError| error) {
+                tracing::warn!(%error, "that the server runs could not be noted");
+            }
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = changes => {}
+        () = alive => {}
+    }
+}

@@ -27,6 +27,7 @@ mod keeper;
 mod links;
 mod model;
 mod modules;
+mod names;
 mod presence;
 mod pulse;
 mod refusal;

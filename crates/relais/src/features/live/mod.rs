@@ -29,6 +29,7 @@ mod links;
 mod message;
 mod model;
 mod modules;
+mod names;
 mod presence;
 mod pulse;
 mod refusal;

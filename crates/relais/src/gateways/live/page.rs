@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::App;
 use crate::AppError;
+use crate::aliases::{Aliased, United};
 use crate::auth::{Action, Principal};
 use crate::features::live::{FLEET, MODULE, Sight, TELEMETRY, Tier};
 
@@ -19,11 +20,15 @@ const PAGE_BYTES_MAX: usize = 64;
 pub(super) struct PageRequest {
     pub(super) page: Option<String>,
     /// Milliseconds between two values of a module at least.
-    #[serde(alias = "interval_ms", alias = "intervalMs")]
     pub(super) interval: Option<u64>,
     pub(super) token: Option<String>,
     /// The last event that the page has seen: what its channels keep and have had since is told.
     pub(super) since: Option<String>,
+}
+
+impl Aliased for PageRequest {
+    const ALIASES: &'static [(&'static str, &'static [&'static str])] =
+        &[("interval", &["interval_ms", "intervalMs"])];
 }
 
 impl PageRequest {
@@ -35,7 +40,7 @@ impl PageRequest {
         match data {
             Value::Null => Ok(Self::default()),
             Value::String(page) => Ok(Self { page: Some(page.clone()), ..Self::default() }),
-            data => serde_json::from_value(data.clone()).map_err(|error| {
+            data => serde_json::from_value(data.clone()).map(|United(request)| request).map_err(|error| {
                 AppError::bad_request("invalid_page", format!("Demande de page illisible : {error}"))
             }),
         }

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::page::{Page, PageRequest, whole};
+use crate::aliases::{Aliased, United};
 use crate::auth::{Principal, unauthenticated};
 use crate::features::accounts::Actor;
 use crate::features::live::{Live, NewClaim, NewCommand, Sight};
@@ -33,6 +34,11 @@ const EVENTS: &[&str] = &[
 
 /// What is read of a command; pages say more, which counts for nothing.
 const COMMAND_FIELDS: &[&str] = &["command", "params", "client_id", "ttl_s", "delivery"];
+
+impl Aliased for ModuleRequest {
+    const ALIASES: &'static [(&'static str, &'static [&'static str])] =
+        &[("moduleId", &["module_id"]), ("code", &["claimCode", "claim_code", "module_code"])];
+}
 
 /// The pages that are open, by the ids of their sockets. Cheap to clone.
 #[derive(Clone)]
@@ -247,7 +253,13 @@ impl Pages {
 
     /// With a code somebody becomes the owner of a module; without one, who may give it away gets a new code.
     async fn claim(&self, asked: &Asked<'_>) -> Result<Value, AppError> {
-        let request: ModuleRequest = serde_json::from_value(asked.data.clone()).unwrap_or_default();
+        let United(request) = match &asked.data {
+            data @ Value::Object(_) => serde_json::from_value::<United<ModuleRequest>>(data.clone())
+                .map_err(|error| {
+                    AppError::bad_request("invalid_value", format!("Demande illisible : {error}"))
+                })?,
+            _ => United::default(),
+        };
         let actor = Actor::caller(&asked.principal, Some(asked.socket.address()));
         let modules = self.app.live().modules();
         let (module, code) = match (&request.code, &asked.principal) {

@@ -7,6 +7,7 @@ mod devices;
 mod guests;
 mod history;
 mod modules;
+mod names;
 mod people;
 mod snapshots;
 mod wire;

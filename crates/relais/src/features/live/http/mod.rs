@@ -168,10 +168,10 @@ async fn add_module(
     State(app): State<App>,
     caller: Caller,
     address: ClientAddress,
-    given: Body<NewModule>,
+    given: Body<crate::aliases::United<NewModule>>,
 ) -> Result<(StatusCode, Json<AddedModule>), AppError> {
     let actor = administer(&app, &caller, address)?;
-    Ok((StatusCode::CREATED, Json(app.live().modules().add(&actor, given?.0).await?)))
+    Ok((StatusCode::CREATED, Json(app.live().modules().add(&actor, given?.0.0).await?)))
 }
 
 /// Claim a module
@@ -181,9 +181,9 @@ async fn claim_module(
     State(app): State<App>,
     caller: Caller,
     address: ClientAddress,
-    given: Body<Claim>,
+    given: Body<crate::aliases::United<Claim>>,
 ) -> Result<Json<Module>, AppError> {
-    claim(&app, &caller, address, given?.0).await.map(Json)
+    claim(&app, &caller, address, given?.0.0).await.map(Json)
 }
 
 /// Show a module
@@ -207,10 +207,10 @@ async fn update_module(
     caller: Caller,
     address: ClientAddress,
     Path(id): Path<String>,
-    given: Body<ModuleChanges>,
+    given: Body<crate::aliases::United<ModuleChanges>>,
 ) -> Result<Json<Module>, AppError> {
     let Keeper { sight, actor } = Keeper::of(&caller, address)?;
-    app.live().modules().change(&sight, &actor, &id, given?.0).await.map(Json)
+    app.live().modules().change(&sight, &actor, &id, given?.0.0).await.map(Json)
 }
 
 /// Remove a module

@@ -108,6 +108,90 @@ def test_files_are_sent_with_the_file_picker(server, browser, tmp_path):
     assert all("400" in entry["message"] for entry in complaints(browser))
 
 
+def test_the_same_file_can_be_sent_again(server, browser, tmp_path):
+    """Once without a société, which is refused on the page; then twice: a file input tells of a change only."""
+    file = tmp_path / "comptes_2024.json"
+    file.write_text('{"a": 1}')
+    browser.get(f"{server.url}/")
+    is_live(browser)
+    pick = browser.find_element(By.ID, "pick")
+    pick.send_keys(str(file))
+    shows(browser, "#sent li.bad", "Indiquez d'abord une société")
+    browser.find_element(By.ID, "target").send_keys("rsp-neuve")
+    pick.send_keys(str(file))
+    shows(browser, "#sent li.good", "envoyé")
+    pick.send_keys(str(file))
+    shows(browser, "#sent li.good", "inchangé")
+
+
+def test_a_file_is_looked_into_put_back_deleted_and_had_again(server, browser):
+    for content in ('{"montant": "première"}', '{"montant": "deuxième"}'):
+        server.put("rsp-bgs", "comptes_2024.json", content)
+    browser.get(f"{server.url}/")
+    shows(browser, "#files tr", "comptes_2024.json")
+    browser.find_element(By.ID, "f/comptes_2024.json").click()
+    shows(browser, "#preview", "deuxième")
+    shows(browser, "#versions li", "Version 2")
+    versions = texts(browser, "#versions li")
+    assert len(versions) == 2 and "actuelle" in versions[0]
+
+    browser.find_element(By.CSS_SELECTOR, "#versions li:nth-child(2) button").click()
+    shows(browser, "#preview", "première")
+    browser.find_element(By.XPATH, "//ul[@id='versions']//button[text()='Restaurer']").click()
+    eventually(lambda: len(texts(browser, "#versions li")) == 3, "the version that was put back is a new one")
+    assert server.download("rsp-bgs", "comptes_2024.json").json() == {"montant": "première"}
+
+    # A question comes first, and its answer "no" leaves everything as it is.
+    delete, no = "#file-actions .danger", "#file-actions button:last-child"
+    browser.find_element(By.CSS_SELECTOR, delete).click()
+    browser.find_element(By.CSS_SELECTOR, no).click()
+    browser.find_element(By.CSS_SELECTOR, delete).click()
+    shows(browser, "#file-actions", "Supprimer comptes_2024.json ?")
+    browser.find_element(By.CSS_SELECTOR, delete).click()
+    shows(browser, "#done", "comptes_2024.json est supprimé")
+    assert server.download("rsp-bgs", "comptes_2024.json").status_code == 404
+    browser.find_element(By.CSS_SELECTOR, "#done button").click()
+    shows(browser, "#files tr", "comptes_2024.json")
+    assert server.download("rsp-bgs", "comptes_2024.json").json() == {"montant": "première"}
+    assert complaints(browser) == []
+
+
+def test_what_is_shown_is_in_the_address(server, browser):
+    server.put("rsp-bgs", "comptes_2023.json", "[1]")
+    server.put("rsp-été", "gros 100%_2024.json", json.dumps(list(range(40_000))))
+    browser.get(f"{server.url}/#rsp-%C3%A9t%C3%A9/gros%20100%25_2024.json")
+    shows(browser, "#file-title", "gros 100%_2024.json")
+    shows(browser, "#preview-part", "Le début")
+    browser.find_element(By.ID, "file-close").click()
+    eventually(lambda: browser.current_url.endswith("/#rsp-%C3%A9t%C3%A9"), "the société stays in the address")
+    browser.find_element(By.ID, "s/rsp-bgs").click()
+    shows(browser, "#files tr", "comptes_2023.json")
+    browser.back()
+    shows(browser, "#files tr", "gros 100%_2024.json")
+
+
+def test_the_page_fits_a_phone_and_shows_its_connection_always(server, browser):
+    company, file = "société-" + "très-longue-" * 7, "indicateurs_" + "x" * 80 + "_2024.json"
+    server.put(company, file, "[1]")
+    for number in range(60):
+        server.put(company, f"comptes_{number}_2023.json", "[1]")
+    phone = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    browser.get(f"{server.url}/")
+    shows(browser, "#files tr", file)
+    fits = "return document.documentElement.scrollWidth <= innerWidth"
+    assert browser.execute_script(fits)
+    browser.execute_script("scrollTo(0, document.body.scrollHeight)")
+    in_sight = """const { top, bottom } = document.getElementById("link").getBoundingClientRect();
+        return scrollY > 0 && top >= 0 && bottom <= innerHeight"""
+    eventually(lambda: browser.execute_script(in_sight), "the state of the connection is in sight")
+    browser.execute_script("document.getElementById(arguments[0]).click()", f"f/{file}")
+    shows(browser, "#file-title", file)
+    within = """const dialog = document.getElementById("file");
+        return dialog.scrollWidth <= dialog.clientWidth && dialog.getBoundingClientRect().right <= innerWidth"""
+    assert browser.execute_script(within) and browser.execute_script(fits)
+
+
 @pytest.mark.parametrize("stop", ["terminate", "kill9"])
 def test_the_page_survives_a_restart(server, browser, stop):
     server.put("rsp-bgs", "avant.json", "[1]")

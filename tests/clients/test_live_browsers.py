@@ -133,9 +133,10 @@ def test_the_servers_own_page_shows_modules_and_figures(make_server, browser):
         return browser.execute_script("return [...document.querySelectorAll(arguments[0])].map((it) => it.innerText)",
                                       selector)
 
-    eventually(lambda: any("Connectez-vous" in text for text in shown("#problem")), "it says what to do", WAIT_S)
-    assert browser.execute_async_script(SIGN_IN, ADMIN_EMAIL, PASSWORD) == 200
-    browser.get(f"{field.server.url}/modules")
+    eventually(lambda: shown("#login"), "it asks who is there", WAIT_S)
+    browser.find_element("id", "email").send_keys(ADMIN_EMAIL)
+    browser.find_element("id", "password").send_keys(PASSWORD)
+    browser.find_element("css selector", "#login button").click()
     eventually(lambda: shown("#link.live"), "it is connected", WAIT_S)
     device = field.device(STATION, field.module(STATION, lea, name="Quai 1"))
     device.say("telemetry", position="A1", battery=87)
@@ -149,6 +150,14 @@ def test_the_servers_own_page_shows_modules_and_figures(make_server, browser):
                "the figures count the device", WAIT_S)
     device.cut()
     row("hors ligne")
+    # What a device says of itself in an answer is no state.
+    device = field.device(STATION, field.rotated(STATION))
+    row("en ligne")
+    device.say("status_response", online=False, name="Faux", version=9e18)
+    device.say("telemetry", position="B2")
+    row("Quai 1", "en ligne", "position B2")
+    device.cut()
+    row("hors ligne")
     field.server.restart()
     eventually(lambda: shown("#link.live"), "it is connected again", WAIT_S)
     field.server.call("DELETE", f"/api/v1/modules/{STATION}", headers=field.admin)
@@ -157,3 +166,37 @@ def test_the_servers_own_page_shows_modules_and_figures(make_server, browser):
     assert wrong == []
     browser.get("about:blank")
     field.close()
+
+
+def test_the_page_of_modules_is_open_where_the_server_is_and_finds_one_of_many(make_server, browser):
+    server = make_server(RELAIS_ADMIN_EMAIL=ADMIN_EMAIL, RELAIS_ADMIN_PASSWORD=PASSWORD)
+    token = server.post("/api/connexion", json={"email": ADMIN_EMAIL, "password": PASSWORD}).json()["token"]
+    admin = {"Authorization": f"Bearer {token}"}
+    for number in range(1, 206):
+        kind = "LFX" if number % 2 else "STN"
+        reply = server.post("/api/v1/modules", json={"id": f"MC-{number:04}-{kind}", "name": f"Voie {number}"}, headers=admin)
+        assert reply.status_code == 201, reply.text
+    browser.get(f"{server.url}/")
+    browser.find_element("link text", "Modules").click()
+
+    def rows():
+        return browser.execute_script("return [...document.querySelectorAll('#modules th')].map((it) => it.innerText)")
+
+    def ranges(text):
+        eventually(lambda: browser.find_element("id", "range").text == text, f"the page says {text!r}", WAIT_S)
+
+    ranges("1 à 100 sur 205")
+    browser.find_element("id", "next").click()
+    browser.find_element("id", "next").click()
+    ranges("201 à 205 sur 205")
+    assert len(rows()) == 5 and not browser.find_element("id", "next").is_enabled()
+    browser.find_element("id", "words").send_keys("voie 20 lfx")
+    ranges("1 à 3 sur 3")
+    assert rows() == ["MC-0201-LFX", "MC-0203-LFX", "MC-0205-LFX"]
+    # The address has it, for whoever opens it next.
+    address = browser.current_url
+    browser.get("about:blank")
+    browser.get(address)
+    ranges("1 à 3 sur 3")
+    browser.find_element("css selector", "#presence option[value=online]").click()
+    eventually(lambda: "Aucun module" in browser.find_element("id", "range").text, "none is online", WAIT_S)

@@ -103,7 +103,11 @@ impl Policy {
         };
         relay
             || match principal {
-                Principal::Anonymous => false,
+                // As the files of the relay, what machines do may be seen by everybody there.
+                Principal::Anonymous => {
+                    let (Channel::Family(family), true) = (channel, self.open_mode) else { return false };
+                    MODULES.contains(&bare_family(family))
+                }
                 Principal::Service(service) => {
                     let family = match channel {
                         Channel::Topic(topic) => topic.family(),
@@ -257,6 +261,9 @@ mod tests {
         let nobody = Principal::Anonymous;
         assert!(OPEN.allows(&nobody, Action::RelayWrite("a")) && hears(OPEN, &nobody, "societe:*"));
         assert!(!OPEN.allows(&nobody, Action::Administer) && !hears(OPEN, &nobody, "system"));
+        assert!(hears(OPEN, &nobody, "module:*") && hears(OPEN, &nobody, "telemetry-1s:*"));
+        assert!(!hears(OPEN, &nobody, "role:admin") && !hears(OPEN, &nobody, "conversation:*"));
+        assert!(!hears(CLOSED, &nobody, "module:*"));
         assert!(!CLOSED.allows(&nobody, Action::RelayList) && !hears(CLOSED, &nobody, "societe:a"));
     }
 

@@ -14,6 +14,8 @@ pub(super) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src
 
 const PAGE: &str = include_str!("landing/index.html");
 const SCRIPT: &str = include_str!("landing/page.js");
+const FILE_SCRIPT: &str = include_str!("landing/file.js");
+const SHARED_SCRIPT: &str = include_str!("landing/shared.js");
 const MODULES_PAGE: &str = include_str!("landing/modules.html");
 const MODULES_SCRIPT: &str = include_str!("landing/modules.js");
 const STYLE: &str = include_str!("landing/page.css");
@@ -65,6 +67,8 @@ pub(super) async fn show_modules() -> Response {
 pub(super) async fn send_asset(Path(file): Path<String>) -> Response {
     match file.as_str() {
         "page.js" => asset("text/javascript; charset=utf-8", SCRIPT),
+        "file.js" => asset("text/javascript; charset=utf-8", FILE_SCRIPT),
+        "shared.js" => asset("text/javascript; charset=utf-8", SHARED_SCRIPT),
         "modules.js" => asset("text/javascript; charset=utf-8", MODULES_SCRIPT),
         "page.css" => asset("text/css; charset=utf-8", STYLE),
         _ => AppError::not_found("not_found", "Adresse inconnue").into_response(),

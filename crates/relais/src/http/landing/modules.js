@@ -1,141 +1,200 @@
 // The modules that somebody sees, as they are now, and for administrators the server in numbers.
+import {
+  $, T, access, askSignIn, make, offerLogout, order, pair, pause, read, showLink, showProblem, speak, together, when,
+} from "./shared.js";
 
-const SHOWN_MAX = 500;
-const RETRY_MS = 1000;
-const RETRY_MS_MAX = 15000;
+const PAGE = 100;
 
-const $ = (id) => document.getElementById(id);
-const modules = { version: undefined, states: new Map() };
-let statistics;
-let retryMs = RETRY_MS;
-let drawing = false;
+speak({
+  online: "en ligne", away: "hors ligne", never: "jamais", range: (a, b, n) => `${a} à ${b} sur ${n}`,
+  noneSuch: "Aucun module ne correspond.", noModules: "Aucun module : « relais module add » en ajoute un.",
+  modules: "Modules", present: "En ligne", usersOnline: "Utilisateurs connectés", users: "Utilisateurs",
+  connections: "Connexions", devices: "Appareils connectés",
+}, {
+  skip: "Skip to content", logout: "Sign out", filesPage: "Files", now: "Right now", find: "Search", presence: "State",
+  all: "all", name: "Name", seen: "Seen", values: "Values", previous: "Previous", next: "Next",
+  online: "online", away: "offline", never: "never", range: (a, b, n) => `${a} to ${b} of ${n}`,
+  noneSuch: "No module matches.", noModules: "No modules yet: “relais module add” adds one.",
+  modules: "Modules", present: "Online", usersOnline: "Users online", users: "Users", connections: "Connections",
+  devices: "Devices connected",
+});
 
-async function get(path) {
-  const reply = await fetch(path, { headers: { accept: "application/json" } });
-  if (!reply.ok) throw Object.assign(new Error(reply.statusText), { status: reply.status });
-  return reply.json();
+// What is told of a module's state. Anything else that a device says is about something else, whatever it is called.
+const STATE = /^(rt_module_(online|offline|updated|last_seen_updated)|rt_telemetry_updated|user:module:(updated|online|offline))$/;
+const FIELDS = ["name", "type", "online", "lastSeen", "telemetry", "version"];
+
+const states = new Map();
+let version, statistics, socket = null, failures = 0, timer = 0, start = 0;
+
+// ---- The connection ----
+
+/** Who looks: somebody who is signed in, or anybody where the server is open. */
+async function whoLooks() {
+  try {
+    return await read("api/auth/me");
+  } catch (error) {
+    if (error.status !== 401 || access.key) throw error;
+    await read("api/v1/module-states");
+    return { open: true };
+  }
 }
 
-function link(state, text) {
-  $("link").className = state;
-  $("link").textContent = text;
+async function connect() {
+  clearTimeout(timer);
+  try {
+    const me = await whoLooks();
+    showProblem("");
+    listen(me);
+  } catch (error) {
+    if (error.status === 401 || error.status === 403) {
+      return askSignIn(error.status === 403 || access.key ? error.message : "", connect);
+    }
+    again(error.message);
+  }
 }
 
-function problem(text) {
-  $("problem").textContent = text;
-  $("problem").hidden = !text;
+function again(text) {
+  const wait = pause(failures++);
+  showLink("waiting", navigator.onLine ? T.retry(Math.ceil(wait / 1000)) : T.offline);
+  if (text) showProblem(text);
+  timer = setTimeout(connect, wait);
+}
+
+function leave() {
+  clearTimeout(timer);
+  const old = socket;
+  socket = null;
+  old?.close();
 }
 
 /** Listens first, then asks for what changed since: what comes in between is older or the same. */
 function listen(me) {
-  const socket = new WebSocket(`${location.origin.replace("http", "ws")}/api/v1/ws`);
-  const channels = me.user?.admin
-    ? ["role:admin", "module:*", "telemetry-1s:*"]
-    : [me.principal, `fleet-1s:${me.principal}`];
+  const url = new URL("api/v1/ws", document.baseURI);
+  url.protocol = url.protocol.replace("http", "ws");
+  if (access.key) url.searchParams.set("token", access.key);
+  showLink("connecting", T.connecting);
+  const mine = socket = new WebSocket(url);
+  // A key that sees modules is an administrator's.
+  const isAdmin = !me.open && (me.user?.admin || !me.user), all = ["module:*", "telemetry-1s:*"];
+  const channels = isAdmin ? ["role:admin", ...all] : me.open ? all : [me.principal, `fleet-1s:${me.principal}`];
   let awaited = channels.length;
-  socket.onmessage = ({ data }) => {
+  mine.onmessage = ({ data }) => {
+    if (mine !== socket) return;
     const frame = JSON.parse(data);
     if (frame.type === "connected") {
-      for (const channel of channels) socket.send(JSON.stringify({ type: "subscribe", channel }));
-    } else if (frame.type === "subscribed") {
-      awaited -= 1;
-      if (awaited === 0) catchUp(me).catch(() => socket.close());
+      for (const channel of channels) mine.send(JSON.stringify({ type: "subscribe", channel }));
+    } else if (frame.type === "subscribed" && --awaited === 0) {
+      catchUp(isAdmin).catch(() => mine.close());
     } else if (frame.type === "event") {
       take(frame.name, frame.data);
     } else if (frame.type === "error") {
-      problem(frame.message);
+      showProblem(frame.message);
     }
   };
-  socket.onclose = () => {
-    link("", "Connexion perdue, nouvel essai…");
-    setTimeout(() => start(), retryMs * (1 + Math.random()) / 2);
-    retryMs = Math.min(retryMs * 2, RETRY_MS_MAX);
-  };
+  mine.onclose = () => { if (mine === socket) again(); };
 }
 
-async function catchUp(me) {
-  const since = modules.version === undefined ? "" : `?version=${modules.version}`;
-  const snapshot = await get(`api/v1/module-states${since}`);
-  if (snapshot.full) modules.states.clear();
-  for (const id of snapshot.removed) modules.states.delete(id);
-  for (const [id, state] of Object.entries(snapshot.states)) modules.states.set(id, state);
-  modules.version = snapshot.version;
-  if (me.user?.admin) statistics = await get("api/v1/statistics");
-  retryMs = RETRY_MS;
-  link("live", "En direct");
+async function catchUp(isAdmin) {
+  const snapshot = await read(`api/v1/module-states${version === undefined ? "" : `?version=${version}`}`);
+  if (snapshot.full) states.clear();
+  for (const id of snapshot.removed) states.delete(id);
+  for (const [id, state] of Object.entries(snapshot.states)) states.set(id, state);
+  version = snapshot.version;
+  if (isAdmin) statistics = await read("api/v1/statistics");
+  failures = 0;
+  showLink("live", T.live);
+  $("content").hidden = false;
   draw();
 }
 
 function take(name, data) {
   const id = data.moduleId;
   if (name === "rt_global_stats_updated") statistics = data.stats;
-  else if (/module.removed$/.test(name)) modules.states.delete(id);
-  else if (/module.added$/.test(name) && !modules.states.has(id)) {
-    modules.states.set(id, { telemetry: {}, online: false, version: 0, ...data });
-  } else if (modules.states.has(id) && !(data.version < modules.states.get(id).version)) {
-    modules.states.set(id, { ...modules.states.get(id), ...data });
-  }
+  else if (/module[_:]removed$/.test(name)) states.delete(id);
+  else if (/module[_:]added$/.test(name)) {
+    if (!states.has(id)) states.set(id, { moduleId: id, telemetry: {}, online: false, version: 0, ...known(data) });
+  } else if (STATE.test(name) && states.has(id) && !(data.version < states.get(id).version)) {
+    states.set(id, { ...states.get(id), ...known(data) });
+  } else return;
   draw();
 }
 
-function element(name, text, className = "") {
-  return Object.assign(document.createElement(name), { textContent: text, className });
+const known = (data) => Object.fromEntries(FIELDS.filter((field) => field in data).map((field) => [field, data[field]]));
+
+// ---- What is on the page ----
+
+/** Several times a second at most, however much comes. */
+const draw = together(100, () => {
+  const all = [...states.values()];
+  drawFigures(all);
+  const kinds = [...new Set(all.map(({ type }) => type).filter(Boolean))].sort(order.compare), kind = $("kind").value;
+  if (kinds.join() !== [...$("kind").options].slice(1).map(({ value }) => value).join()) {
+    $("kind").replaceChildren($("kind").options[0], ...kinds.map((value) => make("option", value, { value })));
+    $("kind").value = kinds.includes(kind) ? kind : "";
+  }
+  const found = all.filter(isWanted).sort((one, other) => order.compare(one.moduleId, other.moduleId));
+  start = Math.min(start, Math.floor(Math.max(found.length - 1, 0) / PAGE) * PAGE);
+  $("modules").replaceChildren(...found.slice(start, start + PAGE).map(line));
+  const last = Math.min(start + PAGE, found.length);
+  $("range").textContent = found.length ? T.range(start + 1, last, found.length) : all.length ? T.noneSuch : T.noModules;
+  $("previous").disabled = start === 0;
+  $("next").disabled = last === found.length;
+});
+
+/** Every word in the id, the name, the type or the values. */
+function isWanted({ moduleId, name, type, online, telemetry }) {
+  if ($("presence").value && ($("presence").value === "online") !== Boolean(online)) return false;
+  if ($("kind").value && $("kind").value !== type) return false;
+  const words = $("words").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const text = words.length ? [moduleId, name, type, JSON.stringify(telemetry)].join(" ").toLowerCase() : "";
+  return words.every((word) => text.includes(word));
 }
 
-/** At most once for each frame of the screen, however much comes. */
-function draw() {
-  if (drawing) return;
-  drawing = true;
-  requestAnimationFrame(() => {
-    drawing = false;
-    drawFigures();
-    const all = [...modules.states.values()].sort((one, other) => (one.moduleId < other.moduleId ? -1 : 1));
-    $("modules").replaceChildren(...all.slice(0, SHOWN_MAX).map(line));
-    $("content").hidden = false;
-  });
-}
-
-function drawFigures() {
-  const all = [...modules.states.values()];
-  const figures = [["Modules", all.length], ["En ligne", all.filter(({ online }) => online).length]];
+function drawFigures(all) {
+  const figures = [[T.modules, all.length], [T.present, all.filter(({ online }) => online).length]];
   if (statistics) {
-    figures.push(["Utilisateurs connectés", statistics.users.online], ["Utilisateurs", statistics.users.total],
-      ["Connexions", statistics.websocket.connected], ["Appareils connectés", statistics.websocket.devices]);
+    figures.push([T.usersOnline, statistics.users.online], [T.users, statistics.users.total],
+      [T.connections, statistics.websocket.connected], [T.devices, statistics.websocket.devices]);
   }
-  const shown = figures.map(([name, value]) => {
-    const pair = document.createElement("div");
-    pair.append(element("dt", name), element("dd", value));
-    return pair;
-  });
-  $("status").replaceChildren(...shown);
+  $("status").replaceChildren(...figures.map(([name, value]) => pair(name, value)));
 }
 
-function line(state) {
-  const row = document.createElement("tr");
-  row.id = `module-${state.moduleId}`;
-  const values = Object.entries(state.telemetry ?? {}).map(([name, value]) => `${name} ${typeof value === "object" ? JSON.stringify(value) : value}`);
-  const head = element("th", state.moduleId);
-  head.scope = "row";
-  row.append(head, element("td", state.name ?? ""), element("td", state.type ?? ""),
-    element("td", state.online ? "en ligne" : "hors ligne", state.online ? "good" : "bad"),
-    element("td", state.lastSeenFormatted ?? "jamais"), element("td", values.join(", ")));
-  return row;
+function line({ moduleId, name, type, online, lastSeen, telemetry }) {
+  const values = Object.entries(telemetry ?? {})
+    .map(([key, value]) => `${key} ${typeof value === "object" ? JSON.stringify(value) : value}`);
+  return make("tr", null, { id: `module-${moduleId}` }, make("th", moduleId, { scope: "row" }), make("td", name ?? ""),
+    make("td", type ?? "", { class: "wide" }), make("td", online ? T.online : T.away, { class: online ? "good" : "bad" }),
+    make("td", lastSeen ? when(lastSeen) : T.never, { class: "wide" }), make("td", values.join(", ")));
 }
 
-async function start() {
-  try {
-    const me = await get("api/auth/me");
-    problem("");
-    listen(me);
-  } catch (error) {
-    if (error.status === 401) {
-      link("stopped", "");
-      return problem("Connectez-vous d'abord sur la page des fichiers, puis revenez ici.");
-    }
-    link("", "Le serveur ne répond pas, nouvel essai…");
-    setTimeout(start, retryMs);
-    retryMs = Math.min(retryMs * 2, RETRY_MS_MAX);
-  }
+// ---- What is looked for, which is in the address ----
+
+function remember() {
+  const wanted = new URLSearchParams();
+  for (const id of ["words", "presence", "kind"]) if ($(id).value) wanted.set(id, $(id).value);
+  if (start) wanted.set("start", start);
+  history.replaceState(null, "", wanted.size ? `#${wanted}` : location.pathname);
+  draw();
 }
 
-start();
+function recall() {
+  const wanted = new URLSearchParams(location.hash.slice(1));
+  const kind = wanted.get("kind");
+  if (kind) $("kind").append(make("option", kind, { value: kind }));
+  for (const id of ["words", "presence", "kind"]) $(id).value = wanted.get(id) ?? "";
+  start = Number(wanted.get("start")) || 0;
+}
+
+function turn(by) {
+  start = Math.max(0, start + by * PAGE);
+  remember();
+}
+
+recall();
+for (const id of ["words", "presence", "kind"]) $(id).oninput = () => { start = 0; remember(); };
+$("find").onsubmit = (submit) => submit.preventDefault();
+$("previous").onclick = () => turn(-1);
+$("next").onclick = () => turn(1);
+offerLogout(leave);
+addEventListener("online", () => { if (!socket || socket.readyState > 1) connect(); });
+connect();

@@ -1,91 +1,45 @@
-// The live page: sociétés, their files, what happens to them. Data only ever becomes text, never markup.
+// The live page: sociétés, their files, what happens to them.
+import {
+  $, T, access, askSignIn as ask, bytes, call, make, offerLogout, order, pair, pause, read, showLink, showProblem,
+  speak, together, when,
+} from "./shared.js";
+import { closeFile, downloadLink, fileAt, fileChanged, openFile } from "./file.js";
+
 const EVENTS_MAX = 200, ROWS_MAX = 300, LISTED_MAX = 100;
 
-// French that stands in the document is not repeated here.
 const fr = {
-  connecting: "Connexion…", live: "En direct", offline: "Pas de réseau", signedOut: "Non connecté",
-  forbidden: "Accès refusé", retry: (s) => `Déconnecté, nouvel essai dans ${s} s`,
   state: "État", ready: "prêt", no_data: "aucune donnée", fileCount: "Fichiers", listeners: "Écoutes en direct",
   updated: "Dernier changement", filesOf: (s) => `Fichiers de ${s}`, more: (n) => `${n} autres : filtrez pour les voir.`,
-  noFiles: "Aucun fichier.", download: (f) => `Télécharger ${f}`, count: (n) => `${n} fichier${n > 1 ? "s" : ""}`,
+  noFiles: "Aucun fichier.", open: (f) => `${f} : aperçu et versions`, download: (f) => `Télécharger ${f}`,
+  count: (n) => `${n} fichier${n > 1 ? "s" : ""}`,
   file_uploaded: "reçu", file_deleted: "supprimé", sync_completed: "synchronisée", newCount: (n) => `${n} événements`,
   sending: "envoi…", sent: "envoyé", same: "inchangé", noTarget: "Indiquez d'abord une société.",
-  silent: "Le serveur ne répond pas. Vérifiez qu'il tourne et que le réseau passe.",
-  odd: (s) => `Réponse inattendue (${s})`, units: ["o", "ko", "Mo", "Go"],
 };
-const en = {
-  skip: "Skip to content", reconnect: "Reconnect", logout: "Sign out", signin: "Sign in", email: "E-mail address",
-  password: "Password", login: "Sign in", key: "Or an API key", keyNote: "Forgotten when the page closes.",
-  useKey: "Use the key", status: "Server status", empty: "No files yet",
+speak(fr, {
+  skip: "Skip to content", reconnect: "Reconnect", logout: "Sign out", modules: "Modules",
+  status: "Server status", empty: "No files yet",
   first: "Send sample accounting exports for three sociétés:", second: "or a file of your own:",
   third: "or drop a .json file into the frame below.", files: "Files", pick: "Choose files…", drop: "or drop them here",
   filter: "Filter", name: "Name", year: "Year", size: "Size", time: "Modified", events: "Live events",
-  none: "Nothing since the page was opened.",
-  connecting: "Connecting…", live: "Live", offline: "No network", signedOut: "Not signed in",
-  forbidden: "Access refused", retry: (s) => `Disconnected, trying again in ${s} s`,
+  none: "Nothing since the page was opened.", close: "Close", versions: "Versions",
   state: "State", ready: "ready", no_data: "no data", fileCount: "Files", listeners: "Live listeners",
   updated: "Last change", filesOf: (s) => `Files of ${s}`, more: (n) => `${n} more: filter to see them.`,
-  noFiles: "No files.", download: (f) => `Download ${f}`, count: (n) => `${n} file${n === 1 ? "" : "s"}`,
+  noFiles: "No files.", open: (f) => `${f}: preview and versions`, download: (f) => `Download ${f}`,
+  count: (n) => `${n} file${n === 1 ? "" : "s"}`,
   file_uploaded: "received", file_deleted: "deleted", sync_completed: "synchronised", newCount: (n) => `${n} events`,
   sending: "sending…", sent: "sent", same: "unchanged", noTarget: "Name a société first.",
-  silent: "The server does not answer. Check that it runs and that the network works.",
-  odd: (s) => `Unexpected answer (${s})`, units: ["B", "kB", "MB", "GB"],
-};
-const locale = navigator.languages.find((l) => /^(fr|en)/.test(l)) || "fr", lang = locale.slice(0, 2);
-const T = lang === "en" ? en : fr;
-const order = new Intl.Collator(lang, { numeric: true });
-const $ = (id) => document.getElementById(id);
+});
 
-let key = null, chosen = null, cursor = null;
+let chosen = null, cursor = null;
 let societes = new Map(); // name → { files, asOf, loading, pending }
 let generation = 0; // what was asked before the last refresh is stale
 let socket = null, sse = false, failures = 0, openedAt = 0, timer = 0, stopped = false;
 
-function make(tag, text, attributes = {}) {
-  const node = document.createElement(tag);
-  if (text != null) node.textContent = text;
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  return node;
-}
-
-function bytes(n) {
-  const unit = n < 1000 ? 0 : Math.min(3, Math.floor(Math.log10(n) / 3));
-  return `${(n / 1000 ** unit).toLocaleString(locale, { maximumSignificantDigits: 3 })} ${T.units[unit]}`;
-}
-
-function when(text, style) {
-  const at = new Date(text);
-  return isNaN(at) ? "–" : at.toLocaleString(locale, { dateStyle: style, timeStyle: "medium" });
-}
-
-/** Runs `act` once for all calls within `ms`. */
-function together(ms, act) {
-  let waiting = 0;
-  return () => { waiting ||= setTimeout(() => { waiting = 0; act(); }, ms); };
-}
-
-// ---- HTTP ----
-
 const at = (...parts) => `api/files/${parts.map(encodeURIComponent).join("/")}`;
 
-async function call(path, options = {}) {
-  const headers = new Headers(options.headers);
-  if (key) headers.set("Authorization", `Bearer ${key}`);
-  const response = await fetch(path, { cache: "no-store", ...options, headers }).catch(() => {
-    throw Object.assign(new Error(T.silent), { status: 0, body: {} });
-  });
-  if (response.ok) return response;
-  const body = await response.json().catch(() => ({}));
-  const text = typeof body.detail === "string" ? body.detail : T.odd(`${response.status} ${response.statusText}`);
-  throw Object.assign(new Error(text), { status: response.status, body });
-}
-
-const read = async (path) => (await call(path, { signal: AbortSignal.timeout(20000) })).json();
-
 function report(error) {
-  if (error.status === 401) return askSignIn(key ? error.message : "");
-  $("problem").textContent = error.message;
-  $("problem").hidden = !error.message;
+  if (error.status === 401) return askSignIn(access.key ? error.message : "");
+  showProblem(error.message);
 }
 
 // ---- What the server has ----
@@ -133,9 +87,10 @@ async function refresh() {
     report({ message: "" });
     societes = new Map();
     names.forEach(entry);
-    chosen = names.includes(chosen) ? chosen : names[0];
+    chosen = [selected().societe, chosen].find((name) => names.includes(name)) || names[0];
     render();
     if (chosen) await list(chosen);
+    showSelected();
     for (const name of names.slice(0, LISTED_MAX)) {
       if (mine === generation && !entry(name).files) await list(name);
     }
@@ -151,11 +106,7 @@ async function showStatus() {
     rows.push(["Sociétés", found.societes_count], [T.fileCount, found.total_files],
       [T.listeners, found.websocket_connections], [T.updated, when(found.last_update, "short")]);
   }
-  $("status").replaceChildren(...rows.map(([name, value]) => {
-    const pair = make("div");
-    pair.append(make("dt", name), make("dd", value));
-    return pair;
-  }));
+  $("status").replaceChildren(...rows.map(([name, value]) => pair(name, value)));
 }
 
 const refreshStatus = together(1500, () => showStatus().catch(() => {}));
@@ -183,34 +134,43 @@ function societeItem(name) {
   const button = make("button", null, { type: "button", id: `s/${name}` });
   if (name === chosen) button.setAttribute("aria-current", "true");
   button.append(make("span", name), make("span", files ? T.count(files.size) : "…"));
-  button.onclick = () => {
-    chosen = $("target").value = name;
-    $("filter").value = "";
-    if (!files) list(name);
-    render();
-  };
+  button.onclick = () => { location.hash = hashOf(name); };
   item.append(button);
   return item;
 }
 
-function fileRow({ filename, type_data, annee, size, last_modified }) {
-  const row = make("tr"), name = make("td"), href = at("download", chosen, filename);
-  const open = make("a", filename, { href, download: filename, id: `f/${filename}`, "aria-label": T.download(filename) });
-  if (key) open.onclick = (click) => downloadWithKey(click, href, filename);
-  name.append(open);
-  row.append(name, make("td", type_data, { class: "wide" }), make("td", annee, { class: "wide" }),
-    make("td", bytes(size), { class: "number" }), make("td", when(last_modified, "short")));
-  return row;
+function fileRow(file) {
+  const { filename, type_data, annee, size, last_modified } = file;
+  const name = make("td"), get = make("td", null, { class: "number" });
+  name.append(make("a", filename, { href: `#${hashOf(chosen, filename)}`, id: `f/${filename}`, "aria-label": T.open(filename) }));
+  get.append(downloadLink("⤓", fileAt(chosen, filename), filename, { "aria-label": T.download(filename) }, report));
+  return make("tr", null, {}, name, make("td", type_data, { class: "wide" }), make("td", annee, { class: "wide" }),
+    make("td", bytes(size), { class: "number" }), make("td", when(last_modified)), get);
 }
 
-/** A link cannot carry a key: the file is fetched with it and then handed over. */
-async function downloadWithKey(click, path, download) {
-  click.preventDefault();
-  try {
-    const href = URL.createObjectURL(await (await call(path)).blob());
-    make("a", null, { href, download }).click();
-    setTimeout(() => URL.revokeObjectURL(href), 60000);
-  } catch (error) { report(error); }
+// ---- The selection, which is in the address ----
+
+const hashOf = (...parts) => parts.map(encodeURIComponent).join("/");
+
+function selected() {
+  const [societe, filename] = location.hash.slice(1).split("/").map((part) => {
+    try { return decodeURIComponent(part); } catch { return ""; }
+  });
+  return { societe, filename };
+}
+
+/** Shows what the address names, if it is there. */
+function showSelected() {
+  const { societe, filename } = selected();
+  if (societe && societe !== chosen && societes.has(societe)) {
+    chosen = $("target").value = societe;
+    $("filter").value = "";
+    if (!societes.get(societe).files) list(societe).then(showSelected);
+  }
+  const file = filename && societe === chosen && societes.get(chosen)?.files?.get(filename);
+  if (file) openFile(chosen, file, () => { if (selected().filename) history.pushState(null, "", `#${hashOf(chosen)}`); }, report);
+  else closeFile();
+  render();
 }
 
 // ---- Events ----
@@ -235,6 +195,7 @@ function receive(event) {
   if (one.loading) one.pending.push(event);
   else if (one.files) apply(one, event);
   else list(event.societe);
+  fileChanged(event.societe, event.filename);
   const text = `${event.filename || ""} ${T[event.type]}`, size = event.size >= 0 ? `, ${bytes(event.size)}` : "";
   const item = make("li", null);
   item.append(make("time", when(event.timestamp), { datetime: event.timestamp }), ` ${event.societe}`, make("b", text + size));
@@ -250,8 +211,7 @@ function receive(event) {
 // ---- The connection ----
 
 function show(state, text) {
-  $("link").className = state;
-  $("link").textContent = text;
+  showLink(state, text);
   $("reconnect").hidden = state !== "waiting";
 }
 
@@ -268,7 +228,7 @@ function connect() {
   show("connecting", T.connecting);
   const url = new URL(sse ? "api/files/events" : "api/files/ws", document.baseURI);
   if (cursor) url.searchParams.set("since", cursor);
-  if (key) url.searchParams.set("token", key);
+  if (access.key) url.searchParams.set("token", access.key);
   if (!sse) url.protocol = url.protocol.replace("http", "ws");
   const mine = socket = sse ? new EventSource(url) : new WebSocket(url);
   const take = ({ data }) => { if (mine === socket) receive(JSON.parse(data)); };
@@ -286,7 +246,7 @@ function lost(code) {
   failures = openedAt && Date.now() - openedAt > 10000 ? 0 : failures + 1;
   // A proxy that lets no WebSocket through still lets a plain response through.
   if (!openedAt && failures % 2 === 0) sse = !sse;
-  const longest = Math.min(30000, 1000 * 2 ** Math.min(failures, 5)), wait = longest * (0.5 + Math.random() / 2);
+  const wait = pause(failures);
   show("waiting", navigator.onLine ? T.retry(Math.ceil(wait / 1000)) : T.offline);
   timer = setTimeout(reconnect, wait);
 }
@@ -310,61 +270,25 @@ function askSignIn(message) {
   generation += 1;
   stopped = true;
   disconnect();
-  show("stopped", T.signedOut);
-  report({ message });
+  closeFile();
   // Whoever signs in next may be somebody else.
   societes.clear();
   chosen = null;
-  for (const id of ["societes", "known", "files", "events", "status"]) $(id).replaceChildren();
-  $("content").hidden = $("logout").hidden = true;
-  if ($("signin").hidden) {
-    $("signin").hidden = false;
-    $("email").focus();
-  }
-}
-
-/** Runs one way of signing in; the page starts over when it succeeds. */
-async function signIn(submit, how) {
-  submit.preventDefault();
-  try {
-    await how();
-    if (!key) document.cookie = "signed_in=1; SameSite=Lax; path=/";
-    $("signin").hidden = true;
-    $("content").hidden = $("logout").hidden = false;
-    $("password").value = $("key").value = "";
-    report({ message: "" });
+  for (const id of ["societes", "known", "files", "events", "status", "done"]) $(id).replaceChildren();
+  ask(message, () => {
     stopped = false;
     cursor = null;
     connect();
-  } catch ({ message }) {
-    key = null;
-    report({ message });
-  }
-}
-
-const logIn = () => call("api/auth/login", {
-  method: "POST",
-  headers: { "Content-Type": "application/json" },
-  body: JSON.stringify({ email: $("email").value, password: $("password").value }),
-});
-
-function useKey() {
-  key = $("key").value.trim();
-  return showStatus();
-}
-
-async function logOut() {
-  // The server ends the connection with the session; that is no loss to be reported.
-  disconnect();
-  if (!key) await call("api/auth/logout", { method: "POST" }).catch(() => {});
-  document.cookie = "signed_in=; max-age=0; path=/";
-  location.reload();
+  });
+  $("reconnect").hidden = true;
 }
 
 // ---- Sending files ----
 
 async function send(files) {
   const societe = $("target").value.trim();
+  // Else choosing the same file again would be no change.
+  $("pick").value = "";
   $("sent").replaceChildren();
   if (!societe) {
     $("sent").append(make("li", T.noTarget, { class: "bad" }));
@@ -385,7 +309,6 @@ async function send(files) {
       if (status === 401) return askSignIn("");
     }
   }
-  $("pick").value = "";
 }
 
 function drag(event) {
@@ -397,13 +320,9 @@ function drag(event) {
 
 // ---- Start ----
 
-document.documentElement.lang = lang;
-for (const node of document.querySelectorAll("[data-t]")) node.textContent = T[node.dataset.t] || node.textContent;
 $("sample").textContent = "relais sample --push";
 $("curl").textContent = `curl -F file=@comptes_2026.json ${new URL(at("upload", "ma-societe"), document.baseURI)}`;
-$("login").onsubmit = (submit) => signIn(submit, logIn);
-$("usekey").onsubmit = (submit) => signIn(submit, useKey);
-$("logout").onclick = logOut;
+offerLogout(disconnect);
 $("reconnect").onclick = reconnect;
 $("filter").oninput = render;
 $("pick").onchange = () => send([...$("pick").files]);
@@ -415,5 +334,5 @@ setInterval(() => {
   if (stopped || document.hidden) return;
   showStatus().catch((error) => error.status === 401 ? report(error) : error.status || socket && lost());
 }, 30000);
-$("logout").hidden = !document.cookie.includes("signed_in=1");
+addEventListener("hashchange", showSelected);
 reconnect();

@@ -11,6 +11,7 @@ use super::asked::Asked;
 use super::range::Range;
 use crate::auth::http::Caller;
 use crate::features::live::Sight;
+use crate::features::live::http::readable;
 use crate::{App, AppError};
 
 /// The routes of history.
@@ -40,7 +41,7 @@ async fn show_history(
 ) -> Result<Json<Range>, AppError> {
     let Query(asked) = asked.map_err(|e| AppError::bad_request("invalid_query", e.body_text()))?;
     let mut query = asked.read(app.clock().now())?;
-    let sight = Sight::of(&principal)?;
+    let sight = readable(&app, &principal)?;
     let module = app.live().modules().find(&sight, &id).await?;
     if sight != Sight::All {
         // What was before belongs to whoever had the module then.
@@ -59,6 +60,6 @@ async fn list_series(
     Caller(principal): Caller,
     Path(id): Path<String>,
 ) -> Result<Json<SeriesList>, AppError> {
-    let module = app.live().modules().find(&Sight::of(&principal)?, &id).await?;
+    let module = app.live().modules().find(&readable(&app, &principal)?, &id).await?;
     Ok(Json(app.live().history().series(&module.id)))
 }

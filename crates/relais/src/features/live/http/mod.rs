@@ -115,6 +115,17 @@ pub struct ClaimCode {
     claim_code: String,
 }
 
+/// Which modules a caller may look at: in open mode, where nobody is asked who they are, all.
+///
+/// # Errors
+/// As [`Sight::of`].
+pub(in crate::features::live) fn readable(app: &App, principal: &Principal) -> Result<Sight, AppError> {
+    match principal {
+        Principal::Anonymous if app.auth().open_mode() => Ok(Sight::All),
+        principal => Sight::of(principal),
+    }
+}
+
 /// A caller who sees some modules.
 struct Keeper {
     sight: Sight,
@@ -154,7 +165,7 @@ async fn list_modules(
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Value>, AppError> {
     let (after, limit) = Page::read(page)?;
-    let modules = app.live().modules().list(&Sight::of(&principal)?, &after, limit + 1).await?;
+    let modules = app.live().modules().list(&readable(&app, &principal)?, &after, limit + 1).await?;
     Ok(listed("modules", modules, limit, |module| &module.id))
 }
 
@@ -194,7 +205,7 @@ async fn show_module(
     Caller(principal): Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Module>, AppError> {
-    app.live().modules().find(&Sight::of(&principal)?, &id).await.map(Json)
+    app.live().modules().find(&readable(&app, &principal)?, &id).await.map(Json)
 }
 
 /// Change a module

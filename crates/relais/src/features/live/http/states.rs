@@ -9,9 +9,9 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use utoipa::OpenApi;
 
-use super::super::modules::Sight;
 use super::super::refusal::no_module;
 use super::super::stats::Statistics;
+use super::readable;
 use crate::auth::Action;
 use crate::auth::http::Caller;
 use crate::{App, AppError};
@@ -49,7 +49,7 @@ async fn list_states(
     since: Result<Query<Since>, QueryRejection>,
 ) -> Result<Response, AppError> {
     let since = since.map_err(|error| AppError::bad_request("invalid_parameter", error.body_text()))?;
-    let sight = Sight::of(&principal)?;
+    let sight = readable(&app, &principal)?;
     Ok(written(app.live().snapshot(&sight, since.0.version, |snapshot| snapshot).fields(&[])))
 }
 
@@ -62,7 +62,7 @@ async fn show_state(
     Caller(principal): Caller,
     Path(id): Path<String>,
 ) -> Result<Response, AppError> {
-    let state = app.live().state(&Sight::of(&principal)?, &id).ok_or_else(no_module)?;
+    let state = app.live().state(&readable(&app, &principal)?, &id).ok_or_else(no_module)?;
     Ok(written(state.to_string()))
 }
 

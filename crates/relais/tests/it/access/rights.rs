@@ -264,7 +264,8 @@ async fn what_the_command_line_takes_away_ends_here_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_server_on_the_same_database_hears_of_it() {
-    let url = crate::relay::fresh_postgres().await;
+    let database = relais_testkit::TestDb::postgres();
+    let url = database.address().to_owned();
     let first = World::on(&url, SECRET).await;
     let second = World::on(&url, SECRET).await;
     let lea = reader(&first).await;
@@ -308,7 +309,8 @@ async fn a_token_of_the_second_of_a_change_counts_by_its_generation() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_starts_again_knows_which_generation_counts() {
-    let url = crate::relay::fresh_postgres().await;
+    let database = relais_testkit::TestDb::postgres();
+    let url = database.address().to_owned();
     let world = World::on(&url, SECRET).await;
     let lea = world.person("Lea").await;
     let changes = UserChanges { password: Some("another password".into()), ..UserChanges::default() };

@@ -120,7 +120,7 @@ mod tests {
         }
         let found = history.between(10, 13, |_| true).unwrap();
         assert_eq!(found.iter().map(|e| &*e.data).collect::<Vec<_>>(), ["{}", "{\"a\":1}", "{}"]);
-        assert_eq!(history.bytes, found.iter().map(|event| cost(event)).sum());
+        assert_eq!(history.bytes, found.iter().map(|event| cost(event)).sum::<usize>());
     }
 
     #[test]

@@ -113,7 +113,7 @@ def multipart(filename=b"comptes.json"):
 
 
 def head_of_upload(*headers):
-    lines = [b"POST /api/files/upload/rsp-bgs HTTP/1.1", b"Host: relais",
+    lines = [b"POST /api/files/upload/rsp-bgs HTTP/1.1", b"Host: localhost",
              b"Content-Type: multipart/form-data; boundary=b"]
     return b"\r\n".join([*lines, *headers]) + b"\r\n\r\n"
 
@@ -250,7 +250,7 @@ def test_an_impossible_societe_is_refused(stored, societe):
 def test_nothing_outside_is_served(stored, path):
     """Sent as it is: most clients would clean the path first."""
     with socket.create_connection(("127.0.0.1", stored.port), timeout=30) as connection:
-        connection.sendall(f"GET /api/files/download/{path} HTTP/1.1\r\nHost: relais\r\n\r\n".encode())
+        connection.sendall(f"GET /api/files/download/{path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         status, body = answer(connection)
         assert status in (400, 404) and b"root:" not in json.dumps(body).encode()
 
@@ -447,7 +447,7 @@ def test_a_socket_of_a_foreign_page_is_refused(stored):
 def test_a_handshake_that_does_not_end_is_ended(make_server, path):
     server = make_server(RELAIS_SERVER_HEADER_TIMEOUT_S="1")
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
-        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: relais\r\nUpgrade: websocket\r\n".encode())
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n".encode())
         assert b" 101 " not in connection.recv(4096)
     assert server.is_healthy()
 
@@ -458,7 +458,7 @@ def test_a_handshake_that_does_not_end_is_ended(make_server, path):
 def bare_socket(server):
     """A WebSocket whose frames are made by hand."""
     connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
-    connection.sendall(b"GET /api/files/ws HTTP/1.1\r\nHost: relais\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    connection.sendall(b"GET /api/files/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
                        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
     stream = connection.makefile("rb")
     assert b"101" in stream.readline()

@@ -261,7 +261,7 @@ def test_a_second_post_at_once_ends_the_session(url):
 
     address = urllib.parse.urlsplit(polling.address)
     with sockets.create_connection((address.hostname, address.port), timeout=WAIT_S) as first:
-        head = f"POST {address.path}?{address.query} HTTP/1.1\r\nHost: relais\r\nContent-Length: 6\r\nExpect: 100-continue\r\n\r\n"
+        head = f"POST {address.path}?{address.query} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 6\r\nExpect: 100-continue\r\n\r\n"
         first.sendall(head.encode())
         # The server says so when it waits for the body (RFC 9110, section 10.1.1).
         assert first.recv(1000).startswith(b"HTTP/1.1 100 ")

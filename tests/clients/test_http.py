@@ -385,7 +385,7 @@ def test_a_stop_finishes_what_is_under_way(make_server):
     socket_listener, stream = SocketListener(server), StreamListener(server)
     body = (b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.json"\r\n\r\n[1, 2]\r\n--b--\r\n')
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as upload:
-        upload.sendall(b"POST /api/files/upload/rsp-bgs HTTP/1.1\r\nHost: relais\r\nContent-Length: %d\r\n"
+        upload.sendall(b"POST /api/files/upload/rsp-bgs HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n"
                        b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" % len(body) + body[:-12])
         # Answered behind the upload's beginning, so the server is at it when it is told to stop.
         assert server.get("/healthz").ok

@@ -123,7 +123,7 @@ fn typed_arrays_are_binary_like_buffers() {
         assert_eq!(packet.data, Some(Text::from(r#"["a",{"_placeholder":true,"num":0}]"#)));
         assert_eq!(packet.attachments, [&b"\x01\x02\x03"[..]]);
     }
-    assert_eq!(argument(b"\xc7\x0b\001234567890a"), Err(DecodeError::AttachmentsTooLarge(10)));
+    assert_eq!(argument(b"\xc7\x0b\x001234567890a"), Err(DecodeError::AttachmentsTooLarge(10)));
     assert_eq!(argument(b"\xc7\x01\x05\x01"), argument(b"\xd5\x01\0\0"), "an extension that nobody knows");
 }
 

@@ -207,7 +207,7 @@ mod tests {
             ("http://app.example.com:443", "http://app.example.com:443"),
             ("http://localhost:3000", "http://localhost:3000"),
             ("http://[::1]:3000", "http://[::1]:3000"),
-            ("https://été.example.com/", "https://xn--t-9faa.example.com"),
+            ("https://été.example.com/", "https://xn--t-9fab.example.com"),
             ("capacitor://localhost", "capacitor://localhost"),
             ("file://", "file://"),
             ("*", "*"),

@@ -34,7 +34,6 @@ fn calls() -> Vec<(Method, String, Value)> {
         get("/api/files/download/a%00b/a%00b.json"),
         post("/api/files/restore/rsp/a%00b.json", json!({ "version": 1 })),
         get("/api/files/versions/rsp/a%00b.json"),
-        post("/api/files/sync/rsp", json!({ "a\u{0}b.json": "x" })),
         post("/api/v1/modules", json!({ "id": NUL, "name": NUL })),
         post("/api/v1/modules", json!({ "id": "m-1", "name": NUL })),
         post("/api/v1/modules/claim", json!({ "code": NUL })),

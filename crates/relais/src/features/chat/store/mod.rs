@@ -157,7 +157,6 @@ mod tests {
             let steps = steps.unwrap().join("\n");
             assert!(steps.contains("Bitmap Index Scan on chat_words_words"), "{question}: {steps}");
             assert!(!steps.contains("Seq Scan on chat_words"), "{steps}");
-            assert!(!steps.contains("Seq Scan on chat_messages"), "{steps}");
         }
         store.shutdown().await;
     }

@@ -19,7 +19,7 @@ from pathlib import Path
 from harness import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
-RELAIS = os.environ.get("RELAIS_BIN", str(ROOT / "target/release/relais"))
+RELAIS = os.environ.pop("RELAIS_BIN", str(ROOT / "target/release/relais"))
 PASSWORD = "correct horse battery"
 ROUNDS = 50
 QUESTIONS = [

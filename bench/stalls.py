@@ -3,6 +3,7 @@
 from harness import Peer, checked, shown
 from relay import RELAIS
 
+EMAIL, PASSWORD = "ada@relais.test", "correct horse battery"
 MARKS = ("<!-- stalls: begin, written by `make bench` -->", "<!-- stalls: end -->")
 
 
@@ -10,12 +11,14 @@ def peers():
     def relais(folder, address):
         return [str(RELAIS), "serve", "--listen", address, "--data", str(folder / "data")]
 
-    return {"relais": Peer("relais", relais)}
+    administrator = {"RELAIS_ADMIN_EMAIL": EMAIL, "RELAIS_ADMIN_PASSWORD": PASSWORD}
+    return {"relais": Peer("relais", relais, environment=lambda folder: administrator)}
 
 
 def scenarios(quick):
     """The scenario with its server and the options of its measurement."""
     options = ["--connections", 1_000 if quick else 10_000, "--seconds", 10 if quick else 120]
+    options += ["--email", EMAIL, "--password", PASSWORD]
     return {"stalls": ("stalls", ["relais"], lambda name: options)}
 
 
@@ -28,6 +31,7 @@ ROWS = [
     ("ended by the server and opened again", "stalls", "ended", ",.0f"),
     ("health on a new connection, p50, ms", "stalls", "health_p50_ms", ",.1f"),
     ("health on a new connection, p99, ms", "stalls", "health_p99_ms", ",.1f"),
+    ("signing in on a new connection, p99, ms", "stalls", "sign_in_p99_ms", ",.1f"),
     ("upload, download and notification of one client, p99, ms", "stalls", "client_p99_ms", ",.1f"),
     ("resident memory before, MB", "stalls", "resident_before_kb", "kb"),
     ("resident memory meanwhile at most, MB", "stalls", "resident_peak_kb", "kb"),

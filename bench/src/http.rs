@@ -80,8 +80,18 @@ pub(crate) fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
 
 /// A whole GET request.
 pub(crate) fn get(path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nHost: relais\r\nUser-Agent: relais-bench\r\nAccept: */*\r\n\r\n")
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: relais-bench\r\nAccept: */*\r\n\r\n")
         .into_bytes()
+}
+
+/// A whole POST request with a JSON body.
+pub(crate) fn post(path: &str, json: &str) -> Vec<u8> {
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: relais-bench\r\nAccept: */*\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{json}",
+        json.len()
+    )
+    .into_bytes()
 }
 
 /// A whole upload, whose content can be changed in place.
@@ -101,7 +111,7 @@ impl Upload {
         );
         let tail = format!("\r\n--{BOUNDARY}--\r\n");
         let mut request = format!(
-            "POST /api/files/upload/{} HTTP/1.1\r\nHost: relais\r\nUser-Agent: relais-bench\r\nAccept: */*\r\n\
+            "POST /api/files/upload/{} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: relais-bench\r\nAccept: */*\r\n\
              Content-Type: multipart/form-data; boundary={BOUNDARY}\r\nContent-Length: {}\r\n\r\n{head}",
             content::SOCIETE,
             head.len() + content.len() + tail.len()

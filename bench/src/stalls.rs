@@ -1,5 +1,5 @@
 //! `stalls`: thousands of clients that do not do their part, each in one of thirteen ways, kept at their number for as
-//! long as it takes, while health is asked for and one client works as every client does.
+//! long as it takes, while health is asked for, somebody signs in and one client works as every client does.
 
 use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,7 +15,7 @@ use crate::Target;
 use crate::content::SOCIETE;
 use crate::dialect::Dialect;
 use crate::error::BenchError;
-use crate::http::{Connection, Upload, find, get};
+use crate::http::{Connection, Upload, find, get, post};
 use crate::measure::Times;
 use crate::process::ProcessTree;
 use crate::websocket::Listener;
@@ -27,6 +27,7 @@ const PER_ADDRESS: usize = 250;
 /// Connections opened in a second, and opened again when the server has ended them.
 const OPENED_PER_S: usize = 2_000;
 const HEALTH_EVERY: Duration = Duration::from_millis(50);
+const SIGN_IN_EVERY: Duration = Duration::from_secs(1);
 const WORK_EVERY: Duration = Duration::from_millis(200);
 const TRICKLE_EVERY: Duration = Duration::from_secs(5);
 /// Nothing that works takes longer.
@@ -42,6 +43,11 @@ pub(crate) struct StallsArgs {
     /// How long they are kept at their number
     #[arg(long, default_value_t = 120)]
     seconds: u64,
+    /// Who signs in
+    #[arg(long)]
+    email: String,
+    #[arg(long)]
+    password: String,
 }
 
 #[derive(Serialize)]
@@ -55,6 +61,8 @@ pub(crate) struct StallsReport {
     health_p50_ms: f64,
     health_p99_ms: f64,
     health_max_ms: f64,
+    sign_ins: usize,
+    sign_in_p99_ms: f64,
     /// Uploads of the client that works, each downloaded again and heard of.
     client_rounds: usize,
     client_p99_ms: f64,
@@ -86,15 +94,15 @@ impl Kind {
 }
 
 fn kinds() -> Vec<Kind> {
-    let ask = |path: &str, headers: &str| format!("GET {path} HTTP/1.1\r\nHost: relais\r\n{headers}\r\n");
+    let ask = |path: &str, headers: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
     let login = |headers: &str| {
         format!(
-            "POST /api/auth/login HTTP/1.1\r\nHost: relais\r\nContent-Type: application/json\r\n{headers}\r\n\r\n"
+            "POST /api/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{headers}\r\n\r\n"
         )
     };
     let form = |rest: &str| {
         format!(
-            "POST /api/files/upload/{SOCIETE} HTTP/1.1\r\nHost: relais\r\nContent-Length: 1000000\r\n\
+            "POST /api/files/upload/{SOCIETE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\
              Content-Type: multipart/form-data; boundary=b\r\n\r\n{rest}"
         )
     };
@@ -103,7 +111,7 @@ fn kinds() -> Vec<Kind> {
     let file = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"stall.json\"\r\n\r\n";
     vec![
         Kind::new(""),
-        Kind::new("GET /healthz HTTP/1.1\r\nHost: rel"),
+        Kind::new("GET /healthz HTTP/1.1\r\nHost: local"),
         Kind::new("GET /healthz HTTP/1.1\r\nX: ").trickling(b"x"),
         Kind::new(login("Content-Length: 1000") + "{"),
         Kind::new(login("Content-Length: 100000") + "{").trickling(b" "),
@@ -150,7 +158,10 @@ async fn measure(args: StallsArgs) -> Result<StallsReport, BenchError> {
         }
     }
     let until = Instant::now() + Duration::from_secs(args.seconds);
-    let health = tokio::task::spawn_local(ask_health(address, until));
+    let health = tokio::task::spawn_local(ask(address, get("/healthz"), HEALTH_EVERY, until));
+    let credentials = serde_json::json!({ "email": args.email, "password": args.password }).to_string();
+    let sign_in = post("/api/auth/login", &credentials);
+    let sign_ins = tokio::task::spawn_local(ask(address, sign_in, SIGN_IN_EVERY, until));
     let peak = tokio::task::spawn_local(watch_memory(server, until));
     let mut rounds = Vec::new();
     while Instant::now() < until {
@@ -159,13 +170,14 @@ async fn measure(args: StallsArgs) -> Result<StallsReport, BenchError> {
     }
     let failed = |error: tokio::task::JoinError| BenchError::wrong(error.to_string());
     let health = health.await.map_err(failed)??;
+    let sign_ins = sign_ins.await.map_err(failed)??;
     let resident_peak_kb = peak.await.map_err(failed)??;
     let cpu_share = (server.cpu_s()? - cpu_before) / began.elapsed().as_secs_f64();
     counts.is_over.set(true);
     stalled.shutdown().await;
     server.wait_until_quiet().await?;
-    let (health_answers, client_rounds) = (health.len(), rounds.len());
-    let (health, client) = (Times::of_micros(health), Times::of_micros(rounds));
+    let (health_answers, sign_in_answers, client_rounds) = (health.len(), sign_ins.len(), rounds.len());
+    let [health, sign_ins, client] = [health, sign_ins, rounds].map(Times::of_micros);
     Ok(StallsReport {
         scenario: "stalls",
         connections: args.connections,
@@ -175,6 +187,8 @@ async fn measure(args: StallsArgs) -> Result<StallsReport, BenchError> {
         health_p50_ms: health.p50_ms,
         health_p99_ms: health.p99_ms,
         health_max_ms: health.max_ms,
+        sign_ins: sign_in_answers,
+        sign_in_p99_ms: sign_ins.p99_ms,
         client_rounds,
         client_p99_ms: client.p99_ms,
         resident_before_kb,
@@ -244,23 +258,35 @@ async fn stall(mut stream: TcpStream, kind: &Kind) {
     }
 }
 
-async fn ask_health(address: SocketAddr, until: Instant) -> Result<Vec<u32>, BenchError> {
+/// How long the answers to a request take, each on a new connection: it is about being let in.
+async fn ask(
+    address: SocketAddr,
+    request: Vec<u8>,
+    every: Duration,
+    until: Instant,
+) -> Result<Vec<u32>, BenchError> {
     let mut micros = Vec::new();
     while Instant::now() < until {
         let began = Instant::now();
-        let asked = async {
-            // A new connection each time: it is about being let in.
-            Connection::open(address).await?.exchange(&get("/healthz")).await.map(|reply| reply.status)
-        };
+        let asked =
+            async { Connection::open(address).await?.exchange(&request).await.map(|reply| reply.status) };
         match tokio::time::timeout(PATIENCE, asked).await {
             Ok(Ok(200)) => micros.push(u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX)),
-            Ok(Ok(status)) => return Err(BenchError::wrong(format!("{status} for /healthz"))),
+            Ok(Ok(status)) => return Err(BenchError::wrong(format!("{status} for {}", asked_for(&request)))),
             Ok(Err(error)) => return Err(error),
-            Err(_) => return Err(BenchError::wrong(format!("/healthz does not answer within {PATIENCE:?}"))),
+            Err(_) => {
+                let what = asked_for(&request);
+                return Err(BenchError::wrong(format!("no answer within {PATIENCE:?} to {what}")));
+            }
         }
-        tokio::time::sleep(HEALTH_EVERY).await;
+        tokio::time::sleep(every).await;
     }
     Ok(micros)
+}
+
+/// The first line of a request.
+fn asked_for(request: &[u8]) -> String {
+    String::from_utf8_lossy(request).lines().next().unwrap_or_default().to_owned()
 }
 
 async fn watch_memory(server: ProcessTree, until: Instant) -> Result<u64, BenchError> {

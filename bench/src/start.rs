@@ -82,7 +82,7 @@ fn answers(args: &StartArgs) -> bool {
     let ask = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect(args.address)?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        write!(stream, "GET {} HTTP/1.1\r\nHost: relais\r\nConnection: close\r\n\r\n", args.path)?;
+        write!(stream, "GET {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", args.path)?;
         let mut status = [0; 12];
         stream.read_exact(&mut status)?;
         Ok(status.ends_with(b" 200"))

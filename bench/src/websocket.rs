@@ -31,7 +31,7 @@ impl Listener {
         stream.set_nodelay(true)?;
         let path = dialect.path();
         let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: relais\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: cmVsYWlzLWJlbmNoLWtleQ==\r\n\r\n"
         );
         stream.write_all(request.as_bytes()).await?;

@@ -168,6 +168,50 @@ def test_the_servers_own_page_shows_modules_and_figures(make_server, browser):
     field.close()
 
 
+CLAIM = """
+    const form = Object.assign(document.createElement("form"), { method: "post", action: "/modules/claim" });
+    for (const [name, value] of [["module_id", arguments[0]], ["module_code", arguments[1]]]) {
+      form.append(Object.assign(document.createElement("input"), { name, value }));
+    }
+    document.body.append(form);
+    form.submit();
+"""
+
+
+def test_the_page_tells_what_a_form_brought_about_and_what_is_wrong_with_a_module(make_server, browser):
+    field = Field(make_server)
+    lea = field.person("Lea")
+    new = {"id": STATION, "name": "Quai 1"}
+    module = field.server.post("/api/v1/modules", json=new, headers=field.admin).json()
+    browser.set_script_timeout(WAIT_S)
+    browser.get(f"{field.server.url}/docs")
+    assert browser.execute_async_script(SIGN_IN, lea.email, PASSWORD) == 200
+    browser.get(f"{field.server.url}/modules")
+
+    def text(selector):
+        return browser.execute_script("return document.querySelector(arguments[0])?.innerText ?? ''", selector)
+
+    def claim(code, kind):
+        browser.execute_script(CLAIM, STATION, code)
+        eventually(lambda: text(f"#outcome.{kind}"), f"the outcome is {kind}", WAIT_S)
+        assert "flash" not in browser.current_url, "a reload does not tell it again"
+        return text("#outcome")
+
+    claim("wrong", "bad")
+    claim(module["claim_code"], "good")
+    eventually(lambda: "Quai 1" in text(f"#module-{STATION}"), "the module is there", WAIT_S)
+    devices = [field.device(STATION, module["credential"]) for _ in range(6)]
+    eventually(lambda: "deux appareils" in text(f"#module-{STATION} .bad"), "the page says what is wrong", WAIT_S)
+    devices[-1].socket.send('{"type":"telemetry","humidity":nan,"temperature":21.5}')
+    eventually(lambda: "Refusé" in text(f"#module-{STATION}"), "the page says what was refused", WAIT_S)
+    # It is said to whoever opens the page later, too.
+    browser.refresh()
+    eventually(lambda: "Refusé" in text(f"#module-{STATION}"), "the page says what was refused", WAIT_S)
+    assert "deux appareils" in text(f"#module-{STATION}") and text("#outcome") == ""
+    browser.get("about:blank")
+    field.close()
+
+
 def test_the_page_of_modules_is_open_where_the_server_is_and_finds_one_of_many(make_server, browser):
     server = make_server(RELAIS_ADMIN_EMAIL=ADMIN_EMAIL, RELAIS_ADMIN_PASSWORD=PASSWORD)
     token = server.post("/api/connexion", json={"email": ADMIN_EMAIL, "password": PASSWORD}).json()["token"]

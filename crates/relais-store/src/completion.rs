@@ -1,9 +1,10 @@
 //! What follows a commit, in the order of commits, away from the writer thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, OnceLock};
 
+use parking_lot::RwLock;
 use relais_protocol::event::Event;
 
 use crate::error::StoreError;
@@ -28,6 +29,9 @@ pub trait EventSink: Send + Sync {
     /// the event, which who is woken by [`EventSink::committed`] may not do yet.
     fn advanced(&self, _seq: u64) {}
 }
+
+/// The sink, once there is one.
+pub(crate) type SharedSink = Arc<RwLock<Option<Arc<dyn EventSink>>>>;
 
 /// A closure on its way through the writer, and its caller who waits.
 pub(crate) trait Work: Send {
@@ -54,20 +58,21 @@ pub(crate) enum Batch {
 }
 
 /// Works through what the writer hands over, until the writer is gone.
-pub(crate) fn run(batches: &Receiver<Batch>, sink: &OnceLock<Arc<dyn EventSink>>, head: &SharedHead) {
+pub(crate) fn run(batches: &Receiver<Batch>, sink: &SharedSink, head: &SharedHead) {
     for batch in batches {
+        let sink = sink.read().clone();
         match batch {
             Batch::Group(group) => {
                 for finished in group {
-                    complete(finished, sink.get(), head);
+                    complete(finished, sink.as_ref(), head);
                 }
             }
             Batch::CaughtUp(events) => {
                 for event in events {
-                    if let Some(sink) = sink.get() {
+                    if let Some(sink) = &sink {
                         guarded("the event sink panicked", || sink.caught_up(&event));
                     }
-                    publish(Arc::new(event), sink.get(), head);
+                    publish(Arc::new(event), sink.as_ref(), head);
                 }
             }
         }

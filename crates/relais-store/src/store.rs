@@ -1,7 +1,7 @@
 //! The store as the rest of the program sees it.
 
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
@@ -10,7 +10,7 @@ use relais_protocol::time::{SharedClock, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::calendar::Calendar;
-use crate::completion::{self, EventSink};
+use crate::completion::{self, EventSink, SharedSink};
 use crate::config::{DatabaseUrl, StoreConfig};
 use crate::connection::WriteConnection;
 use crate::error::StoreError;
@@ -42,7 +42,7 @@ struct Shared {
     packs: Option<Arc<Packs>>,
     has_server: bool,
     head: Arc<SharedHead>,
-    sink: Arc<OnceLock<Arc<dyn EventSink>>>,
+    sink: SharedSink,
     clock: SharedClock,
     calendar: Arc<Calendar>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -73,7 +73,7 @@ impl Store {
         let (queue, commands) = mpsc::channel(config.queue_max.max(1));
         let (completion, batches) = sync_channel(COMPLETION_MAX);
         let shared_head = Arc::new(SharedHead::new(head.epoch, head.seq));
-        let sink = Arc::new(OnceLock::new());
+        let sink = SharedSink::default();
         let (seen_head, seen_sink) = (Arc::clone(&shared_head), Arc::clone(&sink));
         let writer = Writer {
             connection,
@@ -107,7 +107,18 @@ impl Store {
     /// Says where committed events go. Set once, before the first write: events committed earlier are in the
     /// log only. Returns whether this call was the first.
     pub fn set_sink(&self, sink: Arc<dyn EventSink>) -> bool {
-        self.shared.sink.set(sink).is_ok()
+        let mut known = self.shared.sink.write();
+        let is_first = known.is_none();
+        if is_first {
+            *known = Some(sink);
+        }
+        is_first
+    }
+
+    /// Lets go of the sink, whose parts usually hold the store themselves: without this neither would ever end.
+    pub fn clear_sink(&self) {
+        let sink = self.shared.sink.write().take();
+        drop(sink);
     }
 
     /// Runs `f` in a transaction that is committed together with others, and answers after the commit.

@@ -224,6 +224,14 @@ impl Running {
     }
 }
 
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        // The store tells the hub and the features, which hold the store.
+        self.app.store().clear_sink();
+    }
+}
+
 /// Returns when the process is asked to end.
 pub async fn wait_for_signal() {
     let terminated = async {

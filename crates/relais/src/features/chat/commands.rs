@@ -5,10 +5,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::devices::DeviceId;
-use super::messages::NewMessage;
 use super::model::Kind;
 use super::people::Me;
 use super::refusal::invalid;
+use super::sending::NewMessage;
 use super::service::{Chat, topic};
 use crate::AppError;
 use crate::aliases::{Aliased, United};

@@ -24,8 +24,10 @@ mod messages;
 mod model;
 mod people;
 mod presence;
+mod receipts;
 mod refusal;
 mod search;
+mod sending;
 mod service;
 mod store;
 mod told;
@@ -39,13 +41,14 @@ pub use commands::Outcome;
 pub use conversations::{Listing, Overview};
 pub use devices::{Device, DeviceId};
 pub use invitations::{Answer, Waiting};
-pub use messages::{NewMessage, Part, Sent};
+pub use messages::Part;
 pub use model::{
     Blocked, Contact, Conversation, Invitation, Kind, LastMessage, Member, Message, Person, Read, Role,
 };
 pub use people::Me;
 pub use presence::{JOINED, LEFT};
 pub use search::Found;
+pub use sending::{NewMessage, Sent};
 pub use service::{Chat, TOPIC_FAMILY};
 pub use store::MIGRATIONS;
 pub use typing::tell_changes;

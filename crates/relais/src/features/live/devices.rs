@@ -131,14 +131,14 @@ impl Live {
     /// Something that came as a module's was not taken: whoever watches it is told, at most once a minute for the same,
     /// and the log has one line of it a minute. Says nothing of what is no module.
     pub fn refused(&self, module: &str, code: &'static str, message: &str) {
-        let now = self.now();
+        let moment = self.0.clock.moment();
         let mut logs = false;
         let note = |found: &mut Diagnosis| {
-            let told = found.refused(code, message.to_owned(), now);
-            logs = told && found.may_log(now);
+            let told = found.refused(code, message.to_owned(), moment);
+            logs = told && found.may_log(moment.steady);
             told
         };
-        let told = self.0.states.lock().diagnose(module, now, note);
+        let told = self.0.states.lock().diagnose(module, moment.now, note);
         metrics::counter!("relais_live_refusals_total", "code" => code).increment(1);
         if logs {
             tracing::warn!(module, code, "something of a module was not taken: {message}");
@@ -155,13 +155,14 @@ impl Live {
     }
 
     fn note_replaced(&self, module: &str) {
-        let now = self.now();
+        let moment = self.0.clock.moment();
         metrics::counter!("relais_live_replaced_total").increment(1);
-        let told = self.0.states.lock().diagnose(module, now, |found| found.replaced(now));
+        let told = self.0.states.lock().diagnose(module, moment.now, |found| found.replaced(moment));
         if let Some(told) = told {
             tracing::warn!(
                 module = told.module.id,
-                "connections of a module throw each other out: perhaps two devices show its password; give one of                  them another with relais module rotate"
+                "connections of a module throw each other out: perhaps two devices show its password; give one of \
+                 them another with relais module rotate"
             );
             self.tell_diagnosis(&told);
         }

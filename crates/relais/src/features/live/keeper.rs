@@ -66,7 +66,7 @@ impl Live {
         if self.0.stopping.load(Ordering::Relaxed) {
             return;
         }
-        let over = self.0.states.lock().look_at_troubles(self.now());
+        let over = self.0.states.lock().look_at_troubles(self.0.clock.moment());
         over.iter().for_each(|entry| self.tell_diagnosis(entry));
         let gone = self.0.states.lock().look(self.steady());
         for module in gone {

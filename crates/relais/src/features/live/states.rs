@@ -312,10 +312,10 @@ impl States {
     }
 
     /// The modules whose trouble is over.
-    pub(super) fn look_at_troubles(&mut self, now: Timestamp) -> Vec<Entry> {
+    pub(super) fn look_at_troubles(&mut self, Moment { now, steady }: Moment) -> Vec<Entry> {
         let troubled = self.entries.iter().filter(|(_, entry)| entry.diagnosis.trouble.is_some());
         let troubled: Vec<Arc<str>> = troubled.map(|(id, _)| Arc::clone(id)).collect();
-        troubled.iter().filter_map(|id| self.diagnose(id, now, |found| found.look(now))).collect()
+        troubled.iter().filter_map(|id| self.diagnose(id, now, |found| found.look(steady))).collect()
     }
 
     /// Takes out at most `limit` modules that came or went since they were last taken out.

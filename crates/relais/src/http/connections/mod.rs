@@ -38,6 +38,8 @@ pub(crate) use self::table::{ClientPlace, Place};
 
 /// How often the sweep looks.
 const SWEEP: Duration = Duration::from_millis(250);
+/// A sweep that is later than this was held up.
+const LATE_MAX_MS: u64 = 250;
 /// Places beyond the limit, for a word to those who find no other: health, or why not.
 const SPARE: usize = 64;
 /// Bytes of a body that do not count: a sign-in is possible also when larger bodies have used up the memory.
@@ -88,6 +90,8 @@ struct Shared {
     limits: Limits,
     started: Instant,
     swept_ms: AtomicU64,
+    /// How long this process itself was held up: stopped, suspended, or short of processors.
+    held_up_ms: AtomicU64,
     table: Mutex<Table>,
     /// Sockets that are open, whatever they speak.
     open: AtomicUsize,
@@ -101,14 +105,41 @@ struct Shared {
 }
 
 impl Shared {
+    fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            started: Instant::now(),
+            swept_ms: AtomicU64::new(1),
+            held_up_ms: AtomicU64::new(0),
+            table: Mutex::default(),
+            open: AtomicUsize::new(0),
+            served: AtomicUsize::new(0),
+            body_bytes: AtomicUsize::new(0),
+            freed: Notify::new(),
+            room_made_ms: AtomicU64::new(0),
+        }
+    }
+
     /// When the sweep looked last.
     fn swept_ms(&self) -> u64 {
         self.swept_ms.load(Relaxed)
     }
 
-    /// Never 0, which means that nobody waits.
+    /// Time in which clients could be served. Never 0, which means that nobody waits.
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+        let running_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        running_ms.saturating_sub(self.held_up_ms.load(Relaxed)).saturating_add(1)
+    }
+
+    /// The time of a sweep. One that comes late finds clients silent that nobody listened to: that time is not theirs.
+    fn sweep_time_ms(&self) -> u64 {
+        let (now_ms, due_ms) = (self.now_ms(), self.swept_ms() + SWEEP.as_millis() as u64);
+        let late_ms = now_ms.saturating_sub(due_ms);
+        if late_ms <= LATE_MAX_MS {
+            return now_ms;
+        }
+        self.held_up_ms.fetch_add(late_ms, Relaxed);
+        due_ms
     }
 
     /// Whether one more may be served, which then counts.
@@ -146,7 +177,7 @@ impl Shared {
     }
 
     fn sweep(&self) {
-        let now_ms = self.now_ms();
+        let now_ms = self.sweep_time_ms();
         self.swept_ms.store(now_ms, Relaxed);
         let table = self.table.lock();
         for activity in table.http() {
@@ -214,17 +245,7 @@ pub(super) struct Admitted {
 impl Connections {
     /// None yet; they are looked after from now on.
     pub(super) fn new(config: &ServerConfig, connections_max: usize) -> Self {
-        let shared = Arc::new(Shared {
-            limits: Limits::new(config, connections_max.max(1)),
-            started: Instant::now(),
-            swept_ms: AtomicU64::new(1),
-            table: Mutex::default(),
-            open: AtomicUsize::new(0),
-            served: AtomicUsize::new(0),
-            body_bytes: AtomicUsize::new(0),
-            freed: Notify::new(),
-            room_made_ms: AtomicU64::new(0),
-        });
+        let shared = Arc::new(Shared::new(Limits::new(config, connections_max.max(1))));
         tokio::spawn(sweep(Arc::downgrade(&shared)));
         Self(shared)
     }
@@ -344,5 +365,21 @@ impl Activity {
             Order::Finish => Course::Finish,
             Order::Leave | Order::MakeRoom => Course::Leave,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_in_which_the_server_was_held_up_is_not_the_clients() {
+        let mut shared = Shared::new(Limits::new(&ServerConfig::default(), 10));
+        // As if the last sweep had been a minute ago.
+        shared.started -= Duration::from_secs(60);
+        shared.sweep();
+        assert_eq!(shared.swept_ms(), 1 + SWEEP.as_millis() as u64);
+        assert!((59_000..61_000).contains(&shared.held_up_ms.load(Relaxed)));
+        assert!(shared.now_ms() < 2_000, "time goes on from there");
     }
 }

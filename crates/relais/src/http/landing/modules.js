@@ -9,19 +9,21 @@ speak({
   online: "en ligne", away: "hors ligne", never: "jamais", range: (a, b, n) => `${a} à ${b} sur ${n}`,
   noneSuch: "Aucun module ne correspond.", noModules: "Aucun module : « relais module add » en ajoute un.",
   modules: "Modules", present: "En ligne", usersOnline: "Utilisateurs connectés", users: "Utilisateurs",
-  connections: "Connexions", devices: "Appareils connectés",
+  connections: "Connexions", devices: "Appareils connectés", refused: (text, at) => `Refusé le ${at} : ${text}`,
+  connections_replaced: (n) => `${n} connexions de ce module se sont coupées l'une l'autre en une minute : deux appareils ` +
+    "présentent peut-être son mot de passe ; donnez-en un autre à l'un d'eux.",
 }, {
   skip: "Skip to content", logout: "Sign out", filesPage: "Files", now: "Right now", find: "Search", presence: "State",
   all: "all", name: "Name", seen: "Seen", values: "Values", previous: "Previous", next: "Next",
   online: "online", away: "offline", never: "never", range: (a, b, n) => `${a} to ${b} of ${n}`,
   noneSuch: "No module matches.", noModules: "No modules yet: “relais module add” adds one.",
   modules: "Modules", present: "Online", usersOnline: "Users online", users: "Users", connections: "Connections",
-  devices: "Devices connected",
+  devices: "Devices connected", refused: (text, at) => `Refused ${at}: ${text}`,
 });
 
 // What is told of a module's state. Anything else that a device says is about something else, whatever it is called.
-const STATE = /^(rt_module_(online|offline|updated|last_seen_updated)|rt_telemetry_updated|user:module:(updated|online|offline))$/;
-const FIELDS = ["name", "type", "online", "lastSeen", "telemetry", "version"];
+const STATE = /^(rt_module_(online|offline|updated|last_seen_updated)|module_trouble|rt_telemetry_updated|user:module:(updated|online|offline))$/;
+const FIELDS = ["name", "type", "online", "lastSeen", "telemetry", "version", "trouble", "lastRefusal"];
 
 const states = new Map();
 let version, statistics, socket = null, failures = 0, timer = 0, start = 0;
@@ -159,12 +161,31 @@ function drawFigures(all) {
   $("status").replaceChildren(...figures.map(([name, value]) => pair(name, value)));
 }
 
-function line({ moduleId, name, type, online, lastSeen, telemetry }) {
+/** What is wrong with a module, for whoever can mend it. */
+function complaints({ trouble, lastRefusal }) {
+  const said = trouble ? [T[trouble.code]?.(trouble.count) ?? trouble.message] : [];
+  if (lastRefusal) said.push(T.refused(lastRefusal.message, when(lastRefusal.at)));
+  return said.map((text) => make("p", text, { class: "bad" }));
+}
+
+function line(state) {
+  const { moduleId, name, type, online, lastSeen, telemetry } = state;
   const values = Object.entries(telemetry ?? {})
     .map(([key, value]) => `${key} ${typeof value === "object" ? JSON.stringify(value) : value}`);
   return make("tr", null, { id: `module-${moduleId}` }, make("th", moduleId, { scope: "row" }), make("td", name ?? ""),
     make("td", type ?? "", { class: "wide" }), make("td", online ? T.online : T.away, { class: online ? "good" : "bad" }),
-    make("td", lastSeen ? when(lastSeen) : T.never, { class: "wide" }), make("td", values.join(", ")));
+    make("td", lastSeen ? when(lastSeen) : T.never, { class: "wide" }), make("td", values.join(", "), {}, ...complaints(state)));
+}
+
+// ---- What a form has brought about, told once ----
+
+function tellOutcome() {
+  const told = new URLSearchParams(location.search);
+  if (!told.has("flash")) return;
+  $("outcome").textContent = told.get("flash").slice(0, 500);
+  $("outcome").className = told.has("error") ? "bad" : "good";
+  $("outcome").hidden = false;
+  history.replaceState(null, "", location.pathname + location.hash);
 }
 
 // ---- What is looked for, which is in the address ----
@@ -190,6 +211,7 @@ function turn(by) {
   remember();
 }
 
+tellOutcome();
 recall();
 for (const id of ["words", "presence", "kind"]) $(id).oninput = () => { start = 0; remember(); };
 $("find").onsubmit = (submit) => submit.preventDefault();

@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::super::conversations::Overview;
-use super::super::messages::{NewMessage, Part};
+use super::super::messages::Part;
 use super::super::model::{Conversation, Kind, Message, Read};
+use super::super::sending::NewMessage;
 use super::{Body, Here, ListPart, PartById, Wanted, body, done};
 use crate::AppError;
 use crate::aliases::{Aliased, United};

@@ -111,12 +111,14 @@ async fn check_database(config: &Config) -> Result<String, String> {
     let works = store.check().await;
     let tls = store.tls_version().await;
     let head = store.head();
-    let broken = crate::features::relay::broken_rows(&store).await;
+    let files = crate::features::relay::broken_rows(&store).await;
+    let commands = crate::features::live::unreadable_rows(&store).await;
     store.shutdown().await;
     works.map_err(|e| e.to_string())?;
-    let broken = broken.map_err(|e| e.to_string())?;
+    let mut broken = files.map_err(|e| e.to_string())?;
+    broken.extend(commands.map_err(|e| e.to_string())?);
     if !broken.is_empty() {
-        return Err(format!("{shown}: the rows of these files cannot be read: {}", named(&broken)));
+        return Err(format!("{shown}: these rows cannot be read, and are left out: {}", named(&broken)));
     }
     let way = describe_way(tls.map_err(|e| e.to_string())?.as_deref(), checked, remote);
     Ok(format!("{shown} reads and writes{way}; the log has {} events", head.seq))

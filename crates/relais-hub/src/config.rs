@@ -43,6 +43,8 @@ pub struct HubConfig {
     pub ping_interval_s: u32,
     /// A session from which nothing came for so long is closed.
     pub idle_timeout_s: u32,
+    /// Bytes a second that have to come of a message on average once it takes longer than `idle_timeout_s`.
+    pub message_rate_min: u32,
     /// How long a closing session may take to read what is left and answer.
     pub close_timeout_s: u32,
     /// Where the seconds come from.
@@ -79,6 +81,7 @@ impl Default for HubConfig {
             latest_bytes_max: 8 * 1024 * 1024,
             ping_interval_s: 25,
             idle_timeout_s: 60,
+            message_rate_min: 256,
             close_timeout_s: 5,
             ticks: Ticks::System,
         }

@@ -81,6 +81,10 @@ pub struct Session {
     waker: AtomicWaker,
     /// Second of the last sign of life.
     active_at_s: AtomicU32,
+    /// Second in which a message began that has not ended; 0 if none has.
+    message_since_s: AtomicU32,
+    /// Bytes of it that have come.
+    message_bytes: AtomicU32,
     /// Where the hub's thread keeps this session.
     slot: AtomicU32,
     pub(crate) dialect_number: u16,
@@ -105,6 +109,8 @@ impl Session {
             outbox: Mutex::new(Outbox::new()),
             waker: AtomicWaker::new(),
             active_at_s: AtomicU32::new(shared.now_s.load(Relaxed)),
+            message_since_s: AtomicU32::new(0),
+            message_bytes: AtomicU32::new(0),
             slot: AtomicU32::new(u32::MAX),
             compressed: AtomicBool::new(false),
             admitted: AtomicBool::new(true),
@@ -203,9 +209,33 @@ impl Session {
         self.active_at_s.load(Relaxed)
     }
 
-    /// Notes a sign of life. What is read from a socket or taken from a queue counts by itself.
+    /// Notes a sign of life. What is read from a socket or taken from a queue counts by itself, and so does room in a
+    /// socket that was full.
     pub fn touch(&self) {
         self.active_at_s.store(self.shared.now_s.load(Relaxed), Relaxed);
+    }
+
+    /// Notes what came of a message that has not ended, or that none is under way.
+    pub(crate) fn message_goes_on(&self, bytes: usize, is_under_way: bool) {
+        if !is_under_way {
+            return self.message_since_s.store(0, Relaxed);
+        }
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        if self.message_since_s.load(Relaxed) == 0 {
+            self.message_since_s.store(self.shared.now_s.load(Relaxed).max(1), Relaxed);
+            self.message_bytes.store(bytes, Relaxed);
+        } else {
+            let before = self.message_bytes.load(Relaxed);
+            self.message_bytes.store(before.saturating_add(bytes), Relaxed);
+        }
+    }
+
+    /// Whether a message is under way that comes too slowly ever to end.
+    pub(crate) fn is_stalled(&self, now_s: u32) -> bool {
+        let (since_s, config) = (self.message_since_s.load(Relaxed), &self.shared.config);
+        let for_s = now_s.saturating_sub(since_s);
+        let least = u64::from(config.message_rate_min) * u64::from(for_s);
+        since_s > 0 && for_s >= config.idle_timeout_s && u64::from(self.message_bytes.load(Relaxed)) < least
     }
 
     pub(crate) fn deliver(&self, parcel: &Parcel<'_>) -> Delivered {
@@ -258,19 +288,18 @@ impl Session {
     pub(crate) fn send_pong(&self, frame: Bytes) {
         let mut outbox = self.outbox.lock();
         if outbox.state == State::Open && outbox.bytes() + frame.len() <= self.shared.config.queue_bytes {
-            outbox.send_control(frame);
+            outbox.send_urgent(&*self.dialect, frame);
             let _ = outbox.drain(self.stream());
         }
     }
 
-    /// Sends a heartbeat. Behind what waits already only one that the client awaits: other clients take what
-    /// waits for a sign of life.
+    /// Sends a heartbeat. While something waits only one that the client awaits, and before what waits: other clients
+    /// take what waits for a sign of life.
     pub(crate) fn send_heartbeat(&self, frame: Bytes) {
         let mut outbox = self.outbox.lock();
-        let fits = outbox.bytes() + frame.len() <= self.shared.config.queue_bytes;
-        let due = outbox.is_empty() || (self.dialect.heartbeats_are_awaited() && fits);
+        let due = outbox.is_empty() || self.dialect.heartbeats_are_awaited();
         if outbox.state == State::Open && due && !frame.is_empty() {
-            outbox.send_control(frame);
+            outbox.send_urgent(&*self.dialect, frame);
             let drained = outbox.drain(self.stream());
             drop(outbox);
             if drained != Drained::Empty {
@@ -339,7 +368,8 @@ impl Session {
             }
             match stream.poll_write_ready(cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(())) => {}
+                // The client has read some of what waited.
+                Poll::Ready(Ok(())) => self.touch(),
                 Poll::Ready(Err(_)) => {
                     self.outbox.lock().end();
                     return Poll::Ready(self.state());

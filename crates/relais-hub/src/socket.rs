@@ -233,16 +233,20 @@ impl<R: Receiver> SocketRun<R> {
 
     /// Handles the messages in `bytes`, up to one that needs work or ends the conversation.
     fn feed(&mut self, bytes: &mut [u8]) {
+        let arrived = bytes.len();
         let mut input = bytes;
         while self.work.is_none() && !matches!(self.phase, Phase::Leaving(_)) {
             let message = match self.decoder.next(&mut input) {
                 Ok(Some(message)) => message,
-                Ok(None) => return,
+                Ok(None) => return self.session.message_goes_on(arrived, self.decoder.is_under_way()),
                 Err(error) => {
                     self.phase = Phase::Leaving(Ended::Protocol(error));
                     return self.session.close(&error.into());
                 }
             };
+            if matches!(message, Message::Text(_) | Message::Binary(_)) {
+                self.session.message_goes_on(0, false);
+            }
             let talking = self.phase == Phase::Talking && self.session.is_open();
             let flow = match message {
                 Message::Text(text) if talking => self.receiver.text(&self.session, text),

@@ -362,14 +362,19 @@ impl Session {
         loop {
             {
                 let mut outbox = self.outbox.lock();
-                if outbox.drain(self.stream()) != Drained::Blocked {
+                let waited = outbox.bytes();
+                let drained = outbox.drain(self.stream());
+                if outbox.bytes() < waited {
+                    // What waited for room has found some: the client reads.
+                    self.touch();
+                }
+                if drained != Drained::Blocked {
                     return Poll::Ready(outbox.state);
                 }
             }
             match stream.poll_write_ready(cx) {
                 Poll::Pending => return Poll::Pending,
-                // The client has read some of what waited.
-                Poll::Ready(Ok(())) => self.touch(),
+                Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => {
                     self.outbox.lock().end();
                     return Poll::Ready(self.state());

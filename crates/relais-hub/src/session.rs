@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use relais_protocol::websocket::compress_frames;
 use tokio::net::TcpStream;
 
-use crate::close::CloseReason;
+use crate::close::{CloseCode, CloseReason};
 use crate::dialect::Dialect;
 use crate::error::OpenError;
 use crate::inbox::{Command, Cork};
@@ -158,7 +158,7 @@ impl Session {
         let mut admission = self.shared.admission.lock();
         // A session that has ended counts for nobody any more.
         if self.admitted.load(Relaxed) {
-            admission.exchange(&self.identity(), identity, &self.shared.config)?;
+            admission.exchange(&self.identity(), identity, self.address, &self.shared.config)?;
         }
         *self.identity.lock() = Arc::clone(identity);
         Ok(())
@@ -228,6 +228,29 @@ impl Session {
             let before = self.message_bytes.load(Relaxed);
             self.message_bytes.store(before.saturating_add(bytes), Relaxed);
         }
+    }
+
+    /// Notes that `kept` bytes of an unfinished message are in memory, where `before` were. Why the session has to
+    /// close, if that is too much.
+    pub(crate) fn keeps(&self, kept: usize, before: usize) -> Option<CloseReason> {
+        let (unfinished, config) = (&self.shared.unfinished_bytes, &self.shared.config);
+        let all = if kept >= before {
+            unfinished.fetch_add(kept - before, Relaxed) + (kept - before)
+        } else {
+            unfinished.fetch_sub(before - kept, Relaxed) - (before - kept)
+        };
+        if kept <= before {
+            return None;
+        }
+        if kept > config.anonymous_message_bytes_max && self.identity().anonymous {
+            let limit = config.anonymous_message_bytes_max;
+            let text = format!("more than {limit} bytes of a message, and nobody has said who sends it");
+            return Some(CloseReason::new(CloseCode::TooBig, text));
+        }
+        let is_too_much = all > config.unfinished_bytes_max;
+        is_too_much.then(|| {
+            CloseReason::new(CloseCode::TryLater, "too many messages are half sent: try again later")
+        })
     }
 
     /// Whether a message is under way that comes too slowly ever to end.

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::AppError;
 use crate::app::{App, Parts};
 use crate::auth::{Auth, AuthError};
-use crate::config::{Config, HubLimits};
+use crate::config::Config;
 use crate::event_log::{Publisher, StoredLog};
 use crate::features::accounts::Accounts;
 use crate::features::chat::{self, Chat};
@@ -107,7 +107,7 @@ pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, B
         .map_err(|error| BootError::Data { path: data.display().to_string(), error })?;
     let (metrics, store) = (install_metrics()?, open_store(&config, Arc::clone(&clock)).await?);
     let hub = Hub::start(
-        hub_config(&config.hub),
+        hub_config(&config),
         store.head(),
         Arc::new(StoredLog(store.clone())),
         Arc::new(NobodyWatches),
@@ -260,18 +260,34 @@ async fn open_store(config: &Config, clock: SharedClock) -> Result<Store, BootEr
     Ok(opened.await.map_err(|e| BootError::Internal(e.to_string()))??)
 }
 
-fn hub_config(limits: &HubLimits) -> HubConfig {
+/// What of a message is kept for a client that has not said who it is: more than any first word takes.
+const STRANGER_MESSAGE_BYTES_MAX: usize = 32 * 1024;
+
+fn hub_config(config: &Config) -> HubConfig {
     let or_none = |limit: usize| if limit == 0 { usize::MAX } else { limit };
-    HubConfig {
+    let limits = &config.hub;
+    let common = HubConfig {
         queue_bytes: limits.queue_bytes,
         sessions_max: limits.sessions_max,
         sessions_per_address_max: or_none(limits.sessions_per_address_max),
         sessions_per_principal_max: or_none(limits.sessions_per_principal_max),
         subscriptions_per_session_max: limits.subscriptions_per_session_max,
         recover_events_max: limits.recover_events_max,
+        unfinished_bytes_max: usize::try_from(config.server.body_memory_bytes).unwrap_or(usize::MAX),
+        message_rate_min: u32::try_from(config.server.transfer_rate_min).unwrap_or(u32::MAX),
         ping_interval_s: limits.ping_interval_s,
         idle_timeout_s: limits.idle_timeout_s,
         ..HubConfig::default()
+    };
+    // In open mode nobody says who they are.
+    if config.auth.is_open(config.server.listen.ip()) {
+        return common;
+    }
+    HubConfig {
+        anonymous_max: (limits.sessions_max / 2).max(1),
+        anonymous_per_address_max: or_none(limits.anonymous_per_address_max),
+        anonymous_message_bytes_max: STRANGER_MESSAGE_BYTES_MAX,
+        ..common
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reading the event log: everything after a place, once, in order; and its end and beginning.
 
 use relais_protocol::event::{Channel, Cursor, Epoch};
-use relais_store::{Query as _, params};
+use relais_store::params;
 
 use super::{Bench, on_each, topic};
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
@@ -20,6 +21,9 @@ use crate::outbox::{Delivered, Drained, Outbox, State};
 use crate::parcel::Parcel;
 use crate::shared::Shared;
 use crate::transport::Transport;
+
+/// How long the kernel keeps what is still to be sent on a connection that has ended.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Who a session belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -434,6 +438,10 @@ impl Session {
     /// [`end`](Self::end) without telling the hub's thread, for that thread itself.
     pub(crate) fn kill(&self) {
         self.outbox.lock().end();
+        if let Some(stream) = self.stream() {
+            // What lies in the kernel's buffers and nobody reads does not stay there.
+            let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(UNREAD_TIMEOUT));
+        }
         if self.admitted.swap(false, Relaxed) {
             self.shared.admission.lock().dismiss(&self.identity(), self.address);
         }

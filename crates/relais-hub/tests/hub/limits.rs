@@ -110,7 +110,7 @@ async fn the_channels_of_a_session_are_limited_and_leaving_frees_a_place() {
 async fn a_closed_session_joins_nothing() {
     let world = World::new();
     let session = world.hub.open(queue("a", [127, 0, 0, 1])).unwrap();
-    world.hub.close(&session, relais_hub::CloseCode::Normal);
+    world.hub.close(&session, CloseCode::Normal);
     let refused = world.hub.subscribe(&session, channel("t:1"), None, From::Now, no_preface).await;
     assert!(matches!(refused, Err(SubscribeError::SessionClosed)));
 }

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::opening::open_session;
 use super::pace::{Pace, too_fast};
+use super::poll;
 use super::relay::{last_event_id, limits, stream_response};
 use super::upgrade::Handshake;
 use super::{belongs_to, dialects, identity, other_identity, renew, unreadable};
@@ -302,11 +303,13 @@ pub(super) struct ChannelQuery {
     pub(super) channels: Vec<String>,
     pub(super) since: Option<Cursor>,
     pub(super) wait_s: u64,
+    /// Events of one reply to a poll at most.
+    pub(super) limit: usize,
 }
 
 impl ChannelQuery {
     pub(super) fn parse(query: Option<&str>) -> Result<Self, AppError> {
-        let mut parsed = Self { channels: Vec::new(), since: None, wait_s: 0 };
+        let mut parsed = Self { channels: Vec::new(), since: None, wait_s: 0, limit: poll::EVENTS_MAX };
         let wrong = |what: String| AppError::bad_request("invalid_parameter", what);
         for (key, value) in crate::http::form::form_pairs(query.unwrap_or_default()) {
             match key.as_str() {
@@ -323,6 +326,12 @@ impl ChannelQuery {
                     let wait = value.parse().ok().filter(|wait| *wait <= 60);
                     parsed.wait_s =
                         wait.ok_or_else(|| wrong("wait : un nombre de secondes de 0 à 60".into()))?;
+                }
+                "limit" => {
+                    let limit = value.parse().ok().filter(|limit| (1..=poll::EVENTS_MAX).contains(limit));
+                    let refused =
+                        || wrong(format!("limit : un nombre d'événements de 1 à {}", poll::EVENTS_MAX));
+                    parsed.limit = limit.ok_or_else(refused)?;
                 }
                 _ => {}
             }

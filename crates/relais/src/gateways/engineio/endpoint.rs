@@ -120,7 +120,9 @@ impl Endpoint {
         };
         let request = match &known {
             Some(connection) => match self.presented(connection, request).await {
-                Ok((presenter, _)) if query.transport == Transport::WebSocket && connection.is_strange_to(&presenter) => {
+                Ok((presenter, _))
+                    if query.transport == Transport::WebSocket && connection.is_strange_to(&presenter) =>
+                {
                     let late = CloseReason::new(CloseCode::ServiceRestart, LATE_CREDENTIAL);
                     connection.client.close(late.clone());
                     return reply::ended(&Farewell::from(&late));

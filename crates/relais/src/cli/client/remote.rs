@@ -373,6 +373,17 @@ mod tests {
     }
 
     #[test]
+    fn a_password_in_an_address_is_for_nobody_to_see() {
+        let remote = Remote::new("http://u:hunter2@127.0.0.1:1/base", None, 0).unwrap();
+        assert_eq!(remote.server(), "http://u:••••••@127.0.0.1:1/base", "also in what a mirror remembers");
+        assert!(!format!("{remote:?} {}", remote.silent()).contains("hunter2"));
+        for wrong in ["nonsense://u:hunter2@x", "http://u:hun@hunter2@x:99999", "u:hunter2@x"] {
+            let error = Remote::new(wrong, None, 0).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
     fn an_address_that_is_none_is_refused_with_an_example() {
         for wrong in ["", "localhost:8000", "ftp://x", "http://"] {
             let error = Remote::new(wrong, None, 0).unwrap_err().to_string();

@@ -61,11 +61,15 @@ fn wrong_usage_is_json_for_who_asked_for_json() {
 fn an_address_that_this_computer_does_not_have_is_not_one_that_is_taken() {
     let desk = Desk::new();
     // Addresses for documentation (RFC 5737): no computer has them.
-    let run = desk.run(&["serve", "--listen", "192.0.2.1:8000"]);
+    let elsewhere = |arguments: &[&str]| {
+        let mut command = desk.command(arguments);
+        command.env("RELAIS_LISTEN", "192.0.2.1:8000").env("RELAIS_AUTH_MODE", "required");
+        Run::of(command.env("NO_PROXY", "*").output().unwrap())
+    };
+    let run = elsewhere(&["serve", "--data", "other"]);
     assert!(!run.ok && run.err.contains("does not have that address"), "{}", run.err);
     assert!(!run.err.contains("other program"), "{}", run.err);
-    let mut command = desk.command(&["doctor"]);
-    let doctor = Run::of(command.env("RELAIS_LISTEN", "192.0.2.1:8000").output().unwrap());
+    let doctor = elsewhere(&["doctor"]);
     assert!(doctor.out.contains("does not have that address"), "{}", doctor.out);
     let taken = desk.run(&["serve", "--data", "other", "--listen", &desk.address]);
     assert!(!taken.ok && taken.err.contains("stop the other program"), "{}", taken.err);

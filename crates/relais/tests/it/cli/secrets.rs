@@ -16,7 +16,6 @@ fn outcome(command: &mut Command) -> String {
 fn the_password_in_the_address_of_a_server_is_not_shown() {
     let desk = Desk::new();
     desk.write("exports/s/a.json", "[1]");
-    let with_password = desk.url().replace("http://", &format!("http://u:{SECRET}J@"));
     for server in [
         &*format!("http://u:{SECRET}J@127.0.0.1:4"),
         &format!("nonsense://u:{SECRET}@x"),
@@ -44,13 +43,6 @@ fn the_password_in_the_address_of_a_server_is_not_shown() {
         let line = waiting.err();
         assert!(line.contains("127.0.0.1:4") && !line.contains(SECRET), "{line}");
     }
-    // What a mirror remembers is no place for it either.
-    let pull = ["pull", "--all", "mirror", "--server", &with_password];
-    desk.run(&["push", "exports"]).good();
-    Run::of(desk.command(&pull).output().unwrap()).good();
-    assert!(!desk.read("mirror/.relais-pull.json").unwrap().contains(SECRET));
-    let again = Run::of(desk.command(&pull).output().unwrap()).good();
-    assert!(again.out.contains("1 unchanged"), "{}", again.out);
 }
 
 #[test]

@@ -44,7 +44,7 @@ const EVENTS_KEPT_MIN: u64 = 1000;
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
     /// The data folder.
-    #[error("{path}: {error}; choose another folder with --data or RELAIS_DATA, or check its permissions")]
+    #[error("{path}: {error}; {}, or choose another with --data or RELAIS_DATA", crate::disk::remedy(error))]
     Data {
         /// The folder.
         path: String,
@@ -52,9 +52,7 @@ pub enum BootError {
         error: std::io::Error,
     },
     /// The address.
-    #[error(
-        "cannot listen on {address}: {error}; stop the other program, or choose another address with --listen"
-    )]
+    #[error("cannot listen on {address}: {error}; {}", listen_remedy(error))]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -76,6 +74,24 @@ pub enum BootError {
     /// Metrics, or a task that did not end well.
     #[error("{0}")]
     Internal(String),
+}
+
+/// What to do when an address cannot be listened on.
+#[must_use]
+pub fn listen_remedy(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::AddrInUse => "stop the other program, or choose another address with --listen",
+        ErrorKind::AddrNotAvailable => {
+            "this computer does not have that address: choose one that it has with --listen (127.0.0.1 for programs on \
+             it, 0.0.0.0 for all of its addresses)"
+        }
+        ErrorKind::PermissionDenied => {
+            "ports below 1024 are for the administrator: choose another with --listen, and let the reverse proxy have \
+             the low one"
+        }
+        _ => "choose another address with --listen",
+    }
 }
 
 /// A server that runs.

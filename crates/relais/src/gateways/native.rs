@@ -27,6 +27,7 @@ use crate::auth::{Access, Action, Credential, Principal};
 use crate::features::chat::TOPIC_FAMILY as CONVERSATION_FAMILY;
 use crate::features::live::Tier;
 use crate::features::relay::TOPIC_FAMILY;
+use crate::text::composed;
 use crate::{App, AppError};
 
 /// Channels that one event stream or poll may name.
@@ -39,7 +40,7 @@ pub struct NativeApi;
 
 /// What a client says.
 #[derive(Debug, serde::Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 enum Command {
     Authenticate { id: Option<Value>, token: String },
     Subscribe { id: Option<Value>, channel: String, since: Option<String>, position: Option<WirePosition> },
@@ -49,6 +50,7 @@ enum Command {
 }
 
 #[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 struct WirePosition {
     epoch: String,
     offset: u64,
@@ -197,6 +199,9 @@ fn place(since: Option<String>, position: Option<WirePosition>) -> Result<Place,
 }
 
 pub(super) fn parse_channel(text: &str) -> Result<Channel, AppError> {
+    // The name of a société has one form; any other topic is called as its publisher calls it.
+    let is_societe = text.split_once(':').is_some_and(|(family, _)| family == TOPIC_FAMILY);
+    let text = if is_societe { composed(text) } else { text.into() };
     text.parse().map_err(|error| {
         let message = format!("Canal invalide {text:?} : {error}");
         AppError::bad_request("invalid_channel", message)

@@ -16,7 +16,7 @@ use crate::aliases::{Aliased, United};
 use crate::auth::{Principal, unauthenticated};
 use crate::features::accounts::Actor;
 use crate::features::live::{Live, NewClaim, NewCommand, Sight};
-use crate::gateways::socketio::{Incoming, Socket};
+use crate::gateways::socketio::{Because, Incoming, Socket};
 use crate::{App, AppError};
 
 /// What pages say.
@@ -235,7 +235,8 @@ impl Pages {
                 let cursor = since.filter(|_| recovered).unwrap_or(joined.cursor);
                 ("page_registered", registered(cursor, recovered).to_string())
             };
-            socket.join_welcomed(new, since.map_or(Place::Now, Place::Cursor), welcome).await?;
+            let from = since.map_or(Place::Now, Place::Cursor);
+            socket.join_welcomed(new, Because::Asked, from, welcome).await?;
         }
         let left = former.as_ref().map(Page::channels).unwrap_or_default();
         left.iter().filter(|channel| !wanted.contains(channel)).for_each(|channel| socket.leave(channel));

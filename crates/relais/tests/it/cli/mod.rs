@@ -6,6 +6,7 @@ mod commanding;
 mod guarding;
 mod listening;
 mod mirroring;
+mod passwords;
 mod sending;
 mod skipping;
 mod watching;

@@ -203,15 +203,25 @@ def test_a_flood_is_slowed_and_others_are_heard(plant):
     plant = plant(RELAIS_LIVE_REPORTS_PER_S="20")
     watcher = plant.watcher()
     flood, calm = plant.mqtt(FLOOD), plant.mqtt()
-    connected = time.monotonic()
-    eventually(lambda: time.monotonic() > connected + 1.5, "so quiet that nothing waited at the broker", WAIT_S)
-    for number in range(2_000):
-        last = flood.client.publish(flood.topic("telemetry"), flood.text(number=number), qos=1)
-    last.wait_for_publish(WAIT_S)
+
+    def read():
+        return plant.outcome("taken") + plant.outcome("too_fast")
+
+    def flooded():
+        """Whether a flood is slowed by now: what comes without a pause of a second may have waited at the broker."""
+        before = read()
+        for number in range(2_000):
+            last = flood.client.publish(flood.topic("telemetry"), flood.text(number=number), qos=1)
+        last.wait_for_publish(WAIT_S)
+        eventually(lambda: read() == before + 2_000, "every message is read", WAIT_S)
+        slowed = plant.outcome("too_fast") > 0
+        if not slowed:
+            time.sleep(1.5)
+        return slowed
+
+    eventually(flooded, "a flood that did not wait at the broker is slowed", WAIT_S)
     calm.say("telemetry", uptime=7)
     watcher.hear("rt_telemetry_updated", wanted=lambda data: data["telemetry"] == {"uptime": 7})
-    eventually(lambda: plant.outcome("taken") + plant.outcome("too_fast") == 2_001, "every message is read", WAIT_S)
-    assert plant.outcome("too_fast") > 1_000
     assert sum("was not taken" in line for line in plant.server.log.read_text().splitlines()) == 1
 
 
@@ -353,10 +363,13 @@ def test_a_broker_that_is_away_is_no_absence_of_its_modules(plant):
     watcher.hear("rt_module_online", LIGHT)
     plant.broker.process.kill()
     plant.broker.process.wait()
-    stopped = time.monotonic()
     other.client.loop_stop()
     eventually(lambda: plant.metric("relais_mqtt_connected") == 0, "the server noticed", WAIT_S)
-    eventually(lambda: time.monotonic() > stopped + 4, "twice the time that a silent module has", WAIT_S)
+    # One that needs no broker, and is silent for less long than the others, is gone in time.
+    reply = plant.server.post(f"/api/v1/modules/{FLOOD}/report", json={"uptime": 1},
+                              headers={"Authorization": f"Bearer {plant.module(FLOOD)}"})
+    assert reply.ok, reply.text
+    watcher.hear("rt_module_offline", FLOOD)
     assert (state(plant)["online"], state(plant, LIGHT)["online"]) == (True, True)
 
     device.connected.clear()
@@ -399,9 +412,13 @@ def test_a_websocket_goes_on_beside_mqtt_and_neither_end_is_an_absence(plant):
     device = plant.mqtt()
     device.say("telemetry", uptime=4)
     watcher.hear("rt_telemetry_updated", wanted=lambda data: data["telemetry"]["uptime"] == 4)
+    other = plant.device(LIGHT, plant.module(LIGHT))
+    sessions = plant.metric("relais_hub_sessions")
     socket.cut()
-    ended = time.monotonic()
-    eventually(lambda: time.monotonic() > ended + 3, "longer than a lost connection has", WAIT_S)
+    eventually(lambda: plant.metric("relais_hub_sessions") < sessions, "the server noticed", WAIT_S)
+    # One that had a connection and nothing else is gone in time.
+    other.cut()
+    watcher.hear("rt_module_offline", LIGHT)
     assert watcher.turns() == ["rt_module_online"] and state(plant)["online"] is True
 
 

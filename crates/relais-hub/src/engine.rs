@@ -232,13 +232,13 @@ impl Engine {
         let number = self.shared.dialect_number(dialect.name());
         self.flush();
         let slot = session.slot();
-        let limit = if limited { self.shared.config.subscriptions_per_session_max } else { usize::MAX };
+        let limit = limited.then_some(self.shared.config.subscriptions_per_session_max);
         let checked = match self.members.entry(slot, session.id().0) {
             Some(_) => self.members.check_join(slot, number, &subscriptions, limit),
             None => Err(crate::error::SubscribeError::SessionClosed),
         };
         let answer = match checked {
-            Ok(()) if session.hold() => Ok(self.seat(&session, number, &dialect, &subscriptions)),
+            Ok(()) if session.hold() => Ok(self.seat(&session, (number, &dialect), &subscriptions, limited)),
             Ok(()) => Err(crate::error::SubscribeError::SessionClosed),
             Err(error) => Err(error),
         };
@@ -249,12 +249,12 @@ impl Engine {
     fn seat(
         &mut self,
         session: &Arc<Session>,
-        number: u16,
-        dialect: &Arc<dyn Dialect>,
+        dialect: (u16, &Arc<dyn Dialect>),
         subscriptions: &[Subscription],
+        limited: bool,
     ) -> JoinPoint {
         for wanted in subscriptions {
-            self.members.join(session.slot(), number, dialect, wanted);
+            self.members.join(session.slot(), dialect, wanted, limited);
         }
         let offset = match subscriptions {
             [one] => {

@@ -38,6 +38,8 @@ pub(crate) struct Seat {
     pub dialect: u16,
     /// Place among the members that are told it in the same form.
     pub place: u32,
+    /// Whether the session's limit counts it: it asked for it.
+    pub limited: bool,
     pub filter: Option<Arc<dyn Filter>>,
 }
 
@@ -60,15 +62,19 @@ impl Members {
         self.sessions.get_mut(slot).filter(|entry| entry.session.id().0 == id)
     }
 
+    /// Whether a session can join these channels; `limit` is how many it may have that it asked for, these included, if
+    /// it asks for them.
     pub(crate) fn check_join(
         &self,
         slot: u32,
         dialect: u16,
         wanted: &[Subscription],
-        limit: usize,
+        limit: Option<usize>,
     ) -> Result<(), SubscribeError> {
         let entry = self.sessions.get(slot).ok_or(SubscribeError::SessionClosed)?;
-        if entry.subscriptions.len().saturating_add(wanted.len()) > limit {
+        if let Some(limit) = limit
+            && entry.count_limited().saturating_add(wanted.len()) > limit
+        {
             return Err(SubscribeError::TooManySubscriptions(limit));
         }
         let mut named = HashSet::with_capacity(wanted.len());
@@ -82,7 +88,13 @@ impl Members {
         Ok(())
     }
 
-    pub(crate) fn join(&mut self, slot: u32, number: u16, dialect: &Arc<dyn Dialect>, wanted: &Subscription) {
+    pub(crate) fn join(
+        &mut self,
+        slot: u32,
+        (number, dialect): (u16, &Arc<dyn Dialect>),
+        wanted: &Subscription,
+        limited: bool,
+    ) {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         let place_of_stream = self.streams.find_or_create(&wanted.channel);
         let Some(stream) = self.streams.get_mut(place_of_stream) else { return };
@@ -93,7 +105,7 @@ impl Members {
             entry.subscriptions.reserve_exact(1);
         }
         let filter = wanted.filter.clone();
-        entry.subscriptions.push(Seat { stream: place_of_stream, dialect: number, place, filter });
+        entry.subscriptions.push(Seat { stream: place_of_stream, dialect: number, place, limited, filter });
         self.subscriptions += 1;
         if first {
             self.watcher.entered(&wanted.channel, &entry.principal);
@@ -231,6 +243,11 @@ impl Entry {
     /// The form in which it is told what it hears in this dialect.
     pub(crate) fn form(&self, dialect: u16) -> Form {
         Form { dialect, compressed: self.compressed }
+    }
+
+    /// How many channels it is in because it asked.
+    fn count_limited(&self) -> usize {
+        self.subscriptions.iter().filter(|seat| seat.limited).count()
     }
 
     pub(crate) fn seat_in(&self, stream: u32, dialect: u16) -> Option<usize> {

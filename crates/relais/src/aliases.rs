@@ -16,6 +16,19 @@ pub(crate) trait Aliased: DeserializeOwned {
     const ALIASES: &'static [(&'static str, &'static [&'static str])];
 }
 
+/// The fields of an object that somebody sent, under the names that `T` has for them; `null` counts as absent. Fields that
+/// `T` does not know are there as well.
+///
+/// # Errors
+/// Which field has different values under its names.
+pub(crate) fn unite<T: Aliased>(
+    given: impl IntoIterator<Item = (String, Value)>,
+) -> Result<Map<String, Value>, String> {
+    let mut fields = Map::new();
+    given.into_iter().try_for_each(|(given, value)| put(T::ALIASES, &mut fields, &given, value))?;
+    Ok(fields)
+}
+
 /// A `T` from a JSON object in which a field may have any of its names, or several of them with one value. A field that
 /// is `null` counts as absent.
 #[derive(Clone, Debug, Default)]
@@ -41,19 +54,30 @@ impl<'de, T: Aliased> Visitor<'de> for Fields<T> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields = Map::new();
         while let Some((given, value)) = map.next_entry::<String, Value>()? {
-            if value.is_null() {
-                continue;
-            }
-            let own = own_name(T::ALIASES, &given);
-            match fields.get(own) {
-                Some(known) if *known != value => {
-                    return Err(A::Error::custom(contradiction(T::ALIASES, own)));
-                }
-                Some(_) => {}
-                None => drop(fields.insert(own.to_owned(), value)),
-            }
+            put(T::ALIASES, &mut fields, &given, value).map_err(A::Error::custom)?;
         }
         Ok(fields)
+    }
+}
+
+/// Puts a value where it belongs, unless another one is there.
+fn put(
+    aliases: &[(&'static str, &[&str])],
+    fields: &mut Map<String, Value>,
+    given: &str,
+    value: Value,
+) -> Result<(), String> {
+    if value.is_null() {
+        return Ok(());
+    }
+    let own = own_name(aliases, given);
+    match fields.get(own) {
+        Some(known) if *known != value => Err(contradiction(aliases, own)),
+        Some(_) => Ok(()),
+        None => {
+            fields.insert(own.to_owned(), value);
+            Ok(())
+        }
     }
 }
 
@@ -127,5 +151,15 @@ mod tests {
         let from_value: Result<United<Letter>, _> =
             serde_json::from_value(json!({ "toUser": "7", "to": "7" }));
         assert_eq!(from_value.unwrap().0.to, "7");
+    }
+
+    #[test]
+    fn a_form_may_have_more_fields_than_are_read() {
+        let sent = |fields: &[(&str, &str)]| {
+            unite::<Letter>(fields.iter().map(|(name, value)| ((*name).to_owned(), json!(value))))
+        };
+        let united = sent(&[("recipient", "7"), ("to", "7"), ("csrf", "x")]).unwrap();
+        assert_eq!(Value::Object(united), json!({ "to": "7", "csrf": "x" }));
+        assert!(sent(&[("recipient", "7"), ("to", "8")]).unwrap_err().contains("valeurs différentes"));
     }
 }

@@ -1,7 +1,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use relais_hub::{CloseCode, From, HubConfig, Identity, OpenError, SessionSpec, SubscribeError, Transport};
+use relais_hub::{
+    CloseCode, From, HubConfig, Identity, OpenError, SessionSpec, SubscribeError, Subscription, Transport,
+};
 use relais_protocol::websocket::Limits;
 use tokio::io::AsyncWriteExt as _;
 
@@ -104,6 +106,24 @@ async fn the_channels_of_a_session_are_limited_and_leaving_frees_a_place() {
     join("t:3").await.unwrap();
     world.hub.settled().await;
     assert_eq!(world.hub.stats().subscriptions, 2);
+}
+
+#[tokio::test]
+async fn what_a_principal_belongs_to_takes_no_place_of_what_a_session_asks_for() {
+    let world = World::with(HubConfig { subscriptions_per_session_max: 2, ..still() });
+    let session = world.hub.open(queue("a", [127, 0, 0, 1])).unwrap();
+    let join = |name: &str| world.hub.subscribe(&session, channel(name), None, From::Now, no_preface);
+    for number in 0..5 {
+        let own = vec![Subscription { channel: channel(&format!("own:{number}")), filter: None }];
+        world.hub.subscribe_members(&session, own, From::Now, no_preface).await.unwrap();
+    }
+    join("t:1").await.unwrap();
+    join("t:2").await.unwrap();
+    assert!(matches!(join("t:3").await, Err(SubscribeError::TooManySubscriptions(2))));
+    world.hub.unsubscribe(&session, channel("own:0"));
+    assert!(matches!(join("t:3").await, Err(SubscribeError::TooManySubscriptions(2))));
+    world.hub.unsubscribe(&session, channel("t:1"));
+    join("t:3").await.unwrap();
 }
 
 #[tokio::test]

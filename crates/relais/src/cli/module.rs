@@ -77,7 +77,7 @@ async fn perform(
     let (sight, actor) = (Sight::All, actor());
     match command {
         ModuleCommand::Add { id, name, kind, owner, password_stdin } => {
-            let password = given(password_stdin)?;
+            let password = given(password_stdin, "module add MC-1001-STN")?;
             let added = modules.add(&actor, NewModule { id, name, kind, owner, password }).await?;
             if as_json {
                 return out::json(&added);
@@ -93,7 +93,10 @@ async fn perform(
             if as_json { out::json(&json!({"id": id, "removed": true})) } else { Ok(()) }
         }
         ModuleCommand::Rotate { id, password_stdin } => {
-            match modules.rotate(&sight, &actor, &id, given(password_stdin)?).await? {
+            match modules
+                .rotate(&sight, &actor, &id, given(password_stdin, "module rotate MC-1001-STN")?)
+                .await?
+            {
                 None if as_json => out::json(&json!({"id": id})),
                 None => Ok(()),
                 Some(credential) if as_json => out::json(&json!({"id": id, "credential": credential})),
@@ -109,8 +112,8 @@ async fn perform(
 }
 
 /// A credential that is in a device's firmware already is not shown again.
-fn given(password_stdin: bool) -> Result<Option<String>, CliError> {
-    password_stdin.then(|| read_password("module add MC-1001-STN")).transpose()
+fn given(password_stdin: bool, example: &str) -> Result<Option<String>, CliError> {
+    password_stdin.then(|| read_password(example)).transpose()
 }
 
 async fn list(modules: &Modules, as_json: bool) -> Result<(), CliError> {

@@ -107,7 +107,7 @@ async fn perform(command: UserCommand, accounts: &Accounts, as_json: bool) -> Re
         }
         UserCommand::Password { user, .. } => {
             let changes = UserChanges {
-                password: Some(read_password("user add --email a@b.fr")?),
+                password: Some(read_password("user password a@b.fr")?),
                 ..UserChanges::default()
             };
             change(&user, changes, accounts, as_json).await

@@ -2,7 +2,7 @@
 //! library, where every Socket.IO server has it.
 
 use std::io::Write as _;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -13,6 +13,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
 
 use crate::App;
 use crate::config::LiveConfig;
@@ -78,7 +79,7 @@ struct Script {
     kind: &'static str,
     tag: Arc<str>,
     /// Compressed, once somebody asks for it.
-    gzip: Arc<OnceLock<Bytes>>,
+    gzip: Arc<OnceCell<Bytes>>,
 }
 
 impl Script {
@@ -89,12 +90,12 @@ impl Script {
     }
 
     fn serve(self) -> axum::routing::MethodRouter<App> {
-        get(async move |headers: HeaderMap| self.send(&headers))
+        get(async move |headers: HeaderMap| self.send(&headers).await)
     }
 
     /// The text, or only that it is still the same (RFC 9110, 13.1.2). Browsers ask each time: the settings, or the
     /// version, may be others now.
-    fn send(&self, headers: &HeaderMap) -> Response {
+    async fn send(&self, headers: &HeaderMap) -> Response {
         let compressed = accepts_gzip(headers);
         let tag = if compressed { format!("\"{}-gzip\"", self.tag) } else { format!("\"{}\"", self.tag) };
         let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
@@ -115,21 +116,27 @@ impl Script {
         match (same, compressed) {
             (true, _) => (StatusCode::NOT_MODIFIED, named, tag).into_response(),
             (false, true) => {
-                (named, tag, [(header::CONTENT_ENCODING, "gzip")], self.compressed()).into_response()
+                (named, tag, [(header::CONTENT_ENCODING, "gzip")], self.compressed().await).into_response()
             }
             (false, false) => (named, tag, self.text.clone()).into_response(),
         }
     }
 
-    fn compressed(&self) -> Bytes {
-        let compress = || {
-            let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-            // Writing into memory does not fail.
-            let _ = encoder.write_all(&self.text);
-            encoder.finish().unwrap_or_default().into()
+    /// Once, and beside the requests of others: it takes long.
+    async fn compressed(&self) -> Bytes {
+        let compress = async || {
+            let text = self.text.clone();
+            tokio::task::spawn_blocking(move || gzip(&text)).await.unwrap_or_default()
         };
-        self.gzip.get_or_init(compress).clone()
+        self.gzip.get_or_init(compress).await.clone()
     }
+}
+
+fn gzip(text: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    // Writing into memory does not fail.
+    let _ = encoder.write_all(text);
+    encoder.finish().unwrap_or_default().into()
 }
 
 /// Whether the client takes gzip (RFC 9110, 12.5.3).

@@ -144,6 +144,26 @@ async fn a_leap_neither_ends_a_command_nor_prolongs_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_leap_takes_no_version_along() {
+    on_both_in_time(|world, clock| async move {
+        world.station().await;
+        let live = world.running.app().live();
+        let version = || {
+            let mut found = 0;
+            live.snapshot(&Sight::All, None, |snapshot| found = snapshot.version);
+            found
+        };
+        let before = version();
+        clock.leap_ms(YEARS);
+        live.refused(STATION, "invalid_json", "no JSON");
+        let after = version();
+        let passed_ms = (after - before) / 1000;
+        assert!(after > before && passed_ms < DAY as u64, "{before} {after}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_leap_has_no_module_go_and_keeps_none() {
     on_both_in_time(|world, clock| async move {
         world.station().await;

@@ -138,7 +138,7 @@ impl Live {
             logs = told && found.may_log(moment.steady);
             told
         };
-        let told = self.0.states.lock().diagnose(module, moment.now, note);
+        let told = self.0.states.lock().diagnose(module, moment.steady, note);
         metrics::counter!("relais_live_refusals_total", "code" => code).increment(1);
         if logs {
             tracing::warn!(module, code, "something of a module was not taken: {message}");
@@ -157,7 +157,7 @@ impl Live {
     fn note_replaced(&self, module: &str) {
         let moment = self.0.clock.moment();
         metrics::counter!("relais_live_replaced_total").increment(1);
-        let told = self.0.states.lock().diagnose(module, moment.now, |found| found.replaced(moment));
+        let told = self.0.states.lock().diagnose(module, moment.steady, |found| found.replaced(moment));
         if let Some(told) = told {
             tracing::warn!(
                 module = told.module.id,

@@ -29,9 +29,9 @@ pub(super) struct Entry {
     pub(super) told_online: bool,
     /// The tiers whose watchers are still to be told of its telemetry, as bits.
     pub(super) untold: u8,
-    /// When live watchers were last told of its telemetry, in milliseconds.
+    /// When live watchers were last told of its telemetry, in milliseconds of steady time.
     pub(super) told_ms: i64,
-    /// When it was last told that it was seen, in milliseconds.
+    /// When it was last told that it was seen, in milliseconds of steady time.
     pub(super) seen_told_ms: i64,
     pub(super) unkept: bool,
     /// Whether it is among those that perhaps came or went.

@@ -60,7 +60,7 @@ pub enum Refused {
     TooFast,
     /// It could not be checked.
     #[error("{0}")]
-    Unavailable(AppError),
+    Unavailable(StoreError),
 }
 
 /// What is known of modules that come as guests.

@@ -66,7 +66,7 @@ impl Live {
         if self.0.stopping.load(Ordering::Relaxed) {
             return;
         }
-        let over = self.0.states.lock().look_at_troubles(self.0.clock.moment());
+        let over = self.0.states.lock().look_at_troubles(self.steady());
         over.iter().for_each(|entry| self.tell_diagnosis(entry));
         let gone = self.0.states.lock().look(self.steady());
         for module in gone {
@@ -159,13 +159,26 @@ impl Live {
         history.and(values)
     }
 
-    /// Writes the values that changed.
+    /// Writes the values that changed before this call. What changes meanwhile is for the next one, so that steady
+    /// reports keep nobody here.
     async fn keep_values(&self) -> Result<(), StoreError> {
-        let _keeping = self.0.keeping.lock().await;
-        loop {
-            let kept = self.0.states.lock().take_unkept(STATES_MAX);
+        let wanted = self.0.states.lock().changes();
+        let mut written = self.0.keeping.lock().await;
+        let (changes, mut left) = {
+            let states = self.0.states.lock();
+            (states.changes(), states.count_unkept())
+        };
+        // A write that began after this call has had it all.
+        if *written >= wanted {
+            return Ok(());
+        }
+        while left > 0 {
+            let count = left.min(STATES_MAX);
+            left -= count;
+            let kept = self.0.states.lock().take_unkept(count);
             if kept.is_empty() {
-                return Ok(());
+                // All of them were removed.
+                continue;
             }
             if let Err(error) = self.write_values(kept.clone()).await {
                 tracing::warn!(%error, modules = kept.len(), "states of modules could not be written; trying again");
@@ -173,6 +186,8 @@ impl Live {
                 return Err(error);
             }
         }
+        *written = changes;
+        Ok(())
     }
 
     async fn write_values(&self, kept: Vec<Kept>) -> Result<(), StoreError> {

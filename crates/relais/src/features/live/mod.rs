@@ -51,7 +51,7 @@ pub use guests::{ANSWERS, Arrival, Refused, Showing};
 pub use keeper::keep_states;
 pub use links::{Link, LinkEnd, LinkId};
 pub use message::{Message, Unreadable};
-pub use model::{AddedModule, Module, ModuleChanges, NewModule};
+pub use model::{AddedModule, Claim, Module, ModuleChanges, NewModule};
 pub use modules::{Modules, NewClaim, Sight};
 pub use pulse::tell_changes;
 pub use report::{Report, ReportError};

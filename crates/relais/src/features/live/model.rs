@@ -43,16 +43,15 @@ pub(super) fn write_id<S: serde::Serializer>(
 #[serde(deny_unknown_fields)]
 pub struct NewModule {
     /// What is printed on it.
-    #[serde(alias = "moduleId", alias = "module_id")]
     pub id: String,
     /// What its owner calls it; the id if absent.
     #[serde(default)]
     pub name: Option<String>,
     /// Its type; what the end of the id says if absent.
-    #[serde(default, rename = "type", alias = "moduleType", alias = "module_type")]
+    #[serde(default, rename = "type")]
     pub kind: Option<String>,
     /// The user whose it is, by id or e-mail address. Without one it can be claimed.
-    #[serde(default, alias = "userId", alias = "user_id")]
+    #[serde(default)]
     pub owner: Option<String>,
     /// What its device says that it knows, if that is in its firmware already: 1 to 256 bytes. Without it, one is made.
     #[serde(default)]
@@ -68,8 +67,22 @@ pub struct ModuleChanges {
     #[serde(default)]
     pub name: Option<String>,
     /// Another type.
-    #[serde(default, rename = "type", alias = "moduleType", alias = "module_type")]
+    #[serde(default, rename = "type")]
     pub kind: Option<String>,
+}
+
+/// What a claim says.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// `XXXX-XXXX`, in any spelling.
+    pub code: String,
+    /// The module that it is expected to be for.
+    #[serde(default, rename = "moduleId")]
+    pub module_id: Option<String>,
+    /// What its new owner calls it.
+    #[serde(default)]
+    pub name: Option<String>,
 }
 
 /// A module that was just added, with what is told this once.

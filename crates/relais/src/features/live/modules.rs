@@ -315,10 +315,9 @@ impl Modules {
     ///
     /// # Errors
     /// What the database reports.
-    pub async fn secret_hash(&self, id: &str) -> Result<Option<String>, AppError> {
+    pub async fn secret_hash(&self, id: &str) -> Result<Option<String>, StoreError> {
         let id = id.to_owned();
-        let found = self.0.store.read(move |tx| store::secret_hash(tx, &id)).await;
-        found.map_err(|error: StoreError| error.into())
+        self.0.store.read(move |tx| store::secret_hash(tx, &id)).await
     }
 
     /// The module that says it has this id and this credential.

@@ -1,11 +1,10 @@
 //! What clients call the fields of modules.
 
-use super::http::Claim;
-use super::model::{ModuleChanges, NewModule};
+use super::model::{Claim, ModuleChanges, NewModule};
 use crate::aliases::Aliased;
 
 const TYPE: (&str, &[&str]) = ("type", &["moduleType", "module_type"]);
-const CODE: (&str, &[&str]) = ("code", &["claimCode", "claim_code", "module_code"]);
+const CODE: (&str, &[&str]) = ("code", &["claimCode", "claim_code", "module_code", "moduleCode"]);
 
 impl Aliased for NewModule {
     const ALIASES: &'static [(&'static str, &'static [&'static str])] =

@@ -2,7 +2,8 @@
 //!
 //! A module is online as long as its connection stands, or, if it reports without one, until `offline_after_ms` after
 //! it was last heard. A connection that ends is no absence yet: the module has some seconds to come back, and the more
-//! often it went and came, the longer. Only the server's clock counts.
+//! often it went and came, the longer. Only the server's steady time
+//! counts.
 
 use relais_protocol::time::Timestamp;
 
@@ -20,17 +21,12 @@ pub(super) struct Patience {
     pub(super) offline_after_ms: i64,
     /// After its connection ended.
     pub(super) hold_ms: i64,
-    /// However it came about: beyond it, the clock was put back.
-    pub(super) longest_ms: i64,
 }
 
 impl Patience {
     pub(super) fn new(config: &LiveConfig) -> Self {
         let ms = |seconds: u32| i64::from(seconds) * 1000;
-        let (offline_after_ms, hold_ms) = (ms(config.offline_after_s), ms(config.offline_delay_s));
-        let excused_ms = ms(config.mqtt.outage_grace_s);
-        let longest_ms = [offline_after_ms, hold_ms, HOLD_MS_MAX, excused_ms].into_iter().max();
-        Self { offline_after_ms, hold_ms, longest_ms: longest_ms.unwrap_or(HOLD_MS_MAX) }
+        Self { offline_after_ms: ms(config.offline_after_s), hold_ms: ms(config.offline_delay_s) }
     }
 }
 
@@ -127,10 +123,7 @@ impl Presence {
     }
 
     /// Time passed. Says whether it counts as gone from now on.
-    pub(super) fn look(&mut self, now: Timestamp, patience: Patience) -> bool {
-        // A clock that was put back must not keep it here for longer.
-        let latest = now.plus_millis(patience.longest_ms);
-        (self.gone_at, self.heard_until) = (self.gone_at.min(latest), self.heard_until.min(latest));
+    pub(super) fn look(&mut self, now: Timestamp) -> bool {
         let gone = self.online && !self.linked && now >= self.gone_at;
         if gone {
             self.absences = self.absences.saturating_add(1);
@@ -148,7 +141,7 @@ impl Presence {
 mod tests {
     use super::*;
 
-    const PATIENCE: Patience = Patience { offline_after_ms: 90_000, hold_ms: 5_000, longest_ms: 700_000 };
+    const PATIENCE: Patience = Patience { offline_after_ms: 90_000, hold_ms: 5_000 };
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_millis(1_700_000_000_000 + seconds * 1000)
@@ -158,7 +151,7 @@ mod tests {
     fn a_module_with_a_connection_is_there_however_silent_it_is() {
         let mut presence = Presence::default();
         assert!(presence.link(at(0)) && !presence.link(at(1)));
-        assert!(!presence.look(at(100_000), PATIENCE) && presence.is_online());
+        assert!(!presence.look(at(100_000)) && presence.is_online());
     }
 
     #[test]
@@ -166,10 +159,10 @@ mod tests {
         let mut presence = Presence::default();
         presence.link(at(0));
         presence.unlink(at(10), PATIENCE);
-        assert!(!presence.look(at(14), PATIENCE));
+        assert!(!presence.look(at(14)));
         assert!(!presence.link(at(14)), "nothing to tell");
         presence.unlink(at(20), PATIENCE);
-        assert!(presence.look(at(25), PATIENCE) && !presence.look(at(26), PATIENCE), "told once");
+        assert!(presence.look(at(25)) && !presence.look(at(26)), "told once");
     }
 
     #[test]
@@ -180,7 +173,7 @@ mod tests {
         for _ in 0..7 {
             presence.link(at(now));
             presence.unlink(at(now), PATIENCE);
-            let wait = (0..).find(|wait| presence.look(at(now + wait), PATIENCE)).unwrap();
+            let wait = (0..).find(|wait| presence.look(at(now + wait))).unwrap();
             waits.push(wait);
             now += wait;
         }
@@ -188,23 +181,15 @@ mod tests {
         presence.link(at(now));
         now += 10_000;
         presence.unlink(at(now), PATIENCE);
-        assert!(presence.look(at(now + 5), PATIENCE), "it stayed for more than ten minutes");
+        assert!(presence.look(at(now + 5)), "it stayed for more than ten minutes");
     }
 
     #[test]
     fn without_a_connection_the_last_report_counts() {
         let mut presence = Presence::default();
         assert!(presence.report(at(0), PATIENCE) && !presence.report(at(60), PATIENCE));
-        assert!(!presence.look(at(149), PATIENCE) && presence.look(at(150), PATIENCE));
+        assert!(!presence.look(at(149)) && presence.look(at(150)));
         assert!(presence.report(at(151), PATIENCE));
-    }
-
-    #[test]
-    fn a_clock_that_is_put_back_keeps_nobody_here() {
-        let mut presence = Presence::default();
-        presence.report(at(100_000), PATIENCE);
-        assert!(!presence.look(at(0), PATIENCE), "it has its time from now on");
-        assert!(presence.look(at(700), PATIENCE));
     }
 
     #[test]
@@ -213,7 +198,7 @@ mod tests {
         presence.link(at(0));
         presence.hear(at(60), PATIENCE);
         presence.unlink(at(61), PATIENCE);
-        assert!(!presence.look(at(149), PATIENCE) && presence.look(at(150), PATIENCE));
+        assert!(!presence.look(at(149)) && presence.look(at(150)));
     }
 
     #[test]
@@ -222,13 +207,10 @@ mod tests {
         presence.hear(at(0), PATIENCE);
         presence.went(at(10), PATIENCE);
         presence.went(at(14), PATIENCE);
-        assert!(
-            !presence.look(at(14), PATIENCE) && presence.look(at(15), PATIENCE),
-            "said again, it does not last longer"
-        );
+        assert!(!presence.look(at(14)) && presence.look(at(15)), "said again, it does not last longer");
         presence.link(at(20));
         presence.went(at(21), PATIENCE);
-        assert!(!presence.look(at(1000), PATIENCE));
+        assert!(!presence.look(at(1000)));
     }
 
     #[test]
@@ -236,24 +218,24 @@ mod tests {
         let mut presence = Presence::default();
         presence.hear(at(0), PATIENCE);
         presence.excuse(at(50), at(650));
-        assert!(!presence.look(at(649), PATIENCE));
+        assert!(!presence.look(at(649)));
         presence.excuse(at(600), at(690));
-        assert!(!presence.look(at(689), PATIENCE) && presence.look(at(690), PATIENCE));
+        assert!(!presence.look(at(689)) && presence.look(at(690)));
         presence.excuse(at(700), at(800));
         assert!(!presence.is_online(), "whoever was gone stays gone");
         let mut said_so = Presence::default();
         said_so.hear(at(0), PATIENCE);
         said_so.went(at(1), PATIENCE);
         said_so.excuse(at(2), at(600));
-        assert!(said_so.look(at(6), PATIENCE), "it had said that it goes");
+        assert!(said_so.look(at(6)), "it had said that it goes");
     }
 
     #[test]
     fn a_restart_of_the_server_is_no_absence() {
         let mut presence = Presence::remembered(true, at(0), PATIENCE);
-        assert!(!presence.look(at(89), PATIENCE) && !presence.link(at(89)));
+        assert!(!presence.look(at(89)) && !presence.link(at(89)));
         let mut silent = Presence::remembered(true, at(0), PATIENCE);
-        assert!(silent.look(at(90), PATIENCE));
-        assert!(!Presence::remembered(false, at(0), PATIENCE).look(at(1000), PATIENCE), "it was gone before");
+        assert!(silent.look(at(90)));
+        assert!(!Presence::remembered(false, at(0), PATIENCE).look(at(1000)), "it was gone before");
     }
 }

@@ -51,8 +51,9 @@ pub(super) struct Inner {
     pub(super) due: Notify,
     /// What the board had to write is written.
     pub(super) worked: Notify,
-    /// Held while values are taken out and written, so that whoever comes next knows them to be written.
-    pub(super) keeping: tokio::sync::Mutex<()>,
+    /// Held while values are taken out and written, so that whoever comes next knows them to be written: up to which
+    /// of [`States::changes`] they are.
+    pub(super) keeping: tokio::sync::Mutex<u64>,
     /// Of commands that people give.
     pub(super) command_pace: Pace,
     pub(super) guests: Guests,

@@ -47,8 +47,10 @@ pub(super) struct States {
     untold: [Vec<Arc<str>>; Tier::ALL.len()],
     /// Seen again, with nothing else to tell.
     seen: Vec<Arc<str>>,
-    /// To be written.
+    /// To be written, the longest waiting first.
     unkept: Vec<Arc<str>>,
+    /// How often something was to be written.
+    changes: u64,
     /// Perhaps came or went.
     turned: Vec<Arc<str>>,
 }
@@ -67,6 +69,7 @@ impl States {
             untold: Default::default(),
             seen: Vec::new(),
             unkept: Vec::new(),
+            changes: 0,
             turned: Vec::new(),
         };
         for (module, kept) in modules {
@@ -147,7 +150,7 @@ impl States {
         self.removals.push_back(removal);
     }
 
-    /// Notes something that is wrong with a module; the module if that is to be told.
+    /// Notes something that is wrong with a module; the module if that is to be told. `now` is steady time.
     pub(super) fn diagnose(
         &mut self,
         id: &str,
@@ -239,7 +242,7 @@ impl States {
     /// Nothing is told of a report that says nothing new, but now and then that the module was seen.
     fn note_seen(&mut self, id: &str, now: Timestamp) -> bool {
         let Some((key, entry)) = self.entry(id) else { return false };
-        let due = (now.as_millis() - entry.seen_told_ms).abs() >= SEEN_EVERY_MS;
+        let due = now.as_millis() - entry.seen_told_ms >= SEEN_EVERY_MS;
         if due {
             entry.seen_told_ms = now.as_millis();
             self.seen.push(Arc::clone(&key));
@@ -291,6 +294,7 @@ impl States {
     fn keep(&mut self, id: &Arc<str>) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         entry.text = None;
+        self.changes += 1;
         if !entry.unkept {
             entry.unkept = true;
             self.unkept.push(Arc::clone(id));
@@ -299,11 +303,8 @@ impl States {
 
     /// Time passed: notes who is gone, and says it. Called about every second.
     pub(super) fn look(&mut self, now: Timestamp) -> Vec<Arc<str>> {
-        let patience = self.patience;
-        let gone = self
-            .entries
-            .iter_mut()
-            .filter_map(|(id, entry)| entry.presence.look(now, patience).then(|| Arc::clone(id)));
+        let looked_at = self.entries.iter_mut();
+        let gone = looked_at.filter_map(|(id, entry)| entry.presence.look(now).then(|| Arc::clone(id)));
         let gone: Vec<Arc<str>> = gone.collect();
         for id in &gone {
             self.turn(Arc::clone(id), now);
@@ -312,10 +313,10 @@ impl States {
     }
 
     /// The modules whose trouble is over.
-    pub(super) fn look_at_troubles(&mut self, Moment { now, steady }: Moment) -> Vec<Entry> {
+    pub(super) fn look_at_troubles(&mut self, now: Timestamp) -> Vec<Entry> {
         let troubled = self.entries.iter().filter(|(_, entry)| entry.diagnosis.trouble.is_some());
         let troubled: Vec<Arc<str>> = troubled.map(|(id, _)| Arc::clone(id)).collect();
-        troubled.iter().filter_map(|id| self.diagnose(id, now, |found| found.look(steady))).collect()
+        troubled.iter().filter_map(|id| self.diagnose(id, now, |found| found.look(now))).collect()
     }
 
     /// Takes out at most `limit` modules that came or went since they were last taken out.
@@ -356,7 +357,17 @@ impl States {
         }
     }
 
-    /// Takes out at most `limit` states that are to be written.
+    /// How often something came to be written: whoever writes everything that is to be written now has all of these.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// How many states are to be written.
+    pub(super) fn count_unkept(&self) -> usize {
+        self.unkept.len()
+    }
+
+    /// Takes out at most `limit` states that are to be written, the longest waiting first.
     pub(super) fn take_unkept(&mut self, limit: usize) -> Vec<Kept> {
         let count = self.unkept.len().min(limit);
         let entries = &mut self.entries;
@@ -400,8 +411,7 @@ impl States {
         let ids = std::mem::take(&mut self.untold[tier.index()]);
         for id in ids {
             let Some(entry) = self.entries.get_mut(&id) else { continue };
-            let passed = now.as_millis() - entry.told_ms;
-            let too_soon = tier == Tier::Live && (0..pause_ms).contains(&passed);
+            let too_soon = tier == Tier::Live && now.as_millis() - entry.told_ms < pause_ms;
             if too_soon || !tell(entry) {
                 self.untold[tier.index()].push(id);
                 continue;

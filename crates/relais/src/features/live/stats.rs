@@ -170,19 +170,13 @@ pub async fn tell_statistics(live: Live, stop: CancellationToken) {
 
 impl Live {
     async fn tell_all_statistics(&self, told: &mut Option<Statistics>) {
-        match self.statistics().await {
-            Ok(now) => {
-                let same =
-                    |told: &Statistics| Statistics { last_update: now.last_update, ..told.clone() } == now;
-                if !told.as_ref().is_some_and(same) {
-                    let fields = json!({ "stats": now, "timestamp": now.last_update });
-                    self.publish_to_administrators("rt_global_stats_updated", &fields);
-                    *told = Some(now);
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "statistics could not be read; trying again in some seconds");
-            }
+        // What keeps them from being read is in the log already, and they are told as soon as they can be.
+        let Ok(now) = self.statistics().await else { return };
+        let same = |told: &Statistics| Statistics { last_update: now.last_update, ..told.clone() } == now;
+        if !told.as_ref().is_some_and(same) {
+            let fields = json!({ "stats": now, "timestamp": now.last_update });
+            self.publish_to_administrators("rt_global_stats_updated", &fields);
+            *told = Some(now);
         }
     }
 

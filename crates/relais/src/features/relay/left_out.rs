@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::name::{FileName, NameFault, SocieteName};
 
-/// Notes that are kept at most; what comes after them is in the log only, and the count says that there are more.
+/// Notes that are kept at most. What comes after them is not named: the log says once that there is more, and so does the
+/// count.
 const NOTES_MAX: usize = 10_000;
 
 /// Why something is not served. In French, for the people of the relay.
@@ -180,6 +181,19 @@ struct Note {
     round: u64,
 }
 
+impl Notes {
+    /// There is something that no room is left for.
+    fn overflow(&mut self) {
+        if !std::mem::replace(&mut self.overflowed, true) {
+            tracing::warn!(
+                named = NOTES_MAX,
+                "more is left out of the relay's folder than is named one by one; everything else goes on: mend what is \
+                 named (GET /api/files/status), and the rest is named then"
+            );
+        }
+    }
+}
+
 impl LeftOuts {
     /// Begins a look at some place; see [`LeftOuts::end_look`].
     pub fn begin_look(&self) -> u64 {
@@ -188,7 +202,8 @@ impl LeftOuts {
         notes.round
     }
 
-    /// Notes that something is left out; says so in the log unless it was said before.
+    /// Notes that something is left out; says so in the log unless it was said before, or there is no room for it: each
+    /// look would say it again.
     pub fn note(&self, spot: Spot, cause: Cause) {
         let mut notes = self.0.lock();
         let round = notes.round;
@@ -200,13 +215,13 @@ impl LeftOuts {
                 return;
             }
         }
+        if !is_known && notes.kept.len() >= NOTES_MAX {
+            notes.overflow();
+            return;
+        }
         tracing::warn!(what = %spot, code = cause.code(), reason = %cause, "left out; everything else goes on");
         metrics::counter!("relais_relay_folder_refused_total").increment(1);
-        if is_known || notes.kept.len() < NOTES_MAX {
-            notes.kept.insert(spot, Note { cause, round });
-        } else {
-            notes.overflowed = true;
-        }
+        notes.kept.insert(spot, Note { cause, round });
     }
 
     /// Whether something is noted of `spot`.
@@ -295,5 +310,30 @@ mod tests {
             notes.note(Spot::entry(&societe, &n.to_string()), Cause::Link);
         }
         assert_eq!((notes.list(|_| true).len(), notes.count()), (NOTES_MAX, NOTES_MAX + 1));
+    }
+
+    /// Counts the lines of the log.
+    #[derive(Clone, Default)]
+    struct Lines(std::sync::Arc<std::sync::atomic::AtomicUsize>);
+
+    impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Lines {
+        fn on_event(&self, _: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn what_has_no_room_is_said_once_however_often_the_folder_is_looked_at() {
+        use tracing_subscriber::layer::SubscriberExt as _;
+        let (notes, societe, lines) = (LeftOuts::default(), SocieteName::new("s").unwrap(), Lines::default());
+        let look = || {
+            let round = notes.begin_look();
+            (0..NOTES_MAX + 5).for_each(|n| notes.note(Spot::entry(&societe, &n.to_string()), Cause::Link));
+            notes.end_look(Some(&societe), round);
+        };
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines.clone()), || {
+            (0..3).for_each(|_| look());
+        });
+        assert_eq!(lines.0.load(std::sync::atomic::Ordering::Relaxed), NOTES_MAX + 1);
     }
 }

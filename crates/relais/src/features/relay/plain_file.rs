@@ -42,6 +42,8 @@ impl Stat {
     /// The same, unless it is so fresh that a later change might look the same: then it is like none that is found.
     #[must_use]
     pub fn proven(self) -> Self {
+        // Not the server's own clock: the kernel took the time of the change from this one, and what is asked is how long
+        // ago that was by the same clock.
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
         let now_ns = now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec);
         if now_ns.saturating_sub(self.ctime_ns) < STEP_NS { Self { ctime_ns: 0, ..self } } else { self }

@@ -132,6 +132,20 @@ impl Watched {
         relay.rescan().await
     }
 
+    /// Whether a path is noted by the list of all sociétés alone: nothing can have its name, or it is a folder whose name
+    /// is in another form than the one it is served under.
+    fn is_unlisted(&self, path: &Path) -> bool {
+        let Ok(inside) = path.strip_prefix(&self.base) else { return false };
+        let mut parts = inside.iter();
+        let Some(first) = parts.next().filter(|first| !first.as_encoded_bytes().starts_with(b".")) else {
+            return false;
+        };
+        match first.to_str().map(SocieteName::new) {
+            Some(Ok(societe)) => parts.next().is_none() && societe.as_str() != first,
+            _ => true,
+        }
+    }
+
     fn add(&mut self, relay: &Relay, societe: &SocieteName) {
         let path = self.base.join(relay.0.ledger.folder.path_of(societe));
         // The system follows a link, and would then tell of what happens in the folder under the name of the link.
@@ -227,6 +241,11 @@ impl Relay {
     /// Looks at what changed. What is wrong with one thing does not keep the others waiting.
     async fn look_at(&self, dirty: BTreeSet<PathBuf>, watched: &mut Watched) -> Result<(), RelayError> {
         let mut odd = BTreeSet::new();
+        // Once, however many there are, and before anything is looked at: from here on it is known under which form of
+        // its name each folder lies.
+        if dirty.iter().any(|path| watched.is_unlisted(path)) {
+            self.list_societes().await?;
+        }
         for path in dirty {
             let Ok(inside) = path.strip_prefix(&watched.base) else { continue };
             let mut parts = inside.iter();
@@ -235,14 +254,8 @@ impl Relay {
             if first.as_encoded_bytes().starts_with(b".") {
                 continue;
             }
-            let Some(Ok(societe)) = first.to_str().map(SocieteName::new) else {
-                self.list_societes().await?;
-                continue;
-            };
+            let Some(Ok(societe)) = first.to_str().map(SocieteName::new) else { continue };
             let Some(second) = parts.next() else {
-                if societe.as_str() != first {
-                    self.list_societes().await?;
-                }
                 // A folder came or went: watch before looking, so that nothing falls in between.
                 watched.folders.remove(&societe);
                 watched.add(self, &societe);

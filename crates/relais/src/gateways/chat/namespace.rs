@@ -21,7 +21,7 @@ use super::{close_code, is_of, missed_something};
 use crate::auth::{Credential, Principal};
 use crate::features::chat::{Me, Outcome};
 use crate::gateways::socketio::{
-    Admission, ConnectRequest, Incoming, Namespace, Refused, Reply, Socket, Welcome,
+    Admission, Because, ConnectRequest, Incoming, Namespace, Refused, Reply, Socket, Welcome,
 };
 use crate::gateways::spawn;
 use crate::{App, AppError};
@@ -317,7 +317,7 @@ async fn let_in(app: &App, people: &People, socket: &Socket, given: &Credentials
     };
     let from = since.map_or(Place::Now, Place::Cursor);
     let welcome = |joined: &Joined| ("authenticated", fields(joined).to_string());
-    let joined = socket.join_welcomed(all, from, welcome).await?;
+    let joined = socket.join_welcomed(all, Because::Belongs, from, welcome).await?;
     ears.open(&socket.channels(), head).await?;
     ears.tell_present().await?;
     Ok(fields(&joined))

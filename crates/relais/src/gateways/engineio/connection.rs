@@ -210,6 +210,9 @@ impl Connection {
 
     /// The hub has ended it while no request was there, because nothing was heard for too long unless it said why.
     pub(super) fn finish_unheard(&self) {
+        if self.finished.load(Relaxed) {
+            return;
+        }
         let reason =
             CloseReason::new(CloseCode::ServiceRestart, "nothing was heard for pingInterval + pingTimeout");
         self.state.lock().farewell.get_or_insert_with(|| Farewell::from(&reason));

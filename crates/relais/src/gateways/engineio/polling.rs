@@ -143,6 +143,15 @@ fn has_last_words(connection: &Connection, state: &mut State) -> bool {
     has_news
 }
 
+/// The hub has ended a connection: a GET that is there gets what is left to say, and it is known why it ended.
+fn hear_out(connection: &Connection) {
+    let mut actions = Vec::new();
+    let mut state = connection.state.lock();
+    let waiting = state.body.as_mut().and_then(QueueBody::take_waiting).unwrap_or_default();
+    state.admit(wire::read(connection.client.version(), waiting), &mut actions);
+    connection.carry_out(&mut state, actions, None);
+}
+
 /// A POST of a connection: the client's packets, answered when they are dealt with.
 pub(super) async fn post(
     endpoint: &Endpoint,
@@ -186,8 +195,10 @@ async fn take_post(
     match read_body(request, &endpoint.settings).await {
         // It may have ended while the body was on its way, with the rights of whoever sends it.
         Ok(_) if !connection.client.session().is_open() => {
+            hear_out(connection);
+            let answer = unknown(connection);
             connection.finish();
-            reply::refused(Refusal::UnknownSession)
+            answer
         }
         Ok(body) => match deal_with(endpoint, connection, number, body, binary).await {
             Some(response) => response,

@@ -161,10 +161,8 @@ impl Device {
                 self.app.live().refused(id, "wrong_credential", error.message());
                 return self.refuse(error.message());
             }
-            Err(error) => {
-                tracing::warn!(%error, "a device could not be identified");
-                return Flow::Close(CloseCode::Internal.into());
-            }
+            // What is the matter is in the log already.
+            Err(_) => return Flow::Close(CloseCode::Internal.into()),
         };
         if let Err(error) =
             self.app.hub().identify(&self.session, Identity::of(&format!("device:{}", module.id)))

@@ -15,8 +15,8 @@ use super::page::{Page, PageRequest, whole};
 use crate::aliases::{Aliased, United};
 use crate::auth::{Principal, unauthenticated};
 use crate::features::accounts::Actor;
-use crate::features::live::{Live, NewClaim, NewCommand, Sight};
-use crate::gateways::socketio::{Incoming, Socket};
+use crate::features::live::{Claim, Live, NewClaim, NewCommand, Sight};
+use crate::gateways::socketio::{Because, Incoming, Socket};
 use crate::{App, AppError};
 
 /// What pages say.
@@ -36,8 +36,7 @@ const EVENTS: &[&str] = &[
 const COMMAND_FIELDS: &[&str] = &["command", "params", "client_id", "ttl_s", "delivery"];
 
 impl Aliased for ModuleRequest {
-    const ALIASES: &'static [(&'static str, &'static [&'static str])] =
-        &[("moduleId", &["module_id"]), ("code", &["claimCode", "claim_code", "module_code"])];
+    const ALIASES: &'static [(&'static str, &'static [&'static str])] = Claim::ALIASES;
 }
 
 /// The pages that are open, by the ids of their sockets. Cheap to clone.
@@ -51,9 +50,8 @@ pub(in crate::gateways) struct Pages {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct ModuleRequest {
-    #[serde(rename = "moduleId", alias = "module_id")]
+    #[serde(rename = "moduleId")]
     module_id: String,
-    #[serde(alias = "claimCode", alias = "claim_code", alias = "module_code")]
     code: Option<String>,
     name: Option<String>,
 }
@@ -235,7 +233,8 @@ impl Pages {
                 let cursor = since.filter(|_| recovered).unwrap_or(joined.cursor);
                 ("page_registered", registered(cursor, recovered).to_string())
             };
-            socket.join_welcomed(new, since.map_or(Place::Now, Place::Cursor), welcome).await?;
+            let from = since.map_or(Place::Now, Place::Cursor);
+            socket.join_welcomed(new, Because::Asked, from, welcome).await?;
         }
         let left = former.as_ref().map(Page::channels).unwrap_or_default();
         left.iter().filter(|channel| !wanted.contains(channel)).for_each(|channel| socket.leave(channel));

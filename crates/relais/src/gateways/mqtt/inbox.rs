@@ -1,9 +1,9 @@
 //! What devices say through the broker, on its way to [`crate::features::live::Live`].
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use relais_store::StoreError;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -13,10 +13,8 @@ use super::outlet::{Outlet, Way};
 use crate::App;
 use crate::features::live::{ANSWERS, Arrival, Message, Refused, Showing};
 
-/// How often a module's messages are complained about at most.
+/// How often messages of what is no module are complained about at most.
 const COMPLAINT: Duration = Duration::from_secs(60);
-/// Modules whose complaints are remembered.
-const COMPLAINTS_MAX: usize = 1_024;
 /// How long what waited at the broker may take to come, and the silence that says that all of it came.
 const BACKLOG: Duration = Duration::from_secs(60);
 const SILENCE: Duration = Duration::from_secs(1);
@@ -43,7 +41,8 @@ pub(super) struct Inbox {
     app: App,
     layout: Layout,
     outlet: Arc<Outlet>,
-    complaints: HashMap<String, Instant>,
+    /// When messages of what is no module were last complained about.
+    complained: Option<Instant>,
     backlog: Option<Backlog>,
 }
 
@@ -64,7 +63,7 @@ enum Said {
 
 impl Inbox {
     pub(super) fn new(app: App, layout: Layout, outlet: Arc<Outlet>) -> Self {
-        Self { app, layout, outlet, complaints: HashMap::new(), backlog: None }
+        Self { app, layout, outlet, complained: None, backlog: None }
     }
 
     /// There is a new connection: what waited comes first.
@@ -90,18 +89,11 @@ impl Inbox {
         let outcome = match &found {
             _ if message.retained => Outcome::Retained,
             None => Outcome::OtherTopic,
-            Some((purpose, module)) => loop {
-                match self.judge(*purpose, module, &message.payload, arrival).await {
-                    Ok(outcome) => break outcome,
-                    Err(error) => {
-                        tracing::warn!(%error, module, "who sent a message could not be checked; trying again");
-                        tokio::select! {
-                            () = stop.cancelled() => return false,
-                            () = tokio::time::sleep(PAUSE) => {}
-                        }
-                    }
-                }
-            },
+            Some((purpose, module)) => {
+                let judged = self.judge_in_time(*purpose, module, &message.payload, arrival, stop).await;
+                let Some(outcome) = judged else { return false };
+                outcome
+            }
         };
         metrics::counter!("relais_mqtt_messages_total", "outcome" => outcome.name()).increment(1);
         match (outcome.remedy(), found) {
@@ -118,6 +110,32 @@ impl Inbox {
         true
     }
 
+    /// As [`judge`](Self::judge), again until the database answers; nothing if it is time to stop. That it does not
+    /// answer is said once for a message.
+    async fn judge_in_time(
+        &self,
+        purpose: Purpose,
+        module: &str,
+        payload: &[u8],
+        arrival: Arrival,
+        stop: &CancellationToken,
+    ) -> Option<Outcome> {
+        let mut told = false;
+        loop {
+            let error = match self.judge(purpose, module, payload, arrival).await {
+                Ok(outcome) => return Some(outcome),
+                Err(error) => error,
+            };
+            if !std::mem::replace(&mut told, true) {
+                tracing::warn!(%error, module, "who sent a message over MQTT cannot be checked; trying again every second");
+            }
+            tokio::select! {
+                () = stop.cancelled() => return None,
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+        }
+    }
+
     /// Does what a message says, if it is its module's.
     async fn judge(
         &self,
@@ -125,7 +143,7 @@ impl Inbox {
         module: &str,
         payload: &[u8],
         arrival: Arrival,
-    ) -> Result<Outcome, crate::AppError> {
+    ) -> Result<Outcome, StoreError> {
         let config = &self.app.config().live;
         if payload.len() > config.report_bytes as usize {
             return Ok(Outcome::TooLarge);
@@ -171,15 +189,11 @@ impl Inbox {
 
     /// Says what is wrong with messages of what is no module, at most once a minute.
     fn complain(&mut self, module: &str, topic: &str, outcome: Outcome, remedy: &str) {
-        let who = "";
         let now = Instant::now();
-        if self.complaints.get(who).is_some_and(|at| now.duration_since(*at) < COMPLAINT) {
+        if self.complained.is_some_and(|at| now.duration_since(at) < COMPLAINT) {
             return;
         }
-        if self.complaints.len() >= COMPLAINTS_MAX {
-            self.complaints.clear();
-        }
-        self.complaints.insert(who.to_owned(), now);
+        self.complained = Some(now);
         let module: String = module.chars().take(64).collect();
         tracing::warn!(
             module,

@@ -17,7 +17,9 @@ mod session;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::App;
@@ -50,7 +52,9 @@ struct Line {
     client_id: String,
     filters: Vec<String>,
     /// What the broker was asked for before, and is not to send any more.
-    outdated: Vec<String>,
+    outdated: Arc<Mutex<Vec<String>>>,
+    /// What is written to the database while the broker goes on being heard.
+    writes: JoinSet<()>,
     /// When it was made; nothing while it is down.
     since: Option<Instant>,
     pause: Duration,
@@ -82,7 +86,8 @@ pub async fn run(app: App, stop: CancellationToken) {
         ear,
         client_id,
         filters,
-        outdated,
+        outdated: Arc::new(Mutex::new(outdated)),
+        writes: JoinSet::new(),
         since: None,
         pause: PAUSE_MIN,
         complained: None,
@@ -138,7 +143,7 @@ impl Line {
                     if matches!(happening, Happening::Connected) {
                         inbox.expect_backlog();
                     }
-                    self.note(&happening).await;
+                    self.note(&happening);
                     true
                 }
                 Err(fault) => self.mend(&fault, stop).await,
@@ -149,14 +154,14 @@ impl Line {
         }
     }
 
-    async fn note(&mut self, happening: &Happening) {
+    fn note(&mut self, happening: &Happening) {
         match happening {
             Happening::Connected if self.dropping => self.reopen(false),
             Happening::Connected => {
                 self.since = Some(Instant::now());
                 metrics::counter!("relais_mqtt_connects_total").increment(1);
                 let speaker = self.outlet.speaker();
-                if !(speaker.unsubscribe(&self.outdated) && speaker.subscribe(&self.filters)) {
+                if !(speaker.unsubscribe(&self.outdated.lock()) && speaker.subscribe(&self.filters)) {
                     tracing::error!("too much waits for the broker: nothing could be subscribed to");
                 }
             }
@@ -168,7 +173,7 @@ impl Line {
                 self.app.live().resume_ways();
                 let url = Address::of(&self.config().url).map(|address| address.shown()).unwrap_or_default();
                 tracing::info!(url, "connected to the MQTT broker");
-                self.keep_filters().await;
+                self.keep_filters();
                 for filter in refused.iter().filter_map(|place| self.filters.get(*place)) {
                     tracing::error!(
                         filter,
@@ -180,12 +185,22 @@ impl Line {
         }
     }
 
-    /// From now on the broker has these filters, across restarts of both.
-    async fn keep_filters(&mut self) {
-        match self.app.live().keep_broker_filters(&self.client_id, &self.filters).await {
-            Ok(()) => self.outdated.clear(),
-            Err(error) => tracing::warn!(%error, "what the MQTT broker was asked for could not be noted"),
+    /// From now on the broker has these filters, across restarts of both. That is written beside the hearing: a database
+    /// that is slow must not keep the broker from hearing that this server is there.
+    fn keep_filters(&mut self) {
+        while self.writes.try_join_next().is_some() {}
+        if !self.writes.is_empty() {
+            // The same is being written.
+            return;
         }
+        let (app, outdated) = (self.app.clone(), Arc::clone(&self.outdated));
+        let (client_id, filters) = (self.client_id.clone(), self.filters.clone());
+        self.writes.spawn(async move {
+            match app.live().keep_broker_filters(&client_id, &filters).await {
+                Ok(()) => outdated.lock().clear(),
+                Err(error) => tracing::warn!(%error, "what the MQTT broker was asked for could not be noted"),
+            }
+        });
     }
 
     /// Waits before the next attempt; false if it is time to stop.
@@ -232,6 +247,10 @@ impl Line {
     /// Says goodbye. What comes meanwhile gets no receipt and waits for the next start.
     async fn close(mut self) {
         metrics::gauge!("relais_mqtt_connected").set(0.0);
+        let written = async { while self.writes.join_next().await.is_some() {} };
+        if tokio::time::timeout(GOODBYE, written).await.is_err() {
+            tracing::warn!("what the MQTT broker was asked for could not be noted in time");
+        }
         if self.since.is_none() {
             return;
         }

@@ -43,7 +43,7 @@ impl Incoming {
     /// The first argument as it is, `null` if there is none.
     ///
     /// # Errors
-    /// 422 that says what in it this server cannot hold, such as a half of a surrogate pair.
+    /// 400 that says what in it this server cannot hold, such as a half of a surrogate pair.
     pub fn value(&self) -> Result<serde_json::Value, AppError> {
         self.first().map_err(|error| unreadable(&error))
     }

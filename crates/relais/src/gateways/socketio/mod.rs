@@ -21,4 +21,4 @@ pub use incoming::{Incoming, Reply};
 pub use namespace::{Admission, ConnectRequest, Namespace, Refused, Welcome};
 pub use recovery::Recovery;
 pub use server::{Settings, SocketIo};
-pub use socket::{AskError, Socket};
+pub use socket::{AskError, Because, Socket};

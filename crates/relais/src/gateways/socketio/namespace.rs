@@ -71,7 +71,8 @@ pub struct Admission {
     /// principal: somebody else is refused.
     pub principal: Principal,
     /// What it hears from now on, or since the connection that it goes on with. What a client should recover
-    /// belongs here; channels that it joins later are not part of that.
+    /// belongs here; channels that it joins later are not part of that. The feature says what they are, not the client, so
+    /// `hub.subscriptions_per_session_max` does not count them.
     pub channels: Vec<Subscription>,
     /// The last event that it has seen, if it does not go on with a connection that was lost: what came since is sent.
     pub since: Option<Cursor>,

@@ -23,6 +23,16 @@ pub struct Socket {
     id: Arc<str>,
 }
 
+/// Why a client listens to a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Because {
+    /// It asked to: `hub.subscriptions_per_session_max` counts it.
+    Asked,
+    /// Its principal belongs to it, such as a conversation: that is not counted, so that nobody is deaf to what they are
+    /// in.
+    Belongs,
+}
+
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {
@@ -139,16 +149,16 @@ impl Socket {
         }
     }
 
-    /// Listens to one more channel, from its next event.
+    /// Listens to one more channel that it asked for, from its next event.
     ///
     /// # Errors
     /// [`SubscribeError`].
     pub async fn join(&self, subscription: Subscription) -> Result<(), SubscribeError> {
-        self.join_from(vec![subscription], Place::Now, |_| Bytes::new()).await.map(drop)
+        self.join_from(vec![subscription], Because::Asked, Place::Now, |_| Bytes::new()).await.map(drop)
     }
 
-    /// Listens to more channels, from the event after `since` and in the order of the log. Says whether everything
-    /// from there on was or is being sent.
+    /// Listens to more channels that its principal belongs to, from the event after `since` and in the order of the log.
+    /// Says whether everything from there on was or is being sent.
     ///
     /// # Errors
     /// [`SubscribeError`]; the client then listens to none of them.
@@ -157,7 +167,8 @@ impl Socket {
         subscriptions: Vec<Subscription>,
         since: Cursor,
     ) -> Result<bool, SubscribeError> {
-        let joined = self.join_from(subscriptions, Place::Cursor(since), |_| Bytes::new()).await?;
+        let (why, from) = (Because::Belongs, Place::Cursor(since));
+        let joined = self.join_from(subscriptions, why, from, |_| Bytes::new()).await?;
         Ok(joined.recovered)
     }
 
@@ -168,6 +179,7 @@ impl Socket {
     pub async fn join_welcomed(
         &self,
         subscriptions: Vec<Subscription>,
+        why: Because,
         from: Place,
         welcome: impl FnOnce(&Joined) -> (&'static str, String) + Send,
     ) -> Result<Joined, SubscribeError> {
@@ -180,12 +192,13 @@ impl Socket {
             // Whoever left meanwhile is told nothing.
             frames.map_or_else(|_| Bytes::new(), |frames| self.talk.client.written(&frames))
         };
-        self.join_from(subscriptions, from, written).await
+        self.join_from(subscriptions, why, from, written).await
     }
 
     async fn join_from(
         &self,
         subscriptions: Vec<Subscription>,
+        why: Because,
         from: Place,
         preface: impl FnOnce(&Joined) -> Bytes + Send,
     ) -> Result<Joined, SubscribeError> {
@@ -194,7 +207,12 @@ impl Socket {
         let channels: Vec<Channel> =
             subscriptions.iter().map(|subscription| subscription.channel.clone()).collect();
         let (hub, session) = (self.talk.client.hub(), self.talk.client.session());
-        let joined = hub.subscribe_members_as(session, &dialect, subscriptions, from, preface).await?;
+        let joined = match why {
+            Because::Asked => hub.subscribe_all_as(session, &dialect, subscriptions, from, preface).await?,
+            Because::Belongs => {
+                hub.subscribe_members_as(session, &dialect, subscriptions, from, preface).await?
+            }
+        };
         let added = self.talk.with_member(&self.id, |member| member.channels.extend_from_slice(&channels));
         if added.is_none() {
             self.talk.unsubscribe_left(&self.namespace, &*dialect, channels);

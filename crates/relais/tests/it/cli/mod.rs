@@ -7,6 +7,7 @@ mod guarding;
 mod listening;
 mod mirroring;
 mod output;
+mod passwords;
 mod secrets;
 mod sending;
 mod skipping;

@@ -10,6 +10,7 @@ mod modules;
 mod names;
 mod people;
 mod snapshots;
+mod storing;
 mod wire;
 
 use crate::world::{Person, World, on_both, on_both_in_time, on_both_with};

@@ -1,6 +1,7 @@
 //! Adding, owning, claiming, changing and removing modules.
 
 use relais_protocol::event::Cursor;
+use relais_store::{StoreError, params};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -47,6 +48,30 @@ impl World {
         });
         told.collect()
     }
+}
+
+/// Adds so many modules that are nobody's.
+const MANY: &str = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 10000) \
+    INSERT INTO modules (id, name, type, secret_hash, created_at, owned_at, updated_at) \
+    SELECT 'MC-' || (100000 + n) || '-STN', 'm', 'Station', '', 1, 1, 1 FROM numbers";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_for_a_page_that_is_not_whole_says_so() {
+    on_both(|world| async move {
+        let ada = world.user("Ada", true).await;
+        let add = world.running.app().store().write(|tx| tx.execute(MANY, params![]).map(drop));
+        add.await.unwrap_or_else(|error: StoreError| panic!("{error}"));
+        let world = world.restart().await;
+        let list = async || world.accepted(&ada, Method::GET, "/modules/api", Value::Null).await;
+        let whole = list().await;
+        assert_eq!((&whole["total"], &whole["truncated"]), (&json!(10_000), &json!(false)));
+        let new = json!({ "id": "MC-999999-STN" });
+        world.accepted(&ada, Method::POST, "/api/v1/modules", new).await;
+        let cut = list().await;
+        assert_eq!((&cut["total"], &cut["truncated"]), (&json!(10_001), &json!(true)));
+        assert_eq!(cut["modules"].as_array().unwrap().len(), 10_000);
+    })
+    .await;
 }
 
 fn told(topic: &str, name: &str) -> (String, String, String) {

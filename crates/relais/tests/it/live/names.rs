@@ -29,6 +29,14 @@ async fn a_field_of_a_module_has_any_of_its_names_or_several_with_one_value() {
         let (status, claimed) = world.request(&lea, Method::POST, path, claim).await;
         assert_eq!((status, &claimed["userId"]), (200, &json!(lea.id)), "{claimed}");
 
+        let page = "/modules/update/MC-1001-STN";
+        let torn = json!({ "type": "Light FX", "moduleType": "Station", "csrf": "x" });
+        let (status, refused) = world.request(&lea, Method::POST, page, torn).await;
+        assert_eq!((status, &refused["code"], &refused["success"]), (422, &json!("invalid_body"), &json!(false)));
+        let same = json!({ "type": "Station", "module_type": "Station", "moduleType": null, "csrf": "x" });
+        let (status, changed) = world.request(&lea, Method::POST, page, same).await;
+        assert_eq!((status, &changed["module"]["type"]), (200, &json!("Station")), "{changed}");
+
         let (of_it, names) = (format!("{modules}/{id}"), json!({ "type": "Light FX", "module_type": "Station" }));
         assert_eq!(world.request(&lea, Method::PATCH, &of_it, names).await.0, 422);
         let unchanged = json!({ "type": null, "name": "Quai 1" });

@@ -182,6 +182,8 @@ impl Life<'_> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_and_the_events_after_it_are_a_fresh_snapshot() {
     let seed = fastrand::u64(..);
+    // Before anything can fail or hang.
+    eprintln!("seed {seed}");
     let settings = |config: &mut relais::config::Config| {
         config.live.offline_delay_s = 0;
         config.live.window_ms = 3;

@@ -22,7 +22,21 @@ async fn left_out(server: &TestServer) -> Vec<String> {
     named.iter().map(text).collect()
 }
 
-/// Waits until the server names exactly this.
+/// Waits until the log says that a file came after a cursor.
+async fn until_created(server: &TestServer, since: &str, filename: &str) {
+    let told = tokio::time::timeout(PATIENCE, async {
+        loop {
+            let page = server.json(&format!("/api/files/changes?since={since}&limit=1000&wait=1")).await;
+            let changes = page["changes"].as_array().unwrap();
+            if changes.iter().any(|change| change["filename"] == filename) {
+                break;
+            }
+        }
+    });
+    told.await.unwrap_or_else(|_| panic!("{filename} is told"));
+}
+
+/// Waits until the server names exactly this. No event tells of it.
 async fn until_left_out(server: &TestServer, expected: &[&str]) {
     let waited = tokio::time::timeout(PATIENCE, async {
         while left_out(server).await != expected {
@@ -92,8 +106,10 @@ async fn what_goes_bad_while_the_server_runs_is_named_until_it_is_mended() {
         |server| async move {
             server.uploaded("good_2023.json", "[0]").await;
             let base = server.config.relay_files_dir();
+            let before = server.cursor().to_string();
             spoil(&base);
             until_left_out(&server, &SPOILT).await;
+            until_created(&server, &before, "b_2023.json").await;
             assert_eq!(
                 server.get("/api/files/download/rsp-neg/b_2023.json").await.text().await.unwrap(),
                 "[4]"
@@ -114,6 +130,7 @@ async fn what_goes_bad_while_the_server_runs_is_named_until_it_is_mended() {
                 ],
             )
             .await;
+            until_created(&server, &before, "ab_1.json").await;
             assert_eq!(server.downloaded("ab_1.json").await, "[1]");
         },
     )
@@ -238,16 +255,12 @@ async fn a_decomposed_name_is_noticed_and_served_composed() {
         gone.await.expect("the deletion is told");
 
         // And a société whose folder has a decomposed name.
+        let before = server.cursor().to_string();
         std::fs::create_dir(base.join("Socie\u{301}te\u{301}")).unwrap();
         std::fs::write(base.join("Socie\u{301}te\u{301}/b_2023.json"), "[5]").unwrap();
-        let served = tokio::time::timeout(PATIENCE, async {
-            while server.get("/api/files/download/Soci%C3%A9t%C3%A9/b_2023.json").await.status()
-                != StatusCode::OK
-            {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
-        });
-        served.await.expect("its files are served");
+        until_created(&server, &before, "b_2023.json").await;
+        let served = server.get("/api/files/download/Soci%C3%A9t%C3%A9/b_2023.json").await;
+        assert_eq!(served.status(), StatusCode::OK);
     })
     .await;
 }

@@ -1,6 +1,10 @@
 //! Who a connection belongs to, what it hears, its limits, and that nothing stays behind.
 
+use std::sync::Arc;
+
+use relais_hub::{CloseCode, CloseReason, HubConfig, Ticks};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::world::World;
 
@@ -62,6 +66,30 @@ async fn nobody_stays_unknown_by_leaving_and_coming_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_post_whose_connection_ends_while_its_body_comes_is_told_why() {
+    let world = World::new();
+    let sid = world.poll_open().await;
+    let (url, client) = (world.polling_url(&sid), reqwest::Client::new());
+    for packet in [r#"40/room,{"user":"ann"}"#, r#"42/room,["keep me"]"#] {
+        assert_eq!(client.post(&url).body(packet).send().await.unwrap().text().await.unwrap(), "ok");
+    }
+    let kept = world.kept.lock()[0].clone();
+    let body = r#"42/room,["whoami"]"#;
+    let mut post = world.post_head(&sid, body.len()).await;
+    kept.close(CloseReason::new(CloseCode::Forbidden, "not any more"));
+    world.hub.settled().await;
+    post.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    post.read_to_string(&mut answer).await.unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 400") && answer.contains("\"message\":\"not any more\""),
+        "{answer}"
+    );
+    let later = client.get(&url).send().await.unwrap().text().await.unwrap();
+    assert!(later.contains("not any more"), "{later}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_joins_nothing_is_closed() {
     let world = World::with(|settings| settings.connect_within_s = 3);
     let mut client = world.connect().await;
@@ -70,12 +98,30 @@ async fn a_connection_that_joins_nothing_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_asks_for_is_limited_and_what_it_belongs_to_is_not() {
+    let config = HubConfig { ticks: Ticks::Manual, subscriptions_per_session_max: 1, ..HubConfig::default() };
+    let world = World::on(Arc::default(), config, |_| {});
+    let mut client = world.connect().await;
+    client.join(&json!({ "user": "ann" })).await;
+    client.say(r#"42/room,1["listen since",["room:2","0000000000000007-0"]]"#).await;
+    assert!(client.next().await.starts_with("43/room,1["), "what it is a member of");
+    for (number, name, joined) in [(2, "room:3", true), (3, "room:4", false)] {
+        client.say(&format!(r#"42/room,{number}["listen","{name}"]"#)).await;
+        assert_eq!(client.next().await, format!("43/room,{number}[{joined}]"));
+    }
+    client.say(r#"42/room,4["stop","room:3"]"#).await;
+    assert_eq!(client.next().await, "43/room,4[]");
+    client.say(r#"42/room,5["listen","room:4"]"#).await;
+    assert_eq!(client.next().await, "43/room,5[true]");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_hears_what_it_listens_to_and_no_longer() {
     let world = World::new();
     let mut client = world.connect().await;
     client.join(&json!({ "user": "ann" })).await;
     client.say(r#"42/room,1["listen","room:2"]"#).await;
-    assert_eq!(client.next().await, "43/room,1[]");
+    assert_eq!(client.next().await, "43/room,1[true]");
     world.publish("room:1", &json!(1));
     world.publish("room:2", &json!(2));
     assert_eq!(client.next().await, r#"42/room,["news",1]"#);

@@ -21,6 +21,7 @@ use relais_protocol::engineio::PayloadLimits;
 use relais_protocol::event::{Channel, Cursor, Epoch, Event, Topic};
 use relais_protocol::time::Timestamp;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite::Message;
@@ -134,6 +135,21 @@ impl World {
     pub(crate) fn polling_url(&self, sid: &str) -> String {
         let sid = if sid.is_empty() { String::new() } else { format!("&sid={sid}") };
         format!("http://{}/socket.io/?EIO=4&transport=polling{sid}", self.url)
+    }
+
+    /// A POST of which the server has the head and waits for the body.
+    pub(crate) async fn post_head(&self, sid: &str, body_bytes: usize) -> TcpStream {
+        let mut stream = TcpStream::connect(&self.url).await.unwrap();
+        let head = format!(
+            "POST /socket.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
+             Content-Type: text/plain\r\nContent-Length: {body_bytes}\r\nExpect: 100-continue\r\n\r\n",
+            self.url
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut asked = [0; 25];
+        stream.read_exact(&mut asked).await.unwrap();
+        assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+        stream
     }
 
     /// Waits until the namespace was told this.
@@ -292,7 +308,10 @@ impl Namespace for Room {
                         socket.ask("question", "1").await.map(|answer| answer.elements()[0].to_string());
                     calls.lock().push(format!("answered {answer:?}"));
                 })),
-                "listen" => socket.join(subscription(&incoming.first::<String>().unwrap())).await.unwrap(),
+                "listen" => {
+                    let joined = socket.join(subscription(&incoming.first::<String>().unwrap())).await;
+                    return Some(Reply::json(&json!(joined.is_ok())));
+                }
                 "listen since" => {
                     let (name, since): (String, String) = incoming.first().unwrap();
                     let joined =

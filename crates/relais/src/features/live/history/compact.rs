@@ -81,6 +81,7 @@ impl History {
     }
 
     async fn compact(&self, ids: Vec<i64>) -> Result<(), StoreError> {
+        let _batch = self.0.batch.lock().await;
         let tasks = self.tasks(&ids);
         let prepare = move |tx: &mut ReadTx<'_>| prepare_all(tx, tasks);
         let changes = self.0.store.read(prepare).await?;
@@ -123,7 +124,7 @@ impl History {
         tasks.collect()
     }
 
-    /// Writes changes, and moves in memory what they moved.
+    /// Writes changes, and moves in memory what they moved. The batch is the caller's from before these were prepared.
     pub(super) async fn apply(&self, changes: Vec<Change>) -> Result<(), StoreError> {
         let seen: Vec<(i64, Vec<Series>)> =
             changes.iter().map(|change| (change.row.id, change.series.clone())).collect();

@@ -66,8 +66,11 @@ struct Inner {
     memory: Mutex<Memory>,
     /// Held while a batch becomes an entry of the journal.
     sealing: Mutex<()>,
-    /// Held by the one who writes to the tables.
+    /// Held by the one who moves on what is due.
     turn: tokio::sync::Mutex<()>,
+    /// Held while rows of modules are read from memory and written, a batch at a time: names of series, and what
+    /// moves. Whoever has a new name to write waits for one batch, however much there is to move.
+    batch: tokio::sync::Mutex<()>,
     /// Held by the one who writes for those who wait for it: the others find it done.
     writing: tokio::sync::Mutex<()>,
     /// Points lost since that was last said, and when.
@@ -90,6 +93,7 @@ impl History {
             memory: Mutex::new(memory),
             sealing: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
+            batch: tokio::sync::Mutex::default(),
             writing: tokio::sync::Mutex::default(),
             losses: Mutex::default(),
         })))
@@ -152,7 +156,6 @@ impl History {
     /// If the database cannot be written; the points stay in memory for the next attempt.
     pub async fn flush(&self) -> Result<(), StoreError> {
         self.seal();
-        let _turn = self.0.turn.lock().await;
         self.write_waiting().await
     }
 
@@ -171,13 +174,7 @@ impl History {
             }
             memory.recorded
         };
-        self.seal();
-        if self.0.memory.lock().slots.values().all(|slot| slot.is_stored) {
-            self.append_waiting().await?;
-        } else {
-            // Names are written by one at a time.
-            self.flush().await?;
-        }
+        self.flush().await?;
         self.0.memory.lock().durable = recorded;
         Ok(())
     }
@@ -264,19 +261,27 @@ impl History {
         }
     }
 
-    /// Writes entries that wait, oldest first, with the modules that they speak of before them.
+    /// Writes entries that wait now, oldest first, with the names that they speak of before them. Two at once do no harm.
     async fn write_waiting(&self) -> Result<(), StoreError> {
-        if !self.0.memory.lock().waiting.is_empty() {
+        let (newest, has_names) = {
+            let memory = self.0.memory.lock();
+            let Some(newest) = memory.waiting.back().map(|entry| entry.id) else { return Ok(()) };
+            (newest, memory.slots.values().all(|slot| slot.is_stored))
+        };
+        if !has_names {
             self.write_modules().await?;
         }
-        self.append_waiting().await
+        self.append_until(newest).await
     }
 
-    /// Writes entries that wait, oldest first. Two at once do no harm.
-    async fn append_waiting(&self) -> Result<(), StoreError> {
+    /// Writes entries that wait up to `newest`: names that came after it may be in memory alone.
+    async fn append_until(&self, newest: i64) -> Result<(), StoreError> {
         loop {
-            let entries: Vec<Arc<Entry>> =
-                self.0.memory.lock().waiting.iter().take(ENTRIES_PER_WRITE).cloned().collect();
+            let entries: Vec<Arc<Entry>> = {
+                let memory = self.0.memory.lock();
+                let waiting = memory.waiting.iter().take_while(|entry| entry.id <= newest);
+                waiting.take(ENTRIES_PER_WRITE).cloned().collect()
+            };
             let Some(last) = entries.last().map(|entry| entry.id) else { return Ok(()) };
             let packed = pack_entries(&entries)?;
             self.0
@@ -291,6 +296,7 @@ impl History {
 
     async fn write_modules(&self) -> Result<(), StoreError> {
         loop {
+            let _batch = self.0.batch.lock().await;
             let new: Vec<(Box<str>, ModuleRow)> = {
                 let memory = self.0.memory.lock();
                 let unstored = memory.slots.iter().filter(|(_, slot)| !slot.is_stored).take(NEW_PER_STEP);

@@ -81,6 +81,7 @@ impl History {
         while self.0.store.write(move |tx| delete_some(tx, all)).await? > 0 {
             self.write_waiting().await?;
         }
+        let _batch = self.0.batch.lock().await;
         self.0.store.write(move |tx| store::delete_module(tx, module)).await
     }
 }

@@ -56,6 +56,7 @@ impl History {
 
     async fn roll(&self, ids: Vec<i64>) -> Result<(), StoreError> {
         let keep = (self.0.config.minute_days > 0, self.0.config.hour_days > 0);
+        let _batch = self.0.batch.lock().await;
         let tasks = self.roll_tasks(&ids);
         let changes = self.0.store.read(move |tx| {
             let mut packer = Packer::new()?;

@@ -78,7 +78,7 @@ async fn admit(app: &App, module: &str, password: &str, from: Option<IpAddr>) ->
             let message = format!("Trop de messages : {most} par seconde au plus. Réessayez dans 1 s.");
             AppError::too_many_requests("too_many_reports", message).retry_after(1)
         }
-        Err(Refused::Unavailable(error)) => return Err(error),
+        Err(Refused::Unavailable(error)) => return Err(error.into()),
     };
     Err(refuse(app, module, error))
 }

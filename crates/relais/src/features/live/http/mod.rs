@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
-use super::model::{AddedModule, Module, ModuleChanges, NewModule};
+use super::model::{AddedModule, Claim, Module, ModuleChanges, NewModule};
 use super::modules::{NewClaim, Sight};
 use crate::auth::http::{Caller, ClientAddress};
 use crate::auth::{Action, Principal, unauthenticated};
@@ -63,22 +63,6 @@ pub fn router() -> Router<App> {
 pub struct LiveApi;
 
 type Body<T> = Result<Json<T>, JsonRejection>;
-
-/// What a claim says.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Claim {
-    /// `XXXX-XXXX`, in any spelling.
-    #[serde(alias = "claimCode", alias = "claim_code", alias = "module_code")]
-    code: String,
-    /// The module that it is expected to be for.
-    #[serde(default, alias = "module_id")]
-    #[serde(rename = "moduleId")]
-    module_id: Option<String>,
-    /// What its new owner calls it.
-    #[serde(default)]
-    name: Option<String>,
-}
 
 /// What the form of a claim has.
 #[derive(ToSchema)]

@@ -14,11 +14,12 @@ use serde_json::{Map, Value, json};
 use super::super::model::{AddedModule, Module, ModuleChanges, NewModule};
 use super::super::modules::Sight;
 use super::{Claim, ClaimForm, Keeper, administer, claim};
+use crate::aliases::{Aliased, unite};
 use crate::auth::http::{Caller, ClientAddress};
 use crate::http::form::form_pairs;
 use crate::{App, AppError};
 
-/// Modules that `GET /modules/api` gives at most; the paged list has them all.
+/// Modules that `GET /modules/api` gives at most: it says so if there are more, and the paged list has them all.
 const PAGE_OF_ALL: usize = 10_000;
 /// What a form of HTML is sent as.
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -82,34 +83,10 @@ fn read_form(body: &[u8]) -> Map<String, Value> {
 }
 
 impl Sent {
-    /// A text of several names: pages may well send it under all of them.
-    fn text(&self, names: &[&str]) -> Result<Option<String>, AppError> {
-        let Ok(fields) = &self.fields else { return Ok(None) };
-        let mut found = None;
-        for name in names {
-            match (fields.get(*name), &found) {
-                (None | Some(Value::Null), _) => {}
-                (Some(Value::String(text)), None) => found = Some(text.clone()),
-                (Some(Value::String(text)), Some(known)) if text == known => {}
-                (Some(_), _) => {
-                    return Err(unprocessable(format!(
-                        "« {name} » : un texte est attendu, le même sous tous ses noms"
-                    )));
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    /// A text that has to be there.
-    fn required(&self, names: &[&str]) -> Result<String, AppError> {
-        let missing = || unprocessable(format!("« {} » manque", names[0]));
-        self.text(names)?.ok_or_else(missing)
-    }
-
-    /// Fails if what was sent could not be read.
-    fn check(&mut self) -> Result<(), AppError> {
-        std::mem::replace(&mut self.fields, Ok(Map::new())).map(|fields| self.fields = Ok(fields))
+    /// What was sent of a `T`, under the names that `T` has for it. Pages send more than is read.
+    fn read<T: Aliased>(&mut self) -> Result<Fields, AppError> {
+        let fields = std::mem::replace(&mut self.fields, Ok(Map::new()))?;
+        unite::<T>(fields).map(Fields).map_err(unprocessable)
     }
 
     /// The answer: to the page that sent a form, the way back with what happened.
@@ -121,6 +98,24 @@ impl Sent {
             (true, Ok(fields)) => back(fields["message"].as_str().unwrap_or_default(), None),
             (true, Err(error)) => back(error.message(), Some(error.code())),
         }
+    }
+}
+
+/// What a page sent, each field under one name.
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn text(&self, name: &str) -> Result<Option<String>, AppError> {
+        match self.0.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(_) => Err(unprocessable(format!("« {name} » : un texte est attendu"))),
+        }
+    }
+
+    /// A text that has to be there.
+    fn required(&self, name: &str) -> Result<String, AppError> {
+        self.text(name)?.ok_or_else(|| unprocessable(format!("« {name} » manque")))
     }
 }
 
@@ -138,7 +133,8 @@ fn back(flash: &str, error: Option<&str>) -> Response {
 
 /// List one's modules, for existing pages
 #[utoipa::path(get, path = "/modules/api", tag = "modules", responses(
-    (status = 200, description = "`{success, modules}`: one's own, or everybody's for administrators"),
+    (status = 200, description = "`{success, modules, total, truncated}`: one's own, or everybody's for administrators; 10,000 at most, \
+        of `total`: `truncated` says whether there are more, which `GET /api/v1/modules` lists"),
     (status = 401, description = "`unauthenticated`")))]
 pub(super) async fn list_for_page(
     State(app): State<App>,
@@ -146,8 +142,15 @@ pub(super) async fn list_for_page(
 ) -> Result<Json<Value>, AppError> {
     let failed = |error: AppError| error.with("success", false);
     let sight = Sight::of(&principal).map_err(failed)?;
-    let modules = app.live().modules().list(&sight, "", PAGE_OF_ALL).await.map_err(failed)?;
-    Ok(Json(json!({ "success": true, "modules": modules })))
+    let mut modules = app.live().modules().list(&sight, "", PAGE_OF_ALL + 1).await.map_err(failed)?;
+    let truncated = modules.len() > PAGE_OF_ALL;
+    if truncated {
+        modules.truncate(PAGE_OF_ALL);
+        metrics::counter!("relais_live_lists_truncated_total").increment(1);
+    }
+    // More than are listed, also if some are removed in this moment.
+    let total = if truncated { app.live().count(&sight).0.max(PAGE_OF_ALL + 1) } else { modules.len() };
+    Ok(Json(json!({ "success": true, "modules": modules, "total": total, "truncated": truncated })))
 }
 
 /// Add a module, for existing pages
@@ -167,13 +170,13 @@ pub(super) async fn add_for_page(
 ) -> Response {
     let added = async {
         let actor = administer(&app, &caller?, address)?;
-        sent.check()?;
+        let fields = sent.read::<NewModule>()?;
         let new = NewModule {
-            id: sent.required(&["moduleId", "module_id", "id"])?,
-            name: sent.text(&["name"])?,
-            kind: sent.text(&["type", "moduleType", "module_type"])?,
-            owner: sent.text(&["owner", "userId", "user_id"])?,
-            password: sent.text(&["password"])?,
+            id: fields.required("id")?,
+            name: fields.text("name")?,
+            kind: fields.text("type")?,
+            owner: fields.text("owner")?,
+            password: fields.text("password")?,
         };
         let AddedModule { module, credential, claim_code } = app.live().modules().add(&actor, new).await?;
         Ok(json!({
@@ -201,11 +204,11 @@ pub(super) async fn claim_for_page(
 ) -> Response {
     let claimed = async {
         let caller = caller?;
-        sent.check()?;
+        let fields = sent.read::<Claim>()?;
         let said = Claim {
-            code: sent.required(&["module_code", "code", "claimCode", "claim_code", "moduleCode"])?,
-            module_id: sent.text(&["module_id", "moduleId"])?,
-            name: sent.text(&["name"])?.filter(|name| !name.trim().is_empty()),
+            code: fields.required("code")?,
+            module_id: fields.text("moduleId")?,
+            name: fields.text("name")?.filter(|name| !name.trim().is_empty()),
         };
         let module = claim(&app, &caller, address, said).await?;
         Ok(json!({ "success": true, "message": "Module ajouté à votre compte", "module": module }))
@@ -231,11 +234,8 @@ pub(super) async fn update_for_page(
 ) -> Response {
     let changed = async {
         let Keeper { sight, actor } = Keeper::of(&caller?, address)?;
-        sent.check()?;
-        let changes = ModuleChanges {
-            name: sent.text(&["name"])?,
-            kind: sent.text(&["type", "moduleType", "module_type"])?,
-        };
+        let fields = sent.read::<ModuleChanges>()?;
+        let changes = ModuleChanges { name: fields.text("name")?, kind: fields.text("type")? };
         let module: Module = app.live().modules().change(&sight, &actor, &id, changes).await?;
         Ok(json!({ "success": true, "message": "Module modifié", "module": module }))
     };

@@ -339,32 +339,71 @@ fn a_kill_between_flush_and_compaction_loses_and_repeats_nothing() {
 #[test]
 fn a_chart_that_is_read_while_points_move_counts_each_once() {
     const MOVES: u64 = 150;
+    const LOOKS: u32 = 21;
     for db in TestDb::each() {
         let runtime = runtime();
         let bench = Bench::open(db(), kept_for_ever(), &runtime);
-        let recorded = std::cell::Cell::new(0);
+        let (recorded, looks) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+        // Until both have happened often enough, however they take turns.
+        let goes_on = || recorded.get() < MOVES || looks.get() < LOOKS;
         runtime.block_on(async {
             let moving = async {
-                for _ in 0..MOVES {
+                while goes_on() {
                     bench.record("MC-1", bench.clock.now().as_millis(), &[("temp", 20.0)]);
                     recorded.set(recorded.get() + 1);
                     bench.pass(17 * MINUTE).await;
                 }
             };
             let reading = async {
-                let mut looks = 0;
-                while recorded.get() < MOVES {
+                while goes_on() {
                     let before = recorded.get();
-                    let chart = bench.range("MC-1", START, START + 30 * DAY, 1 + looks % 2000).await;
+                    let end = (START + 30 * DAY).max(bench.clock.now().as_millis() + DAY);
+                    let chart = bench.range("MC-1", START, end, 1 + looks.get() % 2000).await;
                     let buckets = chart.series.first().map_or(&[][..], |series| &series.buckets);
                     let count: u64 = buckets.iter().map(|bucket| bucket.count).sum();
                     let after = recorded.get();
                     assert!((before..=after).contains(&count), "{before} <= {count} <= {after}");
-                    looks += 1;
+                    looks.set(looks.get() + 1);
                 }
-                assert!(looks > 20, "{looks}");
             };
             tokio::join!(moving, reading);
+        });
+    }
+}
+
+#[test]
+fn a_new_name_is_stored_while_much_is_moved_on() {
+    const MODULES: usize = 400;
+    for db in TestDb::each() {
+        let runtime = runtime();
+        let bench = Bench::open(db(), kept_for_ever(), &runtime);
+        runtime.block_on(async {
+            for module in 0..MODULES {
+                bench.record(&format!("MC-{module}"), START, &[("temp", 1.0)]);
+            }
+            bench.history.flush().await.unwrap();
+            bench.clock.advance_ms(2 * HOUR);
+            let is_moved = std::cell::Cell::new(false);
+            let moving = async {
+                bench.history.keep().await.unwrap();
+                is_moved.set(true);
+            };
+            let storing = async {
+                bench.record("MC-0", bench.clock.now().as_millis(), &[("new", 1.0)]);
+                bench.history.stored().await.unwrap();
+                assert!(!is_moved.get(), "it does not wait for everything that is to be moved");
+            };
+            tokio::join!(moving, storing);
+            assert!(bench.rows(COUNT_BLOCKS).await >= MODULES as i64);
+            let series = bench.history.series("MC-0").series;
+            assert_eq!(series.iter().map(|series| &*series.name).collect::<Vec<_>>(), ["temp", "new"]);
+        });
+        let mut bench = bench;
+        runtime.block_on(async {
+            bench.kill().await;
+            let names: Vec<String> =
+                bench.history.series("MC-0").series.into_iter().map(|s| s.name).collect();
+            assert_eq!(names, ["temp", "new"], "no move has put the new name aside");
         });
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use relais_protocol::event::{Channel, Cursor, Epoch, Event, Position, Topic};
 use relais_protocol::time::Timestamp;
 
+use crate::connection::Connection;
 use crate::error::StoreError;
 use crate::params;
 use crate::row::Row;
@@ -30,6 +31,14 @@ pub(crate) const FIND_DATA: &str = "SELECT data FROM events WHERE seq = $1";
 /// Gives one event other data.
 pub(crate) const AMEND: &str = "UPDATE events SET data = $1 WHERE seq = $2";
 
+/// Notes that one event has other data, and which event tells so.
+pub(crate) const NOTE_AMENDED: &str =
+    "INSERT INTO amendments (told_by, seq) VALUES ($1, $2) ON CONFLICT (told_by, seq) DO NOTHING";
+
+/// The events up to `$1` that have other data, as a part of the log after that tells.
+const AMENDED_BETWEEN: &str = "SELECT e.seq, e.data FROM events e WHERE e.seq IN \
+     (SELECT seq FROM amendments WHERE told_by > $1 AND told_by <= $2 AND seq <= $1) ORDER BY e.seq";
+
 /// Records where the log stands after a group.
 pub(crate) const MOVE_HEAD: &str = "UPDATE log_head SET seq = $1 WHERE id = 1";
 
@@ -41,7 +50,7 @@ pub(crate) const CREATE_HEAD: &str = "INSERT INTO log_head (id, epoch, seq, firs
      ON CONFLICT (id) DO NOTHING";
 
 /// Every event of a part of the log.
-pub(crate) const BETWEEN: &str = "SELECT e.seq, e.topic_offset, t.name, e.name, e.data, e.at \
+const BETWEEN: &str = "SELECT e.seq, e.topic_offset, t.name, e.name, e.data, e.at \
      FROM events e JOIN topics t ON t.id = e.topic_id WHERE e.seq > $1 AND e.seq <= $2 ORDER BY e.seq";
 
 // The order of the join is fixed for SQLite: in the order of seq, so that LIMIT ends it early.
@@ -168,6 +177,7 @@ pub(crate) fn trim_step(tx: &mut WriteTx<'_>, before: Timestamp, keep_min: u64) 
         return Ok(0);
     }
     tx.execute("DELETE FROM events WHERE seq <= $1", params![last_gone])?;
+    tx.execute("DELETE FROM amendments WHERE told_by <= $1", params![last_gone])?;
     tx.execute("UPDATE log_head SET first_seq = $1 WHERE id = 1", params![last_gone + 1])?;
     Ok(last_gone - from)
 }
@@ -188,8 +198,40 @@ fn topic_event(row: &Row<'_>, topic: &Topic, epoch: Epoch) -> Result<Event, Stor
     })
 }
 
+/// The events with `after < seq <= up_to`, which another writer has committed.
+pub(crate) fn events_between(
+    connection: &mut dyn Connection,
+    epoch: Epoch,
+    after: u64,
+    up_to: u64,
+) -> Result<Vec<Event>, StoreError> {
+    let mut events = Vec::new();
+    connection.visit(BETWEEN, params![after, up_to], &mut |row| {
+        events.push(any_event(row, epoch)?);
+        Ok(())
+    })?;
+    Ok(events)
+}
+
+/// The earlier events that these have amended: the `seq` of each, and its data now.
+pub(crate) fn amended_between(
+    connection: &mut dyn Connection,
+    after: u64,
+    up_to: u64,
+) -> Result<Vec<Amended>, StoreError> {
+    let mut amended = Vec::new();
+    connection.visit(AMENDED_BETWEEN, params![after, up_to], &mut |row| {
+        amended.push((row.u64(0)?, Arc::from(row.str(1)?)));
+        Ok(())
+    })?;
+    Ok(amended)
+}
+
+/// An event that has other data: its `seq`, and the data.
+pub(crate) type Amended = (u64, Arc<str>);
+
 /// An event from a row of [`BETWEEN`].
-pub(crate) fn any_event(row: &Row<'_>, epoch: Epoch) -> Result<Event, StoreError> {
+fn any_event(row: &Row<'_>, epoch: Epoch) -> Result<Event, StoreError> {
     let topic = Topic::new(row.str(2)?).map_err(|e| StoreError::Value(e.to_string()))?;
     Ok(Event {
         topic,

@@ -14,6 +14,7 @@ use crate::calendar::Calendar;
 use crate::completion::{Batch, Finished, Work};
 use crate::connection::{Head, WriteConnection};
 use crate::error::StoreError;
+use crate::log;
 use crate::topics::Topics;
 use crate::tx::{Effects, Group, Rest, WriteTx};
 
@@ -161,8 +162,10 @@ impl Writer {
         }
         while self.published < head.seq {
             let up_to = head.seq.min(self.published + CATCH_UP_MAX);
-            let events = self.connection.events_between(head.epoch, self.published, up_to)?;
-            self.hand_over(Batch::CaughtUp(events));
+            let connection = &mut *self.connection;
+            let amended = log::amended_between(connection, self.published, up_to)?;
+            let events = log::events_between(connection, head.epoch, self.published, up_to)?;
+            self.hand_over(Batch::CaughtUp { amended, events });
             self.published = up_to;
         }
         Ok(())

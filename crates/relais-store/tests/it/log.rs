@@ -111,6 +111,31 @@ fn what_another_process_amends_is_amended_here_before_the_event_that_tells_so() 
 }
 
 #[test]
+fn however_many_events_another_process_amended_all_are_amended_here() {
+    on_each(|bench| {
+        for _ in 0..2 {
+            let many = |tx: &mut WriteTx<'_>| {
+                (0..600).try_for_each(|_| tx.emit(&topic("societe:a"), "happened", "{}".into()).map(drop))
+            };
+            bench.write(many).unwrap();
+        }
+        let mut config = StoreConfig::new(bench.db.url());
+        config.beside_server = true;
+        let clock: SharedClock = bench.clock.clone();
+        let other = Store::open(&config, &[NOTES], clock).unwrap();
+        let amended = other.write(|tx| {
+            (1..=1200).try_for_each(|seq| tx.amend(seq, |_| Some("{\"a\":2}".into())))?;
+            tx.emit(&topic("societe:a"), "changed", "{}".into())
+        });
+        bench.runtime.block_on(amended).unwrap();
+        bench.runtime.block_on(bench.store.catch_up()).unwrap();
+        let seqs: Vec<u64> = bench.sink.1.lock().iter().map(|(seq, ..)| *seq).collect();
+        assert_eq!(seqs, (1..=1200).collect::<Vec<_>>());
+        bench.runtime.block_on(other.shutdown());
+    });
+}
+
+#[test]
 fn what_was_amended_is_forgotten_with_the_event_that_told_so() {
     on_each(|bench| {
         emit(&bench, "societe:a", 3);

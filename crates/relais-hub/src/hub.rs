@@ -126,9 +126,9 @@ impl Hub {
     }
 
     /// Whoever recovers the event `seq` from here on gets it with this data. What is on its way to a session stays as
-    /// it is.
+    /// it is. Blocks while the inbox is full, like [`Hub::publish`].
     pub fn amend(&self, seq: u64, data: Arc<str>) {
-        self.shared().inbox.push_unhurried(Command::Amend { seq, data });
+        self.shared().inbox.amend(seq, data);
     }
 
     /// Opens a session.

@@ -130,7 +130,7 @@ impl Drop for Cork<'_> {
 /// The hub's inbox. Its order is the order of everything: an event that was put in before a join is not live
 /// for the joiner, one after it is.
 ///
-/// Events are bounded by their bytes; the other commands by the number of sessions and of requests that
+/// Events, and what amends them, are bounded by their bytes; the other commands by the number of sessions and of requests that
 /// await their answer.
 pub(crate) struct Inbox {
     queue: Mutex<Queue>,
@@ -163,10 +163,26 @@ impl Inbox {
 
     /// Puts in an event. A durable one waits for room; an ephemeral one is refused (`false`) without.
     pub(crate) fn publish(&self, event: Arc<Event>, key: Option<Arc<str>>) -> bool {
-        let bytes = size_of::<Command>() + event.data.len();
+        let (data_bytes, waits) = (event.data.len(), event.is_durable());
+        let taken = self.push_counted(Command::Publish { event, key }, data_bytes, waits);
+        if taken && !self.is_corked() {
+            self.filled.notify_one();
+        }
+        taken
+    }
+
+    /// Puts in that an event has other data: nobody awaits it. Waits for room.
+    pub(crate) fn amend(&self, seq: u64, data: Arc<str>) {
+        let data_bytes = data.len();
+        self.push_counted(Command::Amend { seq, data }, data_bytes, true);
+    }
+
+    /// Puts in a command with data and counts its bytes; says whether it did. Without room it waits, or refuses.
+    fn push_counted(&self, command: Command, data_bytes: usize, waits: bool) -> bool {
+        let bytes = size_of::<Command>() + data_bytes;
         let mut queue = self.queue.lock();
         while queue.bytes > 0 && queue.bytes + bytes > self.bytes_max && !queue.stopped {
-            if !event.is_durable() {
+            if !waits {
                 return false;
             }
             // Whoever makes room may not have heard of what is in.
@@ -177,11 +193,7 @@ impl Inbox {
             return false;
         }
         queue.bytes += bytes;
-        queue.commands.push_back(Command::Publish { event, key });
-        drop(queue);
-        if !self.is_corked() {
-            self.filled.notify_one();
-        }
+        queue.commands.push_back(command);
         true
     }
 
@@ -333,6 +345,26 @@ mod tests {
             assert_eq!(hub.join().unwrap(), (Woken::Commands, 1));
         });
         assert_eq!(inbox.take(&mut VecDeque::new(), Some(Instant::now())), Woken::Deadline);
+    }
+
+    #[test]
+    fn what_amends_an_event_takes_room_like_an_event() {
+        let inbox = Inbox::new(10_000);
+        inbox.amend(1, "x".repeat(9_000).into());
+        let ephemeral =
+            Arc::new(Event { seq: 0, offset: 0, data: "x".repeat(2_000).into(), ..(*event(1)).clone() });
+        assert!(!inbox.publish(Arc::clone(&ephemeral), None), "there is no room");
+        std::thread::scope(|scope| {
+            scope.spawn(|| inbox.amend(2, "x".repeat(9_000).into()));
+            let (mut commands, mut taken) = (VecDeque::new(), 0);
+            let began = Instant::now();
+            while taken < 2 {
+                assert!(began.elapsed() < Duration::from_secs(10), "it waits for room alone");
+                inbox.take(&mut commands, Some(Instant::now() + Duration::from_millis(10)));
+                taken += commands.drain(..).count();
+            }
+        });
+        assert!(inbox.publish(ephemeral, None), "there is room again");
     }
 
     #[test]

@@ -9,7 +9,8 @@ use relais_protocol::event::Event;
 
 use crate::error::StoreError;
 use crate::head::SharedHead;
-use crate::tx::{Effects, WriteTx};
+use crate::log::Amended;
+use crate::tx::{Effects, Hook, WriteTx};
 
 /// Where committed events go.
 pub trait EventSink: Send + Sync {
@@ -21,8 +22,8 @@ pub trait EventSink: Send + Sync {
     /// committed it, or this one without learning of it.
     fn caught_up(&self, _event: &Event) {}
 
-    /// Called once an event that was committed before has other data; by the same thread, after that event's
-    /// [`EventSink::committed`] and before the events of what changed it.
+    /// Called once an event that was committed before has other data, whichever process changed it; by the same thread,
+    /// after that event's [`EventSink::committed`] and before the events of what changed it.
     fn amended(&self, _seq: u64, _data: Arc<str>) {}
 
     /// Called by the same thread once [`crate::Store::head`] has reached `seq`: who is woken by it reads up to
@@ -55,6 +56,8 @@ pub(crate) enum Batch {
     Group(Vec<Finished>),
     /// Events of the log that another writer committed, or this one without learning of it.
     CaughtUp(Vec<Event>),
+    /// Earlier events that those amended which are caught up next.
+    Amended(Vec<Amended>),
 }
 
 /// Works through what the writer hands over, until the writer is gone.
@@ -67,6 +70,7 @@ pub(crate) fn run(batches: &Receiver<Batch>, sink: &SharedSink, head: &SharedHea
                     complete(finished, sink.as_ref(), head);
                 }
             }
+            Batch::Amended(amended) => amend(amended, sink.as_ref()),
             Batch::CaughtUp(events) => {
                 for event in events {
                     if let Some(sink) = &sink {
@@ -80,18 +84,27 @@ pub(crate) fn run(batches: &Receiver<Batch>, sink: &SharedSink, head: &SharedHea
 }
 
 fn complete(finished: Finished, sink: Option<&Arc<dyn EventSink>>, head: &SharedHead) {
-    for hook in finished.effects.hooks {
-        guarded("a hook after a commit panicked", hook);
-    }
-    for (seq, data) in finished.effects.amended {
-        if let Some(sink) = sink {
-            guarded("the event sink panicked", || sink.amended(seq, data));
-        }
-    }
-    for event in finished.effects.events {
+    let Effects { hooks, amended, events, last_hooks } = finished.effects;
+    run_hooks(hooks);
+    amend(amended, sink);
+    for event in events {
         publish(event, sink, head);
     }
+    run_hooks(last_hooks);
     finished.work.answer(finished.outcome);
+}
+
+fn run_hooks(hooks: Vec<Hook>) {
+    for hook in hooks {
+        guarded("a hook after a commit panicked", hook);
+    }
+}
+
+fn amend(amended: Vec<Amended>, sink: Option<&Arc<dyn EventSink>>) {
+    let Some(sink) = sink else { return };
+    for (seq, data) in amended {
+        guarded("the event sink panicked", || sink.amended(seq, data));
+    }
 }
 
 fn publish(event: Arc<Event>, sink: Option<&Arc<dyn EventSink>>, head: &SharedHead) {

@@ -1,6 +1,6 @@
 //! What the writer and the readers need from a database.
 
-use relais_protocol::event::{Epoch, Event};
+use relais_protocol::event::Epoch;
 
 use crate::error::StoreError;
 use crate::packs::Place;
@@ -71,9 +71,6 @@ pub(crate) trait WriteConnection: Connection {
 
     /// Whether a failed read spoils the transaction, so that reading too needs a savepoint.
     fn reads_need_savepoint(&self) -> bool;
-
-    /// The events with `after < seq <= up_to`, which another writer has committed.
-    fn events_between(&mut self, epoch: Epoch, after: u64, up_to: u64) -> Result<Vec<Event>, StoreError>;
 
     /// Leaves the database tidy; the connection is not used afterwards.
     fn close(self: Box<Self>);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use relais_protocol::event::{Channel, Cursor, Epoch, Event, Position, Topic};
 use relais_protocol::time::Timestamp;
 
+use crate::connection::Connection;
 use crate::error::StoreError;
 use crate::params;
 use crate::row::Row;
@@ -30,6 +31,17 @@ pub(crate) const FIND_DATA: &str = "SELECT data FROM events WHERE seq = $1";
 /// Gives one event other data.
 pub(crate) const AMEND: &str = "UPDATE events SET data = $1 WHERE seq = $2";
 
+/// Notes that one event has other data, and which event tells so.
+pub(crate) const NOTE_AMENDED: &str =
+    "INSERT INTO amendments (told_by, seq) VALUES ($1, $2) ON CONFLICT (told_by, seq) DO NOTHING";
+
+/// The events up to `$1` that have other data, as a part of the log after that tells; a page of them.
+const AMENDED_BETWEEN: &str = "SELECT e.seq, e.data FROM events e WHERE e.seq > $3 AND e.seq IN \
+     (SELECT seq FROM amendments WHERE told_by > $1 AND told_by <= $2 AND seq <= $1) ORDER BY e.seq LIMIT $4";
+
+/// Amended events that are read at once.
+const AMENDED_PAGE: usize = 500;
+
 /// Records where the log stands after a group.
 pub(crate) const MOVE_HEAD: &str = "UPDATE log_head SET seq = $1 WHERE id = 1";
 
@@ -41,7 +53,7 @@ pub(crate) const CREATE_HEAD: &str = "INSERT INTO log_head (id, epoch, seq, firs
      ON CONFLICT (id) DO NOTHING";
 
 /// Every event of a part of the log.
-pub(crate) const BETWEEN: &str = "SELECT e.seq, e.topic_offset, t.name, e.name, e.data, e.at \
+const BETWEEN: &str = "SELECT e.seq, e.topic_offset, t.name, e.name, e.data, e.at \
      FROM events e JOIN topics t ON t.id = e.topic_id WHERE e.seq > $1 AND e.seq <= $2 ORDER BY e.seq";
 
 // The order of the join is fixed for SQLite: in the order of seq, so that LIMIT ends it early.
@@ -168,6 +180,7 @@ pub(crate) fn trim_step(tx: &mut WriteTx<'_>, before: Timestamp, keep_min: u64) 
         return Ok(0);
     }
     tx.execute("DELETE FROM events WHERE seq <= $1", params![last_gone])?;
+    tx.execute("DELETE FROM amendments WHERE told_by <= $1", params![last_gone])?;
     tx.execute("UPDATE log_head SET first_seq = $1 WHERE id = 1", params![last_gone + 1])?;
     Ok(last_gone - from)
 }
@@ -188,12 +201,48 @@ fn topic_event(row: &Row<'_>, topic: &Topic, epoch: Epoch) -> Result<Event, Stor
     })
 }
 
+/// The events with `after < seq <= up_to`, which another writer has committed.
+pub(crate) fn events_between(
+    connection: &mut dyn Connection,
+    epoch: Epoch,
+    after: u64,
+    up_to: u64,
+) -> Result<Vec<Event>, StoreError> {
+    let mut events = Vec::new();
+    connection.visit(BETWEEN, params![after, up_to], &mut |row| {
+        events.push(any_event(row, epoch)?);
+        Ok(())
+    })?;
+    Ok(events)
+}
+
+/// The events up to `after` that those with `after < seq <= up_to` have amended, page by page: those from `from` on. The
+/// second is where the next page begins, if there may be one.
+pub(crate) fn amended_between(
+    connection: &mut dyn Connection,
+    after: u64,
+    up_to: u64,
+    from: u64,
+) -> Result<(Vec<Amended>, Option<u64>), StoreError> {
+    let mut amended: Vec<Amended> = Vec::new();
+    let (before, limit) = (from.saturating_sub(1), AMENDED_PAGE);
+    connection.visit(AMENDED_BETWEEN, params![after, up_to, before, limit], &mut |row| {
+        amended.push((row.u64(0)?, Arc::from(row.str(1)?)));
+        Ok(())
+    })?;
+    let next = amended.last().filter(|_| amended.len() == AMENDED_PAGE).map(|(seq, _)| seq + 1);
+    Ok((amended, next))
+}
+
+/// An event that has other data: its `seq`, and the data.
+pub(crate) type Amended = (u64, Arc<str>);
+
 /// What takes the place of an event whose topic cannot be understood: it keeps its place in the log, and nobody hears it
 /// but whoever hears everything of its family.
 const UNREADABLE: &str = "unreadable";
 
 /// An event from a row of [`BETWEEN`]. One bad row never ends the reading of the others.
-pub(crate) fn any_event(row: &Row<'_>, epoch: Epoch) -> Result<Event, StoreError> {
+fn any_event(row: &Row<'_>, epoch: Epoch) -> Result<Event, StoreError> {
     let (seq, stored) = (row.u64(0)?, row.str(2)?);
     let (topic, name, data) = match Topic::new(stored) {
         Ok(topic) => (topic, row.str(3)?, row.str(4)?),

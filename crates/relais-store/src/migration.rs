@@ -54,6 +54,7 @@ impl Migration {
 pub(crate) const OWN: &[Migration] = &[
     Migration { version: 1, name: "event log", sql: include_str!("schema/log.sql") },
     Migration { version: 2, name: "calendar", sql: include_str!("schema/calendar.sql") },
+    Migration { version: 3, name: "amended events", sql: include_str!("schema/amendments.sql") },
 ];
 
 /// Where the applied steps are remembered.

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use relais_protocol::event::{Epoch, Event};
 use relais_protocol::time::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{CachedStatement, ErrorCode, OpenFlags};
@@ -322,15 +321,6 @@ impl WriteConnection for SqliteWriter {
 
     fn reads_need_savepoint(&self) -> bool {
         false
-    }
-
-    fn events_between(&mut self, epoch: Epoch, after: u64, up_to: u64) -> Result<Vec<Event>, StoreError> {
-        let mut events = Vec::new();
-        self.connection.visit(log::BETWEEN, params![after, up_to], &mut |row| {
-            events.push(log::any_event(row, epoch)?);
-            Ok(())
-        })?;
-        Ok(events)
     }
 
     fn close(self: Box<Self>) {

@@ -8,7 +8,7 @@ use relais_protocol::time::Timestamp;
 use crate::calendar::Calendar;
 use crate::connection::{Connection, WriteConnection};
 use crate::error::StoreError;
-use crate::log;
+use crate::log::{self, Amended};
 use crate::packs::Place;
 use crate::param::Param;
 use crate::params;
@@ -149,8 +149,10 @@ pub(crate) struct Group {
 pub(crate) struct Effects {
     pub(crate) hooks: Vec<Hook>,
     pub(crate) events: Vec<Arc<Event>>,
-    /// Events of earlier closures, by `seq`, and their new data.
-    pub(crate) amended: Vec<(u64, Arc<str>)>,
+    /// Events of earlier closures.
+    pub(crate) amended: Vec<Amended>,
+    /// Run after the events.
+    pub(crate) last_hooks: Vec<Hook>,
 }
 
 /// What one closure does inside the transaction of its group.
@@ -246,12 +248,16 @@ impl<'a> WriteTx<'a> {
     /// more is not told to whoever reads the log from the commit on. `change` gets the data and returns what takes its
     /// place, or nothing if it may stay. An event that is no longer kept is left at that.
     ///
+    /// Other processes on the database learn of it with the next event that is appended: a closure that amends emits one
+    /// after that.
+    ///
     /// # Errors
     /// Whatever the database reports; the closure's changes are then undone.
     pub fn amend(&mut self, seq: u64, change: impl FnOnce(&str) -> Option<String>) -> Result<(), StoreError> {
         let data = self.query_opt(log::FIND_DATA, params![seq], |row| row.text(0))?;
         if let Some(data) = data.and_then(|data| change(&data)) {
             self.execute(log::AMEND, params![&data, seq])?;
+            self.execute(log::NOTE_AMENDED, params![self.group.seq + 1, seq])?;
             self.effects.amended.push((seq, data.into()));
         }
         Ok(())
@@ -296,6 +302,11 @@ impl<'a> WriteTx<'a> {
     /// for the store. It never runs if the changes are not committed.
     pub fn after_commit(&mut self, hook: impl FnOnce() + Send + 'static) {
         self.effects.hooks.push(Box::new(hook));
+    }
+
+    /// As [`WriteTx::after_commit`], but once this closure's events have reached the sink: for what is told after them.
+    pub fn after_events(&mut self, hook: impl FnOnce() + Send + 'static) {
+        self.effects.last_hooks.push(Box::new(hook));
     }
 
     /// The time of this command; events carry it.

@@ -372,6 +372,9 @@ async fn trim_log(app: App, stop: CancellationToken) {
                 tracing::warn!(%error, "old events could not be forgotten; trying again in an hour");
             }
         }
+        if let Err(error) = app.chat().forget_trimmed().await {
+            tracing::warn!(%error, "where old events told messages could not be forgotten; trying again in an hour");
+        }
     }
 }
 

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use postgres::types::ToSql;
 use postgres::{Client, NoTls, SimpleQueryMessage, Statement};
-use relais_protocol::event::{Epoch, Event};
 use relais_protocol::time::Timestamp;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -385,15 +384,6 @@ impl WriteConnection for PostgresWriter {
 
     fn reads_need_savepoint(&self) -> bool {
         true
-    }
-
-    fn events_between(&mut self, epoch: Epoch, after: u64, up_to: u64) -> Result<Vec<Event>, StoreError> {
-        let mut events = Vec::new();
-        self.visit(log::BETWEEN, params![after, up_to], &mut |row| {
-            events.push(log::any_event(row, epoch)?);
-            Ok(())
-        })?;
-        Ok(events)
     }
 
     fn close(self: Box<Self>) {}

@@ -88,6 +88,23 @@ fn hooks_run_after_the_commit_in_order_and_before_the_answer() {
 }
 
 #[test]
+fn what_is_told_after_the_events_comes_after_them_and_before_the_answer() {
+    on_each(|bench| {
+        let counted = Arc::new(Mutex::new(Vec::new()));
+        let (before, after, sink) = (Arc::clone(&counted), Arc::clone(&counted), Arc::clone(&bench.sink));
+        bench
+            .write(move |tx| {
+                let events = Arc::clone(&sink);
+                tx.after_events(move || after.lock().push(events.seqs().len()));
+                tx.after_commit(move || before.lock().push(sink.seqs().len()));
+                tx.emit(&topic("notes"), "added", "{}".into())
+            })
+            .unwrap();
+        assert_eq!(*counted.lock(), [0, 1]);
+    });
+}
+
+#[test]
 fn a_hook_that_panics_keeps_nobody_from_an_answer() {
     on_each(|bench| {
         bench

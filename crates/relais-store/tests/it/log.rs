@@ -1,9 +1,10 @@
 //! Reading the event log: everything after a place, once, in order; and its end and beginning.
 
 use relais_protocol::event::{Channel, Cursor, Epoch};
-use relais_store::params;
+use relais_protocol::time::SharedClock;
+use relais_store::{Query as _, Store, StoreConfig, StoreError, WriteTx, params};
 
-use super::{Bench, on_each, topic};
+use super::{Bench, NOTES, on_each, topic};
 
 fn emit(bench: &Bench, name: &str, times: usize) {
     for _ in 0..times {
@@ -91,5 +92,77 @@ fn what_is_forgotten_is_known_to_be() {
         assert!(!bounds.can_recover(Cursor { epoch: Epoch(epoch.0 ^ 1), seq: 12 }));
         emit(&bench, "societe:a", 1);
         assert_eq!(bench.sink.0.lock().last().unwrap().offset, 16, "offsets go on");
+    });
+}
+
+/// Gives the event `seq` other data, and tells so.
+fn amend(tx: &mut WriteTx<'_>, seq: u64) -> Result<(), StoreError> {
+    tx.amend(seq, |_| Some("{\"a\":2}".into()))?;
+    tx.emit(&topic("societe:a"), "changed", "{}".into()).map(drop)
+}
+
+#[test]
+fn what_another_process_amends_is_amended_here_before_the_event_that_tells_so() {
+    on_each(|bench| {
+        emit(&bench, "societe:a", 3);
+        let mut config = StoreConfig::new(bench.db.url());
+        config.beside_server = true;
+        let clock: SharedClock = bench.clock.clone();
+        let other = Store::open(&config, &[NOTES], clock).unwrap();
+        let changed = other.write(|tx| {
+            let new = tx.emit(&topic("societe:a"), "happened", "{\"a\":1}".into())?;
+            Ok::<_, StoreError>(new.seq)
+        });
+        let unknown_here = bench.runtime.block_on(changed).unwrap();
+        for seq in [2, unknown_here] {
+            bench.runtime.block_on(other.write(move |tx| amend(tx, seq))).unwrap();
+        }
+        bench.runtime.block_on(bench.store.catch_up()).unwrap();
+        bench.write(|tx| amend(tx, 3)).unwrap();
+        let amended = bench.sink.1.lock().clone();
+        assert_eq!(amended, [(2, "{\"a\":2}".to_owned(), 3), (3, "{\"a\":2}".to_owned(), 6)]);
+        let events = bench.sink.0.lock().clone();
+        assert_eq!(&*events[3].data, "{\"a\":2}", "what comes later comes as it is now");
+        bench.runtime.block_on(other.shutdown());
+    });
+}
+
+#[test]
+fn however_many_events_another_process_amended_all_are_amended_here() {
+    on_each(|bench| {
+        for _ in 0..2 {
+            let many = |tx: &mut WriteTx<'_>| {
+                (0..600).try_for_each(|_| tx.emit(&topic("societe:a"), "happened", "{}".into()).map(drop))
+            };
+            bench.write(many).unwrap();
+        }
+        let mut config = StoreConfig::new(bench.db.url());
+        config.beside_server = true;
+        let clock: SharedClock = bench.clock.clone();
+        let other = Store::open(&config, &[NOTES], clock).unwrap();
+        let amended = other.write(|tx| {
+            (1..=1200).try_for_each(|seq| tx.amend(seq, |_| Some("{\"a\":2}".into())))?;
+            tx.emit(&topic("societe:a"), "changed", "{}".into())
+        });
+        bench.runtime.block_on(amended).unwrap();
+        bench.runtime.block_on(bench.store.catch_up()).unwrap();
+        let seqs: Vec<u64> = bench.sink.1.lock().iter().map(|(seq, ..)| *seq).collect();
+        assert_eq!(seqs, (1..=1200).collect::<Vec<_>>());
+        bench.runtime.block_on(other.shutdown());
+    });
+}
+
+#[test]
+fn what_was_amended_is_forgotten_with_the_event_that_told_so() {
+    on_each(|bench| {
+        emit(&bench, "societe:a", 3);
+        bench.write(|tx| amend(tx, 2)).unwrap();
+        bench.clock.advance_ms(1000);
+        bench.write(|tx| amend(tx, 3)).unwrap();
+        let before = relais_protocol::time::Timestamp::from_millis(1_700_000_000_500);
+        bench.runtime.block_on(bench.store.trim_events(before, 0)).unwrap();
+        let read = bench.store.read(|tx| tx.query("SELECT seq FROM amendments", params![], |row| row.u64(0)));
+        let kept: Result<Vec<u64>, StoreError> = bench.runtime.block_on(read);
+        assert_eq!(kept.unwrap(), [3]);
     });
 }

@@ -24,13 +24,19 @@ const NOTES: Migration = Migration {
     sql: "CREATE TABLE notes (id TEXT PRIMARY KEY, body TEXT NOT NULL, bytes {blob})",
 };
 
-/// Keeps what the store published, in the order in which it did.
+/// Keeps what the store published, in the order in which it did; and the events that it amended, each with its data and
+/// how many events had come before.
 #[derive(Default)]
-struct Recorder(Mutex<Vec<Arc<Event>>>);
+struct Recorder(Mutex<Vec<Arc<Event>>>, Mutex<Vec<(u64, String, usize)>>);
 
 impl EventSink for Recorder {
     fn committed(&self, event: Arc<Event>) {
         self.0.lock().push(event);
+    }
+
+    fn amended(&self, seq: u64, data: Arc<str>) {
+        let before = self.0.lock().len();
+        self.1.lock().push((seq, data.to_string(), before));
     }
 }
 

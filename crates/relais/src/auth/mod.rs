@@ -38,7 +38,7 @@ use jsonwebtoken::Algorithm;
 use jwks::Jwks;
 use password::Passwords;
 use relais_protocol::time::{SharedClock, Timestamp};
-use relais_store::Store;
+use relais_store::{Store, StoreError};
 use store::{Account, KeyRow, SessionRow};
 use throttle::Throttle;
 use token::Tokens;
@@ -203,7 +203,7 @@ impl Auth {
     }
 
     async fn session_row(&self, id: &str) -> Result<Option<SessionRow>, AppError> {
-        let now = self.now();
+        let now = self.steady();
         if let Some(found) = self.inner.sessions.get(id, now) {
             return Ok(found);
         }
@@ -214,7 +214,7 @@ impl Auth {
         Ok(found)
     }
 
-    async fn touch_session(&self, id: String, created: Timestamp, now: Timestamp) -> Result<(), AppError> {
+    async fn touch_session(&self, id: String, created: Timestamp, now: Timestamp) -> Result<(), StoreError> {
         let expires = self.session_end(created, now);
         let wanted = id.clone();
         self.inner.store.write(move |tx| store::touch_session(tx, &wanted, now, expires)).await?;

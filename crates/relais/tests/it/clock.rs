@@ -183,3 +183,28 @@ async fn a_leap_has_no_module_go_and_keeps_none() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leap_back_does_not_keep_a_session_that_ended_elsewhere() {
+    on_both_in_time(|world, clock| async move {
+        world.person("Lea").await;
+        let signed_in = world.sign_in("correct horse battery").await;
+        let cookie =
+            signed_in.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+        let me = async || {
+            let url = format!("http://{}/api/auth/me", world.running.address());
+            let call = reqwest::Client::new().get(url).header("cookie", &cookie);
+            call.send().await.unwrap().status().as_u16()
+        };
+        assert_eq!(me().await, 200);
+        // As another process would: nobody tells this one.
+        let ended = world.running.app().store().write(|tx| tx.execute("DELETE FROM sessions", params![]));
+        let ended: Result<u64, relais_store::StoreError> = ended.await;
+        assert_eq!(ended.unwrap(), 1);
+        clock.advance_ms(4_000);
+        clock.leap_ms(-4_000);
+        clock.advance_ms(4_000);
+        assert_eq!(me().await, 401, "after five seconds at the latest");
+    })
+    .await;
+}

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use relais::boot::{self, Running};
 use relais::config::{AuthMode, Config};
@@ -11,6 +12,11 @@ use relais_protocol::time::{Clock as _, SharedClock, SystemClock};
 use relais_testkit::{TestClock, TestDb};
 use reqwest::{Client, Method};
 use serde_json::Value;
+
+/// How long anything may take before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it takes until it is looked again whether something is so.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// A server that requires credentials.
 pub(crate) struct World {
@@ -100,6 +106,32 @@ impl World {
         let reply = request.send().await.unwrap();
         (reply.status().as_u16(), reply.json().await.unwrap_or_default())
     }
+}
+
+/// What an endless answer says until `done`. A piece of it may end within a character.
+pub(crate) async fn text_until(mut answer: reqwest::Response, done: impl Fn(&str) -> bool) -> String {
+    let mut bytes = Vec::new();
+    let text = async {
+        loop {
+            if let Ok(text) = std::str::from_utf8(&bytes)
+                && done(text)
+            {
+                return text.to_owned();
+            }
+            bytes.extend_from_slice(&answer.chunk().await.unwrap().expect("the answer goes on"));
+        }
+    };
+    tokio::time::timeout(PATIENCE, text).await.expect("the answer says it in time")
+}
+
+/// Waits until something is so.
+pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    let waited = async {
+        while !is_so().await {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, waited).await.is_ok(), "{what} in time");
 }
 
 /// Runs a test on SQLite and on PostgreSQL.

@@ -4,11 +4,11 @@
 //! of how many are there in a large group, those are told who ask for it ([`watching`](super::watching)).
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use relais_protocol::event::Topic;
 use relais_protocol::time::Timestamp;
-use relais_store::{ReadTx, StoreError};
+use relais_store::{ReadTx, StoreError, WriteTx};
 use serde_json::{Value, json};
 
 use super::conversations::SMALL_GROUP_MAX;
@@ -16,10 +16,11 @@ use super::devices::{Device, DeviceId};
 use super::people::Me;
 use super::service::Chat;
 use super::store;
+use super::store::people::ContactRow;
 use crate::AppError;
 
-/// People who are told without asking that somebody comes or goes, at most.
-const CONTACTS_MAX: usize = 5_000;
+/// People of whom a connection is told at its beginning how they are, at most: what is told must fit into its queue.
+const PRESENT_MAX: usize = 5_000;
 
 impl Chat {
     /// Nobody is here yet: whoever was when the server last ended has left then.
@@ -81,16 +82,20 @@ impl Chat {
         }
         let (id, watchers, groups) =
             (me.person.id.clone(), self.0.watches.of_person(me.id()), self.0.watches.groups());
+        let chat = self.clone();
         let concerned = self.0.store.read(move |tx: &mut ReadTx<'_>| {
-            let contacts = store::people::contacts(tx, &id, SMALL_GROUP_MAX, CONTACTS_MAX)?;
-            let mut people: BTreeSet<String> = contacts.into_iter().map(|contact| contact.id).collect();
-            for watcher in watchers {
-                // Asked each time: they may no longer share a conversation.
-                if store::people::acquaintance(tx, &id, &watcher)?.is_some() {
-                    people.insert(watcher);
+            let mut people = BTreeSet::new();
+            store::people::each_contact(tx, &id, SMALL_GROUP_MAX, |contact| {
+                if chat.topic_here(&contact.id).is_some() {
+                    people.insert(contact.id);
                 }
-            }
-            Ok::<_, StoreError>((people, store::people::among(tx, &id, &groups)?))
+                true
+            })?;
+            // Asked each time: they may no longer share a conversation.
+            let others = watchers.iter().map(String::as_str).filter(|watcher| !people.contains(*watcher));
+            let others = store::people::acquaintances(tx, &id, others)?;
+            people.extend(others.into_keys());
+            Ok::<_, StoreError>((people, store::people::among(tx, &id, groups)?))
         });
         let (people, groups) = match concerned.await {
             Ok(concerned) => concerned,
@@ -108,20 +113,27 @@ impl Chat {
         }
     }
 
-    /// Two people no longer see each other, or do again: both are told how the other is for them.
-    pub(super) async fn tell_each_other(&self, one: &str, other: &str, visible: bool) {
-        let rows = [(one.to_owned(), other.to_owned()), (other.to_owned(), one.to_owned())];
-        let seen = rows.clone();
-        let found = self.0.store.read(move |tx: &mut ReadTx<'_>| {
-            let mut found = Vec::new();
-            for (whom, of) in seen {
-                found.push(store::people::acquaintance(tx, &whom, &of)?);
-            }
-            Ok::<_, StoreError>(found)
-        });
-        let Ok(found) = found.await else { return };
+    /// Two people no longer see each other, or do again: once that is committed, both are told how the other is for them.
+    pub(super) fn tell_each_other(
+        &self,
+        tx: &mut WriteTx<'_>,
+        one: &str,
+        other: &str,
+        visible: bool,
+    ) -> Result<(), StoreError> {
+        let mut seen = Vec::new();
+        for (whom, of) in [(one, other), (other, one)] {
+            seen.push((whom.to_owned(), of.to_owned(), store::people::acquaintance(tx, whom, of)?));
+        }
+        let chat = self.clone();
+        tx.after_events(move || chat.tell_seen(seen, visible));
+        Ok(())
+    }
+
+    /// Tells people how another is: whom, of whom, and who that is if they see them.
+    fn tell_seen(&self, seen: Vec<(String, String, Option<ContactRow>)>, visible: bool) {
         let _turn = self.0.telling_presence.lock();
-        for ((whom, of), row) in rows.into_iter().zip(found) {
+        for (whom, of, row) in seen {
             let data = match row {
                 Some(row) if visible => self.presence_of(&of, row.last_seen),
                 None if !visible => json!({ "user_id": of, "is_online": false, "last_seen": null }),
@@ -134,24 +146,26 @@ impl Chat {
     }
 
     /// Tells how everybody is whom one sees come and go, and who types: what a connection that has just begun, or begun
-    /// again, cannot know. Of those who never were here there is nothing to tell. `tell` must say it after what was published before.
+    /// again, cannot know. Of those who never were here there is nothing to tell; of more than [`PRESENT_MAX`] people, of
+    /// those who are here first. `tell` must say it after what was published before.
     ///
     /// # Errors
     /// What the database reports.
     pub async fn tell_present(&self, me: &Me, tell: impl Fn(&str, &Value)) -> Result<(), AppError> {
-        let (id, typed_in) = (me.person.id.clone(), self.typed_in());
-        let contacts = self.0.store.read(move |tx: &mut ReadTx<'_>| {
-            let contacts = store::people::contacts(tx, &id, SMALL_GROUP_MAX, CONTACTS_MAX)?;
-            let typing = store::people::among(tx, &id, &typed_in)?;
-            Ok::<_, StoreError>((contacts, typing))
+        let (id, typed_in, chat) = (me.person.id.clone(), self.typed_in(), self.clone());
+        let known = self.0.store.read(move |tx: &mut ReadTx<'_>| {
+            let mut known = Known::default();
+            store::people::each_contact(tx, &id, SMALL_GROUP_MAX, |contact| {
+                known.add(contact, |person| chat.0.devices.presence(person));
+                true
+            })?;
+            let typing = store::people::among(tx, &id, typed_in)?;
+            Ok::<_, StoreError>((known, typing))
         });
-        let (contacts, conversations) = contacts.await?;
+        let (known, conversations) = known.await?;
         let turn = self.0.telling_presence.lock();
-        for contact in contacts {
-            let presence = self.presence_of(&contact.id, contact.last_seen);
-            if presence["is_online"] == true || !presence["last_seen"].is_null() {
-                tell(PRESENCE, &presence);
-            }
+        for contact in known.told() {
+            tell(PRESENCE, &self.presence_of(&contact.id, contact.last_seen));
         }
         drop(turn);
         self.tell_typing_in(&conversations, me.id(), tell);
@@ -168,6 +182,50 @@ impl Chat {
     /// The topic of somebody who is connected.
     pub(super) fn topic_here(&self, person: &str) -> Option<Topic> {
         self.0.devices.topic_of(person)
+    }
+}
+
+/// Those of whom there is something to tell.
+#[derive(Default)]
+struct Known {
+    here: Vec<ContactRow>,
+    away: Vec<ContactRow>,
+    /// More of whom there is no room to tell.
+    untold: u64,
+}
+
+impl Known {
+    /// Adds somebody. `presence` says whether they are here, and when they left.
+    fn add(&mut self, contact: ContactRow, presence: impl Fn(&str) -> (bool, Option<Timestamp>)) {
+        let (is_here, left) = presence(&contact.id);
+        let list = match is_here {
+            true => &mut self.here,
+            false if contact.last_seen.or(left).is_some() => &mut self.away,
+            false => return,
+        };
+        match list.len() < PRESENT_MAX {
+            true => list.push(contact),
+            false => self.untold += 1,
+        }
+    }
+
+    /// Those who are told of, the ones who are here first. Counts the others.
+    fn told(mut self) -> impl Iterator<Item = ContactRow> {
+        let room = PRESENT_MAX - self.here.len();
+        let untold = self.untold + self.away.len().saturating_sub(room) as u64;
+        self.away.truncate(room);
+        if untold > 0 {
+            metrics::counter!("relais_chat_presence_untold_total").increment(untold);
+            static SAID: Once = Once::new();
+            SAID.call_once(|| {
+                tracing::warn!(
+                    untold,
+                    "somebody sees more than {PRESENT_MAX} people come and go: at the beginning of a connection they \
+                     are not told of all of them; further ones are counted in relais_chat_presence_untold_total"
+                );
+            });
+        }
+        self.here.into_iter().chain(self.away)
     }
 }
 

@@ -156,7 +156,7 @@ impl Chat {
         if other == me.id() {
             return Err(invalid("user_id", "On ne peut pas se bloquer soi-même"));
         }
-        let (mine, actor, whom) = (me.clone(), actor.clone(), other.clone());
+        let (chat, mine, actor, whom) = (self.clone(), me.clone(), actor.clone(), other);
         let changed = self.0.store.write(move |tx| {
             let (done, name, action) = if blocked {
                 if store::blocks::count(tx, mine.id())? >= BLOCKED_MAX as u64 {
@@ -174,13 +174,11 @@ impl Chat {
                 let data = json!({ "by": mine.id(), "user_id": whom });
                 tx.emit(&mine.topic, name, data.to_string())?;
                 record_action(tx, &actor, action, &format!("user:{whom}"), "")?;
+                chat.tell_each_other(tx, mine.id(), &whom, !blocked)?;
             }
-            Ok(done)
+            Ok(())
         });
-        if changed.await? {
-            self.tell_each_other(me.id(), &other, !blocked).await;
-        }
-        Ok(())
+        changed.await
     }
 
     /// Whom one has blocked.

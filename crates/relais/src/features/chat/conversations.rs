@@ -6,6 +6,7 @@ use relais_store::{Query, ReadTx, StoreError, WriteTx};
 use serde_json::{Value, json};
 
 use super::blocks::Apart;
+use super::invitations::{PENDING_MAX, check_room};
 use super::messages::own;
 use super::model::{Conversation, Invitation, Kind, LastMessage, Member, Person, Role};
 use super::people::{Me, topic_of};
@@ -173,7 +174,7 @@ impl Chat {
     /// or nothing.
     ///
     /// # Errors
-    /// 400 for the name or too many people, 404 if one of them is nobody, 409 if too many invitations wait.
+    /// 400 for the name or more people than invitations may wait, 404 if one of them is nobody, 409 if too many invitations wait.
     pub async fn create_group(
         &self,
         me: &Me,
@@ -192,10 +193,18 @@ impl Chat {
                 guests.push(id);
             }
         }
+        if guests.len() > PENDING_MAX {
+            let message = format!(
+                "Au plus {PENDING_MAX} personnes invitées à la fois, pas {} : invitez les autres quand des réponses seront là",
+                guests.len()
+            );
+            return Err(invalid("member_ids", message));
+        }
         let (chat, me) = (self.clone(), me.clone());
         self.0
             .store
             .write(move |tx| {
+                check_room(tx, me.id(), guests.len())?;
                 let row = new_conversation(tx, Kind::Group, name);
                 store::conversations::insert(tx, &row, None, me.id())?;
                 store::conversations::add_member(tx, &row.id, me.id(), Role::Owner, 0)?;

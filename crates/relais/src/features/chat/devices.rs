@@ -53,7 +53,7 @@ pub struct Devices {
 impl Devices {
     /// Adds a device. Says whether its owner was not there before.
     pub(super) fn add(&self, me: &Me, device: Arc<dyn Device>) -> (DeviceId, bool) {
-        let id = DeviceId(self.next.fetch_add(1, Ordering::Relaxed));
+        let id = self.next_id();
         let mut people = self.people.lock();
         let online = people
             .entry(me.person.id.clone())
@@ -62,6 +62,11 @@ impl Devices {
         online.devices.push(Entry { id, device, present: true });
         self.note(&me.person.id, None);
         (id, came)
+    }
+
+    /// The name of one more device.
+    pub(super) fn next_id(&self) -> DeviceId {
+        DeviceId(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Removes a device. Says whether its owner is gone with it.

@@ -21,7 +21,7 @@ use crate::id::new_id;
 /// The longest word with an invitation, in bytes.
 const MESSAGE_BYTES_MAX: usize = 2_000;
 /// Invitations of one person that may wait at once.
-const PENDING_MAX: u64 = 200;
+pub(super) const PENDING_MAX: usize = 200;
 
 /// How somebody answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,13 +121,12 @@ impl Chat {
     /// 404 if it is not one's own, 409 if it was answered otherwise, or cancelled.
     pub async fn respond(&self, me: &Me, id: &str, answer: Answer) -> Result<Option<Conversation>, AppError> {
         let (chat, me, id) = (self.clone(), me.clone(), id.to_owned());
-        let responded = self
-            .0
+        self.0
             .store
             .write(move |tx| {
                 let invitation = own_invitation(tx, &id, |invitation| invitation.to_user_id == me.id())?;
                 if invitation.status != "pending" {
-                    return Ok((chat.answered_before(tx, &me, &invitation, answer)?, Vec::new()));
+                    return chat.answered_before(tx, &me, &invitation, answer);
                 }
                 let asker = topic_of(tx, &invitation.from_user_id)?;
                 if answer == Answer::Reject {
@@ -135,28 +134,17 @@ impl Chat {
                     let data = json!({ "by": me.id(), "invitation_id": id });
                     tx.emit(&asker, "invitation_rejected", data.to_string())?;
                     tx.emit(&me.topic, "invitation_answered", answered(&id, "rejected", None).to_string())?;
-                    return Ok((None, Vec::new()));
+                    return Ok(None);
                 }
                 let mine = match &invitation.group_id {
                     Some(group_id) => chat.join_group(tx, group_id, &me.person, &id)?,
                     None => chat.begin(tx, &invitation.from_user_id, &me.person)?,
                 };
                 store::invitations::settle(tx, &id, "accepted", Some(&mine.id))?;
-                let unstored = chat.tell_accepted(tx, &me, &asker, &invitation, &mine.id)?;
-                Ok::<_, AppError>((Some(mine), unstored))
+                chat.tell_accepted(tx, &me, &asker, &invitation, &mine.id)?;
+                Ok(Some(mine))
             })
-            .await;
-        let (conversation, unstored) = responded?;
-        // After what was stored: the hub has that already.
-        for Unstored { topic, name, data } in unstored {
-            self.publish_latest(
-                topic,
-                name,
-                data.to_string().into(),
-                data["invitation_id"].as_str().unwrap_or_default(),
-            );
-        }
-        Ok(conversation)
+            .await
     }
 
     /// What an answer leads to that comes after another.
@@ -255,7 +243,7 @@ impl Chat {
         asker: &Topic,
         invitation: &Invitation,
         conversation_id: &str,
-    ) -> Result<Vec<Unstored>, AppError> {
+    ) -> Result<(), AppError> {
         let id = &*invitation.id;
         let mut data = json!({
             "by": me.id(), "invitation_id": id, "conversation_id": conversation_id, "participant_id": me.id(),
@@ -264,10 +252,9 @@ impl Chat {
         let answered = answered(id, "accepted", Some(conversation_id));
         if let Some(group_id) = &invitation.group_id {
             data["group_id"] = group_id.as_str().into();
-            return Ok(vec![
-                Unstored { topic: asker.clone(), name: "invitation_accepted", data },
-                Unstored { topic: me.topic.clone(), name: "invitation_answered", data: answered },
-            ]);
+            self.tell_once(tx, asker, "invitation_accepted", &data, id);
+            self.tell_once(tx, &me.topic, "invitation_answered", &answered, id);
+            return Ok(());
         }
         let theirs = self.view(tx, conversation_id, &invitation.from_user_id).ok();
         data["conversation"] = json!(theirs);
@@ -276,13 +263,13 @@ impl Chat {
             told::note(tx, emitted.seq, theirs)?;
         }
         tx.emit(&me.topic, "invitation_answered", answered.to_string())?;
-        Ok(Vec::new())
+        Ok(())
     }
 
-    /// Tells those who are there, after the commit, what others learn from another event.
+    /// Tells those who are there, after what was stored, what others learn from another event.
     fn tell_once(&self, tx: &mut WriteTx<'_>, topic: &Topic, name: &'static str, data: &Value, key: &str) {
         let (chat, topic, data, key) = (self.clone(), topic.clone(), data.to_string(), key.to_owned());
-        tx.after_commit(move || chat.publish_latest(topic, name, data.into(), &key));
+        tx.after_events(move || chat.publish_latest(topic, name, data.into(), &key));
     }
 
     /// The conversation of two people begins; both hear of it.
@@ -293,13 +280,6 @@ impl Chat {
         self.tell_new_conversation(tx, &id, asker, begun.seq)?;
         self.tell_new_conversation(tx, &id, &accepter.id, begun.seq)
     }
-}
-
-/// What is told to those who are there, and not stored: others learn it from another event.
-struct Unstored {
-    topic: Topic,
-    name: &'static str,
-    data: Value,
 }
 
 fn answered(id: &str, status: &str, conversation_id: Option<&str>) -> Value {
@@ -316,11 +296,7 @@ fn pending(from: &str, to: &str, group_id: Option<&str>) -> String {
 
 fn check_new(tx: &mut WriteTx<'_>, me: &Me, to: &str, group_id: Option<&str>) -> Result<(), AppError> {
     check_welcome(tx, me.id(), to, Wish::Invite)?;
-    if store::invitations::count_sent(tx, me.id())? >= PENDING_MAX {
-        let message =
-            format!("Déjà {PENDING_MAX} invitations en attente : annulez-en, ou attendez des réponses");
-        return Err(conflict("too_many_invitations", &message));
-    }
+    check_room(tx, me.id(), 1)?;
     if let Some(group_id) = group_id {
         group(tx, group_id, me.id())?;
         if store::conversations::find_of(tx, group_id, to)?.is_some() {
@@ -342,6 +318,21 @@ fn check_new(tx: &mut WriteTx<'_>, me: &Me, to: &str, group_id: Option<&str>) ->
         return Err(conflict("invited_by_them", message).with("invitation_id", id));
     }
     Ok(())
+}
+
+/// Whether so many more invitations of somebody may wait.
+///
+/// # Errors
+/// 409 if they may not.
+pub(super) fn check_room(tx: &mut WriteTx<'_>, from: &str, more: usize) -> Result<(), AppError> {
+    let waiting = store::invitations::count_sent(tx, from)?;
+    if waiting.saturating_add(more as u64) <= PENDING_MAX as u64 {
+        return Ok(());
+    }
+    let message = format!(
+        "Déjà {waiting} invitations en attente, au plus {PENDING_MAX} : annulez-en, ou attendez des réponses"
+    );
+    Err(conflict("too_many_invitations", &message).with("waiting", waiting))
 }
 
 /// An invitation that is one's own to settle.

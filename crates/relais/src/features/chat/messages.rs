@@ -54,14 +54,14 @@ impl Chat {
         let is_new = |message: &&Message| message.sender_id != me.id() && message.delivered_at.is_none();
         let (first, last) = (messages.iter().find(is_new), messages.iter().rfind(is_new));
         let (Some(first), Some(last)) = (first, last) else { return Ok(messages) };
-        let (id, wanted) = (me.person.id.clone(), conversation_id.to_owned());
+        let (id, conversation) = (me.person.id.clone(), topic(conversation_id)?);
         let (after, up_to) = (first.number - 1, last.number);
         let noted = self.0.store.write(move |tx| {
-            deliver(tx, &id, &wanted, after, up_to)?;
-            Ok::<_, AppError>(part_of(tx, &wanted, part, limit)?)
+            deliver(tx, &id, &conversation, after, up_to)?;
+            part_of(tx, conversation.key(), part, limit)
         });
         // What is there can be read even if nothing can be written.
-        Ok(noted.await.unwrap_or_else(|error| {
+        Ok(noted.await.unwrap_or_else(|error: StoreError| {
             tracing::warn!(%error, "that messages were received could not be noted");
             messages
         }))
@@ -176,15 +176,14 @@ fn writable(
 fn changed(tx: &mut WriteTx<'_>, by: &str, row: &MessageRow, name: &str) -> Result<Message, AppError> {
     let row = store::messages::find(tx, &row.id)?.ok_or_else(no_message)?;
     retell(tx, &row)?;
-    let (key, conversation_id) = (row.key, row.conversation_id.clone());
+    let conversation_id = row.conversation_id.clone();
     let message = described(tx, vec![row])?.pop().ok_or_else(no_message)?;
     let data = json!({
         "by": by, "conversation_id": conversation_id, "message_id": message.id, "message": message,
     });
     let emitted = tx.emit(&topic(&conversation_id)?, name, data.to_string())?;
-    match message.deleted_at {
-        None => store::told::add(tx, &message.id, emitted.seq)?,
-        Some(_) => store::told::forget(tx, key)?,
+    if message.deleted_at.is_none() {
+        store::told::add(tx, &message.id, emitted.seq)?;
     }
     Ok(message)
 }

@@ -1,5 +1,6 @@
 //! What has reached whom, and who has read it.
 
+use relais_protocol::event::Topic;
 use relais_store::{ReadTx, StoreError, WriteTx};
 use serde_json::json;
 
@@ -104,15 +105,16 @@ impl Chat {
     /// What others wrote in these conversations, each up to a number, counts as delivered, and they are told.
     async fn set_delivered(&self, me: &Me, waiting: Vec<(String, u64)>) -> Result<(), AppError> {
         let id = me.person.id.clone();
-        self.0
-            .store
-            .write(move |tx| {
-                for (conversation_id, up_to) in waiting {
-                    deliver(tx, &id, &conversation_id, 0, up_to)?;
-                }
-                Ok(())
-            })
-            .await
+        let waiting =
+            waiting.into_iter().map(|(conversation_id, up_to)| Ok((topic(&conversation_id)?, up_to)));
+        let waiting = waiting.collect::<Result<Vec<_>, AppError>>()?;
+        let noted = self.0.store.write(move |tx| {
+            for (conversation, up_to) in waiting {
+                deliver(tx, &id, &conversation, 0, up_to)?;
+            }
+            Ok::<_, StoreError>(())
+        });
+        Ok(noted.await?)
     }
 }
 
@@ -120,16 +122,17 @@ impl Chat {
 pub(super) fn deliver(
     tx: &mut WriteTx<'_>,
     id: &str,
-    conversation_id: &str,
+    conversation: &Topic,
     after: u64,
     up_to: u64,
-) -> Result<(), AppError> {
+) -> Result<(), StoreError> {
+    let conversation_id = conversation.key();
     if store::messages::set_delivered(tx, conversation_id, id, after, up_to)? > 0 {
         let data = json!({
             "by": id, "conversation_id": conversation_id, "user_id": id, "from": after + 1, "up_to": up_to,
             "delivered_at": tx.now(),
         });
-        tx.emit(&topic(conversation_id)?, "messages_delivered", data.to_string())?;
+        tx.emit(conversation, "messages_delivered", data.to_string())?;
     }
     Ok(())
 }

@@ -78,14 +78,14 @@ impl Chat {
             !new.attachments.is_empty(),
         )?;
         check_names(&new)?;
-        let (chat, sender, typed_in) = (self.clone(), me.id().to_owned(), conversation_id.to_owned());
-        let (me, conversation_id) = (me.clone(), conversation_id.to_owned());
+        let (chat, me, conversation_id) = (self.clone(), me.clone(), conversation_id.to_owned());
         let event_topic = topic(&conversation_id)?;
-        let sent = self
-            .0
+        self.0
             .store
             .write(move |tx| {
                 let (conversation, place) = own(tx, &conversation_id, me.id())?;
+                let (typing, typist, typed_in) = (chat.clone(), me.id().to_owned(), conversation_id.clone());
+                tx.after_events(move || typing.end_typing(&typed_in, &typist));
                 if let Some(client_id) = &new.client_id
                     && let Some(row) = store::messages::find_sent(tx, me.id(), client_id)?
                 {
@@ -108,9 +108,7 @@ impl Chat {
                 store::search::index(tx, row.key, &stored(&row.content))?;
                 Ok(Sent { message, position: Some(emitted.position), duplicate: false })
             })
-            .await?;
-        self.end_typing(&typed_in, &sender);
-        Ok(sent)
+            .await
     }
 
     fn new_row(

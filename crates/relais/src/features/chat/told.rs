@@ -1,27 +1,54 @@
 //! What the log tells of a message: never more than the message itself.
 //!
-//! The text of a message stands in the event that told it first, in those of its edits, and in the views of a
-//! conversation that whoever comes in gets. When it is edited or deleted, all of them are brought up to date in the same
-//! transaction. So whoever comes back hears what is left of it, and the event that tells of the change makes no
-//! difference any more.
+//! The text of a message stands in the event that told it first, in that of its last edit, and in the views of a
+//! conversation that whoever comes in gets. An edit brings the first up to date and empties the others, all in its own
+//! transaction: its event comes after them and tells the text. So an edit costs the same however many there were, and
+//! a deletion finds the text in two events. Whoever comes back hears what is left of the message.
 
 use relais_store::{StoreError, WriteTx};
 use serde_json::{Value, json};
 
 use super::messages::lines;
 use super::model::Conversation;
+use super::service::Chat;
 use super::store;
 use super::store::messages::MessageRow;
+
+/// Rows that are forgotten in one transaction.
+const FORGOTTEN_AT_ONCE: usize = 1_000;
 
 /// Where events show a conversation, with its last message.
 const SHOWN: [&str; 2] = ["conversation", "group"];
 
-/// Brings every event that has the text of a message up to date.
+/// Brings the event that told a message first up to date, and empties the others that have its text: none is left but
+/// the first.
 pub(super) fn retell(tx: &mut WriteTx<'_>, row: &MessageRow) -> Result<(), StoreError> {
-    for seq in store::told::of(tx, row.key)? {
-        tx.amend(seq, |data| retold(data, row))?;
+    if let Some(first) = store::told::first(tx, row.key)? {
+        tx.amend(first, |data| retold(data, row))?;
     }
-    Ok(())
+    let none = MessageRow {
+        content: String::new(),
+        mentions: String::new(),
+        attachments: String::new(),
+        ..row.clone()
+    };
+    for seq in store::told::later(tx, row.key)? {
+        tx.amend(seq, |data| retold(data, &none))?;
+    }
+    store::told::forget(tx, row.key)
+}
+
+impl Chat {
+    /// Forgets where events told texts that the log has no more; to be called once it was trimmed. Works in small steps
+    /// between which other writes go on.
+    ///
+    /// # Errors
+    /// What the database reports; the steps done so far stand.
+    pub async fn forget_trimmed(&self) -> Result<(), StoreError> {
+        let at_once = FORGOTTEN_AT_ONCE as u64;
+        while self.0.store.write(|tx| store::told::forget_trimmed(tx, FORGOTTEN_AT_ONCE)).await? == at_once {}
+        Ok(())
+    }
 }
 
 /// Notes that the event `seq` shows a conversation, with its last message.

@@ -35,6 +35,7 @@ const USER_TYPING: &str = "user_typing";
 struct Typist {
     conversation: Topic,
     device: DeviceId,
+    /// In steady time.
     until: Timestamp,
     username: String,
     /// The conversation is a group.
@@ -64,9 +65,8 @@ impl Typist {
         data
     }
 
-    /// A clock that was put back must not make anybody type on.
     fn is_over(&self, now: Timestamp) -> bool {
-        now >= self.until || now.plus_millis(TYPING_MS) < self.until
+        now >= self.until
     }
 }
 
@@ -81,7 +81,7 @@ impl Chat {
         in_group: bool,
     ) {
         let key = (conversation.key().to_owned(), me.id().to_owned());
-        let until = self.0.clock.now().plus_millis(TYPING_MS);
+        let until = self.0.clock.steady().plus_millis(TYPING_MS);
         let username = me.person.display_name();
         let typist = Typist { conversation, device, until, username, in_group };
         let mut typing = self.0.typing.0.lock();
@@ -154,7 +154,7 @@ pub async fn tell_changes(chat: Chat, stop: CancellationToken) {
             while !chat.0.typing.is_empty() || chat.0.watches.has_changes() {
                 tokio::time::sleep(STEP).await;
                 steps = steps.wrapping_add(1);
-                let now = chat.0.clock.now();
+                let now = chat.0.clock.steady();
                 chat.end_typing_of(|_, typist| typist.is_over(now));
                 if steps.is_multiple_of(STEPS_OF_COUNTS) {
                     chat.tell_counts().await;

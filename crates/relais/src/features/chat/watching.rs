@@ -1,6 +1,7 @@
 //! Who looks at whom: people, and how many are there in a group. It ends with the connection.
 
 use std::collections::{HashMap, HashSet};
+use std::future::Future;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -96,7 +97,7 @@ impl Watches {
     }
 
     /// Somebody came or went in these groups.
-    pub(super) fn changed(&self, groups: Vec<String>) {
+    pub(super) fn changed(&self, groups: impl IntoIterator<Item = String>) {
         let mut looks = self.0.lock();
         let Looks { groups: watched, changed, .. } = &mut *looks;
         changed.extend(groups.into_iter().filter(|group| watched.contains_key(group)));
@@ -104,6 +105,22 @@ impl Watches {
 
     pub(super) fn has_changes(&self) -> bool {
         !self.0.lock().changed.is_empty()
+    }
+
+    /// Hands each group of which there is something to tell to `tell`, with those who look at it. When it fails, what it
+    /// was not handed, and what it failed on, is kept for the next time.
+    async fn tell_changes<E, F: Future<Output = Result<(), E>>>(
+        &self,
+        tell: impl Fn(String, HashSet<String>) -> F,
+    ) -> Result<(), E> {
+        let mut changes = self.take_changes().into_iter();
+        while let Some((group, watchers)) = changes.next() {
+            if let Err(error) = tell(group.clone(), watchers).await {
+                self.changed(std::iter::once(group).chain(changes.map(|(group, _)| group)));
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// The groups of which there is something to tell, each with those who look at it.
@@ -135,10 +152,10 @@ impl Chat {
         }
         let (id, wanted) = (me.person.id.clone(), people.to_vec());
         let known = self.0.store.read(move |tx: &mut ReadTx<'_>| {
-            let known = wanted.iter().map(|person| store::people::acquaintance(tx, &id, person));
-            known.collect::<Result<Vec<_>, StoreError>>()
+            let mut found = store::people::acquaintances(tx, &id, wanted.iter().map(String::as_str))?;
+            Ok::<_, StoreError>(wanted.iter().filter_map(|person| found.remove(person)).collect::<Vec<_>>())
         });
-        let known: Vec<_> = known.await?.into_iter().flatten().collect();
+        let known = known.await?;
         for person in &known {
             if !self.0.watches.add(|looks| &mut looks.people, &person.id, device, me.id()) {
                 return Err(too_many());
@@ -193,11 +210,11 @@ impl Chat {
     }
 
     /// How many are there in a conversation, and who is in it.
-    async fn group_presence(&self, conversation_id: &str) -> Result<(Value, HashSet<String>), AppError> {
+    async fn group_presence(&self, conversation_id: &str) -> Result<(Value, HashSet<String>), StoreError> {
         let id = conversation_id.to_owned();
         let limit = usize::try_from(MEMBERS_MAX).unwrap_or(usize::MAX);
-        let members = self.0.store.read(move |tx| store::conversations::member_ids(tx, &id, "", limit)).await;
-        let members: Vec<String> = members.map_err(|error: StoreError| AppError::from(error))?;
+        let members =
+            self.0.store.read(move |tx| store::conversations::member_ids(tx, &id, "", limit)).await?;
         let online = members.iter().filter(|member| self.0.devices.is_online(member)).count();
         let fields = json!({
             "conversation_id": conversation_id, "group_id": conversation_id, "member_count": members.len(),
@@ -208,23 +225,22 @@ impl Chat {
 
     /// Tells those who look at a group how many are there now, if that changed.
     pub(super) async fn tell_counts(&self) {
-        for (group, watchers) in self.0.watches.take_changes() {
-            let (fields, members) = match self.group_presence(&group).await {
-                Ok(counted) => counted,
-                Err(error) => {
-                    tracing::warn!(%error, "how many are there in a group could not be read; trying again");
-                    self.0.watches.changed(vec![group]);
-                    return;
-                }
-            };
-            let data: Arc<str> = fields.to_string().into();
-            // Whoever was taken out no longer looks.
-            for watcher in watchers.intersection(&members) {
-                if let Some(topic) = self.topic_here(watcher) {
-                    self.publish_latest(topic, GROUP_PRESENCE, Arc::clone(&data), &group);
-                }
+        let told = self.0.watches.tell_changes(|group, watchers| self.tell_count(group, watchers)).await;
+        if let Err(error) = told {
+            tracing::warn!(%error, "how many are there in a group could not be read; trying again");
+        }
+    }
+
+    async fn tell_count(&self, group: String, watchers: HashSet<String>) -> Result<(), StoreError> {
+        let (fields, members) = self.group_presence(&group).await?;
+        let data: Arc<str> = fields.to_string().into();
+        // Whoever was taken out no longer looks.
+        for watcher in watchers.intersection(&members) {
+            if let Some(topic) = self.topic_here(watcher) {
+                self.publish_latest(topic, GROUP_PRESENCE, Arc::clone(&data), &group);
             }
         }
+        Ok(())
     }
 }
 
@@ -233,4 +249,48 @@ fn too_many() -> AppError {
         "user_ids",
         format!("Au plus {WATCHED_MAX} personnes et {WATCHED_MAX} groupes regardés à la fois"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::devices::Devices;
+    use super::*;
+
+    /// A device that looks at these groups, in each of which somebody came.
+    fn looking_at(groups: &[&str]) -> Watches {
+        let watches = Watches::default();
+        let device = Devices::default().next_id();
+        for group in groups {
+            assert!(watches.add(|looks| &mut looks.groups, group, device, "lea"));
+        }
+        watches.changed(groups.iter().map(|group| (*group).to_owned()));
+        watches
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_told_is_told_the_next_time() {
+        let watches = looking_at(&["a", "b", "c"]);
+        let handed = Mutex::new(Vec::new());
+        let failed = watches
+            .tell_changes(|group, watchers| {
+                assert_eq!(watchers, HashSet::from(["lea".to_owned()]));
+                let mut handed = handed.lock();
+                handed.push(group);
+                std::future::ready(if handed.len() == 2 { Err("the database is away") } else { Ok(()) })
+            })
+            .await;
+        assert!(failed.is_err());
+        let first = handed.lock().remove(0);
+        handed.lock().clear();
+        let told = watches.tell_changes(|group, _| {
+            handed.lock().push(group);
+            std::future::ready(Ok::<_, ()>(()))
+        });
+        told.await.unwrap();
+        let mut all = handed.into_inner();
+        all.push(first);
+        all.sort();
+        assert_eq!(all, ["a", "b", "c"], "each once");
+        assert!(!watches.has_changes());
+    }
 }

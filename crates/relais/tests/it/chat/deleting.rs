@@ -1,13 +1,11 @@
 //! What is deleted, or written anew, is gone from every place that serves it.
 
-use std::time::{Duration, Instant};
-
 use relais_protocol::event::{Channel, Topic};
 use relais_store::{Query as _, StoreError, params};
 use serde_json::{Value, json};
 
 use super::{World, on_both};
-use crate::world::Person;
+use crate::world::{Person, text_until, until};
 
 const SECRET: &str = "rendez-vous-secret";
 
@@ -24,12 +22,8 @@ async fn told(world: &World, who: &Person, conversations: &[&str], since: &str) 
     assert_eq!(welcome["recovered"], true);
     all += &json!(socket.heard().await).to_string();
     let url = format!("http://{}/api/v1/events?{channels}since={since}", world.running.address());
-    let mut stream = reqwest::Client::new().get(url).bearer_auth(&who.token).send().await.unwrap();
-    let (mut streamed, deleted) = (String::new(), "event: message_deleted");
-    while streamed.matches(deleted).count() < 2 {
-        streamed += std::str::from_utf8(&stream.chunk().await.unwrap().unwrap()).unwrap();
-    }
-    all += &streamed;
+    let stream = reqwest::Client::new().get(url).bearer_auth(&who.token).send().await.unwrap();
+    all += &text_until(stream, |text| text.matches("event: message_deleted").count() >= 2).await;
     for path in ["conversations", "groups", "search?q=rendez"] {
         all += &world.get(who, path).await.to_string();
     }
@@ -123,11 +117,7 @@ async fn what_was_deleted_before_an_upgrade_leaves_the_log() {
         assert_eq!(undone.unwrap(), 1);
         assert!(stored(&world).await.contains("au revoir"));
         let world = world.restart().await;
-        let began = Instant::now();
-        while stored(&world).await.contains("au revoir") {
-            assert!(began.elapsed() < Duration::from_secs(60), "gone in time");
-            tokio::task::yield_now().await;
-        }
+        until("it is gone", async || !stored(&world).await.contains("au revoir")).await;
         world.delete(&lea, &format!("messages/{kept}")).await;
         assert!(!stored(&world).await.contains(SECRET), "known to the events again");
         let store = world.running.app().store();
@@ -142,4 +132,96 @@ async fn what_was_deleted_before_an_upgrade_leaves_the_log() {
         assert_eq!(names.iter().filter(|name| *name == "new_message").count(), 2, "{names:?}");
     })
     .await;
+}
+
+/// One number out of the database.
+async fn count(world: &World, sql: &'static str) -> u64 {
+    let read = world.running.app().store().read(move |tx| tx.query_one(sql, params![], |row| row.u64(0)));
+    let read: Result<u64, StoreError> = read.await;
+    read.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_costs_the_same_however_many_there_were() {
+    on_both(|world| async move {
+        let (lea, paul) = (world.person("Lea").await, world.person("Paul").await);
+        let id = world.befriend(&lea, &paul).await;
+        let since = world.get(&paul, "conversations").await["cursor"].as_str().unwrap().to_owned();
+        let message = world.send(&lea, &id, SECRET).await["id"].as_str().unwrap().to_owned();
+        let path = format!("messages/{message}");
+        for number in 1..=20 {
+            world
+                .put(&lea, &path, json!({ "content": format!("{SECRET} {number}"), "mentions": [paul.id] }))
+                .await;
+        }
+        world.put(&lea, &path, json!({ "content": "à midi", "mentions": [] })).await;
+        assert_eq!(count(&world, "SELECT COUNT(*) FROM chat_told").await, 1, "the event of the last edit");
+        // The first event each time, and from the second edit on the event of the one before.
+        assert_eq!(count(&world, "SELECT COUNT(*) FROM amendments").await, 21 + 20);
+        let stored = stored(&world).await;
+        assert!(!stored.contains(SECRET), "in the log");
+        assert_eq!(stored.matches("à midi").count(), 2, "as it was sent first, and with the last edit");
+        let heard = world.connect_with(&paul, json!({ "since": since })).await.0.heard().await;
+        let of_message = heard.iter().filter(|frame| frame["message"]["id"] == message.as_str());
+        let texts: Vec<&str> =
+            of_message.map(|frame| frame["message"]["content"].as_str().unwrap()).collect();
+        assert_eq!((texts[0], texts[20], texts[21]), ("à midi", "", "à midi"));
+        assert!(heard.iter().all(|frame| !frame["message"]["mentions"].to_string().contains(&paul.id)));
+        world.delete(&lea, &path).await;
+        assert!(!self::stored(&world).await.contains("à midi"), "in the log");
+        assert_eq!(count(&world, "SELECT COUNT(*) FROM chat_told").await, 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_text_was_told_is_forgotten_with_the_log() {
+    on_both(|world| async move {
+        let (lea, paul) = (world.person("Lea").await, world.person("Paul").await);
+        let id = world.befriend(&lea, &paul).await;
+        let mut messages = Vec::new();
+        for text in ["un", "deux"] {
+            let message = world.send(&lea, &id, text).await["id"].as_str().unwrap().to_owned();
+            world.put(&lea, &format!("messages/{message}"), json!({ "content": SECRET })).await;
+            messages.push(message);
+        }
+        let (store, chat) = (world.running.app().store(), world.running.app().chat());
+        let all = store.retention_now().plus_millis(3_600_000);
+        assert!(store.trim_events(all, 1).await.unwrap() > 0);
+        chat.forget_trimmed().await.unwrap();
+        assert_eq!(count(&world, "SELECT COUNT(*) FROM chat_told").await, 1, "of the event that is kept");
+        for message in &messages {
+            world.put(&lea, &format!("messages/{message}"), json!({ "content": "à midi" })).await;
+        }
+        assert!(!stored(&world).await.contains(SECRET));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_server_on_the_same_database_serves_it_no_more_either() {
+    const KEY: &str = "a secret that both servers have in common";
+    let database = relais_testkit::TestDb::postgres();
+    let first = World::on(database.address(), KEY).await;
+    let second = World::on(database.address(), KEY).await;
+    let (lea, paul) = (first.person("Lea").await, first.person("Paul").await);
+    let id = first.befriend(&lea, &paul).await;
+    let since = first.get(&paul, "conversations").await["cursor"].as_str().unwrap().to_owned();
+    let mut messages = Vec::new();
+    for _ in 0..3 {
+        messages.push(first.send(&lea, &id, SECRET).await["id"].as_str().unwrap().to_owned());
+    }
+    // The second server has them in memory.
+    second.running.app().store().catch_up().await.unwrap();
+    for text in [format!("{SECRET} à midi"), "à midi".to_owned()] {
+        first.put(&lea, &format!("messages/{}", messages[0]), json!({ "content": text })).await;
+        second.running.app().store().catch_up().await.unwrap();
+    }
+    for message in &messages[1..] {
+        first.delete(&lea, &format!("messages/{message}")).await;
+    }
+    second.running.app().store().catch_up().await.unwrap();
+    let told = told(&second, &paul, &[&id], &since).await;
+    assert!(!told.contains(SECRET), "from memory: {told}");
+    assert!(told.contains("à midi"));
 }

@@ -3,6 +3,7 @@
 use relais_store::{StoreError, WriteTx, params};
 use serde_json::{Value, json};
 
+use super::world::Socket;
 use super::{World, on_both};
 use crate::world::Person;
 
@@ -148,6 +149,128 @@ async fn people_are_found_alike_however_many_there_are() {
         assert_eq!((ids, &found["has_more"]), (vec!["B", "a-1", "a0", "b", "é", "u9999"], &json!(false)));
         let some = world.get(&lea, "admins/search?q=%C5%93dipe&limit=2").await;
         assert_eq!((some["admins"].as_array().unwrap().len(), &some["has_more"]), (2, &json!(true)));
+    })
+    .await;
+}
+
+/// So many people `{prefix}1`, … whom only their tokens make known.
+async fn strangers(world: &World, prefix: &'static str, many: u64) {
+    let written = world.running.app().store().write(move |tx: &mut WriteTx<'_>| {
+        tx.execute(
+            "INSERT INTO chat_people (id, principal, firstname, lastname, email) \
+             WITH RECURSIVE n (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM n WHERE number < $2) \
+             SELECT $1 || number, 'idp:' || $1 || number, '', '', '' FROM n",
+            params![prefix, many],
+        )
+    });
+    let written: Result<u64, StoreError> = written.await;
+    assert_eq!(written.unwrap(), many);
+}
+
+/// Each of them has a conversation of two with this person.
+async fn talk_with_all(world: &World, who: &Person, prefix: &'static str) {
+    let id = who.id.clone();
+    let written = world.running.app().store().write(move |tx: &mut WriteTx<'_>| {
+        tx.execute(
+            "INSERT INTO chat_conversations (id, kind, name, created_by, created_at, messages, active_at, members) \
+             SELECT 'c' || id, 'direct', '', id, 0, 0, 0, 2 FROM chat_people WHERE id LIKE $1 || '%'",
+            params![prefix],
+        )?;
+        for sql in [
+            "INSERT INTO chat_members (conversation_id, user_id, role, joined_at, read_to, unread) \
+             SELECT 'c' || id, id, 'member', 0, 0, 0 FROM chat_people WHERE id LIKE $1 || '%' AND $2 <> ''",
+            "INSERT INTO chat_members (conversation_id, user_id, role, joined_at, read_to, unread) \
+             SELECT 'c' || id, $2, 'member', 0, 0, 0 FROM chat_people WHERE id LIKE $1 || '%'",
+        ] {
+            tx.execute(sql, params![prefix, &id])?;
+        }
+        Ok::<_, StoreError>(())
+    });
+    written.await.unwrap();
+}
+
+/// Of whom a connection was told how they are: all at once.
+async fn presence_of(socket: &mut Socket) -> Vec<(String, bool)> {
+    let mut heard = vec![socket.hear("user_presence").await];
+    heard.extend(socket.heard().await);
+    let told = heard.iter().filter(|frame| frame["type"] == "user_presence");
+    told.map(|frame| (frame["user_id"].as_str().unwrap().to_owned(), frame["is_online"].as_bool().unwrap()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_who_talks_with_thousands_is_seen_to_come_and_go_by_all_who_are_there() {
+    on_both(|world| async move {
+        let (lea, paul) = (world.person("Lea").await, world.person("Paul").await);
+        world.befriend(&lea, &paul).await;
+        // Before Paul in every order.
+        strangers(&world, "!", 5_100).await;
+        talk_with_all(&world, &lea, "!").await;
+        let mut of_paul = world.connect(&paul).await;
+        let mut of_lea = world.connect(&lea).await;
+        assert_eq!(presence_of(&mut of_lea).await, [(paul.id.clone(), true)], "nobody else ever was here");
+        assert_eq!(of_paul.hear("user_presence").await["user_id"], lea.id.as_str());
+        drop(of_lea);
+        assert_eq!(of_paul.hear("user_presence").await["is_online"], false);
+
+        let seen = world.running.app().store().write(|tx: &mut WriteTx<'_>| {
+            tx.execute("UPDATE chat_people SET last_seen_at = 1 WHERE id LIKE '!%'", params![])
+        });
+        let seen: Result<u64, StoreError> = seen.await;
+        assert_eq!(seen.unwrap(), 5_100);
+        let mut of_lea = world.connect(&lea).await;
+        let told = presence_of(&mut of_lea).await;
+        assert_eq!(told.len(), 5_000, "as many as a connection is told of");
+        assert_eq!(told[0], (paul.id.clone(), true), "who is there comes first");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_people_are_looked_at_in_one_go() {
+    on_both(|world| async move {
+        let lea = world.person("Lea").await;
+        world.get(&lea, "conversations").await;
+        for (prefix, many) in [("p", 70), ("q", 5)] {
+            strangers(&world, prefix, many).await;
+        }
+        talk_with_all(&world, &lea, "p").await;
+        let mut of_lea = world.connect(&lea).await;
+        let known: Vec<String> = (1..=70).rev().map(|number| format!("p{number}")).collect();
+        let others = ["q1".to_owned(), lea.id.clone(), "p7".to_owned(), "nobody".to_owned()];
+        let asked: Vec<&String> = known.iter().chain(&others).collect();
+        of_lea.say(&json!({ "type": "watch_presence", "user_ids": asked })).await;
+        assert_eq!(of_lea.hear("watching_presence").await["user_ids"], json!(known), "each once, as asked");
+        of_lea.say(&json!({ "type": "watch_presence", "user_ids": ["q1"] })).await;
+        assert_eq!(of_lea.hear("watching_presence").await["user_ids"], json!([]));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_begins_with_as_many_people_as_invitations_may_wait() {
+    on_both(|world| async move {
+        let lea = world.person("Lea").await;
+        strangers(&world, "p", 201).await;
+        let ids: Vec<String> = (1..=201).map(|number| format!("p{number}")).collect();
+        let make = async |members: &[String]| {
+            let body = json!({ "name": "Chantier", "member_ids": members });
+            world.call(&lea, reqwest::Method::POST, "groups", body).await
+        };
+        let (status, refused) = make(&ids).await;
+        assert_eq!(
+            (status, &refused["code"], &refused["field"]),
+            (400, &json!("invalid_value"), &json!("member_ids"))
+        );
+        assert!(refused["message"].as_str().unwrap().contains("200"), "{refused}");
+        assert_eq!(make(&ids[..150]).await.0, 201);
+        let (status, refused) = make(&ids[150..]).await;
+        assert_eq!(
+            (status, &refused["code"], &refused["waiting"]),
+            (409, &json!("too_many_invitations"), &json!(150))
+        );
+        assert_eq!(world.get(&lea, "groups").await["total"], 1, "nothing of what is refused is there");
+        assert_eq!(make(&ids[150..200]).await.0, 201);
     })
     .await;
 }

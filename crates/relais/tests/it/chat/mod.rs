@@ -5,6 +5,7 @@
 mod deleting;
 mod former;
 mod groups;
+mod hanging_up;
 mod identity;
 mod limits;
 mod many;

@@ -142,11 +142,32 @@ async fn typing_ends_when_nothing_more_is_said_of_it() {
         }
         clock.advance_ms(1_000);
         assert_eq!(of_lea.hear("user_typing").await["is_typing"], false);
-        of_paul.say(&json!({ "type": "typing", "conversation_id": id })).await;
-        assert_eq!(of_lea.hear("user_typing").await["is_typing"], true);
-        // A clock that was put back makes nobody type for ever.
-        clock.advance_ms(-7_200_000);
-        assert_eq!(of_lea.hear("user_typing").await["is_typing"], false);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_leaps_neither_ends_typing_nor_prolongs_it() {
+    on_both_in_time(|world, clock| async move {
+        let (lea, paul, zoe) =
+            (world.person("Lea").await, world.person("Paul").await, world.person("Zoe").await);
+        let (with_paul, with_zoe) = (world.befriend(&lea, &paul).await, world.befriend(&lea, &zoe).await);
+        let (mut of_lea, mut of_paul, mut of_zoe) =
+            (world.connect(&lea).await, world.connect(&paul).await, world.connect(&zoe).await);
+        for (socket, id) in [(&mut of_zoe, &with_zoe), (&mut of_paul, &with_paul)] {
+            socket.say(&json!({ "type": "typing", "conversation_id": id })).await;
+            assert_eq!(of_lea.hear("user_typing").await["is_typing"], true);
+            clock.advance_ms(5_000);
+        }
+        // Zoe's time is over at the step at which Paul has typed for half of his, whatever the clock says.
+        clock.leap_ms(-7_200_000);
+        let ended = of_lea.hear("user_typing").await;
+        assert_eq!((&ended["user_id"], &ended["is_typing"]), (&json!(zoe.id), &json!(false)));
+        assert_eq!(typing(&mut of_lea).await, [false; 0], "Paul types on");
+        clock.leap_ms(14_400_000);
+        clock.advance_ms(5_000);
+        let ended = of_lea.hear("user_typing").await;
+        assert_eq!((&ended["user_id"], &ended["is_typing"]), (&json!(paul.id), &json!(false)));
     })
     .await;
 }

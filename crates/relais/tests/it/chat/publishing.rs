@@ -5,6 +5,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::{World, on_both};
+use crate::world::text_until;
 
 async fn publish(world: &World, key: &str, headers: &[(&str, &str)], body: &Value) -> (StatusCode, Value) {
     let url = format!("http://{}/api/v1/events", world.running.address());
@@ -77,15 +78,13 @@ async fn what_is_not_stored_is_no_place_to_come_back_to() {
         let key = key(&world, "events:publish:user:*").await;
         let topic = format!("user:{}", lea.id);
         let url = format!("http://{}/api/v1/events?channel={topic}", world.running.address());
-        let mut stream = reqwest::Client::new().get(url).bearer_auth(&lea.token).send().await.unwrap();
+        let stream = reqwest::Client::new().get(url).bearer_auth(&lea.token).send().await.unwrap();
         for ephemeral in [true, false] {
             let event = json!({ "topic": topic, "name": "busy", "data": {}, "ephemeral": ephemeral });
             publish(&world, &key, &[], &event).await;
         }
-        let mut text = String::new();
-        while text.matches("event: busy").count() < 2 || !text.ends_with("\n\n") {
-            text.push_str(std::str::from_utf8(&stream.chunk().await.unwrap().unwrap()).unwrap());
-        }
+        let whole = |text: &str| text.matches("event: busy").count() >= 2 && text.ends_with("\n\n");
+        let text = text_until(stream, whole).await;
         let blocks: Vec<&str> = text.trim_end().split("\n\n").collect();
         assert!(blocks[0].starts_with("id: ") && blocks[1].starts_with("event: busy\n"), "{text}");
         assert!(!blocks[1].contains("cursor") && blocks[2].starts_with("id: "), "{text}");

@@ -2,17 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::{Duration, Instant};
 
 use relais_store::{Backend, Query as _, StoreError, params};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{World, on_both};
-use crate::world::Person;
-
-/// How long an upgrade may take before a test gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::world::{Person, until};
 
 /// Messages by the names that [`QUERIES`] knows them by, the first first.
 const MESSAGES: &[(&str, &str)] = &[
@@ -309,11 +305,7 @@ async fn after_an_upgrade_older_messages_are_found_also_if_it_is_cut_off() {
         let world = world.restart().await.restart().await;
         world.send(&lea, &id, "xylophone").await;
         assert_eq!(found(&world, &paul, "xylo").await.0.len(), 1, "what is new is found at once");
-        let began = Instant::now();
-        while !found(&world, &paul, "facture").await.1 {
-            assert!(began.elapsed() < PATIENCE, "the words of older messages are noted in time");
-            tokio::task::yield_now().await;
-        }
+        until("the words of older messages are noted", async || found(&world, &paul, "facture").await.1).await;
         ask_everything(&world, &paul, &names).await;
         let edited = names.iter().find(|(_, name)| **name == "facture").unwrap().0;
         world.put(&lea, &format!("messages/{edited}"), json!({ "content": "avoir AV-7" })).await;

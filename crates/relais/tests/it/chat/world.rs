@@ -104,6 +104,17 @@ impl Socket {
         self.stream.send(Message::text(frame.to_string())).await.unwrap();
     }
 
+    /// Says the same many times, at once.
+    pub(crate) async fn say_many(&mut self, frame: &Value, times: usize) {
+        for _ in 0..times {
+            // The server may have closed meanwhile.
+            if self.stream.feed(Message::text(frame.to_string())).await.is_err() {
+                return;
+            }
+        }
+        let _ = self.stream.flush().await;
+    }
+
     /// The next frame, or the code with which the server closed.
     pub(crate) async fn next(&mut self) -> Result<Value, u16> {
         loop {

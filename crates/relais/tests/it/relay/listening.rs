@@ -6,6 +6,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::{PATIENCE, TestServer, on_both};
 use crate::api_documents::assert_documented;
+use crate::world::text_until;
 
 type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
 
@@ -142,13 +143,8 @@ async fn a_stream_and_a_poll_give_the_same_events() {
         assert_eq!(offsets, [json!(1), json!(2)]);
 
         let reply = server.client.get(server.url("/api/files/events")).header("last-event-id", &start).send();
-        let mut stream = reply.await.unwrap().bytes_stream();
-        let mut text = String::new();
-        while text.matches("event: file_uploaded").count() < 2 || !text.ends_with("\n\n") {
-            let chunk =
-                tokio::time::timeout(PATIENCE, stream.next()).await.expect("events come").unwrap().unwrap();
-            text.push_str(std::str::from_utf8(&chunk).unwrap());
-        }
+        let whole = |text: &str| text.matches("event: file_uploaded").count() >= 2 && text.ends_with("\n\n");
+        let text = text_until(reply.await.unwrap(), whole).await;
         assert!(text.starts_with(&format!("id: {start}\nevent: connection\n")), "{text}");
     })
     .await;

@@ -24,7 +24,7 @@ const MEMBERS_LISTED: usize = 1_000;
 pub struct NewGroup {
     /// What it is called.
     name: String,
-    /// Who is asked in at once, by id or e-mail address; also `memberIds`.
+    /// Who is asked in at once, by id or e-mail address, 200 at most; also `memberIds`.
     #[serde(default)]
     member_ids: Vec<String>,
 }
@@ -59,7 +59,7 @@ pub(super) async fn list_groups(
     (status = 201, description = "`data.group_id`, `data.group`, `data.invitations`", body = Conversation),
     (status = 400, description = "`invalid_value`"),
     (status = 404, description = "`user_not_found`, with `user_id`; there is no group then"),
-    (status = 409, description = "`too_many_invitations`")))]
+    (status = 409, description = "`too_many_invitations`: with them more than 200 would wait; `waiting` says how many do")))]
 pub(super) async fn create_group(
     here: Here,
     given: Body<United<NewGroup>>,

@@ -35,6 +35,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "chat: members counted, blocked people",
         sql: include_str!("../schema_320.sql"),
     },
+    Migration {
+        version: 330,
+        name: "chat: where texts were told, in the order of the log",
+        sql: include_str!("../schema_330.sql"),
+    },
 ];
 
 #[cfg(test)]

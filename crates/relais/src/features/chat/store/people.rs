@@ -1,7 +1,9 @@
 //! People who take part.
 
+use std::collections::{HashMap, HashSet};
+
 use relais_protocol::time::Timestamp;
-use relais_store::{Query, Row, StoreError, WriteTx, params};
+use relais_store::{Param, Query, Row, StoreError, WriteTx, params};
 
 use super::super::model::Person;
 
@@ -78,25 +80,80 @@ pub(crate) struct ContactRow {
     pub(crate) last_seen: Option<Timestamp>,
 }
 
+/// Contacts that are read at once.
+pub(super) const CONTACTS_AT_ONCE: usize = 5_000;
+
 /// Those who see each other come and go without asking: whoever shares with this one a conversation of at most `small`
-/// people, and has not blocked them or been blocked.
-pub(crate) fn contacts(
+/// people, and has not blocked them or been blocked; each once, in the order of their ids, until `visit` says `false`.
+pub(crate) fn each_contact(
     tx: &mut impl Query,
     id: &str,
     small: u64,
-    limit: usize,
+    mut visit: impl FnMut(ContactRow) -> bool,
+) -> Result<(), StoreError> {
+    let mut after = String::new();
+    loop {
+        let page = contacts_after(tx, id, small, &after)?;
+        let more = page.len() == CONTACTS_AT_ONCE;
+        if let Some(last) = page.last() {
+            after.clone_from(&last.id);
+        }
+        if !page.into_iter().all(&mut visit) || !more {
+            return Ok(());
+        }
+    }
+}
+
+fn contacts_after(
+    tx: &mut impl Query,
+    id: &str,
+    small: u64,
+    after: &str,
 ) -> Result<Vec<ContactRow>, StoreError> {
     let sql = "SELECT DISTINCT p.id, p.last_seen_at FROM chat_members mine \
                JOIN chat_conversations c ON c.id = mine.conversation_id AND c.members <= $2 \
-               JOIN chat_members other ON other.conversation_id = mine.conversation_id \
+               JOIN chat_members other ON other.conversation_id = mine.conversation_id AND other.user_id > $3 \
                JOIN chat_people p ON p.id = other.user_id \
                WHERE mine.user_id = $1 AND other.user_id <> $1 \
                  AND NOT EXISTS (SELECT 1 FROM chat_blocks b WHERE b.user_id = $1 AND b.blocked_id = p.id) \
                  AND NOT EXISTS (SELECT 1 FROM chat_blocks b WHERE b.user_id = p.id AND b.blocked_id = $1) \
-               ORDER BY p.id LIMIT $3";
-    tx.query(sql, params![id, small, limit], |row| {
-        Ok(ContactRow { id: row.text(0)?, last_seen: row.opt_timestamp(1)? })
-    })
+               ORDER BY p.id LIMIT $4";
+    tx.query(sql, params![id, small, after, CONTACTS_AT_ONCE], contact)
+}
+
+fn contact(row: &Row<'_>) -> Result<ContactRow, StoreError> {
+    Ok(ContactRow { id: row.text(0)?, last_seen: row.opt_timestamp(1)? })
+}
+
+/// People that are looked up at once.
+const LOOKED_UP_AT_ONCE: usize = 32;
+
+/// As many parameters as [`LOOKED_UP_AT_ONCE`] says, after the first.
+const ACQUAINTANCES: &str = "SELECT p.id, p.last_seen_at FROM chat_people p \
+     WHERE p.id IN ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, \
+             $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33) AND p.id <> $1 \
+         AND EXISTS (SELECT 1 FROM chat_members mine JOIN chat_members theirs \
+             ON theirs.conversation_id = mine.conversation_id AND theirs.user_id = p.id \
+             WHERE mine.user_id = $1) \
+         AND NOT EXISTS (SELECT 1 FROM chat_blocks b WHERE b.user_id = $1 AND b.blocked_id = p.id) \
+         AND NOT EXISTS (SELECT 1 FROM chat_blocks b WHERE b.user_id = p.id AND b.blocked_id = $1)";
+
+/// Those of these people with whom this one shares a conversation, neither having blocked the other; by their ids.
+pub(crate) fn acquaintances<'a>(
+    tx: &mut impl Query,
+    id: &str,
+    people: impl IntoIterator<Item = &'a str>,
+) -> Result<HashMap<String, ContactRow>, StoreError> {
+    let people: Vec<&str> = people.into_iter().collect();
+    let mut found = HashMap::new();
+    for some in people.chunks(LOOKED_UP_AT_ONCE) {
+        // Those that are missing to a full number are the last one again.
+        let filled = some.iter().chain(std::iter::repeat(&some[some.len() - 1])).take(LOOKED_UP_AT_ONCE);
+        let values: Vec<Param<'_>> = std::iter::once(&id).chain(filled).map(|id| Param::from(*id)).collect();
+        let rows = tx.query(ACQUAINTANCES, &values, contact)?;
+        found.extend(rows.into_iter().map(|row| (row.id.clone(), row)));
+    }
+    Ok(found)
 }
 
 /// Somebody, if they share a conversation with this one and neither has blocked the other.
@@ -105,24 +162,18 @@ pub(crate) fn acquaintance(
     id: &str,
     other: &str,
 ) -> Result<Option<ContactRow>, StoreError> {
-    let sql = "SELECT p.id, p.last_seen_at FROM chat_people p WHERE p.id = $2 AND p.id <> $1 \
-                 AND EXISTS (SELECT 1 FROM chat_members mine JOIN chat_members theirs \
-                     ON theirs.conversation_id = mine.conversation_id AND theirs.user_id = $2 \
-                     WHERE mine.user_id = $1) \
-                 AND NOT EXISTS (SELECT 1 FROM chat_blocks b WHERE b.user_id = $1 AND b.blocked_id = $2) \
-                 AND NOT EXISTS (SELECT 1 FROM chat_blocks b WHERE b.user_id = $2 AND b.blocked_id = $1)";
-    tx.query_opt(sql, params![id, other], |row| {
-        Ok(ContactRow { id: row.text(0)?, last_seen: row.opt_timestamp(1)? })
-    })
+    Ok(acquaintances(tx, id, [other])?.remove(other))
 }
 
-/// Which of these groups somebody is in.
-pub(crate) fn among(tx: &mut impl Query, id: &str, groups: &[String]) -> Result<Vec<String>, StoreError> {
-    let mut found = Vec::new();
-    for group in groups {
-        if super::conversations::is_member(tx, group, id)? {
-            found.push(group.clone());
-        }
+/// Which of these conversations somebody is in.
+pub(crate) fn among(
+    tx: &mut impl Query,
+    id: &str,
+    conversations: Vec<String>,
+) -> Result<Vec<String>, StoreError> {
+    if conversations.is_empty() {
+        return Ok(conversations);
     }
-    Ok(found)
+    let own: HashSet<String> = super::conversations::ids_of(tx, id)?.into_iter().collect();
+    Ok(conversations.into_iter().filter(|conversation| own.contains(conversation)).collect())
 }

@@ -18,15 +18,25 @@ pub(crate) fn set_first(tx: &mut WriteTx<'_>, message_id: &str, seq: u64) -> Res
     Ok(())
 }
 
-/// Every event that has the text of a message.
-pub(crate) fn of(tx: &mut impl Query, key: u64) -> Result<Vec<u64>, StoreError> {
-    let sql = "SELECT seq FROM chat_messages WHERE key = $1 AND seq IS NOT NULL \
-               UNION SELECT seq FROM chat_told WHERE key = $1";
-    tx.query(sql, params![key], |row| row.u64(0))
+/// The event that told a message first.
+pub(crate) fn first(tx: &mut impl Query, key: u64) -> Result<Option<u64>, StoreError> {
+    tx.query_one("SELECT seq FROM chat_messages WHERE key = $1", params![key], |row| row.opt_u64(0))
 }
 
-/// A message has no text any more that an event could have.
+/// The later events that have its text.
+pub(crate) fn later(tx: &mut impl Query, key: u64) -> Result<Vec<u64>, StoreError> {
+    tx.query("SELECT seq FROM chat_told WHERE key = $1 ORDER BY seq", params![key], |row| row.u64(0))
+}
+
+/// The later events do not have its text any more.
 pub(crate) fn forget(tx: &mut WriteTx<'_>, key: u64) -> Result<(), StoreError> {
     tx.execute("DELETE FROM chat_told WHERE key = $1", params![key])?;
     Ok(())
+}
+
+/// Forgets some events that the log no longer has; says how many.
+pub(crate) fn forget_trimmed(tx: &mut WriteTx<'_>, limit: usize) -> Result<u64, StoreError> {
+    let sql = "DELETE FROM chat_told WHERE (key, seq) IN (SELECT key, seq FROM chat_told \
+               WHERE seq < (SELECT first_seq FROM log_head WHERE id = 1) ORDER BY seq LIMIT $1)";
+    tx.execute(sql, params![limit])
 }

@@ -11,7 +11,9 @@ from town import Town
 
 # So that a connection whose client vanished without a word is given up soon, and no other, however busy the computer is.
 IMPATIENT = {"RELAIS_HUB_PING_INTERVAL_S": "5", "RELAIS_HUB_IDLE_TIMEOUT_S": "10",
-             "RELAIS_HUB_AUTHENTICATE_TIMEOUT_S": "10", "RELAIS_SOCKETIO_CONNECT_TIMEOUT_S": "10"}
+             "RELAIS_HUB_AUTHENTICATE_TIMEOUT_S": "10", "RELAIS_SOCKETIO_CONNECT_TIMEOUT_S": "10",
+             # Those who have vanished still have a place until then.
+             "RELAIS_HUB_ANONYMOUS_PER_ADDRESS_MAX": "0"}
 ROUND = 50_000
 AT_ONCE = 100
 # A hundred bytes left of each connection would be more.

@@ -9,7 +9,7 @@ import requests
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-WAIT_S = 20
+WAIT_S = 60
 RECORD = "\x1e"
 
 

@@ -6,9 +6,15 @@ from pathlib import Path
 
 from process import ROOT, eventually
 
-PING_INTERVAL_S = 0.3
-PING_TIMEOUT_S = 0.2
 PAYLOAD_BYTES = 1_000_000
+# Nothing happens in a test unless the test makes it happen.
+CALM = {"ping-interval": 300_000, "ping-timeout": 200_000, "connect-timeout": 300_000}
+# Clients are asked for a sign of life again and again, and have time to give it.
+ASKING = CALM | {"ping-interval": 300, "ping-timeout": 5000}
+# Clients have to join something soon.
+IMPATIENT = CALM | {"connect-timeout": 1000}
+# Clients have to be quick, as in the suites of the protocol documents.
+HASTY = {"ping-interval": 300, "ping-timeout": 200, "connect-timeout": 1000}
 
 
 def program():
@@ -22,9 +28,10 @@ def program():
 
 
 class Conformance:
-    """The program on a port of its own."""
+    """The program on a port of its own, with these times in milliseconds."""
 
-    def __init__(self, *options):
+    def __init__(self, times, *options):
+        options += tuple(f"--{name}={milliseconds}" for name, milliseconds in times.items())
         self.process = subprocess.Popen([program(), "--port", "0", *options], stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
         self.url = line.rpartition(" ")[2].strip()

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from conformance import ASKING, CALM, HASTY, IMPATIENT, Conformance
 from process import Server
 
 
@@ -71,19 +72,17 @@ def browser(tmp_path):
     driver.quit()
 
 
-@pytest.fixture(scope="session")
-def conformance():
-    """The program with the echo contracts of the Engine.IO and Socket.IO documents."""
-    from conformance import Conformance
-    program = Conformance()
-    yield program
-    program.stop()
+def conformance_program(times, *options):
+    """A fixture: the program with the echo contracts of the Engine.IO and Socket.IO documents."""
+    def program():
+        started = Conformance(times, *options)
+        yield started
+        started.stop()
+    return pytest.fixture(scope="session")(program)
 
 
-@pytest.fixture(scope="session")
-def compressing():
-    """The same, which agrees on compression."""
-    from conformance import Conformance
-    program = Conformance("--compression")
-    yield program
-    program.stop()
+conformance = conformance_program(CALM)
+compressing = conformance_program(CALM, "--compression")
+asking = conformance_program(ASKING)
+impatient = conformance_program(IMPATIENT)
+hasty = conformance_program(HASTY)

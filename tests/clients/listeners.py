@@ -5,7 +5,7 @@ import json
 import requests
 from websockets.sync.client import connect
 
-WAIT_S = 20
+WAIT_S = 60
 EVENTS = ("file_uploaded", "file_deleted", "sync_completed")
 
 

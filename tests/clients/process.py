@@ -1,6 +1,7 @@
 """The server under test as a process of its own, and waiting for conditions with a deadline."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,12 +12,12 @@ from pathlib import Path
 import requests
 
 ROOT = Path(__file__).resolve().parents[2]
-START_TIMEOUT_S = 30
+START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 60
 REQUEST_TIMEOUT_S = 60
 
 
-def eventually(check, what, timeout_s=20):
+def eventually(check, what, timeout_s=60):
     """Calls `check` until it returns something true, and returns that."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -26,6 +27,25 @@ def eventually(check, what, timeout_s=20):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout_s} s: {what}")
         time.sleep(0.005)
+
+
+def metric(server, name):
+    """A value of /metrics without labels; 0 if it is not there."""
+    values = [line.split()[1] for line in server.get("/metrics").text.splitlines() if line.startswith(f"{name} ")]
+    return float(values[0]) if values else 0
+
+
+def assert_nothing_stays(a_round, memory_kb, slack_kb, rounds_max=8):
+    """What stays of every round makes the memory grow in every one. What an allocator keeps does not: it grows for a
+    while and then no more."""
+    a_round()
+    found = [memory_kb()]
+    while len(found) <= rounds_max:
+        a_round()
+        found.append(memory_kb())
+        if found[-1] - found[-2] < slack_kb:
+            return
+    raise AssertionError(f"resident after each round: {found} KB")
 
 
 def binary():
@@ -52,9 +72,8 @@ class Server:
         self.folder = Path(folder)
         self.data = Path(data) if data else self.folder / "data"
         self.files = self.data / "payloads_societes"
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.ws_url = f"ws://127.0.0.1:{self.port}/api/files/ws"
+        # Until it has started, any port that is free.
+        self.port = 0
         self.log = self.folder / "server.log"
         self.env = env or {}
         self.process = None
@@ -63,11 +82,41 @@ class Server:
 
     def start(self):
         """Starts it and waits until it answers."""
-        command = [binary(), "serve", "--data", self.data, "--listen", f"127.0.0.1:{self.port}"]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, env=self.environment(), cwd=self.folder, stdout=log, stderr=log)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self.launch():
+            # While it was down, another program had its port for a moment.
+            assert time.monotonic() < deadline, f"its port stays taken:\n{self.log_tail()}"
         eventually(self.is_healthy, "the server answers on /healthz", START_TIMEOUT_S)
         return self
+
+    def launch(self):
+        """Starts the process; whether it got its port."""
+        command = [binary(), "serve", "--data", self.data, "--listen", f"127.0.0.1:{self.port}"]
+        with self.log.open("ab") as log:
+            logged = log.tell()
+            self.process = subprocess.Popen(command, env=self.environment(), cwd=self.folder, stdout=log, stderr=log)
+
+        def outcome():
+            has_ended = self.process.poll() is not None
+            said = self.log.read_bytes()[logged:].decode(errors="replace")
+            listening = re.search(r"listening on http://127\.0\.0\.1:(\d+)", said)
+            return listening or (has_ended and (said or "nothing was said"))
+
+        found = eventually(outcome, "the server listens", START_TIMEOUT_S)
+        if isinstance(found, re.Match):
+            self.port = int(found[1])
+            return True
+        if "cannot listen on" not in found:
+            raise AssertionError(f"the server ended with {self.process.returncode}:\n{found}")
+        return False
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ws_url(self):
+        return f"ws://127.0.0.1:{self.port}/api/files/ws"
 
     def environment(self):
         """The environment of this server: its own settings, and none that happen to be around."""
@@ -92,7 +141,7 @@ class Server:
             raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.log_tail()}")
         try:
             return requests.get(f"{self.url}/healthz", timeout=5).ok
-        except requests.ConnectionError:
+        except requests.RequestException:
             return False
 
     def kill9(self):

@@ -89,24 +89,24 @@ def test_what_needs_no_credentials_stays_open(guarded):
 
 def test_a_session_is_signed_in_and_out(guarded):
     with requests.Session() as session:
-        reply = session.post(f"{guarded.url}/api/auth/login", json={"email": EMAIL, "password": PASSWORD}, timeout=20)
+        reply = session.post(f"{guarded.url}/api/auth/login", json={"email": EMAIL, "password": PASSWORD}, timeout=60)
         cookie = reply.headers["Set-Cookie"]
         assert "HttpOnly" in cookie and "SameSite=Lax" in cookie and reply.json()["user"]["email"] == EMAIL
-        assert session.get(f"{guarded.url}/api/files/societes", timeout=20).ok
-        assert session.get(f"{guarded.url}/api/auth/me", timeout=20).json()["user"]["email"] == EMAIL
+        assert session.get(f"{guarded.url}/api/files/societes", timeout=60).ok
+        assert session.get(f"{guarded.url}/api/auth/me", timeout=60).json()["user"]["email"] == EMAIL
         foreign = {"Origin": "https://ailleurs.example"}
         sync, own = f"{guarded.url}/api/files/sync/rsp-bgs", {"Origin": guarded.url}
-        assert session.post(sync, headers=foreign, timeout=20).status_code == 403
+        assert session.post(sync, headers=foreign, timeout=60).status_code == 403
         # A cookie alone does not show that one of our own pages sent it.
-        assert session.post(sync, timeout=20).json()["code"] == "cross_site"
-        assert session.post(sync, headers=own, timeout=20).ok
+        assert session.post(sync, timeout=60).json()["code"] == "cross_site"
+        assert session.post(sync, headers=own, timeout=60).ok
         with SocketListener(guarded, headers=own | {"Cookie": cookie.partition(";")[0]}) as listener:
-            assert session.post(f"{guarded.url}/api/auth/logout", headers=own, timeout=20).ok
+            assert session.post(f"{guarded.url}/api/auth/logout", headers=own, timeout=60).ok
             with pytest.raises(ConnectionClosed) as closed:
                 listener.frame()
             assert closed.value.rcvd.code == 1012
         session.headers["Cookie"] = cookie.partition(";")[0]
-        assert session.get(f"{guarded.url}/api/files/societes", timeout=20).status_code == 401
+        assert session.get(f"{guarded.url}/api/files/societes", timeout=60).status_code == 401
 
 
 @pytest.mark.parametrize("how", ["bearer", "header"])

@@ -134,15 +134,26 @@ def test_a_flood_of_brackets_is_refused_early_and_costs_no_memory(make_server):
     """100 MB of `[`, sent in chunks, so that the server does not know beforehand how much will come."""
     server = make_server(RELAIS_RELAY_FILE_BYTES_MAX="200000000")
     server.put("rsp-bgs", "comptes.json", GOOD)
-    before_kb = server.memory_peak_kb()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+
+    def peak_kb_after(megabytes):
+        flood(server, megabytes)
+        return server.memory_peak_kb()
+
+    # What any upload takes does not count: it is the same for both.
+    few, many = peak_kb_after(20), peak_kb_after(100)
+    assert many - few < 30_000
+    assert_untouched(server)
+
+
+def flood(server, megabytes):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(head_of_upload(b"Transfer-Encoding: chunked"))
         start, _ = multipart()
         connection.sendall(b"%x\r\n%s\r\n" % (len(start), start))
         piece = b"%x\r\n%s\r\n" % (1 << 20, b"[" * (1 << 20))
         sent = 0
         try:
-            while sent < 100:
+            while sent < megabytes:
                 connection.sendall(piece)
                 sent += 1
         except OSError:
@@ -150,8 +161,6 @@ def test_a_flood_of_brackets_is_refused_early_and_costs_no_memory(make_server):
             pass
         status, body = answer(connection)
     assert (status, body["code"], body["line"]) == (400, "invalid_json", 1) and body["column"] <= 66
-    assert server.memory_peak_kb() - before_kb < 40_000
-    assert_untouched(server)
 
 
 @pytest.mark.parametrize("limit, status", [(None, "413"), ("200000000", "400")])
@@ -177,15 +186,15 @@ def test_requests_learns_why_its_flood_is_refused(make_server):
 
 
 def test_a_client_that_stalls_is_told_and_let_go(make_server):
-    server = make_server(RELAIS_SERVER_BODY_STALL_TIMEOUT_S="1")
+    server = make_server(RELAIS_SERVER_BODY_STALL_TIMEOUT_S="3")
     server.put("rsp-bgs", "comptes.json", GOOD)
     start, _ = multipart()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
-        connection.sendall(head_of_upload(b"Content-Length: 1000") + start + b'{"comptes": [')
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         began = time.monotonic()
+        connection.sendall(head_of_upload(b"Content-Length: 1000") + start + b'{"comptes": [')
         status, body = answer(connection)
         assert (status, body["code"]) == (408, "upload_stalled") and "interrompu" in body["detail"]
-        assert time.monotonic() - began >= 0.9
+        assert time.monotonic() - began >= 2.9
         assert connection.recv(1) == b""
     assert_untouched(server)
 
@@ -193,7 +202,7 @@ def test_a_client_that_stalls_is_told_and_let_go(make_server):
 def test_a_client_that_goes_away_within_an_upload_changes_nothing(stored):
     start, _ = multipart()
     for _ in range(20):
-        with socket.create_connection(("127.0.0.1", stored.port), timeout=30) as connection:
+        with socket.create_connection(("127.0.0.1", stored.port), timeout=60) as connection:
             connection.sendall(head_of_upload(b"Content-Length: 1000") + start + b'{"comptes": [')
 
 
@@ -249,7 +258,7 @@ def test_an_impossible_societe_is_refused(stored, societe):
                                   "rsp-bgs/comptes.json%00.txt", ".relais/x", "rsp-bgs/../rsp-bgs/comptes.json"])
 def test_nothing_outside_is_served(stored, path):
     """Sent as it is: most clients would clean the path first."""
-    with socket.create_connection(("127.0.0.1", stored.port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", stored.port), timeout=60) as connection:
         connection.sendall(f"GET /api/files/download/{path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         status, body = answer(connection)
         assert status in (400, 404) and b"root:" not in json.dumps(body).encode()
@@ -445,8 +454,8 @@ def test_a_socket_of_a_foreign_page_is_refused(stored):
 
 @pytest.mark.parametrize("path", ["/api/v1/ws", "/ws/chat", "/socket.io/?EIO=4&transport=websocket"])
 def test_a_handshake_that_does_not_end_is_ended(make_server, path):
-    server = make_server(RELAIS_SERVER_HEADER_TIMEOUT_S="1")
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+    server = make_server(RELAIS_SERVER_HEADER_TIMEOUT_S="3")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n".encode())
         assert b" 101 " not in connection.recv(4096)
     assert server.is_healthy()
@@ -457,7 +466,7 @@ def test_a_handshake_that_does_not_end_is_ended(make_server, path):
 
 def bare_socket(server):
     """A WebSocket whose frames are made by hand."""
-    connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=60)
     connection.sendall(b"GET /api/files/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
                        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
     stream = connection.makefile("rb")
@@ -526,7 +535,7 @@ def test_the_server_is_sound_after_all_that_noise(stored):
     """Bytes that are no HTTP at all, and requests that are too long."""
     for noise in (b"\x16\x03\x01\x02\x00" + b"\0" * 500, b"GET\r\n\r\n", b"A" * 100_000,
                   b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"):
-        with socket.create_connection(("127.0.0.1", stored.port), timeout=30) as connection:
+        with socket.create_connection(("127.0.0.1", stored.port), timeout=60) as connection:
             try:
                 connection.sendall(noise)
                 connection.shutdown(socket.SHUT_WR)

@@ -10,7 +10,7 @@ from websockets.sync.client import connect
 from process import REQUEST_TIMEOUT_S
 from town import Town
 
-WAIT_S = 20
+WAIT_S = 60
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from origin import serving
 from process import eventually
 from town import PASSWORD, Town
 
-WAIT_S = 20
+WAIT_S = 60
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def stored(server):
 
 def fetch(server, method="GET", path=PATH, **headers):
     """One request with nothing added to its headers and nothing decoded."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     connection.putrequest(method, path, skip_accept_encoding=True)
     for name, value in headers.items():
         connection.putheader(name.replace("_", "-"), value)
@@ -381,26 +381,28 @@ def test_what_happens_in_the_first_moments_is_noticed(server):
 
 
 def test_a_stop_finishes_what_is_under_way(make_server):
-    server = make_server(RELAIS_SERVER_DRAIN_S="1")
+    server = make_server(RELAIS_SERVER_DRAIN_S="5")
     socket_listener, stream = SocketListener(server), StreamListener(server)
     body = (b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.json"\r\n\r\n[1, 2]\r\n--b--\r\n')
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as upload:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as upload:
         upload.sendall(b"POST /api/files/upload/rsp-bgs HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n"
-                       b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" % len(body) + body[:-12])
-        # Answered behind the upload's beginning, so the server is at it when it is told to stop.
-        assert server.get("/healthz").ok
+                       b"Content-Type: multipart/form-data; boundary=b\r\nExpect: 100-continue\r\n\r\n" % len(body))
+        answers = upload.makefile("rb")
+        # The server says so when it waits for the body (RFC 9110, section 10.1.1): it is at it when it is told to stop.
+        assert b" 100 " in answers.readline() and answers.readline() == b"\r\n"
+        upload.sendall(body[:-12])
         ended = {}
         stop = threading.Thread(target=lambda: ended.update(status=server.terminate()))
         stop.start()
         eventually(lambda: refuses(server), "no new connections are accepted")
         upload.sendall(body[-12:])
-        assert b" 200 " in upload.makefile("rb").readline()
+        assert b" 200 " in answers.readline()
     with pytest.raises(ConnectionClosed) as closed:
         while True:
             socket_listener.frame()
     assert closed.value.rcvd.code == 1012
     assert b"event: close" in list(stream.lines)
-    stop.join(30)
+    stop.join(60)
     assert ended["status"] == 0
     server.start()
     assert server.download("rsp-bgs", "a.json").content == b"[1, 2]"
@@ -417,7 +419,7 @@ def refuses(server):
 def test_a_stop_does_not_wait_for_idle_connections(make_server):
     server = make_server(RELAIS_SERVER_DRAIN_S="0")
     with requests.Session() as session, socket.create_connection(("127.0.0.1", server.port)):
-        assert session.get(f"{server.url}/healthz", timeout=20).ok
+        assert session.get(f"{server.url}/healthz", timeout=60).ok
         assert server.terminate() == 0
 
 

@@ -50,14 +50,14 @@ class Writer(threading.Thread):
         attempts = self.files[key]
         if self.random.random() < 0.1 and attempts[-1] is not None:
             attempts.append(None)
-            reply = session.delete(f"{self.server.url}/api/files/delete/{societe}/{filename}", timeout=20)
+            reply = session.delete(f"{self.server.url}/api/files/delete/{societe}/{filename}", timeout=60)
             # Not found: an earlier deletion counted although its answer was lost.
             assert reply.status_code in (200, 404), reply.text
         else:
             size = int(filename.rsplit("_", 1)[1].removesuffix(".json"))
             content = json.dumps({"n": self.random.getrandbits(64), "texte": "é" * (size // 6)}).encode()
             attempts.append(hashlib.sha256(content).hexdigest())
-            reply = session.post(f"{self.server.url}/api/files/upload/{societe}", timeout=20,
+            reply = session.post(f"{self.server.url}/api/files/upload/{societe}", timeout=60,
                                  files={"file": (filename, content)})
             assert reply.status_code == 200, reply.text
             assert reply.json()["sha256"] == attempts[-1] and reply.json()["changed"]

@@ -6,6 +6,7 @@ import pytest
 import requests
 
 from listeners import SocketListener, StreamListener, changes
+from process import eventually, metric
 
 LISTENERS = [SocketListener, StreamListener]
 
@@ -124,6 +125,7 @@ def test_the_change_feed_waits_until_something_happens(server):
 
     thread = threading.Thread(target=wait)
     thread.start()
+    eventually(lambda: metric(server, "relais_polls_waiting") == 1, "the request waits")
     server.put("rsp-bgs", "a.json", "[1]")
     thread.join(20)
     assert [frame["filename"] for frame in waiting["page"]["changes"]] == ["a.json"]
@@ -181,7 +183,7 @@ def test_a_cursor_that_is_too_old_is_not_continued(make_server):
     first = server.put("rsp-bgs", "a.json", "[1]")["cursor"]
     with requests.Session() as session:
         for _ in range(1100):
-            assert session.post(f"{server.url}/api/files/sync/rsp-bgs", timeout=20).ok
+            assert session.post(f"{server.url}/api/files/sync/rsp-bgs", timeout=60).ok
     latest = server.put("rsp-bgs", "a.json", "[2]")["cursor"]
     server.restart()
     for kind in LISTENERS:

@@ -10,8 +10,9 @@ import pytest
 import socketio
 
 from bare_engineio import Cable
+from conformance import ASKING
 
-WAIT_S = 20
+WAIT_S = 60
 HERE = Path(__file__).parent
 TRANSPORTS = pytest.mark.parametrize("transports", ["websocket", "polling", "polling,websocket"])
 
@@ -23,7 +24,7 @@ def run_node(script, *arguments):
     modules = os.environ.get("RELAIS_NODE_MODULES")
     if not modules:
         pytest.fail("RELAIS_NODE_MODULES is not set; run the tests with scripts/test clients")
-    done = subprocess.run(["node", HERE / "node" / script, *arguments], capture_output=True, text=True, timeout=60,
+    done = subprocess.run(["node", HERE / "node" / script, *arguments], capture_output=True, text=True, timeout=120,
                           env=os.environ | {"NODE_PATH": modules})
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -39,6 +40,15 @@ def test_socket_io_client_for_javascript(conformance, transports, parser):
 @pytest.mark.parametrize("parser", ["default", "msgpack"])
 def test_socket_io_client_for_javascript_with_compression(compressing, transports, parser):
     check_echo(run_node("echo.cjs", compressing.url, transports, parser), transports)
+
+
+@TRANSPORTS
+def test_socket_io_client_for_javascript_answers_heartbeats(asking, transports):
+    # So many in a row take longer than a client may be silent.
+    pings = (ASKING["ping-interval"] + ASKING["ping-timeout"]) // ASKING["ping-interval"] + 2
+    found = run_node("echo.cjs", asking.url, transports, "default", str(pings))
+    assert found["pings"] >= pings
+    check_echo(found, transports)
 
 
 def check_echo(found, transports):

@@ -43,16 +43,16 @@ impl Burst {
     }
 
     /// A pass took so long, and carried several frames of a stream or not.
-    fn note(&mut self, took: Duration, busy: bool) {
+    fn note(&mut self, now: Instant, took: Duration, busy: bool) {
         if busy && !self.rest_min.is_zero() {
-            self.until = Some(Instant::now() + BURST_LASTS);
+            self.until = Some(now + BURST_LASTS);
             self.rest = (took / REST_PART).min(REST_MAX).max(self.rest_min);
         }
     }
 
     /// How long to rest before the next pass.
-    fn rest(&mut self) -> Option<Duration> {
-        self.until = self.until.filter(|until| Instant::now() < *until);
+    fn rest(&mut self, now: Instant) -> Option<Duration> {
+        self.until = self.until.filter(|until| now < *until);
         self.until.map(|_| self.rest)
     }
 }
@@ -98,15 +98,16 @@ impl Engine {
             if self.shared.inbox.take(&mut commands, next_tick) == Woken::Stopped {
                 break;
             }
-            if let Some(rest) = burst.rest() {
+            if let Some(rest) = burst.rest(Instant::now()) {
                 std::thread::sleep(rest);
                 self.shared.inbox.take_more(&mut commands);
             }
             let began = Instant::now();
             commands.drain(..).for_each(|command| self.handle(command));
             self.flush();
-            burst.note(began.elapsed(), std::mem::take(&mut self.pass.busy));
-            if let Some(due) = next_tick.filter(|due| Instant::now() >= *due) {
+            let now = Instant::now();
+            burst.note(now, now.duration_since(began), std::mem::take(&mut self.pass.busy));
+            if let Some(due) = next_tick.filter(|due| now >= *due) {
                 next_tick = Some(due + Duration::from_secs(1));
                 self.tick();
             }
@@ -376,28 +377,28 @@ mod tests {
 
     #[test]
     fn only_while_bursts_are_seen_is_there_a_rest() {
-        let mut burst = burst(100);
-        burst.note(Duration::from_millis(4), false);
-        assert_eq!(burst.rest(), None);
-        burst.note(Duration::from_millis(4), true);
-        assert_eq!(burst.rest(), Some(Duration::from_micros(500)));
-        burst.until = Some(Instant::now());
-        assert_eq!(burst.rest(), None);
+        let (mut burst, now) = (burst(100), Instant::now());
+        burst.note(now, Duration::from_millis(4), false);
+        assert_eq!(burst.rest(now), None);
+        burst.note(now, Duration::from_millis(4), true);
+        assert_eq!(burst.rest(now), Some(Duration::from_micros(500)));
+        assert_eq!(burst.rest(now + BURST_LASTS.mul_f32(0.9)), Some(Duration::from_micros(500)));
+        assert_eq!(burst.rest(now + BURST_LASTS), None);
     }
 
     #[test]
     fn the_rest_has_a_lower_and_an_upper_bound() {
-        let mut burst = burst(100);
-        burst.note(Duration::from_micros(80), true);
-        assert_eq!(burst.rest(), Some(Duration::from_micros(100)));
-        burst.note(Duration::from_secs(1), true);
-        assert_eq!(burst.rest(), Some(REST_MAX));
+        let (mut burst, now) = (burst(100), Instant::now());
+        burst.note(now, Duration::from_micros(80), true);
+        assert_eq!(burst.rest(now), Some(Duration::from_micros(100)));
+        burst.note(now, Duration::from_secs(1), true);
+        assert_eq!(burst.rest(now), Some(REST_MAX));
     }
 
     #[test]
     fn a_pause_of_zero_is_none() {
-        let mut burst = burst(0);
-        burst.note(Duration::from_secs(1), true);
-        assert_eq!(burst.rest(), None);
+        let (mut burst, now) = (burst(0), Instant::now());
+        burst.note(now, Duration::from_secs(1), true);
+        assert_eq!(burst.rest(now), None);
     }
 }

@@ -28,9 +28,6 @@ use tower_http::cors::CorsLayer;
 
 /// The hub counts seconds; here each is so long, so that the suites' short heartbeats can be kept.
 const TICK: Duration = Duration::from_millis(20);
-const PING_INTERVAL: Duration = Duration::from_millis(300);
-const PING_TIMEOUT: Duration = Duration::from_millis(200);
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
 const PAYLOAD_BYTES: u32 = 1_000_000;
 
 /// Serves the echo contracts of the protocols' test suites.
@@ -39,6 +36,15 @@ struct Arguments {
     /// Port on 127.0.0.1; 0 for any that is free.
     #[arg(long, default_value_t = 3000)]
     port: u16,
+    /// Milliseconds from one ping to the next. The suites expect the default.
+    #[arg(long, default_value_t = 300)]
+    ping_interval: u32,
+    /// Milliseconds that a client has for its answer. The suites expect the default.
+    #[arg(long, default_value_t = 200)]
+    ping_timeout: u32,
+    /// Milliseconds that a client has to join a namespace.
+    #[arg(long, default_value_t = 1_000)]
+    connect_timeout: u32,
     /// Agree on compression (permessage-deflate) with clients that offer it.
     #[arg(long)]
     compression: bool,
@@ -49,10 +55,10 @@ async fn main() -> std::io::Result<()> {
     let arguments = Arguments::parse();
     let listener = listen(([127, 0, 0, 1], arguments.port).into())?;
     let address = listener.local_addr()?;
-    let hub = start_hub();
+    let hub = start_hub(&arguments);
     let routes: Router<()> = Router::new()
         .merge(endpoint(&hub, Arc::new(Echo), &arguments).router("/engine.io/"))
-        .merge(endpoint(&hub, namespaces(), &arguments).router("/socket.io/"));
+        .merge(endpoint(&hub, namespaces(&arguments), &arguments).router("/socket.io/"));
     let routes = routes.layer(CorsLayer::very_permissive());
     let mut server = Server::start(listener, routes, &ServerConfig::default());
     announce(&address.to_string());
@@ -68,8 +74,8 @@ fn announce(address: &str) {
 
 fn endpoint(hub: &Hub, application: Arc<dyn Application>, arguments: &Arguments) -> Arc<Endpoint> {
     let settings = EngineSettings {
-        ping_interval: PING_INTERVAL,
-        ping_timeout: PING_TIMEOUT,
+        ping_interval: Duration::from_millis(arguments.ping_interval.into()),
+        ping_timeout: Duration::from_millis(arguments.ping_timeout.into()),
         upgrade_timeout: Duration::from_secs(10),
         payload: PayloadLimits { bytes: PAYLOAD_BYTES, ..PayloadLimits::default() },
         allow_v3: true,
@@ -80,17 +86,17 @@ fn endpoint(hub: &Hub, application: Arc<dyn Application>, arguments: &Arguments)
 
 // ---- The hub ----
 
-fn ticks(time: Duration) -> u32 {
-    u32::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX)
+fn ticks(milliseconds: u32) -> u32 {
+    u32::try_from(u128::from(milliseconds) / TICK.as_millis()).unwrap_or(u32::MAX)
 }
 
-fn start_hub() -> Hub {
+fn start_hub(arguments: &Arguments) -> Hub {
     let config = HubConfig {
         ticks: Ticks::Manual,
-        ping_interval_s: ticks(PING_INTERVAL),
+        ping_interval_s: ticks(arguments.ping_interval).max(1),
         // A tick early: a client that asks right after the time has passed finds its session gone.
-        idle_timeout_s: ticks(PING_INTERVAL + PING_TIMEOUT) - 1,
-        close_timeout_s: ticks(Duration::from_secs(1)),
+        idle_timeout_s: ticks(arguments.ping_interval.saturating_add(arguments.ping_timeout)).max(2) - 1,
+        close_timeout_s: ticks(1_000),
         queue_bytes: 16 * 1024 * 1024,
         ..HubConfig::default()
     };
@@ -176,12 +182,12 @@ impl Conversation for EchoTo {
 
 // ---- Socket.IO: `auth` on connect, `message` → `message-back`, `message-with-ack` → its acknowledgement ----
 
-fn namespaces() -> Arc<dyn Application> {
+fn namespaces(arguments: &Arguments) -> Arc<dyn Application> {
     let limits =
         Limits { packet_bytes: PAYLOAD_BYTES, attachment_bytes: 8 * PAYLOAD_BYTES, ..Limits::default() };
     let settings = Settings {
         limits,
-        connect_within_s: ticks(CONNECT_TIMEOUT),
+        connect_within_s: ticks(arguments.connect_timeout),
         events_per_s: 100_000,
         ..Settings::default()
     };

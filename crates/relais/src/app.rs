@@ -48,6 +48,8 @@ pub struct Parts {
     pub upload_memory: Arc<Semaphore>,
     /// WebSocket clients of the relay.
     pub relay_listeners: Arc<AtomicUsize>,
+    /// Requests that wait for an event.
+    pub polls_waiting: Arc<AtomicUsize>,
     /// What `/metrics` shows.
     pub metrics: metrics_exporter_prometheus::PrometheusHandle,
 }
@@ -137,6 +139,7 @@ impl App {
         heads: &mut watch::Receiver<Cursor>,
         deadline: tokio::time::Instant,
     ) -> bool {
+        let _waiting = Counted::in_one(&self.0.polls_waiting);
         tokio::select! {
             changed = heads.changed() => changed.is_ok(),
             () = tokio::time::sleep_until(deadline) => false,
@@ -159,9 +162,14 @@ impl App {
 
     /// Counts a WebSocket client of the relay until the guard is dropped.
     #[must_use]
-    pub fn count_relay_listener(&self) -> ListenerGuard {
-        self.0.relay_listeners.fetch_add(1, Ordering::Relaxed);
-        ListenerGuard(Arc::clone(&self.0.relay_listeners))
+    pub fn count_relay_listener(&self) -> Counted {
+        Counted::in_one(&self.0.relay_listeners)
+    }
+
+    /// How many requests wait for an event.
+    #[must_use]
+    pub fn polls_waiting(&self) -> usize {
+        self.0.polls_waiting.load(Ordering::Relaxed)
     }
 
     /// What `/metrics` shows.
@@ -171,10 +179,17 @@ impl App {
     }
 }
 
-/// See [`App::count_relay_listener`].
-pub struct ListenerGuard(Arc<AtomicUsize>);
+/// Somebody who counts until this is dropped.
+pub struct Counted(Arc<AtomicUsize>);
 
-impl Drop for ListenerGuard {
+impl Counted {
+    fn in_one(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

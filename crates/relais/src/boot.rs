@@ -175,6 +175,7 @@ pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, B
         accepting,
         upload_memory: Arc::new(Semaphore::new(memory.min(Semaphore::MAX_PERMITS))),
         relay_listeners: Arc::new(AtomicUsize::new(0)),
+        polls_waiting: Arc::new(AtomicUsize::new(0)),
         metrics,
     });
     serve(app, accepting_sender, open_mode)
@@ -221,6 +222,12 @@ impl Running {
         &self.app
     }
 
+    /// How many connections were ended or turned away for this reason, for tests: `/metrics` counts for the process.
+    #[must_use]
+    pub fn ended(&self, why: &str) -> u64 {
+        self.server.ended(why)
+    }
+
     /// Drains: accepts nothing new, finishes requests, asks live clients to reconnect, writes everything.
     pub async fn stop(mut self) {
         tracing::info!("stopping: requests under way are finished, live clients are asked to reconnect");
@@ -245,25 +252,6 @@ impl Drop for Running {
         self.stop.cancel();
         // The store tells the hub and the features, which hold the store.
         self.app.store().clear_sink();
-    }
-}
-
-/// Returns when the process is asked to end.
-pub async fn wait_for_signal() {
-    let terminated = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "SIGTERM cannot be heard");
-                std::future::pending::<()>().await;
-            }
-        }
-    };
-    tokio::select! {
-        () = terminated => {}
-        _ = tokio::signal::ctrl_c() => {}
     }
 }
 

@@ -1,7 +1,8 @@
-// socket.io-client against the echo contract: `node echo.cjs URL TRANSPORTS PARSER`. Prints what it found as JSON.
+// socket.io-client against the echo contract: `node echo.cjs URL TRANSPORTS PARSER [PINGS]`. Prints what it found as
+// JSON; waits for so many pings of the server without a word of its own.
 const { Manager } = require("socket.io-client");
 
-const [url, transports, parser] = process.argv.slice(2);
+const [url, transports, parser, pings = 0] = process.argv.slice(2);
 const manager = new Manager(url, {
   transports: transports.split(","),
   reconnectionDelay: 10,
@@ -12,7 +13,7 @@ const found = {};
 
 function once(socket, event) {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`no ${event} in time`)), 10000);
+    const timer = setTimeout(() => reject(new Error(`no ${event} in time`)), 30000);
     socket.once(event, (...values) => {
       clearTimeout(timer);
       resolve(values);
@@ -39,8 +40,8 @@ async function main() {
   const binary = Buffer.from([0, 1, 254, 255]);
   const echoed = await back(root, { file: binary, name: "x" }, binary);
   found.binary = [[...new Uint8Array(echoed[0].file)], echoed[0].name, [...new Uint8Array(echoed[1])]];
-  found.ack = await root.timeout(5000).emitWithAck("message-with-ack", { ok: true });
-  const [file] = [await root.timeout(5000).emitWithAck("message-with-ack", binary)];
+  found.ack = await root.timeout(30000).emitWithAck("message-with-ack", { ok: true });
+  const [file] = [await root.timeout(30000).emitWithAck("message-with-ack", binary)];
   found.binaryAck = [...new Uint8Array(file)];
 
   const unknown = manager.socket("/unknown");
@@ -69,8 +70,14 @@ async function main() {
 
   custom.disconnect();
   found.afterLeaving = await back(root, "alone");
-  // Longer than interval and timeout of the heartbeat: it is answered.
-  await new Promise((resolve) => setTimeout(resolve, 1200));
+  found.pings = 0;
+  await new Promise((resolve) => {
+    manager.on("ping", () => {
+      found.pings += 1;
+      if (found.pings >= pings) resolve();
+    });
+    if (pings === 0) resolve();
+  });
   found.afterQuiet = await back(root, "alive");
   manager._close();
 }

@@ -15,6 +15,7 @@ mod push;
 mod sample;
 mod sandbox;
 mod serve;
+mod signals;
 mod token;
 mod transfer;
 mod user;

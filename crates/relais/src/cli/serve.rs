@@ -1,5 +1,6 @@
 //! `relais serve`: run the server.
 
+use super::signals::Signals;
 use super::{CliError, Globals};
 use crate::boot;
 
@@ -18,8 +19,13 @@ pub async fn run(args: ServeArgs, globals: &Globals) -> Result<(), CliError> {
     for unknown in crate::config::unknown_variables(super::environment()) {
         tracing::warn!("{unknown}");
     }
-    let server = boot::start(config).await.map_err(|e| CliError::new(e.to_string()))?;
-    boot::wait_for_signal().await;
+    // Whoever reads that the server listens may ask it to end at once.
+    let mut signals = Signals::heard();
+    let server = tokio::select! {
+        started = boot::start(config) => started.map_err(|e| CliError::new(e.to_string()))?,
+        () = signals.asked() => return Ok(()),
+    };
+    signals.asked().await;
     server.stop().await;
     Ok(())
 }

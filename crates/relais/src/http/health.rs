@@ -37,6 +37,7 @@ fn not_ready(reason: &str) -> Response {
 pub(super) async fn get_metrics(State(app): State<App>) -> Response {
     let stats = app.hub().stats();
     metrics::gauge!("relais_sessions").set(stats.sessions as f64);
+    metrics::gauge!("relais_polls_waiting").set(app.polls_waiting() as f64);
     metrics::gauge!("relais_log_head").set(app.store().head().seq as f64);
     let totals = app.relay().totals(|_| true);
     metrics::gauge!("relais_relay_files").set(totals.files as f64);

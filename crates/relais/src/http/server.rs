@@ -45,6 +45,7 @@ pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// A server that accepts connections.
 pub struct Server {
+    connections: Connections,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -70,16 +71,24 @@ impl Server {
         settings.header_read_timeout(None).max_buf_size(HTTP_BUFFER_BYTES);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let connections_max = descriptors::connections_that_fit(config.connections_max);
+        let connections = Connections::new(config, connections_max);
         let acceptor = Acceptor {
             router,
             settings,
-            connections: Connections::new(config, connections_max),
+            connections: connections.clone(),
             turned_away: Arc::new(Semaphore::new(TURNED_AWAY_MAX)),
             stop: stop.clone(),
             tasks: tasks.clone(),
         };
         tasks.spawn(accept(listener, acceptor));
-        Self { stop, tasks }
+        Self { connections, stop, tasks }
+    }
+
+    /// How many connections were ended or turned away for this reason: `relais_http_ended_total` of this server alone,
+    /// for tests.
+    #[must_use]
+    pub fn ended(&self, why: &str) -> u64 {
+        self.connections.ended(why)
     }
 
     /// Accepts no more connections and waits for the requests under way.
@@ -89,6 +98,13 @@ impl Server {
         if tokio::time::timeout(REQUESTS_TIMEOUT, self.tasks.wait()).await.is_err() {
             tracing::warn!("some requests did not end in time and were cut off");
         }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The acceptor holds the routes, and with them the application.
+        self.stop.cancel();
     }
 }
 

@@ -116,10 +116,7 @@ async fn who_is_taken_out_of_a_conversation_during_the_wait_is_not_told_what_is_
         let path = format!("/api/v1/poll?channel=conversation:{id}&since={since}&wait=60");
         let asked = world.request(&paul, Method::GET, &path, Value::Null);
         let removed = async {
-            // By the time that these are answered the poll waits. Should it come later, it is refused as well.
-            for _ in 0..10 {
-                world.get(&paul, "conversations").await;
-            }
+            world.polled().await;
             world.delete(&lea, &format!("groups/{id}/members/{}", paul.id)).await;
             world.send(&lea, id, "entre nous").await;
         };

@@ -26,7 +26,7 @@ async fn start(settings: impl Fn(&mut Config)) -> (Running, tempfile::TempDir) {
 async fn turned_away(running: &Running, path: &str) -> (u16, String) {
     let url = format!("ws://{}{path}", running.address());
     let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
-    let heard = tokio::time::timeout(Duration::from_secs(20), socket.next()).await.expect("something comes");
+    let heard = tokio::time::timeout(Duration::from_secs(60), socket.next()).await.expect("something comes");
     match heard {
         Some(Ok(Message::Close(Some(close)))) => (close.code.into(), close.reason.to_string()),
         other => panic!("{path}: {other:?}"),

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use relais::boot::{self, Running};
 use relais::config::{AuthMode, Config};
@@ -57,6 +57,15 @@ impl World {
     pub(crate) async fn on(database: &str, secret: &str) -> Self {
         let settings = |config: &mut Config| config.auth.jwt.secret = Some(secret.to_owned());
         Self::start(Some(database.to_owned()), settings, Arc::new(SystemClock)).await
+    }
+
+    /// Waits until a request waits for an event.
+    pub(crate) async fn polled(&self) {
+        let began = Instant::now();
+        while self.running.app().polls_waiting() == 0 {
+            assert!(began.elapsed() < PATIENCE, "no poll waits");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// The settings.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::signals::Signals;
+
 /// Says whether to stop. The first Ctrl-C (or SIGTERM) asks to finish cleanly, the second one ends at once.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stop(CancellationToken);
@@ -13,11 +15,11 @@ impl Stop {
     /// Listens for the signals from now on.
     pub(crate) fn on_signals() -> Self {
         let stop = Self::default();
-        let asked = stop.clone();
+        let (asked, mut signals) = (stop.clone(), Signals::heard());
         tokio::spawn(async move {
-            signal().await;
+            signals.asked().await;
             asked.0.cancel();
-            signal().await;
+            signals.asked().await;
             std::process::exit(130);
         });
         stop
@@ -37,23 +39,4 @@ impl Stop {
     pub(crate) async fn until<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         self.0.run_until_cancelled(work).await
     }
-}
-
-#[cfg(unix)]
-async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-        }
-        Err(_) => drop(tokio::signal::ctrl_c().await),
-    }
-}
-
-#[cfg(not(unix))]
-async fn signal() {
-    drop(tokio::signal::ctrl_c().await);
 }

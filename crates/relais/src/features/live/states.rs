@@ -59,7 +59,7 @@ impl States {
     /// The modules of the database, and how they were when it was last written.
     pub(super) fn new(modules: Vec<(Module, Option<Kept>)>, patience: Patience, now: Timestamp) -> Self {
         let last = modules.iter().filter_map(|(_, kept)| kept.as_ref()).map(|kept| kept.version).max();
-        let version = micros(now).max(last.unwrap_or_default() + TOLD_AGAIN);
+        let version = first_version(last.unwrap_or_default(), now);
         let mut states = Self {
             entries: HashMap::with_capacity(modules.len()),
             patience,
@@ -468,6 +468,28 @@ impl States {
     }
 }
 
+/// Beyond every version that was told before the start, kept or not. The time is: what counts on from the last one would
+/// be the same at two starts between which nothing was kept, and whoever comes back from the first would be told nothing.
+fn first_version(last_kept: u64, now: Timestamp) -> u64 {
+    let now = micros(now);
+    // Versions are ahead of the time by as many changes as there were at once.
+    if now > last_kept + TOLD_AGAIN / 100 { now } else { last_kept + TOLD_AGAIN }
+}
+
 fn micros(now: Timestamp) -> u64 {
     u64::try_from(now.as_millis()).unwrap_or_default().saturating_mul(1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_start_begins_beyond_what_was_told_before() {
+        let kept = 1_000_000_000;
+        let (soon, later) = (Timestamp::from_millis(1_000_400), Timestamp::from_millis(1_000_800));
+        assert!(kept < first_version(kept, soon) && first_version(kept, soon) < first_version(kept, later));
+        // The clock was put back.
+        assert_eq!(first_version(kept, Timestamp::from_millis(5)), kept + TOLD_AGAIN);
+    }
 }

@@ -13,7 +13,7 @@ use super::farewell::Farewell;
 /// How often connections that the hub has ended are let go.
 const SWEEP: Duration = Duration::from_millis(500);
 /// How long a GET may be on its way when the POST beside it has closed the session.
-const LAST_GET: Duration = Duration::from_secs(1);
+const LAST_GET: Duration = Duration::from_secs(5);
 /// Sessions that such a GET may still come for.
 const LAST_GETS_MAX: usize = 1_000;
 /// How long requests of a session are told why it ended. A client that comes later connects anew all the same.

@@ -10,6 +10,7 @@ mod bodies;
 mod stream;
 mod table;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
@@ -102,6 +103,8 @@ struct Shared {
     freed: Notify,
     /// When room was made last.
     room_made_ms: AtomicU64,
+    /// How many were ended or turned away, by reason.
+    ended: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Shared {
@@ -117,6 +120,7 @@ impl Shared {
             body_bytes: AtomicUsize::new(0),
             freed: Notify::new(),
             room_made_ms: AtomicU64::new(0),
+            ended: Mutex::default(),
         }
     }
 
@@ -157,7 +161,15 @@ impl Shared {
     }
 
     fn ended(&self, why: &'static str) {
-        count(why, 1);
+        self.count(why, 1);
+    }
+
+    /// The metric belongs to the process, the sum to this server.
+    fn count(&self, why: &'static str, connections: usize) {
+        if connections > 0 {
+            *self.ended.lock().entry(why).or_default() += connections as u64;
+            metrics::counter!("relais_http_ended_total", "why" => why).increment(connections as u64);
+        }
     }
 
     /// Room for so many bytes of a body.
@@ -211,14 +223,8 @@ impl Shared {
         let free = if pressing { max / 2 } else { (max / 16).min(1024) }.max(1);
         let surplus = (open + free).saturating_sub(max);
         if surplus > 0 {
-            count("places", table.make_room(surplus, pressing, now_ms));
+            self.count("places", table.make_room(surplus, pressing, now_ms));
         }
-    }
-}
-
-fn count(why: &'static str, connections: usize) {
-    if connections > 0 {
-        metrics::counter!("relais_http_ended_total", "why" => why).increment(connections as u64);
     }
 }
 
@@ -277,9 +283,9 @@ impl Connections {
         let activity = Arc::new(Activity::new(shared));
         let max = shared.limits.max_of(peer.ip()).unwrap_or(usize::MAX);
         match shared.table.lock().add(origin, Arc::clone(&activity), max, now_ms) {
-            Ok(ended) => count("places", ended),
+            Ok(ended) => shared.count("places", ended),
             Err(TooMany) => {
-                count("address", 1);
+                shared.count("address", 1);
                 return Err(stream);
             }
         }
@@ -316,12 +322,12 @@ impl Connections {
         };
         let is_spare = !activity.holds_place() && !ALWAYS_ANSWERED.contains(&request.uri().path());
         if is_spare && !self.wait_for_place(&activity).await {
-            count("full", 1);
+            self.0.ended("full");
             return answered(refusal::server_full().into_response(), None);
         }
         let place = if client.ip() == peer.ip() { Ok(None) } else { ClientPlace::take(&self.0, client.ip()) };
         let Ok(place) = place else {
-            count("address", 1);
+            self.0.ended("address");
             return answered(
                 refusal::too_many_from_address(self.0.limits.per_address_max).into_response(),
                 None,
@@ -341,6 +347,11 @@ impl Connections {
     /// Waits a moment for a place within the limit.
     async fn wait_for_place(&self, activity: &Activity) -> bool {
         tokio::time::timeout(PLACE_WAIT, self.until(|| activity.take_place())).await.is_ok()
+    }
+
+    /// How many were ended or turned away for this reason, as `relais_http_ended_total` has it.
+    pub(super) fn ended(&self, why: &str) -> u64 {
+        self.0.ended.lock().get(why).copied().unwrap_or(0)
     }
 
     pub(super) fn per_address_max(&self) -> usize {

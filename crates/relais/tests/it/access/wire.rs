@@ -13,7 +13,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use super::World;
 
 /// Longer than anything here takes; what does not come by then does not come.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection on which requests are written byte by byte.
 pub(super) struct Raw {

@@ -54,8 +54,8 @@ async fn a_device_does_what_it_is_told_from_the_command_line_and_nothing_twice_a
     assert_eq!(told["id"], first.out());
 
     let mut server = desk.server.take().unwrap();
-    server.kill().unwrap();
-    server.wait().unwrap();
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
     desk.start();
     let mut device = Device::connect(&desk, &credential).await;
     let second = give(&desk, &["sing", "--at-least-once", "--wait"]);

@@ -14,54 +14,73 @@ mod skipping;
 mod watching;
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 /// How long anything that has to happen may take.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A folder of a test's own with a server, its data, and room for files to send and to receive.
-struct Desk {
+pub(crate) struct Desk {
     folder: tempfile::TempDir,
-    address: String,
-    server: Option<Child>,
+    pub(crate) address: String,
+    server: Option<Live>,
     mode: &'static str,
 }
 
 impl Desk {
     /// A desk with a running server that asks nobody who they are.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with_mode("open")
     }
 
     /// A desk with a running server whose `auth.mode` is `mode`.
     fn with_mode(mode: &'static str) -> Self {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let address = "127.0.0.1:0".to_owned();
         let mut desk = Self { folder: tempfile::tempdir().unwrap(), address, server: None, mode };
         desk.start();
         desk
     }
 
+    /// Starts the server, at first on any port that is free. It comes back to the same, which another program may have
+    /// taken for a moment meanwhile.
     fn start(&mut self) {
-        let mut command = self.bare(&["serve", "--listen", &self.address]);
-        command.env("RELAIS_AUTH_MODE", self.mode).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut server = command.spawn().unwrap();
-        eventually("the server listens", || {
-            assert_eq!(server.try_wait().unwrap(), None, "the server ended");
-            TcpStream::connect(&self.address).is_ok()
-        });
-        self.server = Some(server);
+        let began = Instant::now();
+        loop {
+            let mut command = self.bare(&["serve", "--listen", &self.address]);
+            let server = Live::start(command.env("RELAIS_AUTH_MODE", self.mode));
+            match server.listens_on() {
+                Ok(address) => {
+                    if self.address.ends_with(":0") {
+                        self.address = address;
+                    }
+                    self.server = Some(server);
+                    return;
+                }
+                Err(said) => {
+                    let is_taken = said.contains("cannot listen on");
+                    assert!(is_taken && began.elapsed() < DEADLINE, "the server does not start: {said}");
+                }
+            }
+        }
     }
 
     fn stop(&mut self) {
-        let mut server = self.server.take().unwrap();
-        terminate(&server);
-        server.wait().unwrap();
+        assert!(self.server.take().unwrap().finish(), "the server ends well");
+    }
+
+    /// What the server has resident.
+    pub(crate) fn resident_bytes(&self) -> usize {
+        let server = self.server.as_ref().unwrap().child.id();
+        let status = std::fs::read_to_string(format!("/proc/{server}/status")).unwrap();
+        let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));
+        kilobytes.unwrap().trim().parse::<usize>().unwrap() * 1024
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -73,7 +92,7 @@ impl Desk {
     }
 
     /// Writes a file of the desk.
-    fn write(&self, name: &str, content: &str) {
+    pub(crate) fn write(&self, name: &str, content: &str) {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
@@ -123,8 +142,8 @@ impl Desk {
     }
 
     /// Runs a command to its end.
-    fn run(&self, arguments: &[&str]) -> Run {
-        Run::of(self.command(arguments).output().unwrap())
+    pub(crate) fn run(&self, arguments: &[&str]) -> Run {
+        Run::of(&mut self.command(arguments))
     }
 
     /// Starts a command whose lines are read as they come.
@@ -133,30 +152,24 @@ impl Desk {
     }
 }
 
-impl Drop for Desk {
-    fn drop(&mut self) {
-        if let Some(mut server) = self.server.take() {
-            let _ = server.kill();
-            let _ = server.wait();
-        }
-    }
-}
-
 /// A command that has ended.
-struct Run {
+pub(crate) struct Run {
     ok: bool,
     out: String,
     err: String,
 }
 
 impl Run {
-    fn of(output: Output) -> Self {
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Self { ok: output.status.success(), out: text(output.stdout), err: text(output.stderr) }
+    fn of(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let out = text(child.stdout.take().unwrap());
+        let err = text(child.stderr.take().unwrap());
+        let ok = ended(&mut child).success();
+        Self { ok, out: out.join().unwrap(), err: err.join().unwrap() }
     }
 
     /// The same, having succeeded.
-    fn good(self) -> Self {
+    pub(crate) fn good(self) -> Self {
         assert!(self.ok, "failed: {}{}", self.out, self.err);
         self
     }
@@ -189,16 +202,39 @@ impl Live {
         self.err.recv_timeout(DEADLINE).expect("a line of standard error in time")
     }
 
+    /// Where a server says that it listens; all that it said if it ended instead.
+    fn listens_on(&self) -> Result<String, String> {
+        let mut said = String::new();
+        loop {
+            match self.err.recv_timeout(DEADLINE) {
+                Ok(line) => {
+                    if let Some((_, address)) = line.split_once("listening on http://") {
+                        return Ok(address.split('"').next().unwrap_or(address).to_owned());
+                    }
+                    said.extend([line, "\n".to_owned()]);
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err(said),
+                Err(RecvTimeoutError::Timeout) => panic!("the server does not listen: {said}"),
+            }
+        }
+    }
+
     /// Asks it to finish and waits for the end; whether it ended well.
     fn finish(mut self) -> bool {
         terminate(&self.child);
-        self.child.wait().unwrap().success()
+        ended(&mut self.child).success()
+    }
+
+    /// Asks it to finish, which it does well; the lines of standard error that nobody has read yet.
+    fn finish_saying(mut self) -> Vec<String> {
+        terminate(&self.child);
+        assert!(ended(&mut self.child).success());
+        self.err.iter().collect()
     }
 
     /// Waits for the end; whether it ended well.
     fn end(mut self) -> bool {
-        eventually("the command ends", || self.child.try_wait().unwrap().is_some());
-        self.child.wait().unwrap().success()
+        ended(&mut self.child).success()
     }
 }
 
@@ -207,6 +243,14 @@ impl Drop for Live {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn text(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        from.read_to_string(&mut text).unwrap();
+        text
+    })
 }
 
 fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
@@ -219,6 +263,16 @@ fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
         }
     });
     receiver
+}
+
+/// Waits for the end.
+fn ended(child: &mut Child) -> ExitStatus {
+    let mut status = None;
+    eventually("the command ends", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    status.unwrap()
 }
 
 fn terminate(child: &Child) {

@@ -90,13 +90,13 @@ fn a_key_comes_from_flag_environment_or_file_and_is_asked_for_if_missing() {
     let refused = desk.run(&push);
     assert!(!refused.ok && refused.err.contains("RELAIS_KEY"), "{}", refused.err);
 
-    let by_environment = super::Run::of(desk.command(&push).env("RELAIS_KEY", key).output().unwrap());
+    let by_environment = super::Run::of(desk.command(&push).env("RELAIS_KEY", key));
     assert!(by_environment.good().out.starts_with("1 sent"));
     desk.write("exports/a.json", "[1]");
     assert!(desk.run(&[&push[..], &["--key", key]].concat()).good().out.starts_with("1 sent"));
     desk.write("exports/a.json", "[2]");
     desk.write("relais.toml", &format!("[client]\nserver = \"{}\"\nkey = \"{key}\"\n", desk.url()));
-    let by_file = super::Run::of(desk.bare(&push).output().unwrap());
+    let by_file = super::Run::of(&mut desk.bare(&push));
     assert!(by_file.good().out.starts_with("1 sent"));
     assert_eq!(desk.stored("s", "a.json").unwrap(), "[2]");
 }

@@ -83,11 +83,8 @@ impl Edge {
         TcpStream::connect(self.address()).await.unwrap()
     }
 
-    /// A client whose system keeps little for it.
     async fn connect_narrow(&self) -> TcpStream {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(4096).unwrap();
-        socket.connect(self.address()).await.unwrap()
+        connect_narrow(self.address()).await
     }
 
     async fn saying(&self, text: &str) -> TcpStream {
@@ -96,12 +93,23 @@ impl Edge {
         stream
     }
 
-    /// A counter as `/metrics` shows it. All servers of this process have it in common, so that it may be more.
-    async fn ended(&self, why: &str) -> f64 {
-        let text = self.client.get(self.url("/metrics")).send().await.unwrap().text().await.unwrap();
-        let name = format!("relais_http_ended_total{{why=\"{why}\"}} ");
-        text.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap_or(0.0)
+    /// How many connections this server ended for that reason.
+    fn ended(&self, why: &str) -> u64 {
+        self.running.ended(why)
     }
+
+    /// A value as `/metrics` shows it. The servers of this process count together there.
+    async fn metric(&self, name: &str) -> f64 {
+        let text = self.client.get(self.url("/metrics")).send().await.unwrap().text().await.unwrap();
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0.0)
+    }
+}
+
+/// A client whose system keeps little for it.
+async fn connect_narrow(address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(address).await.unwrap()
 }
 
 /// Everything that the server still says, until it closes or resets.

@@ -19,7 +19,7 @@ use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
 
 /// How long anything may take before a test gives up.
-pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// A server, with what is needed to start it again on the same data.
 pub(crate) struct TestServer {

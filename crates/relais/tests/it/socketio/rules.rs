@@ -180,10 +180,11 @@ async fn more_messages_than_a_connection_may_send_end_it() {
     let world = World::with(|settings| settings.events_per_s = 5);
     let mut client = world.connect().await;
     client.join(&json!({ "user": "ann" })).await;
-    for id in 1..=20 {
-        client.say(&format!(r#"42/room,{id}["whoami"]"#)).await;
+    let (began, mut answers) = (std::time::Instant::now(), 0);
+    // So many at once that no connection is slow enough to be allowed all of them, however busy the computer is.
+    for id in 1..=1_000 {
+        client.try_say(&format!(r#"42/room,{id}["whoami"]"#)).await;
     }
-    let mut answers = 0;
     let code = loop {
         match client.heard().await {
             Ok(_) => answers += 1,
@@ -191,7 +192,9 @@ async fn more_messages_than_a_connection_may_send_end_it() {
         }
     };
     assert_eq!(code, 1008);
-    assert!((5..15).contains(&answers), "{answers} were answered");
+    let allowed = 2.0 * 5.0 + 5.0 * began.elapsed().as_secs_f64();
+    // Joining was one of them.
+    assert!((9.0..=allowed).contains(&f64::from(answers)), "{answers} were answered");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,9 +215,9 @@ async fn clients_that_vanish_leave_nothing_behind() {
         client.post(&url).body("1").send().await.unwrap();
     }
     world.holds(0, 0).await;
-    let calls = world.calls.lock().clone();
-    let count = |what: &str| calls.iter().filter(|call| call.starts_with(what)).count();
-    assert_eq!((count("connected"), count("disconnected")), (20, 20));
+    let count = |calls: &[String], what: &str| calls.iter().filter(|call| call.starts_with(what)).count();
+    world.calls.until("everybody has left", |calls| count(calls, "disconnected") == 20).await;
+    assert_eq!(count(&world.calls.all(), "connected"), 20);
 }
 
 #[tokio::test(flavor = "multi_thread")]

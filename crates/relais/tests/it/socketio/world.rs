@@ -23,15 +23,37 @@ use relais_protocol::time::Timestamp;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const EPOCH: Epoch = Epoch(7);
 
 /// What the namespace was told, in order.
-pub(crate) type Calls = Arc<Mutex<Vec<String>>>;
+#[derive(Clone)]
+pub(crate) struct Calls(watch::Sender<Vec<String>>);
+
+impl Calls {
+    fn new() -> Self {
+        Self(watch::Sender::default())
+    }
+
+    fn add(&self, call: String) {
+        self.0.send_modify(|calls| calls.push(call));
+    }
+
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.0.borrow().clone()
+    }
+
+    /// Waits until they are so.
+    pub(crate) async fn until(&self, what: &str, are_so: impl Fn(&[String]) -> bool) {
+        let mut calls = self.0.subscribe();
+        let waited = tokio::time::timeout(PATIENCE, calls.wait_for(|calls| are_so(calls))).await;
+        assert!(waited.is_ok(), "{what} in {:?}", self.all());
+    }
+}
 
 type Kept = Arc<Mutex<Vec<Socket>>>;
 
@@ -62,10 +84,10 @@ impl World {
         let hub = Hub::start(config, head, Arc::clone(&log) as _, Arc::new(NobodyWatches));
         let mut settings = Settings::default();
         change(&mut settings);
-        let calls = Calls::default();
+        let calls = Calls::new();
         let callers: Arc<dyn Callers> = Arc::new(Anybody);
         let (gate, kept) = (Arc::new(Semaphore::new(0)), Kept::default());
-        let room = Room { calls: Arc::clone(&calls), gate: Arc::clone(&gate), kept: Arc::clone(&kept) };
+        let room = Room { calls: calls.clone(), gate: Arc::clone(&gate), kept: Arc::clone(&kept) };
         let room: Arc<dyn Namespace> = Arc::new(room);
         let served = SocketIo::new(settings, Arc::clone(&callers))
             .with("/room", Arc::clone(&room))
@@ -154,11 +176,7 @@ impl World {
 
     /// Waits until the namespace was told this.
     pub(crate) async fn told(&self, call: &str) {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        while !self.calls.lock().iter().any(|known| known == call) {
-            assert!(tokio::time::Instant::now() < deadline, "{call} in {:?}", self.calls.lock());
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        self.calls.until(call, |calls| calls.iter().any(|known| known == call)).await;
     }
 
     /// Waits until the hub has so many sessions and subscriptions.
@@ -199,6 +217,11 @@ pub(crate) struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
 impl Client {
     pub(crate) async fn say(&mut self, text: &str) {
         self.0.send(Message::text(text)).await.unwrap();
+    }
+
+    /// Says it although the server may have ended the connection: whoever listens learns that.
+    pub(crate) async fn try_say(&mut self, text: &str) {
+        let _ = self.0.send(Message::text(text)).await;
     }
 
     /// The next text; panics if the connection ends.
@@ -285,15 +308,15 @@ impl Namespace for Room {
     }
 
     fn connected(&self, socket: Socket, welcome: Welcome) -> BoxFuture<'static, ()> {
-        let calls = Arc::clone(&self.calls);
+        let calls = self.calls.clone();
         async move {
-            calls.lock().push(format!("connected {} {}", socket.principal().id(), welcome.recovered));
+            calls.add(format!("connected {} {}", socket.principal().id(), welcome.recovered));
         }
         .boxed()
     }
 
     fn event(&self, socket: Socket, incoming: Incoming) -> BoxFuture<'static, Option<Reply>> {
-        let (calls, gate, kept) = (Arc::clone(&self.calls), Arc::clone(&self.gate), Arc::clone(&self.kept));
+        let (calls, gate, kept) = (self.calls.clone(), Arc::clone(&self.gate), Arc::clone(&self.kept));
         async move {
             match &*incoming.event().name {
                 "1" => return Some(Reply::json(&json!(incoming.arguments()))),
@@ -306,7 +329,7 @@ impl Namespace for Room {
                 "ask me" => drop(tokio::spawn(async move {
                     let answer =
                         socket.ask("question", "1").await.map(|answer| answer.elements()[0].to_string());
-                    calls.lock().push(format!("answered {answer:?}"));
+                    calls.add(format!("answered {answer:?}"));
                 })),
                 "listen" => {
                     let joined = socket.join(subscription(&incoming.first::<String>().unwrap())).await;
@@ -320,9 +343,9 @@ impl Namespace for Room {
                 }
                 "stop" => socket.leave(&channel(&incoming.first::<String>().unwrap())),
                 "take your time" => {
-                    calls.lock().push(format!("began {}", incoming.arguments()));
+                    calls.add(format!("began {}", incoming.arguments()));
                     gate.acquire().await.unwrap().forget();
-                    calls.lock().push(format!("ended {}", incoming.arguments()));
+                    calls.add(format!("ended {}", incoming.arguments()));
                 }
                 "keep me" => kept.lock().push(socket),
                 "throw me out" => socket.disconnect(),
@@ -334,7 +357,7 @@ impl Namespace for Room {
     }
 
     fn disconnected(&self, socket: &Socket) {
-        self.calls.lock().push(format!("disconnected {}", socket.principal().id()));
+        self.calls.add(format!("disconnected {}", socket.principal().id()));
     }
 }
 

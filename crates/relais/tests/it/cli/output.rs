@@ -49,7 +49,7 @@ fn wrong_usage_is_json_for_who_asked_for_json() {
     for arguments in [&["--json", "push"][..], &["push", "--json"], &["--json", "pull", "--nothing"]] {
         let output = desk.command(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2));
-        let run = Run::of(output);
+        let run = Run::of(&mut desk.command(arguments));
         assert!(run.json()["error"].as_str().unwrap().starts_with("error: "), "{}", run.out);
         assert!(run.err.contains("Usage: "), "{}", run.err);
     }
@@ -64,7 +64,7 @@ fn an_address_that_this_computer_does_not_have_is_not_one_that_is_taken() {
     let elsewhere = |arguments: &[&str]| {
         let mut command = desk.command(arguments);
         command.env("RELAIS_LISTEN", "192.0.2.1:8000").env("RELAIS_AUTH_MODE", "required");
-        Run::of(command.env("NO_PROXY", "*").output().unwrap())
+        Run::of(command.env("NO_PROXY", "*"))
     };
     let run = elsewhere(&["serve", "--data", "other"]);
     assert!(!run.ok && run.err.contains("does not have that address"), "{}", run.err);

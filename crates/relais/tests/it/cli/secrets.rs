@@ -7,7 +7,7 @@ use super::{Desk, Live, Run};
 const SECRET: &str = "hunter2";
 
 fn outcome(command: &mut Command) -> String {
-    let run = Run::of(command.output().unwrap());
+    let run = Run::of(command);
     assert!(!run.ok, "{}", run.out);
     run.out + &run.err
 }
@@ -51,10 +51,9 @@ fn the_password_in_the_settings_is_not_shown() {
     let keywords = format!("host=x password={SECRET}W");
     let endpoint = format!("u:{SECRET}Q@x");
     for arguments in [&["config"][..], &["--json", "config"], &["doctor"], &["user", "list"]] {
-        let run = Run::of(desk.bare(arguments).env("RELAIS_DATABASE_URL", &keywords).output().unwrap());
+        let run = Run::of(desk.bare(arguments).env("RELAIS_DATABASE_URL", &keywords));
         assert!(!run.out.contains(SECRET) && !run.err.contains(SECRET), "{}{}", run.out, run.err);
-        let endpoint = desk.bare(arguments).env("RELAIS_TELEMETRY_OTLP_ENDPOINT", &endpoint).output();
-        let run = Run::of(endpoint.unwrap());
+        let run = Run::of(desk.bare(arguments).env("RELAIS_TELEMETRY_OTLP_ENDPOINT", &endpoint));
         assert!(!run.out.contains(SECRET) && !run.err.contains(SECRET), "{}{}", run.out, run.err);
     }
 }

@@ -104,7 +104,7 @@ impl Chat {
                 return;
             }
         };
-        self.0.watches.changed(groups);
+        self.0.watches.changed(groups, me.id());
         self.0.wake.notify_one();
         let _turn = self.0.telling_presence.lock();
         let data: Arc<str> = self.presence_of(me.id(), None).to_string().into();

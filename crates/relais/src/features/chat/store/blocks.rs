@@ -54,6 +54,25 @@ pub(crate) fn both_ways(tx: &mut impl Query, user_id: &str) -> Result<Vec<String
     tx.query(sql, params![user_id], |row| row.text(0))
 }
 
+/// The principals of those whom somebody has blocked, and of those who have blocked them.
+pub(crate) fn principals_both_ways(tx: &mut impl Query, user_id: &str) -> Result<Vec<String>, StoreError> {
+    let sql = "SELECT p.principal FROM chat_people p WHERE p.id IN \
+               (SELECT blocked_id FROM chat_blocks WHERE user_id = $1 \
+                UNION SELECT user_id FROM chat_blocks WHERE blocked_id = $1)";
+    tx.query(sql, params![user_id], |row| row.text(0))
+}
+
+/// Who has blocked whom among the members of a conversation.
+pub(crate) fn among_members(
+    tx: &mut impl Query,
+    conversation_id: &str,
+) -> Result<Vec<(String, String)>, StoreError> {
+    let sql = "SELECT b.user_id, b.blocked_id FROM chat_members m JOIN chat_blocks b ON b.user_id = m.user_id \
+               JOIN chat_members o ON o.conversation_id = m.conversation_id AND o.user_id = b.blocked_id \
+               WHERE m.conversation_id = $1";
+    tx.query(sql, params![conversation_id], |row| Ok((row.text(0)?, row.text(1)?)))
+}
+
 /// Those who have blocked somebody.
 pub(crate) fn blockers(tx: &mut impl Query, user_id: &str) -> Result<Vec<String>, StoreError> {
     tx.query("SELECT user_id FROM chat_blocks WHERE blocked_id = $1", params![user_id], |row| row.text(0))

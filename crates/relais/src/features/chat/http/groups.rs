@@ -59,7 +59,7 @@ pub(super) async fn list_groups(
     (status = 201, description = "`data.group_id`, `data.group`, `data.invitations`", body = Conversation),
     (status = 400, description = "`invalid_value`"),
     (status = 404, description = "`user_not_found`, with `user_id`; there is no group then"),
-    (status = 409, description = "`too_many_invitations`: with them more than 200 would wait; `waiting` says how many do")))]
+    (status = 409, description = "`too_many_invitations`: with them more than 200 would wait; `waiting` says how many do. `too_many_groups`: one owns as many as `chat.groups_owned_max` says; `owned` says how many")))]
 pub(super) async fn create_group(
     here: Here,
     given: Body<United<NewGroup>>,

@@ -219,6 +219,12 @@ pub(crate) fn is_member(tx: &mut impl Query, id: &str, user_id: &str) -> Result<
     Ok(tx.query_opt(sql, params![id, user_id], |row| row.u64(0))?.is_some())
 }
 
+/// How many groups somebody owns.
+pub(crate) fn count_owned(tx: &mut impl Query, user_id: &str) -> Result<u64, StoreError> {
+    let sql = "SELECT COUNT(*) FROM chat_members WHERE user_id = $1 AND role = 'owner'";
+    tx.query_one(sql, params![user_id], |row| row.u64(0))
+}
+
 /// People that are looked for at once.
 const LOOKED_FOR_AT_ONCE: usize = 20;
 

@@ -230,3 +230,47 @@ async fn whoever_is_blocked_sees_the_other_come_and_go_by_no_way_and_is_not_seen
     })
     .await;
 }
+
+/// Moves when the invitations between two people were answered.
+async fn date_answers(world: &World, shift_ms: i64) {
+    let moved = world.running.app().store().write(move |tx| {
+        tx.execute(
+            "UPDATE chat_invitations SET answered_at = answered_at + $1",
+            relais_store::params![shift_ms],
+        )
+    });
+    let moved: Result<u64, relais_store::StoreError> = moved.await;
+    assert!(moved.unwrap() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_of_a_clock_that_leapt_has_nobody_wait_longer_than_any_other() {
+    on_both_in_time(|world, clock| async move {
+        let (lea, paul) = (world.person("Lea").await, world.person("Paul").await);
+        refuse(&world, &lea, &paul).await;
+        refuse(&world, &lea, &paul).await;
+        date_answers(&world, 1_096 * 24 * HOUR_MS).await;
+        let (status, refused) = invite(&world, &lea, &paul).await;
+        assert_eq!((status, &refused["retry_after"]), (429, &json!(3_600)));
+        clock.advance_ms(HOUR_MS);
+        let lea = again(&world, &lea).await;
+        assert_eq!(invite(&world, &lea, &paul).await.0, 201, "and it ends");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_welcome_of_a_clock_that_leapt_does_not_open_the_door_for_years() {
+    on_both_in_time(|world, clock| async move {
+        let (lea, paul) = (world.person("Lea").await, world.person("Paul").await);
+        let made = world.post(&lea, "groups", json!({ "name": "Chantier", "member_ids": [paul.id] })).await;
+        let path = format!("invitations/{}/respond", made["invitations"][0]["id"].as_str().unwrap());
+        world.put(&paul, &path, json!({ "action": "accept" })).await;
+        date_answers(&world, 1_096 * 24 * HOUR_MS).await;
+        clock.advance_ms(1_000);
+        refuse(&world, &lea, &paul).await;
+        refuse(&world, &lea, &paul).await;
+        assert_eq!(invite(&world, &lea, &paul).await.1["code"], "paused_after_refusal");
+    })
+    .await;
+}

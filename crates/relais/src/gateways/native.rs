@@ -175,7 +175,7 @@ impl Client {
         let present = self.app.hub().presence(&subscription.channel).await;
         let apart = match &principal {
             Principal::User(user) => self.app.chat().apart_from(&user.id).await?,
-            _ => HashSet::new(),
+            Principal::Anonymous | Principal::Service(_) => HashSet::new(),
         };
         let members: Vec<Value> = present
             .iter()

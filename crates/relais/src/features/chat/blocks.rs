@@ -15,6 +15,7 @@ use super::people::{Me, topic_of};
 use super::refusal::{conflict, invalid, paused, refuses};
 use super::service::Chat;
 use super::store;
+use super::told::withdraw;
 use crate::AppError;
 use crate::features::accounts::{Actor, record_action};
 
@@ -230,13 +231,13 @@ fn settle_between(tx: &mut WriteTx<'_>, me: &Me, other: &str) -> Result<(), AppE
     let theirs = topic_of(tx, other)?;
     for (id, from) in store::blocks::pending_between(tx, me.id(), other)? {
         if from == other {
-            store::invitations::settle(tx, &id, "rejected", None)?;
+            withdraw(tx, &id, "rejected")?;
             let data = json!({ "by": me.id(), "invitation_id": id });
             tx.emit(&theirs, "invitation_rejected", data.to_string())?;
             let data = json!({ "invitation_id": id, "status": "rejected", "conversation_id": null });
             tx.emit(&me.topic, "invitation_answered", data.to_string())?;
         } else {
-            store::invitations::settle(tx, &id, "cancelled", None)?;
+            withdraw(tx, &id, "cancelled")?;
             let data = json!({ "by": me.id(), "invitation_id": id }).to_string();
             tx.emit(&theirs, "invitation_cancelled", data.clone())?;
             tx.emit(&me.topic, "invitation_cancelled", data)?;

@@ -449,7 +449,7 @@ fn listed(text: &str) -> Result<store::conversations::Listed, AppError> {
 /// Nobody comes into a group on the word of somebody who is out of it.
 fn cancel_invitations(tx: &mut WriteTx<'_>, group_id: &str, from: &str) -> Result<(), AppError> {
     for (id, to) in store::invitations::sent_to_group(tx, group_id, from)? {
-        store::invitations::settle(tx, &id, "cancelled", None)?;
+        told::withdraw(tx, &id, "cancelled")?;
         let data = json!({ "by": from, "invitation_id": id }).to_string();
         let asked = topic_of(tx, &to)?;
         tx.emit(&asked, "invitation_cancelled", data)?;

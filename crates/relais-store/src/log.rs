@@ -237,16 +237,28 @@ pub(crate) fn amended_between(
 /// An event that has other data: its `seq`, and the data.
 pub(crate) type Amended = (u64, Arc<str>);
 
-/// An event from a row of [`BETWEEN`].
+/// What takes the place of an event whose topic cannot be understood: it keeps its place in the log, and nobody hears it
+/// but whoever hears everything of its family.
+const UNREADABLE: &str = "unreadable";
+
+/// An event from a row of [`BETWEEN`]. One bad row never ends the reading of the others.
 fn any_event(row: &Row<'_>, epoch: Epoch) -> Result<Event, StoreError> {
-    let topic = Topic::new(row.str(2)?).map_err(|e| StoreError::Value(e.to_string()))?;
+    let (seq, stored) = (row.u64(0)?, row.str(2)?);
+    let (topic, name, data) = match Topic::new(stored) {
+        Ok(topic) => (topic, row.str(3)?, row.str(4)?),
+        Err(error) => {
+            metrics::counter!("relais_log_unreadable_total").increment(1);
+            tracing::warn!(seq, topic = stored, %error, "an event of the log has no topic that can be read; it is told to nobody");
+            (Topic::new(UNREADABLE).map_err(|e| StoreError::Value(e.to_string()))?, UNREADABLE, "{}")
+        }
+    };
     Ok(Event {
         topic,
         epoch,
-        seq: row.u64(0)?,
+        seq,
         offset: row.u64(1)?,
-        name: Arc::from(row.str(3)?),
-        data: Arc::from(row.str(4)?),
+        name: Arc::from(name),
+        data: Arc::from(data),
         at: row.timestamp(5)?,
     })
 }

@@ -45,6 +45,23 @@ fn the_log_holds_what_the_sink_was_given() {
 }
 
 #[test]
+fn an_event_whose_topic_cannot_be_read_keeps_none_of_the_others() {
+    on_each(|bench| {
+        for name in ["societe:a", "societe:b", "societe:c"] {
+            emit(&bench, name, 1);
+        }
+        let sql = "UPDATE topics SET name = $1 WHERE name = 'societe:b'";
+        bench.write(move |tx| tx.execute(sql, params!["bad name\n"])).unwrap();
+        let found =
+            bench.runtime.block_on(bench.store.events_after(&channel("societe:*"), 0, 3, 100)).unwrap();
+        let told: Vec<_> =
+            found.iter().map(|event| (event.seq, event.topic.as_str(), &*event.data)).collect();
+        let whole = "{\"a\":1}";
+        assert_eq!(told, [(1, "societe:a", whole), (2, "unreadable", "{}"), (3, "societe:c", whole)]);
+    });
+}
+
+#[test]
 fn a_restart_goes_on_in_the_same_life_at_the_same_place() {
     on_each(|mut bench| {
         emit(&bench, "societe:a", 3);

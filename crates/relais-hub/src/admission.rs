@@ -14,6 +14,8 @@ pub(crate) struct Admission {
     total: usize,
     principals: HashMap<Arc<str>, usize>,
     addresses: HashMap<IpAddr, usize>,
+    anonymous: usize,
+    anonymous_of_address: HashMap<IpAddr, usize>,
     pub draining: bool,
 }
 
@@ -34,7 +36,7 @@ impl Admission {
         if self.addresses.get(&address).is_some_and(|n| *n >= limit) {
             return Err(OpenError::TooManyForAddress { address, limit });
         }
-        self.count_principal(identity, config)?;
+        self.count_principal(identity, address, config)?;
         *self.addresses.entry(address).or_default() += 1;
         self.total += 1;
         Ok(())
@@ -43,19 +45,20 @@ impl Admission {
     pub(crate) fn dismiss(&mut self, identity: &Identity, address: IpAddr) {
         self.total = self.total.saturating_sub(1);
         discount(&mut self.addresses, &address);
-        self.discount_principal(identity);
+        self.discount_principal(identity, address);
     }
 
     pub(crate) fn exchange(
         &mut self,
         old: &Identity,
         new: &Identity,
+        address: IpAddr,
         config: &HubConfig,
     ) -> Result<(), OpenError> {
-        self.discount_principal(old);
-        let outcome = self.count_principal(new, config);
-        if outcome.is_err() && !old.anonymous {
-            *self.principals.entry(Arc::clone(&old.principal)).or_default() += 1;
+        self.discount_principal(old, address);
+        let outcome = self.count_principal(new, address, config);
+        if outcome.is_err() {
+            self.recount(old, address);
         }
         outcome
     }
@@ -65,9 +68,14 @@ impl Admission {
         self.principals.keys().filter(|principal| principal.starts_with(prefix)).count()
     }
 
-    fn count_principal(&mut self, identity: &Identity, config: &HubConfig) -> Result<(), OpenError> {
+    fn count_principal(
+        &mut self,
+        identity: &Identity,
+        address: IpAddr,
+        config: &HubConfig,
+    ) -> Result<(), OpenError> {
         if identity.anonymous {
-            return Ok(());
+            return self.count_anonymous(address, config);
         }
         let limit = config.sessions_per_principal_max;
         let count = self.principals.entry(Arc::clone(&identity.principal)).or_default();
@@ -78,8 +86,36 @@ impl Admission {
         Ok(())
     }
 
-    fn discount_principal(&mut self, identity: &Identity) {
-        if !identity.anonymous {
+    /// Those who have not said who they are leave places to those who have.
+    fn count_anonymous(&mut self, address: IpAddr, config: &HubConfig) -> Result<(), OpenError> {
+        if self.anonymous >= config.anonymous_max {
+            return Err(OpenError::TooManyAnonymous(config.anonymous_max));
+        }
+        let limit = config.anonymous_per_address_max;
+        let count = self.anonymous_of_address.entry(address).or_default();
+        if *count >= limit {
+            return Err(OpenError::TooManyAnonymousForAddress { address, limit });
+        }
+        *count += 1;
+        self.anonymous += 1;
+        Ok(())
+    }
+
+    /// Whoever was let in stays so.
+    fn recount(&mut self, identity: &Identity, address: IpAddr) {
+        if identity.anonymous {
+            self.anonymous += 1;
+            *self.anonymous_of_address.entry(address).or_default() += 1;
+        } else {
+            *self.principals.entry(Arc::clone(&identity.principal)).or_default() += 1;
+        }
+    }
+
+    fn discount_principal(&mut self, identity: &Identity, address: IpAddr) {
+        if identity.anonymous {
+            self.anonymous = self.anonymous.saturating_sub(1);
+            discount(&mut self.anonymous_of_address, &address);
+        } else {
             discount(&mut self.principals, &identity.principal);
         }
     }

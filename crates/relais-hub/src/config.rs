@@ -23,6 +23,14 @@ pub struct HubConfig {
     pub sessions_per_principal_max: usize,
     /// Sessions from one address.
     pub sessions_per_address_max: usize,
+    /// Sessions in all whose client has not said who it is.
+    pub anonymous_max: usize,
+    /// The same from one address.
+    pub anonymous_per_address_max: usize,
+    /// What of a message that has not ended is kept for a client that has not said who it is.
+    pub anonymous_message_bytes_max: usize,
+    /// What is kept of messages that have not ended, of all sessions together.
+    pub unfinished_bytes_max: usize,
     /// Channels that one session asks for; what its principal belongs to is not counted.
     pub subscriptions_per_session_max: usize,
     /// Recent durable events kept in memory for recovery.
@@ -43,6 +51,8 @@ pub struct HubConfig {
     pub ping_interval_s: u32,
     /// A session from which nothing came for so long is closed.
     pub idle_timeout_s: u32,
+    /// Bytes a second that have to come of a message on average once it takes longer than `idle_timeout_s`.
+    pub message_rate_min: u32,
     /// How long a closing session may take to read what is left and answer.
     pub close_timeout_s: u32,
     /// Where the seconds come from.
@@ -69,6 +79,10 @@ impl Default for HubConfig {
             sessions_max: 100_000,
             sessions_per_principal_max: 100,
             sessions_per_address_max: 20_000,
+            anonymous_max: usize::MAX,
+            anonymous_per_address_max: usize::MAX,
+            anonymous_message_bytes_max: usize::MAX,
+            unfinished_bytes_max: 256 * 1024 * 1024,
             subscriptions_per_session_max: 500,
             history_events_max: 4_096,
             history_bytes_max: 8 * 1024 * 1024,
@@ -79,6 +93,7 @@ impl Default for HubConfig {
             latest_bytes_max: 8 * 1024 * 1024,
             ping_interval_s: 25,
             idle_timeout_s: 60,
+            message_rate_min: 256,
             close_timeout_s: 5,
             ticks: Ticks::System,
         }

@@ -28,6 +28,19 @@ pub enum OpenError {
         /// The limit.
         limit: usize,
     },
+    /// Too many sessions have not said who they are.
+    #[error("{0} sessions have not said who they are, the limit: sign in first, or try again in a moment")]
+    TooManyAnonymous(usize),
+    /// The same, of one address.
+    #[error(
+        "{limit} sessions from {address} have not said who they are, the limit: sign in first, or try again in a moment"
+    )]
+    TooManyAnonymousForAddress {
+        /// Where they come from.
+        address: IpAddr,
+        /// The limit.
+        limit: usize,
+    },
     /// The server is shutting down.
     #[error("the server is shutting down: connect again in a moment")]
     Draining,

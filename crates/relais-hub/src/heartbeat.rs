@@ -55,6 +55,11 @@ impl Engine {
             entry.session.kill();
             return self.ended(slot, id);
         }
+        if entry.session.is_stalled(now) {
+            let stalled =
+                CloseReason::new(CloseCode::Policy, "a message does not come to its end: send it faster");
+            return self.begin_close(slot, &stalled);
+        }
         if now >= entry.deadline_s {
             entry.deadline_s = now + ping_interval_s;
             entry.session.send_heartbeat(entry.session.dialect.ping());

@@ -212,6 +212,34 @@ impl Outbox {
         self.queue.push_back(frame);
     }
 
+    /// Queues a control frame before everything of which nothing is written yet: who waits for it on a slow line would
+    /// give up before the rest has come.
+    pub(crate) fn send_urgent(&mut self, dialect: &dyn Dialect, frame: Bytes) {
+        self.bytes += frame.len();
+        let begun = self.begun(dialect);
+        if begun > 0
+            && let Some(front) = self.queue.pop_front()
+        {
+            if begun < front.len() {
+                self.queue.push_front(front.slice(begun..));
+            }
+            self.queue.push_front(frame);
+            self.queue.push_front(front.slice(..begun));
+        } else {
+            self.queue.push_front(frame);
+        }
+    }
+
+    /// Bytes of the front of the queue up to the end of the frame of which a part is written.
+    fn begun(&self, dialect: &dyn Dialect) -> usize {
+        let Some(front) = self.queue.front() else { return 0 };
+        let mut end = 0;
+        while end < self.front_written {
+            end += dialect.frame_len(&front[end..]).max(1);
+        }
+        end.min(front.len())
+    }
+
     /// Queues frames before everything that waits, of which nothing may be written yet.
     pub(crate) fn send_first(&mut self, frames: Bytes) {
         debug_assert_eq!(self.front_written, 0, "a queue that nothing was written from");
@@ -333,12 +361,8 @@ impl Outbox {
         self.state = State::Closing(reason.code);
         (self.latest, self.held, self.replayed) = (None, VecDeque::new(), 0);
         self.queue.truncate(1);
+        let end = self.begun(dialect);
         let Some(front) = self.queue.pop_front() else { return self.send_close(dialect, reason) };
-        let mut end = 0;
-        while end < self.front_written {
-            end += dialect.frame_len(&front[end..]).max(1);
-        }
-        let end = end.min(front.len());
         self.bytes = end - self.front_written;
         if self.bytes > 0 {
             self.queue.push_back(front.slice(..end));

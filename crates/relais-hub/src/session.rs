@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
@@ -12,7 +13,7 @@ use parking_lot::Mutex;
 use relais_protocol::websocket::compress_frames;
 use tokio::net::TcpStream;
 
-use crate::close::CloseReason;
+use crate::close::{CloseCode, CloseReason};
 use crate::dialect::Dialect;
 use crate::error::OpenError;
 use crate::inbox::{Command, Cork};
@@ -20,6 +21,9 @@ use crate::outbox::{Delivered, Drained, Outbox, State};
 use crate::parcel::Parcel;
 use crate::shared::Shared;
 use crate::transport::Transport;
+
+/// How long the kernel keeps what is still to be sent on a connection that has ended.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Who a session belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +85,10 @@ pub struct Session {
     waker: AtomicWaker,
     /// Second of the last sign of life.
     active_at_s: AtomicU32,
+    /// Second in which a message began that has not ended; 0 if none has.
+    message_since_s: AtomicU32,
+    /// Bytes of it that have come.
+    message_bytes: AtomicU32,
     /// Where the hub's thread keeps this session.
     slot: AtomicU32,
     pub(crate) dialect_number: u16,
@@ -105,6 +113,8 @@ impl Session {
             outbox: Mutex::new(Outbox::new()),
             waker: AtomicWaker::new(),
             active_at_s: AtomicU32::new(shared.now_s.load(Relaxed)),
+            message_since_s: AtomicU32::new(0),
+            message_bytes: AtomicU32::new(0),
             slot: AtomicU32::new(u32::MAX),
             compressed: AtomicBool::new(false),
             admitted: AtomicBool::new(true),
@@ -152,7 +162,7 @@ impl Session {
         let mut admission = self.shared.admission.lock();
         // A session that has ended counts for nobody any more.
         if self.admitted.load(Relaxed) {
-            admission.exchange(&self.identity(), identity, &self.shared.config)?;
+            admission.exchange(&self.identity(), identity, self.address, &self.shared.config)?;
         }
         *self.identity.lock() = Arc::clone(identity);
         Ok(())
@@ -203,9 +213,56 @@ impl Session {
         self.active_at_s.load(Relaxed)
     }
 
-    /// Notes a sign of life. What is read from a socket or taken from a queue counts by itself.
+    /// Notes a sign of life. What is read from a socket or taken from a queue counts by itself, and so does room in a
+    /// socket that was full.
     pub fn touch(&self) {
         self.active_at_s.store(self.shared.now_s.load(Relaxed), Relaxed);
+    }
+
+    /// Notes what came of a message that has not ended, or that none is under way.
+    pub(crate) fn message_goes_on(&self, bytes: usize, is_under_way: bool) {
+        if !is_under_way {
+            return self.message_since_s.store(0, Relaxed);
+        }
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        if self.message_since_s.load(Relaxed) == 0 {
+            self.message_since_s.store(self.shared.now_s.load(Relaxed).max(1), Relaxed);
+            self.message_bytes.store(bytes, Relaxed);
+        } else {
+            let before = self.message_bytes.load(Relaxed);
+            self.message_bytes.store(before.saturating_add(bytes), Relaxed);
+        }
+    }
+
+    /// Notes that `kept` bytes of an unfinished message are in memory, where `before` were. Why the session has to
+    /// close, if that is too much.
+    pub(crate) fn keeps(&self, kept: usize, before: usize) -> Option<CloseReason> {
+        let (unfinished, config) = (&self.shared.unfinished_bytes, &self.shared.config);
+        let all = if kept >= before {
+            unfinished.fetch_add(kept - before, Relaxed) + (kept - before)
+        } else {
+            unfinished.fetch_sub(before - kept, Relaxed) - (before - kept)
+        };
+        if kept <= before {
+            return None;
+        }
+        if kept > config.anonymous_message_bytes_max && self.identity().anonymous {
+            let limit = config.anonymous_message_bytes_max;
+            let text = format!("more than {limit} bytes of a message, and nobody has said who sends it");
+            return Some(CloseReason::new(CloseCode::TooBig, text));
+        }
+        let is_too_much = all > config.unfinished_bytes_max;
+        is_too_much.then(|| {
+            CloseReason::new(CloseCode::TryLater, "too many messages are half sent: try again later")
+        })
+    }
+
+    /// Whether a message is under way that comes too slowly ever to end.
+    pub(crate) fn is_stalled(&self, now_s: u32) -> bool {
+        let (since_s, config) = (self.message_since_s.load(Relaxed), &self.shared.config);
+        let for_s = now_s.saturating_sub(since_s);
+        let least = u64::from(config.message_rate_min) * u64::from(for_s);
+        since_s > 0 && for_s >= config.idle_timeout_s && u64::from(self.message_bytes.load(Relaxed)) < least
     }
 
     pub(crate) fn deliver(&self, parcel: &Parcel<'_>) -> Delivered {
@@ -258,19 +315,18 @@ impl Session {
     pub(crate) fn send_pong(&self, frame: Bytes) {
         let mut outbox = self.outbox.lock();
         if outbox.state == State::Open && outbox.bytes() + frame.len() <= self.shared.config.queue_bytes {
-            outbox.send_control(frame);
+            outbox.send_urgent(&*self.dialect, frame);
             let _ = outbox.drain(self.stream());
         }
     }
 
-    /// Sends a heartbeat. Behind what waits already only one that the client awaits: other clients take what
-    /// waits for a sign of life.
+    /// Sends a heartbeat. While something waits only one that the client awaits, and before what waits: other clients
+    /// take what waits for a sign of life.
     pub(crate) fn send_heartbeat(&self, frame: Bytes) {
         let mut outbox = self.outbox.lock();
-        let fits = outbox.bytes() + frame.len() <= self.shared.config.queue_bytes;
-        let due = outbox.is_empty() || (self.dialect.heartbeats_are_awaited() && fits);
+        let due = outbox.is_empty() || self.dialect.heartbeats_are_awaited();
         if outbox.state == State::Open && due && !frame.is_empty() {
-            outbox.send_control(frame);
+            outbox.send_urgent(&*self.dialect, frame);
             let drained = outbox.drain(self.stream());
             drop(outbox);
             if drained != Drained::Empty {
@@ -333,7 +389,13 @@ impl Session {
         loop {
             {
                 let mut outbox = self.outbox.lock();
-                if outbox.drain(self.stream()) != Drained::Blocked {
+                let waited = outbox.bytes();
+                let drained = outbox.drain(self.stream());
+                if outbox.bytes() < waited {
+                    // What waited for room has found some: the client reads.
+                    self.touch();
+                }
+                if drained != Drained::Blocked {
                     return Poll::Ready(outbox.state);
                 }
             }
@@ -376,6 +438,10 @@ impl Session {
     /// [`end`](Self::end) without telling the hub's thread, for that thread itself.
     pub(crate) fn kill(&self) {
         self.outbox.lock().end();
+        if let Some(stream) = self.stream() {
+            // What lies in the kernel's buffers and nobody reads does not stay there.
+            let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(UNREAD_TIMEOUT));
+        }
         if self.admitted.swap(false, Relaxed) {
             self.shared.admission.lock().dismiss(&self.identity(), self.address);
         }

@@ -1,7 +1,7 @@
 //! What the hub's thread, its handles and its sessions share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 
 use parking_lot::Mutex;
 use relais_protocol::event::{Cursor, Epoch};
@@ -23,6 +23,8 @@ pub(crate) struct Shared {
     /// Short critical sections only: the hub's thread adds every durable event.
     pub history: Mutex<History>,
     pub admission: Mutex<Admission>,
+    /// What is kept of messages that have not ended, in bytes.
+    pub unfinished_bytes: AtomicUsize,
     pub figures: Figures,
     /// Seconds since the start, for the time of a session's last sign of life.
     pub now_s: AtomicU32,
@@ -42,6 +44,7 @@ impl Shared {
             log,
             history: Mutex::new(History::new(head.seq, config.history_events_max, config.history_bytes_max)),
             admission: Mutex::default(),
+            unfinished_bytes: AtomicUsize::new(0),
             figures,
             now_s: AtomicU32::new(0),
             next_session: AtomicU64::new(1),

@@ -108,6 +108,7 @@ pub fn run_socket<R: Receiver>(
         session,
         receiver,
         decoder: Decoder::new(limits),
+        kept: 0,
         // A copy: even an empty `Bytes` holds on to the HTTP server's whole read buffer.
         backlog: leftover.to_vec(),
         work: None,
@@ -121,6 +122,8 @@ pub struct SocketRun<R> {
     session: Arc<Session>,
     receiver: R,
     decoder: Decoder,
+    /// Bytes of an unfinished message that are counted.
+    kept: usize,
     /// Bytes that arrived behind a message whose work is under way.
     backlog: Vec<u8>,
     work: Option<BoxFuture<'static, Flow>>,
@@ -233,16 +236,20 @@ impl<R: Receiver> SocketRun<R> {
 
     /// Handles the messages in `bytes`, up to one that needs work or ends the conversation.
     fn feed(&mut self, bytes: &mut [u8]) {
+        let arrived = bytes.len();
         let mut input = bytes;
         while self.work.is_none() && !matches!(self.phase, Phase::Leaving(_)) {
             let message = match self.decoder.next(&mut input) {
                 Ok(Some(message)) => message,
-                Ok(None) => return,
+                Ok(None) => return self.await_more(arrived),
                 Err(error) => {
                     self.phase = Phase::Leaving(Ended::Protocol(error));
                     return self.session.close(&error.into());
                 }
             };
+            if matches!(message, Message::Text(_) | Message::Binary(_)) {
+                self.session.message_goes_on(0, false);
+            }
             let talking = self.phase == Phase::Talking && self.session.is_open();
             let flow = match message {
                 Message::Text(text) if talking => self.receiver.text(&self.session, text),
@@ -263,6 +270,19 @@ impl<R: Receiver> SocketRun<R> {
         }
         if self.work.is_some() {
             self.backlog = input.to_vec();
+        }
+    }
+
+    /// All that arrived is read.
+    fn await_more(&mut self, arrived: usize) {
+        let is_under_way = self.decoder.is_under_way();
+        self.session.message_goes_on(arrived, is_under_way);
+        let kept = if is_under_way { self.decoder.kept_bytes() } else { 0 };
+        let before = std::mem::replace(&mut self.kept, kept);
+        if kept != before
+            && let Some(reason) = self.session.keeps(kept, before)
+        {
+            self.session.close(&reason);
         }
     }
 
@@ -287,6 +307,7 @@ impl<R: Receiver> SocketRun<R> {
 
 impl<R> Drop for SocketRun<R> {
     fn drop(&mut self) {
+        let _ = self.session.keeps(0, self.kept);
         self.session.end();
     }
 }

@@ -54,9 +54,10 @@ pub(crate) struct Finished {
 pub(crate) enum Batch {
     /// A group, after its commit.
     Group(Vec<Finished>),
-    /// Events of the log that another writer committed, or this one without learning of it; and earlier ones that were
-    /// amended with them.
-    CaughtUp { amended: Vec<Amended>, events: Vec<Event> },
+    /// Events of the log that another writer committed, or this one without learning of it.
+    CaughtUp(Vec<Event>),
+    /// Earlier events that those amended which are caught up next.
+    Amended(Vec<Amended>),
 }
 
 /// Works through what the writer hands over, until the writer is gone.
@@ -69,8 +70,8 @@ pub(crate) fn run(batches: &Receiver<Batch>, sink: &SharedSink, head: &SharedHea
                     complete(finished, sink.as_ref(), head);
                 }
             }
-            Batch::CaughtUp { amended, events } => {
-                amend(amended, sink.as_ref());
+            Batch::Amended(amended) => amend(amended, sink.as_ref()),
+            Batch::CaughtUp(events) => {
                 for event in events {
                     if let Some(sink) = &sink {
                         guarded("the event sink panicked", || sink.caught_up(&event));

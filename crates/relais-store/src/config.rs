@@ -58,9 +58,18 @@ impl FromStr for DatabaseUrl {
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
             return Address::parse(text).map(|_| Self::Postgres(text.to_owned()));
         }
-        // Another scheme may have a password too.
-        let shown = text.split_once("://").map_or(text.to_owned(), |(scheme, _)| format!("{scheme}://…"));
-        Err(StoreError::Url(shown))
+        Err(StoreError::Url(beginning_without_secret(text)))
+    }
+}
+
+/// What may be shown of a text that is no address: another scheme, or keywords, may have a password too.
+fn beginning_without_secret(text: &str) -> String {
+    let is_plain =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    match text.split_once("://") {
+        Some((scheme, _)) if is_plain(scheme) => format!("{scheme}://…"),
+        _ if text.contains(['@', '=']) => "…".to_owned(),
+        _ => text.to_owned(),
     }
 }
 
@@ -160,8 +169,14 @@ mod tests {
             let url: DatabaseUrl = text.parse().unwrap();
             assert_eq!(format!("{url} {url:?}"), ["postgres://relais@db.example/relais"; 2].join(" "));
         }
-        for text in ["postgre://relais:s3cr@t@h/n", "postgres://relais:s3cr@h/n?ssl=on", "postgres://me:s3cr"]
-        {
+        for text in [
+            "postgre://relais:s3cr@t@h/n",
+            "postgres://relais:s3cr@h/n?ssl=on",
+            "postgres://me:s3cr",
+            "host=db password=s3cr",
+            "host=db password=s3cr://x",
+            "me:s3cr@db/relais",
+        ] {
             let error = text.parse::<DatabaseUrl>().unwrap_err();
             assert!(!format!("{error} {error:?}").contains("s3cr"), "{error}");
         }

@@ -35,9 +35,12 @@ pub(crate) const AMEND: &str = "UPDATE events SET data = $1 WHERE seq = $2";
 pub(crate) const NOTE_AMENDED: &str =
     "INSERT INTO amendments (told_by, seq) VALUES ($1, $2) ON CONFLICT (told_by, seq) DO NOTHING";
 
-/// The events up to `$1` that have other data, as a part of the log after that tells.
-const AMENDED_BETWEEN: &str = "SELECT e.seq, e.data FROM events e WHERE e.seq IN \
-     (SELECT seq FROM amendments WHERE told_by > $1 AND told_by <= $2 AND seq <= $1) ORDER BY e.seq";
+/// The events up to `$1` that have other data, as a part of the log after that tells; a page of them.
+const AMENDED_BETWEEN: &str = "SELECT e.seq, e.data FROM events e WHERE e.seq > $3 AND e.seq IN \
+     (SELECT seq FROM amendments WHERE told_by > $1 AND told_by <= $2 AND seq <= $1) ORDER BY e.seq LIMIT $4";
+
+/// Amended events that are read at once.
+const AMENDED_PAGE: usize = 500;
 
 /// Records where the log stands after a group.
 pub(crate) const MOVE_HEAD: &str = "UPDATE log_head SET seq = $1 WHERE id = 1";
@@ -213,33 +216,49 @@ pub(crate) fn events_between(
     Ok(events)
 }
 
-/// The earlier events that these have amended: the `seq` of each, and its data now.
+/// The events up to `after` that those with `after < seq <= up_to` have amended, page by page: those from `from` on. The
+/// second is where the next page begins, if there may be one.
 pub(crate) fn amended_between(
     connection: &mut dyn Connection,
     after: u64,
     up_to: u64,
-) -> Result<Vec<Amended>, StoreError> {
-    let mut amended = Vec::new();
-    connection.visit(AMENDED_BETWEEN, params![after, up_to], &mut |row| {
+    from: u64,
+) -> Result<(Vec<Amended>, Option<u64>), StoreError> {
+    let mut amended: Vec<Amended> = Vec::new();
+    let (before, limit) = (from.saturating_sub(1), AMENDED_PAGE);
+    connection.visit(AMENDED_BETWEEN, params![after, up_to, before, limit], &mut |row| {
         amended.push((row.u64(0)?, Arc::from(row.str(1)?)));
         Ok(())
     })?;
-    Ok(amended)
+    let next = amended.last().filter(|_| amended.len() == AMENDED_PAGE).map(|(seq, _)| seq + 1);
+    Ok((amended, next))
 }
 
 /// An event that has other data: its `seq`, and the data.
 pub(crate) type Amended = (u64, Arc<str>);
 
-/// An event from a row of [`BETWEEN`].
+/// What takes the place of an event whose topic cannot be understood: it keeps its place in the log, and nobody hears it
+/// but whoever hears everything of its family.
+const UNREADABLE: &str = "unreadable";
+
+/// An event from a row of [`BETWEEN`]. One bad row never ends the reading of the others.
 fn any_event(row: &Row<'_>, epoch: Epoch) -> Result<Event, StoreError> {
-    let topic = Topic::new(row.str(2)?).map_err(|e| StoreError::Value(e.to_string()))?;
+    let (seq, stored) = (row.u64(0)?, row.str(2)?);
+    let (topic, name, data) = match Topic::new(stored) {
+        Ok(topic) => (topic, row.str(3)?, row.str(4)?),
+        Err(error) => {
+            metrics::counter!("relais_log_unreadable_total").increment(1);
+            tracing::warn!(seq, topic = stored, %error, "an event of the log has no topic that can be read; it is told to nobody");
+            (Topic::new(UNREADABLE).map_err(|e| StoreError::Value(e.to_string()))?, UNREADABLE, "{}")
+        }
+    };
     Ok(Event {
         topic,
         epoch,
-        seq: row.u64(0)?,
+        seq,
         offset: row.u64(1)?,
-        name: Arc::from(row.str(3)?),
-        data: Arc::from(row.str(4)?),
+        name: Arc::from(name),
+        data: Arc::from(data),
         at: row.timestamp(5)?,
     })
 }

@@ -162,11 +162,23 @@ impl Writer {
         }
         while self.published < head.seq {
             let up_to = head.seq.min(self.published + CATCH_UP_MAX);
-            let connection = &mut *self.connection;
-            let amended = log::amended_between(connection, self.published, up_to)?;
-            let events = log::events_between(connection, head.epoch, self.published, up_to)?;
-            self.hand_over(Batch::CaughtUp { amended, events });
+            self.catch_up_amended(up_to)?;
+            let events = log::events_between(&mut *self.connection, head.epoch, self.published, up_to)?;
+            self.hand_over(Batch::CaughtUp(events));
             self.published = up_to;
+        }
+        Ok(())
+    }
+
+    /// Hands over what the events up to there have amended of those before them.
+    fn catch_up_amended(&mut self, up_to: u64) -> Result<(), StoreError> {
+        let mut from = Some(0);
+        while let Some(first) = from {
+            let (amended, next) = log::amended_between(&mut *self.connection, self.published, up_to, first)?;
+            if !amended.is_empty() {
+                self.hand_over(Batch::Amended(amended));
+            }
+            from = next;
         }
         Ok(())
     }

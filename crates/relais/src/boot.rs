@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::AppError;
 use crate::app::{App, Parts};
 use crate::auth::{Auth, AuthError};
-use crate::config::{Config, HubLimits};
+use crate::config::Config;
 use crate::event_log::{Publisher, StoredLog};
 use crate::features::accounts::Accounts;
 use crate::features::chat::{self, Chat};
@@ -44,7 +44,7 @@ const EVENTS_KEPT_MIN: u64 = 1000;
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
     /// The data folder.
-    #[error("{path}: {error}; choose another folder with --data or RELAIS_DATA, or check its permissions")]
+    #[error("{path}: {error}; {}, or choose another with --data or RELAIS_DATA", crate::disk::remedy(error))]
     Data {
         /// The folder.
         path: String,
@@ -52,9 +52,7 @@ pub enum BootError {
         error: std::io::Error,
     },
     /// The address.
-    #[error(
-        "cannot listen on {address}: {error}; stop the other program, or choose another address with --listen"
-    )]
+    #[error("cannot listen on {address}: {error}; {}", listen_remedy(error))]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -76,6 +74,24 @@ pub enum BootError {
     /// Metrics, or a task that did not end well.
     #[error("{0}")]
     Internal(String),
+}
+
+/// What to do when an address cannot be listened on.
+#[must_use]
+pub fn listen_remedy(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::AddrInUse => "stop the other program, or choose another address with --listen",
+        ErrorKind::AddrNotAvailable => {
+            "this computer does not have that address: choose one that it has with --listen (127.0.0.1 for programs on \
+             it, 0.0.0.0 for all of its addresses)"
+        }
+        ErrorKind::PermissionDenied => {
+            "ports below 1024 are for the administrator: choose another with --listen, and let the reverse proxy have \
+             the low one"
+        }
+        _ => "choose another address with --listen",
+    }
 }
 
 /// A server that runs.
@@ -107,7 +123,7 @@ pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, B
         .map_err(|error| BootError::Data { path: data.display().to_string(), error })?;
     let (metrics, store) = (install_metrics()?, open_store(&config, Arc::clone(&clock)).await?);
     let hub = Hub::start(
-        hub_config(&config.hub),
+        hub_config(&config),
         store.head(),
         Arc::new(StoredLog(store.clone())),
         Arc::new(NobodyWatches),
@@ -260,18 +276,34 @@ async fn open_store(config: &Config, clock: SharedClock) -> Result<Store, BootEr
     Ok(opened.await.map_err(|e| BootError::Internal(e.to_string()))??)
 }
 
-fn hub_config(limits: &HubLimits) -> HubConfig {
+/// What of a message is kept for a client that has not said who it is: more than any first word takes.
+const STRANGER_MESSAGE_BYTES_MAX: usize = 32 * 1024;
+
+fn hub_config(config: &Config) -> HubConfig {
     let or_none = |limit: usize| if limit == 0 { usize::MAX } else { limit };
-    HubConfig {
+    let limits = &config.hub;
+    let common = HubConfig {
         queue_bytes: limits.queue_bytes,
         sessions_max: limits.sessions_max,
         sessions_per_address_max: or_none(limits.sessions_per_address_max),
         sessions_per_principal_max: or_none(limits.sessions_per_principal_max),
         subscriptions_per_session_max: limits.subscriptions_per_session_max,
         recover_events_max: limits.recover_events_max,
+        unfinished_bytes_max: usize::try_from(config.server.body_memory_bytes).unwrap_or(usize::MAX),
+        message_rate_min: u32::try_from(config.server.transfer_rate_min).unwrap_or(u32::MAX),
         ping_interval_s: limits.ping_interval_s,
         idle_timeout_s: limits.idle_timeout_s,
         ..HubConfig::default()
+    };
+    // In open mode nobody says who they are.
+    if config.auth.is_open(config.server.listen.ip()) {
+        return common;
+    }
+    HubConfig {
+        anonymous_max: (limits.sessions_max / 2).max(1),
+        anonymous_per_address_max: or_none(limits.anonymous_per_address_max),
+        anonymous_message_bytes_max: STRANGER_MESSAGE_BYTES_MAX,
+        ..common
     }
 }
 

@@ -10,6 +10,7 @@ pub mod auth;
 pub mod boot;
 pub mod cli;
 pub mod config;
+mod disk;
 pub mod error;
 pub mod event_log;
 pub mod features;

@@ -51,8 +51,10 @@ pub fn is_this_computer(url: &Url) -> bool {
 /// Why a call had no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// Nobody listens there, or the connection broke.
+    /// Nobody listens there, or the connection fell silent.
     Connection,
+    /// It took the connection and ended it before it had answered.
+    Broken,
     /// No answer in time.
     Silence,
     /// No computer of this name.
@@ -85,6 +87,8 @@ impl Obstacle {
             Self::Name
         } else if has(&["invalid http", "parse", "message head"]) {
             Self::Http
+        } else if has(&["before message completed", "connection reset", "broken pipe"]) {
+            Self::Broken
         } else {
             Self::Connection
         };
@@ -102,6 +106,10 @@ impl Obstacle {
     pub fn remedy(self) -> &'static str {
         match self {
             Self::Connection => "is it running, and is the address right?",
+            Self::Broken => {
+                "something takes connections there and ends them without an answer: is it https:// there, or another \
+                 port? If it was just stopping, try again"
+            }
             Self::Silence => "is it running, and does a firewall let this computer reach it?",
             Self::Name => "is the name right, and does this computer find names (DNS)?",
             Self::Certificate => {

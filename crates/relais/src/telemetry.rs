@@ -16,7 +16,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use self::lines::{Masked, OneLine};
 use crate::cli::CliError;
-use crate::config::{LogConfig, LogFormat, TelemetryConfig, masked_text};
+use crate::config::{LogConfig, LogFormat, TelemetryConfig, masked, masked_text};
 
 /// Sends what is left of the traces when it is dropped.
 pub struct Telemetry(Option<SdkTracerProvider>);
@@ -54,17 +54,17 @@ where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
-    let lines = tracing_subscriber::fmt::layer().with_writer(Masked(writer)).with_ansi(ansi);
+    let lines = tracing_subscriber::fmt::layer().with_writer(Masked { lines: writer, json }).with_ansi(ansi);
     if json { lines.json().flatten_event(true).boxed() } else { lines.fmt_fields(OneLine::default()).boxed() }
 }
 
 fn exporter(endpoint: &str) -> Result<SdkTracerProvider, CliError> {
     let url = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
-    let exporter = opentelemetry_otlp::SpanExporter::builder()
-        .with_http()
-        .with_endpoint(url)
-        .build()
-        .map_err(|e| CliError::new(masked_text(&format!("telemetry.otlp_endpoint: {e}"))))?;
+    let exporter =
+        opentelemetry_otlp::SpanExporter::builder().with_http().with_endpoint(url).build().map_err(|e| {
+            let said = e.to_string().replace(endpoint, &masked(endpoint));
+            CliError::new(masked_text(&format!("telemetry.otlp_endpoint: {said}")))
+        })?;
     let resource = opentelemetry_sdk::Resource::builder().with_service_name("relais").build();
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }

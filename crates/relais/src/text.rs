@@ -1,6 +1,8 @@
 //! Texts that people write: what can be seen of them, and how they are compared.
 
-use unicode_normalization::UnicodeNormalization as _;
+use std::borrow::Cow;
+
+use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 
 /// Whether anybody sees anything of it: more than spaces, controls and characters without a shape.
 #[must_use]
@@ -38,6 +40,12 @@ fn turns_direction(c: char) -> bool {
 #[must_use]
 pub fn without_direction_controls(text: &str) -> String {
     text.chars().filter(|c| !turns_direction(*c)).collect()
+}
+
+/// A name in the form that names of sociétés and files have here (Unicode NFC), however its author's system writes it.
+#[must_use]
+pub fn composed(name: &str) -> Cow<'_, str> {
+    if is_nfc(name) { Cow::Borrowed(name) } else { Cow::Owned(name.nfc().collect()) }
 }
 
 /// A text as it is compared: small letters without accents, and without ligatures.
@@ -132,6 +140,12 @@ mod tests {
             assert_eq!(fold(text), folded, "{text}");
             assert_eq!(fold(folded), folded, "folding twice");
         }
+    }
+
+    #[test]
+    fn a_name_has_one_form() {
+        assert_eq!(composed("Socie\u{301}te\u{301}"), "Société");
+        assert!(matches!(composed("Société"), Cow::Borrowed(_)));
     }
 
     #[test]

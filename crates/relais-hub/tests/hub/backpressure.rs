@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
-use futures_util::StreamExt;
+use futures_util::{SinkExt as _, StreamExt};
 use relais_hub::{CloseCode, Ended, From, HubConfig, QueueBody, Session, Transport};
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::{Client, World, channel, no_preface, soon, spec, still};
 
@@ -81,6 +82,52 @@ async fn for_a_slow_client_only_the_newest_ephemeral_value_of_each_key_waits() {
     assert_eq!(values, ["0 t:1 left 9999", "0 t:1 right 9999"]);
     world.publish_ephemeral("t:1", "left", "quick again");
     assert_eq!(client.next().await.unwrap(), "0 t:1 quick again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_to_a_ping_does_not_wait_behind_what_a_slow_client_has_not_read() {
+    let world = World::with(small());
+    let mut client = subscribed(&world, "t:1").await;
+    fill(&world, &client.session).await;
+    let last = world.publish("t:1", "end");
+    world.hub.settled().await;
+    let waiting = client.session.queued_bytes();
+    client.socket.send(Message::Ping(Vec::new().into())).await.unwrap();
+    soon("the ping arrives", async {
+        while client.session.queued_bytes() == waiting {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let (mut seqs, mut pong_after): (Vec<u64>, _) = (Vec::new(), None);
+    while seqs.len() < usize::try_from(last).unwrap() {
+        match soon("a frame", client.socket.next()).await.unwrap().unwrap() {
+            Message::Text(text) => seqs.push(text.split(' ').next().unwrap().parse().unwrap()),
+            Message::Pong(_) => pong_after = Some(seqs.len()),
+            _ => {}
+        }
+    }
+    assert_eq!(seqs, (1..=last).collect::<Vec<_>>(), "whole frames in their order");
+    assert!(pong_after.is_some_and(|texts| texts + 20 < seqs.len()), "{pong_after:?} of {last}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_reads_slowly_what_waits_is_alive() {
+    let world = World::with(small());
+    let mut client = subscribed(&world, "t:1").await;
+    fill(&world, &client.session).await;
+    for _ in 0..12 {
+        world.tick(10).await;
+        // More than the buffers of the system hold: something was written since.
+        for _ in 0..100 {
+            world.publish("t:1", &"x".repeat(1000));
+            client.next().await.unwrap();
+        }
+    }
+    assert!(client.session.is_open() && client.session.queued_bytes() > 0);
+    // What is read last may make room a moment later.
+    world.tick(120).await;
+    assert!(!client.session.is_open(), "whoever reads nothing is not");
 }
 
 #[tokio::test]

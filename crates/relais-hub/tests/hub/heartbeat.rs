@@ -2,9 +2,11 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use relais_hub::{CloseCode, Ended, Identity, OpenError, SessionSpec, Transport};
+use relais_protocol::websocket::Limits;
+use tokio::io::AsyncWriteExt as _;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{Echo, World, soon, spec};
+use crate::support::{Client, Echo, World, soon, spec};
 
 #[tokio::test]
 async fn a_silent_client_is_pinged_and_its_pong_keeps_it() {
@@ -87,4 +89,37 @@ async fn a_drain_sends_everybody_away_and_lets_nobody_in() {
     soon("the drain", drain).await.unwrap();
     let late = world.hub.open(spec("a", "plain", Transport::Queue));
     assert!(matches!(late, Err(OpenError::Draining)));
+}
+
+/// A fragment in the middle of a message, and a ping behind it whose pong says that both have arrived.
+async fn fragment(client: &mut Client, head: u8, payload: &[u8]) {
+    let mut bytes = vec![head, 0x80 | 126, 0, 0, 0, 0, 0, 0];
+    bytes[2..4].copy_from_slice(&u16::try_from(payload.len()).unwrap().to_be_bytes());
+    bytes.extend_from_slice(payload);
+    bytes.extend_from_slice(&[0x89, 0x80, 0, 0, 0, 0]);
+    client.socket.get_mut().write_all(&bytes).await.unwrap();
+    while !matches!(soon("a pong", client.socket.next()).await, Some(Ok(Message::Pong(_)))) {}
+}
+
+#[tokio::test]
+async fn a_message_that_does_not_come_to_its_end_closes_the_connection() {
+    let limits =
+        Limits { frame_bytes: 1024, message_bytes: 1024 * 1024, fragments: 1_000, ..Limits::default() };
+    let world = World::new();
+    let (mut stalled, mut slow) =
+        (world.connect_within("a", limits).await, world.connect_within("b", limits).await);
+    fragment(&mut stalled, 0x01, &[b'x'; 200]).await;
+    fragment(&mut slow, 0x01, &[b'x'; 300]).await;
+    for _ in 0..59 {
+        world.tick(1).await;
+        fragment(&mut stalled, 0x00, &[b'x'; 200]).await;
+        fragment(&mut slow, 0x00, &[b'x'; 300]).await;
+    }
+    assert!(stalled.session.is_open());
+    for _ in 0..25 {
+        world.tick(1).await;
+        fragment(&mut slow, 0x00, &[b'x'; 300]).await;
+    }
+    assert!(!stalled.session.is_open() && slow.session.is_open());
+    assert_eq!(stalled.next().await, Err(CloseCode::Policy.number()));
 }

@@ -1,9 +1,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use relais_hub::{From, HubConfig, Identity, OpenError, SessionSpec, SubscribeError, Transport};
+use relais_hub::{CloseCode, From, HubConfig, Identity, OpenError, SessionSpec, SubscribeError, Transport};
+use relais_protocol::websocket::Limits;
+use tokio::io::AsyncWriteExt as _;
 
-use crate::support::{World, channel, no_preface, spec, still};
+use crate::support::{Echo, World, channel, no_preface, spec, still};
 
 fn queue(principal: &str, address: [u8; 4]) -> SessionSpec {
     SessionSpec { address: IpAddr::from(address), ..spec(principal, "plain", Transport::Queue) }
@@ -21,6 +23,51 @@ async fn sessions_are_limited_in_all_per_principal_and_per_address() {
     assert!(matches!(open("c", 1), Err(OpenError::TooManyForAddress { limit: 3, .. })));
     let _c = (open("c", 2).unwrap(), open("d", 2).unwrap());
     assert!(matches!(open("e", 3), Err(OpenError::TooManySessions(5))));
+}
+
+#[tokio::test]
+async fn those_who_have_not_said_who_they_are_leave_places_to_those_who_have() {
+    let world =
+        World::with(HubConfig { sessions_max: 6, anonymous_max: 3, anonymous_per_address_max: 2, ..still() });
+    let stranger = |host: u8| {
+        world.hub.open(SessionSpec { identity: Identity::anonymous(), ..queue("", [127, 0, 0, host]) })
+    };
+    let (one, _two) = (stranger(1).unwrap(), stranger(1).unwrap());
+    assert!(matches!(stranger(1), Err(OpenError::TooManyAnonymousForAddress { limit: 2, .. })));
+    let _three = stranger(2).unwrap();
+    assert!(matches!(stranger(3), Err(OpenError::TooManyAnonymous(3))));
+    world.hub.open(queue("a", [127, 0, 0, 1])).unwrap();
+    // Whoever says who they are is no stranger any more.
+    world.hub.identify(&one, Identity::of("user:1")).unwrap();
+    let four = stranger(1).unwrap();
+    drop(relais_hub::QueueBody::new(four));
+    stranger(1).unwrap();
+}
+
+#[tokio::test]
+async fn what_is_kept_of_messages_that_have_not_ended_is_limited() {
+    let config = HubConfig { anonymous_message_bytes_max: 2_000, unfinished_bytes_max: 20_000, ..still() };
+    let world = World::with(config);
+    let limits = Limits { frame_bytes: 64 * 1024, ..Limits::default() };
+    // The head of a frame of 60,000 bytes, and some of them.
+    let half = |bytes: usize| [&[0x81, 0xfe, 0xea, 0x60, 0, 0, 0, 0][..], &vec![b'x'; bytes]].concat();
+    let mut known = world.connect_within("a", limits).await;
+    known.socket.get_mut().write_all(&half(15_000)).await.unwrap();
+    let mut stranger = world.connect_within("b", limits).await;
+    world.hub.identify(&stranger.session, Identity::anonymous()).unwrap();
+    stranger.socket.get_mut().write_all(&half(2_000)).await.unwrap();
+    assert_eq!(stranger.next().await, Err(CloseCode::TooBig.number()));
+    let mut late = world.connect_within("c", limits).await;
+    late.socket.get_mut().write_all(&half(15_000)).await.unwrap();
+    assert_eq!(late.next().await, Err(CloseCode::TryLater.number()));
+    assert!(known.session.is_open());
+    // What is let go counts no more.
+    drop(late);
+    known.socket.get_mut().write_all(&vec![b'x'; 45_000]).await.unwrap();
+    let mut next = world.connect_as("d", "plain", Echo(world.hub.clone())).await;
+    next.say(&"y".repeat(15_000)).await;
+    assert!(next.next().await.unwrap().starts_with("you said yyy"));
+    assert!(known.session.is_open());
 }
 
 #[tokio::test]
@@ -63,7 +110,7 @@ async fn the_channels_of_a_session_are_limited_and_leaving_frees_a_place() {
 async fn a_closed_session_joins_nothing() {
     let world = World::new();
     let session = world.hub.open(queue("a", [127, 0, 0, 1])).unwrap();
-    world.hub.close(&session, relais_hub::CloseCode::Normal);
+    world.hub.close(&session, CloseCode::Normal);
     let refused = world.hub.subscribe(&session, channel("t:1"), None, From::Now, no_preface).await;
     assert!(matches!(refused, Err(SubscribeError::SessionClosed)));
 }

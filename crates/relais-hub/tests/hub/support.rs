@@ -201,9 +201,24 @@ impl World {
         dialect: &'static str,
         receiver: R,
     ) -> Client {
+        self.connect_with(principal, dialect, receiver, Limits::default()).await
+    }
+
+    /// A client whose messages have these limits.
+    pub async fn connect_within(&self, principal: &str, limits: Limits) -> Client {
+        self.connect_with(principal, "plain", Silent, limits).await
+    }
+
+    async fn connect_with<R: Receiver>(
+        &self,
+        principal: &str,
+        dialect: &'static str,
+        receiver: R,
+        limits: Limits,
+    ) -> Client {
         let (near, far) = self.sockets().await;
         let session = self.hub.open(spec(principal, dialect, Transport::socket(near))).unwrap();
-        let run = run_socket(Arc::clone(&session), Bytes::new(), receiver, Limits::default());
+        let run = run_socket(Arc::clone(&session), Bytes::new(), receiver, limits);
         let ended = tokio::spawn(run);
         let socket = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
         Client { session, socket, ended }

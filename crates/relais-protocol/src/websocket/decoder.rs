@@ -138,6 +138,12 @@ impl Decoder {
         Ok(None)
     }
 
+    /// Whether a frame or a fragmented message has begun and not ended, once [`Decoder::next`] has asked for more.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        self.handed_out == HandedOut::Nothing && (!self.partial.is_empty() || self.fragments.is_some())
+    }
+
     /// Bytes that are kept for what is incomplete, or for the message that was handed out last.
     #[must_use]
     pub fn kept_bytes(&self) -> usize {

@@ -45,6 +45,23 @@ fn the_log_holds_what_the_sink_was_given() {
 }
 
 #[test]
+fn an_event_whose_topic_cannot_be_read_keeps_none_of_the_others() {
+    on_each(|bench| {
+        for name in ["societe:a", "societe:b", "societe:c"] {
+            emit(&bench, name, 1);
+        }
+        let sql = "UPDATE topics SET name = $1 WHERE name = 'societe:b'";
+        bench.write(move |tx| tx.execute(sql, params!["bad name\n"])).unwrap();
+        let found =
+            bench.runtime.block_on(bench.store.events_after(&channel("societe:*"), 0, 3, 100)).unwrap();
+        let told: Vec<_> =
+            found.iter().map(|event| (event.seq, event.topic.as_str(), &*event.data)).collect();
+        let whole = "{\"a\":1}";
+        assert_eq!(told, [(1, "societe:a", whole), (2, "unreadable", "{}"), (3, "societe:c", whole)]);
+    });
+}
+
+#[test]
 fn a_restart_goes_on_in_the_same_life_at_the_same_place() {
     on_each(|mut bench| {
         emit(&bench, "societe:a", 3);
@@ -106,6 +123,31 @@ fn what_another_process_amends_is_amended_here_before_the_event_that_tells_so() 
         assert_eq!(amended, [(2, "{\"a\":2}".to_owned(), 3), (3, "{\"a\":2}".to_owned(), 6)]);
         let events = bench.sink.0.lock().clone();
         assert_eq!(&*events[3].data, "{\"a\":2}", "what comes later comes as it is now");
+        bench.runtime.block_on(other.shutdown());
+    });
+}
+
+#[test]
+fn however_many_events_another_process_amended_all_are_amended_here() {
+    on_each(|bench| {
+        for _ in 0..2 {
+            let many = |tx: &mut WriteTx<'_>| {
+                (0..600).try_for_each(|_| tx.emit(&topic("societe:a"), "happened", "{}".into()).map(drop))
+            };
+            bench.write(many).unwrap();
+        }
+        let mut config = StoreConfig::new(bench.db.url());
+        config.beside_server = true;
+        let clock: SharedClock = bench.clock.clone();
+        let other = Store::open(&config, &[NOTES], clock).unwrap();
+        let amended = other.write(|tx| {
+            (1..=1200).try_for_each(|seq| tx.amend(seq, |_| Some("{\"a\":2}".into())))?;
+            tx.emit(&topic("societe:a"), "changed", "{}".into())
+        });
+        bench.runtime.block_on(amended).unwrap();
+        bench.runtime.block_on(bench.store.catch_up()).unwrap();
+        let seqs: Vec<u64> = bench.sink.1.lock().iter().map(|(seq, ..)| *seq).collect();
+        assert_eq!(seqs, (1..=1200).collect::<Vec<_>>());
         bench.runtime.block_on(other.shutdown());
     });
 }

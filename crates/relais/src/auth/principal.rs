@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use relais_protocol::time::Timestamp;
 
 use super::scope::{RelayVerb, Resource, Scope};
+use crate::text::composed;
 
 static ANONYMOUS: LazyLock<Arc<str>> = LazyLock::new(|| "anonymous".into());
 
@@ -70,10 +71,12 @@ impl Grants {
         for (name, writes) in pairs {
             read_all |= name == "*";
             write_all |= name == "*" && writes;
-            read.insert(Box::from(name));
+            // Whoever wrote the name, the société has its composed form.
+            let name: Box<str> = composed(name).into();
             if writes {
-                write.insert(Box::from(name));
+                write.insert(name.clone());
             }
+            read.insert(name);
         }
         let access = |all, names| if all { Access::All } else { Access::Only(Arc::new(names)) };
         Self { read: access(read_all, read), write: access(write_all, write) }

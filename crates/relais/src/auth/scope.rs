@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use relais_protocol::event::{Channel, Topic};
 
+use crate::text::composed;
+
 /// The longest scope, in bytes.
 pub const SCOPE_BYTES_MAX: usize = 240;
 
@@ -148,7 +150,7 @@ fn societe(text: &str) -> Option<Resource> {
         "*" => Some(Resource::All),
         name if name.is_empty() || name.contains('*') || name.contains(':') => None,
         name if name.chars().any(char::is_control) => None,
-        name => Some(Resource::Named(name.into())),
+        name => Some(Resource::Named(composed(name).into())),
     }
 }
 
@@ -207,6 +209,8 @@ mod tests {
             assert_eq!(text.parse::<Scope>().unwrap().to_string(), text);
         }
         assert_eq!("relay:*".parse::<Scope>().unwrap().to_string(), "relay:*:*");
+        let decomposed = "relay:read:Socie\u{301}te\u{301}".parse::<Scope>().unwrap();
+        assert_eq!(decomposed.to_string(), "relay:read:Société", "as sociétés are called");
     }
 
     #[test]

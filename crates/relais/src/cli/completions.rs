@@ -2,7 +2,7 @@
 
 use clap::CommandFactory;
 
-use super::{Cli, CliError, Globals};
+use super::{Cli, CliError, Globals, out};
 
 /// Arguments of `relais completions`.
 #[derive(Debug, clap::Args)]
@@ -13,6 +13,7 @@ pub struct CompletionsArgs {
 
 /// Prints the script to standard output.
 pub async fn run(args: CompletionsArgs, _globals: &Globals) -> Result<(), CliError> {
-    clap_complete::generate(args.shell, &mut Cli::command(), "relais", &mut std::io::stdout());
-    Ok(())
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "relais", &mut script);
+    out::line(String::from_utf8_lossy(&script).trim_end())
 }

@@ -8,7 +8,9 @@ use relais_store::{Store, StoreConfig, private};
 use serde::Serialize;
 
 use super::{CliError, Globals, out};
+use crate::boot::listen_remedy;
 use crate::config::{Config, masked};
+use crate::disk;
 use crate::outbound::{self, Obstacle};
 
 /// How long a server may take to answer.
@@ -77,12 +79,12 @@ fn report(findings: &[Finding], json: bool) -> Result<(), CliError> {
 }
 
 fn check_folder(path: &std::path::Path) -> Result<String, String> {
-    let fix =
-        |error: std::io::Error| format!("{}: {error}; check its permissions and its mount", path.display());
+    let fix = |error: std::io::Error| format!("{}: {error}; {}", path.display(), disk::remedy(&error));
     private::create_folder(path).map_err(fix)?;
     let probe = path.join(format!(".relais-doctor-{}", std::process::id()));
-    std::fs::write(&probe, b"probe").map_err(fix)?;
-    std::fs::remove_file(&probe).map_err(fix)?;
+    let written = std::fs::write(&probe, b"probe");
+    let removed = std::fs::remove_file(&probe);
+    written.and(removed).map_err(fix)?;
     Ok(format!("{} can be written", path.display()))
 }
 
@@ -111,12 +113,14 @@ async fn check_database(config: &Config) -> Result<String, String> {
     let works = store.check().await;
     let tls = store.tls_version().await;
     let head = store.head();
-    let broken = crate::features::relay::broken_rows(&store).await;
+    let files = crate::features::relay::broken_rows(&store).await;
+    let commands = crate::features::live::unreadable_rows(&store).await;
     store.shutdown().await;
     works.map_err(|e| e.to_string())?;
-    let broken = broken.map_err(|e| e.to_string())?;
+    let mut broken = files.map_err(|e| e.to_string())?;
+    broken.extend(commands.map_err(|e| e.to_string())?);
     if !broken.is_empty() {
-        return Err(format!("{shown}: the rows of these files cannot be read: {}", named(&broken)));
+        return Err(format!("{shown}: these rows cannot be read, and are left out: {}", named(&broken)));
     }
     let way = describe_way(tls.map_err(|e| e.to_string())?.as_deref(), checked, remote);
     Ok(format!("{shown} reads and writes{way}; the log has {} events", head.seq))
@@ -195,7 +199,7 @@ async fn check_server(config: &Config) -> Result<String, String> {
         Ok(status) => Err(format!("something at http://{address} answers {status}; see its log")),
         Err(_) => match crate::http::listen(address) {
             Ok(_) => Ok(format!("does not run; http://{address} is free for it")),
-            Err(error) => Err(format!("cannot listen on {address}: {error}; choose another with --listen")),
+            Err(error) => Err(format!("cannot listen on {address}: {error}; {}", listen_remedy(&error))),
         },
     }
 }

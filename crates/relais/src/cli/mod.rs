@@ -169,7 +169,10 @@ impl From<relais_store::StoreError> for CliError {
 /// 2 wrong usage.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return without_command(&error),
+    };
     let json = cli.globals.json;
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -192,6 +195,27 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What is to be done with arguments that name no command to run: help that was asked for, or wrong usage.
+fn without_command(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        return match out::help(error) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                out::problem(&error.to_string());
+                ExitCode::FAILURE
+            }
+        };
+    }
+    // What cannot be said to standard error cannot be said at all.
+    let _ = error.print();
+    let arguments = std::env::args_os().skip(1).take_while(|argument| argument != "--");
+    if arguments.into_iter().any(|argument| argument == "--json") {
+        let text = error.render().to_string();
+        let _ = out::json_line(&serde_json::json!({ "error": text.trim_end() }));
+    }
+    ExitCode::from(2)
 }
 
 async fn run(cli: Cli) -> Result<(), CliError> {

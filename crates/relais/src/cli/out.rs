@@ -12,7 +12,19 @@ use super::CliError;
 /// [`CliError`] if standard output cannot be written.
 pub fn line(text: &str) -> Result<(), CliError> {
     let mut stdout = std::io::stdout().lock();
-    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+    written(writeln!(stdout, "{text}").and_then(|()| stdout.flush()))
+}
+
+/// Prints the help or the version, as clap lays them out.
+///
+/// # Errors
+/// As [`line`].
+pub(super) fn help(text: &clap::Error) -> Result<(), CliError> {
+    written(text.print().and_then(|()| std::io::stdout().flush()))
+}
+
+fn written(outcome: std::io::Result<()>) -> Result<(), CliError> {
+    match outcome {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         Err(error) => Err(CliError::new(format!(
             "standard output cannot be written: {error}; if it goes to a file, is there space on its disk?"

@@ -61,7 +61,7 @@ pub(super) async fn run(args: WatchArgs, globals: &Globals) -> Result<(), CliErr
     let mut eye = Eye::new(&args.folder);
     let mut watch = Watch {
         args: &args,
-        guard: Guard { allowed: args.allow_mass_delete, json: globals.json },
+        guard: Guard { allowed: args.allow_mass_delete, json: globals.json, stop: &stop },
         remote: &remote,
         stop: &stop,
         outbox: Outbox::default(),
@@ -166,7 +166,7 @@ fn watcher(folder: &Path, changed: Arc<Notify>) -> notify::Result<notify::Recomm
 
 struct Watch<'a> {
     args: &'a WatchArgs,
-    guard: Guard,
+    guard: Guard<'a>,
     remote: &'a Remote,
     stop: &'a Stop,
     outbox: Outbox,
@@ -180,7 +180,7 @@ struct Watch<'a> {
     /// if it is about the whole société.
     refused: BTreeSet<(String, String)>,
     /// Where the files of each société were when there were any; under the empty name, the folder itself.
-    places: BTreeMap<String, Place>,
+    places: Places,
     /// Deletions that are held back and have been said, by société.
     held: BTreeMap<String, usize>,
 }
@@ -189,16 +189,20 @@ impl Watch<'_> {
     /// One look at the folder, and everything that follows from it.
     async fn round(&mut self, round: &mut Round) -> Result<(), ClientError> {
         let (folder, societe) = (self.args.folder.clone(), self.args.societe.clone());
+        let known = self.places.clone();
         let looked = tokio::task::spawn_blocking(move || {
-            // The place first: if another one is there a moment later, that is noticed.
-            let root = Place::of(&folder);
+            // The places before and after: another one that was there only for this look is noticed too.
+            let root = Place::of(&folder).map(|place| (folder.clone(), place));
+            let mut moved = moved(&known);
             let here = folder::collect(&[folder], societe.as_deref())?;
+            moved.extend(self::moved(&known));
             let places = places(root, &here);
-            Ok((here, places))
+            Ok((Look { here, moved }, places))
         });
-        let (here, places) =
+        let (look, places) =
             looked.await.unwrap_or_else(|e| Err(ClientError::local(&self.args.folder, e)))?;
-        self.say_left_out(&here, round);
+        let here = &look.here;
+        self.say_left_out(here, round);
         if !self.compared {
             let compared = self.stop.until(self.compare(&here.files, round)).await;
             compared.unwrap_or(Ok(()))?;
@@ -210,11 +214,11 @@ impl Watch<'_> {
         };
         let taken: Vec<LocalFile> = here.files.iter().filter(|file| !is_refused(file)).cloned().collect();
         self.outbox.settle(self.remote, &taken, self.stop, round).await?;
-        let mut missing = self.outbox.missing(&here);
+        let mut missing = self.outbox.missing(here);
         if self.args.delete {
-            self.hold_back(&mut missing, &here, round).await;
+            self.hold_back(&mut missing, &look, round).await;
         }
-        self.places.extend(places);
+        self.learn_places(places);
         self.outbox.let_go(self.remote, missing, self.args.delete, self.stop, round).await?;
         self.began = true;
         Ok(())
@@ -233,17 +237,24 @@ impl Watch<'_> {
     }
 
     /// Looks each time whether what is gone may be deleted on the server: a share may be unmounted at any moment.
-    async fn hold_back(&mut self, missing: &mut Vec<Item>, here: &Collected, round: &mut Round) {
+    async fn hold_back(&mut self, missing: &mut Vec<Item>, look: &Look, round: &mut Round) {
         let mut losses: BTreeMap<String, Loss> = BTreeMap::new();
         for item in missing.iter() {
             losses.entry(item.societe.clone()).or_default().gone += 1;
         }
-        let root_moved = self.has_moved("", &self.args.folder);
+        // What was held back stays so until it is back: files that came meanwhile say nothing about it.
+        let is_doubtful = |societe: &String| {
+            look.moved.contains("") || look.moved.contains(societe) || self.held.contains_key(societe)
+        };
         for (societe, loss) in &mut losses {
-            loss.remaining = here.files.iter().filter(|file| file.societe == *societe).count();
-            loss.other_place = root_moved || self.has_moved(societe, &self.folder_of(societe));
+            loss.remaining = look.here.files.iter().filter(|file| file.societe == *societe).count();
+            loss.is_doubtful = is_doubtful(societe);
         }
-        let held = self.guard.hold(missing, &losses, &self.held, GONE).await;
+        let mut held = self.guard.hold(missing, &losses, &self.held, GONE).await;
+        let unseen = self.held.iter().filter(|(societe, _)| !look.here.knows_all_of(societe));
+        for (societe, files) in unseen {
+            held.entry(societe.clone()).or_insert(*files);
+        }
         for (societe, files) in &held {
             if self.held.get(societe) != Some(files) {
                 let error = ClientError::Usage(held_back(*files, GONE));
@@ -253,12 +264,13 @@ impl Watch<'_> {
         self.held = held;
     }
 
-    fn folder_of(&self, societe: &str) -> PathBuf {
-        if self.args.societe.is_some() { self.args.folder.clone() } else { self.args.folder.join(societe) }
-    }
-
-    fn has_moved(&self, societe: &str, folder: &Path) -> bool {
-        self.places.get(societe).is_some_and(|known| Place::of(folder) != Some(*known))
+    /// Notes where files are now. The places of what is held back stay those where it was.
+    fn learn_places(&mut self, mut places: Places) {
+        if !self.held.is_empty() {
+            places.remove("");
+        }
+        places.retain(|societe, _| !self.held.contains_key(societe));
+        self.places.extend(places);
     }
 
     /// Asks the server what it has. An empty folder deletes nothing: it is more often not mounted than meant.
@@ -316,15 +328,32 @@ impl Watch<'_> {
     }
 }
 
-/// Where the files of each société are, and under the empty name the folder itself. A place without any says nothing.
-fn places(root: Option<Place>, here: &Collected) -> BTreeMap<String, Place> {
+/// What one look at the folder found.
+struct Look {
+    here: Collected,
+    /// Sociétés whose folder is another one than before; an empty name stands for the folder itself.
+    moved: BTreeSet<String>,
+}
+
+/// Folders by société, as the disk calls them, and under the empty name the folder itself.
+type Places = BTreeMap<String, (PathBuf, Place)>;
+
+/// Whose folder is not the one that is known.
+fn moved(known: &Places) -> BTreeSet<String> {
+    let moved = known.iter().filter(|(_, (path, place))| Place::of(path) != Some(*place));
+    moved.map(|(societe, _)| societe.clone()).collect()
+}
+
+/// Where the files of each société are, and the folder itself. A place without any says nothing.
+fn places(root: Option<(PathBuf, Place)>, here: &Collected) -> Places {
     if here.files.is_empty() {
-        return BTreeMap::new();
+        return Places::new();
     }
-    let mut places: BTreeMap<String, Place> = root.map(|place| (String::new(), place)).into_iter().collect();
+    let mut places: Places = root.map(|root| (String::new(), root)).into_iter().collect();
     for file in &here.files {
         if !places.contains_key(&file.societe) {
-            let place = file.path.parent().and_then(Place::of);
+            let parent = file.path.parent();
+            let place = parent.and_then(|parent| Some((parent.to_owned(), Place::of(parent)?)));
             places.extend(place.map(|place| (file.societe.clone(), place)));
         }
     }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::Config;
-use super::masked::{HIDDEN, masked};
+use super::masked::{HIDDEN, masked, masked_text};
 use super::near::nearest;
-use super::variables::{FIXED_NAMES, OTHER_USES, meant_variable, resolve, settings};
+use super::variables::{FILE, FIXED_NAMES, has_other_use, meant_variable, resolve, settings};
 
 /// What the command line sets; it wins over every other source.
 #[derive(Clone, Debug, Default)]
@@ -60,7 +60,8 @@ pub fn read(
         }
     }
     for (name, value) in &env {
-        if let Err(error) = apply_variable(&mut tree, &defaults, name, value) {
+        let applied = apply_variable(&mut tree, &defaults, name, value);
+        if let Err(error) = applied.and_then(|()| check_alone(&defaults, name, value)) {
             errors.push(error);
         }
     }
@@ -73,7 +74,7 @@ pub fn read(
         }
         Err(error) => {
             if errors.is_empty() {
-                errors.push(error.to_string());
+                errors.push(masked_text(&error.to_string()).into_owned());
             }
             Err(ConfigError(errors))
         }
@@ -81,7 +82,7 @@ pub fn read(
 }
 
 fn config_file(flags: &Overrides, env: &[(String, String)]) -> Option<PathBuf> {
-    let named = || env.iter().find(|(name, _)| name == "RELAIS_CONFIG").map(|(_, file)| PathBuf::from(file));
+    let named = || env.iter().find(|(name, _)| name == FILE).map(|(_, file)| PathBuf::from(file));
     flags.config.clone().or_else(named).or_else(|| {
         let usual = PathBuf::from("relais.toml");
         usual.exists().then_some(usual)
@@ -145,7 +146,7 @@ fn merge(into: &mut Value, from: Value) {
 }
 
 fn apply_variable(tree: &mut Value, defaults: &Value, name: &str, text: &str) -> Result<(), String> {
-    if OTHER_USES.iter().any(|other| name.starts_with(other)) {
+    if has_other_use(name) {
         return Ok(());
     }
     if name == "RELAY_PORT" {
@@ -169,6 +170,22 @@ fn apply_variable(tree: &mut Value, defaults: &Value, name: &str, text: &str) ->
     let slot = path.iter().fold(tree, |node, key| &mut node[key.as_str()]);
     *slot = value;
     Ok(())
+}
+
+/// Whether a variable of a setting has a value of its kind: on its own, so that the error can name it.
+fn check_alone(defaults: &Value, name: &str, text: &str) -> Result<(), String> {
+    let mut alone = defaults.clone();
+    apply_variable(&mut alone, defaults, name, text)?;
+    if alone == *defaults {
+        return Ok(());
+    }
+    match serde_json::from_value::<Config>(alone) {
+        Ok(_) => Ok(()),
+        Err(error) if error.to_string().contains("expected struct") => {
+            Err(format!("{name}: this setting is a list of tables; write it into relais.toml"))
+        }
+        Err(error) => Err(format!("{name}: {}", masked_text(&error.to_string()))),
+    }
 }
 
 /// The original's way to say the port; the address stays what it is.
@@ -223,6 +240,14 @@ impl Config {
             found.push(format!(
                 "hub.idle_timeout_s ({}) has to be longer than hub.ping_interval_s ({})",
                 self.hub.idle_timeout_s, self.hub.ping_interval_s
+            ));
+        }
+        if let Some(endpoint) = &self.telemetry.otlp_endpoint
+            && !(endpoint.starts_with("http://") || endpoint.starts_with("https://"))
+        {
+            found.push(format!(
+                "telemetry.otlp_endpoint: {:?} is not an address such as http://127.0.0.1:4318",
+                masked(endpoint)
             ));
         }
         found.extend(self.live.mistakes());
@@ -346,7 +371,15 @@ mod tests {
 
     #[test]
     fn a_variable_of_somebody_else_is_a_warning_and_one_that_is_nearly_a_setting_an_error() {
-        let strange = ["RELAIS_BIN", "RELAIS_SERVICE_HOST", "RELAIS_PORT", "RELAIS_SERVER_PORT_80_TCP"];
+        let strange = [
+            "RELAIS_BIN",
+            "RELAIS_SERVICE_HOST",
+            "RELAIS_PORT",
+            "RELAIS_SERVER_PORT_80_TCP",
+            "RELAIS_CONFIG_FILE",
+            "RELAIS_URL_X",
+            "RELAIS_EVENT_BUS",
+        ];
         let set: Vec<_> = strange.iter().map(|name| (*name, "tcp://10.0.0.1:80")).collect();
         assert!(with_file("", &set).is_ok());
         let warned = unknown_variables(env(&set));
@@ -362,11 +395,40 @@ mod tests {
             ("RELAIS_LISTN", "RELAIS_LISTEN"),
             ("RELAIS_DATABASE_URI", "RELAIS_DATABASE_URL"),
             ("RELAIS_KEYS", "RELAIS_KEY"),
+            ("RELAIS_CONFI", "RELAIS_CONFIG"),
+            ("RELAIS_CONFIGS", "RELAIS_CONFIG"),
             ("RELAIS_FILE_BYTES_MAX", "RELAIS_RELAY_FILE_BYTES_MAX"),
         ] {
             let error = with_file("", &[(name, "1")]).unwrap_err().to_string();
             assert!(error.contains(&format!("{name}: there is no such setting; {meant} was")), "{error}");
             assert_eq!(unknown_variables(env(&[(name, "1")])), Vec::<String>::new(), "said once");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_section_is_no_setting_and_the_warning_names_those_in_it() {
+        for (name, settings) in [
+            ("RELAIS_LOG", "RELAIS_LOG_FILTER, RELAIS_LOG_FORMAT"),
+            ("RELAIS_DATABASE", "RELAIS_DATABASE_URL"),
+        ] {
+            assert!(with_file("", &[(name, "debug")]).is_ok(), "{name}");
+            let warned = unknown_variables(env(&[(name, "debug")])).join("\n");
+            assert!(warned.contains(name) && warned.contains(settings), "{warned}");
+        }
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_kind_is_reported_with_the_name_of_its_variable() {
+        for (name, value, part) in [
+            ("RELAIS_RELAY_SCHEMAS", "x", "a list of tables; write it into relais.toml"),
+            ("RELAIS_LOG_FORMAT", "yaml", "yaml"),
+            ("RELAIS_AUTH_MODE", "closed", "closed"),
+            ("RELAIS_LISTEN", "nowhere", "nowhere"),
+        ] {
+            let error = with_file("", &[(name, value), ("RELAIS_HUB_QUEUE_BYTES", "lots")]).unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains(&format!("{name}: ")) && text.contains(part), "{text}");
+            assert!(text.contains("RELAIS_HUB_QUEUE_BYTES: "), "{text}");
         }
     }
 
@@ -416,6 +478,11 @@ mod tests {
         for place in ["id.fr/certs", "otlp.fr", "relais.fr", "broker", "db/relais"] {
             assert!(shown.contains(place), "{place} is missing in {shown}");
         }
+        let endpoint = [("RELAIS_TELEMETRY_OTLP_ENDPOINT", "u:hunter2@x")];
+        let error = with_file("", &endpoint).unwrap_err().to_string();
+        assert!(error.contains("telemetry.otlp_endpoint") && !error.contains("hunter2"), "{error}");
+        let keywords = with_file("", &[("RELAIS_DATABASE_URL", "host=x password=hunter2")]).unwrap();
+        assert!(!keywords.without_secrets().to_string().contains("hunter2"));
         let error = with_file("[auth.jwks]\nurl = \"ftp://me:hunter2@id.fr\"", &[]).unwrap_err().to_string();
         assert!(error.contains("id.fr") && !error.contains("hunter2"), "{error}");
     }

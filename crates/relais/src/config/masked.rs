@@ -8,11 +8,19 @@ pub(super) const HIDDEN: &str = "••••••";
 /// Parts of the names of parameters whose values are secret.
 const SECRET_NAMES: &[&str] = &["pass", "pwd", "secret", "token", "key", "sig", "auth", "cred"];
 
+/// The same of the keywords of a text such as `host=db password=…`: fewer, since such texts are not only addresses.
+const SECRET_WORDS: &[&str] = &["pass", "pwd", "secret", "token"];
+
 /// An address without its secrets: the password before an `@`, a lone user of the web (which is a token there), and the
-/// values of parameters named like secrets. In doubt more is hidden. Any other text stays as it is.
+/// values of parameters named like secrets; also if its scheme is missing, or it is written in keywords. In doubt more is
+/// hidden. Any other text stays as it is.
 #[must_use]
 pub fn masked(url: &str) -> Cow<'_, str> {
-    let Some((scheme, rest)) = url.split_once("://") else { return Cow::Borrowed(url) };
+    let is_scheme =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let Some((scheme, rest)) = url.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) else {
+        return masked_keywords(masked_user(url));
+    };
     let (place, query) = match rest.split_once('?') {
         // A password that was not encoded may have a question mark in it.
         Some((_, query)) if query.contains('@') && !rest.split('?').next().is_some_and(is_whole) => {
@@ -32,6 +40,32 @@ pub fn masked(url: &str) -> Cow<'_, str> {
     };
     let query = query.map(|query| format!("?{}", masked_query(query))).unwrap_or_default();
     Cow::Owned(format!("{scheme}://{place}{query}"))
+}
+
+/// `user:password@…` without the password. A file of the embedded database has none.
+fn masked_user(text: &str) -> Cow<'_, str> {
+    match text.rsplit_once('@').and_then(|(who, place)| Some((who.split_once(':')?.0, place))) {
+        Some((user, place)) if user != "sqlite" => Cow::Owned(format!("{user}:{HIDDEN}@{place}")),
+        _ => Cow::Borrowed(text),
+    }
+}
+
+/// `host=db password=…` up to the first secret: what follows may belong to it. A level of the log, such as
+/// `relais::auth::token=debug`, is no keyword.
+fn masked_keywords(text: Cow<'_, str>) -> Cow<'_, str> {
+    let is_secret_at = |at: &usize| {
+        let before = text[..*at].trim_end();
+        let start = before
+            .rfind(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
+        let name = before[start..].to_ascii_lowercase();
+        !before[..start].ends_with("::") && SECRET_WORDS.iter().any(|word| name.contains(word))
+    };
+    let found = text.match_indices('=').map(|(at, _)| at).find(is_secret_at);
+    match found {
+        Some(at) if !text[at + 1..].trim().is_empty() => Cow::Owned(format!("{}={HIDDEN}", &text[..at])),
+        _ => text,
+    }
 }
 
 /// Whether an authority and a path are not perhaps cut off inside a password: the port is a number.
@@ -109,6 +143,17 @@ mod tests {
             ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
             ("sqlite:/var/lib/relais.db", "sqlite:/var/lib/relais.db"),
             ("marie@example.fr", "marie@example.fr"),
+            ("u:hunter2@otlp", "u:••••••@otlp"),
+            ("u:hun@ter2@otlp:4318", "u:••••••@otlp:4318"),
+            ("nonsense://u:hunter2@x", "nonsense://u:••••••@x"),
+            ("http://u:hun@ter2@x:99999", "http://u:••••••@x:99999"),
+            ("host=x password=hunter2", "host=x password=••••••"),
+            ("host=x PASSWORD = 'hun ter2' user=me", "host=x PASSWORD =••••••"),
+            ("host=x password=hun://ter2", "host=x password=••••••"),
+            ("host=x user=me", "host=x user=me"),
+            ("sqlite:/srv/a@b.db", "sqlite:/srv/a@b.db"),
+            ("info,relais::auth::token=debug", "info,relais::auth::token=debug"),
+            ("127.0.0.1:8000", "127.0.0.1:8000"),
         ] {
             assert_eq!(masked(url), shown, "{url}");
         }

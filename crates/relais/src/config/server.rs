@@ -126,6 +126,9 @@ pub struct HubLimits {
     pub sessions_max: usize,
     /// Live sessions at most from one address; 0 is no limit.
     pub sessions_per_address_max: usize,
+    /// Live sessions at most from one address whose client has not said who it is, where credentials are required; 0 is
+    /// no limit. All addresses together may have half of `sessions_max`.
+    pub anonymous_per_address_max: usize,
     /// Live sessions at most of one user or key; 0 is no limit.
     pub sessions_per_principal_max: usize,
     /// Topics that one session may ask for. What its person belongs to is not counted.
@@ -153,6 +156,7 @@ impl Default for HubLimits {
         Self {
             sessions_max: 100_000,
             sessions_per_address_max: 0,
+            anonymous_per_address_max: 1_000,
             sessions_per_principal_max: 0,
             subscriptions_per_session_max: 1_000,
             queue_bytes: 1024 * 1024,

@@ -23,17 +23,20 @@ pub(super) const FIXED_NAMES: &[(&str, &str)] = &[
     ("REALTIME_ENABLE_STATS", "live.stats"),
 ];
 
+/// Names the file of settings.
+pub(super) const FILE: &str = "RELAIS_CONFIG";
+
 /// Variables of that shape that mean something else; RELAIS_URL is for applications that publish.
 /// What `listen --exec` tells its command is there too, for the commands that it runs.
-pub(super) const OTHER_USES: &[&str] = &[
-    "RELAIS_CONFIG",
-    "RELAIS_URL",
-    "RELAIS_TEST_",
-    "RELAIS_BENCH_",
-    "RELAIS_EVENT",
-    "RELAIS_SOCIETE",
-    "RELAIS_FILENAME",
-];
+const OTHER_USES: &[&str] = &[FILE, "RELAIS_URL", "RELAIS_EVENT", "RELAIS_SOCIETE", "RELAIS_FILENAME"];
+
+/// Beginnings of the names of variables that are for tests and measurements.
+const OTHER_FAMILIES: &[&str] = &["RELAIS_TEST_", "RELAIS_BENCH_"];
+
+/// Whether a variable of that shape means something else than a setting.
+pub(super) fn has_other_use(name: &str) -> bool {
+    OTHER_USES.contains(&name) || OTHER_FAMILIES.iter().any(|family| name.starts_with(family))
+}
 
 /// Every setting, as `section.field`.
 pub(super) fn settings() -> Vec<String> {
@@ -59,13 +62,28 @@ pub fn unknown_variables(env: impl IntoIterator<Item = (String, String)>) -> Vec
     let defaults = serde_json::to_value(Config::default()).unwrap_or_default();
     let names = env.into_iter().map(|(name, _)| name).filter(|name| is_unknown(&defaults, name));
     let strange = names.filter(|name| meant_variable(name).is_none());
-    strange
-        .map(|name| format!("{name} is no setting and is ignored; `relais config` lists the settings"))
-        .collect()
+    strange.map(|name| format!("{name} is no setting and is ignored; {}", known_beside(&name))).collect()
+}
+
+/// Where the settings are that somebody may have looked for: a name may be that of a whole section.
+fn known_beside(name: &str) -> String {
+    let section = name.strip_prefix("RELAIS_").unwrap_or_default().to_ascii_lowercase();
+    let all = settings();
+    let within = all.iter().filter(|path| path.split_once('.').is_some_and(|(own, _)| own == section));
+    let within: Vec<String> = within.map(|path| variable_of(path)).collect();
+    if within.is_empty() {
+        return "`relais config` lists the settings".to_owned();
+    }
+    format!("[{section}] is a section of settings: {}", within.join(", "))
+}
+
+/// The variable of a setting.
+fn variable_of(path: &str) -> String {
+    format!("RELAIS_{}", path.replace('.', "_").to_ascii_uppercase())
 }
 
 fn is_unknown(defaults: &Value, name: &str) -> bool {
-    let other = OTHER_USES.iter().any(|other| name.starts_with(other));
+    let other = has_other_use(name);
     let fixed = FIXED_NAMES.iter().any(|(fixed, _)| *fixed == name);
     let rest = name.strip_prefix("RELAIS_");
     !other && !fixed && rest.is_some_and(|rest| resolve(defaults, &rest.to_ascii_lowercase()).is_none())
@@ -76,7 +94,8 @@ pub(super) fn meant_variable(name: &str) -> Option<String> {
     let rest = name.strip_prefix("RELAIS_")?;
     let paths: Vec<String> =
         settings().iter().map(|path| path.replace('.', "_").to_ascii_uppercase()).collect();
-    let fixed = FIXED_NAMES.iter().filter_map(|(fixed, _)| fixed.strip_prefix("RELAIS_"));
+    let fixed = FIXED_NAMES.iter().map(|(fixed, _)| *fixed).chain([FILE]);
+    let fixed = fixed.filter_map(|fixed| fixed.strip_prefix("RELAIS_"));
     let known = || paths.iter().map(String::as_str).chain(fixed.clone());
     let without_section = || {
         let long_enough = rest.contains('_');
@@ -85,11 +104,13 @@ pub(super) fn meant_variable(name: &str) -> Option<String> {
     nearest(rest, known()).or_else(without_section).map(|meant| format!("RELAIS_{meant}"))
 }
 
-/// Finds the setting that `SECTION_FIELD` names; fields have underscores too, so the known names decide.
+/// Finds the setting that `SECTION_FIELD` names; fields have underscores too, so the known names decide. A section as a
+/// whole is none.
 pub(super) fn resolve(node: &Value, rest: &str) -> Option<Vec<String>> {
     let fields = node.as_object()?;
-    if fields.contains_key(rest) {
-        return Some(vec![rest.to_owned()]);
+    if let Some(found) = fields.get(rest) {
+        let is_section = found.as_object().is_some_and(|fields| !fields.is_empty());
+        return (!is_section).then(|| vec![rest.to_owned()]);
     }
     fields.iter().find_map(|(key, child)| {
         let inner = rest.strip_prefix(key.as_str())?.strip_prefix('_')?;

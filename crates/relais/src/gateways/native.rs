@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use super::opening::open_session;
 use super::pace::{Pace, too_fast};
+use super::poll;
 use super::relay::{last_event_id, limits, stream_response};
 use super::upgrade::Handshake;
 use super::{belongs_to, dialects, identity, other_identity, renew, unreadable};
@@ -27,6 +28,7 @@ use crate::auth::{Access, Action, Credential, Principal};
 use crate::features::chat::TOPIC_FAMILY as CONVERSATION_FAMILY;
 use crate::features::live::Tier;
 use crate::features::relay::TOPIC_FAMILY;
+use crate::text::composed;
 use crate::{App, AppError};
 
 /// Channels that one event stream or poll may name.
@@ -39,7 +41,7 @@ pub struct NativeApi;
 
 /// What a client says.
 #[derive(Debug, serde::Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 enum Command {
     Authenticate { id: Option<Value>, token: String },
     Subscribe { id: Option<Value>, channel: String, since: Option<String>, position: Option<WirePosition> },
@@ -49,6 +51,7 @@ enum Command {
 }
 
 #[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 struct WirePosition {
     epoch: String,
     offset: u64,
@@ -202,6 +205,9 @@ fn place(since: Option<String>, position: Option<WirePosition>) -> Result<Place,
 }
 
 pub(super) fn parse_channel(text: &str) -> Result<Channel, AppError> {
+    // The name of a société has one form; any other topic is called as its publisher calls it.
+    let is_societe = text.split_once(':').is_some_and(|(family, _)| family == TOPIC_FAMILY);
+    let text = if is_societe { composed(text) } else { text.into() };
     text.parse().map_err(|error| {
         let message = format!("Canal invalide {text:?} : {error}");
         AppError::bad_request("invalid_channel", message)
@@ -308,11 +314,13 @@ pub(super) struct ChannelQuery {
     pub(super) channels: Vec<String>,
     pub(super) since: Option<Cursor>,
     pub(super) wait_s: u64,
+    /// Events of one reply to a poll at most.
+    pub(super) limit: usize,
 }
 
 impl ChannelQuery {
     pub(super) fn parse(query: Option<&str>) -> Result<Self, AppError> {
-        let mut parsed = Self { channels: Vec::new(), since: None, wait_s: 0 };
+        let mut parsed = Self { channels: Vec::new(), since: None, wait_s: 0, limit: poll::EVENTS_MAX };
         let wrong = |what: String| AppError::bad_request("invalid_parameter", what);
         for (key, value) in crate::http::form::form_pairs(query.unwrap_or_default()) {
             match key.as_str() {
@@ -329,6 +337,12 @@ impl ChannelQuery {
                     let wait = value.parse().ok().filter(|wait| *wait <= 60);
                     parsed.wait_s =
                         wait.ok_or_else(|| wrong("wait : un nombre de secondes de 0 à 60".into()))?;
+                }
+                "limit" => {
+                    let limit = value.parse().ok().filter(|limit| (1..=poll::EVENTS_MAX).contains(limit));
+                    let refused =
+                        || wrong(format!("limit : un nombre d'événements de 1 à {}", poll::EVENTS_MAX));
+                    parsed.limit = limit.ok_or_else(refused)?;
                 }
                 _ => {}
             }

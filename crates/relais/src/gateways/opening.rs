@@ -23,6 +23,9 @@ pub(super) fn open_session(hub: &Hub, spec: SessionSpec) -> Result<Arc<Session>,
         Transport::Queue => None,
     };
     let opened = hub.open(spec);
+    if opened.is_err() {
+        metrics::counter!("relais_sessions_refused_total").increment(1);
+    }
     if let (Err(error), Some(stream)) = (&opened, stream) {
         tracing::debug!(%error, "a connection was refused");
         let CloseReason { code, text } = reason(error);
@@ -39,7 +42,9 @@ fn reason(error: &OpenError) -> CloseReason {
         OpenError::Draining => CloseCode::ServiceRestart,
         OpenError::TooManySessions(_)
         | OpenError::TooManyForPrincipal { .. }
-        | OpenError::TooManyForAddress { .. } => CloseCode::TryLater,
+        | OpenError::TooManyForAddress { .. }
+        | OpenError::TooManyAnonymous(_)
+        | OpenError::TooManyAnonymousForAddress { .. } => CloseCode::TryLater,
         OpenError::Socket(_) => CloseCode::Internal,
     };
     CloseReason::new(code, error.to_string())

@@ -16,7 +16,7 @@ use crate::features::chat;
 use crate::{App, AppError};
 
 /// Events of one reply at most, and events of one channel that are looked at for it.
-const EVENTS_MAX: usize = 500;
+pub(super) const EVENTS_MAX: usize = 500;
 /// Data of one reply at most, in bytes; a single event may have more.
 const DATA_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Events that are read at a time, so that what is read beyond the limits stays small.
@@ -24,11 +24,13 @@ const STEP: usize = 64;
 
 /// Durable events of channels after a cursor; waits for one if there is none.
 ///
-/// At most 500 events and about 4 MiB of their data; `has_more` says that there are more.
+/// At most 500 events and about 4 MiB of their data; `has_more` says that there are more. On a slow line ask for fewer
+/// with `limit`.
 #[utoipa::path(get, path = "/api/v1/poll", tag = "hub",
     params(("channel" = Vec<String>, Query, description = "Topics such as `societe:rsp-bgs`, or a family: `societe:*`"),
         ("since" = Option<String>, Query, description = "Cursor of the last reply; without one the reply only names the present cursor"),
-        ("wait" = Option<u64>, Query, description = "Seconds to wait for an event, at most 60")),
+        ("wait" = Option<u64>, Query, description = "Seconds to wait for an event, at most 60"),
+        ("limit" = Option<u64>, Query, description = "Events of this reply, from 1 to 500, which is what there are without it")),
     responses((status = 200, description = "`{\"events\": [event…], \"cursor\", \"has_more\"}`, with the events of the native WebSocket"),
         (status = 400, description = "`invalid_parameter`, `invalid_channel`"),
         (status = 403, description = "`forbidden`, also if the channel was closed to the caller during the wait"),
@@ -58,7 +60,7 @@ pub(super) async fn poll_events(
             let renewed = app.auth().renewed(&principal).await?;
             subscriptions = all_allowed(&app, &renewed, &query.channels).await?;
         }
-        let page = Page::read(&app, &subscriptions, since, head).await?;
+        let page = Page::read(&app, &subscriptions, since, head, query.limit).await?;
         let over = query.since.is_none() && query.wait_s == 0;
         if !page.is_nothing() || over || !app.next_event(&mut heads, deadline).await {
             return Ok(([(header::CONTENT_TYPE, "application/json")], page.render()).into_response());
@@ -72,6 +74,7 @@ struct Page {
     /// By their place in the log.
     events: BTreeMap<u64, Event>,
     data_bytes: usize,
+    events_max: usize,
     /// Up to where the page is complete.
     cursor: Cursor,
     has_more: bool,
@@ -83,9 +86,10 @@ impl Page {
         subscriptions: &[Subscription],
         since: Cursor,
         head: Cursor,
+        events_max: usize,
     ) -> Result<Self, AppError> {
         let cursor = Cursor { seq: head.seq.max(since.seq), ..head };
-        let mut page = Self { events: BTreeMap::new(), data_bytes: 0, cursor, has_more: false };
+        let mut page = Self { events: BTreeMap::new(), data_bytes: 0, events_max, cursor, has_more: false };
         for subscription in subscriptions {
             page.add(app, subscription, since.seq).await?;
         }
@@ -95,7 +99,7 @@ impl Page {
 
     /// Adds what a channel has up to the page's end, and ends the page earlier where that is too much.
     async fn add(&mut self, app: &App, subscription: &Subscription, mut after: u64) -> Result<(), AppError> {
-        let mut left = EVENTS_MAX;
+        let mut left = self.events_max;
         while after < self.cursor.seq {
             let step = STEP.min(left);
             let found = app.store().events_after(&subscription.channel, after, self.cursor.seq, step).await?;
@@ -124,7 +128,9 @@ impl Page {
         }
         self.data_bytes += event.data.len();
         self.events.insert(event.seq, event);
-        while self.events.len() > EVENTS_MAX || (self.data_bytes > DATA_BYTES_MAX && self.events.len() > 1) {
+        while self.events.len() > self.events_max
+            || (self.data_bytes > DATA_BYTES_MAX && self.events.len() > 1)
+        {
             let last = self.events.last_key_value().map_or(0, |(seq, _)| *seq);
             self.end_at(last - 1);
         }

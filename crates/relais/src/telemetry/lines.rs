@@ -1,5 +1,6 @@
 //! What comes from elsewhere cannot forge a log line, order a terminal about, or show a secret of an address.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
@@ -34,35 +35,64 @@ fn write_escaped(out: &mut impl fmt::Write, text: &str) -> fmt::Result {
 /// Control characters, and those that change lines or the direction of what follows.
 fn is_unsafe(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Writes lines to `W`, each with the secrets of addresses masked. The layer gives a whole line at a time.
+/// Writes lines to `W`, each with the secrets of addresses masked, and what [`OneLine`] escapes in a text escaped in JSON
+/// too. The layer gives a whole line at a time.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Masked<M>(pub(super) M);
+pub(super) struct Masked<M> {
+    pub(super) lines: M,
+    /// The lines are JSON.
+    pub(super) json: bool,
+}
 
 impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for Masked<M> {
     type Writer = MaskedWriter<M::Writer>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        MaskedWriter(self.0.make_writer())
+        MaskedWriter { line: self.lines.make_writer(), json: self.json }
     }
 }
 
-pub(super) struct MaskedWriter<W>(W);
+pub(super) struct MaskedWriter<W> {
+    line: W,
+    json: bool,
+}
 
 impl<W: io::Write> io::Write for MaskedWriter<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match std::str::from_utf8(line) {
-            Ok(text) => self.0.write_all(masked_text(text).as_bytes())?,
-            Err(_) => self.0.write_all(line)?,
-        }
+        // A line that cannot be written, on a full disk for instance, is lost: the layer would report that where it
+        // cannot be written either, and panic.
+        let _ = match std::str::from_utf8(line) {
+            Ok(text) if self.json => self.line.write_all(escaped_json(&masked_text(text)).as_bytes()),
+            Ok(text) => self.line.write_all(masked_text(text).as_bytes()),
+            Err(_) => self.line.write_all(line),
+        };
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.line.flush()
     }
+}
+
+/// JSON lines without the characters that JSON lets stand as they are and no line may have; they are only in texts there,
+/// and none is beyond U+FFFF.
+fn escaped_json(lines: &str) -> Cow<'_, str> {
+    let stays = |character: char| character == '\n' || !is_unsafe(character);
+    if lines.chars().all(stays) {
+        return Cow::Borrowed(lines);
+    }
+    let mut out = String::with_capacity(lines.len() + 16);
+    for character in lines.chars() {
+        if stays(character) {
+            out.push(character);
+        } else {
+            out.push_str(&format!("\\u{:04x}", u32::from(character)));
+        }
+    }
+    Cow::Owned(out)
 }
 
 #[cfg(test)]
@@ -100,7 +130,8 @@ mod tests {
 
     #[test]
     fn what_a_stranger_sends_stays_in_its_line_and_orders_no_terminal_about() {
-        let alg = "HS\n2026-11-30T12:00:00Z  INFO forged\r\u{1b}[31m\u{0}\u{202e}é";
+        let alg =
+            "HS\n2026-11-30T12:00:00Z  INFO forged\r\u{1b}[31m\u{0}\u{7f}\u{85}\u{2028}\u{202e}\u{61c}é";
         for json in [false, true] {
             let text = logged(json, || {
                 tracing::warn!(error = %alg, debug = ?alg, "refused {alg}");
@@ -110,7 +141,10 @@ mod tests {
             assert_eq!(text.lines().count(), 2, "{text}");
             assert!(!text.trim_end().chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
             assert!(text.contains('é'), "{text}");
-            assert!(json || !text.contains('\u{202e}'), "{text}");
+            assert!(!text.contains(['\u{202e}', '\u{2028}', '\u{61c}']), "{text:?}");
+            let read = text.lines().map(serde_json::from_str::<serde_json::Value>);
+            assert!(!json || read.into_iter().all(|line| line.is_ok()), "{text}");
+            assert!(!json || text.contains("\\u202e"), "{text}");
         }
     }
 

@@ -50,6 +50,31 @@ fn numbers(pages: &[Vec<Value>]) -> Vec<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_on_a_slow_line_asks_for_fewer_events() {
+    on_both(|world| async move {
+        let lea = world.person("Lea").await;
+        let mut since = world.running.app().store().head().to_string();
+        emit(&world, 5, 10).await;
+        let mut found = Vec::new();
+        for count in [2, 2, 1] {
+            let page = poll(&world, &lea, &format!("{since}&limit=2")).await;
+            since = page["cursor"].as_str().unwrap().to_owned();
+            found.push(page["events"].as_array().unwrap().clone());
+            assert_eq!(
+                (found.last().unwrap().len(), &page["has_more"]),
+                (count, &json!(count == 2 && found.len() < 3))
+            );
+        }
+        assert_eq!(numbers(&found), [0, 1, 2, 3, 4]);
+        for wrong in ["0", "501", "x", ""] {
+            let path = format!("/api/v1/poll?channel=page:a&limit={wrong}");
+            assert_eq!(world.request(&lea, Method::GET, &path, Value::Null).await.0, 400, "{wrong}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reply_has_500_events_of_all_channels_together_and_the_next_goes_on() {
     on_both(|world| async move {
         let lea = world.person("Lea").await;

@@ -1,5 +1,6 @@
 //! Files on this computer: which ones belong to which société, and the hash of their contents.
 
+use std::collections::VecDeque;
 use std::fs::{File, Metadata};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt as _;
@@ -17,7 +18,13 @@ const FILES_MAX: usize = 200_000;
 /// The largest file that is sent: it is held in memory while it is.
 const FILE_BYTES_MAX: u64 = 512 << 20;
 
+/// Entries below the folder of a société that are looked at for files which lie too deep.
+const BELOW_MAX: usize = 1000;
+
+const TOO_DEEP: &str = "lies in a folder within that of its société, and what is in there is not sent; move it up, or \
+                        send that folder with --societe";
 const NOT_UTF8: &str = "the name is not valid UTF-8; rename it";
+const CONTROL: &str = "the name has a line break, a tab or another control character in it; rename it";
 
 /// A file to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +117,12 @@ impl Collected {
         })
     }
 
+    /// Whether the whole folder of a société was looked at.
+    pub(crate) fn knows_all_of(&self, societe: &str) -> bool {
+        let whole = self.left_out.iter().filter(|left| left.filename.is_none());
+        whole.map(|left| left.societe.as_deref()).all(|whose| whose.is_some_and(|whose| whose != societe))
+    }
+
     fn leave_out(
         &mut self,
         societe: Option<&str>,
@@ -181,6 +194,9 @@ fn collect_societes(folder: &Path, found: &mut Collected) -> Result<(), ClientEr
     for path in entries {
         let name = name_of(&path);
         match (std::fs::metadata(&path), name) {
+            (Ok(it), Some(name)) if it.is_dir() && names::has_control(name) => {
+                found.leave_out(Some(name), None, &path, CONTROL);
+            }
             (Ok(it), Some(name)) if it.is_dir() => {
                 collect_folder(&path, &names::normalised(name), found)?;
             }
@@ -199,13 +215,39 @@ fn collect_societes(folder: &Path, found: &mut Collected) -> Result<(), ClientEr
 
 fn collect_folder(folder: &Path, societe: &str, found: &mut Collected) -> Result<(), ClientError> {
     let Some(entries) = entries(folder, Some(societe), found) else { return Ok(()) };
-    for path in entries.into_iter().filter(|path| is_json(path)) {
-        match std::fs::metadata(&path) {
-            Ok(it) => add(&path, societe, &it, found)?,
-            Err(error) => left_by_error(Some(societe), name_of(&path), &path, &error, found),
+    for path in entries {
+        if is_json(&path) {
+            match std::fs::metadata(&path) {
+                Ok(it) => add(&path, societe, &it, found)?,
+                Err(error) => left_by_error(Some(societe), name_of(&path), &path, &error, found),
+            }
+        } else if let Some(deep) = first_json_below(&path) {
+            let name = deep.strip_prefix(folder).unwrap_or(&deep).to_string_lossy().into_owned();
+            found.leave_out(Some(societe), Some(&name), &deep, TOO_DEEP);
         }
     }
     Ok(())
+}
+
+/// A JSON file somewhere in a folder, if `path` is one: the first of the first [`BELOW_MAX`] entries, by folders.
+fn first_json_below(path: &Path) -> Option<PathBuf> {
+    let mut folders = VecDeque::from([path.to_owned()]);
+    let mut seen = 0;
+    while let Some(folder) = folders.pop_front() {
+        // What is no folder, or cannot be listed, has nothing that could be named. Links are not followed.
+        let is_folder = std::fs::symlink_metadata(&folder).is_ok_and(|it| it.is_dir());
+        let Some(listed) = is_folder.then(|| std::fs::read_dir(&folder).ok()).flatten() else { continue };
+        let mut paths: Vec<PathBuf> =
+            listed.take(BELOW_MAX - seen).filter_map(|entry| Some(entry.ok()?.path())).collect();
+        seen += paths.len();
+        paths.retain(|path| !path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")));
+        paths.sort();
+        if let Some(found) = paths.iter().find(|path| is_json(path)) {
+            return Some(found.clone());
+        }
+        folders.extend(paths);
+    }
+    None
 }
 
 /// Something that was listed and cannot be looked at: removed since, a link that leads nowhere, or not ours to see.
@@ -236,6 +278,10 @@ fn add(path: &Path, societe: &str, it: &Metadata, found: &mut Collected) -> Resu
     };
     if !it.is_file() {
         found.leave_out(Some(societe), Some(name), path, "is not a file");
+        return Ok(());
+    }
+    if names::has_control(name) {
+        found.leave_out(Some(societe), Some(name), path, CONTROL);
         return Ok(());
     }
     if found.files.len() >= FILES_MAX {
@@ -337,6 +383,15 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_too_deep_is_named_once_a_folder() {
+        let top = folder(&["s/a.json", "s/deep/b/c.json", "s/deep/b/d.json", "s/other/n.txt", "s/.h/e.json"]);
+        let found = collect(&[top.path().into()], None).unwrap();
+        assert_eq!(names(&found), ["s/a.json"]);
+        let left: Vec<_> = found.left_out.iter().map(|left| left.filename.as_deref().unwrap()).collect();
+        assert_eq!(left, ["deep/b/c.json"], "what has no JSON files, or is hidden, is nobody's concern");
+    }
+
+    #[test]
     fn a_file_whose_societe_is_not_known_is_not_silently_left_out() {
         let top = folder(&["a.json", "s/b.json"]);
         let found = collect(&[top.path().into()], None).unwrap();
@@ -367,6 +422,16 @@ mod tests {
         assert!(!found.knows_absent("s", "link.json") && !found.knows_absent("s", "folder.json"));
         assert!(!found.knows_absent("away", "any.json"), "the folder of a société leads nowhere just now");
         assert!(found.knows_absent("s", "removed.json"));
+    }
+
+    #[test]
+    fn a_name_with_a_control_character_is_left_out_and_named() {
+        let top = folder(&["p\nq/a.json", "s/t\tu.json", "s/v.json"]);
+        let found = collect(&[top.path().into()], None).unwrap();
+        assert_eq!(names(&found), ["s/v.json"]);
+        let left: Vec<_> =
+            found.left_out.iter().map(|l| (l.societe.as_deref(), l.filename.as_deref())).collect();
+        assert_eq!(left, [(Some("p\nq"), None), (Some("s"), Some("t\tu.json"))]);
     }
 
     #[test]

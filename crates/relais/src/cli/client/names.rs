@@ -10,6 +10,12 @@ pub(crate) fn normalised(name: &str) -> String {
     name.nfc().collect()
 }
 
+/// Whether a name has a character in it that orders a terminal about or ends a line. Addresses lose some of these, so that
+/// the name would be another one.
+pub(crate) fn has_control(name: &str) -> bool {
+    name.chars().any(char::is_control)
+}
+
 /// Whether a name that came from the server may become a file or folder here: one component, nothing that a
 /// path or a terminal would take for something else. The server promises this; a mirror does not rely on it.
 pub(crate) fn is_safe(name: &str) -> bool {
@@ -17,7 +23,7 @@ pub(crate) fn is_safe(name: &str) -> bool {
         && name.len() <= NAME_BYTES_MAX
         && !name.starts_with('.')
         && !name.contains(['/', '\\', ':'])
-        && !name.chars().any(char::is_control)
+        && !has_control(name)
 }
 
 /// The name with everything a terminal would act on replaced, to be printed.

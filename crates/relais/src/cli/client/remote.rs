@@ -1,9 +1,11 @@
 //! One server: its requests and their errors.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use reqwest::header::{self, HeaderValue};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
@@ -13,6 +15,7 @@ use super::error::{ClientError, Refusal, RefusalBody};
 use super::interrupt::Stop;
 use super::model::{Changes, Listing, Manifest, Societes, SyncReply, Uploaded};
 use super::retry::{Backoff, retry_after};
+use crate::config::masked;
 use crate::outbound::{self, Obstacle};
 
 /// The time for a connection.
@@ -24,11 +27,15 @@ const UPLOAD_TIMEOUT: Duration = Duration::from_secs(600);
 /// The largest JSON answer that is read: a listing of many files.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
+/// What is encoded in the segments of a path: everything but what RFC 3986 section 2.3 reserves for nothing.
+const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// A server and the right to use it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Remote {
     http: reqwest::Client,
     base: Url,
+    shown: String,
     /// The proxy of the environment through which it is reached.
     proxy: Option<String>,
     authorization: Option<HeaderValue>,
@@ -46,11 +53,18 @@ pub(crate) struct ChangesQuery<'a> {
     pub wait_s: u64,
 }
 
+impl std::fmt::Debug for Remote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Remote").field("server", &self.shown).finish_non_exhaustive()
+    }
+}
+
 impl Remote {
     /// A server by its address. Nothing is sent yet.
     pub(crate) fn new(server: &str, key: Option<&str>, retries: u32) -> Result<Self, ClientError> {
         let wrong = |why: &str| {
-            ClientError::Usage(format!("--server {server}: {why}; it looks like http://127.0.0.1:8000"))
+            let shown = masked(server);
+            ClientError::Usage(format!("--server {shown}: {why}; it looks like http://127.0.0.1:8000"))
         };
         let base = Url::parse(server).map_err(|e| wrong(&e.to_string()))?;
         if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
@@ -70,12 +84,13 @@ impl Remote {
             .user_agent(concat!("relais/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|e| ClientError::Usage(format!("cannot set up HTTP: {}", Obstacle::of(&e, false).1)))?;
-        Ok(Self { http, base, proxy, authorization, retries })
+        let shown = masked(base.as_str().trim_end_matches('/')).into_owned();
+        Ok(Self { http, base, shown, proxy, authorization, retries })
     }
 
-    /// The server's address, to be shown.
+    /// The server's address, to be shown: without the secrets in it.
     pub(crate) fn server(&self) -> &str {
-        self.base.as_str().trim_end_matches('/')
+        &self.shown
     }
 
     /// The sociétés that the key may read.
@@ -193,10 +208,13 @@ impl Remote {
     }
 
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
-        let mut url = self.base.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(["api", "files"]).extend(path);
+        let mut whole = self.base.path().trim_end_matches('/').to_owned();
+        for segment in ["api", "files"].iter().chain(path) {
+            whole.push('/');
+            whole.push_str(&encoded(segment));
         }
+        let mut url = self.base.clone();
+        url.set_path(&whole);
         let request = self.http.request(method, url);
         match &self.authorization {
             Some(value) => request.header(header::AUTHORIZATION, value.clone()),
@@ -212,7 +230,7 @@ impl Remote {
             return Ok(answer);
         }
         if let Some(place) = answer.headers().get(header::LOCATION).filter(|_| status.is_redirection()) {
-            let reason = format!("it redirects to {}", String::from_utf8_lossy(place.as_bytes()));
+            let reason = format!("it redirects to {}", masked(&String::from_utf8_lossy(place.as_bytes())));
             return Err(ClientError::Unexpected { place: self.server().to_owned(), reason });
         }
         let retry_after = retry_after(answer.headers());
@@ -271,6 +289,12 @@ impl Remote {
             reason,
         }
     }
+}
+
+/// A name as one segment of a path. Every byte that is not plain is encoded: a URL drops line breaks and tabs, and takes
+/// some characters for its own.
+fn encoded(segment: &str) -> Cow<'_, str> {
+    percent_encoding::utf8_percent_encode(segment, NAME).into()
 }
 
 fn since<'a>(cursor: Option<&'a str>, societes: &'a [String]) -> Vec<(&'static str, &'a str)> {
@@ -339,6 +363,24 @@ mod tests {
         let stub = Stub::start(vec![answer("404 Not Found", "", "{}")]).await;
         assert!(!stub.remote(0).delete("a/b?c", "../é.json").await.unwrap());
         assert!(stub.requests()[0].starts_with("delete /api/files/delete/a%2fb%3fc/..%2f%c3%a9.json "));
+    }
+
+    #[tokio::test]
+    async fn no_character_of_a_name_gets_lost_on_the_way() {
+        let stub = Stub::start(vec![answer("404 Not Found", "", "{}")]).await;
+        assert!(!stub.remote(0).delete("p\nq", "t\tu\r.json").await.unwrap());
+        assert!(stub.requests()[0].starts_with("delete /api/files/delete/p%0aq/t%09u%0d.json "));
+    }
+
+    #[test]
+    fn a_password_in_an_address_is_for_nobody_to_see() {
+        let remote = Remote::new("http://u:hunter2@127.0.0.1:1/base", None, 0).unwrap();
+        assert_eq!(remote.server(), "http://u:••••••@127.0.0.1:1/base", "also in what a mirror remembers");
+        assert!(!format!("{remote:?} {}", remote.silent()).contains("hunter2"));
+        for wrong in ["nonsense://u:hunter2@x", "http://u:hun@hunter2@x:99999", "u:hunter2@x"] {
+            let error = Remote::new(wrong, None, 0).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
     }
 
     #[test]

@@ -42,8 +42,10 @@ pub(crate) struct Mirror<'a> {
     options: MirrorOptions,
     /// Deletions that are held back and have been said, by société.
     held: BTreeMap<String, usize>,
-    /// Sociétés that the server did not list, each with the reason.
+    /// Sociétés that the server did not list, each with the reason, until that is said.
     unlisted: Vec<(String, ClientError)>,
+    /// Their names, until the next list.
+    unread: BTreeSet<String>,
     /// What is left out and has been said.
     said: BTreeSet<String>,
 }
@@ -67,8 +69,9 @@ impl<'a> Mirror<'a> {
     ) -> Result<Self, ClientError> {
         std::fs::create_dir_all(&folder).map_err(|e| ClientError::local(&folder, e))?;
         let state = State::load(&folder, remote.server(), societes);
-        let (held, unlisted, said) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
-        Ok(Self { remote, folder, state, options, held, unlisted, said })
+        let (held, unlisted) = (BTreeMap::new(), Vec::new());
+        let (unread, said) = (BTreeSet::new(), BTreeSet::new());
+        Ok(Self { remote, folder, state, options, held, unlisted, unread, said })
     }
 
     /// Whether the next [`learn`](Self::learn) can wait at the server for something to happen.
@@ -86,7 +89,6 @@ impl<'a> Mirror<'a> {
             match self.learn_changes(wait_s).await {
                 Err(error) if error.status() == Some(StatusCode::GONE) => {
                     self.state.cursor = None;
-                    self.state.relisted = true;
                 }
                 settled => return settled,
             }
@@ -103,6 +105,7 @@ impl<'a> Mirror<'a> {
             };
             let page = self.remote.changes(query).await?;
             page.changes.iter().for_each(|frame| self.state.apply(frame));
+            self.state.reached = Some(page.cursor.clone());
             self.state.cursor = Some(page.cursor);
             if !page.has_more {
                 break;
@@ -124,6 +127,7 @@ impl<'a> Mirror<'a> {
         }
         let wanted = if self.state.societes.is_empty() { present } else { self.state.societes.clone() };
         self.unlisted.clear();
+        self.unread.clear();
         for societe in &wanted {
             match self.remote.files(societe).await {
                 Ok(listing) => {
@@ -134,6 +138,7 @@ impl<'a> Mirror<'a> {
                 // What is not told is not gone, and the others go on.
                 Err(error) if error.is_about_what_was_asked() => {
                     self.unlisted.push((societe.clone(), error));
+                    self.unread.insert(societe.clone());
                 }
                 Err(error) => return Err(error),
             }
@@ -143,7 +148,7 @@ impl<'a> Mirror<'a> {
                 self.state.files.keys().filter(|s| !wanted.contains(s)).cloned().collect();
             left.iter().for_each(|societe| self.state.replace(societe, &[]));
         }
-        self.state.cursor = cursor;
+        self.state.reach(cursor);
         Ok(())
     }
 
@@ -159,7 +164,7 @@ impl<'a> Mirror<'a> {
         }
         self.download(stop, &mut summary).await;
         if self.options.delete && !stop.is_asked() {
-            self.remove_gone(&mut summary).await;
+            self.remove_gone(stop, &mut summary).await;
         }
         // Without the state, the next run only has more to ask: what was done is told all the same.
         if let Err(error) = self.state.save(&self.folder) {
@@ -260,7 +265,7 @@ impl<'a> Mirror<'a> {
 
     /// Removes what the server deleted, unless somebody changed it here. Looks each time whether it may: a server that
     /// lost its data is not one where everything was deleted.
-    async fn remove_gone(&mut self, summary: &mut Summary) {
+    async fn remove_gone(&mut self, stop: &Stop, summary: &mut Summary) {
         let (mut ours, mut losses) = (Vec::new(), BTreeMap::<String, Loss>::new());
         for (item, kept) in self.known(true) {
             let path = self.path_of(&item);
@@ -280,13 +285,15 @@ impl<'a> Mirror<'a> {
         for (item, _) in self.known(false) {
             losses.entry(item.societe).or_default().remaining += 1;
         }
-        losses.values_mut().for_each(|loss| loss.other_place = self.state.relisted);
-        let guard = Guard { allowed: self.options.mass_delete, json: self.options.json };
+        for (societe, loss) in &mut losses {
+            loss.is_doubtful = self.state.doubtful.contains(societe);
+        }
+        let guard = Guard { allowed: self.options.mass_delete, json: self.options.json, stop };
         let held = guard.hold(&mut ours, &losses, &self.held, GONE).await;
         for (societe, files) in &held {
             self.leave_out(summary, Item::new(&**societe, ""), &ClientError::Usage(held_back(*files, GONE)));
         }
-        self.state.relisted &= !held.is_empty();
+        self.settle_doubts(&held);
         self.held = held;
         for item in ours {
             let path = self.path_of(&item);
@@ -298,6 +305,15 @@ impl<'a> Mirror<'a> {
                 Err(error) => self.leave_out(summary, item, &ClientError::local(path, error)),
             }
         }
+    }
+
+    /// What is held back stays doubtful until it is back or meant. What was listed and has nothing to be removed, or was
+    /// removed because that was meant, no longer is.
+    fn settle_doubts(&mut self, held: &BTreeMap<String, usize>) {
+        let State { societes, doubtful, .. } = &mut self.state;
+        let is_mirrored = |societe: &String| societes.is_empty() || societes.contains(societe);
+        doubtful.retain(|societe| !is_mirrored(societe) || self.unread.contains(societe));
+        doubtful.extend(held.keys().cloned());
     }
 
     /// Counts what is left out each time, and says it once.

@@ -58,7 +58,7 @@ pub(crate) async fn send_changed(
         summary.leave_out(item, &ClientError::local(&left.path, &left.reason));
     }
     let mut work = compare(remote, here, options, stop, &mut summary).await?;
-    let guard = Guard { allowed: options.mass_delete || options.dry_run, json: options.json };
+    let guard = Guard { allowed: options.mass_delete || options.dry_run, json: options.json, stop };
     let held = guard.hold(&mut work.delete, &work.losses, &BTreeMap::new(), ON_THE_SERVER_ONLY).await;
     for (societe, files) in held {
         let error = ClientError::Usage(held_back(files, ON_THE_SERVER_ONLY));
@@ -112,7 +112,7 @@ async fn compare(
             let before = work.delete.len();
             work.delete.extend(gone.map(|name| Item::new(&*societe, name)));
             let gone = work.delete.len() - before;
-            work.losses.insert(societe, Loss { gone, remaining: present.len(), other_place: false });
+            work.losses.insert(societe, Loss { gone, remaining: present.len(), is_doubtful: false });
         }
     }
     Ok(work)

@@ -1,8 +1,9 @@
 //! What a mirror remembers between two runs, in one small file inside its folder.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use relais_protocol::event::Cursor;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::client::ClientError;
@@ -24,9 +25,13 @@ pub(crate) struct State {
     pub societes: Vec<String>,
     /// Everything up to here has been learnt; none means that the files have to be listed.
     pub cursor: Option<String>,
-    /// The server began anew since files were last removed here: what it does not name may only be lost there.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub relisted: bool,
+    /// The last cursor of the server, whatever sociétés were mirrored then: another epoch means that it began anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached: Option<String>,
+    /// Sociétés of which nothing is removed here without being asked for: the server began anew since, so what it does
+    /// not name may only be lost there, or files are held back already.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub doubtful: BTreeSet<String>,
     /// By société, then by file name.
     pub files: BTreeMap<String, BTreeMap<String, Kept>>,
 }
@@ -61,9 +66,19 @@ impl State {
             std::fs::read(file(folder)).ok().and_then(|text| serde_json::from_slice::<Self>(&text).ok());
         match kept.filter(|kept| kept.format == FORMAT && kept.server == server) {
             Some(kept) if kept.societes == societes => kept,
-            Some(kept) => Self { files: kept.files, ..fresh },
+            Some(Self { reached, doubtful, files, .. }) => Self { reached, doubtful, files, ..fresh },
             None => fresh,
         }
+    }
+
+    /// Notes where the log of the server stands after everything was listed; none if no société was. If the server began
+    /// anew since the last time, or may have, all that is known so far becomes doubtful.
+    pub(crate) fn reach(&mut self, cursor: Option<String>) {
+        if self.reached.as_deref().is_some_and(|before| !goes_on(before, cursor.as_deref())) {
+            self.doubtful.extend(self.files.keys().cloned());
+        }
+        self.reached = cursor.clone().or(self.reached.take());
+        self.cursor = cursor;
     }
 
     /// Keeps the state in `folder`; a crash leaves the old or the new one.
@@ -123,6 +138,14 @@ fn wanted(files: &mut BTreeMap<String, Kept>, filename: &str, sha256: &str, size
         *kept = Kept { sha256: sha256.to_owned(), size, ..Kept::default() };
     }
     kept.gone = false;
+}
+
+/// Whether `now` is a later place, or the same, in the log that `before` is a place in.
+fn goes_on(before: &str, now: Option<&str>) -> bool {
+    match (before.parse::<Cursor>(), now.map(str::parse::<Cursor>)) {
+        (Ok(before), Some(Ok(now))) => before.epoch == now.epoch && before.seq <= now.seq,
+        _ => false,
+    }
 }
 
 fn file(folder: &Path) -> PathBuf {
@@ -191,6 +214,29 @@ mod tests {
         assert_eq!(State::load(folder.path(), "http://b", &[]).files.len(), 0);
         let narrower = State::load(folder.path(), "http://a", &["s".into()]);
         assert_eq!((narrower.cursor, narrower.files), (None, state.files));
+    }
+
+    #[test]
+    fn a_server_that_began_anew_makes_all_that_is_known_doubtful() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = ("00000000000000aa", "00000000000000bb");
+        for (before, now, is_doubtful) in [
+            (Some(format!("{one}-5")), Some(format!("{one}-5")), false),
+            (Some(format!("{one}-5")), Some(format!("{one}-9")), false),
+            (Some(format!("{one}-5")), Some(format!("{one}-4")), true),
+            (Some(format!("{one}-5")), Some(format!("{other}-9")), true),
+            (Some(format!("{one}-5")), None, true),
+            (None, Some(format!("{one}-5")), false),
+        ] {
+            let mut state = State::load(folder.path(), "http://a", &[]);
+            state.apply(&uploaded("a.json", "1"));
+            state.reach(before.clone());
+            state.save(folder.path()).unwrap();
+            let mut state = State::load(folder.path(), "http://a", &["s".into()]);
+            state.reach(now.clone());
+            assert_eq!(state.doubtful.contains("s"), is_doubtful, "{before:?} {now:?}");
+            std::fs::remove_file(file(folder.path())).unwrap();
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Grants: which sociétés a user reads or writes.
 
+use relais_store::WriteTx;
+
 use super::audit::{Actor, record};
 use super::model::Grant;
 use super::refusal::{bad_request, not_found, user_unknown};
@@ -8,6 +10,7 @@ use super::store;
 use crate::AppError;
 use crate::auth::store::{find_account, grants};
 use crate::auth::{Scope, rights};
+use crate::text::composed;
 
 /// Grants of one user at most.
 const GRANTS_MAX: usize = 10_000;
@@ -38,7 +41,7 @@ impl Accounts {
     /// 400 for a name or an access that is none, 404 if there is no such user.
     pub async fn set_grant(&self, actor: &Actor, user_id: &str, grant: Grant) -> Result<(), AppError> {
         let writes = parsed_access(&grant.access)?;
-        let societe = grant.societe;
+        let societe = composed(&grant.societe).into_owned();
         if format!("relay:read:{societe}").parse::<Scope>().is_err() {
             return Err(bad_request("societe", format!("Nom de société invalide : {societe}")));
         }
@@ -53,6 +56,7 @@ impl Accounts {
                         format!("Au plus {GRANTS_MAX} sociétés par utilisateur"),
                     ));
                 }
+                delete_every_form(tx, &id, &societe)?;
                 store::set_grant(tx, &id, &societe, writes)?;
                 let details = format!("{} {societe}", access(writes));
                 record(tx, &actor.did(tx.now(), "grant_set", format!("user:{id}"), details))?;
@@ -68,12 +72,12 @@ impl Accounts {
     /// # Errors
     /// 404 if there was none.
     pub async fn remove_grant(&self, actor: &Actor, user_id: &str, societe: &str) -> Result<(), AppError> {
-        let (id, societe, actor) = (user_id.to_owned(), societe.to_owned(), actor.clone());
+        let (id, societe, actor) = (user_id.to_owned(), composed(societe).into_owned(), actor.clone());
         let auth = self.auth.clone();
         self.auth
             .store()
             .write(move |tx| {
-                if !store::delete_grant(tx, &id, &societe)? {
+                if !delete_every_form(tx, &id, &societe)? {
                     return Err(not_found("Cet utilisateur n'a pas d'accès à cette société"));
                 }
                 record(tx, &actor.did(tx.now(), "grant_removed", format!("user:{id}"), societe))?;
@@ -83,6 +87,15 @@ impl Accounts {
             })
             .await
     }
+}
+
+/// Deletes the grants whose name is `societe` in whatever Unicode form it was stored; whether there was one.
+fn delete_every_form(tx: &mut WriteTx<'_>, id: &str, societe: &str) -> Result<bool, AppError> {
+    let mut found = false;
+    for (name, _) in grants(tx, id)?.iter().filter(|(name, _)| composed(name) == societe) {
+        found |= store::delete_grant(tx, id, name)?;
+    }
+    Ok(found)
 }
 
 fn parsed_access(text: &str) -> Result<bool, AppError> {

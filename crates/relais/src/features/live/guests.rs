@@ -170,6 +170,14 @@ impl Guests {
 }
 
 impl Guest {
+    /// A credential was shown that is right, if nothing changed since the database was asked: from now on whoever shows
+    /// it needs no guess, however many others use up the pace of the same address.
+    fn prove(&mut self, digest: String, is_still_so: bool) {
+        if is_still_so {
+            (self.right, self.proven) = (Some(digest), true);
+        }
+    }
+
     fn take(&mut self, arrival: Arrival) -> Result<(), Refused> {
         let taken = arrival == Arrival::Late || self.pace.take(Instant::now());
         if taken { Ok(()) } else { Err(Refused::TooFast) }
@@ -229,13 +237,17 @@ impl Live {
             (states.len(), states.find(id).is_some())
         };
         // All that are none have one pace together.
-        let module = if known { id } else { "" };
-        let worth = self.0.guests.weigh(module, modules, &secret::digest(credential), Some(from));
-        if worth.is_err() {
+        let guest = if known { id } else { "" };
+        let digest = secret::digest(credential);
+        let Ok(worth) = self.0.guests.weigh(guest, modules, &digest, Some(from)) else {
             let text = "Trop d'essais depuis cette adresse : réessayez dans un instant (live.reports_per_s)";
             return Err(AppError::too_many_requests("too_many_attempts", text).retry_after(1));
+        };
+        let module = self.0.modules.identify(id, credential).await?;
+        if let Worth::Asks(state) = worth {
+            self.0.guests.with(id, modules, |guest, now| guest.prove(digest, state == now));
         }
-        self.0.modules.identify(id, credential).await
+        Ok(module)
     }
 
     /// A module was heard that has no connection of its own: it is there for `live.offline_after_s`.

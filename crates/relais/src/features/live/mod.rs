@@ -58,6 +58,6 @@ pub use report::{Report, ReportError};
 pub use service::Live;
 pub use snapshot::Snapshot;
 pub use stats::{Statistics, tell_statistics};
-pub use store::MIGRATIONS;
+pub use store::{MIGRATIONS, unreadable_rows};
 pub use tier::Tier;
 pub use topics::{FLEET, MODULE, TELEMETRY};

@@ -31,6 +31,9 @@ pub enum Cause {
     /// A folder, a pipe or a device under the name of a file.
     #[error("ce n'est pas un fichier ordinaire")]
     NotAFile,
+    /// A folder within that of a société, with such a file in it.
+    #[error("les fichiers d'un dossier dans celui d'une société ne sont pas servis ({0}) ; remontez-les")]
+    TooDeep(String),
     /// A file beside the sociétés' folders.
     #[error("il est hors du dossier d'une société ; rangez-le dans celui de la sienne")]
     Outside,
@@ -74,6 +77,7 @@ impl Cause {
             Self::TwoForms => "two_forms_of_a_name",
             Self::Link => "link",
             Self::NotAFile => "not_a_file",
+            Self::TooDeep(_) => "too_deep",
             Self::Outside => "outside_societe",
             Self::TooLarge { .. } => "file_too_large",
             Self::Unreadable(_) => "unreadable",
@@ -203,6 +207,11 @@ impl LeftOuts {
         } else {
             notes.overflowed = true;
         }
+    }
+
+    /// Whether something is noted of `spot`.
+    pub fn has(&self, spot: &Spot) -> bool {
+        self.0.lock().kept.contains_key(spot)
     }
 
     /// Forgets what was noted of `spot`, which is well.

@@ -13,6 +13,11 @@ use super::plain_file::Stat;
 /// Entries of one folder that are looked at, at most.
 const ENTRIES_MAX: usize = 100_000;
 
+/// Entries below the folder of a société that are looked at for files which lie too deep.
+const BELOW_MAX: usize = 1000;
+/// Folders within each other that are looked into for them.
+const DEPTH_MAX: usize = 8;
+
 /// Something that can be served, and the name that it has on the disk: the same, or another Unicode form of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Served<N> {
@@ -55,7 +60,10 @@ pub fn societes(base: &OwnedFd, extensions: &[String]) -> io::Result<Listing<Soc
 pub fn files(dir: &OwnedFd, extensions: &[String]) -> io::Result<Listing<FileName>> {
     list(dir, FileName::new, FileName::as_str, |name, kind| {
         if !has_extension(&name.to_string_lossy(), extensions) {
-            return Kind::Ignored;
+            return match kind {
+                FileType::Directory => judge_folder(dir, name, extensions),
+                _ => Kind::Ignored,
+            };
         }
         match kind {
             FileType::RegularFile => Kind::Wanted,
@@ -132,6 +140,44 @@ fn list<N>(
     Ok(listing)
 }
 
+/// A folder within that of a société is nobody's concern unless there is something in it that would be served elsewhere.
+fn judge_folder(dir: &OwnedFd, name: &std::ffi::CStr, extensions: &[String]) -> Kind {
+    let mut budget = BELOW_MAX;
+    let found =
+        name.to_str().ok().and_then(|name| first_below(dir, name, extensions, &mut budget, DEPTH_MAX));
+    found.map_or(Kind::Ignored, |file| Kind::Unfit(Cause::TooDeep(file)))
+}
+
+/// A file with one of `extensions` somewhere in the folder `name` of `dir`, by its path from there; `budget` is how many
+/// entries may still be looked at, `depth` how many folders may be opened within each other.
+fn first_below(
+    dir: &OwnedFd,
+    name: &str,
+    extensions: &[String],
+    budget: &mut usize,
+    depth: usize,
+) -> Option<String> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // What cannot be listed has nothing that could be named.
+    let opened = fs::openat(dir, name, flags, Mode::empty()).ok()?;
+    let mut entries = Vec::new();
+    for entry in fs::Dir::read_from(&opened).ok()?.take(*budget).filter_map(Result::ok) {
+        *budget -= 1;
+        let entry_name = entry.file_name().to_string_lossy().into_owned();
+        if !entry_name.starts_with('.') {
+            entries.push((entry_name, entry.file_type()));
+        }
+    }
+    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    if let Some((file, _)) = entries.iter().find(|(name, _)| has_extension(name, extensions)) {
+        return Some(format!("{name}/{file}"));
+    }
+    let may_be_folder = |kind: &FileType| matches!(kind, FileType::Directory | FileType::Unknown);
+    let mut folders = entries.iter().filter(|(_, kind)| depth > 1 && may_be_folder(kind));
+    let found = folders.find_map(|(inner, _)| first_below(&opened, inner, extensions, budget, depth - 1));
+    found.map(|file| format!("{name}/{file}"))
+}
+
 fn has_extension(name: &str, extensions: &[String]) -> bool {
     let lower = name.to_lowercase();
     extensions.iter().any(|ending| lower.len() > ending.len() && lower.ends_with(ending.as_str()))
@@ -162,6 +208,12 @@ mod tests {
         std::fs::write(dir.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9.json")), "{}").unwrap();
         std::fs::create_dir(dir.path().join("folder.json")).unwrap();
         std::os::unix::fs::symlink("nowhere", dir.path().join("link.json")).unwrap();
+        for folder in ["deep/er", "empty", ".hidden"] {
+            std::fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        for name in ["deep/er/a.json", "deep/n.txt", "empty/n.txt", ".hidden/a.json"] {
+            write(name);
+        }
         let listing = files(&opened(&dir), &[".json".into()]).unwrap();
         let served: Vec<_> = listing.served.iter().map(|s| s.name.as_str()).collect();
         assert_eq!(served, ["good.json"]);
@@ -171,6 +223,7 @@ mod tests {
         let expected = [
             ("a:b_1.json", "invalid_name"),
             ("caf\u{fffd}.json", "invalid_name"),
+            ("deep", "too_deep"),
             ("folder.json", "not_a_file"),
             ("link.json", "link"),
         ];

@@ -128,7 +128,7 @@ pub enum Precondition {
     Exists,
     /// There is no such file (`If-None-Match: *`).
     Absent,
-    /// The file, if there is one, was not changed after this second (`If-Unmodified-Since`).
+    /// The file, if there is one, was not changed at or after the beginning of this second (`If-Unmodified-Since`).
     UnmodifiedSince(i64),
 }
 
@@ -141,7 +141,7 @@ impl Precondition {
                 true
             }
             (Self::Match(hashes), Some(now)) => hashes.iter().any(|hash| **hash == *now.sha256),
-            (Self::UnmodifiedSince(second), Some(now)) => now.modified_at.as_secs() <= *second,
+            (Self::UnmodifiedSince(second), Some(now)) => now.modified_at.as_secs() < *second,
             (Self::Match(_) | Self::Exists, None) | (Self::Absent, Some(_)) => false,
         }
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::name::{FileName, SocieteName};
 use crate::config::SchemaRule;
 use crate::error::beginning_of;
+use crate::text::composed;
 
 /// Deviations that are reported of one file at most.
 const VIOLATIONS_MAX: usize = 20;
@@ -99,7 +100,8 @@ impl Rule {
 }
 
 fn glob(text: &str) -> Result<GlobMatcher, String> {
-    Glob::new(text).map(|glob| glob.compile_matcher()).map_err(|e| e.to_string())
+    // Names are composed; what is typed into a file may not be.
+    Glob::new(&composed(text)).map(|glob| glob.compile_matcher()).map_err(|e| e.to_string())
 }
 
 fn compile(file: &Path) -> Result<Validator, String> {
@@ -121,8 +123,10 @@ mod tests {
             files: "comptes_mensuel_*.json".into(),
             schema: file.path().into(),
         };
+        let decomposed =
+            SchemaRule { societe: "e\u{301}te\u{301}".into(), files: "anne\u{301}e*".into(), ..rule.clone() };
         let missing = SchemaRule { schema: "/nowhere/schema.json".into(), ..rule.clone() };
-        let (schemas, broken) = Schemas::load(&[missing, rule]);
+        let (schemas, broken) = Schemas::load(&[missing, rule, decomposed]);
         assert_eq!(broken.iter().map(|b| b.file.as_str()).collect::<Vec<_>>(), ["/nowhere/schema.json"]);
         let check = |societe: &str, filename: &str, content: &str| {
             let (societe, filename) = (SocieteName::new(societe).unwrap(), FileName::new(filename).unwrap());
@@ -130,6 +134,7 @@ mod tests {
         };
         assert_eq!(check("rsp-bgs", "comptes_mensuel_2023.json", r#"{"annee":2023}"#), Ok(()));
         assert_eq!(check("autre", "comptes_mensuel_2023.json", "{}"), Ok(()));
+        assert!(check("été", "année.json", "{}").is_err(), "in whatever form the rule was typed");
         let violations = check("rsp-bgs", "comptes_mensuel_2023.json", "{}").unwrap_err();
         assert!(violations[0].message.contains("annee"), "{violations:?}");
     }

@@ -217,6 +217,13 @@ fn is_close_after_write(access: notify::event::AccessKind) -> bool {
 }
 
 impl Relay {
+    /// Whether a folder came, or one that was noted may be gone: there may be files in it that are not served.
+    fn may_be_too_deep(&self, societe: &SocieteName, name: &str, path: &Path) -> bool {
+        let is_folder = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+        let is_noted = || self.0.left_out.has(&Spot::entry(societe, name));
+        is_folder || (!std::fs::exists(path).unwrap_or(true) && is_noted())
+    }
+
     /// Looks at what changed. What is wrong with one thing does not keep the others waiting.
     async fn look_at(&self, dirty: BTreeSet<PathBuf>, watched: &mut Watched) -> Result<(), RelayError> {
         let mut odd = BTreeSet::new();
@@ -246,6 +253,10 @@ impl Relay {
             match second.to_str().map(FileName::new) {
                 Some(Ok(filename)) => {
                     let on_disk = second.to_str().unwrap_or_default();
+                    if self.may_be_too_deep(&societe, on_disk, &path) {
+                        odd.insert(societe);
+                        continue;
+                    }
                     if !self.0.ledger.folder.notice_form(&societe, &filename, on_disk) {
                         odd.insert(societe.clone());
                     }

@@ -120,6 +120,12 @@ impl Connection {
         presenter.is_anonymous() || owner.anonymous || owner.principal == presenter.id()
     }
 
+    /// Whether somebody who is known asks to go on with it, and it does not know of them: what it has said and joined
+    /// was as nobody.
+    pub(super) fn is_strange_to(&self, presenter: &Principal) -> bool {
+        !presenter.is_anonymous() && self.client.session().identity().anonymous
+    }
+
     pub(super) fn begin(&self, conversation: Arc<dyn Conversation>) {
         let _ = self.conversation.set(conversation);
     }

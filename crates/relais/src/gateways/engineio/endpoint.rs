@@ -12,10 +12,14 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use relais_hub::{Hub, Session, SessionSpec, Transport as HubTransport};
+use relais_hub::{CloseCode, CloseReason, Hub, Session, SessionSpec, Transport as HubTransport};
 use relais_protocol::engineio::{Config, PayloadLimits, Refusal, Version};
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
 
 use super::connection::Connection;
+use super::farewell::Farewell;
 use super::query::{Query, Transport};
 use super::registry::{Registry, sweep};
 use super::{Application, Callers, Client, dialect, polling, probe, reply, websocket};
@@ -26,6 +30,11 @@ use crate::gateways::opening::open_session;
 
 /// Random bytes in an id: whoever knows one can take part in the connection.
 const ID_BYTES: usize = 18;
+
+/// Answers to polling that are shorter are not compressed, as in the official server.
+const COMPRESSED_BYTES_MIN: u64 = 1024;
+/// What a client is told that shows who it is only when its WebSocket is to take over.
+const LATE_CREDENTIAL: &str = "a credential that came after the connection was opened: connect again with it";
 
 /// The rules of an endpoint.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +87,12 @@ impl Endpoint {
             let endpoint = Arc::clone(endpoint);
             any(move |request: Request| async move { endpoint.serve(request).await })
         };
-        Router::new().route(path, served(self)).route(path.trim_end_matches('/'), served(self))
+        // Answers of polling, as the official server compresses them: those that a slow line would feel.
+        let compression = CompressionLayer::new()
+            .quality(CompressionLevel::Fastest)
+            .compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN));
+        let routes = Router::new().route(path, served(self)).route(path.trim_end_matches('/'), served(self));
+        routes.layer(compression)
     }
 
     async fn serve(self: Arc<Self>, request: Request) -> Response {
@@ -106,7 +120,14 @@ impl Endpoint {
         };
         let request = match &known {
             Some(connection) => match self.presented(connection, request).await {
-                Ok(request) => request,
+                Ok((presenter, _))
+                    if query.transport == Transport::WebSocket && connection.is_strange_to(&presenter) =>
+                {
+                    let late = CloseReason::new(CloseCode::ServiceRestart, LATE_CREDENTIAL);
+                    connection.client.close(late.clone());
+                    return reply::ended(&Farewell::from(&late));
+                }
+                Ok((_, request)) => request,
                 Err(refused) => return refused,
             },
             None => request,
@@ -130,10 +151,16 @@ impl Endpoint {
     }
 
     /// Refuses a request that knows the id of a connection and does not show whose it is.
-    async fn presented(&self, connection: &Connection, request: Request) -> Result<Request, Response> {
+    async fn presented(
+        &self,
+        connection: &Connection,
+        request: Request,
+    ) -> Result<(Principal, Request), Response> {
         let (parts, body) = request.into_parts();
         match self.callers.presenter(&parts).await {
-            Ok(principal) if connection.is_open_to(&principal) => Ok(Request::from_parts(parts, body)),
+            Ok(principal) if connection.is_open_to(&principal) => {
+                Ok((principal, Request::from_parts(parts, body)))
+            }
             Ok(_) => {
                 let text = "this connection is somebody else's: show the credential that it was opened with";
                 Err(reply::refused_because(StatusCode::FORBIDDEN, Refusal::Forbidden, text))

@@ -34,15 +34,13 @@ pub(crate) struct ClientStream {
     place: Place,
     /// Bytes thrown away, once no answer follows.
     drained: Option<usize>,
+    patience: Duration,
 }
 
 impl ClientStream {
     pub(super) fn new(stream: TcpStream, place: Place, patience: Duration) -> Self {
         let _ = stream.set_nodelay(true);
-        // What lies in the kernel's buffers and nobody reads ends there as well, also when we have closed. Later than
-        // by the sweep: the kernel tells the client nothing.
-        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(2 * patience));
-        Self { stream, activity: Arc::clone(place.activity()), place, drained: None }
+        Self { stream, activity: Arc::clone(place.activity()), place, drained: None, patience }
     }
 
     /// The bare socket, and its place, which counts for as long as it is held.
@@ -152,6 +150,9 @@ impl AsyncWrite for ClientStream {
         if let Some(drained) = this.drained {
             return this.poll_drain(cx, drained);
         }
+        // What lies in the kernel's buffers and nobody reads ends there as well once we have closed. Not before: the
+        // kernel takes a client with little room, which reads slowly but does, for one that does not.
+        let _ = SockRef::from(&this.stream).set_tcp_user_timeout(Some(2 * this.patience));
         ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
         if !this.activity.begin_draining() {
             return Poll::Ready(Ok(()));

@@ -141,3 +141,20 @@ async fn what_nobody_opened_goes_on_when_somebody_signs_in() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_that_first_comes_with_the_upgrade_has_the_client_connect_again_with_it() {
+    on_both(|world| async move {
+        let lea = world.person("Lea").await;
+        let sid = opened(&world, None).await;
+        assert_eq!(polled(&world, Method::POST, &sid, None).await.status(), 200);
+        let path = format!("/socket.io/?EIO=4&transport=websocket&sid={sid}&token={}", lea.token);
+        assert_eq!(socket(&world, &path, &[]).await.err(), Some(400));
+        let ended = polled(&world, Method::GET, &sid, None).await;
+        assert_eq!(ended.status(), 400);
+        let why: Value = ended.json().await.unwrap();
+        assert_eq!((&why["code"], &why["close_code"]), (&json!(1), &json!(1012)), "{why}");
+        assert!(why["message"].as_str().unwrap().contains("connect again with it"), "{why}");
+    })
+    .await;
+}

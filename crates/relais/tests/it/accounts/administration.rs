@@ -2,6 +2,7 @@
 
 use axum::http::{Request, StatusCode};
 use relais::auth::{Action, Auth, Credential};
+use relais_store::params;
 use serde_json::{Value, json};
 
 use super::{PASSWORD, Server, config, on_each_database, tester};
@@ -122,6 +123,45 @@ async fn the_last_administrator_stays_one() {
         let reply = server.call("POST", &format!("/api/v1/users/{id}/disable"), &admin, json!({})).await;
         assert_eq!(reply.status, StatusCode::OK);
         assert_eq!(server.get("/api/v1/users", &admin).await.status, StatusCode::UNAUTHORIZED);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_societe_is_the_same_in_whatever_form_its_name_is_written() {
+    on_each_database(config(), |server| async move {
+        let admin = server.admin_token().await;
+        let user = server.add("marie@relais.fr", false).await;
+        let token = server.sign_in("marie@relais.fr", PASSWORD).await.text("token").to_owned();
+        let grants = format!("/api/v1/users/{}/grants", user.id);
+        let decomposed = "Socie\u{301}te\u{301}";
+        let grant = json!({"societe": decomposed, "access": "read"});
+        let granted = server.call("PUT", &grants, &admin, grant).await;
+        assert!(granted.status.is_success(), "{}", granted.body);
+        assert!(may(&server.auth, &token, Action::RelayRead("Société")).await);
+        let listed = server.get(&grants, &admin).await.body;
+        assert!(listed.to_string().contains("Société"), "{listed}");
+        let encoded = "Socie%CC%81te%CC%81";
+        let removed = server.call("DELETE", &format!("{grants}/{encoded}"), &admin, Value::Null).await;
+        assert_eq!(removed.status, StatusCode::NO_CONTENT);
+        assert!(!may(&server.auth, &token, Action::RelayRead("Société")).await);
+
+        // One that was stored before names had one form can be taken away, too.
+        let id = user.id.clone();
+        let stored = server.store.write(move |tx| {
+            let sql = "INSERT INTO grants (user_id, societe, writes) VALUES ($1, $2, $3)";
+            tx.execute(sql, params![&id, decomposed, true]).map(drop)
+        });
+        stored.await.unwrap();
+        let removed =
+            server.call("DELETE", &format!("{grants}/Soci%C3%A9t%C3%A9"), &admin, Value::Null).await;
+        assert_eq!(removed.status, StatusCode::NO_CONTENT);
+        assert_eq!(server.get(&grants, &admin).await.body, json!({"grants": []}));
+
+        let key = json!({"name": "erp", "scopes": [format!("relay:read:{decomposed}")]});
+        let key = server.call("POST", "/api/v1/keys", &admin, key).await;
+        assert_eq!(key.body["scopes"], json!(["relay:read:Société"]));
+        assert!(may(&server.auth, key.text("key"), Action::RelayRead("Société")).await);
     })
     .await;
 }

@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use futures_util::future::poll_immediate;
 use relais::auth::Credential;
@@ -13,8 +14,9 @@ use serde_json::json;
 use super::{World, on_both};
 use crate::world::Person;
 
-/// How often a call is looked at until it certainly waits for the writer.
-const LOOKS: usize = 200;
+/// How long anything may take before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(20);
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 async fn me(world: &World, who: &Person) -> Me {
     let app = world.running.app();
@@ -22,31 +24,35 @@ async fn me(world: &World, who: &Person) -> Me {
     app.chat().enter(&principal).await.unwrap()
 }
 
-/// Makes a call that writes, and gives it up before it is answered.
+/// Makes a call that stores events, and gives it up once they are stored and before it is answered.
 async fn give_up(world: &World, call: impl Future) {
+    let store = world.running.app().store();
+    let before = store.log_bounds().await.unwrap().head.seq;
     let (release, held) = mpsc::channel::<()>();
-    let store = world.running.app().store().clone();
-    let (started, writer_waits) = tokio::sync::oneshot::channel();
-    let holding = tokio::spawn(async move {
-        let hold = store.write(move |_| {
+    let (started, holds) = tokio::sync::oneshot::channel();
+    // Nobody is answered, and nothing is told, while this hook waits.
+    let hold = store.write(move |tx| {
+        tx.after_commit(move || {
             let _ = started.send(());
             let _ = held.recv();
-            Ok::<_, StoreError>(())
         });
-        hold.await.unwrap();
+        Ok::<_, StoreError>(())
     });
-    writer_waits.await.unwrap();
-    {
+    let given_up = async {
+        holds.await.unwrap();
         let mut call = pin!(call);
-        for _ in 0..LOOKS {
-            assert!(poll_immediate(call.as_mut()).await.is_none(), "nothing is stored yet");
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        while store.log_bounds().await.unwrap().head.seq == before {
+            assert!(poll_immediate(call.as_mut()).await.is_none(), "nobody is answered yet");
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
-    }
-    release.send(()).unwrap();
-    holding.await.unwrap();
-    // Done once what was queued before it is.
-    let after: Result<(), StoreError> = world.running.app().store().write(|_| Ok(())).await;
+    };
+    let release = async {
+        tokio::time::timeout(PATIENCE, given_up).await.expect("it is stored in time");
+        release.send(()).unwrap();
+    };
+    tokio::join!(async { hold.await.unwrap() }, release);
+    // What was told is told once what comes after it is answered.
+    let after: Result<(), StoreError> = store.write(|_| Ok(())).await;
     after.unwrap();
 }
 

@@ -189,9 +189,10 @@ async fn talk_with_all(world: &World, who: &Person, prefix: &'static str) {
     written.await.unwrap();
 }
 
-/// Of whom a connection was told how they are.
+/// Of whom a connection was told how they are: all at once.
 async fn presence_of(socket: &mut Socket) -> Vec<(String, bool)> {
-    let heard = socket.heard().await;
+    let mut heard = vec![socket.hear("user_presence").await];
+    heard.extend(socket.heard().await);
     let told = heard.iter().filter(|frame| frame["type"] == "user_presence");
     told.map(|frame| (frame["user_id"].as_str().unwrap().to_owned(), frame["is_online"].as_bool().unwrap()))
         .collect()

@@ -6,6 +6,8 @@ mod commanding;
 mod guarding;
 mod listening;
 mod mirroring;
+mod output;
+mod secrets;
 mod sending;
 mod skipping;
 mod watching;

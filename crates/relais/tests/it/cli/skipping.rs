@@ -218,6 +218,41 @@ fn a_server_listens_on_a_name() {
 }
 
 #[test]
+fn what_lies_in_a_folder_too_deep_is_named() {
+    let desk = Desk::new();
+    desk.write("exports/s/a.json", "[1]");
+    desk.write("exports/s/deep/b.json", "[2]");
+    let run = desk.run(&["push", "exports", "--json"]);
+    assert!(!run.ok);
+    assert_eq!(failed(&run), [("s".to_owned(), "deep/b.json".to_owned())]);
+    assert_eq!(run.json()["sent"], json!([{ "societe": "s", "filename": "a.json" }]));
+    assert_eq!(run.err.lines().filter(|line| line.contains("deep/b.json")).count(), 1, "{}", run.err);
+    desk.write("data/payloads_societes/s/deep/b.json", "[2]");
+    eventually("the server names it", || {
+        desk.status().is_some_and(|status| status["left_out"][0]["code"] == "too_deep")
+    });
+    assert!(desk.status().unwrap()["left_out"][0]["reason"].as_str().unwrap().contains("deep/b.json"));
+}
+
+#[test]
+fn a_name_with_a_line_break_does_not_become_another_one() {
+    let desk = Desk::new();
+    for societe in ["p\nq", "t\tu", "s\n", "so:c", "good"] {
+        desk.write(&format!("exports/{societe}/a.json"), "[1]");
+    }
+    desk.write("exports/good/b\n.json", "[1]");
+    let run = desk.run(&["push", "exports", "--json"]);
+    let mut named = failed(&run);
+    named.sort();
+    let expected = [("good", "b\n.json"), ("p\nq", ""), ("s\n", ""), ("so:c", ""), ("t\tu", "")];
+    assert_eq!(named.iter().map(|(s, f)| (s.as_str(), f.as_str())).collect::<Vec<_>>(), expected);
+    assert_eq!(super::files_in(&desk.path("data/payloads_societes")), ["good/a.json"]);
+    let named = desk.run(&["push", "exports/good/a.json", "--societe", "go\nod2"]);
+    assert!(!named.ok && named.err.contains("400"), "{}", named.err);
+    assert_eq!(super::files_in(&desk.path("data/payloads_societes")), ["good/a.json"]);
+}
+
+#[test]
 fn the_column_of_a_fault_is_the_one_that_an_editor_shows() {
     let desk = Desk::new();
     desk.write("exports/s/a.json", "{\"libellé\": \"été\", x}");

@@ -44,6 +44,26 @@ async fn other_fields_may_stand_around_the_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_in_another_field_is_not_dropped_in_silence() {
+    let edge = Edge::start(|_| {}).await;
+    let taken = file("name=\"file\"; filename=\"a.json\"", "[1]");
+    let other = file("name=\"files\"; filename=\"b.json\"", "[2]");
+    for form in [[taken.clone(), other.clone()], [other.clone(), taken.clone()]] {
+        let (status, reply) = send(&edge, form.concat() + "--b--\r\n").await;
+        assert_eq!((status, &reply["code"]), (400, &json!("several_files")), "{reply}");
+        assert!(reply["detail"].as_str().unwrap().contains("« files »"), "{reply}");
+        for name in ["a.json", "b.json"] {
+            assert!(edge.download(name).await.contains("file_not_found"), "{name}");
+        }
+    }
+    let (status, reply) = send(&edge, other + "--b--\r\n").await;
+    assert_eq!((status, &reply["code"]), (422, &json!("missing_field")), "{reply}");
+    let empty = file("name=\"logo\"; filename=\"\"", "");
+    let (status, reply) = send(&edge, empty + &taken + "--b--\r\n").await;
+    assert_eq!(status, 200, "a field for files that was left empty has none: {reply}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_extended_file_name_counts() {
     let edge = Edge::start(|_| {}).await;
     for disposition in [

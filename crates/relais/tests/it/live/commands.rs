@@ -2,6 +2,7 @@
 
 use relais::features::accounts::Actor;
 use relais::features::live::{Command, CommandState, Delivery, NewCommand, Sight};
+use relais_store::{StoreError, params};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -478,6 +479,34 @@ async fn the_commands_of_a_module_go_with_it_and_with_its_owner() {
         let mut device = Wire::device(&world, STATION, &credential).await;
         let fresh = world.command(ring(Delivery::AtMostOnce)).await.id;
         assert_eq!(device.told().await, fresh, "nobody else's");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_cannot_be_read_keep_neither_the_server_nor_other_commands() {
+    on_both(|world| async move {
+        world.module(STATION, None).await;
+        let odd = world.command(ring(Delivery::AtMostOnce)).await;
+        let other = world.command(ring(Delivery::AtMostOnce)).await;
+        let good = world.command(ring(Delivery::AtLeastOnce)).await;
+        let (state, delivery) = (odd.id.clone(), other.id.clone());
+        let spoil = world.running.app().store().write(move |tx| {
+            tx.execute("UPDATE module_commands SET state = 'zzz' WHERE id = $1", params![&*state])?;
+            tx.execute("UPDATE module_commands SET delivery = 'zzz' WHERE id = $1", params![&*delivery])?;
+            Ok::<_, StoreError>(())
+        });
+        spoil.await.unwrap();
+        let world = world.restart().await;
+        assert_eq!(world.state(&good.id).await, CommandState::Queued);
+        let listed =
+            world.running.app().live().commands().list(&Sight::All, STATION, None, "", 10).await.unwrap();
+        assert_eq!(listed.iter().map(|command| &*command.id).collect::<Vec<_>>(), [&*good.id]);
+        let named = relais::features::live::unreadable_rows(world.running.app().store()).await.unwrap();
+        assert!(
+            named.len() == 2 && named[0].contains(&odd.id) && named[1].contains("delivery \"zzz\""),
+            "{named:?}"
+        );
     })
     .await;
 }

@@ -180,3 +180,31 @@ async fn whoever_guesses_a_credential_is_slowed_and_the_device_is_not() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_guesses_from_the_address_of_a_device_that_was_there_does_not_shut_it_out() {
+    on_both(|world| async move {
+        let credential = world.module(STATION, None).await;
+        let live = world.running.app().live();
+        let shared = "192.0.2.7".parse().unwrap();
+        assert!(live.identify(STATION, &credential, shared).await.is_ok());
+        let mut codes = Vec::new();
+        for number in 0..200 {
+            let guess = format!("guess {number}");
+            codes.push(live.identify(STATION, &guess, shared).await.unwrap_err().code());
+        }
+        assert!(codes.contains(&"too_many_attempts") && codes.contains(&"unauthenticated"), "{codes:?}");
+        assert!(live.identify(STATION, &credential, shared).await.is_ok());
+        // Whatever was proven, a credential that was replaced is none any more.
+        let admin = world.user("Ada", true).await;
+        let path = format!("/api/v1/modules/{STATION}/credential");
+        let (_, reply) = world.request(&admin, Method::POST, &path, Value::Null).await;
+        let elsewhere = "198.51.100.1".parse().unwrap();
+        assert_eq!(
+            live.identify(STATION, &credential, elsewhere).await.unwrap_err().code(),
+            "unauthenticated"
+        );
+        assert!(live.identify(STATION, reply["credential"].as_str().unwrap(), elsewhere).await.is_ok());
+    })
+    .await;
+}

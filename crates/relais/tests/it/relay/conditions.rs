@@ -1,8 +1,10 @@
 //! Conditional downloads and changes (RFC 9110 section 13), and what downloads say of themselves.
 
+use std::time::{Duration, Instant};
+
 use reqwest::{Response, StatusCode};
 
-use super::{TestServer, on_both};
+use super::{PATIENCE, TestServer, on_both};
 
 async fn asked(server: &TestServer, headers: &[(&str, &str)]) -> Response {
     let mut request = server.client.get(server.url("/api/files/download/rsp-bgs/a_2023.json"));
@@ -39,15 +41,60 @@ async fn a_part_of_another_content_than_the_one_begun_is_never_sent() {
     .await;
 }
 
+/// The date of the file once the second that it was stored in is over.
+async fn settled_date(server: &TestServer) -> String {
+    let young = header(&asked(server, &[]).await, "last-modified");
+    let started = Instant::now();
+    loop {
+        let date = header(&asked(server, &[]).await, "last-modified");
+        let unmodified = asked(server, &[("if-unmodified-since", &date)]).await;
+        if unmodified.status() == StatusCode::OK {
+            return date;
+        }
+        assert_eq!(date, young, "the date is another one only when it counts");
+        assert!(started.elapsed() < PATIENCE, "its second does not end");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_is_known_by_its_date_where_no_tag_is_named() {
     on_both(|server| async move {
         server.uploaded("a_2023.json", "[1]").await;
-        let date = header(&asked(&server, &[]).await, "last-modified");
+        let date = settled_date(&server).await;
         assert_eq!(asked(&server, &[("if-modified-since", &date)]).await.status(), StatusCode::NOT_MODIFIED);
         assert_eq!(asked(&server, &[("if-unmodified-since", &date)]).await.status(), StatusCode::OK);
+        let part = asked(&server, &[("range", "bytes=0-1"), ("if-range", &date)]).await;
+        assert_eq!(part.status(), StatusCode::PARTIAL_CONTENT);
         let tagged = asked(&server, &[("if-none-match", "\"00\""), ("if-modified-since", &date)]).await;
         assert_eq!(tagged.status(), StatusCode::OK, "the tag comes before the date");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_contents_of_one_second_are_not_taken_for_each_other() {
+    on_both(|server| async move {
+        let (mut count, mut dates) = (0, Vec::new());
+        // Until two were stored within one second, which the next try may not be.
+        let date = loop {
+            count += 1;
+            server.uploaded("a_2023.json", format!("[{count}]")).await;
+            let date = header(&asked(&server, &[]).await, "last-modified");
+            if dates.contains(&date) {
+                break date;
+            }
+            dates.push(date);
+        };
+        settled_date(&server).await;
+        let latest = format!("[{count}]");
+        let read = asked(&server, &[("if-modified-since", &date)]).await;
+        assert_eq!((read.status(), read.text().await.unwrap()), (StatusCode::OK, latest.clone()));
+        let part = asked(&server, &[("range", "bytes=0-1"), ("if-range", &date)]).await;
+        assert_eq!(part.status(), StatusCode::OK, "the whole");
+        let change = server.upload_if("a_2023.json", "[0]", &[("if-unmodified-since", &date)]).await;
+        assert_eq!(change.status(), StatusCode::PRECONDITION_FAILED);
+        assert_eq!(server.downloaded("a_2023.json").await, latest);
     })
     .await;
 }
@@ -61,7 +108,7 @@ async fn a_change_may_name_the_date_it_started_from() {
         let refused = server.upload_if("a_2023.json", "[2]", &long_ago).await;
         assert_eq!(refused.status(), StatusCode::PRECONDITION_FAILED);
         assert_eq!(server.downloaded("a_2023.json").await, "[1]");
-        let date = header(&asked(&server, &[]).await, "last-modified");
+        let date = settled_date(&server).await;
         let taken = server.upload_if("a_2023.json", "[2]", &[("if-unmodified-since", &date)]).await;
         assert_eq!(taken.status(), StatusCode::OK);
     })

@@ -45,6 +45,7 @@ fn spoil(base: &Path) {
     write(&base.join("rsp-bgs/half_2023.json"), "[1");
     write(&base.join("rsp-bgs/large_2023.json"), &format!("[\"{}\"]", "x".repeat(2000)));
     write(&base.join("rsp-bgs/folder_2023.json/inside.txt"), "");
+    write(&base.join("rsp-bgs/deep/er/c_2023.json"), "[5]");
     write(&base.join("rsp-bgs/good_2023.json"), "[2]");
     write(&base.join("lost_2023.json"), "[3]");
     std::os::unix::fs::symlink("nowhere", base.join("rsp-bgs/link_2023.json")).unwrap();
@@ -52,11 +53,12 @@ fn spoil(base: &Path) {
     write(&base.join("rsp-neg/b_2023.json"), "[4]");
 }
 
-const SPOILT: [&str; 8] = [
+const SPOILT: [&str; 9] = [
     "Dupont\u{a0}SA: invalid_name",
     "lost_2023.json: outside_societe",
     "rsp-link: link",
     "a:b_1.json: invalid_name",
+    "deep: too_deep",
     "folder_2023.json: not_a_file",
     "half_2023.json: content_refused",
     "large_2023.json: file_too_large",
@@ -77,7 +79,7 @@ async fn bad_names_files_and_folders_are_named_and_the_server_starts_with_the_re
             assert!(metrics.contains("relais_relay_left_out"), "counted");
             let sync = server.client.post(server.url("/api/files/sync/rsp-bgs")).send().await.unwrap();
             let sync: Value = sync.json().await.unwrap();
-            assert_eq!((sync["files_count"].as_u64(), sync["left_out_count"].as_u64()), (Some(1), Some(5)));
+            assert_eq!((sync["files_count"].as_u64(), sync["left_out_count"].as_u64()), (Some(1), Some(6)));
         },
     )
     .await;
@@ -100,7 +102,18 @@ async fn what_goes_bad_while_the_server_runs_is_named_until_it_is_mended() {
             std::fs::rename(base.join("Dupont\u{a0}SA"), base.join("Dupont SA")).unwrap();
             write(&base.join("rsp-bgs/half_2023.json"), "[1]");
             std::fs::remove_file(base.join("rsp-bgs/large_2023.json")).unwrap();
-            until_left_out(&server, &[SPOILT[1], SPOILT[2], SPOILT[4], SPOILT[7]]).await;
+            std::fs::rename(base.join("rsp-bgs/deep"), base.join("rsp-deep")).unwrap();
+            until_left_out(
+                &server,
+                &[
+                    "lost_2023.json: outside_societe",
+                    "rsp-link: link",
+                    "er: too_deep",
+                    "folder_2023.json: not_a_file",
+                    "link_2023.json: link",
+                ],
+            )
+            .await;
             assert_eq!(server.downloaded("ab_1.json").await, "[1]");
         },
     )

@@ -1,6 +1,6 @@
 //! Listening: nothing missing, nothing twice, whatever carries the events.
 
-use futures_util::StreamExt as _;
+use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -25,6 +25,23 @@ async fn next_frame(socket: &mut Socket) -> Value {
             return frame;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slip_in_a_command_is_told_and_a_societe_has_one_name() {
+    let server = TestServer::start(None, |_| {}).await;
+    let mut socket = connect(&server, "/api/v1/ws").await;
+    let say = |frame: Value| Message::text(frame.to_string());
+    let slip = say(json!({ "type": "subscribe", "channel": "societe:rsp-bgs", "sinse": "x" }));
+    let right = say(json!({ "type": "subscribe", "channel": "societe:e\u{301}te\u{301}" }));
+    socket.send(slip).await.unwrap();
+    while next_frame(&mut socket).await["code"] != "invalid_command" {}
+    socket.send(right).await.unwrap();
+    while next_frame(&mut socket).await["type"] != "subscribed" {}
+    let part = reqwest::multipart::Part::text("[1]").file_name("a_2023.json");
+    let form = reqwest::multipart::Form::new().part("file", part);
+    server.client.post(server.url("/api/files/upload/été")).multipart(form).send().await.unwrap();
+    while next_frame(&mut socket).await["type"] != "event" {}
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,6 +35,9 @@ async fn versions_are_kept_listed_fetched_and_restored_up_to_the_setting() {
             assert_eq!(gone.status(), StatusCode::NOT_FOUND);
 
             let restore = server.url("/api/files/restore/rsp-bgs/a_2023.json");
+            let slip = json!({ "version": 4, "dry_run": true });
+            let reply = server.client.post(&restore).json(&slip).send().await.unwrap();
+            assert_eq!(reply.status(), StatusCode::UNPROCESSABLE_ENTITY, "a field that is none");
             let reply = server.client.post(restore).json(&json!({ "version": 4 })).send().await.unwrap();
             assert_eq!(reply.json::<Value>().await.unwrap()["version"], 6);
             assert_eq!(server.downloaded("a_2023.json").await, "[4]");

@@ -1,7 +1,7 @@
 //! Commands to devices.
 
 use relais_protocol::time::Timestamp;
-use relais_store::{Query, Row, StoreError, WriteTx, params};
+use relais_store::{Param, Query, Row, StoreError, WriteTx, params};
 use serde_json::Value;
 
 use super::super::command::{Command, CommandState, Delivery};
@@ -33,6 +33,34 @@ fn command(row: &Row<'_>) -> Result<Command, StoreError> {
     })
 }
 
+/// The commands that a query finds. A row that cannot be understood is left out and named: it never stops the others.
+fn readable(
+    tx: &mut impl Query,
+    sql: &'static str,
+    params: &[Param<'_>],
+) -> Result<Vec<Command>, StoreError> {
+    let found = tx.query(sql, params, |row| match command(row) {
+        Err(StoreError::Value(fault)) => {
+            metrics::counter!("relais_live_unreadable_commands_total").increment(1);
+            let id = row.text(0).unwrap_or_default();
+            tracing::warn!(command = id, "a command of a module cannot be read and is left out: {fault}");
+            Ok(None)
+        }
+        found => found.map(Some),
+    })?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// The commands whose rows cannot be understood, at most `limit` of them, each with what is wrong with it.
+pub(crate) fn unreadable(tx: &mut impl Query, limit: usize) -> Result<Vec<String>, StoreError> {
+    let sql = "SELECT id, state, delivery FROM module_commands \
+               WHERE state NOT IN ('queued', 'sent', 'in_progress', 'acknowledged', 'failed', 'expired') \
+               OR delivery NOT IN ('at_most_once', 'at_least_once') ORDER BY id LIMIT $1";
+    tx.query(sql, params![limit], |row| {
+        Ok(format!("command {}: state {:?}, delivery {:?}", row.str(0)?, row.str(1)?, row.str(2)?))
+    })
+}
+
 /// The command with this id.
 pub(crate) fn find(tx: &mut impl Query, id: &str) -> Result<Option<Command>, StoreError> {
     tx.query_opt(concat!(columns!(), "WHERE id = $1"), params![id], command)
@@ -56,7 +84,7 @@ pub(crate) fn list(
     limit: usize,
 ) -> Result<Vec<Command>, StoreError> {
     let sql = concat!(columns!(), "WHERE module = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
-    tx.query(sql, params![module, before, limit], command)
+    readable(tx, sql, params![module, before, limit])
 }
 
 /// As [`list`], those in one state.
@@ -68,14 +96,14 @@ pub(crate) fn list_in(
     limit: usize,
 ) -> Result<Vec<Command>, StoreError> {
     let sql = concat!(columns!(), "WHERE module = $1 AND state = $2 AND id < $3 ORDER BY id DESC LIMIT $4");
-    tx.query(sql, params![module, state.name(), before, limit], command)
+    readable(tx, sql, params![module, state.name(), before, limit])
 }
 
 /// Commands to which something may still happen, in the order in which they were given; without their parameters.
 pub(crate) fn list_open(tx: &mut impl Query, limit: usize) -> Result<Vec<Command>, StoreError> {
     let sql = "SELECT id, module, command, '{}', state, delivery, created_at, expires_at, sent_at, attempts, \
                finished_at, result FROM module_commands WHERE finished_at IS NULL ORDER BY id LIMIT $1";
-    tx.query(sql, params![limit], command)
+    readable(tx, sql, params![limit])
 }
 
 /// How many commands to a module are open.

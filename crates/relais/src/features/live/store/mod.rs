@@ -1,6 +1,6 @@
 //! The SQL of modules, one file per table.
 
-use relais_store::Migration;
+use relais_store::{Migration, Store, StoreError};
 
 pub(super) mod commands;
 pub(super) mod filters;
@@ -15,3 +15,14 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 503, name: "live_commands", sql: include_str!("commands.sql") },
     Migration { version: 510, name: "live_claims", sql: include_str!("claims.sql") },
 ];
+
+/// Rows that are named at most.
+const UNREADABLE_MAX: usize = 1_000;
+
+/// What `relais doctor` asks: the rows that cannot be understood, each with what is wrong with it.
+///
+/// # Errors
+/// What the database reports.
+pub async fn unreadable_rows(store: &Store) -> Result<Vec<String>, StoreError> {
+    store.read(|tx| commands::unreadable(tx, UNREADABLE_MAX)).await
+}

@@ -5,11 +5,10 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
-use relais_protocol::time::Timestamp;
 
 use super::super::content::COMPRESS_BYTES_MIN;
 use super::super::{Coding, FileName};
-use super::precondition::{Verdict, etag, of_read, range_applies};
+use super::precondition::{Verdict, etag, of_read, range_applies, told_date};
 use super::{existing, may_read};
 use crate::auth::http::Caller;
 use crate::{App, AppError};
@@ -27,7 +26,10 @@ pub(super) struct DownloadQuery {
 struct Selected<'a> {
     filename: &'a FileName,
     sha256: std::sync::Arc<str>,
-    modified_at: Option<Timestamp>,
+    /// The second, since 1970, that the present content was stored in.
+    modified_s: Option<i64>,
+    /// The date to tell.
+    date_s: Option<i64>,
     content: Bytes,
 }
 
@@ -61,12 +63,13 @@ pub(super) async fn download_file(
     let selected = match query.version {
         None => {
             let (meta, content) = app.relay().content(&name, &file).await?;
-            let (sha256, modified_at) = (meta.sha256.clone(), Some(meta.modified_at));
-            Selected { filename: &file, sha256, modified_at, content }
+            let (sha256, modified_s) = (meta.sha256.clone(), meta.modified_at.as_secs());
+            let date_s = Some(told_date(modified_s, app.clock().now().as_secs()));
+            Selected { filename: &file, sha256, modified_s: Some(modified_s), date_s, content }
         }
         Some(version) => {
             let (sha256, content) = app.relay().version(&name, &file, version).await?;
-            Selected { filename: &file, sha256, modified_at: None, content }
+            Selected { filename: &file, sha256, modified_s: None, date_s: None, content }
         }
     };
     respond(&app, request.headers(), selected).await
@@ -74,8 +77,7 @@ pub(super) async fn download_file(
 
 async fn respond(app: &App, headers: &HeaderMap, selected: Selected<'_>) -> Result<Response, AppError> {
     let coding = negotiate(headers, selected.content.len());
-    let modified_s = selected.modified_at.map(Timestamp::as_secs);
-    match of_read(headers, &selected.sha256, modified_s) {
+    match of_read(headers, &selected.sha256, selected.modified_s) {
         Verdict::Send => {}
         Verdict::NotModified => {
             return Ok(with_headers(StatusCode::NOT_MODIFIED, &selected, coding, Body::empty()));
@@ -86,7 +88,7 @@ async fn respond(app: &App, headers: &HeaderMap, selected: Selected<'_>) -> Resu
         }
     }
     if let Some(range) = range(headers, selected.content.len())
-        && range_applies(headers, &selected.sha256, modified_s, app.clock().now().as_secs())
+        && range_applies(headers, &selected.sha256, selected.modified_s, app.clock().now().as_secs())
     {
         return part(&selected, &range);
     }
@@ -105,8 +107,8 @@ fn with_headers(status: StatusCode, selected: &Selected<'_>, coding: Coding, bod
     if let Ok(tag) = HeaderValue::try_from(etag(&selected.sha256, coding)) {
         headers.insert(header::ETAG, tag);
     }
-    if let Some(modified) = selected.modified_at.and_then(http_date) {
-        headers.insert(header::LAST_MODIFIED, modified);
+    if let Some(date) = selected.date_s.and_then(http_date) {
+        headers.insert(header::LAST_MODIFIED, date);
     }
     headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
@@ -126,8 +128,8 @@ fn with_headers(status: StatusCode, selected: &Selected<'_>, coding: Coding, bod
 }
 
 /// RFC 9110 section 5.6.7.
-fn http_date(moment: Timestamp) -> Option<HeaderValue> {
-    let moment = jiff::Timestamp::from_second(moment.as_secs()).ok()?;
+fn http_date(seconds: i64) -> Option<HeaderValue> {
+    let moment = jiff::Timestamp::from_second(seconds).ok()?;
     HeaderValue::try_from(
         jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&moment).ok()?,
     )

@@ -1,4 +1,9 @@
-//! Entity tags and conditions (RFC 9110 sections 8.8 and 13).
+//! Entity tags, dates and conditions (RFC 9110 sections 8.8 and 13).
+//!
+//! A date tells whole seconds, and a file may be stored several times within one. So the date of a content is the end of
+//! the second that it was stored in, and is told once that has come: whoever has it has the last content of that second.
+//! A content that is younger is told with the beginning of its second, which no condition takes for its date
+//! (section 8.8.2.2).
 
 use axum::http::{HeaderMap, header};
 
@@ -16,6 +21,17 @@ pub(super) fn of_change(headers: &HeaderMap) -> Precondition {
     date(headers, &header::IF_UNMODIFIED_SINCE).map_or(Precondition::None, Precondition::UnmodifiedSince)
 }
 
+/// The date of a content that was stored in the second `modified_s`, as it is told in the second `now_s`: never a later
+/// one (section 8.8.2.1).
+pub(super) fn told_date(modified_s: i64, now_s: i64) -> i64 {
+    date_of(modified_s).min(now_s)
+}
+
+/// The end of the second that a content was stored in.
+fn date_of(modified_s: i64) -> i64 {
+    modified_s.saturating_add(1)
+}
+
 /// What the conditions of a read come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -27,15 +43,15 @@ pub(super) enum Verdict {
     Failed,
 }
 
-/// Evaluates the conditions of a read in the order of RFC 9110 section 13.2.2, for a content that was stored at
-/// `modified_s` (seconds since 1970), if that is known. A date that is none is ignored (sections 13.1.3 and 13.1.4).
+/// Evaluates the conditions of a read in the order of RFC 9110 section 13.2.2, for a content that was stored in the second
+/// `modified_s` (since 1970), if that is known. A date that is none is ignored (sections 13.1.3 and 13.1.4).
 pub(super) fn of_read(headers: &HeaderMap, sha256: &str, modified_s: Option<i64>) -> Verdict {
     if let Some(tags) = joined(headers, &header::IF_MATCH) {
         if tags.trim() != "*" && !matches(headers, &tags, sha256) {
             return Verdict::Failed;
         }
     } else if let (Some(since), Some(modified)) = (date(headers, &header::IF_UNMODIFIED_SINCE), modified_s)
-        && modified > since
+        && date_of(modified) > since
     {
         return Verdict::Failed;
     }
@@ -44,7 +60,7 @@ pub(super) fn of_read(headers: &HeaderMap, sha256: &str, modified_s: Option<i64>
         return if has { Verdict::NotModified } else { Verdict::Send };
     }
     match (date(headers, &header::IF_MODIFIED_SINCE), modified_s) {
-        (Some(since), Some(modified)) if modified <= since => Verdict::NotModified,
+        (Some(since), Some(modified)) if date_of(modified) <= since => Verdict::NotModified,
         _ => Verdict::Send,
     }
 }
@@ -59,14 +75,14 @@ fn matches(headers: &HeaderMap, tags: &str, sha256: &str) -> bool {
 }
 
 /// Whether `If-Range` lets the part be sent (section 13.1.5): the tag of the plain bytes, or the very date of a content
-/// that was stored at least a second ago, since a date tells no more than seconds.
+/// whose second is over.
 pub(super) fn range_applies(headers: &HeaderMap, sha256: &str, modified_s: Option<i64>, now_s: i64) -> bool {
     let Some(condition) = headers.get(header::IF_RANGE) else { return true };
     if condition.as_bytes() == etag(sha256, Coding::Identity).as_bytes() {
         return true;
     }
-    let stated = date(headers, &header::IF_RANGE);
-    stated.is_some() && stated == modified_s && modified_s.is_some_and(|modified| modified < now_s)
+    let told = modified_s.map(date_of).filter(|date| *date <= now_s);
+    told.is_some() && told == date(headers, &header::IF_RANGE)
 }
 
 /// A date of one of the three forms of RFC 9110 section 5.6.7, in seconds since 1970.
@@ -116,12 +132,14 @@ mod tests {
         assert_eq!(either, Precondition::Match(vec!["aa".into(), "bb".into()]));
     }
 
+    /// The date of a content that was stored in the second before it.
     const MONDAY: &str = "Mon, 30 Nov 2026 12:00:00 GMT";
     const MONDAY_S: i64 = 1_796_040_000;
+    const STORED_S: i64 = MONDAY_S - 1;
 
     fn verdict(stated: &[(header::HeaderName, &'static str)]) -> Verdict {
         let pairs = stated.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
-        of_read(&pairs.collect(), "aa", Some(MONDAY_S))
+        of_read(&pairs.collect(), "aa", Some(STORED_S))
     }
 
     #[test]
@@ -156,11 +174,23 @@ mod tests {
     }
 
     #[test]
-    fn a_part_goes_with_the_very_date_of_a_content_that_is_not_too_young() {
+    fn a_date_is_told_when_no_other_content_can_have_it_any_more() {
+        assert_eq!(told_date(STORED_S, MONDAY_S), MONDAY_S);
+        assert_eq!(told_date(STORED_S, MONDAY_S + 9), MONDAY_S);
+        assert_eq!(told_date(STORED_S, STORED_S), STORED_S, "and no condition takes that one for its date");
+        assert_eq!(told_date(STORED_S, STORED_S - 5), STORED_S - 5, "a clock that was set back");
+    }
+
+    #[test]
+    fn a_part_goes_with_the_very_date_of_a_content_whose_second_is_over() {
         let applies =
-            |value, now| range_applies(&headers(header::IF_RANGE, value), "aa", Some(MONDAY_S), now);
-        assert!(applies(MONDAY, MONDAY_S + 1) && applies("\"aa\"", MONDAY_S));
-        assert!(!applies(MONDAY, MONDAY_S), "it may change again within this second");
+            |value, now| range_applies(&headers(header::IF_RANGE, value), "aa", Some(STORED_S), now);
+        assert!(applies(MONDAY, MONDAY_S) && applies("\"aa\"", STORED_S));
+        assert!(!applies(MONDAY, STORED_S), "it may change again within this second");
+        assert!(
+            !applies("Mon, 30 Nov 2026 11:59:59 GMT", MONDAY_S + 9),
+            "another one may have had that date"
+        );
         assert!(!applies("Mon, 30 Nov 2026 12:00:01 GMT", MONDAY_S + 9));
         assert!(!applies("W/\"aa\"", MONDAY_S + 9));
     }

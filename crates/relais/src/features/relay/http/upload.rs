@@ -15,7 +15,7 @@ use super::super::name::SocieteName;
 use super::{filename, may_write, permit, precondition, societe};
 use crate::auth::http::Caller;
 use crate::http::Activity;
-use crate::http::multipart::{Form, FormFault};
+use crate::http::multipart::{Form, FormFault, Part};
 use crate::{App, AppError};
 
 /// The first so many bytes of a larger upload are checked at once, to refuse a flood early.
@@ -113,14 +113,21 @@ fn refuse_announced_size(app: &App, headers: &HeaderMap) -> Result<(), AppError>
 type Upload = (super::super::FileName, Bytes, Option<OwnedSemaphorePermit>);
 
 async fn read_form(app: &App, form: &mut Form) -> Result<Upload, AppError> {
-    let (mut found, mut spare) = (None, FORM_BYTES_SPARE);
+    let (mut found, mut spare, mut stray) = (None, FORM_BYTES_SPARE, None);
     while let Some(part) = form.next_part().await? {
         if part.name.as_deref() != Some("file") {
+            stray = stray.or_else(|| stray_file(&part));
+            if let (Some(stray), Some(_)) = (&stray, &found) {
+                return Err(file_elsewhere(stray));
+            }
             spare -= form.skip(spare).await?;
             continue;
         }
         if found.is_some() {
             return Err(several_files());
+        }
+        if let Some(stray) = &stray {
+            return Err(file_elsewhere(stray));
         }
         let Some(name) = part.filename else { return Err(missing_field()) };
         let file = match filename(&name) {
@@ -137,6 +144,20 @@ async fn read_form(app: &App, form: &mut Form) -> Result<Upload, AppError> {
 
 fn several_files() -> AppError {
     let text = "Plusieurs champs « file » : envoyez un fichier par demande. Aucun n'a été enregistré";
+    AppError::bad_request("several_files", text)
+}
+
+/// The field that a file is in which is not taken; a field for files that the user left empty has no file name.
+fn stray_file(part: &Part) -> Option<String> {
+    let has_file = part.filename.as_deref().is_some_and(|name| !name.is_empty());
+    has_file.then(|| part.name.clone().unwrap_or_default())
+}
+
+fn file_elsewhere(field: &str) -> AppError {
+    let text = format!(
+        "Un autre fichier est dans le champ « {field} » : envoyez un fichier par demande, dans le champ « file ». \
+         Aucun n'a été enregistré"
+    );
     AppError::bad_request("several_files", text)
 }
 

@@ -47,6 +47,7 @@ pub(super) async fn list_versions(
 
 /// Which version to restore.
 #[derive(Debug, serde::Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct RestoreBody {
     /// A version that is kept.
     version: u64,

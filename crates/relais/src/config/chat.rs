@@ -23,10 +23,12 @@ pub struct ChatConfig {
     pub access: ChatAccess,
     /// Bytes of one message's text.
     pub message_bytes_max: usize,
+    /// Groups that one person owns at most.
+    pub groups_owned_max: u32,
 }
 
 impl Default for ChatConfig {
     fn default() -> Self {
-        Self { access: ChatAccess::default(), message_bytes_max: 16 * 1024 }
+        Self { access: ChatAccess::default(), message_bytes_max: 16 * 1024, groups_owned_max: 200 }
     }
 }

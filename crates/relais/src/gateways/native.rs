@@ -1,5 +1,6 @@
 //! The hub's own protocol: subscribe to channels by name, resume by cursor or position.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -175,8 +176,13 @@ impl Client {
         let principal = self.principal.lock().clone();
         let subscription = allowed(&self.app, &principal, channel).await?;
         let present = self.app.hub().presence(&subscription.channel).await;
+        let apart = match &principal {
+            Principal::User(user) => self.app.chat().apart_from(&user.id).await?,
+            Principal::Anonymous | Principal::Service(_) => HashSet::new(),
+        };
         let members: Vec<Value> = present
             .iter()
+            .filter(|member| !apart.contains(&*member.principal))
             .map(|member| json!({ "principal": &*member.principal, "sessions": member.sessions }))
             .collect();
         Ok(json!({ "type": "presence", "channel": channel, "members": members }))

@@ -104,7 +104,7 @@ impl Chat {
                 return;
             }
         };
-        self.0.watches.changed(groups);
+        self.0.watches.changed(groups, me.id());
         self.0.wake.notify_one();
         let _turn = self.0.telling_presence.lock();
         let data: Arc<str> = self.presence_of(me.id(), None).to_string().into();
@@ -146,21 +146,26 @@ impl Chat {
     }
 
     /// Tells how everybody is whom one sees come and go, and who types: what a connection that has just begun, or begun
-    /// again, cannot know. Of those who never were here there is nothing to tell; of more than [`PRESENT_MAX`] people, of
+    /// again, cannot know. One that `comes_back` to what it knew before is also told who types no more. Of those who never were here there is nothing to tell; of more than [`PRESENT_MAX`] people, of
     /// those who are here first. `tell` must say it after what was published before.
     ///
     /// # Errors
     /// What the database reports.
-    pub async fn tell_present(&self, me: &Me, tell: impl Fn(&str, &Value)) -> Result<(), AppError> {
-        let (id, typed_in, chat) = (me.person.id.clone(), self.typed_in(), self.clone());
+    pub async fn tell_present(
+        &self,
+        me: &Me,
+        comes_back: bool,
+        tell: impl Fn(&str, &Value),
+    ) -> Result<(), AppError> {
+        let (id, chat) = (me.person.id.clone(), self.clone());
         let known = self.0.store.read(move |tx: &mut ReadTx<'_>| {
             let mut known = Known::default();
             store::people::each_contact(tx, &id, SMALL_GROUP_MAX, |contact| {
                 known.add(contact, |person| chat.0.devices.presence(person));
                 true
             })?;
-            let typing = store::people::among(tx, &id, typed_in)?;
-            Ok::<_, StoreError>((known, typing))
+            let conversations = store::conversations::ids_of(tx, &id)?.into_iter().collect();
+            Ok::<_, StoreError>((known, conversations))
         });
         let (known, conversations) = known.await?;
         let turn = self.0.telling_presence.lock();
@@ -168,7 +173,7 @@ impl Chat {
             tell(PRESENCE, &self.presence_of(&contact.id, contact.last_seen));
         }
         drop(turn);
-        self.tell_typing_in(&conversations, me.id(), tell);
+        self.tell_typing_in(&conversations, me.id(), comes_back, tell);
         Ok(())
     }
 

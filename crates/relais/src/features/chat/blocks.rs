@@ -3,7 +3,7 @@
 //! Whoever is blocked no longer invites, writes to, notifies or finds the other, and neither sees the other come, go or
 //! type. They are told that the other does not accept it, not that they are blocked. In groups both stay what they are.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use relais_protocol::time::Timestamp;
 use relais_store::{Query, ReadTx, StoreError, WriteTx};
@@ -15,6 +15,7 @@ use super::people::{Me, topic_of};
 use super::refusal::{conflict, invalid, paused, refuses};
 use super::service::Chat;
 use super::store;
+use super::told::withdraw;
 use crate::AppError;
 use crate::features::accounts::{Actor, record_action};
 
@@ -123,7 +124,39 @@ impl Apart {
     }
 }
 
+/// Which members of a conversation have nothing of each other, because one has blocked the other.
+#[derive(Default)]
+pub(super) struct Rifts(HashMap<String, HashSet<String>>);
+
+impl Rifts {
+    pub(super) fn among(tx: &mut impl Query, conversation_id: &str) -> Result<Self, StoreError> {
+        let mut rifts = Self::default();
+        for (one, other) in store::blocks::among_members(tx, conversation_id)? {
+            rifts.0.entry(one.clone()).or_default().insert(other.clone());
+            rifts.0.entry(other).or_default().insert(one);
+        }
+        Ok(rifts)
+    }
+
+    /// Those whom a member does not see; none if they see everybody.
+    pub(super) fn of(&self, member: &str) -> Option<&HashSet<String>> {
+        self.0.get(member)
+    }
+}
+
 impl Chat {
+    /// The principals of those whom somebody has blocked or who have blocked them: neither sees whether the other is
+    /// there.
+    ///
+    /// # Errors
+    /// What the database reports.
+    pub async fn apart_from(&self, user_id: &str) -> Result<HashSet<String>, AppError> {
+        let id = user_id.to_owned();
+        let found = self.0.store.read(move |tx| store::blocks::principals_both_ways(tx, &id)).await;
+        let found = found.map_err(|error: StoreError| AppError::from(error))?;
+        Ok(found.into_iter().collect())
+    }
+
     /// What kind of conversation it is, if what one does there is told.
     ///
     /// # Errors
@@ -198,13 +231,13 @@ fn settle_between(tx: &mut WriteTx<'_>, me: &Me, other: &str) -> Result<(), AppE
     let theirs = topic_of(tx, other)?;
     for (id, from) in store::blocks::pending_between(tx, me.id(), other)? {
         if from == other {
-            store::invitations::settle(tx, &id, "rejected", None)?;
+            withdraw(tx, &id, "rejected")?;
             let data = json!({ "by": me.id(), "invitation_id": id });
             tx.emit(&theirs, "invitation_rejected", data.to_string())?;
             let data = json!({ "invitation_id": id, "status": "rejected", "conversation_id": null });
             tx.emit(&me.topic, "invitation_answered", data.to_string())?;
         } else {
-            store::invitations::settle(tx, &id, "cancelled", None)?;
+            withdraw(tx, &id, "cancelled")?;
             let data = json!({ "by": me.id(), "invitation_id": id }).to_string();
             tx.emit(&theirs, "invitation_cancelled", data.clone())?;
             tx.emit(&me.topic, "invitation_cancelled", data)?;

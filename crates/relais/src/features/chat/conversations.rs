@@ -11,7 +11,7 @@ use super::messages::own;
 use super::model::{Conversation, Invitation, Kind, LastMessage, Member, Person, Role};
 use super::people::{Me, topic_of};
 use super::presence::{JOINED, LEFT};
-use super::refusal::{checked_name, invalid, no_conversation, no_person, not_allowed};
+use super::refusal::{checked_name, conflict, invalid, no_conversation, no_person, not_allowed};
 use super::service::{Chat, topic};
 use super::store;
 use super::store::conversations::{ConversationRow, MemberRow, Place};
@@ -174,7 +174,8 @@ impl Chat {
     /// or nothing.
     ///
     /// # Errors
-    /// 400 for the name or more people than invitations may wait, 404 if one of them is nobody, 409 if too many invitations wait.
+    /// 400 for the name or more people than invitations may wait, 404 if one of them is nobody, 409 if too many invitations wait or
+    /// one owns too many groups.
     pub async fn create_group(
         &self,
         me: &Me,
@@ -204,6 +205,7 @@ impl Chat {
         self.0
             .store
             .write(move |tx| {
+                chat.check_owned(tx, me.id())?;
                 check_room(tx, me.id(), guests.len())?;
                 let row = new_conversation(tx, Kind::Group, name);
                 store::conversations::insert(tx, &row, None, me.id())?;
@@ -213,6 +215,18 @@ impl Chat {
                 Ok((group, guests.iter().map(invite).collect::<Result<_, _>>()?))
             })
             .await
+    }
+
+    /// Whether somebody may own one more group: every connection of theirs listens to all of them.
+    fn check_owned(&self, tx: &mut impl Query, user_id: &str) -> Result<(), AppError> {
+        let (owned, max) = (store::conversations::count_owned(tx, user_id)?, self.0.config.groups_owned_max);
+        if owned < u64::from(max) {
+            return Ok(());
+        }
+        let message = format!(
+            "Déjà {owned} groupes à vous, au plus {max} : quittez-en un, ou servez-vous de l'un d'eux"
+        );
+        Err(conflict("too_many_groups", &message).with("owned", owned))
     }
 
     /// Those in a group, in the order in which they came: the first, or those after one of them; and how many there are
@@ -435,7 +449,7 @@ fn listed(text: &str) -> Result<store::conversations::Listed, AppError> {
 /// Nobody comes into a group on the word of somebody who is out of it.
 fn cancel_invitations(tx: &mut WriteTx<'_>, group_id: &str, from: &str) -> Result<(), AppError> {
     for (id, to) in store::invitations::sent_to_group(tx, group_id, from)? {
-        store::invitations::settle(tx, &id, "cancelled", None)?;
+        told::withdraw(tx, &id, "cancelled")?;
         let data = json!({ "by": from, "invitation_id": id }).to_string();
         let asked = topic_of(tx, &to)?;
         tx.emit(&asked, "invitation_cancelled", data)?;

@@ -57,6 +57,21 @@ pub struct Waiting {
     pub total: u64,
 }
 
+impl Waiting {
+    /// A page of those that were `found`: one more than its `limit`, if there are more.
+    fn page(mut found: Vec<Invitation>, limit: usize, total: u64) -> Self {
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| more).map(|last| last.id.clone());
+        Self { invitations: found, next, total }
+    }
+}
+
+/// After which invitation a page begins, and how many are on it at most.
+fn place(part: Listing) -> (String, usize) {
+    (part.after.unwrap_or_default(), part.limit.unwrap_or(LISTED_MAX).clamp(1, LISTED_MAX))
+}
+
 impl Chat {
     /// Asks somebody to talk, or to join a group that one is in.
     ///
@@ -84,32 +99,31 @@ impl Chat {
     /// # Errors
     /// What the database reports.
     pub async fn invitations(&self, me: &Me, to_groups: bool, part: Listing) -> Result<Waiting, AppError> {
-        let (id, after) = (me.person.id.clone(), part.after.unwrap_or_default());
-        let limit = part.limit.unwrap_or(LISTED_MAX).clamp(1, LISTED_MAX);
+        let id = me.person.id.clone();
+        let (after, limit) = place(part);
         let read = self.0.store.read(move |tx| {
-            let mut invitations = store::invitations::received(tx, &id, to_groups, &after, limit + 1)?;
-            let more = invitations.len() > limit;
-            invitations.truncate(limit);
-            let next = invitations.last().filter(|_| more).map(|last| last.id.clone());
+            let found = store::invitations::received(tx, &id, to_groups, &after, limit + 1)?;
             let total = store::invitations::count_received(tx, &id, to_groups)?;
-            Ok::<_, StoreError>(Waiting { invitations, next, total })
+            Ok::<_, StoreError>(Waiting::page(found, limit, total))
         });
         read.await.map_err(AppError::from)
     }
 
-    /// Invitations to a group that wait, the oldest first and with whom they went to, and how many there are. Members
-    /// see them.
+    /// Invitations to a group that wait, the oldest first and with whom they went to. Members see them. `after` and
+    /// `limit` are of `part`.
     ///
     /// # Errors
     /// 404 if one is not in the group.
-    pub async fn invitations_of(&self, me: &Me, group_id: &str) -> Result<(Vec<Invitation>, u64), AppError> {
+    pub async fn invitations_of(&self, me: &Me, group_id: &str, part: Listing) -> Result<Waiting, AppError> {
         let (id, group_id) = (me.person.id.clone(), group_id.to_owned());
+        let (after, limit) = place(part);
         self.0
             .store
             .read(move |tx| {
                 group(tx, &group_id, &id)?;
-                let waiting = store::invitations::to_group(tx, &group_id, LISTED_MAX)?;
-                Ok((waiting, store::invitations::count_to_group(tx, &group_id)?))
+                let found = store::invitations::to_group(tx, &group_id, &after, limit + 1)?;
+                let total = store::invitations::count_to_group(tx, &group_id)?;
+                Ok(Waiting::page(found, limit, total))
             })
             .await
     }
@@ -130,7 +144,7 @@ impl Chat {
                 }
                 let asker = topic_of(tx, &invitation.from_user_id)?;
                 if answer == Answer::Reject {
-                    store::invitations::settle(tx, &id, "rejected", None)?;
+                    told::withdraw(tx, &id, "rejected")?;
                     let data = json!({ "by": me.id(), "invitation_id": id });
                     tx.emit(&asker, "invitation_rejected", data.to_string())?;
                     tx.emit(&me.topic, "invitation_answered", answered(&id, "rejected", None).to_string())?;
@@ -181,7 +195,7 @@ impl Chat {
                     "cancelled" => return Ok(()),
                     _ => return Err(settled(&invitation)),
                 }
-                store::invitations::settle(tx, &id, "cancelled", None)?;
+                told::withdraw(tx, &id, "cancelled")?;
                 let data = json!({ "by": me.id(), "invitation_id": id }).to_string();
                 let asked = topic_of(tx, &invitation.to_user_id)?;
                 tx.emit(&asked, "invitation_cancelled", data.clone())?;
@@ -215,7 +229,8 @@ impl Chat {
         let asked = topic_of(tx, &invitation.to_user_id)?;
         let Some(group_id) = &invitation.group_id else {
             let data = json!({ "by": me.id(), "invitation": invitation });
-            tx.emit(&asked, INVITED, data.to_string())?;
+            let told = tx.emit(&asked, INVITED, data.to_string())?;
+            store::invitations::set_told(tx, &invitation.id, told.seq)?;
             tx.emit(&me.topic, "invitation_sent", data.to_string())?;
             return Ok(());
         };
@@ -226,7 +241,8 @@ impl Chat {
         if !invitation.message.is_empty() {
             short["message"] = invitation.message.as_str().into();
         }
-        tx.emit(&asked, INVITED, json!({ "invitation": short }).to_string())?;
+        let told = tx.emit(&asked, INVITED, json!({ "invitation": short }).to_string())?;
+        store::invitations::set_told(tx, &invitation.id, told.seq)?;
         let data = json!({
             "by": me.id(), "group_id": group_id, "group_name": invitation.group_name, "invitation": invitation,
         });

@@ -9,7 +9,7 @@ use super::model::{Kind, Message, Read, Role};
 use super::people::Me;
 use super::receipts::deliver;
 use super::refusal::{checked_words, no_conversation, no_message, not_allowed};
-use super::sending::mentioned;
+use super::sending::{check_mentions, mentioned};
 use super::service::{Chat, topic};
 use super::store;
 use super::store::conversations::Place;
@@ -70,7 +70,7 @@ impl Chat {
     /// Replaces the text of one's own message. Without `mentions` those that it has stay.
     ///
     /// # Errors
-    /// 400 for the text, 403 if somebody else wrote it, 404 if there is none or it was deleted.
+    /// 400 for the text and for too many mentions, 403 if somebody else wrote it, 404 if there is none or it was deleted.
     pub async fn edit(
         &self,
         me: &Me,
@@ -79,6 +79,7 @@ impl Chat {
         mentions: Option<Vec<String>>,
     ) -> Result<Message, AppError> {
         let content = checked_words("content", content, self.0.config.message_bytes_max, false)?;
+        check_mentions(mentions.as_deref().unwrap_or_default())?;
         let (id, message_id) = (me.person.id.clone(), message_id.to_owned());
         self.0
             .store

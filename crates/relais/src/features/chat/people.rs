@@ -2,8 +2,9 @@
 
 use relais_protocol::event::Topic;
 use relais_protocol::time::Timestamp;
-use relais_store::{StoreError, WriteTx};
+use relais_store::{ReadTx, StoreError, WriteTx};
 
+use super::blocks::Apart;
 use super::model::{Contact, Person};
 use super::refusal::{conflict, no_person, not_allowed};
 use super::service::{Chat, Known};
@@ -140,8 +141,10 @@ impl Chat {
     /// What the database reports.
     pub async fn search_people(&self, me: &Me, query: &str, limit: usize) -> Result<Vec<Contact>, AppError> {
         let (wanted, id) = (fold(query), me.person.id.clone());
-        let hiding = self.0.store.read(move |tx| store::blocks::blockers(tx, &id)).await;
-        let hiding: Vec<String> = hiding.map_err(|error: StoreError| AppError::from(error))?;
+        let hidden = self.0.store.read(move |tx: &mut ReadTx<'_>| {
+            Ok::<_, StoreError>((store::blocks::blockers(tx, &id)?, Apart::of(tx, &id)?))
+        });
+        let (hiding, apart) = hidden.await?;
         let matches = |person: &Person| {
             person.id != me.person.id
                 && !hiding.contains(&person.id)
@@ -176,7 +179,7 @@ impl Chat {
             found.extend(people.filter(matches));
         }
         found.truncate(limit);
-        Ok(found.into_iter().map(|person| self.contact(person, None)).collect())
+        Ok(found.into_iter().map(|person| apart.seen(self.contact(person, None))).collect())
     }
 
     /// Those who were ever here, in order of their ids after one.

@@ -71,7 +71,7 @@ impl Chat {
         }
         let Ok(listening) = serde_json::from_str::<Listening>(&event.data) else { return };
         let Ok(conversation) = topic(&listening.conversation_id) else { return };
-        self.0.watches.changed([listening.conversation_id]);
+        self.0.watches.changed([listening.conversation_id], event.topic.key());
         self.0.wake.notify_one();
         match listening.since.and_then(|since| since.parse::<Cursor>().ok()) {
             Some(since) => self.0.devices.join(&event.topic, &conversation, since),

@@ -29,6 +29,8 @@ const ATTACHMENTS_MAX: usize = 20;
 const REFERENCE_BYTES_MAX: usize = 200;
 /// Bytes of the digest of what was asked for under a `client_id`.
 const DIGEST_BYTES: usize = 16;
+/// Members that one message may mention: those of the largest group.
+const MENTIONS_MAX: usize = 1_000;
 /// Ids of members that are looked at in one go.
 const MEMBERS_AT_ONCE: usize = 100;
 
@@ -41,7 +43,7 @@ pub struct NewMessage {
     /// `clientId`.
     #[serde(default)]
     pub client_id: Option<String>,
-    /// Members that it mentions; others are left out.
+    /// Members that it mentions, 1,000 at most; others are left out.
     #[serde(default)]
     pub mentions: Vec<String>,
     /// References to uploads.
@@ -68,7 +70,7 @@ impl Chat {
     /// Stores a message, then tells the members.
     ///
     /// # Errors
-    /// 400 for a text that is empty or too long, 404 if the sender is not in the conversation, 409 if the client's
+    /// 400 for a text that is empty or too long and for too many mentions, 404 if the sender is not in the conversation, 409 if the client's
     /// name for it was used for another message.
     pub async fn send(&self, me: &Me, conversation_id: &str, new: NewMessage) -> Result<Sent, AppError> {
         let content = checked_words(
@@ -221,6 +223,17 @@ fn check_names(new: &NewMessage) -> Result<(), AppError> {
             format!("« attachments » : au plus {ATTACHMENTS_MAX} références de {REFERENCE_BYTES_MAX} octets");
         return Err(invalid("attachments", message));
     }
+    check_mentions(&new.mentions)
+}
+
+pub(super) fn check_mentions(mentions: &[String]) -> Result<(), AppError> {
+    if mentions.len() > MENTIONS_MAX {
+        let message = format!(
+            "« mentions » : {} personnes, au plus {MENTIONS_MAX} : un groupe n'en a pas davantage",
+            mentions.len()
+        );
+        return Err(invalid("mentions", message));
+    }
     Ok(())
 }
 
@@ -231,11 +244,8 @@ pub(super) fn mentioned(
     mentions: &[String],
 ) -> Result<String, StoreError> {
     let wanted: BTreeSet<&str> = mentions.iter().map(String::as_str).collect();
-    let mut ids = Vec::new();
-    for id in wanted {
-        if store::conversations::is_member(tx, conversation_id, id)? {
-            ids.push(id);
-        }
-    }
-    Ok(ids.join("\n"))
+    let wanted: Vec<&str> = wanted.into_iter().collect();
+    let members = store::conversations::members_among(tx, conversation_id, &wanted)?;
+    let mentioned: Vec<&str> = wanted.into_iter().filter(|id| members.contains(*id)).collect();
+    Ok(mentioned.join("\n"))
 }

@@ -3,7 +3,8 @@
 //! The text of a message stands in the event that told it first, in that of its last edit, and in the views of a
 //! conversation that whoever comes in gets. An edit brings the first up to date and empties the others, all in its own
 //! transaction: its event comes after them and tells the text. So an edit costs the same however many there were, and
-//! a deletion finds the text in two events. Whoever comes back hears what is left of the message.
+//! a deletion finds the text in two events. Whoever comes back hears what is left of the message. So it is with the word of
+//! an invitation that is taken back or refused.
 
 use relais_store::{StoreError, WriteTx};
 use serde_json::{Value, json};
@@ -36,6 +37,26 @@ pub(super) fn retell(tx: &mut WriteTx<'_>, row: &MessageRow) -> Result<(), Store
         tx.amend(seq, |data| retold(data, &none))?;
     }
     store::told::forget(tx, row.key)
+}
+
+/// Settles an invitation to which nobody agreed: the word with it is gone, also from the events that told it. An event
+/// has to follow in the same transaction, by which other servers learn of it.
+pub(super) fn withdraw(tx: &mut WriteTx<'_>, id: &str, status: &str) -> Result<(), StoreError> {
+    if let Some(first) = store::invitations::told(tx, id)? {
+        for seq in [first, first + 1] {
+            tx.amend(seq, |data| wordless(data, id))?;
+        }
+    }
+    store::invitations::settle(tx, id, status, None)
+}
+
+/// The data of an event that told an invitation, without the word with it; none if there is none.
+fn wordless(data: &str, invitation_id: &str) -> Option<String> {
+    let mut data: Value = serde_json::from_str(data).ok()?;
+    let invitation = data.get_mut("invitation").filter(|told| told["id"] == invitation_id)?;
+    let message = invitation.get_mut("message").filter(|message| **message != "")?;
+    *message = "".into();
+    Some(data.to_string())
 }
 
 impl Chat {

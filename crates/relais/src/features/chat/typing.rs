@@ -1,7 +1,7 @@
 //! Who types. It ends by itself: with a message, with the connection, when one is out of the conversation, and after
 //! some seconds in which nothing more is said of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,10 @@ use super::store;
 pub(super) const TYPING_MS: i64 = 10_000;
 /// People who type at once at most; of others it is not told.
 const TYPING_MAX: usize = 10_000;
+/// People who have typed lately, at least so many: who comes back is told that they type no more.
+const ENDED_MAX: usize = 10_000;
+/// Of how many of them one connection is told at most.
+const ENDED_TOLD_MAX: usize = 500;
 /// How often it is looked whether typing has ended.
 const STEP: Duration = Duration::from_millis(250);
 /// After how many steps the counts of groups are told.
@@ -42,13 +46,46 @@ struct Typist {
     in_group: bool,
 }
 
-/// Those who type, by conversation and person.
+/// Those who type, by conversation and person, and those who did until lately.
 #[derive(Default)]
-pub(super) struct Typing(Mutex<HashMap<(String, String), Typist>>);
+pub(super) struct Typing(Mutex<Typists>);
+
+#[derive(Default)]
+struct Typists {
+    now: HashMap<(String, String), Typist>,
+    lately: Ended,
+}
+
+/// Those who type no more, by conversation: the last [`ENDED_MAX`] and up to as many before them.
+#[derive(Default)]
+struct Ended {
+    last: HashMap<String, Vec<(String, Typist)>>,
+    before: HashMap<String, Vec<(String, Typist)>>,
+    /// Entries of `last`.
+    count: usize,
+}
+
+impl Ended {
+    fn add(&mut self, (conversation, person): (String, String), typist: Typist) {
+        if self.count >= ENDED_MAX {
+            self.before = std::mem::take(&mut self.last);
+            self.count = 0;
+        }
+        let ended = self.last.entry(conversation).or_default();
+        if !ended.iter().any(|(known, _)| *known == person) {
+            ended.push((person, typist));
+            self.count += 1;
+        }
+    }
+
+    fn of(&self, conversation: &str) -> impl Iterator<Item = &(String, Typist)> {
+        [&self.last, &self.before].into_iter().filter_map(move |ended| ended.get(conversation)).flatten()
+    }
+}
 
 impl Typing {
     pub(super) fn is_empty(&self) -> bool {
-        self.0.lock().is_empty()
+        self.0.lock().now.is_empty()
     }
 }
 
@@ -85,15 +122,15 @@ impl Chat {
         let username = me.person.display_name();
         let typist = Typist { conversation, device, until, username, in_group };
         let mut typing = self.0.typing.0.lock();
-        if is_typing && typing.len() >= TYPING_MAX && !typing.contains_key(&key) {
+        if is_typing && typing.now.len() >= TYPING_MAX && !typing.now.contains_key(&key) {
             metrics::counter!("relais_chat_typing_untold_total").increment(1);
             return;
         }
         self.publish_typing(&typist, me.id(), is_typing);
         if is_typing {
-            typing.insert(key, typist);
-        } else {
-            typing.remove(&key);
+            typing.now.insert(key, typist);
+        } else if let Some(typist) = typing.now.remove(&key) {
+            typing.lately.add(key, typist);
         }
         drop(typing);
         self.0.wake.notify_one();
@@ -116,31 +153,30 @@ impl Chat {
     }
 
     fn end_typing_of(&self, is_over: impl Fn(&(String, String), &Typist) -> bool) {
-        self.0.typing.0.lock().retain(|key, typist| {
-            let over = is_over(key, typist);
-            if over {
-                self.publish_typing(typist, &key.1, false);
-            }
-            !over
-        });
+        let mut typing = self.0.typing.0.lock();
+        let Typists { now, lately } = &mut *typing;
+        for (key, typist) in now.extract_if(|key, typist| is_over(key, typist)) {
+            self.publish_typing(&typist, &key.1, false);
+            lately.add(key, typist);
+        }
     }
 
-    /// In which conversations somebody types.
-    pub(super) fn typed_in(&self) -> Vec<String> {
-        let mut conversations: Vec<String> =
-            self.0.typing.0.lock().keys().map(|(conversation, _)| conversation.clone()).collect();
-        conversations.sort();
-        conversations.dedup();
-        conversations
-    }
-
-    /// Tells who types in these conversations, oneself aside.
-    pub(super) fn tell_typing_in(&self, conversations: &[String], me: &str, tell: impl Fn(&str, &Value)) {
+    /// Tells who types in these conversations, oneself aside; and before that, to who comes back, who types no more.
+    pub(super) fn tell_typing_in(
+        &self,
+        conversations: &HashSet<String>,
+        me: &str,
+        comes_back: bool,
+        tell: impl Fn(&str, &Value),
+    ) {
         let typing = self.0.typing.0.lock();
-        let others = typing.iter().filter(|((conversation, person), _)| {
-            person != me && conversations.iter().any(|known| known == conversation)
-        });
-        others.for_each(|((_, person), typist)| tell(USER_TYPING, &typist.data(person, true)));
+        if comes_back {
+            let ended = conversations.iter().flat_map(|id| typing.lately.of(id));
+            let ended = ended.filter(|(person, _)| person != me).take(ENDED_TOLD_MAX);
+            ended.for_each(|(person, typist)| tell(USER_TYPING, &typist.data(person, false)));
+        }
+        let now = typing.now.iter().filter(|((id, person), _)| person != me && conversations.contains(id));
+        now.for_each(|((_, person), typist)| tell(USER_TYPING, &typist.data(person, true)));
     }
 }
 

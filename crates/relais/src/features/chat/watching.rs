@@ -1,14 +1,13 @@
 //! Who looks at whom: people, and how many are there in a group. It ends with the connection.
 
 use std::collections::{HashMap, HashSet};
-use std::future::Future;
-use std::sync::Arc;
 
 use parking_lot::Mutex;
 use relais_store::{ReadTx, StoreError};
 use serde_json::{Value, json};
 
 use super::arrivals::PRESENCE;
+use super::blocks::Rifts;
 use super::conversations::MEMBERS_MAX;
 use super::devices::DeviceId;
 use super::people::Me;
@@ -30,8 +29,20 @@ type Watched = HashMap<String, HashMap<DeviceId, String>>;
 struct Looks {
     people: Watched,
     groups: Watched,
-    /// Groups in which somebody came or went since it was last told.
-    changed: HashSet<String>,
+    /// Groups in which somebody came or went since it was last told, each with who did.
+    changed: Changes,
+}
+
+/// Those who came or went, by the groups that they are in.
+type Changes = HashMap<String, HashSet<String>>;
+
+/// A group of which there is something to tell.
+struct Change {
+    group: String,
+    /// Those who look at it.
+    watchers: HashSet<String>,
+    /// Those who came or went.
+    movers: HashSet<String>,
 }
 
 /// Everything that is looked at.
@@ -78,7 +89,7 @@ impl Watches {
                 !devices.is_empty()
             });
         }
-        changed.retain(|group| groups.contains_key(group));
+        changed.retain(|group, _| groups.contains_key(group));
     }
 
     /// Those who look at somebody.
@@ -97,39 +108,45 @@ impl Watches {
     }
 
     /// Somebody came or went in these groups.
-    pub(super) fn changed(&self, groups: impl IntoIterator<Item = String>) {
+    pub(super) fn changed(&self, groups: impl IntoIterator<Item = String>, mover: &str) {
         let mut looks = self.0.lock();
         let Looks { groups: watched, changed, .. } = &mut *looks;
-        changed.extend(groups.into_iter().filter(|group| watched.contains_key(group)));
+        for group in groups.into_iter().filter(|group| watched.contains_key(group)) {
+            changed.entry(group).or_default().insert(mover.to_owned());
+        }
+    }
+
+    /// What could not be told is told the next time.
+    fn put_back(&self, changes: impl IntoIterator<Item = Change>) {
+        let mut looks = self.0.lock();
+        for Change { group, movers, .. } in changes {
+            looks.changed.entry(group).or_default().extend(movers);
+        }
     }
 
     pub(super) fn has_changes(&self) -> bool {
         !self.0.lock().changed.is_empty()
     }
 
-    /// Hands each group of which there is something to tell to `tell`, with those who look at it. When it fails, what it
-    /// was not handed, and what it failed on, is kept for the next time.
-    async fn tell_changes<E, F: Future<Output = Result<(), E>>>(
-        &self,
-        tell: impl Fn(String, HashSet<String>) -> F,
-    ) -> Result<(), E> {
+    /// Hands each group of which there is something to tell to `tell`. When it fails, what it was not handed, and what it
+    /// failed on, is kept for the next time.
+    async fn tell_changes<E>(&self, tell: impl AsyncFn(&Change) -> Result<(), E>) -> Result<(), E> {
         let mut changes = self.take_changes().into_iter();
-        while let Some((group, watchers)) = changes.next() {
-            if let Err(error) = tell(group.clone(), watchers).await {
-                self.changed(std::iter::once(group).chain(changes.map(|(group, _)| group)));
+        while let Some(change) = changes.next() {
+            if let Err(error) = tell(&change).await {
+                self.put_back(std::iter::once(change).chain(changes));
                 return Err(error);
             }
         }
         Ok(())
     }
 
-    /// The groups of which there is something to tell, each with those who look at it.
-    fn take_changes(&self) -> Vec<(String, HashSet<String>)> {
+    fn take_changes(&self) -> Vec<Change> {
         let mut looks = self.0.lock();
         let Looks { groups, changed, .. } = &mut *looks;
-        let told = changed.drain().filter_map(|group| {
+        let told = changed.drain().filter_map(|(group, movers)| {
             let watchers = groups.get(&group)?.values().cloned().collect();
-            Some((group, watchers))
+            Some(Change { group, watchers, movers })
         });
         told.collect()
     }
@@ -187,7 +204,7 @@ impl Chat {
             return Err(too_many());
         }
         self.forget_if_gone(me, device);
-        let (mut fields, _) = self.group_presence(conversation_id).await?;
+        let mut fields = self.attendance(conversation_id).await?.fields(me.id());
         fields["success"] = true.into();
         Ok(fields)
     }
@@ -209,38 +226,62 @@ impl Chat {
         }
     }
 
-    /// How many are there in a conversation, and who is in it.
-    async fn group_presence(&self, conversation_id: &str) -> Result<(Value, HashSet<String>), StoreError> {
+    /// Who is in a conversation, and who of them is there.
+    async fn attendance(&self, conversation_id: &str) -> Result<Attendance, StoreError> {
         let id = conversation_id.to_owned();
         let limit = usize::try_from(MEMBERS_MAX).unwrap_or(usize::MAX);
-        let members =
-            self.0.store.read(move |tx| store::conversations::member_ids(tx, &id, "", limit)).await?;
-        let online = members.iter().filter(|member| self.0.devices.is_online(member)).count();
-        let fields = json!({
-            "conversation_id": conversation_id, "group_id": conversation_id, "member_count": members.len(),
-            "online_count": online,
+        let known = self.0.store.read(move |tx: &mut ReadTx<'_>| {
+            let members = store::conversations::member_ids(tx, &id, "", limit)?;
+            Ok::<_, StoreError>((members, Rifts::among(tx, &id)?))
         });
-        Ok((fields, members.into_iter().collect()))
+        let (members, rifts) = known.await?;
+        let online = members.iter().filter(|member| self.0.devices.is_online(member)).cloned().collect();
+        let members = members.into_iter().collect();
+        Ok(Attendance { conversation_id: conversation_id.to_owned(), members, online, rifts })
     }
 
     /// Tells those who look at a group how many are there now, if that changed.
     pub(super) async fn tell_counts(&self) {
-        let told = self.0.watches.tell_changes(|group, watchers| self.tell_count(group, watchers)).await;
+        let told = self.0.watches.tell_changes(async |change: &Change| self.tell_count(change).await).await;
         if let Err(error) = told {
             tracing::warn!(%error, "how many are there in a group could not be read; trying again");
         }
     }
 
-    async fn tell_count(&self, group: String, watchers: HashSet<String>) -> Result<(), StoreError> {
-        let (fields, members) = self.group_presence(&group).await?;
-        let data: Arc<str> = fields.to_string().into();
+    async fn tell_count(&self, change: &Change) -> Result<(), StoreError> {
+        let attendance = self.attendance(&change.group).await?;
         // Whoever was taken out no longer looks.
-        for watcher in watchers.intersection(&members) {
+        for watcher in change.watchers.intersection(&attendance.members) {
+            // That something is told would tell of those whom they do not see, whatever the number.
+            let unseen = |apart: &HashSet<String>| change.movers.is_subset(apart);
+            if attendance.rifts.of(watcher).is_some_and(unseen) {
+                continue;
+            }
             if let Some(topic) = self.topic_here(watcher) {
-                self.publish_latest(topic, GROUP_PRESENCE, Arc::clone(&data), &group);
+                let data = attendance.fields(watcher).to_string();
+                self.publish_latest(topic, GROUP_PRESENCE, data.into(), &change.group);
             }
         }
         Ok(())
+    }
+}
+
+/// Who is in a conversation, and who of them is there.
+struct Attendance {
+    conversation_id: String,
+    members: HashSet<String>,
+    online: HashSet<String>,
+    rifts: Rifts,
+}
+
+impl Attendance {
+    /// How many are there as far as a member sees it: those whom they have blocked, or who have blocked them, are away.
+    fn fields(&self, viewer: &str) -> Value {
+        let unseen = self.rifts.of(viewer).map_or(0, |apart| self.online.intersection(apart).count());
+        json!({
+            "conversation_id": self.conversation_id, "group_id": self.conversation_id,
+            "member_count": self.members.len(), "online_count": self.online.len() - unseen,
+        })
     }
 }
 
@@ -263,7 +304,7 @@ mod tests {
         for group in groups {
             assert!(watches.add(|looks| &mut looks.groups, group, device, "lea"));
         }
-        watches.changed(groups.iter().map(|group| (*group).to_owned()));
+        watches.changed(groups.iter().map(|group| (*group).to_owned()), "paul");
         watches
     }
 
@@ -272,19 +313,20 @@ mod tests {
         let watches = looking_at(&["a", "b", "c"]);
         let handed = Mutex::new(Vec::new());
         let failed = watches
-            .tell_changes(|group, watchers| {
-                assert_eq!(watchers, HashSet::from(["lea".to_owned()]));
+            .tell_changes(async |change: &Change| {
+                assert_eq!(change.watchers, HashSet::from(["lea".to_owned()]));
                 let mut handed = handed.lock();
-                handed.push(group);
-                std::future::ready(if handed.len() == 2 { Err("the database is away") } else { Ok(()) })
+                handed.push(change.group.clone());
+                if handed.len() == 2 { Err("the database is away") } else { Ok(()) }
             })
             .await;
         assert!(failed.is_err());
         let first = handed.lock().remove(0);
         handed.lock().clear();
-        let told = watches.tell_changes(|group, _| {
-            handed.lock().push(group);
-            std::future::ready(Ok::<_, ()>(()))
+        let told = watches.tell_changes(async |change: &Change| {
+            assert_eq!(change.movers, HashSet::from(["paul".to_owned()]));
+            handed.lock().push(change.group.clone());
+            Ok::<_, ()>(())
         });
         told.await.unwrap();
         let mut all = handed.into_inner();

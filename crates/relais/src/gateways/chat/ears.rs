@@ -100,9 +100,10 @@ impl<L: Line> Ears<L> {
         Ok(())
     }
 
-    /// Says how everybody is whom one sees come and go: it is not part of what a connection missed.
-    pub(super) async fn tell_present(&self) -> Result<(), AppError> {
-        self.chat.tell_present(&self.me, |name, fields| self.line.tell(name, fields)).await
+    /// Says how everybody is whom one sees come and go, and to a client that `comes_back` who types no more: it is not part
+    /// of what a connection missed.
+    pub(super) async fn tell_present(&self, comes_back: bool) -> Result<(), AppError> {
+        self.chat.tell_present(&self.me, comes_back, |name, fields| self.line.tell(name, fields)).await
     }
 
     fn listen(self: &Arc<Self>, conversation: Topic, since: Cursor) {

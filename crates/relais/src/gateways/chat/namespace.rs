@@ -167,7 +167,7 @@ impl Namespace for ChatNamespace {
                 note_arrival(&app, &people, &socket, &ears).await?;
                 ears.open(&socket.channels(), welcome.head).await?;
                 say(&socket, "authenticated", &fields);
-                ears.tell_present().await?;
+                ears.tell_present(welcome.recovered || given.since.is_some()).await?;
                 Ok::<_, AppError>(())
             };
             if let Err(error) = entered.await {
@@ -319,6 +319,6 @@ async fn let_in(app: &App, people: &People, socket: &Socket, given: &Credentials
     let welcome = |joined: &Joined| ("authenticated", fields(joined).to_string());
     let joined = socket.join_welcomed(all, Because::Belongs, from, welcome).await?;
     ears.open(&socket.channels(), head).await?;
-    ears.tell_present().await?;
+    ears.tell_present(given.since.is_some()).await?;
     Ok(fields(&joined))
 }

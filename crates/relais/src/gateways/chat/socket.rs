@@ -235,7 +235,7 @@ impl Client {
         };
         self.app.hub().subscribe_members(&self.session, all, place, welcome).await?;
         ears.open(&heard, head).await?;
-        ears.tell_present().await
+        ears.tell_present(asked).await
     }
 }
 

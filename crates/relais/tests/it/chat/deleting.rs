@@ -225,3 +225,56 @@ async fn another_server_on_the_same_database_serves_it_no_more_either() {
     assert!(!told.contains(SECRET), "from memory: {told}");
     assert!(told.contains("à midi"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_word_with_an_invitation_to_which_nobody_agreed_is_gone_from_the_log() {
+    on_both(|world| async move {
+        let lea = world.person("Lea").await;
+        let group = world.post(&lea, "groups", json!({ "name": "Chantier" })).await["group_id"].clone();
+        for (number, end) in ["cancel", "reject", "block", "blocked"].into_iter().enumerate() {
+            for group_id in [Value::Null, group.clone()] {
+                let paul = world.person(&format!("Paul{number}{}", group_id.is_null())).await;
+                let since = world.get(&paul, "conversations").await["cursor"].as_str().unwrap().to_owned();
+                let new = json!({ "to_user_id": paul.id, "message": SECRET, "group_id": group_id });
+                let id = world.post(&lea, "invitations", new).await["invitation_id"].clone();
+                let id = id.as_str().unwrap();
+                assert!(stored(&world).await.contains(SECRET), "while it waits");
+                match end {
+                    "cancel" => world.delete(&lea, &format!("invitations/{id}")).await,
+                    "reject" => {
+                        let path = format!("invitations/{id}/respond");
+                        world.put(&paul, &path, json!({ "action": "reject" })).await
+                    }
+                    "block" => world.put(&lea, &format!("blocks/{}", paul.id), Value::Null).await,
+                    _ => world.put(&paul, &format!("blocks/{}", lea.id), Value::Null).await,
+                };
+                assert!(!stored(&world).await.contains(SECRET), "{end}");
+                for who in [&paul, &lea] {
+                    let poll = format!("/api/v1/poll?channel=user:{}&since={since}", who.id);
+                    let (status, polled) = world.request(who, reqwest::Method::GET, &poll, Value::Null).await;
+                    assert_eq!(status, 200, "{polled}");
+                    assert!(!polled.to_string().contains(SECRET), "from memory: {end}");
+                    assert!(polled.to_string().contains(id), "what is told of it stays");
+                }
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_learns_the_word_of_an_invitation_of_somebody_who_has_left_the_group() {
+    on_both(|world| async move {
+        let (lea, paul, zoe) =
+            (world.person("Lea").await, world.person("Paul").await, world.person("Zoe").await);
+        let group = world.post(&lea, "groups", json!({ "name": "Chantier" })).await["group_id"].clone();
+        let group = group.as_str().unwrap();
+        into_group(&world, &lea, group, &paul).await;
+        let new = json!({ "to_user_id": zoe.id, "message": SECRET });
+        world.post(&paul, &format!("groups/{group}/invite"), new).await;
+        world.post(&paul, &format!("groups/{group}/leave"), Value::Null).await;
+        assert!(!stored(&world).await.contains(SECRET));
+        assert_eq!(count(&world, "SELECT COUNT(*) FROM chat_invitations WHERE message <> ''").await, 0);
+    })
+    .await;
+}

@@ -1,11 +1,12 @@
 //! What a large group costs.
 
 use relais_store::{Query as _, StoreError, params};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::world::Socket;
 use super::{World, on_both};
-use crate::world::Person;
+use crate::world::{Person, on_both_with};
 
 /// Bytes of the data of all events after a place of the log.
 async fn stored_since(world: &World, seq: u64) -> u64 {
@@ -227,5 +228,27 @@ async fn whoever_reads_in_a_large_group_has_read_it_on_all_their_devices() {
         let heard = plain.heard().await;
         assert!(heard.iter().all(|frame| frame["type"] != "messages_read"), "{heard:?}");
     })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_owns_as_many_groups_as_the_setting_says() {
+    on_both_with(
+        |config| config.chat.groups_owned_max = 2,
+        |world| async move {
+            let (lea, paul) = (world.person("Lea").await, world.person("Paul").await);
+            let named = json!({ "name": "Chantier" });
+            let first = world.post(&lea, "groups", named.clone()).await["group_id"].clone();
+            world.post(&lea, "groups", named.clone()).await;
+            let (status, refused) = world.call(&lea, Method::POST, "groups", named.clone()).await;
+            assert_eq!(
+                (status, &refused["code"], &refused["owned"]),
+                (409, &json!("too_many_groups"), &json!(2))
+            );
+            world.post(&paul, "groups", named.clone()).await;
+            world.post(&lea, &format!("groups/{}/leave", first.as_str().unwrap()), Value::Null).await;
+            world.post(&lea, "groups", named).await;
+        },
+    )
     .await;
 }

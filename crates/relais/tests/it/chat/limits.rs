@@ -170,3 +170,39 @@ async fn notifications_are_short_and_not_many() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_mentions_as_many_people_as_a_group_has_and_no_more() {
+    on_both(|world| async move {
+        let (lea, paul, eve) =
+            (world.person("Lea").await, world.person("Paul").await, world.person("Eve").await);
+        let id = world.befriend(&lea, &paul).await;
+        let path = format!("conversations/{id}/messages");
+        let strangers = |count: usize| (0..count).map(|number| json!(format!("personne-{number:04}")));
+        let mentions: Value = strangers(997).chain([&paul, &eve, &lea].map(|who| json!(who.id))).collect();
+        let said = json!({ "content": "à tous", "mentions": mentions });
+        let message = world.post(&lea, &path, said).await["message"].clone();
+        let mut members = [&lea.id, &paul.id];
+        members.sort();
+        assert_eq!(message["mentions"], json!(members), "whoever else is named is left out");
+
+        let too_many = json!({ "content": "à tous", "mentions": strangers(1_001).collect::<Value>() });
+        let edit = format!("messages/{}", message["id"].as_str().unwrap());
+        for (method, path) in [(Method::POST, &path), (Method::PUT, &edit)] {
+            let (status, refused) = world.call(&lea, method, path, too_many.clone()).await;
+            assert_eq!((status, &refused["code"]), (400, &json!("invalid_value")));
+            assert_eq!(refused["field"], "mentions");
+        }
+        let edited = world.put(&lea, &edit, json!({ "content": "à tous", "mentions": mentions })).await;
+        assert_eq!(edited["message"]["mentions"], json!(members));
+        let mut of_lea = world.connect(&lea).await;
+        for kind in ["send_message", "edit_message"] {
+            let mut frame = too_many.clone();
+            frame["type"] = kind.into();
+            (frame["conversation_id"], frame["message_id"]) = (json!(id), message["id"].clone());
+            of_lea.say(&frame).await;
+            assert_eq!(of_lea.hear("error").await["code"], "invalid_value", "{kind}");
+        }
+    })
+    .await;
+}

@@ -274,3 +274,29 @@ async fn a_group_begins_with_as_many_people_as_invitations_may_wait() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_invitations_of_a_group_have_pages() {
+    on_both(|world| async move {
+        let lea = world.person("Lea").await;
+        let mut guests = Vec::new();
+        for number in 0..5 {
+            guests.push(world.person(&format!("Invite{number}")).await.id);
+        }
+        let made = world.post(&lea, "groups", json!({ "name": "Chantier", "member_ids": guests })).await;
+        let base = format!("groups/{}/pending-invitations", made["group_id"].as_str().unwrap());
+        let (mut path, mut asked) = (format!("{base}?limit=2"), Vec::new());
+        loop {
+            let page = world.get(&lea, &path).await;
+            assert_eq!((&page["total"], &page["group_id"]), (&json!(5), &made["group_id"]));
+            asked.extend(page["invitations"].as_array().unwrap().iter().map(|i| i["to_user"]["id"].clone()));
+            let Some(next) = page["next"].as_str() else { break };
+            path = format!("{base}?limit=2&after={next}");
+        }
+        asked.sort_by_key(Value::to_string);
+        guests.sort();
+        assert_eq!(json!(asked), json!(guests), "each once");
+        assert_eq!(world.get(&lea, &base).await["invitations"].as_array().unwrap().len(), 5);
+    })
+    .await;
+}

@@ -171,3 +171,30 @@ async fn a_clock_that_leaps_neither_ends_typing_nor_prolongs_it() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_learns_that_nobody_types_any_more() {
+    on_both(|world| async move {
+        let (lea, paul) = (world.person("Lea").await, world.person("Paul").await);
+        let id = world.befriend(&lea, &paul).await;
+        let ((mut of_lea, welcome), mut of_paul) =
+            (world.connect_with(&lea, json!({})).await, world.connect(&paul).await);
+        let types = |is_typing| json!({ "type": "typing", "conversation_id": id, "is_typing": is_typing });
+        of_paul.say(&types(true)).await;
+        assert_eq!(of_lea.hear("user_typing").await["is_typing"], true);
+        drop(of_lea);
+        of_paul.say(&types(false)).await;
+        of_paul.heard().await;
+        let since = json!({ "since": welcome["cursor"] });
+        let (mut of_lea, welcome) = world.connect_with(&lea, since.clone()).await;
+        assert_eq!(welcome["recovered"], true);
+        let ended = of_lea.hear("user_typing").await;
+        assert_eq!((&ended["user_id"], &ended["is_typing"]), (&json!(paul.id), &json!(false)));
+        of_paul.say(&types(true)).await;
+        of_paul.heard().await;
+        let mut again = world.connect_with(&lea, since).await.0;
+        assert_eq!(typing(&mut again).await.last(), Some(&true), "what is now comes last");
+        assert_eq!(typing(&mut world.connect(&lea).await).await, [true], "whoever knew nothing");
+    })
+    .await;
+}

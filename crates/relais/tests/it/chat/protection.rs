@@ -174,3 +174,103 @@ async fn a_block_settles_invitations_and_is_not_told_to_whom_it_is_for() {
     })
     .await;
 }
+
+/// Who is in a channel of the hub, as somebody sees it over the hub's own protocol.
+async fn present(world: &World, who: &Person, channel: &str) -> Vec<String> {
+    let mut socket = world.open_native().await;
+    socket.say(&json!({ "type": "authenticate", "token": who.token })).await;
+    socket.hear("authenticated").await;
+    socket.say(&json!({ "type": "presence", "channel": channel })).await;
+    let told = socket.hear("presence").await;
+    let principals = told["members"].as_array().unwrap().iter();
+    principals.map(|member| member["principal"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn looks(socket: &mut super::world::Socket, conversation: &str) -> Value {
+    socket.say(&json!({ "type": "watch_presence", "conversation_id": conversation })).await;
+    socket.hear("watching_presence").await["online_count"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_blocked_sees_the_other_come_and_go_by_no_way_and_is_not_seen() {
+    on_both(|world| async move {
+        let (lea, paul, zoe) =
+            (world.person("Lea").await, world.person("Paul").await, world.person("Zoe").await);
+        let direct = world.befriend(&paul, &lea).await;
+        let members = json!({ "name": "Chantier", "member_ids": [lea.id, zoe.id] });
+        let made = world.post(&paul, "groups", members).await;
+        for (who, invited) in [&lea, &zoe].into_iter().zip(made["invitations"].as_array().unwrap()) {
+            let path = format!("group-invitations/{}/respond", invited["id"].as_str().unwrap());
+            world.put(who, &path, json!({ "action": "accept" })).await;
+        }
+        let group = made["group_id"].as_str().unwrap();
+        let (of_lea, mut of_paul) = (world.connect(&lea).await, world.connect(&paul).await);
+        assert_eq!(looks(&mut of_paul, &direct).await, 2);
+        assert_eq!(looks(&mut of_paul, group).await, 2);
+        world.put(&lea, &format!("blocks/{}", paul.id), Value::Null).await;
+
+        for id in [&*direct, group] {
+            assert_eq!(looks(&mut of_paul, id).await, 1, "himself");
+            for (who, other) in [(&paul, &lea), (&lea, &paul)] {
+                let seen = present(&world, who, &format!("conversation:{id}")).await;
+                assert!(seen.iter().all(|principal| !principal.ends_with(&other.id)), "{seen:?}");
+            }
+        }
+        let found = world.get(&lea, "admins/search?q=paul").await["admins"][0].clone();
+        assert_eq!((&found["id"], &found["is_online"]), (&json!(paul.id), &json!(false)));
+
+        // Of those who go only Zoe is counted for him: she is told of the last, so that Lea's going was looked at before.
+        let mut of_zoe = world.connect(&zoe).await;
+        assert_eq!(looks(&mut of_zoe, group).await, 3, "others see everybody");
+        assert_eq!(of_paul.hear("group_presence").await["online_count"], 2);
+        drop(of_lea);
+        while of_zoe.hear("group_presence").await["online_count"] != 2 {}
+        let told = of_paul.heard().await;
+        assert!(told.iter().all(|frame| !frame.to_string().contains("presence")), "{told:?}");
+    })
+    .await;
+}
+
+/// Moves when the invitations between two people were answered.
+async fn date_answers(world: &World, shift_ms: i64) {
+    let moved = world.running.app().store().write(move |tx| {
+        tx.execute(
+            "UPDATE chat_invitations SET answered_at = answered_at + $1",
+            relais_store::params![shift_ms],
+        )
+    });
+    let moved: Result<u64, relais_store::StoreError> = moved.await;
+    assert!(moved.unwrap() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_of_a_clock_that_leapt_has_nobody_wait_longer_than_any_other() {
+    on_both_in_time(|world, clock| async move {
+        let (lea, paul) = (world.person("Lea").await, world.person("Paul").await);
+        refuse(&world, &lea, &paul).await;
+        refuse(&world, &lea, &paul).await;
+        date_answers(&world, 1_096 * 24 * HOUR_MS).await;
+        let (status, refused) = invite(&world, &lea, &paul).await;
+        assert_eq!((status, &refused["retry_after"]), (429, &json!(3_600)));
+        clock.advance_ms(HOUR_MS);
+        let lea = again(&world, &lea).await;
+        assert_eq!(invite(&world, &lea, &paul).await.0, 201, "and it ends");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_welcome_of_a_clock_that_leapt_does_not_open_the_door_for_years() {
+    on_both_in_time(|world, clock| async move {
+        let (lea, paul) = (world.person("Lea").await, world.person("Paul").await);
+        let made = world.post(&lea, "groups", json!({ "name": "Chantier", "member_ids": [paul.id] })).await;
+        let path = format!("invitations/{}/respond", made["invitations"][0]["id"].as_str().unwrap());
+        world.put(&paul, &path, json!({ "action": "accept" })).await;
+        date_answers(&world, 1_096 * 24 * HOUR_MS).await;
+        clock.advance_ms(1_000);
+        refuse(&world, &lea, &paul).await;
+        refuse(&world, &lea, &paul).await;
+        assert_eq!(invite(&world, &lea, &paul).await.1["code"], "paused_after_refusal");
+    })
+    .await;
+}

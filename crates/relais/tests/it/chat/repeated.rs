@@ -24,6 +24,11 @@ async fn one_name_is_one_message_and_no_other() {
             assert_eq!((status, &refused["code"]), (409, &json!("client_id_in_use")));
             assert_eq!(refused["message_id"], first["message"]["id"]);
         }
+        let zoe = world.person("Zoe").await;
+        let elsewhere = format!("conversations/{}/messages", world.befriend(&lea, &zoe).await);
+        let (status, refused) = world.call(&lea, Method::POST, &elsewhere, said("devis prêt")).await;
+        assert_eq!((status, &refused["code"]), (409, &json!("client_id_in_use")), "in another conversation");
+        assert_eq!(refused["message_id"], first["message"]["id"]);
         let mut of_lea = world.connect(&lea).await;
         of_lea
             .say(&json!({ "type": "send_message", "conversation_id": id, "message": said("devis signé") }))

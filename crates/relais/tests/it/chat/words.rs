@@ -70,3 +70,33 @@ async fn a_name_turns_nothing_around_it_and_can_be_seen() {
     })
     .await;
 }
+
+/// A text that its program cut inside a character: JSON that names half of a surrogate pair.
+const CUT: &str = r#"{"type":"send_message","conversation_id":"1","message":"Bonjour \ud83d"}"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_cuts_a_text_inside_a_character_is_told_so_on_every_socket() {
+    on_both(|world| async move {
+        let lea = world.person("Lea").await;
+        let mut of_chat = world.connect(&lea).await;
+        let mut of_hub = world.open_native().await;
+        of_hub.say(&json!({ "type": "authenticate", "token": lea.token })).await;
+        of_hub.hear("authenticated").await;
+        for socket in [&mut of_chat, &mut of_hub] {
+            socket.say_text(CUT).await;
+            assert_eq!(socket.hear("error").await["code"], "invalid_text");
+        }
+        let mut of_socketio = world.open_at("/socket.io/?EIO=4&transport=websocket").await;
+        of_socketio.say_text(&format!("40/chat,{}", json!({ "token": lea.token }))).await;
+        while !of_socketio.next_text().await.contains("authenticated") {}
+        of_socketio.say_text(&format!("42/chat,7[\"send_message\",{CUT}]")).await;
+        let refused = loop {
+            let told = of_socketio.next_text().await;
+            if let Some(acknowledged) = told.strip_prefix("43/chat,7") {
+                break acknowledged.to_owned();
+            }
+        };
+        assert!(refused.contains("invalid_text"), "{refused}");
+    })
+    .await;
+}

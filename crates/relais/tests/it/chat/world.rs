@@ -71,7 +71,12 @@ impl World {
 
     /// A connection with the hub's own protocol that has said nothing yet.
     pub(crate) async fn open_native(&self) -> Socket {
-        let url = format!("ws://{}/api/v1/ws", self.running.address());
+        self.open_at("/api/v1/ws").await
+    }
+
+    /// A connection to an address of the server that has said nothing yet.
+    pub(crate) async fn open_at(&self, path: &str) -> Socket {
+        let url = format!("ws://{}{path}", self.running.address());
         let hub = self.running.app().hub().clone();
         Socket { stream: tokio_tungstenite::connect_async(url).await.unwrap().0, hub }
     }
@@ -101,7 +106,22 @@ pub(crate) struct Socket {
 
 impl Socket {
     pub(crate) async fn say(&mut self, frame: &Value) {
-        self.stream.send(Message::text(frame.to_string())).await.unwrap();
+        self.say_text(&frame.to_string()).await;
+    }
+
+    /// Says what may be no JSON.
+    pub(crate) async fn say_text(&mut self, text: &str) {
+        self.stream.send(Message::text(text)).await.unwrap();
+    }
+
+    /// The next text, as it came.
+    pub(crate) async fn next_text(&mut self) -> String {
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.stream.next()).await.expect("a frame in time");
+            if let Message::Text(text) = message.expect("a frame").unwrap() {
+                return text.to_string();
+            }
+        }
     }
 
     /// Says the same many times, at once.

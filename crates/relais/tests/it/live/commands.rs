@@ -345,6 +345,29 @@ async fn a_device_answers_its_own_commands_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_is_named_in_two_ways_is_refused() {
+    on_both(|world| async move {
+        let lea = world.person("Lea").await;
+        world.module(STATION, Some(&lea)).await;
+        let url = format!("http://{}{COMMANDS}", world.running.address());
+        let give = async |key: &str| {
+            let call =
+                reqwest::Client::new().post(&url).bearer_auth(&lea.token).header("Idempotency-Key", key);
+            let reply = call.json(&json!({ "command": "ring", "client_id": "a" })).send().await.unwrap();
+            (reply.status().as_u16(), reply.json::<Value>().await.unwrap())
+        };
+        let (status, refused) = give("b").await;
+        assert_eq!(
+            (status, &refused["code"], &refused["field"]),
+            (400, &json!("invalid_value"), &json!("client_id"))
+        );
+        let (status, given) = give("a").await;
+        assert_eq!((status, given["id"].is_string()), (202, true), "the same name is one");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_command_sent_again_is_one_and_one_that_waits_can_be_taken_back() {
     on_both(|world| async move {
         let lea = world.person("Lea").await;

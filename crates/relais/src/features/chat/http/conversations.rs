@@ -151,7 +151,7 @@ pub(super) async fn mark_read(
 pub struct Edit {
     /// The text.
     content: String,
-    /// Members that it mentions; absent or null: those that it mentioned before.
+    /// Members that it mentions, 1,000 at most; absent or null: those that it mentioned before.
     mentions: Option<Vec<String>>,
 }
 

@@ -59,7 +59,7 @@ pub(super) async fn list_groups(
     (status = 201, description = "`data.group_id`, `data.group`, `data.invitations`", body = Conversation),
     (status = 400, description = "`invalid_value`"),
     (status = 404, description = "`user_not_found`, with `user_id`; there is no group then"),
-    (status = 409, description = "`too_many_invitations`: with them more than 200 would wait; `waiting` says how many do")))]
+    (status = 409, description = "`too_many_invitations`: with them more than 200 would wait; `waiting` says how many do. `too_many_groups`: one owns as many as `chat.groups_owned_max` says; `owned` says how many")))]
 pub(super) async fn create_group(
     here: Here,
     given: Body<United<NewGroup>>,
@@ -93,17 +93,20 @@ pub(super) async fn list_members(
 
 /// Invitations to a group that wait
 ///
-/// Of all members. The oldest 500; `total` counts all.
-#[utoipa::path(get, path = "/api/chat/groups/{id}/pending-invitations", tag = "chat", params(("id" = String, Path)),
-    responses(
-    (status = 200, description = "`data.invitations`, each with `to_user`; `data.total`", body = Vec<Invitation>),
+/// Of all members, the oldest first.
+#[utoipa::path(get, path = "/api/chat/groups/{id}/pending-invitations", tag = "chat",
+    params(("id" = String, Path), ListPart), responses(
+    (status = 200, description = "`data.invitations`, each with `to_user`; `data.next`, `data.total`", body = Vec<Invitation>),
     (status = 404, description = "`conversation_not_found`")))]
 pub(super) async fn list_invitations_of_group(
     here: Here,
     Path(id): Path<String>,
+    query: Result<Query<ListPart>, QueryRejection>,
 ) -> Result<Json<Value>, AppError> {
-    let (invitations, total) = here.chat.invitations_of(&here.me, &id).await?;
-    Ok(done(&json!({ "group_id": id, "invitations": invitations, "total": total })))
+    let waiting = here.chat.invitations_of(&here.me, &id, ListPart::read(query, None)?).await?;
+    let mut data = json!(waiting);
+    data["group_id"] = id.into();
+    Ok(done(&data))
 }
 
 /// Give a group another name

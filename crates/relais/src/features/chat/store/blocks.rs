@@ -54,6 +54,25 @@ pub(crate) fn both_ways(tx: &mut impl Query, user_id: &str) -> Result<Vec<String
     tx.query(sql, params![user_id], |row| row.text(0))
 }
 
+/// The principals of those whom somebody has blocked, and of those who have blocked them.
+pub(crate) fn principals_both_ways(tx: &mut impl Query, user_id: &str) -> Result<Vec<String>, StoreError> {
+    let sql = "SELECT p.principal FROM chat_people p WHERE p.id IN \
+               (SELECT blocked_id FROM chat_blocks WHERE user_id = $1 \
+                UNION SELECT user_id FROM chat_blocks WHERE blocked_id = $1)";
+    tx.query(sql, params![user_id], |row| row.text(0))
+}
+
+/// Who has blocked whom among the members of a conversation.
+pub(crate) fn among_members(
+    tx: &mut impl Query,
+    conversation_id: &str,
+) -> Result<Vec<(String, String)>, StoreError> {
+    let sql = "SELECT b.user_id, b.blocked_id FROM chat_members m JOIN chat_blocks b ON b.user_id = m.user_id \
+               JOIN chat_members o ON o.conversation_id = m.conversation_id AND o.user_id = b.blocked_id \
+               WHERE m.conversation_id = $1";
+    tx.query(sql, params![conversation_id], |row| Ok((row.text(0)?, row.text(1)?)))
+}
+
 /// Those who have blocked somebody.
 pub(crate) fn blockers(tx: &mut impl Query, user_id: &str) -> Result<Vec<String>, StoreError> {
     tx.query("SELECT user_id FROM chat_blocks WHERE blocked_id = $1", params![user_id], |row| row.text(0))
@@ -69,30 +88,36 @@ pub(crate) fn partner(
     tx.query_opt(sql, params![conversation_id, user_id], |row| row.text(0))
 }
 
-/// How often somebody's invitations were settled in one way since the other last agreed to one, and when last.
+/// How often somebody's invitations were settled in one way after a time, and when last.
+///
+/// What a clock dates ahead that leapt is taken at the time at which it was asked; if that is ahead as well, nobody knows
+/// when it was, and it does not count.
 pub(crate) fn settled(
-    tx: &mut impl Query,
+    tx: &mut WriteTx<'_>,
     from: &str,
     to: &str,
     status: &str,
     after: Timestamp,
 ) -> Result<(u64, Option<Timestamp>), StoreError> {
-    let sql = "SELECT COUNT(*), MAX(i.answered_at) FROM chat_invitations i \
-               WHERE i.from_user_id = $1 AND i.to_user_id = $2 AND i.status = $3 AND i.answered_at > $4";
-    tx.query_one(sql, params![from, to, status, after], |row| Ok((row.u64(0)?, row.opt_timestamp(1)?)))
+    let now = tx.now();
+    let sql = "SELECT COUNT(*), MAX(i.at) FROM (SELECT CASE WHEN answered_at <= $5 THEN answered_at ELSE created_at END \
+                   AS at FROM chat_invitations WHERE from_user_id = $1 AND to_user_id = $2 AND status = $3) AS i \
+               WHERE i.at > $4 AND i.at <= $5";
+    let values = params![from, to, status, after, now];
+    tx.query_one(sql, values, |row| Ok((row.u64(0)?, row.opt_timestamp(1)?)))
 }
 
-/// When somebody last agreed to an invitation of the other, or invited them.
+/// When somebody last agreed to an invitation of the other, or invited them; what is dated ahead as in [`settled`].
 pub(crate) fn last_welcome(
-    tx: &mut impl Query,
+    tx: &mut WriteTx<'_>,
     from: &str,
     to: &str,
 ) -> Result<Option<Timestamp>, StoreError> {
-    let agreed = "SELECT MAX(answered_at) FROM chat_invitations \
-                  WHERE from_user_id = $1 AND to_user_id = $2 AND status = 'accepted'";
-    let agreed = tx.query_one(agreed, params![from, to], |row| row.opt_timestamp(0))?;
-    let asked = "SELECT MAX(created_at) FROM chat_invitations WHERE from_user_id = $2 AND to_user_id = $1";
-    let asked = tx.query_one(asked, params![from, to], |row| row.opt_timestamp(0))?;
+    let now = tx.now();
+    let (_, agreed) = settled(tx, from, to, "accepted", Timestamp::from_millis(i64::MIN))?;
+    let asked = "SELECT MAX(created_at) FROM chat_invitations \
+                 WHERE from_user_id = $2 AND to_user_id = $1 AND created_at <= $3";
+    let asked = tx.query_one(asked, params![from, to, now], |row| row.opt_timestamp(0))?;
     Ok(agreed.max(asked))
 }
 

@@ -1,7 +1,9 @@
 //! Conversations and who is in them.
 
+use std::collections::HashSet;
+
 use relais_protocol::time::Timestamp;
-use relais_store::{Query, Row, StoreError, WriteTx, params};
+use relais_store::{Param, Query, Row, StoreError, WriteTx, params};
 
 use super::super::model::{Kind, Person, Role};
 use super::people::person_at;
@@ -215,6 +217,35 @@ pub(crate) fn member_ids(
 pub(crate) fn is_member(tx: &mut impl Query, id: &str, user_id: &str) -> Result<bool, StoreError> {
     let sql = "SELECT CAST(1 AS BIGINT) FROM chat_members WHERE conversation_id = $1 AND user_id = $2";
     Ok(tx.query_opt(sql, params![id, user_id], |row| row.u64(0))?.is_some())
+}
+
+/// How many groups somebody owns.
+pub(crate) fn count_owned(tx: &mut impl Query, user_id: &str) -> Result<u64, StoreError> {
+    let sql = "SELECT COUNT(*) FROM chat_members WHERE user_id = $1 AND role = 'owner'";
+    tx.query_one(sql, params![user_id], |row| row.u64(0))
+}
+
+/// People that are looked for at once.
+const LOOKED_FOR_AT_ONCE: usize = 20;
+
+/// As many parameters as [`LOOKED_FOR_AT_ONCE`] says, after the first.
+const MEMBERS_AMONG: &str = "SELECT user_id FROM chat_members WHERE conversation_id = $1 AND user_id IN \
+     ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)";
+
+/// Those of these people who are in a conversation.
+pub(crate) fn members_among(
+    tx: &mut impl Query,
+    id: &str,
+    people: &[&str],
+) -> Result<HashSet<String>, StoreError> {
+    let mut found = HashSet::new();
+    for some in people.chunks(LOOKED_FOR_AT_ONCE) {
+        // Those that are missing to a full number are the last one again.
+        let filled = some.iter().chain(std::iter::repeat(&some[some.len() - 1])).take(LOOKED_FOR_AT_ONCE);
+        let values: Vec<Param<'_>> = std::iter::once(&id).chain(filled).map(|id| Param::from(*id)).collect();
+        found.extend(tx.query(MEMBERS_AMONG, &values, |row| row.text(0))?);
+    }
+    Ok(found)
 }
 
 /// Whoever has been in a group longest, if nobody owns it.

@@ -90,10 +90,11 @@ pub(crate) fn sent_to_group(
     tx.query(sql, params![from, group_id], |row| Ok((row.text(0)?, row.text(1)?)))
 }
 
-/// Invitations to a group that wait, each with whom it went to; the oldest first.
+/// Invitations to a group that wait, each with whom it went to; the oldest first, after an id.
 pub(crate) fn to_group(
     tx: &mut impl Query,
     group_id: &str,
+    after: &str,
     limit: usize,
 ) -> Result<Vec<Invitation>, StoreError> {
     let sql = "SELECT i.id, i.status, i.message, i.created_at, i.to_user_id, i.conversation_id, c.name, \
@@ -101,8 +102,8 @@ pub(crate) fn to_group(
                FROM chat_invitations i JOIN chat_people p ON p.id = i.from_user_id \
                JOIN chat_people t ON t.id = i.to_user_id \
                JOIN chat_conversations c ON c.id = i.conversation_id \
-               WHERE i.conversation_id = $1 AND i.status = 'pending' ORDER BY i.id LIMIT $2";
-    tx.query(sql, params![group_id, limit], |row| {
+               WHERE i.conversation_id = $1 AND i.status = 'pending' AND i.id > $2 ORDER BY i.id LIMIT $3";
+    tx.query(sql, params![group_id, after, limit], |row| {
         Ok(Invitation { to_user: Some(person_at(row, 11)?), ..invitation(row)? })
     })
 }
@@ -145,7 +146,19 @@ pub(crate) fn insert(tx: &mut WriteTx<'_>, new: &NewInvitation<'_>) -> Result<()
     Ok(())
 }
 
-/// Settles an invitation.
+/// Notes which event told an invitation first.
+pub(crate) fn set_told(tx: &mut WriteTx<'_>, id: &str, seq: u64) -> Result<(), StoreError> {
+    tx.execute("UPDATE chat_invitations SET seq = $1 WHERE id = $2", params![seq, id])?;
+    Ok(())
+}
+
+/// The event that told an invitation first.
+pub(crate) fn told(tx: &mut impl Query, id: &str) -> Result<Option<u64>, StoreError> {
+    let sql = "SELECT seq FROM chat_invitations WHERE id = $1";
+    Ok(tx.query_opt(sql, params![id], |row| row.opt_u64(0))?.flatten())
+}
+
+/// Settles an invitation. Of one to which nobody agreed no word is left.
 pub(crate) fn settle(
     tx: &mut WriteTx<'_>,
     id: &str,
@@ -155,6 +168,7 @@ pub(crate) fn settle(
     let now = tx.now();
     tx.execute(
         "UPDATE chat_invitations SET status = $1, answered_at = $2, pending = NULL, \
+             message = CASE WHEN $1 = 'accepted' THEN message ELSE '' END, \
              conversation_id = COALESCE(CAST($3 AS TEXT), conversation_id) WHERE id = $4",
         params![status, now, conversation_id, id],
     )?;

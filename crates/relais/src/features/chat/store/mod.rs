@@ -40,6 +40,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "chat: where texts were told, in the order of the log",
         sql: include_str!("../schema_330.sql"),
     },
+    Migration {
+        version: 340,
+        name: "chat: where invitations were told",
+        sql: include_str!("../schema_340.sql"),
+    },
 ];
 
 #[cfg(test)]

@@ -260,7 +260,8 @@ fn compressed(opcode: Opcode, fin: bool, payload: &[u8]) -> Vec<u8> {
 fn a_text_that_is_not_utf_8_is_handed_out_as_bytes_where_that_is_asked_for() {
     let latin_1 = b"21.5 \xb0C";
     let in_fragments =
-        [frame(Opcode::Text, false, &latin_1[..6]), frame(Opcode::Continuation, true, &latin_1[6..])].concat();
+        [frame(Opcode::Text, false, &latin_1[..6]), frame(Opcode::Continuation, true, &latin_1[6..])]
+            .concat();
     for wire in [frame(Opcode::Text, true, latin_1), in_fragments] {
         assert_eq!(refused(&wire), ProtocolError::NotUtf8);
         let wire = [wire, frame(Opcode::Text, true, "21.5 °C".as_bytes())].concat();

@@ -1,6 +1,8 @@
 """Two people look at modules in two browsers while these appear, move, go silent and return."""
 
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -73,6 +75,13 @@ def other_browser(tmp_path):
     driver.quit()
 
 
+@pytest.fixture
+def american_browser(tmp_path):
+    driver = chromium.start(tmp_path / "american-profile", "en-US", "America/New_York")
+    yield driver
+    driver.quit()
+
+
 def test_two_browsers_always_show_the_present(make_server, browser, other_browser):
     field = Field(make_server, RELAIS_LIVE_OFFLINE_DELAY_S="1", REALTIME_RECONNECT_DELAY="50")
     lea, paul = field.person("Lea"), field.person("Paul")
@@ -121,6 +130,26 @@ SIGN_IN = """
     const headers = { "Content-Type": "application/json" };
     fetch("/api/connexion", { method: "POST", headers, body }).then(({ status }) => done(status));
 """
+
+
+def test_the_servers_own_page_has_the_language_and_the_time_of_who_reads(make_server, american_browser):
+    field, browser = Field(make_server), american_browser
+    browser.set_script_timeout(WAIT_S)
+    browser.get(f"{field.server.url}/modules")
+    assert browser.execute_async_script(SIGN_IN, ADMIN_EMAIL, PASSWORD) == 200
+    browser.refresh()
+    device = field.device(STATION, field.module(STATION, name="Quai 1"))
+    device.say("telemetry", position="A1")
+
+    def row():
+        return browser.execute_script("return document.getElementById(arguments[0])?.innerText ?? ''", f"module-{STATION}")
+
+    eventually(lambda: "online" in row() and "position A1" in row(), "the row is in English", WAIT_S)
+    state = field.server.get(f"/api/v1/modules/{STATION}/state", headers=field.admin).json()
+    seen = datetime.fromisoformat(state["lastSeen"]).astimezone(ZoneInfo("America/New_York"))
+    assert f"{seen.month}/{seen.day}/{seen:%y}, {seen.hour % 12 or 12}:{seen:%M:%S}" in row(), f"{state['lastSeen']}: {row()}"
+    browser.get("about:blank")
+    field.close()
 
 
 def test_the_servers_own_page_shows_modules_and_figures(make_server, browser):

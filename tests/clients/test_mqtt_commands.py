@@ -22,6 +22,24 @@ def is_in(plant, command, wanted):
     eventually(lambda: shown(plant, command)["state"] == wanted, f"the command is {wanted}", WAIT_S)
 
 
+def test_a_device_of_the_version_before_is_told_until_when_a_command_is_of_use(plant):
+    plant = plant(3)
+    device = plant.mqtt(version=3)
+    device.say("heartbeat", uptime=1)
+    given = give_for(plant, 20)
+    told = eventually(lambda: device.commands, "the device is told", WAIT_S)[0]
+    assert (told["id"], told["expiresAt"]) == (given["id"], given["expires_at"])
+    is_in(plant, given, "sent")
+    # The device has no other way to know that it is too late; an answer after that settles nothing.
+    expired = give_for(plant, 1, "open")
+    is_in(plant, expired, "expired")
+    eventually(lambda: len(device.commands) == 2, "it was told in time", WAIT_S)
+    device.say("command_response", id=expired["id"], command="open", status="success")
+    device.say("command_response", id=given["id"], command="ring", status="success")
+    is_in(plant, given, "acknowledged")
+    assert shown(plant, expired)["state"] == "expired"
+
+
 @pytest.mark.parametrize("seconds", [20, 3_000])
 def test_the_broker_keeps_a_command_for_as_long_as_it_is_of_use(plant, seconds):
     plant = plant()

@@ -29,6 +29,11 @@ pub(crate) fn unite<T: Aliased>(
     Ok(fields)
 }
 
+/// Every name that `T` has for the field with this name of its own.
+pub(crate) fn names_of<T: Aliased>(own: &str) -> &'static [&'static str] {
+    T::ALIASES.iter().find(|(name, _)| *name == own).map_or(&[], |(_, others)| others)
+}
+
 /// A `T` from a JSON object in which a field may have any of its names, or several of them with one value. A field that
 /// is `null` counts as absent.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +44,16 @@ impl<'de, T: Aliased> Deserialize<'de> for United<T> {
         let fields = deserializer.deserialize_map(Fields::<T>(PhantomData))?;
         T::deserialize(Value::Object(fields)).map(Self).map_err(D::Error::custom)
     }
+}
+
+/// For a field that has a value of its own if none is given: `null` is none.
+///
+/// # Errors
+/// What the field's type refuses.
+pub(crate) fn null_is_absent<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// Gathers the fields of a `T` under their own names.
@@ -151,6 +166,20 @@ mod tests {
         let from_value: Result<United<Letter>, _> =
             serde_json::from_value(json!({ "toUser": "7", "to": "7" }));
         assert_eq!(from_value.unwrap().0.to, "7");
+    }
+
+    #[test]
+    fn null_is_absent_where_a_field_has_a_value_of_its_own() {
+        #[derive(Deserialize)]
+        struct Parcel {
+            #[serde(default, deserialize_with = "null_is_absent")]
+            fragile: bool,
+        }
+        for (text, fragile) in [("{}", false), (r#"{"fragile":null}"#, false), (r#"{"fragile":true}"#, true)]
+        {
+            assert_eq!(serde_json::from_str::<Parcel>(text).unwrap().fragile, fragile, "{text}");
+        }
+        assert!(serde_json::from_str::<Parcel>(r#"{"fragile":"yes"}"#).is_err());
     }
 
     #[test]

@@ -154,8 +154,8 @@ impl std::fmt::Display for AppError {
 
 impl std::error::Error for AppError {}
 
-/// A text of at most [`TEXT_BYTES_MAX`] bytes.
-fn cut(mut text: String) -> String {
+/// A text of at most [`TEXT_BYTES_MAX`] bytes: its beginning, and `…` if there is more.
+pub(crate) fn cut(mut text: String) -> String {
     if text.len() > TEXT_BYTES_MAX {
         text.truncate(boundary(&text, TEXT_BYTES_MAX - '…'.len_utf8()));
         text.push('…');
@@ -165,8 +165,18 @@ fn cut(mut text: String) -> String {
 }
 
 /// The last place up to `max` at which a text can be cut.
-fn boundary(text: &str, max: usize) -> usize {
+pub(crate) fn boundary(text: &str, max: usize) -> usize {
     (0..=max.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+}
+
+/// A value that somebody sent, as it is said back to them: a word or a number, with its texts cut. Anything else is said
+/// back as nothing.
+pub(crate) fn said_back(value: &Value) -> Value {
+    match value {
+        Value::String(text) if text.len() > TEXT_BYTES_MAX => beginning_of(text).into(),
+        Value::String(_) | Value::Bool(_) | Value::Number(_) => value.clone(),
+        Value::Null | Value::Array(_) | Value::Object(_) => Value::Null,
+    }
 }
 
 fn cut_texts(value: &mut Value) {

@@ -16,11 +16,20 @@ pub struct Limits {
     pub fragments: u32,
     /// Whether messages may be compressed: agreed in the handshake. Their limit is `message_bytes` once unpacked.
     pub deflate: bool,
+    /// Whether a text that is not UTF-8 is handed out as a binary message. Section 8.1 has the connection fail, which is
+    /// right for browsers; firmware that writes Latin-1 is better told what is wrong.
+    pub any_text: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { frame_bytes: 64 * 1024, message_bytes: 256 * 1024, fragments: 64, deflate: false }
+        Self {
+            frame_bytes: 64 * 1024,
+            message_bytes: 256 * 1024,
+            fragments: 64,
+            deflate: false,
+            any_text: false,
+        }
     }
 }
 
@@ -106,6 +115,7 @@ impl Decoder {
         input: &mut &'b mut [u8],
     ) -> Result<Option<Message<'a>>, ProtocolError> {
         self.release();
+        let any_text = self.limits.any_text;
         while !self.closed {
             let Some((header, place)) = self.locate(input)? else { return Ok(None) };
             self.check_order(&header)?;
@@ -121,7 +131,7 @@ impl Decoder {
                 if header.compressed {
                     return self.unpacked(header.opcode, payload).map(Some);
                 }
-                return message(header.opcode, payload).map(Some);
+                return message(header.opcode, payload, any_text).map(Some);
             }
             if header.compressed {
                 let mut kept = std::mem::take(&mut self.partial);
@@ -132,7 +142,7 @@ impl Decoder {
             self.handed_out = HandedOut::Partial;
             let payload = &mut self.partial[header.head_bytes..];
             apply_mask(payload, header.key);
-            return message(header.opcode, payload).map(Some);
+            return message(header.opcode, payload, any_text).map(Some);
         }
         *input = &mut [];
         Ok(None)
@@ -237,7 +247,8 @@ impl Decoder {
         if std::mem::take(&mut fragments.compressed) {
             fragments.bytes = unpack(&fragments.bytes, self.limits.message_bytes)?;
         }
-        message(if fragments.text { Opcode::Text } else { Opcode::Binary }, &fragments.bytes)
+        let opcode = if fragments.text { Opcode::Text } else { Opcode::Binary };
+        message(opcode, &fragments.bytes, self.limits.any_text)
     }
 }
 
@@ -256,7 +267,7 @@ impl Fragments {
             return Err(ProtocolError::MessageTooLarge(limits.message_bytes));
         }
         self.bytes.extend_from_slice(payload);
-        if self.text && !self.compressed { self.check_text() } else { Ok(()) }
+        if self.text && !self.compressed && !limits.any_text { self.check_text() } else { Ok(()) }
     }
 
     /// Section 8.1: fails at the first byte that cannot be UTF-8; a character cut by the end of a fragment
@@ -280,9 +291,13 @@ fn cut<'b>(input: &mut &'b mut [u8], header: &Header) -> &'b mut [u8] {
     payload
 }
 
-fn message(opcode: Opcode, payload: &[u8]) -> Result<Message<'_>, ProtocolError> {
+fn message(opcode: Opcode, payload: &[u8], any_text: bool) -> Result<Message<'_>, ProtocolError> {
     Ok(match opcode {
-        Opcode::Text => Message::Text(std::str::from_utf8(payload).map_err(|_| ProtocolError::NotUtf8)?),
+        Opcode::Text => match std::str::from_utf8(payload) {
+            Ok(text) => Message::Text(text),
+            Err(_) if any_text => Message::Binary(payload),
+            Err(_) => return Err(ProtocolError::NotUtf8),
+        },
         Opcode::Binary | Opcode::Continuation => Message::Binary(payload),
         Opcode::Ping => Message::Ping(payload),
         Opcode::Pong => Message::Pong(payload),

@@ -2,7 +2,8 @@
 
 use relais_protocol::websocket::{Decoder, Limits, ProtocolError};
 
-const LIMITS: Limits = Limits { frame_bytes: 2_000, message_bytes: 3_000, fragments: 8, deflate: true };
+const LIMITS: Limits =
+    Limits { frame_bytes: 2_000, message_bytes: 3_000, fragments: 8, deflate: true, any_text: false };
 
 /// The first byte says where the rest is cut. Whole, cut, and byte by byte must say the same, and the decoder
 /// never keeps much more than a message and a frame.

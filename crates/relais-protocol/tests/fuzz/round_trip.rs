@@ -20,8 +20,13 @@ pub fn encoded_and_read_back(data: &[u8]) {
         };
         encode_masked(opcode, i + 1 == fragments.len(), fragment, [a, b, c, d], &mut wire);
     }
-    let limits =
-        Limits { frame_bytes: u32::MAX, message_bytes: u32::MAX, fragments: u32::MAX, deflate: false };
+    let limits = Limits {
+        frame_bytes: u32::MAX,
+        message_bytes: u32::MAX,
+        fragments: u32::MAX,
+        deflate: false,
+        any_text: false,
+    };
     let mut decoder = Decoder::new(limits);
     let mut input = &mut wire[..];
     let expected = text.map_or(Message::Binary(payload), Message::Text);

@@ -67,7 +67,11 @@ pub fn read(
     }
     apply_flags(&mut tree, flags);
     match serde_json::from_value::<Config>(tree) {
-        Ok(config) if errors.is_empty() => Ok(config),
+        Ok(mut config) if errors.is_empty() => {
+            // Endings of names are compared in small letters.
+            config.relay.extensions.iter_mut().for_each(|ending| *ending = ending.to_lowercase());
+            Ok(config)
+        }
         Ok(config) => {
             errors.extend(config.mistakes());
             Err(ConfigError(errors))
@@ -307,6 +311,12 @@ mod tests {
         assert_eq!(networks, ["127.0.0.1/32", "10.0.0.0/8", "::1/128"]);
         let error = with_file("", &[("RELAIS_TRUSTED_PROXIES", "proxy.local")]).unwrap_err().to_string();
         assert!(error.contains("server.trusted_proxies: \"proxy.local\" is neither"), "{error}");
+    }
+
+    #[test]
+    fn endings_of_names_are_read_in_small_letters() {
+        let config = with_file("", &[("RELAIS_RELAY_EXTENSIONS", ".JSON, .Csv")]).unwrap();
+        assert_eq!(config.relay.extensions, [".json", ".csv"]);
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub use live::{AnswerWords, LiveConfig, ModuleType, ReconnectConfig};
 pub use load::{ConfigError, Overrides, load, read};
 pub use masked::{masked, masked_text};
 pub use mqtt::{MqttConfig, MqttTopics};
+pub(crate) use near::nearest;
 pub use network::Network;
 pub use origin::{HostName, Origin, canonical_origin};
 pub use relay::{DuplicateKeys, RelayConfig, SchemaRule};

@@ -1,7 +1,7 @@
 //! The known name that a wrong one was probably meant to be.
 
 /// The nearest of `known`, if so few letters differ that it was probably meant: one in four, and at most three.
-pub(super) fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let most = (wrong.chars().count() / 4).clamp(1, 3);
     let measured = known.map(|name| (strsim::damerau_levenshtein(wrong, name), name));
     measured.filter(|(distance, _)| *distance <= most).min().map(|(_, name)| name)

@@ -229,7 +229,8 @@ pub(super) async fn allowed(app: &App, principal: &Principal, text: &str) -> Res
         && let Some(since) = app.live().owned_since(principal, topic)
     {
         app.live().want(Tier::of(&channel).unwrap_or_default());
-        let theirs: Arc<dyn Filter> = Arc::new(move |event: &Event| event.at >= since);
+        // What is not stored is told now, to whoever listens now.
+        let theirs: Arc<dyn Filter> = Arc::new(move |event: &Event| event.seq == 0 || event.seq >= since);
         return Ok(Subscription { channel, filter: Some(theirs) });
     }
     let every_societe = matches!(&channel, Channel::Family(family) if &**family == TOPIC_FAMILY);

@@ -4,7 +4,8 @@ use super::super::encode_masked;
 use super::*;
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-const LIMITS: Limits = Limits { frame_bytes: 70_000, message_bytes: 100_000, fragments: 8, deflate: false };
+const LIMITS: Limits =
+    Limits { frame_bytes: 70_000, message_bytes: 100_000, fragments: 8, deflate: false, any_text: false };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Said {
@@ -138,7 +139,7 @@ fn limits_hold_for_frames_messages_and_fragments() {
     let mut many = frame(Opcode::Binary, false, b"");
     (0..8).for_each(|_| many.extend(frame(Opcode::Continuation, false, b"")));
     assert_eq!(refused(&many), ProtocolError::TooManyFragments(8));
-    let small = Limits { frame_bytes: 100, message_bytes: 50, fragments: 2, deflate: false };
+    let small = Limits { frame_bytes: 100, message_bytes: 50, fragments: 2, deflate: false, any_text: false };
     let over = frame(Opcode::Text, true, &[b'x'; 51]);
     assert_eq!(read(small, &[&over]).1, Err(ProtocolError::MessageTooLarge(50)));
     for error in [ProtocolError::FrameTooLarge(1), ProtocolError::MessageTooLarge(1)] {
@@ -233,7 +234,7 @@ proptest! {
         ends.extend([0, stream.len()]);
         ends.sort_unstable();
         let pieces: Vec<&[u8]> = ends.windows(2).map(|pair| &stream[pair[0]..pair[1]]).collect();
-        let limits = Limits { frame_bytes: 1 << 20, message_bytes: 1 << 20, fragments: 8, deflate: false };
+        let limits = Limits { frame_bytes: 1 << 20, message_bytes: 1 << 20, fragments: 8, deflate: false, any_text: false };
         prop_assert_eq!(read(limits, &pieces), (expected, Ok(())));
     }
 
@@ -253,6 +254,23 @@ fn compressed(opcode: Opcode, fin: bool, payload: &[u8]) -> Vec<u8> {
     let mut out = frame(opcode, fin, payload);
     out[0] |= 0x40;
     out
+}
+
+#[test]
+fn a_text_that_is_not_utf_8_is_handed_out_as_bytes_where_that_is_asked_for() {
+    let latin_1 = b"21.5 \xb0C";
+    let in_fragments =
+        [frame(Opcode::Text, false, &latin_1[..6]), frame(Opcode::Continuation, true, &latin_1[6..])]
+            .concat();
+    for wire in [frame(Opcode::Text, true, latin_1), in_fragments] {
+        assert_eq!(refused(&wire), ProtocolError::NotUtf8);
+        let wire = [wire, frame(Opcode::Text, true, "21.5 °C".as_bytes())].concat();
+        let pieces: Vec<&[u8]> = wire.chunks(1).collect();
+        let expected = vec![Said::Binary(latin_1.to_vec()), Said::Text("21.5 °C".into())];
+        for pieces in [&[&wire[..]][..], &pieces] {
+            assert_eq!(read(Limits { any_text: true, ..LIMITS }, pieces), (expected.clone(), Ok(())));
+        }
+    }
 }
 
 fn agreed() -> Limits {

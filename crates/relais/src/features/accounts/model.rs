@@ -4,6 +4,7 @@ use relais_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::aliases::null_is_absent;
 use crate::auth::store::{Account, KeyRow};
 
 /// A user, with the names that existing clients know.
@@ -56,19 +57,19 @@ pub struct NewUser {
     /// At least 8 characters.
     pub password: String,
     /// First name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_absent")]
     pub firstname: String,
     /// Last name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_absent")]
     pub lastname: String,
     /// Telephone number.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_absent")]
     pub phone: String,
     /// Administers the server.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_absent")]
     pub admin: bool,
     /// Belongs to the office.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_absent")]
     pub staff: bool,
 }
 

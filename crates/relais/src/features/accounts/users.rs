@@ -13,6 +13,7 @@ use crate::AppError;
 use crate::auth::store::{Account, delete_sessions_of, find_account};
 use crate::auth::{Grants, rights};
 use crate::id::new_id;
+use crate::text::{direction_control, direction_refused};
 
 /// The code of the refusal of an address that another user has.
 const EMAIL_IN_USE: &str = "email_in_use";
@@ -229,6 +230,9 @@ fn apply(user: &mut Account, changes: &UserChanges, password: bool) -> String {
 fn checked_email(text: &str) -> Result<String, AppError> {
     let email = text.trim().to_lowercase();
     let parts = email.split_once('@');
+    if let Some(c) = direction_control(&email) {
+        return Err(bad_request("email", direction_refused("email", c)));
+    }
     let plain = !email.chars().any(|c| c.is_whitespace() || c.is_control());
     let whole = parts.is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'));
     if whole && plain && email.len() <= TEXT_BYTES_MAX {

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
+use crate::aliases::null_is_absent;
+
 /// What became of a command that nobody answered.
 pub(super) const NO_ANSWER: &str = "no answer";
 /// Of one that may have been carried out while the server was away.
@@ -95,7 +97,7 @@ pub struct NewCommand {
     #[serde(default)]
     pub ttl_s: Option<u32>,
     /// How often the device may be told: `at_most_once` unless said.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_absent")]
     pub delivery: Delivery,
 }
 

@@ -18,6 +18,7 @@ use super::tier::Tier;
 use super::topics::{CREDENTIAL_CHANGED, FLEET, MODULE, TELEMETRY, module_topic, owner_topic};
 use super::view::{Diagnosed, json, passing};
 use crate::auth::Principal;
+use crate::error::{beginning_of, cut};
 
 /// What an event about a module says.
 #[derive(Deserialize)]
@@ -134,13 +135,14 @@ impl Live {
         let moment = self.0.clock.moment();
         let mut logs = false;
         let note = |found: &mut Diagnosis| {
-            let told = found.refused(code, message.to_owned(), moment);
+            let told = found.refused(code, cut(message.to_owned()), moment);
             logs = told && found.may_log(moment.steady);
             told
         };
         let told = self.0.states.lock().diagnose(module, moment.steady, note);
         metrics::counter!("relais_live_refusals_total", "code" => code).increment(1);
         if logs {
+            let message = beginning_of(&message);
             tracing::warn!(module, code, "something of a module was not taken: {message}");
         }
         told.iter().for_each(|entry| self.tell_diagnosis(entry));
@@ -229,8 +231,11 @@ impl Live {
         let ToldModule { module_id: id, name, kind, created_at, owned_at, updated_at } = told;
         let now = self.steady();
         let is_gone = &*event.name == "module_removed";
-        let known = self.0.states.lock().find(&id).map(|entry| entry.module.owner.clone());
-        let changes = known.filter(|former| is_gone || *former != owner);
+        let known =
+            self.0.states.lock().find(&id).map(|entry| (entry.module.owner.clone(), entry.module.owned_seq));
+        let begins = emptied || &*event.name == "module_added";
+        let owned_seq = if begins { event.seq } else { known.as_ref().map_or(0, |(_, seq)| *seq) };
+        let changes = known.map(|(former, _)| former).filter(|former| is_gone || *former != owner);
         if is_gone {
             let _linking = self.0.linking.lock();
             self.0.states.lock().remove(&id, now);
@@ -239,9 +244,10 @@ impl Live {
             self.on_board(|board, _| board.lost(&id));
             self.0.guests.forget(&id);
         } else {
-            let module = Module { id: id.clone(), name, kind, owner, created_at, owned_at, updated_at };
+            let id = id.clone();
+            let module = Module { id, name, kind, owner, created_at, owned_at, owned_seq, updated_at };
             if emptied {
-                self.0.history.forget(&id);
+                self.0.history.forget(&module.id);
             }
             self.0.states.lock().put(module, emptied, now);
             self.0.changed.notify_one();
@@ -265,14 +271,14 @@ impl Live {
         }
     }
 
-    /// Since when a topic is that of a module of this principal, if it is.
+    /// From which event of the log on a topic is that of a module of this principal, if it is.
     #[must_use]
-    pub fn owned_since(&self, principal: &Principal, topic: &Topic) -> Option<Timestamp> {
+    pub fn owned_since(&self, principal: &Principal, topic: &Topic) -> Option<u64> {
         let of_one = topic.family() == MODULE
             || Tier::ALL.iter().any(|tier| topic.family().strip_prefix(TELEMETRY) == Some(tier.suffix()));
         let states = self.0.states.lock();
         let module = states.find(topic.key()).map(|entry| &entry.module).filter(|_| of_one)?;
-        module.owner.as_deref().filter(|owner| *principal.id() == **owner).map(|_| module.owned_at)
+        module.owner.as_deref().filter(|owner| *principal.id() == **owner).map(|_| module.owned_seq)
     }
 
     /// Pages of the owner hear of their modules in one topic. What is stored for the owner is in the owner's own.

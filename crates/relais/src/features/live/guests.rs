@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use relais_store::StoreError;
@@ -12,11 +12,13 @@ use serde_json::{Map, Value};
 
 use super::links::Link;
 use super::model::Module;
+use super::modules::wrong_credential;
 use super::report::{Report, ReportError};
 use super::service::Live;
 use super::store;
 use crate::AppError;
 use crate::auth::{network, secret};
+use crate::error::boundary;
 use crate::pace::Pace;
 
 /// What devices say beside their values, and watchers hear as `module_<type>`.
@@ -25,6 +27,12 @@ pub const ANSWERS: &[&str] =
 
 /// Addresses that try credentials of modules, remembered at most; beyond it all may begin afresh.
 const GUESSERS_MAX: usize = 10_000;
+/// Bytes of an id that tell tries apart: no module has a longer one.
+const TRIED_ID_BYTES: usize = 128;
+/// How long a device waits for this server to hear of a module that was just added elsewhere, such as on the command line.
+const HEARD_OF_WITHIN: Duration = Duration::from_secs(3);
+/// How often it is looked whether it has.
+const HEARD_OF_EVERY: Duration = Duration::from_millis(50);
 /// Guests that are remembered beyond those that are modules now.
 const SPARE: usize = 1_000;
 
@@ -72,8 +80,8 @@ pub(super) struct Guests {
 #[derive(Default)]
 struct Known {
     guests: HashMap<Box<str>, Guest>,
-    /// How often each address may still try a credential of a module that is not known to be right. Whoever guesses uses
-    /// up a pace of their own, never that of the module.
+    /// How often each address may still try a credential that is not known to be right, by the id that it is tried with,
+    /// whether there is such a module or not. Whoever guesses uses up a pace of their own, never that of the module.
     guesses: HashMap<(IpAddr, Box<str>), Pace>,
     /// How often somebody was forgotten: what was read before that does not count after it.
     forgotten: u64,
@@ -81,7 +89,7 @@ struct Known {
 
 struct Guest {
     pace: Pace,
-    /// Digest of the credential that is right, once the database was asked: a wrong one costs no look there.
+    /// Digest of the credential that is right, once the database was asked: it costs no further look there.
     right: Option<String>,
     /// Whether it was shown since then.
     proven: bool,
@@ -91,7 +99,8 @@ struct Guest {
 #[derive(Debug)]
 enum Worth {
     Right,
-    Wrong,
+    /// Another was right when the database was last asked, which was before this state.
+    Wrong(u64),
     /// The database has to say, as of this state.
     Asks(u64),
 }
@@ -145,7 +154,7 @@ impl Guests {
                 self.with(module, modules, |guest, _| guest.proven = true);
                 Ok(Worth::Right)
             }
-            Some(_) => Ok(Worth::Wrong),
+            Some(_) => Ok(Worth::Wrong(state)),
             None => Ok(Worth::Asks(state)),
         }
     }
@@ -154,7 +163,7 @@ impl Guests {
     fn may_guess(&self, from: IpAddr, module: &str) -> bool {
         let now = Instant::now();
         let mut known = self.known.lock();
-        let who = (network(from), Box::from(module));
+        let who = (network(from), Box::from(start_of(module)));
         if known.guesses.len() >= GUESSERS_MAX && !known.guesses.contains_key(&who) {
             known.guesses.clear();
         }
@@ -167,6 +176,11 @@ impl Guests {
         known.forgotten += 1;
         known.guests.remove(module);
     }
+}
+
+/// As much of an id as tells it from others.
+fn start_of(id: &str) -> &str {
+    &id[..boundary(id, TRIED_ID_BYTES)]
 }
 
 impl Guest {
@@ -196,34 +210,72 @@ impl Live {
     /// # Errors
     /// [`Refused`] says why it is not.
     pub async fn admit(&self, module: &str, showing: Showing<'_>, arrival: Arrival) -> Result<(), Refused> {
-        let modules = {
-            let states = self.0.states.lock();
-            states.find(module).ok_or(Refused::Unknown)?;
-            states.len()
-        };
+        let (modules, known) = self.look_up(module);
         let Showing::Password(password, from) = showing else {
+            known.then_some(()).ok_or(Refused::Unknown)?;
             return self.0.guests.with(module, modules, |guest, _| guest.take(arrival));
         };
         let digest = secret::digest(password);
+        if !known {
+            return self.admit_new(module, &digest, from).await;
+        }
         let is_right = match self.0.guests.weigh(module, modules, &digest, from)? {
             Worth::Right => true,
-            Worth::Wrong => false,
-            Worth::Asks(state) => {
-                let right = self.0.modules.secret_hash(module).await.map_err(Refused::Unavailable)?;
-                let right = right.ok_or(Refused::Unknown)?;
-                let is_right = secret::same(&right, &digest);
-                self.0.guests.with(module, modules, |guest, now| {
-                    if state == now {
-                        (guest.right, guest.proven) = (Some(right), is_right);
-                    }
-                });
-                is_right
-            }
+            // It may have another since a moment ago. Where nobody knows who tries, nothing bounds how often they do.
+            Worth::Wrong(state) if from.is_some() => self.ask(module, modules, &digest, state).await?,
+            Worth::Wrong(_) => false,
+            Worth::Asks(state) => self.ask(module, modules, &digest, state).await?,
         };
         if !is_right {
             return Err(Refused::Credential);
         }
         self.0.guests.with(module, modules, |guest, _| guest.take(arrival))
+    }
+
+    /// How many modules there are, and whether this is one.
+    fn look_up(&self, module: &str) -> (usize, bool) {
+        let states = self.0.states.lock();
+        (states.len(), states.find(module).is_some())
+    }
+
+    /// What the database says of a credential.
+    async fn ask(&self, module: &str, modules: usize, digest: &str, state: u64) -> Result<bool, Refused> {
+        let right = self.0.modules.secret_hash(module).await.map_err(Refused::Unavailable)?;
+        let right = right.ok_or(Refused::Unknown)?;
+        let is_right = secret::same(&right, digest);
+        self.0.guests.with(module, modules, |guest, now| {
+            if state == now {
+                // Whoever guesses takes nothing from a device that has shown the same.
+                let proven = guest.proven && guest.right.as_ref() == Some(&right);
+                (guest.right, guest.proven) = (Some(right), proven || is_right);
+            }
+        });
+        Ok(is_right)
+    }
+
+    /// Whether a message is that of a module which this server has not heard of. Each address has the same pace as for one
+    /// that it has heard of, so that nobody learns which modules there are.
+    async fn admit_new(&self, module: &str, digest: &str, from: Option<IpAddr>) -> Result<(), Refused> {
+        let from = from.ok_or(Refused::Unknown)?;
+        if !self.0.guests.may_guess(from, module) {
+            return Err(Refused::TooFast);
+        }
+        // Names are free to make up: looks into the database for them have one pace together.
+        if !self.0.guests.may_guess(from, "") {
+            return Err(Refused::Unknown);
+        }
+        let right = self.0.modules.secret_hash(module).await.map_err(Refused::Unavailable)?;
+        let is_right = right.is_some_and(|right| secret::same(&right, digest));
+        if is_right && self.hears_of(module).await { Ok(()) } else { Err(Refused::Unknown) }
+    }
+
+    /// Waits until this server has heard of a module that the database has; whether it has.
+    async fn hears_of(&self, module: &str) -> bool {
+        let until = Instant::now() + HEARD_OF_WITHIN;
+        while !self.knows(module) && Instant::now() < until {
+            tokio::time::sleep(HEARD_OF_EVERY).await;
+        }
+        self.knows(module)
     }
 
     /// The module that a device on a connection of its own says it is.
@@ -232,22 +284,29 @@ impl Live {
     /// 401 if there is none with this credential, 429 for who tries too many from one address, or what the database
     /// reports.
     pub async fn identify(&self, id: &str, credential: &str, from: IpAddr) -> Result<Module, AppError> {
-        let (modules, known) = {
-            let states = self.0.states.lock();
-            (states.len(), states.find(id).is_some())
-        };
-        // All that are none have one pace together.
-        let guest = if known { id } else { "" };
+        let (modules, known) = self.look_up(id);
         let digest = secret::digest(credential);
-        let Ok(worth) = self.0.guests.weigh(guest, modules, &digest, Some(from)) else {
+        let weighed = if known {
+            self.0.guests.weigh(id, modules, &digest, Some(from)).map(Some)
+        } else if self.0.guests.may_guess(from, id) {
+            // As for one that there is, so that nobody learns which there are.
+            Ok(None)
+        } else {
+            Err(Refused::TooFast)
+        };
+        let Ok(worth) = weighed else {
             let text = "Trop d'essais depuis cette adresse : réessayez dans un instant (live.reports_per_s)";
             return Err(AppError::too_many_requests("too_many_attempts", text).retry_after(1));
         };
+        // Names are free to make up: looks into the database for them have one pace together.
+        if !known && !self.0.guests.may_guess(from, "") {
+            return Err(wrong_credential());
+        }
         let module = self.0.modules.identify(id, credential).await?;
-        if let Worth::Asks(state) = worth {
+        if let Some(Worth::Asks(state)) = worth {
             self.0.guests.with(id, modules, |guest, now| guest.prove(digest, state == now));
         }
-        Ok(module)
+        if self.hears_of(&module.id).await { Ok(module) } else { Err(wrong_credential()) }
     }
 
     /// A module was heard that has no connection of its own: it is there for `live.offline_after_s`.
@@ -356,10 +415,7 @@ mod tests {
         guests.with("m", 1, |guest, _| (guest.right, guest.proven) = (Some("right".into()), true));
         assert!((0..100).all(|_| matches!(weigh("right", device), Ok(Worth::Right))));
         assert!(matches!(weigh("right", guesser), Ok(Worth::Right)), "it may sit behind the same address");
-        assert!(
-            matches!(weigh("wrong", "203.0.113.9"), Ok(Worth::Wrong)),
-            "without a look into the database"
-        );
+        assert!(matches!(weigh("wrong", "203.0.113.9"), Ok(Worth::Wrong(_))));
     }
 
     #[test]
@@ -367,7 +423,7 @@ mod tests {
         let guests = Guests::new(10);
         assert!(matches!(guests.weigh("m", 1, "wrong", None), Ok(Worth::Asks(_))));
         guests.with("m", 1, |guest, _| guest.right = Some("right".into()));
-        assert!((0..100).all(|_| matches!(guests.weigh("m", 1, "wrong", None), Ok(Worth::Wrong))));
+        assert!((0..100).all(|_| matches!(guests.weigh("m", 1, "wrong", None), Ok(Worth::Wrong(_)))));
         assert!(matches!(guests.weigh("m", 1, "right", None), Ok(Worth::Right)));
     }
 

@@ -50,7 +50,7 @@ impl Message {
     /// [`Unreadable`].
     pub fn read_bytes(bytes: &[u8]) -> Result<Self, Unreadable> {
         std::str::from_utf8(bytes)
-            .map_err(|error| Unreadable::Damaged(error.to_string()))
+            .map_err(|error| Unreadable::Damaged(format!("a text is not UTF-8: {error}")))
             .and_then(Self::read)
     }
 }

@@ -24,6 +24,9 @@ pub struct Module {
     /// Since when it is its owner's; what happened before is not theirs to read.
     #[schema(value_type = String)]
     pub owned_at: Timestamp,
+    /// Where in the log that begins, whatever the clock said: events of the module before it are not theirs to read.
+    #[serde(skip)]
+    pub owned_seq: u64,
     /// When one of these last changed.
     #[schema(value_type = String)]
     pub updated_at: Timestamp,
@@ -53,7 +56,7 @@ pub struct NewModule {
     /// The user whose it is, by id or e-mail address. Without one it can be claimed.
     #[serde(default)]
     pub owner: Option<String>,
-    /// What its device says that it knows, if that is in its firmware already: 1 to 256 bytes. Without it, one is made.
+    /// What its device says that it knows, if that is in its firmware already: from 8 characters to 256 bytes. Without it, one is made.
     #[serde(default)]
     #[schema(format = Password)]
     pub password: Option<String>,

@@ -110,12 +110,21 @@ impl Modules {
                     return Err(module_exists(&id));
                 }
                 let now = tx.now();
-                let module =
-                    Module { id, name, kind, owner, created_at: now, owned_at: now, updated_at: now };
+                let module = Module {
+                    id,
+                    name,
+                    kind,
+                    owner,
+                    created_at: now,
+                    owned_at: now,
+                    owned_seq: 0,
+                    updated_at: now,
+                };
                 store::insert(tx, &module, &secret_hash, claim_hash.as_deref())?;
                 record_action(tx, &actor, "module_added", &format!("module:{}", module.id), "")?;
-                announce(tx, "added", &module)?;
-                Ok(module)
+                let begin = announce(tx, "added", &module)?;
+                store::set_owned_seq(tx, &module.id, begin)?;
+                Ok(Module { owned_seq: begin, ..module })
             })
             .await?;
         Ok(AddedModule { module, credential: (!is_given).then_some(credential.text), claim_code })
@@ -171,6 +180,9 @@ impl Modules {
                 if before != (module.name.clone(), module.kind.clone()) {
                     module.updated_at = tx.now();
                     store::update(tx, &module)?;
+                    if sight == Sight::All && before.0 != module.name {
+                        store::set_given_name(tx, &id, &module.name)?;
+                    }
                     record_action(tx, &actor, "module_changed", &format!("module:{id}"), "")?;
                     announce(tx, "updated", &module)?;
                 }
@@ -293,14 +305,21 @@ impl Modules {
                 let found = found.filter(|module| expected.as_ref().is_none_or(|id| *id == module.id));
                 let before = found.ok_or_else(claim_refused)?;
                 let mut module = before.clone();
-                module.name = name.unwrap_or(module.name);
                 let last_owner = store::last_owner(tx, &module.id)?;
                 store::set_claimed(tx, &module.id, &hash)?;
                 record_action(tx, &actor, "module_claimed", &format!("module:{}", module.id), "")?;
                 if before.owner.as_ref() == Some(&owner) {
+                    module.name = name.unwrap_or(module.name);
                     return rename(tx, &before, module);
                 }
-                hand_over(tx, &before, &mut module, owner, last_owner.as_deref())?;
+                let returns = before.owner.is_none() && last_owner.as_ref() == Some(&owner);
+                module.name = match name {
+                    Some(name) => name,
+                    None if returns => module.name,
+                    // What the one before called it may say where they live.
+                    None => store::given_name(tx, &module.id)?.unwrap_or_else(|| module.id.clone()),
+                };
+                hand_over(tx, &before, &mut module, owner, returns)?;
                 Ok(module)
             })
             .await
@@ -332,8 +351,13 @@ impl Modules {
             if same { store::find(tx, &wanted) } else { Ok(None) }
         });
         let found: Result<Option<Module>, StoreError> = found.await;
-        found?.ok_or_else(|| unauthenticated("Identifiant ou mot de passe de module incorrect"))
+        found?.ok_or_else(wrong_credential)
     }
+}
+
+/// Which of the two it is nobody learns.
+pub(super) fn wrong_credential() -> AppError {
+    unauthenticated("Identifiant ou mot de passe de module incorrect")
 }
 
 pub(super) fn seen(tx: &mut impl Query, sight: &Sight, id: &str) -> Result<Module, AppError> {
@@ -350,15 +374,14 @@ fn rename(tx: &mut WriteTx<'_>, before: &Module, mut module: Module) -> Result<M
     Ok(module)
 }
 
-/// Makes `owner` the owner. They find the module empty, unless they were the last whose it was.
+/// Makes `owner` the owner. They find the module empty, unless it `returns` to the last whose it was.
 fn hand_over(
     tx: &mut WriteTx<'_>,
     before: &Module,
     module: &mut Module,
     owner: String,
-    last_owner: Option<&str>,
+    returns: bool,
 ) -> Result<(), StoreError> {
-    let returns = before.owner.is_none() && last_owner == Some(owner.as_str());
     (module.owner, module.updated_at) = (Some(owner), tx.now());
     // What others had it do is not the new owner's business, and not done to them.
     commands::delete(tx, &module.id)?;
@@ -371,36 +394,39 @@ fn hand_over(
     if let Some(former) = &before.owner {
         announce_to(tx, Target::Person(former), "user:module:removed", "removed", before)?;
     }
-    announce_change(tx, "updated", module, !returns)?;
+    let begin = announce_change(tx, "updated", module, !returns)?;
+    if !returns {
+        module.owned_seq = begin;
+        store::set_owned_seq(tx, &module.id, begin)?;
+    }
     announce_to(tx, Target::Administrators, "rt_module_updated", "updated", module)?;
     let owner = module.owner.as_deref().unwrap_or_default();
     announce_to(tx, Target::Person(owner), "user:module:added", "added", module)
 }
 
-/// Tells the servers on this database, administrators and the owner.
-fn announce(tx: &mut WriteTx<'_>, action: &str, module: &Module) -> Result<(), StoreError> {
-    announce_change(tx, action, module, false)?;
+/// Tells the servers on this database, administrators and the owner; where in the log the servers are told.
+fn announce(tx: &mut WriteTx<'_>, action: &str, module: &Module) -> Result<u64, StoreError> {
+    let told = announce_change(tx, action, module, false)?;
     announce_to(tx, Target::Administrators, &format!("rt_module_{action}"), action, module)?;
-    match &module.owner {
-        Some(owner) => {
-            announce_to(tx, Target::Person(owner), &format!("user:module:{action}"), action, module)
-        }
-        None => Ok(()),
+    if let Some(owner) = &module.owner {
+        announce_to(tx, Target::Person(owner), &format!("user:module:{action}"), action, module)?;
     }
+    Ok(told)
 }
 
 /// In the module's own topic, which nobody else publishes: what the states in memory follow. The owner is whole, since
-/// an id alone does not say what kind of account it is; `emptied` is whether what it said is gone.
+/// an id alone does not say what kind of account it is; `emptied` is whether what it said is gone. Its `seq` in the log;
+/// 0 if the module's id names no topic.
 fn announce_change(
     tx: &mut WriteTx<'_>,
     action: &str,
     module: &Module,
     emptied: bool,
-) -> Result<(), StoreError> {
-    let Some(topic) = module_topic(MODULE, &module.id) else { return Ok(()) };
+) -> Result<u64, StoreError> {
+    let Some(topic) = module_topic(MODULE, &module.id) else { return Ok(0) };
     let change =
         json!({ "moduleId": module.id, "module": module, "owner": module.owner, "emptied": emptied });
-    tx.emit(&topic, &format!("module_{action}"), change.to_string()).map(drop)
+    Ok(tx.emit(&topic, &format!("module_{action}"), change.to_string())?.seq)
 }
 
 /// As pages know it: nested and flat.

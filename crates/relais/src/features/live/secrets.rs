@@ -9,6 +9,8 @@ const CLAIM_LETTERS: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
 /// Characters in each half of a claim code.
 const CLAIM_HALF: usize = 4;
 
+/// The shortest password of a device, in characters: firmware in the field has 16, and a shorter one can be guessed.
+const PASSWORD_CHARS_MIN: usize = 8;
 /// The longest password of a device, in bytes.
 const PASSWORD_BYTES_MAX: usize = 256;
 
@@ -22,9 +24,12 @@ impl Secret {
     /// The credential of a device: the one that is in its firmware, or a new one.
     pub(super) fn credential_or(given: Option<String>) -> Result<Self, AppError> {
         let Some(text) = given else { return Self::credential() };
-        if !(1..=PASSWORD_BYTES_MAX).contains(&text.len()) || text.chars().any(char::is_control) {
-            let message =
-                format!("« password » : de 1 à {PASSWORD_BYTES_MAX} octets, sans caractère de contrôle");
+        let is_long_enough = text.chars().count() >= PASSWORD_CHARS_MIN;
+        if !is_long_enough || text.len() > PASSWORD_BYTES_MAX || text.chars().any(char::is_control) {
+            let message = format!(
+                "« password » : au moins {PASSWORD_CHARS_MIN} caractères et au plus {PASSWORD_BYTES_MAX} octets, sans \
+                 caractère de contrôle ; sans « password », un mot de passe sûr est généré"
+            );
             return Err(invalid("password", message));
         }
         Ok(Self { hash: secret::digest(&text), text })

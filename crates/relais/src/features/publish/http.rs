@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use utoipa::{OpenApi, ToSchema};
 
 use super::service::{NewEvent, Published, publish};
+use crate::aliases::null_is_absent;
 use crate::auth::http::Caller;
 use crate::{App, AppError};
 
@@ -35,7 +36,7 @@ pub struct Call {
     name: Option<String>,
     #[schema(value_type = Option<Object>)]
     data: Option<Box<RawValue>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_absent")]
     ephemeral: bool,
     key: Option<String>,
 }

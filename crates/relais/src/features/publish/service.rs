@@ -40,7 +40,7 @@ pub struct NewEvent {
     #[schema(value_type = Object)]
     pub data: Box<RawValue>,
     /// Whether only those who listen now need it: it is not stored and cannot be recovered.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::aliases::null_is_absent")]
     pub ephemeral: bool,
     /// Of an ephemeral event: for a slow client, the newest of each topic, name and key waits.
     #[serde(default)]

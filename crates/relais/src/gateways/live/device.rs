@@ -1,8 +1,9 @@
 //! `/esp32`: the WebSocket of devices. The firmware's messages become calls of [`crate::features::live::Live`].
 //!
 //! A device has some seconds to say which module it is. Its frames repeat who it is; the connection's word counts.
+//! A message may be text or binary. One that is not UTF-8, or is damaged, is refused and the connection stays.
 //! Closed with 1008 if it does not say who it is in time, is not let in or sends too much, with 1003 after what is no
-//! JSON object, with 1000 when a newer connection of it takes over, and with 1011 when the server fails.
+//! JSON object, with 1009 after a message that is too long, with 1000 when a newer connection of it takes over, and with 1011 when the server fails.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,12 +13,14 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use parking_lot::Mutex;
 use relais_hub::{
-    CloseCode, CloseReason, Dialect, Flow, Identity, Receiver, Session, SessionSpec, Transport, run_socket,
+    CloseCode, CloseReason, Dialect, Ended, Flow, Identity, Receiver, Session, SessionSpec, Transport,
+    run_socket,
 };
 use relais_protocol::event::Event;
-use relais_protocol::websocket::{Limits, close_frame};
+use relais_protocol::websocket::{Limits, ProtocolError, close_frame};
 use serde_json::{Map, Value, json};
 
+use crate::error::beginning_of;
 use crate::features::live::{ANSWERS, Link, LinkEnd, LinkId, Message, Report, ReportError, Unreadable};
 use crate::gateways::dialects::text_frame;
 use crate::gateways::opening::open_session;
@@ -93,6 +96,20 @@ impl Dialect for DeviceDialect {
 
 impl Receiver for Device {
     fn text(&mut self, _: &Arc<Session>, text: &str) -> Flow {
+        self.take(Message::read(text))
+    }
+
+    fn binary(&mut self, _: &Arc<Session>, bytes: &[u8]) -> Flow {
+        self.take(Message::read_bytes(bytes))
+    }
+}
+
+fn kind_of(message: &Map<String, Value>) -> String {
+    message.get("type").and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+impl Device {
+    fn take(&mut self, message: Result<Message, Unreadable>) -> Flow {
         if !self.pace.take(Instant::now()) {
             if let Some(module) = self.module() {
                 let most = self.app.config().live.reports_per_s;
@@ -101,8 +118,7 @@ impl Receiver for Device {
             }
             return Flow::Close(too_fast(self.app.config().live.reports_per_s));
         }
-        let (message, module) = (Message::read(text), self.module());
-        match (message, module) {
+        match (message, self.module()) {
             (Ok(message), None) => Flow::Await(Box::pin(self.clone().identify(message))),
             (Ok(message), Some(module)) => {
                 self.app.live().note_mended(&module, message.mended);
@@ -123,13 +139,7 @@ impl Receiver for Device {
             }
         }
     }
-}
 
-fn kind_of(message: &Map<String, Value>) -> String {
-    message.get("type").and_then(Value::as_str).unwrap_or_default().to_owned()
-}
-
-impl Device {
     fn say(&self, frame: &Value) {
         self.app.hub().send(&self.session, text_frame(frame));
     }
@@ -219,10 +229,22 @@ impl Device {
             "ping" => self.say(&json!({ "type": "pong", "timestamp": self.app.clock().now() })),
             answer if ANSWERS.contains(&answer) => self.app.live().answered(module, answer, message),
             other => {
-                let text = format!("Message de type {other:?} inconnu");
+                let text = format!("Message de type {} inconnu", beginning_of(&format_args!("{other:?}")));
                 self.refuse_message(module, "unknown_type", &text);
             }
         }
+    }
+
+    /// What ended the connection, if that was the device's fault, is known to whoever looks at the module.
+    fn note_end(&self, ended: Ended) {
+        let (Ended::Protocol(error), Some(module)) = (ended, self.module()) else { return };
+        let (code, remedy) = match error {
+            ProtocolError::FrameTooLarge(_)
+            | ProtocolError::MessageTooLarge(_)
+            | ProtocolError::TooManyFragments(_) => ("message_too_large", " (live.report_bytes)"),
+            _ => ("protocol_error", ""),
+        };
+        self.app.live().refused(&module, code, &format!("{error}{remedy}: disconnected"));
     }
 
     fn take_values(&self, module: &str, message: Map<String, Value>) {
@@ -250,8 +272,9 @@ pub(in crate::gateways) async fn open_socket(
     spawn(async move {
         let Some((leftover, device)) = entered.await else { return };
         let bytes = device.app.config().live.report_bytes;
-        let limits = Limits { frame_bytes: bytes, message_bytes: bytes, ..Limits::default() };
-        run_socket(Arc::clone(&device.session), leftover, device.clone(), limits).await;
+        let limits = Limits { frame_bytes: bytes, message_bytes: bytes, any_text: true, ..Limits::default() };
+        let ended = run_socket(Arc::clone(&device.session), leftover, device.clone(), limits).await;
+        device.note_end(ended);
         let identified = std::mem::replace(&mut *device.module.lock(), Identified::Over);
         if let Identified::As(module, link) = identified {
             device.app.live().unlink(&module, link);

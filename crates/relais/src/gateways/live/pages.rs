@@ -12,8 +12,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::page::{Page, PageRequest, whole};
-use crate::aliases::{Aliased, United};
+use crate::aliases::{Aliased, United, unite};
 use crate::auth::{Principal, unauthenticated};
+use crate::error::said_back;
 use crate::features::accounts::Actor;
 use crate::features::live::{Claim, Live, NewClaim, NewCommand, Sight};
 use crate::gateways::socketio::{Because, Incoming, Socket};
@@ -54,6 +55,14 @@ struct ModuleRequest {
     module_id: String,
     code: Option<String>,
     name: Option<String>,
+}
+
+/// A command, as it is read field by field.
+#[derive(Deserialize)]
+struct CommandRequest {}
+
+impl Aliased for CommandRequest {
+    const ALIASES: &'static [(&'static str, &'static [&'static str])] = &[("moduleId", &["module_id"])];
 }
 
 /// What a client knows.
@@ -281,13 +290,19 @@ impl Pages {
     /// Stored first, and sent at once. One with a time to live waits for a device that is away; any other is refused
     /// then, so that nothing moves when nobody expects it.
     async fn command(&self, asked: &Asked<'_>) -> Result<Value, AppError> {
-        let module_id = asked.data["moduleId"].as_str().unwrap_or_default().to_owned();
-        let given = COMMAND_FIELDS
-            .iter()
-            .filter_map(|name| Some(((*name).to_owned(), asked.data.get(name)?.clone())));
-        let new: NewCommand = serde_json::from_value(Value::Object(given.collect())).map_err(|error| {
-            AppError::bad_request("invalid_value", format!("Commande illisible : {error}"))
-        })?;
+        let unreadable = |why: &dyn std::fmt::Display| {
+            AppError::bad_request("invalid_value", format!("Commande illisible : {why}"))
+        };
+        let said = asked.data.as_object().cloned().unwrap_or_default();
+        let mut said = unite::<CommandRequest>(said).map_err(|error| unreadable(&error))?;
+        let module_id = match said.remove("moduleId") {
+            None => return Err(unreadable(&"« moduleId » manque")),
+            Some(Value::String(id)) => id,
+            Some(_) => return Err(unreadable(&"« moduleId » : un texte est attendu")),
+        };
+        said.retain(|name, _| COMMAND_FIELDS.contains(&name.as_str()));
+        let new: NewCommand =
+            serde_json::from_value(Value::Object(said)).map_err(|error| unreadable(&error))?;
         let actor = Actor::caller(&asked.principal, Some(asked.socket.address()));
         let sight = Sight::of(&asked.principal)?;
         let live = self.app.live();
@@ -305,8 +320,11 @@ impl Pages {
 }
 
 fn refuse_command(asked: &Asked<'_>, error: &AppError) -> Value {
+    let named = |names: &[&str]| {
+        names.iter().find_map(|name| asked.data.get(name).filter(|value| !value.is_null())).map(said_back)
+    };
     let fields = json!({
-        "success": false, "moduleId": asked.data["moduleId"], "command": asked.data["command"],
+        "success": false, "moduleId": named(&["moduleId", "module_id"]), "command": named(&["command"]),
         "error": error.message(), "code": error.code(),
     });
     say(asked.socket, "command_error", &fields);

@@ -95,6 +95,7 @@ async fn values_that_cannot_be_taken_are_refused_and_change_nothing() {
         for (body, status) in [
             (new("no-address", PASSWORD), StatusCode::BAD_REQUEST),
             (new("a@b@c", PASSWORD), StatusCode::BAD_REQUEST),
+            (new("lea\u{202e}@relais.fr", PASSWORD), StatusCode::BAD_REQUEST),
             (new("a@b.fr", "short"), StatusCode::BAD_REQUEST),
             (new("ADMIN@relais.fr", PASSWORD), StatusCode::CONFLICT),
             (json!({"email": "a@b.fr"}), StatusCode::UNPROCESSABLE_ENTITY),
@@ -106,6 +107,11 @@ async fn values_that_cannot_be_taken_are_refused_and_change_nothing() {
         }
         let users = server.get("/api/v1/users", &admin).await.body;
         assert_eq!(users["users"].as_array().unwrap().len(), 1);
+        let absent = json!({
+            "email": "a@b.fr", "password": PASSWORD, "firstname": null, "phone": null, "admin": null, "staff": null,
+        });
+        let reply = server.call("POST", "/api/v1/users", &admin, absent).await;
+        assert_eq!(reply.status, StatusCode::CREATED, "{}", reply.body);
     })
     .await;
 }

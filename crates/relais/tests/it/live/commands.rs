@@ -438,7 +438,11 @@ async fn what_is_no_command_or_too_much_is_refused_with_the_reason() {
             let (found, reply) = world.request(&lea, Method::POST, COMMANDS, given.clone()).await;
             assert_eq!((found, reply["code"].as_str()), (status, Some(code)), "{given}");
         }
-        for _ in 0..100 {
+        let absent = json!({
+            "command": "ring", "params": null, "client_id": null, "ttl_s": null, "delivery": null,
+        });
+        assert_eq!(world.request(&lea, Method::POST, COMMANDS, absent).await.0, 202);
+        for _ in 0..99 {
             world.command(ring(Delivery::AtMostOnce)).await;
         }
         let (status, reply) = world.request(&lea, Method::POST, COMMANDS, json!({ "command": "ring" })).await;

@@ -5,6 +5,8 @@ use relais::features::live::{NewModule, Report, Sight};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use tokio_tungstenite::tungstenite::protocol::frame::coding::Data;
+
 use super::wire::Wire;
 use super::{Person, World, on_both, on_both_in_time, on_both_with};
 
@@ -262,6 +264,42 @@ async fn a_bad_value_is_null_a_bad_message_is_refused_and_those_after_it_are_tak
         let (_, state) = world.request(&lea, Method::GET, &path, Value::Null).await;
         assert_eq!((&state["online"], &state["lastRefusal"]["code"]), (&json!(true), &json!("invalid_json")));
         assert!(state.get("trouble").is_none(), "{state}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_not_utf_8_or_too_long_is_told_and_a_binary_one_is_taken() {
+    on_both(|world| async move {
+        let lea = world.person("Lea").await;
+        let credential = world.module(STATION, Some(&lea)).await;
+        let mut owner = Wire::watcher(&world, &lea, &[&fleet(&lea)]).await;
+        let mut device = Wire::device(&world, STATION, &credential).await;
+        let latin_1 = b"{\"type\":\"telemetry\",\"t\":\"21.5\xb0C\"}";
+        for kind in [Data::Text, Data::Binary] {
+            device.bytes(kind, latin_1).await;
+            let refused = device.next().await;
+            assert_eq!(refused["code"], "invalid_json", "{refused}");
+            assert!(refused["message"].as_str().unwrap().contains("not UTF-8"), "{refused}");
+        }
+        assert_eq!(owner.until("module_trouble").await["lastRefusal"]["code"], "invalid_json");
+        device.bytes(Data::Binary, b"{\"type\":\"telemetry\",\"t\":7}").await;
+        assert_eq!(owner.until("rt_telemetry_updated").await["telemetry"], json!({ "t": 7 }));
+
+        device.say(json!({ "type": "x".repeat(16_000) })).await;
+        let refused = device.next().await;
+        assert_eq!(refused["code"], "unknown_type");
+        assert!(refused["message"].as_str().unwrap().len() < 1100);
+        let told = owner.until("module_trouble").await["lastRefusal"].clone();
+        assert_eq!(told["code"], "unknown_type");
+        assert!(told["message"].as_str().unwrap().len() < 1100);
+
+        device.text(&"x".repeat(17_000)).await;
+        assert_eq!(device.closed().await.0, 1009);
+        drop(device);
+        let told = owner.until("module_trouble").await["lastRefusal"].clone();
+        assert_eq!(told["code"], "message_too_large", "{told}");
+        assert!(told["message"].as_str().unwrap().contains("live.report_bytes"), "{told}");
     })
     .await;
 }

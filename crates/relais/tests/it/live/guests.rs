@@ -1,6 +1,8 @@
 //! Devices that report by calls.
 
+use relais::features::accounts::Actor;
 use relais::features::live::{Arrival, Refused, Showing, Sight};
+use relais_testkit::TestDb;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -159,6 +161,50 @@ async fn a_credential_that_was_changed_counts_no_more() {
         assert_eq!(world.report(STATION, reply["credential"].as_str(), "{}").await.0, 401);
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_guesses_does_not_learn_which_modules_there_are() {
+    on_both(|world| async move {
+        world.module(STATION, None).await;
+        let live = world.running.app().live();
+        // Before anything else: names that there are not, more than an address may look up.
+        let guesser = "198.51.100.1".parse().unwrap();
+        for number in 0..60 {
+            let refused = live.identify(&format!("MC-{number}-STN"), "wrong", guesser).await.unwrap_err();
+            assert_eq!(refused.status(), StatusCode::UNAUTHORIZED, "{number}");
+        }
+        for module in [STATION, "MC-9999-STN"] {
+            let refused = live.identify(module, "wrong", guesser).await.unwrap_err();
+            assert_eq!(refused.status(), StatusCode::UNAUTHORIZED, "{module}");
+            let mut answers = Vec::new();
+            for _ in 0..200 {
+                let showing = Showing::Password("wrong", "192.0.2.7".parse().ok());
+                answers.push(matches!(
+                    live.admit(module, showing, Arrival::Now).await.unwrap_err(),
+                    Refused::TooFast
+                ));
+            }
+            assert!(!answers[..20].contains(&true) && answers.contains(&true), "{module}: {answers:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_of_another_process_counts_at_once() {
+    let database = TestDb::postgres();
+    let secret = "a-secret-that-two-servers-have-in-common";
+    let (first, second) =
+        (World::on(database.address(), secret).await, World::on(database.address(), secret).await);
+    let added = first.module(STATION, None).await;
+    assert_eq!(second.report(STATION, Some(&added), "{}").await.0, 200, "just added");
+    let modules = first.running.app().live().modules();
+    let actor = Actor { name: "test".into(), address: None };
+    let changed = modules.rotate(&Sight::All, &actor, STATION, None).await.unwrap();
+    assert_eq!(second.report(STATION, changed.as_deref(), "{}").await.0, 200, "just changed");
+    let added = first.module("MC-1002-STN", None).await;
+    Wire::device(&second, "MC-1002-STN", &added).await.leave().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

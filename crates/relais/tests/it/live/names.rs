@@ -37,6 +37,17 @@ async fn a_field_of_a_module_has_any_of_its_names_or_several_with_one_value() {
         let (status, changed) = world.request(&lea, Method::POST, page, same).await;
         assert_eq!((status, &changed["module"]["type"]), (200, &json!("Station")), "{changed}");
 
+        for (path, sent, hint) in [
+            ("/modules/add", json!({ "id": "MC-1003-STN", "passwrd": "x" }), "« password »"),
+            (page, json!({ "nam": "x" }), "« name »"),
+            (page, json!({ "name": "x", "moduleId": "MC-1002-STN" }), "un autre module"),
+            ("/modules/claim", json!({ "code": "x", "something": "x" }), "code, moduleId, name"),
+        ] {
+            let (status, refused) = world.request(&ada, Method::POST, path, sent.clone()).await;
+            assert_eq!((status, &refused["success"]), (422, &json!(false)), "{sent}: {refused}");
+            assert!(refused["message"].as_str().unwrap().contains(hint), "{refused}");
+        }
+
         let (of_it, names) = (format!("{modules}/{id}"), json!({ "type": "Light FX", "module_type": "Station" }));
         assert_eq!(world.request(&lea, Method::PATCH, &of_it, names).await.0, 422);
         let unchanged = json!({ "type": null, "name": "Quai 1" });

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::{Person, World};
@@ -73,6 +75,12 @@ impl Wire {
     pub(super) async fn text(&mut self, text: &str) {
         // Whoever is closed while it speaks learns so when it reads.
         let _ = self.0.send(Message::text(text)).await;
+    }
+
+    /// Bytes as a text or a binary message, whatever they are.
+    pub(super) async fn bytes(&mut self, kind: Data, bytes: &[u8]) {
+        let frame = Frame::message(bytes.to_vec(), OpCode::Data(kind), true);
+        let _ = self.0.send(Message::Frame(frame)).await;
     }
 
     async fn message(&mut self) -> Message {

@@ -14,13 +14,17 @@ use serde_json::{Map, Value, json};
 use super::super::model::{AddedModule, Module, ModuleChanges, NewModule};
 use super::super::modules::Sight;
 use super::{Claim, ClaimForm, Keeper, administer, claim};
-use crate::aliases::{Aliased, unite};
+use crate::aliases::{Aliased, names_of, unite};
 use crate::auth::http::{Caller, ClientAddress};
+use crate::config::nearest;
+use crate::error::beginning_of;
 use crate::http::form::form_pairs;
 use crate::{App, AppError};
 
 /// Modules that `GET /modules/api` gives at most: it says so if there are more, and the paged list has them all.
 const PAGE_OF_ALL: usize = 10_000;
+/// Fields of a form that are there for the form itself.
+const OF_THE_FORM: &[&str] = &["csrf", "csrf_token", "csrfToken", "authenticity_token", "submit", "page"];
 /// What a form of HTML is sent as.
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -83,10 +87,15 @@ fn read_form(body: &[u8]) -> Map<String, Value> {
 }
 
 impl Sent {
-    /// What was sent of a `T`, under the names that `T` has for it. Pages send more than is read.
-    fn read<T: Aliased>(&mut self) -> Result<Fields, AppError> {
+    /// What was sent of a `T`, which has these fields, under the names that `T` has for them. A field that is none of them
+    /// is refused: what changes nothing is not said to be done.
+    fn read<T: Aliased>(&mut self, known: &[&'static str]) -> Result<Fields, AppError> {
         let fields = std::mem::replace(&mut self.fields, Ok(Map::new()))?;
-        unite::<T>(fields).map(Fields).map_err(unprocessable)
+        let fields = unite::<T>(fields).map_err(unprocessable)?;
+        match fields.keys().find(|name| !known.contains(&name.as_str()) && !is_of_the_form(name)) {
+            Some(unknown) => Err(unknown_field::<T>(unknown, known)),
+            None => Ok(Fields(fields)),
+        }
     }
 
     /// The answer: to the page that sent a form, the way back with what happened.
@@ -117,6 +126,20 @@ impl Fields {
     fn required(&self, name: &str) -> Result<String, AppError> {
         self.text(name)?.ok_or_else(|| unprocessable(format!("« {name} » manque")))
     }
+}
+
+/// Whether a field is one that the tools of a page's author put into every form: it says nothing of a module.
+fn is_of_the_form(name: &str) -> bool {
+    name.starts_with('_') || OF_THE_FORM.contains(&name)
+}
+
+fn unknown_field<T: Aliased>(unknown: &str, known: &[&'static str]) -> AppError {
+    let all = known.iter().flat_map(|own| std::iter::once(own).chain(names_of::<T>(own)));
+    let hint = match nearest(unknown, all.copied()) {
+        Some(meant) => format!("vouliez-vous dire « {meant} » ?"),
+        None => format!("les champs sont {}", known.join(", ")),
+    };
+    unprocessable(format!("« {} » n'est pas un champ de cette demande : {hint}", beginning_of(&unknown)))
 }
 
 fn unprocessable(message: String) -> AppError {
@@ -170,7 +193,7 @@ pub(super) async fn add_for_page(
 ) -> Response {
     let added = async {
         let actor = administer(&app, &caller?, address)?;
-        let fields = sent.read::<NewModule>()?;
+        let fields = sent.read::<NewModule>(&["id", "name", "type", "owner", "password"])?;
         let new = NewModule {
             id: fields.required("id")?,
             name: fields.text("name")?,
@@ -204,7 +227,7 @@ pub(super) async fn claim_for_page(
 ) -> Response {
     let claimed = async {
         let caller = caller?;
-        let fields = sent.read::<Claim>()?;
+        let fields = sent.read::<Claim>(&["code", "moduleId", "name"])?;
         let said = Claim {
             code: fields.required("code")?,
             module_id: fields.text("moduleId")?,
@@ -234,7 +257,12 @@ pub(super) async fn update_for_page(
 ) -> Response {
     let changed = async {
         let Keeper { sight, actor } = Keeper::of(&caller?, address)?;
-        let fields = sent.read::<ModuleChanges>()?;
+        let fields = sent.read::<ModuleChanges>(&["name", "type", "moduleId", "module_id"])?;
+        for name in ["moduleId", "module_id"] {
+            if fields.text(name)?.is_some_and(|said| said != id) {
+                return Err(unprocessable(format!("« {name} » nomme un autre module que l'adresse")));
+            }
+        }
         let changes = ModuleChanges { name: fields.text("name")?, kind: fields.text("type")? };
         let module: Module = app.live().modules().change(&sight, &actor, &id, changes).await?;
         Ok(json!({ "success": true, "message": "Module modifié", "module": module }))

@@ -14,6 +14,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 516, name: "mqtt_filters", sql: include_str!("filters.sql") },
     Migration { version: 503, name: "live_commands", sql: include_str!("commands.sql") },
     Migration { version: 510, name: "live_claims", sql: include_str!("claims.sql") },
+    Migration { version: 520, name: "live_hand_over", sql: include_str!("hand_over.sql") },
 ];
 
 /// Rows that are named at most.

@@ -8,7 +8,7 @@ use super::{commands, states};
 /// The columns of [`module`], in its order.
 macro_rules! columns {
     () => {
-        "SELECT id, name, type, owner, created_at, owned_at, updated_at FROM modules "
+        "SELECT id, name, type, owner, created_at, owned_at, owned_seq, updated_at FROM modules "
     };
 }
 
@@ -21,7 +21,8 @@ pub(super) fn module(row: &Row<'_>) -> Result<Module, StoreError> {
         owner: row.opt_text(3)?,
         created_at: row.timestamp(4)?,
         owned_at: row.timestamp(5)?,
-        updated_at: row.timestamp(6)?,
+        owned_seq: row.u64(6)?,
+        updated_at: row.timestamp(7)?,
     })
 }
 
@@ -67,7 +68,7 @@ pub(crate) fn find_claimable(tx: &mut impl Query, claim_hash: &str) -> Result<Op
     tx.query_opt(concat!(columns!(), "WHERE claim_hash = $1"), params![claim_hash], module)
 }
 
-/// Adds a module.
+/// Adds a module. What it is called then is its name until its owner gives it another.
 pub(crate) fn insert(
     tx: &mut WriteTx<'_>,
     module: &Module,
@@ -78,8 +79,8 @@ pub(crate) fn insert(
     states::delete(tx, &module.id)?;
     commands::delete(tx, &module.id)?;
     tx.execute(
-        "INSERT INTO modules (id, name, type, owner, secret_hash, claim_hash, created_at, owned_at, \
-         updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "INSERT INTO modules (id, name, given_name, type, owner, secret_hash, claim_hash, created_at, owned_at, \
+         updated_at) VALUES ($1, $2, $2, $3, $4, $5, $6, $7, $8, $9)",
         params![
             &module.id,
             &module.name,
@@ -108,6 +109,24 @@ pub(crate) fn update(tx: &mut WriteTx<'_>, module: &Module) -> Result<(), StoreE
             &module.id
         ],
     )?;
+    Ok(())
+}
+
+/// A module is its owner's from this event on.
+pub(crate) fn set_owned_seq(tx: &mut WriteTx<'_>, id: &str, seq: u64) -> Result<(), StoreError> {
+    tx.execute("UPDATE modules SET owned_seq = $1 WHERE id = $2", params![seq, id])?;
+    Ok(())
+}
+
+/// What those who administer call a module.
+pub(crate) fn given_name(tx: &mut impl Query, id: &str) -> Result<Option<String>, StoreError> {
+    let sql = "SELECT given_name FROM modules WHERE id = $1";
+    Ok(tx.query_opt(sql, params![id], |row| row.opt_text(0))?.flatten())
+}
+
+/// Those who administer call it so.
+pub(crate) fn set_given_name(tx: &mut WriteTx<'_>, id: &str, name: &str) -> Result<(), StoreError> {
+    tx.execute("UPDATE modules SET given_name = $1 WHERE id = $2", params![name, id])?;
     Ok(())
 }
 

@@ -139,13 +139,13 @@ pub(crate) fn delete(tx: &mut WriteTx<'_>, id: &str) -> Result<(), StoreError> {
 
 /// Every module with its last known state.
 pub(crate) fn load(tx: &mut impl Query) -> Result<Vec<(Module, Option<Kept>)>, StoreError> {
-    let sql = "SELECT m.id, m.name, m.type, m.owner, m.created_at, m.owned_at, m.updated_at, s.online, s.last_seen, \
-               s.version, s.telemetry FROM modules m LEFT JOIN module_states s ON s.id = m.id";
+    let sql = "SELECT m.id, m.name, m.type, m.owner, m.created_at, m.owned_at, m.owned_seq, m.updated_at, s.online, \
+               s.last_seen, s.version, s.telemetry FROM modules m LEFT JOIN module_states s ON s.id = m.id";
     tx.query(sql, params![], |row| {
         let module = modules::module(row)?;
-        let Some(version) = row.opt_u64(9)? else { return Ok((module, None)) };
-        let telemetry = serde_json::from_str(row.str(10)?).unwrap_or_default();
-        let (online, last_seen) = (row.bool(7)?, row.opt_timestamp(8)?);
+        let Some(version) = row.opt_u64(10)? else { return Ok((module, None)) };
+        let telemetry = serde_json::from_str(row.str(11)?).unwrap_or_default();
+        let (online, last_seen) = (row.bool(8)?, row.opt_timestamp(9)?);
         let kept = Kept { id: module.id.clone(), online, last_seen, version, telemetry };
         Ok((module, Some(kept)))
     })

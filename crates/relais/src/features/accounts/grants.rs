@@ -42,10 +42,9 @@ impl Accounts {
         if format!("relay:read:{societe}").parse::<Scope>().is_err() {
             return Err(bad_request("societe", format!("Nom de société invalide : {societe}")));
         }
-        let (id, actor, auth) = (user_id.to_owned(), actor.clone(), self.auth.clone());
-        self.auth
-            .store()
-            .write(move |tx| {
+        let (id, by) = (user_id.to_owned(), actor.clone());
+        actor
+            .write(self.auth.store(), move |tx| {
                 find_account(tx, &id)?.ok_or_else(user_unknown)?;
                 if grants(tx, &id)?.len() >= GRANTS_MAX {
                     return Err(bad_request(
@@ -55,10 +54,8 @@ impl Accounts {
                 }
                 store::set_grant(tx, &id, &societe, writes)?;
                 let details = format!("{} {societe}", access(writes));
-                record(tx, &actor.did(tx.now(), "grant_set", format!("user:{id}"), details))?;
-                rights::tell(tx, format!("user:{id}"), None)?;
-                tx.after_commit(move || auth.user_changed(&id));
-                Ok(())
+                record(tx, &by.did(tx.now(), "grant_set", format!("user:{id}"), details))?;
+                Ok(rights::tell(tx, format!("user:{id}"), None)?)
             })
             .await
     }
@@ -68,18 +65,14 @@ impl Accounts {
     /// # Errors
     /// 404 if there was none.
     pub async fn remove_grant(&self, actor: &Actor, user_id: &str, societe: &str) -> Result<(), AppError> {
-        let (id, societe, actor) = (user_id.to_owned(), societe.to_owned(), actor.clone());
-        let auth = self.auth.clone();
-        self.auth
-            .store()
-            .write(move |tx| {
+        let (id, societe, by) = (user_id.to_owned(), societe.to_owned(), actor.clone());
+        actor
+            .write(self.auth.store(), move |tx| {
                 if !store::delete_grant(tx, &id, &societe)? {
                     return Err(not_found("Cet utilisateur n'a pas d'accès à cette société"));
                 }
-                record(tx, &actor.did(tx.now(), "grant_removed", format!("user:{id}"), societe))?;
-                rights::tell(tx, format!("user:{id}"), None)?;
-                tx.after_commit(move || auth.user_changed(&id));
-                Ok(())
+                record(tx, &by.did(tx.now(), "grant_removed", format!("user:{id}"), societe))?;
+                Ok(rights::tell(tx, format!("user:{id}"), None)?)
             })
             .await
     }

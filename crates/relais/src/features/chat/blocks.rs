@@ -157,7 +157,8 @@ impl Chat {
             return Err(invalid("user_id", "On ne peut pas se bloquer soi-même"));
         }
         let (mine, actor, whom) = (me.clone(), actor.clone(), other.clone());
-        let changed = self.0.store.write(move |tx| {
+        let permit = me.permit();
+        let changed = permit.write(&self.0.store, move |tx| {
             let (done, name, action) = if blocked {
                 if store::blocks::count(tx, mine.id())? >= BLOCKED_MAX as u64 {
                     let message = format!("Déjà {BLOCKED_MAX} personnes bloquées : débloquez-en");

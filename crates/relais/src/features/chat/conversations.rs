@@ -193,9 +193,8 @@ impl Chat {
             }
         }
         let (chat, me) = (self.clone(), me.clone());
-        self.0
-            .store
-            .write(move |tx| {
+        me.permit()
+            .write(&self.0.store, move |tx| {
                 let row = new_conversation(tx, Kind::Group, name);
                 store::conversations::insert(tx, &row, None, me.id())?;
                 store::conversations::add_member(tx, &row.id, me.id(), Role::Owner, 0)?;
@@ -250,9 +249,8 @@ impl Chat {
     pub async fn rename_group(&self, me: &Me, id: &str, name: &str) -> Result<Conversation, AppError> {
         let name = checked_name("name", name, NAME_BYTES_MAX)?;
         let (chat, me, id) = (self.clone(), me.clone(), id.to_owned());
-        self.0
-            .store
-            .write(move |tx| {
+        me.permit()
+            .write(&self.0.store, move |tx| {
                 let place = group(tx, &id, me.id())?;
                 if place.role != Role::Owner {
                     return Err(not_allowed("Seul un propriétaire du groupe peut le renommer"));
@@ -271,9 +269,8 @@ impl Chat {
     /// 403 if one does not own the group, 404 if it, or the member, does not exist.
     pub async fn remove_member(&self, me: &Me, id: &str, user_id: &str) -> Result<(), AppError> {
         let (chat, me, id, user_id) = (self.clone(), me.clone(), id.to_owned(), user_id.to_owned());
-        self.0
-            .store
-            .write(move |tx| {
+        me.permit()
+            .write(&self.0.store, move |tx| {
                 let place = group(tx, &id, me.id())?;
                 if me.id() != user_id && place.role != Role::Owner {
                     return Err(not_allowed("Seul un propriétaire du groupe peut en retirer un membre"));

@@ -27,9 +27,8 @@ impl Chat {
     ) -> Result<u64, AppError> {
         let (id, conversation_id) = (me.person.id.clone(), conversation_id.to_owned());
         let (event_topic, own_topic) = (topic(&conversation_id)?, me.topic.clone());
-        self.0
-            .store
-            .write(move |tx| {
+        me.permit()
+            .write(&self.0.store, move |tx| {
                 let (conversation, place) = own(tx, &conversation_id, &id)?;
                 let read_to = up_to.unwrap_or(conversation.messages).min(conversation.messages);
                 if place.unread == 0 || read_to <= place.read_to {
@@ -104,9 +103,8 @@ impl Chat {
     /// What others wrote in these conversations, each up to a number, counts as delivered, and they are told.
     async fn set_delivered(&self, me: &Me, waiting: Vec<(String, u64)>) -> Result<(), AppError> {
         let id = me.person.id.clone();
-        self.0
-            .store
-            .write(move |tx| {
+        me.permit()
+            .write(&self.0.store, move |tx| {
                 for (conversation_id, up_to) in waiting {
                     deliver(tx, &id, &conversation_id, 0, up_to)?;
                 }

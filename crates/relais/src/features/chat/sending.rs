@@ -81,10 +81,9 @@ impl Chat {
         let (chat, sender, typed_in) = (self.clone(), me.id().to_owned(), conversation_id.to_owned());
         let (me, conversation_id) = (me.clone(), conversation_id.to_owned());
         let event_topic = topic(&conversation_id)?;
-        let sent = self
-            .0
-            .store
-            .write(move |tx| {
+        let sent = me
+            .permit()
+            .write(&self.0.store, move |tx| {
                 let (conversation, place) = own(tx, &conversation_id, me.id())?;
                 if let Some(client_id) = &new.client_id
                     && let Some(row) = store::messages::find_sent(tx, me.id(), client_id)?

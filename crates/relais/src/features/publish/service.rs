@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::store;
-use crate::auth::{Action, Principal};
+use crate::auth::{Action, Permit, Principal};
 use crate::event_log::EVENT_DATA_BYTES_MAX;
 use crate::features::chat;
 use crate::{App, AppError};
@@ -90,9 +90,9 @@ pub async fn publish(
     let checked = Arc::new(checked.collect::<Result<Vec<_>, _>>()?);
     let digest = digest(&checked);
     let (sender, all) = (principal.id(), Arc::clone(&checked));
-    let (reply, fresh) = app
-        .store()
-        .write(move |tx| {
+    let permit = Permit::new(app.auth().clone(), principal.clone());
+    let (reply, fresh) = permit
+        .write(app.store(), move |tx| {
             if let Some(key) = &idempotency_key
                 && let Some((known, reply)) = store::find(tx, &sender, key)?
             {

@@ -260,7 +260,7 @@ impl Pages {
                 })?,
             _ => United::default(),
         };
-        let actor = Actor::caller(&asked.principal, Some(asked.socket.address()));
+        let actor = Actor::caller(self.app.auth(), &asked.principal, Some(asked.socket.address()));
         let modules = self.app.live().modules();
         let (module, code) = match (&request.code, &asked.principal) {
             (Some(code), Principal::User(user)) => {
@@ -289,7 +289,7 @@ impl Pages {
         let new: NewCommand = serde_json::from_value(Value::Object(given.collect())).map_err(|error| {
             AppError::bad_request("invalid_value", format!("Commande illisible : {error}"))
         })?;
-        let actor = Actor::caller(&asked.principal, Some(asked.socket.address()));
+        let actor = Actor::caller(self.app.auth(), &asked.principal, Some(asked.socket.address()));
         let sight = Sight::of(&asked.principal)?;
         let live = self.app.live();
         let command = match new.ttl_s {

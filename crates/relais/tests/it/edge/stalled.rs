@@ -204,7 +204,7 @@ async fn a_stream_of_events_that_nobody_reads_ends() {
     }
     // Less than what makes a slow client be closed by the hub, and more than the buffers between hold.
     let accounts = relais::features::accounts::Accounts::new(edge.running.app().auth().clone());
-    let actor = relais::features::accounts::Actor { name: "test".into(), address: None };
+    let actor = relais::features::accounts::Actor::named("test", None);
     let scope = ["events:publish:*".to_owned()];
     let (_, key) = accounts.create_key(&actor, "backend", &scope, None).await.unwrap();
     for _ in 0..64 {

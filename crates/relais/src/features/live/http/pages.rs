@@ -230,7 +230,7 @@ pub(super) async fn update_for_page(
     mut sent: Sent,
 ) -> Response {
     let changed = async {
-        let Keeper { sight, actor } = Keeper::of(&caller?, address)?;
+        let Keeper { sight, actor } = Keeper::of(&app, &caller?, address)?;
         sent.check()?;
         let changes = ModuleChanges {
             name: sent.text(&["name"])?,
@@ -259,7 +259,7 @@ pub(super) async fn delete_for_page(
     sent: Sent,
 ) -> Response {
     let removed = async {
-        let Keeper { sight, actor } = Keeper::of(&caller?, address)?;
+        let Keeper { sight, actor } = Keeper::of(&app, &caller?, address)?;
         let modules = app.live().modules();
         let message = if modules.give_back(&sight, &actor, &id).await? {
             "Module retiré de votre compte"

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use relais_protocol::event::{NameError, Topic};
 use relais_protocol::time::Timestamp;
 use serde_json::Value;
 
@@ -33,6 +34,8 @@ pub(crate) enum TokenError {
     Issuer,
     #[error("meant for somebody else")]
     Audience,
+    #[error("the user id {0:?} cannot be used: {1}")]
+    UserId(String, NameError),
     #[error("the identity provider's keys cannot be fetched: {0}")]
     Keys(String),
 }
@@ -150,13 +153,16 @@ impl Claims {
     }
 
     /// Whether the token belongs to the generation of an account that counts. A token that says none, as those of an
-    /// existing backend, has only its time, in whole seconds: of the second of a change none counts.
-    pub(crate) fn is_of_generation(&self, account: &Account) -> bool {
+    /// existing backend, has only its time, in whole seconds, by a clock that may be `leeway_s` ahead: only one that was
+    /// issued after a change whatever that clock says counts. Before the first change there was no other generation.
+    pub(crate) fn is_of_generation(&self, account: &Account, leeway_s: u64) -> bool {
         match self.0.get(GENERATION) {
             Some(generation) => generation.as_u64() == Some(account.generation),
             None => {
                 let issued = self.seconds("iat").ok().flatten().unwrap_or(0);
-                issued.saturating_mul(1000) > account.valid_from.as_millis()
+                let ahead = if account.generation > 1 { leeway_s } else { 0 };
+                let surely = issued.saturating_sub(i64::try_from(ahead).unwrap_or(i64::MAX));
+                surely.saturating_mul(1000) > account.valid_from.as_millis()
             }
         }
     }
@@ -164,6 +170,14 @@ impl Claims {
     pub(crate) fn expires_at(&self) -> Option<Timestamp> {
         let seconds = self.seconds("exp").ok().flatten()?;
         Some(Timestamp::from_millis(seconds.saturating_mul(1000)))
+    }
+}
+
+/// Nobody without a topic of their own: what is told to them would have no place.
+pub(crate) fn with_topic(user: User) -> Result<User, TokenError> {
+    match Topic::new(&user.principal_id) {
+        Ok(_) => Ok(user),
+        Err(error) => Err(TokenError::UserId(user.id, error)),
     }
 }
 

@@ -9,6 +9,7 @@ use axum::http::{Extensions, HeaderMap, HeaderName, Method, StatusCode, header};
 
 use parking_lot::Mutex;
 
+use super::rights::rights_changed;
 use super::{Auth, Credential, Principal};
 use crate::config::canonical_origin;
 use crate::http::{is_known_origin, own_origin};
@@ -41,8 +42,7 @@ impl Asking {
         match auth.renewed(principal).await {
             Ok(now) if now.has_rights_of(principal) => true,
             Ok(_) => {
-                let text = "Vos droits ont changé pendant l'envoi : rien n'a été modifié, recommencez";
-                *self.0.refused.lock() = Some(AppError::forbidden("rights_changed", text));
+                *self.0.refused.lock() = Some(rights_changed());
                 false
             }
             Err(error) => {

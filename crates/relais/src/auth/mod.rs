@@ -33,7 +33,7 @@ use std::sync::Arc;
 use crate::AppError;
 use crate::config::AuthConfig;
 use cache::RowCache;
-use claims::{Claims, TokenError};
+use claims::{Claims, TokenError, with_topic};
 use jsonwebtoken::Algorithm;
 use jwks::Jwks;
 use password::Passwords;
@@ -266,7 +266,10 @@ impl Auth {
     async fn token(&self, text: &str) -> Result<Principal, AppError> {
         self.token_bearer(text).await?.map_err(|error| {
             tracing::debug!(%error, "a token was refused");
-            unauthenticated("Token invalide ou expiré")
+            match error {
+                TokenError::UserId(id, _) => user_id_refused(&id),
+                _ => unauthenticated("Token invalide ou expiré"),
+            }
         })
     }
 
@@ -282,7 +285,7 @@ impl Auth {
             },
             (Algorithm::RS256 | Algorithm::ES256, Some(jwks)) => {
                 let user = match jwks.verify(text, &signature).await {
-                    Ok(claims) => claims.user(&self.inner.config.claims, "ext"),
+                    Ok(claims) => claims.user(&self.inner.config.claims, "ext").and_then(with_topic),
                     Err(error) => Err(error),
                 };
                 Ok(user.map(|user| Principal::User(Arc::new(user))))
@@ -308,9 +311,9 @@ impl Auth {
                 Some(address) => user.with_id("user", address),
                 None => user,
             });
-            return Ok(user.map(|user| Principal::User(Arc::new(user))));
+            return Ok(user.and_then(with_topic).map(|user| Principal::User(Arc::new(user))));
         };
-        if account.disabled || !claims.is_of_generation(&account) {
+        if account.disabled || !claims.is_of_generation(&account, self.inner.config.jwt.leeway_s) {
             return Ok(Err(TokenError::Expired));
         }
         Ok(Ok(Principal::User(Arc::new(account.principal(claims.expires_at(), None)))))
@@ -381,6 +384,15 @@ impl Auth {
     pub(crate) fn key_changed(&self, id: &str) {
         self.inner.keys.forget(id);
     }
+}
+
+/// The token counts, but nobody can have this id.
+fn user_id_refused(id: &str) -> AppError {
+    let text = format!(
+        "L'identifiant d'utilisateur {id:?} du token ne peut pas servir : ni « * », ni blanc autre que l'espace, ni \
+         caractère de contrôle ; donnez-en un autre à cette personne"
+    );
+    AppError::unauthorized("unauthenticated", text)
 }
 
 pub(crate) fn unauthenticated(message: &str) -> AppError {

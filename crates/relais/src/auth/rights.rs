@@ -3,14 +3,14 @@
 //! What takes rights away tells it in the log, in its own transaction ([`tell`]). Every server on the database hears
 //! that in the order of the log ([`Auth::observe`]): it forgets what it remembered and closes the live connections
 //! before any later event reaches them, and whoever waits for an event wakes. Work under way asks again:
-//! [`Auth::renewed`] before an answer, [`Permit::check`] in the transaction that stores.
+//! [`Auth::renewed`] before an answer, [`Permit`] in the transaction that stores.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use relais_protocol::event::{Event, Topic};
 use relais_protocol::time::Timestamp;
-use relais_store::{Query, StoreError, WriteTx};
+use relais_store::{Query, Store, StoreError, WriteTx};
 use serde::{Deserialize, Serialize};
 
 use super::policy::RIGHTS;
@@ -153,6 +153,12 @@ impl Auth {
     }
 }
 
+/// Why nothing is done for somebody whose rights are others than those that they began with.
+pub(super) fn rights_changed() -> AppError {
+    let text = "Vos droits ont changé pendant la demande : rien n'a été modifié, recommencez";
+    AppError::forbidden("rights_changed", text)
+}
+
 /// Who stores something, to be asked again in the transaction that does it.
 #[derive(Clone)]
 pub struct Permit {
@@ -165,6 +171,14 @@ impl Permit {
     #[must_use]
     pub fn new(auth: Auth, principal: Principal) -> Self {
         Self { auth, principal }
+    }
+
+    /// Of somebody on a live connection. That ends by itself when their credential expires, unless they show another one,
+    /// so that the moment of the first does not count here.
+    #[must_use]
+    pub fn lasting(auth: Auth, user: &Arc<User>) -> Self {
+        let user = User { expires_at: None, ..User::clone(user) };
+        Self { auth, principal: Principal::User(Arc::new(user)) }
     }
 
     /// Who.
@@ -181,6 +195,33 @@ impl Permit {
     pub fn check(&self, tx: &mut impl Query, action: Action<'_>) -> Result<(), AppError> {
         let now = self.auth.renewed_in(tx, &self.principal)?;
         self.auth.require(&now, action)
+    }
+
+    /// As [`Permit::check`], for what the rights with which the caller began were found enough for.
+    ///
+    /// # Errors
+    /// 401 if the credential counts no more, 403 if the rights are others now, or what the database reports.
+    pub fn stands(&self, tx: &mut impl Query) -> Result<(), AppError> {
+        let now = self.auth.renewed_in(tx, &self.principal)?;
+        if now.has_rights_of(&self.principal) { Ok(()) } else { Err(rights_changed()) }
+    }
+
+    /// Runs `f` in a transaction that asks first whether the caller's rights still stand.
+    ///
+    /// # Errors
+    /// As [`Permit::stands`], and what `f` returns.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        store: &Store,
+        f: impl FnOnce(&mut WriteTx<'_>) -> Result<T, AppError> + Send + 'static,
+    ) -> Result<T, AppError> {
+        let permit = self.clone();
+        store
+            .write(move |tx| {
+                permit.stands(tx)?;
+                f(tx)
+            })
+            .await
     }
 }
 

@@ -50,5 +50,5 @@ pub(super) fn actor() -> Actor {
     let login =
         std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".into());
     let plain: String = login.chars().filter(|c| !c.is_control()).take(64).collect();
-    Actor { name: format!("cli:{plain}"), address: None }
+    Actor::named(format!("cli:{plain}"), None)
 }

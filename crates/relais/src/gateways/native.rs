@@ -17,17 +17,18 @@ use relais_hub::{
 use relais_protocol::event::{Channel, Cursor, Epoch, Event, Position};
 use serde_json::{Value, json};
 
-use super::opening::open_session;
+use super::opening::open_guest;
 use super::pace::{Pace, too_fast};
 use super::poll;
 use super::relay::{last_event_id, limits, stream_response};
-use super::upgrade::Handshake;
+use super::upgrade::{Handshake, Upgraded};
 use super::{belongs_to, dialects, identity, other_identity, renew, unreadable};
 use crate::auth::http::{Caller, Visitor};
 use crate::auth::{Access, Action, Credential, Principal};
 use crate::features::chat::TOPIC_FAMILY as CONVERSATION_FAMILY;
 use crate::features::live::Tier;
 use crate::features::relay::TOPIC_FAMILY;
+use crate::http::Guest;
 use crate::text::composed;
 use crate::{App, AppError};
 
@@ -270,8 +271,8 @@ pub(super) async fn open_socket(
     let (address, deflate) = (handshake.address, handshake.agree_deflate(app.config().hub.compression));
     let (response, stream) = handshake.accept();
     let entered = Box::pin(async move {
-        let (stream, leftover) = stream.await?;
-        let session = enter(&app, &principal, address, stream, deflate)?;
+        let Upgraded { stream, leftover, guest } = stream.await?;
+        let session = enter(&app, &principal, address, stream, deflate, guest)?;
         let welcome = json!({ "type": "connected", "timestamp": app.clock().now() });
         let pace = Pace::new(app.config().hub.messages_per_s, Instant::now());
         let client = Client { app, principal: Arc::new(Mutex::new(principal)), pace };
@@ -293,6 +294,7 @@ fn enter(
     address: SocketAddr,
     stream: tokio::net::TcpStream,
     deflate: bool,
+    guest: Guest,
 ) -> Option<Arc<Session>> {
     let must_say_who = principal.is_anonymous() && !app.auth().open_mode();
     let spec = SessionSpec {
@@ -302,7 +304,7 @@ fn enter(
         transport: Transport::socket(stream),
         identify_within_s: must_say_who.then_some(app.config().hub.authenticate_timeout_s),
     };
-    let session = open_session(app.hub(), spec).ok()?;
+    let session = open_guest(app.hub(), spec, guest).ok()?;
     if deflate {
         app.hub().compress(&session);
     }

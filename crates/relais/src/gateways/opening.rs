@@ -1,13 +1,16 @@
 //! Sessions for clients that may have one. The others are told why: a WebSocket is there already when the hub is
 //! asked, so they hear it in its close frame.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use relais_hub::{CloseCode, CloseReason, Hub, OpenError, Session, SessionSpec, Transport};
 use relais_protocol::websocket::close_frame;
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+
+use crate::http::{Guest, Unnamed};
 
 /// How long a client that was turned away has to close its side.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -35,6 +38,55 @@ pub(super) fn open_session(hub: &Hub, spec: SessionSpec) -> Result<Arc<Session>,
         }
     }
     opened
+}
+
+/// As [`open_session`]. If the client has to say who it is, it makes room for others where places are short until it has.
+///
+/// # Errors
+/// As there.
+pub(super) fn open_guest(hub: &Hub, spec: SessionSpec, guest: Guest) -> Result<Arc<Session>, OpenError> {
+    let stream = match &spec.transport {
+        Transport::Socket(stream) => Arc::downgrade(stream),
+        Transport::Queue => Weak::new(),
+    };
+    let must_say_who = spec.identify_within_s.is_some() && spec.identity.anonymous;
+    let session = open_session(hub, spec)?;
+    if must_say_who {
+        await_name(hub, &session, stream, guest);
+    }
+    Ok(session)
+}
+
+/// The client of this session makes room for others where places are short, until it has said who it is. Without its
+/// stream it is told first and has the hub's time to go.
+pub(super) fn await_name(hub: &Hub, session: &Arc<Session>, stream: Weak<TcpStream>, guest: Guest) {
+    guest.await_name(Stranger { hub: hub.clone(), session: Arc::downgrade(session), stream });
+}
+
+/// The session of somebody who has not said who they are.
+struct Stranger {
+    hub: Hub,
+    session: Weak<Session>,
+    stream: Weak<TcpStream>,
+}
+
+impl Unnamed for Stranger {
+    fn is_awaited(&self) -> bool {
+        self.session.upgrade().is_some_and(|session| session.is_open() && session.identity().anonymous)
+    }
+
+    fn leave(&self) {
+        let Some(session) = self.session.upgrade() else { return };
+        let reason = CloseReason::new(
+            CloseCode::TryLater,
+            "the server has all its connections: say who you are sooner",
+        );
+        self.hub.close(&session, reason);
+        if let Some(stream) = self.stream.upgrade() {
+            // Behind the close frame. Whoever runs it sees the end and lets go of its place.
+            let _ = SockRef::from(&*stream).shutdown(std::net::Shutdown::Both);
+        }
+    }
 }
 
 fn reason(error: &OpenError) -> CloseReason {

@@ -17,7 +17,7 @@ use relais_protocol::event::{Channel, Cursor, Event};
 use relais_protocol::websocket::Limits;
 
 use super::opening::open_session;
-use super::upgrade::Handshake;
+use super::upgrade::{Handshake, Upgraded};
 use super::{belongs_to, dialects, identity};
 use crate::auth::http::Caller;
 use crate::auth::{Access, Principal};
@@ -122,7 +122,7 @@ pub(super) async fn open_socket(
     let (response, stream) = handshake.accept();
     // Boxed and apart, so that an idle connection keeps only what it needs to read.
     let entered = Box::pin(async move {
-        let (stream, leftover) = stream.await?;
+        let Upgraded { stream, leftover, .. } = stream.await?;
         let session = enter(&app, &listener, address, stream, deflate).await?;
         Some((session, leftover, limits(&app, deflate), app.count_relay_listener()))
     });

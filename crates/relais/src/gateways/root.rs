@@ -40,7 +40,12 @@ impl Namespace for Root {
         Box::pin(async move {
             let is_known = !socket.principal().is_anonymous();
             match Pages::token(&name, &incoming) {
-                Some(token) if is_known => chat.renew(&socket, &token).await,
+                // It stays in, with what it came with.
+                Some(token) if is_known => {
+                    if let Err(error) = chat.renew(&socket, &token).await {
+                        return Some(Reply::json(&Pages::refuse(&socket, &name, &error)));
+                    }
+                }
                 Some(token) => {
                     if let Err(error) = chat.identify(&socket, token).await {
                         let refused = Pages::refuse(&socket, &name, &error);

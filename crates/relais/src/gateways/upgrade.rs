@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 
 use crate::AppError;
 use crate::auth::http::has_token;
-use crate::http::{ClientPlace, ClientStream, Place};
+use crate::http::{ClientPlace, ClientStream, Guest, Place};
 
 /// RFC 6455 section 1.3.
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -81,7 +81,7 @@ impl Handshake {
     }
 
     /// The answer that switches protocols, and the stream once it is sent.
-    pub fn accept(self) -> (Response, impl Future<Output = Option<(TcpStream, Leftover)>> + Send) {
+    pub(crate) fn accept(self) -> (Response, impl Future<Output = Option<Upgraded>> + Send) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();
@@ -95,19 +95,29 @@ impl Handshake {
     }
 }
 
+/// The stream of a WebSocket.
+pub(crate) struct Upgraded {
+    /// The stream without the HTTP server around it.
+    pub(crate) stream: TcpStream,
+    /// What was read beyond the request.
+    pub(crate) leftover: Leftover,
+    /// For whoever does not know yet whose it is.
+    pub(crate) guest: Guest,
+}
+
 /// What a WebSocket holds: its own place, and that of its client behind a proxy.
 struct Held {
     _place: Place,
     _client: Option<Arc<ClientPlace>>,
 }
 
-/// The stream without the HTTP server around it, and what was read beyond the request.
-async fn bare_stream(upgrade: OnUpgrade, client: Option<Arc<ClientPlace>>) -> Option<(TcpStream, Leftover)> {
+async fn bare_stream(upgrade: OnUpgrade, client: Option<Arc<ClientPlace>>) -> Option<Upgraded> {
     let upgraded = upgrade.await.inspect_err(|error| tracing::debug!(%error, "no upgrade")).ok()?;
     let parts = upgraded.downcast::<TokioIo<ClientStream>>().ok()?;
     let (stream, place) = parts.io.into_inner().into_parts();
+    let guest = place.guest();
     let held = Held { _place: place, _client: client };
-    Some((stream, Leftover::new(parts.read_buf, Some(Box::new(held)))))
+    Some(Upgraded { stream, leftover: Leftover::new(parts.read_buf, Some(Box::new(held))), guest })
 }
 
 fn refused(status: StatusCode, what: &str) -> AppError {

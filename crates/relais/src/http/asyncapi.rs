@@ -1,7 +1,12 @@
 //! The AsyncAPI document: what goes over the WebSockets and the event streams.
 
-use axum::Json;
+use std::sync::LazyLock;
+
+use axum::http::HeaderMap;
+use axum::response::Response;
 use serde_json::{Value, json};
+
+use super::scripts::Script;
 
 /// The document (AsyncAPI 3.0).
 #[must_use]
@@ -96,9 +101,12 @@ fn operations() -> Value {
     })
 }
 
+/// The document as it is sent: making it takes a while, and it stays the same.
+static TEXT: LazyLock<Script> = LazyLock::new(|| Script::new(document().to_string(), "application/json"));
+
 /// `GET /asyncapi.json`.
-pub(super) async fn send() -> Json<Value> {
-    Json(document())
+pub(super) async fn send(headers: HeaderMap) -> Response {
+    TEXT.send(&headers)
 }
 
 fn all_messages() -> Value {

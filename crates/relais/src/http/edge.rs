@@ -27,7 +27,8 @@ use crate::{App, AppError};
 /// Bytes of the list of headers that a page asks for before it sends them.
 const ASKED_HEADERS_BYTES_MAX: usize = 4096;
 /// Routes of devices. Each shows the credential of its module and no cookie counts, so that a foreign page has nothing to
-/// abuse; and their libraries send an `Origin` of their own, such as `file://`.
+/// abuse; and their libraries send an `Origin` of their own, such as `file://`. In a network they call the server by
+/// whatever name they were given; on a loopback address only by one of its own, as everybody there.
 const DEVICE_ROUTES: &[&str] = &["/esp32", "/api/v1/modules/{id}/report"];
 
 /// Puts an [`Edge`] around a service.
@@ -100,7 +101,7 @@ impl Shared {
     fn refusal(&self, request: &Request) -> Option<AppError> {
         let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
         let is_device = DEVICE_ROUTES.contains(&route);
-        if let Some(hosts) = self.hosts.as_ref().filter(|_| !is_device) {
+        if let Some(hosts) = self.hosts.as_ref().filter(|hosts| !is_device || hosts.is_on_loopback()) {
             let target = request.uri().authority().map(Authority::as_str);
             if let Err(fault) = hosts.check(request.version(), target, request.headers()) {
                 return Some(host_refused(&fault));

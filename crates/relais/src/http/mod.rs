@@ -26,7 +26,7 @@ use axum::routing::get;
 use crate::features::{accounts, chat, live, publish, relay};
 use crate::{App, AppError, gateways};
 
-pub(crate) use connections::{Activity, ClientPlace, ClientStream, Place};
+pub(crate) use connections::{Activity, ClientPlace, ClientStream, Guest, Place, Unnamed};
 pub(crate) use edge::origin_refused;
 pub(crate) use origins::{is_known_origin, own_origin};
 pub use server::{Server, listen};

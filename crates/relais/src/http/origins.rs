@@ -66,6 +66,11 @@ impl Hosts {
         Self { names: names.iter().cloned().chain(usual).collect(), addresses: !listen.is_loopback() }
     }
 
+    /// Whether only programs of this computer reach the server.
+    pub(super) fn is_on_loopback(&self) -> bool {
+        !self.addresses
+    }
+
     pub(super) fn check(
         &self,
         version: Version,

@@ -1,5 +1,5 @@
 //! The scripts that pages of other applications load from here: `/js` has the server's own, `/socket.io` the client
-//! library, where every Socket.IO server has it.
+//! library, where every Socket.IO server has it. [`Script`] sends every text that stays the same.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ fn defaults(config: &LiveConfig) -> String {
 
 /// A text and its entity tag. Cheap to clone.
 #[derive(Clone)]
-struct Script {
+pub(super) struct Script {
     text: Bytes,
     kind: &'static str,
     tag: Arc<str>,
@@ -83,7 +83,7 @@ struct Script {
 }
 
 impl Script {
-    fn new(text: impl Into<Bytes>, kind: &'static str) -> Self {
+    pub(super) fn new(text: impl Into<Bytes>, kind: &'static str) -> Self {
         let text = text.into();
         let tag = hex::encode(&Sha256::digest(&text)[..16]).into();
         Self { text, kind, tag, gzip: Arc::default() }
@@ -95,7 +95,7 @@ impl Script {
 
     /// The text, or only that it is still the same (RFC 9110, 13.1.2). Browsers ask each time: the settings, or the
     /// version, may be others now.
-    async fn send(&self, headers: &HeaderMap) -> Response {
+    pub(super) async fn send(&self, headers: &HeaderMap) -> Response {
         let compressed = accepts_gzip(headers);
         let tag = if compressed { format!("\"{}-gzip\"", self.tag) } else { format!("\"{}\"", self.tag) };
         let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());

@@ -18,7 +18,7 @@ const YEARS: i64 = 3 * 365 * DAY;
 const STATION: &str = "MC-1001-STN";
 
 fn actor() -> Actor {
-    Actor { name: "test".into(), address: None }
+    Actor::named("test", None)
 }
 
 impl World {

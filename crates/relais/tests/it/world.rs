@@ -85,7 +85,7 @@ impl World {
 
     pub(crate) async fn user(&self, name: &str, admin: bool) -> Person {
         let accounts = Accounts::new(self.running.app().auth().clone());
-        let actor = Actor { name: "test".into(), address: None };
+        let actor = Actor::named("test", None);
         let user = NewUser {
             email: format!("{}@relais.fr", name.to_lowercase()),
             password: "correct horse battery".into(),

@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 
 use relais_protocol::time::Timestamp;
-use relais_store::{StoreError, WriteTx};
+use relais_store::{Store, StoreError, WriteTx};
 
 use super::model::AuditEntry;
 use super::service::Accounts;
 use super::store;
 use crate::AppError;
-use crate::auth::Principal;
+use crate::auth::{Auth, Permit, Principal};
 use crate::id::new_id;
 
 /// Milliseconds that the record is kept.
@@ -22,13 +22,38 @@ pub struct Actor {
     pub name: String,
     /// The network address.
     pub address: Option<IpAddr>,
+    /// By which rights, if they can end; the server itself and the command line have all.
+    permit: Option<Permit>,
 }
 
 impl Actor {
     /// A caller of the server.
     #[must_use]
-    pub fn caller(principal: &Principal, address: Option<IpAddr>) -> Self {
-        Self { name: principal.id().to_string(), address }
+    pub fn caller(auth: &Auth, principal: &Principal, address: Option<IpAddr>) -> Self {
+        let permit = Permit::new(auth.clone(), principal.clone());
+        Self { name: principal.id().to_string(), address, permit: Some(permit) }
+    }
+
+    /// Whoever needs no rights: the configuration, the command line, somebody who is just signing in.
+    #[must_use]
+    pub fn named(name: impl Into<String>, address: Option<IpAddr>) -> Self {
+        Self { name: name.into(), address, permit: None }
+    }
+
+    /// Runs `f` in a transaction that asks first whether the rights still stand by which it was allowed: they may have
+    /// ended since, however short that was.
+    ///
+    /// # Errors
+    /// 401 or 403 if they have not, and what `f` returns.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        store: &Store,
+        f: impl FnOnce(&mut WriteTx<'_>) -> Result<T, AppError> + Send + 'static,
+    ) -> Result<T, AppError> {
+        match &self.permit {
+            Some(permit) => permit.write(store, f).await,
+            None => store.write(f).await,
+        }
     }
 
     pub(super) fn did(&self, now: Timestamp, action: &str, target: String, details: String) -> AuditEntry {

@@ -45,10 +45,9 @@ impl Accounts {
         if format!("relay:read:{societe}").parse::<Scope>().is_err() {
             return Err(bad_request("societe", format!("Nom de société invalide : {societe}")));
         }
-        let (id, actor, auth) = (user_id.to_owned(), actor.clone(), self.auth.clone());
-        self.auth
-            .store()
-            .write(move |tx| {
+        let (id, by) = (user_id.to_owned(), actor.clone());
+        actor
+            .write(self.auth.store(), move |tx| {
                 find_account(tx, &id)?.ok_or_else(user_unknown)?;
                 if grants(tx, &id)?.len() >= GRANTS_MAX {
                     return Err(bad_request(
@@ -59,10 +58,8 @@ impl Accounts {
                 delete_every_form(tx, &id, &societe)?;
                 store::set_grant(tx, &id, &societe, writes)?;
                 let details = format!("{} {societe}", access(writes));
-                record(tx, &actor.did(tx.now(), "grant_set", format!("user:{id}"), details))?;
-                rights::tell(tx, format!("user:{id}"), None)?;
-                tx.after_commit(move || auth.user_changed(&id));
-                Ok(())
+                record(tx, &by.did(tx.now(), "grant_set", format!("user:{id}"), details))?;
+                Ok(rights::tell(tx, format!("user:{id}"), None)?)
             })
             .await
     }
@@ -72,18 +69,14 @@ impl Accounts {
     /// # Errors
     /// 404 if there was none.
     pub async fn remove_grant(&self, actor: &Actor, user_id: &str, societe: &str) -> Result<(), AppError> {
-        let (id, societe, actor) = (user_id.to_owned(), composed(societe).into_owned(), actor.clone());
-        let auth = self.auth.clone();
-        self.auth
-            .store()
-            .write(move |tx| {
+        let (id, societe, by) = (user_id.to_owned(), composed(societe).into_owned(), actor.clone());
+        actor
+            .write(self.auth.store(), move |tx| {
                 if !delete_every_form(tx, &id, &societe)? {
                     return Err(not_found("Cet utilisateur n'a pas d'accès à cette société"));
                 }
-                record(tx, &actor.did(tx.now(), "grant_removed", format!("user:{id}"), societe))?;
-                rights::tell(tx, format!("user:{id}"), None)?;
-                tx.after_commit(move || auth.user_changed(&id));
-                Ok(())
+                record(tx, &by.did(tx.now(), "grant_removed", format!("user:{id}"), societe))?;
+                Ok(rights::tell(tx, format!("user:{id}"), None)?)
             })
             .await
     }

@@ -71,7 +71,7 @@ fn body<T>(body: Body<T>) -> Result<T, AppError> {
 /// Refuses whoever does not administer, and names who does for the record.
 fn administer(auth: &Auth, caller: &Caller, address: ClientAddress) -> Result<(Accounts, Actor), AppError> {
     auth.require(&caller.0, Action::Administer)?;
-    Ok((Accounts::new(auth.clone()), Actor::caller(&caller.0, address.0)))
+    Ok((Accounts::new(auth.clone()), Actor::caller(auth, &caller.0, address.0)))
 }
 
 /// Who signs in.

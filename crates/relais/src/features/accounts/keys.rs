@@ -56,13 +56,13 @@ impl Accounts {
         let details = format!("name={} scopes={}", info.name, info.scopes.join(","));
         let entry = actor.did(now, "key_created", format!("key:{}", info.id), details);
         let auth = self.auth.clone();
-        self.auth
-            .store()
-            .write(move |tx| {
+        actor
+            .write(self.auth.store(), move |tx| {
                 store::insert_key(tx, &row)?;
                 record(tx, &entry)?;
+                // An earlier request with this id may have found none.
                 tx.after_commit(move || auth.key_changed(&row.service.id));
-                Ok::<_, AppError>(())
+                Ok(())
             })
             .await?;
         Ok((info, key.text()))
@@ -82,18 +82,15 @@ impl Accounts {
     /// # Errors
     /// 404 if there is no such key that counts.
     pub async fn revoke_key(&self, actor: &Actor, id: &str) -> Result<(), AppError> {
-        let (id, actor, auth) = (id.to_owned(), actor.clone(), self.auth.clone());
-        self.auth
-            .store()
-            .write(move |tx| {
+        let (id, by) = (id.to_owned(), actor.clone());
+        actor
+            .write(self.auth.store(), move |tx| {
                 let now = tx.now();
                 if !store::revoke_key(tx, &id, now)? {
                     return Err(not_found("Clé inconnue ou déjà révoquée"));
                 }
-                record(tx, &actor.did(now, "key_revoked", format!("key:{id}"), String::new()))?;
-                rights::tell(tx, format!("key:{id}"), None)?;
-                tx.after_commit(move || auth.key_changed(&id));
-                Ok(())
+                record(tx, &by.did(now, "key_revoked", format!("key:{id}"), String::new()))?;
+                Ok(rights::tell(tx, format!("key:{id}"), None)?)
             })
             .await
     }

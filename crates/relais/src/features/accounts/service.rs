@@ -1,6 +1,8 @@
 //! What may be done with users, grants and keys. Every change is recorded in its own transaction (`audit`).
 
-use crate::auth::Auth;
+use std::sync::Arc;
+
+use crate::auth::{Auth, Permit, User};
 
 /// Users, grants, keys and the record. Cheap to clone.
 #[derive(Clone)]
@@ -13,5 +15,11 @@ impl Accounts {
     #[must_use]
     pub fn new(auth: Auth) -> Self {
         Self { auth }
+    }
+
+    /// To ask about somebody on a live connection, which ends by itself when their credential expires.
+    #[must_use]
+    pub fn lasting_permit(&self, user: &Arc<User>) -> Permit {
+        Permit::lasting(self.auth.clone(), user)
     }
 }

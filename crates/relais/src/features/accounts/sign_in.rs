@@ -11,7 +11,7 @@ use super::refusal::user_unknown;
 use super::service::Accounts;
 use crate::AppError;
 use crate::auth::store::{SessionRow, delete_session, find_account, find_sign_in, insert_session};
-use crate::auth::{Auth, rights, secret};
+use crate::auth::{rights, secret};
 
 /// The longest address that is looked up, in bytes.
 const EMAIL_BYTES_MAX: usize = 254;
@@ -77,7 +77,7 @@ impl Accounts {
         let session = secret::random_hex::<32>()?;
         let session_id = secret::digest(&session);
         let replaced = replaces.map(secret::digest);
-        let actor = Actor { name: format!("user:{id}"), address };
+        let actor = Actor::named(format!("user:{id}"), address);
         let (auth, email) = (self.auth.clone(), email.to_owned());
         let started = self.auth.store().write(move |tx| {
             let now = tx.now();
@@ -92,7 +92,7 @@ impl Accounts {
             let row = SessionRow { user_id, created_at: now, last_seen: now, expires_at, generation };
             insert_session(tx, &session_id, &row)?;
             if let Some(replaced) = replaced {
-                end_session(tx, &auth, &replaced)?;
+                end_session(tx, &replaced)?;
             }
             record(tx, &actor.did(now, "sign_in", format!("user:{id}"), String::new()))?;
             let user = UserInfo::from(&account);
@@ -107,7 +107,7 @@ impl Accounts {
     }
 
     async fn record_failure(&self, email: String, address: Option<IpAddr>) -> Result<(), AppError> {
-        let actor = Actor { name: "anonymous".into(), address };
+        let actor = Actor::named("anonymous", address);
         let target: String = email.chars().filter(|c| !c.is_control()).collect();
         let entry = actor.did(self.auth.now(), "sign_in_failed", target, String::new());
         self.auth.store().write(move |tx| record(tx, &entry)).await.map_err(AppError::from)
@@ -120,15 +120,14 @@ impl Accounts {
     /// What the database reports.
     pub async fn sign_out(&self, session: &str, address: Option<IpAddr>) -> Result<(), AppError> {
         let id = secret::digest(session);
-        let auth = self.auth.clone();
         self.auth
             .store()
             .write(move |tx| {
-                let Some(user_id) = end_session(tx, &auth, &id)? else { return Ok(()) };
+                let Some(user_id) = end_session(tx, &id)? else { return Ok(()) };
                 if let Some(account) = find_account(tx, &user_id)? {
                     announce(tx, UserEvent::SignedOut, &UserInfo::from(&account))?;
                 }
-                let actor = Actor { name: format!("user:{user_id}"), address };
+                let actor = Actor::named(format!("user:{user_id}"), address);
                 record(tx, &actor.did(tx.now(), "sign_out", actor.name.clone(), String::new()))?;
                 Ok(())
             })
@@ -154,18 +153,16 @@ impl Accounts {
         let generation = account.ok_or_else(user_unknown)?.generation;
         let token = self.auth.tokens().issue(&user.id, &user.email, generation, now, ttl_s)?;
         let entry = actor.did(now, "token_issued", format!("user:{}", user.id), String::new());
-        self.auth.store().write(move |tx| record(tx, &entry)).await?;
+        actor.write(self.auth.store(), move |tx| Ok(record(tx, &entry)?)).await?;
         Ok(token)
     }
 }
 
 /// Ends a session, if it is there, and says whose it was. Its live connections end on every server.
-fn end_session(tx: &mut WriteTx<'_>, auth: &Auth, id: &str) -> Result<Option<String>, StoreError> {
+fn end_session(tx: &mut WriteTx<'_>, id: &str) -> Result<Option<String>, StoreError> {
     let user_id = delete_session(tx, id)?;
     if let Some(user_id) = &user_id {
         rights::tell(tx, format!("user:{user_id}"), Some(id))?;
-        let (auth, id) = (auth.clone(), id.to_owned());
-        tx.after_commit(move || auth.session_changed(&id));
     }
     Ok(user_id)
 }

@@ -34,7 +34,7 @@ impl Accounts {
             return Ok(false);
         }
         let user = NewUser { email, password, admin: true, ..NewUser::default() };
-        let actor = Actor { name: "configuration".into(), address: None };
+        let actor = Actor::named("configuration", None);
         match self.create_user(&actor, user).await {
             Ok(_) => Ok(true),
             // Another node was faster.
@@ -58,9 +58,8 @@ impl Accounts {
         let details = format!("email={} admin={} staff={}", user.email, user.admin, user.staff);
         let entry = actor.did(now, "user_created", format!("user:{}", user.id), details);
         let auth = self.auth.clone();
-        self.auth
-            .store()
-            .write(move |tx| {
+        actor
+            .write(self.auth.store(), move |tx| {
                 if store::find_id(tx, &user.email)?.is_some() {
                     return Err(email_in_use());
                 }
@@ -68,6 +67,7 @@ impl Accounts {
                 record(tx, &entry)?;
                 let info = UserInfo::from(&user);
                 announce(tx, UserEvent::Added, &info)?;
+                // An earlier request with this id may have found none.
                 tx.after_commit(move || auth.user_changed(&user.id));
                 Ok(info)
             })
@@ -129,17 +129,15 @@ impl Accounts {
             Some(password) => Some(self.auth.passwords().hash(password).await?),
             None => None,
         };
-        let (id, actor, auth) = (id.to_owned(), actor.clone(), self.auth.clone());
-        self.auth
-            .store()
-            .write(move |tx| {
+        let (id, by) = (id.to_owned(), actor.clone());
+        actor
+            .write(self.auth.store(), move |tx| {
                 let (user, details) = change(tx, &id, &changes, hash.as_deref())?;
-                let entry = actor.did(tx.now(), "user_changed", format!("user:{id}"), details);
+                let entry = by.did(tx.now(), "user_changed", format!("user:{id}"), details);
                 record(tx, &entry)?;
                 let user = UserInfo::from(&user);
                 announce(tx, UserEvent::Changed, &user)?;
                 rights::tell(tx, format!("user:{id}"), None)?;
-                tx.after_commit(move || auth.user_changed(&id));
                 Ok(user)
             })
             .await

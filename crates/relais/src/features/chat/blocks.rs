@@ -190,7 +190,8 @@ impl Chat {
             return Err(invalid("user_id", "On ne peut pas se bloquer soi-même"));
         }
         let (chat, mine, actor, whom) = (self.clone(), me.clone(), actor.clone(), other);
-        let changed = self.0.store.write(move |tx| {
+        let permit = me.permit();
+        let changed = permit.write(&self.0.store, move |tx| {
             let (done, name, action) = if blocked {
                 if store::blocks::count(tx, mine.id())? >= BLOCKED_MAX as u64 {
                     let message = format!("Déjà {BLOCKED_MAX} personnes bloquées : débloquez-en");

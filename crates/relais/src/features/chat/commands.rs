@@ -12,7 +12,6 @@ use super::sending::NewMessage;
 use super::service::{Chat, topic};
 use crate::AppError;
 use crate::aliases::{Aliased, United};
-use crate::features::accounts::Actor;
 
 /// Characters of a command that is not known, in the message that says so.
 const NAME_CHARS_SHOWN: usize = 60;
@@ -222,7 +221,7 @@ impl Chat {
 
     async fn set_blocked_said(&self, me: &Me, name: &str, fields: &Fields) -> Result<Outcome, AppError> {
         let id = fields.user_id.as_deref().ok_or_else(|| invalid("user_id", "« user_id » est requis"))?;
-        let actor = Actor { name: me.topic.to_string(), address: None };
+        let actor = me.actor(None);
         self.set_blocked(me, &actor, id, name == "block_user").await?;
         let frame = if name == "block_user" { "user_blocked" } else { "user_unblocked" };
         Ok(Outcome::Reply(frame, json!({ "success": true, "user_id": id })))

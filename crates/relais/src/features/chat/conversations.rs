@@ -202,9 +202,8 @@ impl Chat {
             return Err(invalid("member_ids", message));
         }
         let (chat, me) = (self.clone(), me.clone());
-        self.0
-            .store
-            .write(move |tx| {
+        me.permit()
+            .write(&self.0.store, move |tx| {
                 chat.check_owned(tx, me.id())?;
                 check_room(tx, me.id(), guests.len())?;
                 let row = new_conversation(tx, Kind::Group, name);
@@ -273,9 +272,8 @@ impl Chat {
     pub async fn rename_group(&self, me: &Me, id: &str, name: &str) -> Result<Conversation, AppError> {
         let name = checked_name("name", name, NAME_BYTES_MAX)?;
         let (chat, me, id) = (self.clone(), me.clone(), id.to_owned());
-        self.0
-            .store
-            .write(move |tx| {
+        me.permit()
+            .write(&self.0.store, move |tx| {
                 let place = group(tx, &id, me.id())?;
                 if place.role != Role::Owner {
                     return Err(not_allowed("Seul un propriétaire du groupe peut le renommer"));
@@ -294,9 +292,8 @@ impl Chat {
     /// 403 if one does not own the group, 404 if it, or the member, does not exist.
     pub async fn remove_member(&self, me: &Me, id: &str, user_id: &str) -> Result<(), AppError> {
         let (chat, me, id, user_id) = (self.clone(), me.clone(), id.to_owned(), user_id.to_owned());
-        self.0
-            .store
-            .write(move |tx| {
+        me.permit()
+            .write(&self.0.store, move |tx| {
                 let place = group(tx, &id, me.id())?;
                 if me.id() != user_id && place.role != Role::Owner {
                     return Err(not_allowed("Seul un propriétaire du groupe peut en retirer un membre"));

@@ -90,7 +90,9 @@ impl Chat {
             return Err(invalid("to_user_id", "On ne peut pas s'inviter soi-même"));
         }
         let (chat, me, group_id) = (self.clone(), me.clone(), group_id.map(str::to_owned));
-        self.0.store.write(move |tx| chat.send_invitation(tx, &me, &to, &message, group_id.as_deref())).await
+        me.permit()
+            .write(&self.0.store, move |tx| chat.send_invitation(tx, &me, &to, &message, group_id.as_deref()))
+            .await
     }
 
     /// Invitations that wait for one's answer, the oldest first: to talk, or to groups. `after` and `limit` are of
@@ -135,9 +137,8 @@ impl Chat {
     /// 404 if it is not one's own, 409 if it was answered otherwise, or cancelled.
     pub async fn respond(&self, me: &Me, id: &str, answer: Answer) -> Result<Option<Conversation>, AppError> {
         let (chat, me, id) = (self.clone(), me.clone(), id.to_owned());
-        self.0
-            .store
-            .write(move |tx| {
+        me.permit()
+            .write(&self.0.store, move |tx| {
                 let invitation = own_invitation(tx, &id, |invitation| invitation.to_user_id == me.id())?;
                 if invitation.status != "pending" {
                     return chat.answered_before(tx, &me, &invitation, answer);
@@ -186,9 +187,8 @@ impl Chat {
     /// 404 if one has not sent it, 409 if it was answered.
     pub async fn cancel_invitation(&self, me: &Me, id: &str) -> Result<(), AppError> {
         let (me, id) = (me.clone(), id.to_owned());
-        self.0
-            .store
-            .write(move |tx| {
+        me.permit()
+            .write(&self.0.store, move |tx| {
                 let invitation = own_invitation(tx, &id, |invitation| invitation.from_user_id == me.id())?;
                 match &*invitation.status {
                     "pending" => {}

@@ -81,9 +81,8 @@ impl Chat {
         let content = checked_words("content", content, self.0.config.message_bytes_max, false)?;
         check_mentions(mentions.as_deref().unwrap_or_default())?;
         let (id, message_id) = (me.person.id.clone(), message_id.to_owned());
-        self.0
-            .store
-            .write(move |tx| {
+        me.permit()
+            .write(&self.0.store, move |tx| {
                 let (row, kind, _) = writable(tx, &message_id, &id)?;
                 if row.sender.id != id {
                     return Err(not_allowed("Seul l'auteur d'un message peut le modifier"));
@@ -108,9 +107,8 @@ impl Chat {
     /// 403 if one may not, 404 if there is none or it was deleted.
     pub async fn delete(&self, me: &Me, message_id: &str) -> Result<Message, AppError> {
         let (id, message_id) = (me.person.id.clone(), message_id.to_owned());
-        self.0
-            .store
-            .write(move |tx| {
+        me.permit()
+            .write(&self.0.store, move |tx| {
                 let (row, _, place) = writable(tx, &message_id, &id)?;
                 if row.sender.id != id && place.role != Role::Owner {
                     return Err(not_allowed("Seul l'auteur d'un message peut le supprimer"));

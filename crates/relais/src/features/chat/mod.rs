@@ -22,6 +22,7 @@ pub mod http;
 mod invitations;
 mod messages;
 mod model;
+mod names;
 mod people;
 mod presence;
 mod receipts;
@@ -45,6 +46,7 @@ pub use messages::Part;
 pub use model::{
     Blocked, Contact, Conversation, Invitation, Kind, LastMessage, Member, Message, Person, Read, Role,
 };
+pub use names::NAMES;
 pub use people::Me;
 pub use presence::{JOINED, LEFT};
 pub use search::Found;

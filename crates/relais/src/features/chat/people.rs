@@ -1,5 +1,7 @@
 //! Who takes part, and who is there.
 
+use std::net::IpAddr;
+
 use relais_protocol::event::Topic;
 use relais_protocol::time::Timestamp;
 use relais_store::{ReadTx, StoreError, WriteTx};
@@ -10,8 +12,9 @@ use super::refusal::{conflict, no_person, not_allowed};
 use super::service::{Chat, Known};
 use super::store;
 use crate::AppError;
-use crate::auth::{Principal, User, address, unauthenticated};
+use crate::auth::{Permit, Principal, User, address, unauthenticated};
 use crate::config::ChatAccess;
+use crate::features::accounts::Actor;
 use crate::text::fold;
 
 /// People looked at at once.
@@ -24,6 +27,8 @@ pub struct Me {
     pub person: Person,
     /// The topic of their own.
     pub topic: Topic,
+    /// By which rights they are in: what they write is stored while these stand.
+    permit: Permit,
 }
 
 impl Me {
@@ -31,6 +36,16 @@ impl Me {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.person.id
+    }
+
+    /// The same for the record.
+    pub(super) fn actor(&self, address: Option<IpAddr>) -> Actor {
+        Actor::named(self.topic.to_string(), address)
+    }
+
+    /// To be asked in the transaction of what they do.
+    pub(super) fn permit(&self) -> Permit {
+        self.permit.clone()
     }
 }
 
@@ -49,9 +64,10 @@ impl Chat {
             return Err(not_allowed("Les conversations sont réservées à d'autres comptes"));
         }
         let topic = Topic::new(&user.principal_id).map_err(AppError::internal)?;
+        let permit = self.0.accounts.lasting_permit(user);
         let known = self.0.people.get(&user.id).filter(|known| *known.principal == *user.principal_id);
         if let Some(known) = known.filter(|known| is_named(&known.person, user)) {
-            return Ok(Me { person: known.person, topic });
+            return Ok(Me { person: known.person, topic, permit });
         }
         let account = match *user.principal_id == *format!("user:{}", user.id) {
             true => self.account_of(&user.id).await?,
@@ -59,7 +75,7 @@ impl Chat {
         };
         let person = account.unwrap_or_else(|| said_by(user));
         self.remember(Known { person: person.clone(), principal: user.principal_id.clone() }).await?;
-        Ok(Me { person, topic })
+        Ok(Me { person, topic, permit })
     }
 
     fn admits(&self, admin: bool, staff: bool) -> bool {

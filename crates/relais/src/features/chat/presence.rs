@@ -100,9 +100,8 @@ impl Chat {
         self.0.notices.take(me.id(), self.0.clock.steady()).map_err(too_many_notices)?;
         let to = self.know(&notice.to_user_id).await?;
         let from: Person = me.person.clone();
-        self.0
-            .store
-            .write(move |tx| {
+        me.permit()
+            .write(&self.0.store, move |tx| {
                 let notification = json!({
                     "from_user": from, "type": kind, "title": title, "body": body, "data": notice.data,
                     "created_at": tx.now(),

@@ -28,9 +28,8 @@ impl Chat {
     ) -> Result<u64, AppError> {
         let (id, conversation_id) = (me.person.id.clone(), conversation_id.to_owned());
         let (event_topic, own_topic) = (topic(&conversation_id)?, me.topic.clone());
-        self.0
-            .store
-            .write(move |tx| {
+        me.permit()
+            .write(&self.0.store, move |tx| {
                 let (conversation, place) = own(tx, &conversation_id, &id)?;
                 let read_to = up_to.unwrap_or(conversation.messages).min(conversation.messages);
                 if place.unread == 0 || read_to <= place.read_to {
@@ -108,13 +107,15 @@ impl Chat {
         let waiting =
             waiting.into_iter().map(|(conversation_id, up_to)| Ok((topic(&conversation_id)?, up_to)));
         let waiting = waiting.collect::<Result<Vec<_>, AppError>>()?;
-        let noted = self.0.store.write(move |tx| {
-            for (conversation, up_to) in waiting {
-                deliver(tx, &id, &conversation, 0, up_to)?;
-            }
-            Ok::<_, StoreError>(())
-        });
-        Ok(noted.await?)
+        let permit = me.permit();
+        permit
+            .write(&self.0.store, move |tx| {
+                for (conversation, up_to) in waiting {
+                    deliver(tx, &id, &conversation, 0, up_to)?;
+                }
+                Ok(())
+            })
+            .await
     }
 }
 

@@ -82,9 +82,8 @@ impl Chat {
         check_names(&new)?;
         let (chat, me, conversation_id) = (self.clone(), me.clone(), conversation_id.to_owned());
         let event_topic = topic(&conversation_id)?;
-        self.0
-            .store
-            .write(move |tx| {
+        me.permit()
+            .write(&self.0.store, move |tx| {
                 let (conversation, place) = own(tx, &conversation_id, me.id())?;
                 let (typing, typist, typed_in) = (chat.clone(), me.id().to_owned(), conversation_id.clone());
                 tx.after_events(move || typing.end_typing(&typed_in, &typist));

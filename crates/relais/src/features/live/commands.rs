@@ -60,18 +60,18 @@ impl Commands {
         new: NewCommand,
     ) -> Result<Command, AppError> {
         let ttl_ms = i64::from(check(&new)?) * 1000;
-        let (sight, actor, module) = (sight.clone(), actor.clone(), module.to_owned());
-        self.store
-            .write(move |tx| {
+        let (sight, by, module) = (sight.clone(), actor.clone(), module.to_owned());
+        actor
+            .write(&self.store, move |tx| {
                 seen(tx, &sight, &module)?;
                 let known = match &new.client_id {
-                    Some(client_id) => store::find_by_client(tx, &actor.name, client_id)?,
+                    Some(client_id) => store::find_by_client(tx, &by.name, client_id)?,
                     None => None,
                 };
                 match known {
                     Some(known) if is_same(&known, &module, &new, ttl_ms) => Ok(known),
                     Some(_) => Err(command_key_in_use()),
-                    None => insert(tx, &actor, module, new, ttl_ms),
+                    None => insert(tx, &by, module, new, ttl_ms),
                 }
             })
             .await
@@ -128,9 +128,9 @@ impl Commands {
         module: &str,
         id: &str,
     ) -> Result<Command, AppError> {
-        let (sight, actor, module, id) = (sight.clone(), actor.clone(), module.to_owned(), id.to_owned());
-        self.store
-            .write(move |tx| {
+        let (sight, by, module, id) = (sight.clone(), actor.clone(), module.to_owned(), id.to_owned());
+        actor
+            .write(&self.store, move |tx| {
                 seen(tx, &sight, &module)?;
                 let mut command = find(tx, &module, &id)?;
                 if !command.take(Step::Cancel, tx.now()) {
@@ -138,7 +138,7 @@ impl Commands {
                 }
                 record_action(
                     tx,
-                    &actor,
+                    &by,
                     "module_command_cancelled",
                     &format!("module:{module}"),
                     &command.command,

@@ -60,4 +60,4 @@ pub use snapshot::Snapshot;
 pub use stats::{Statistics, tell_statistics};
 pub use store::{MIGRATIONS, unreadable_rows};
 pub use tier::Tier;
-pub use topics::{FLEET, MODULE, TELEMETRY};
+pub use topics::{FLEET, MODULE, NAMES, TELEMETRY};

@@ -101,11 +101,9 @@ impl Modules {
         let credential = Secret::credential_or(new.password)?;
         let claim = if owner.is_none() { Some(Secret::claim_code()?) } else { None };
         let (claim_code, claim_hash) = claim.map(|claim| (claim.text, claim.hash)).unzip();
-        let (actor, secret_hash) = (actor.clone(), credential.hash);
-        let module = self
-            .0
-            .store
-            .write(move |tx| {
+        let (by, secret_hash) = (actor.clone(), credential.hash);
+        let module = actor
+            .write(&self.0.store, move |tx| {
                 if store::find(tx, &id)?.is_some() {
                     return Err(module_exists(&id));
                 }
@@ -121,7 +119,7 @@ impl Modules {
                     updated_at: now,
                 };
                 store::insert(tx, &module, &secret_hash, claim_hash.as_deref())?;
-                record_action(tx, &actor, "module_added", &format!("module:{}", module.id), "")?;
+                record_action(tx, &by, "module_added", &format!("module:{}", module.id), "")?;
                 let begin = announce(tx, "added", &module)?;
                 store::set_owned_seq(tx, &module.id, begin)?;
                 Ok(Module { owned_seq: begin, ..module })
@@ -169,10 +167,9 @@ impl Modules {
         let name = changes.name.as_deref().map(checked_name).transpose()?;
         let kind =
             changes.kind.as_deref().map(|kind| self.0.catalogue.type_of(id, Some(kind))).transpose()?;
-        let (sight, actor, id) = (sight.clone(), actor.clone(), id.to_owned());
-        self.0
-            .store
-            .write(move |tx| {
+        let (sight, by, id) = (sight.clone(), actor.clone(), id.to_owned());
+        actor
+            .write(&self.0.store, move |tx| {
                 let mut module = seen(tx, &sight, &id)?;
                 let before = (module.name.clone(), module.kind.clone());
                 module.name = name.unwrap_or(module.name);
@@ -183,7 +180,7 @@ impl Modules {
                     if sight == Sight::All && before.0 != module.name {
                         store::set_given_name(tx, &id, &module.name)?;
                     }
-                    record_action(tx, &actor, "module_changed", &format!("module:{id}"), "")?;
+                    record_action(tx, &by, "module_changed", &format!("module:{id}"), "")?;
                     announce(tx, "updated", &module)?;
                 }
                 Ok(module)
@@ -197,10 +194,9 @@ impl Modules {
     /// # Errors
     /// 404.
     pub async fn give_back(&self, sight: &Sight, actor: &Actor, id: &str) -> Result<bool, AppError> {
-        let (sight, actor, id) = (sight.clone(), actor.clone(), id.to_owned());
-        self.0
-            .store
-            .write(move |tx| {
+        let (sight, by, id) = (sight.clone(), actor.clone(), id.to_owned());
+        actor
+            .write(&self.0.store, move |tx| {
                 let before = seen(tx, &sight, &id)?;
                 let Some(owner) = &before.owner else { return Ok(false) };
                 let module = Module { owner: None, updated_at: tx.now(), ..before.clone() };
@@ -208,7 +204,7 @@ impl Modules {
                 store::set_given_back(tx, &id, owner)?;
                 // What was to be done for somebody whose it is no more is not done.
                 commands::delete(tx, &id)?;
-                record_action(tx, &actor, "module_given_back", &format!("module:{id}"), "")?;
+                record_action(tx, &by, "module_given_back", &format!("module:{id}"), "")?;
                 announce_to(tx, Target::Person(owner), "user:module:removed", "removed", &before)?;
                 announce_change(tx, "updated", &module, false)?;
                 announce_to(tx, Target::Administrators, "rt_module_updated", "updated", &module)?;
@@ -222,14 +218,13 @@ impl Modules {
     /// # Errors
     /// 404.
     pub async fn remove(&self, sight: &Sight, actor: &Actor, id: &str) -> Result<Module, AppError> {
-        let (sight, actor, id) = (sight.clone(), actor.clone(), id.to_owned());
-        self.0
-            .store
-            .write(move |tx| {
+        let (sight, by, id) = (sight.clone(), actor.clone(), id.to_owned());
+        actor
+            .write(&self.0.store, move |tx| {
                 let module = seen(tx, &sight, &id)?;
                 store::delete(tx, &id)?;
                 history::disown(tx, &id)?;
-                record_action(tx, &actor, "module_removed", &format!("module:{id}"), "")?;
+                record_action(tx, &by, "module_removed", &format!("module:{id}"), "")?;
                 announce(tx, "removed", &module)?;
                 Ok(module)
             })
@@ -250,17 +245,16 @@ impl Modules {
     ) -> Result<Option<String>, AppError> {
         let is_given = given.is_some();
         let credential = Secret::credential_or(given)?;
-        let (sight, actor, id, hash) = (sight.clone(), actor.clone(), id.to_owned(), credential.hash);
-        self.0
-            .store
-            .write(move |tx| {
+        let (sight, by, id, hash) = (sight.clone(), actor.clone(), id.to_owned(), credential.hash);
+        actor
+            .write(&self.0.store, move |tx| {
                 seen(tx, &sight, &id)?;
                 store::set_secret(tx, &id, &hash)?;
                 // Its connection ends, whichever process has it.
                 if let Some(topic) = module_topic(MODULE, &id) {
                     tx.emit(&topic, CREDENTIAL_CHANGED, json!({ "moduleId": id }).to_string())?;
                 }
-                Ok::<_, AppError>(record_action(tx, &actor, "module_rotated", &format!("module:{id}"), "")?)
+                Ok::<_, AppError>(record_action(tx, &by, "module_rotated", &format!("module:{id}"), "")?)
             })
             .await?;
         Ok((!is_given).then_some(credential.text))
@@ -272,13 +266,12 @@ impl Modules {
     /// 404.
     pub async fn offer(&self, sight: &Sight, actor: &Actor, id: &str) -> Result<String, AppError> {
         let code = Secret::claim_code()?;
-        let (sight, actor, id, hash) = (sight.clone(), actor.clone(), id.to_owned(), code.hash);
-        self.0
-            .store
-            .write(move |tx| {
+        let (sight, by, id, hash) = (sight.clone(), actor.clone(), id.to_owned(), code.hash);
+        actor
+            .write(&self.0.store, move |tx| {
                 seen(tx, &sight, &id)?;
                 store::set_claim(tx, &id, Some(&hash))?;
-                Ok::<_, AppError>(record_action(tx, &actor, "module_offered", &format!("module:{id}"), "")?)
+                Ok::<_, AppError>(record_action(tx, &by, "module_offered", &format!("module:{id}"), "")?)
             })
             .await?;
         Ok(code.text)
@@ -296,18 +289,17 @@ impl Modules {
         }
         let name = claim.name.as_deref().map(checked_name).transpose()?;
         self.0.claims.take(&user.principal_id, self.0.store.clock().steady()).map_err(claims_too_fast)?;
-        let (hash, owner, actor) = (claim_hash(&claim.code), user.principal_id.to_string(), actor.clone());
+        let (hash, owner, by) = (claim_hash(&claim.code), user.principal_id.to_string(), actor.clone());
         let expected = claim.module_id;
-        self.0
-            .store
-            .write(move |tx| {
+        actor
+            .write(&self.0.store, move |tx| {
                 let found = store::find_claimable(tx, &hash)?;
                 let found = found.filter(|module| expected.as_ref().is_none_or(|id| *id == module.id));
                 let before = found.ok_or_else(claim_refused)?;
                 let mut module = before.clone();
                 let last_owner = store::last_owner(tx, &module.id)?;
                 store::set_claimed(tx, &module.id, &hash)?;
-                record_action(tx, &actor, "module_claimed", &format!("module:{}", module.id), "")?;
+                record_action(tx, &by, "module_claimed", &format!("module:{}", module.id), "")?;
                 if before.owner.as_ref() == Some(&owner) {
                     module.name = name.unwrap_or(module.name);
                     return rename(tx, &before, module);

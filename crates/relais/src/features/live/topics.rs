@@ -18,6 +18,34 @@ pub const FLEET: &str = "fleet";
 /// A module's device has to identify itself anew.
 pub(super) const CREDENTIAL_CHANGED: &str = "module_credential_changed";
 
+/// What is said of modules by this server alone: what became of commands, what is wrong with a module, and answers to
+/// pages, which cannot tell them from events. The names that an application uses for modules of its own are not among them.
+pub const NAMES: &[&str] = &[
+    CREDENTIAL_CHANGED,
+    "module_command_queued",
+    "module_command_sent",
+    "module_command_in_progress",
+    "module_command_acknowledged",
+    "module_command_failed",
+    "module_command_expired",
+    "module_command_response",
+    "module_presence",
+    "module_trouble",
+    "admin:initial:stats",
+    "claim_ack",
+    "client:auth:error",
+    "client:auth:success",
+    "client:sync:error",
+    "client:sync:success",
+    "command_error",
+    "command_sent",
+    "dashboard:initial:summary",
+    "module_states_sync",
+    "modules:initial:state",
+    "page_registered",
+    "state_sync_response",
+];
+
 /// The topic of a module in a family. Ids that are none were refused when modules were added.
 pub(super) fn module_topic(family: &str, module: &str) -> Option<Topic> {
     Topic::new(&format!("{family}:{module}")).ok()

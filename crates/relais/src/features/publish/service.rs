@@ -10,9 +10,9 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::store;
-use crate::auth::{Action, Principal};
+use crate::auth::{Action, Permit, Principal};
 use crate::event_log::EVENT_DATA_BYTES_MAX;
-use crate::features::chat;
+use crate::features::{chat, live, relay};
 use crate::{App, AppError};
 
 /// Events of one call at most.
@@ -25,8 +25,9 @@ const KEYS_KEPT_MS: i64 = 30 * 86_400_000;
 const RESERVED: &[&str] =
     &["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
-/// Names that the chat acts on, and alone publishes.
-const ACTED_ON: &[&str] = &[chat::JOINED, chat::LEFT];
+/// Names by which features tell what they alone know, on whichever topic: nobody else can say so in their place. What an
+/// application tells of its own modules and users (`rt_…`, `user:module:…`) has the names of modules on purpose.
+const TOLD_BY_FEATURES: [&[&str]; 3] = [chat::NAMES, live::NAMES, relay::NAMES];
 
 /// An event to be published.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -90,9 +91,9 @@ pub async fn publish(
     let checked = Arc::new(checked.collect::<Result<Vec<_>, _>>()?);
     let digest = digest(&checked);
     let (sender, all) = (principal.id(), Arc::clone(&checked));
-    let (reply, fresh) = app
-        .store()
-        .write(move |tx| {
+    let permit = Permit::new(app.auth().clone(), principal.clone());
+    let (reply, fresh) = permit
+        .write(app.store(), move |tx| {
             if let Some(key) = &idempotency_key
                 && let Some((known, reply)) = store::find(tx, &sender, key)?
             {
@@ -127,8 +128,10 @@ fn check(app: &App, principal: &Principal, event: NewEvent) -> Result<Checked, A
     if RESERVED.contains(&&*event.name) {
         return Err(invalid("name", format!("« {} » est réservé par Socket.IO", event.name)));
     }
-    if ACTED_ON.contains(&&*event.name) {
-        return Err(invalid("name", format!("« {} » est réservé aux conversations", event.name)));
+    if TOLD_BY_FEATURES.iter().any(|names| names.contains(&&*event.name)) {
+        let message =
+            format!("« {} » est réservé à ce serveur, qui seul le dit : prenez un autre nom", event.name);
+        return Err(invalid("name", message));
     }
     let data = event.data.get();
     // Without the spaces that it may have: dialects rely on the compact form, and event streams on one line.

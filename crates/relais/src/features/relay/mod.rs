@@ -48,6 +48,9 @@ pub use service::{Changes, Comparison, Relay};
 pub use store::MIGRATIONS;
 pub(crate) use watch::run as watch;
 
+/// What the relay alone tells.
+pub const NAMES: &[&str] = &["file_uploaded", "file_deleted", "sync_completed"];
+
 /// The schemas of the configuration that cannot be used, each with what is wrong with it.
 #[must_use]
 pub fn broken_schemas(rules: &[crate::config::SchemaRule]) -> Vec<String> {

@@ -83,12 +83,12 @@ impl ChatNamespace {
     }
 
     /// Whoever is in shows another token: the connection lasts as long as that does. One that is not theirs changes nothing.
-    pub(in crate::gateways) async fn renew(&self, socket: &Socket, token: &str) {
-        if let Ok(principal) = bearer(&self.app, token).await
-            && let Err(refused) = socket.identify(&principal)
-        {
-            tracing::debug!(message = refused.message, "a token does not renew a connection");
-        }
+    ///
+    /// # Errors
+    /// 401 for a token that does not count, 403 for one of somebody else.
+    pub(in crate::gateways) async fn renew(&self, socket: &Socket, token: &str) -> Result<(), AppError> {
+        let principal = bearer(&self.app, token).await?;
+        socket.identify(&principal).map_err(|refused| AppError::forbidden("forbidden", refused.message))
     }
 
     fn here(&self, socket: &Socket) -> Option<Here<SocketLine>> {

@@ -23,11 +23,12 @@ use super::{close_code, is_of, missed_something};
 use crate::auth::http::Visitor;
 use crate::auth::{Credential, Principal};
 use crate::features::chat::{Me, Outcome};
-use crate::gateways::opening::open_session;
+use crate::gateways::opening::open_guest;
 use crate::gateways::pace::{Pace, too_fast};
 use crate::gateways::relay::limits;
-use crate::gateways::upgrade::Handshake;
+use crate::gateways::upgrade::{Handshake, Upgraded};
 use crate::gateways::{belongs_to, identity, renew, spawn, unreadable};
+use crate::http::Guest;
 use crate::http::form::form_pairs;
 use crate::{App, AppError};
 
@@ -273,8 +274,8 @@ pub(in crate::gateways) async fn open_socket(
     let wishes = wishes(request.uri().query());
     let (response, stream) = handshake.accept();
     let entered: BoxFuture<'static, _> = Box::pin(async move {
-        let (stream, leftover) = stream.await?;
-        let client = admit(app, &principal, address, stream, deflate)?;
+        let Upgraded { stream, leftover, guest } = stream.await?;
+        let client = admit(app, &principal, address, stream, deflate, guest)?;
         if !principal.is_anonymous()
             && let Err(error) = client.enter(&principal, &wishes).await
         {
@@ -301,6 +302,7 @@ fn admit(
     address: SocketAddr,
     stream: tokio::net::TcpStream,
     deflate: bool,
+    guest: Guest,
 ) -> Option<Client> {
     let spec = SessionSpec {
         identity: identity(principal),
@@ -309,7 +311,7 @@ fn admit(
         transport: Transport::socket(stream),
         identify_within_s: principal.is_anonymous().then_some(app.config().hub.authenticate_timeout_s),
     };
-    let session = open_session(app.hub(), spec).ok()?;
+    let session = open_guest(app.hub(), spec, guest).ok()?;
     if deflate {
         app.hub().compress(&session);
     }

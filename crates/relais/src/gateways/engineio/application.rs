@@ -21,6 +21,11 @@ pub trait Callers: Send + Sync + 'static {
         self.caller(request)
     }
 
+    /// Whether every client has to say who it is: one that has not makes room for others where places are short.
+    fn expects_names(&self) -> bool {
+        false
+    }
+
     /// `session` belongs to `principal` now: its credential may end it later.
     fn identified(&self, principal: &Principal, session: &Arc<Session>) {
         let _ = (principal, session);

@@ -1,7 +1,7 @@
 //! An address at which connections are opened and served.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::Router;
@@ -14,6 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use relais_hub::{CloseCode, CloseReason, Hub, Session, SessionSpec, Transport as HubTransport};
 use relais_protocol::engineio::{Config, PayloadLimits, Refusal, Version};
+use tokio::net::TcpStream;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
@@ -26,7 +27,8 @@ use super::{Application, Callers, Client, dialect, polling, probe, reply, websoc
 use crate::AppError;
 use crate::auth::Principal;
 use crate::gateways::identity;
-use crate::gateways::opening::open_session;
+use crate::gateways::opening::{await_name, open_session};
+use crate::http::Guest;
 
 /// Random bytes in an id: whoever knows one can take part in the connection.
 const ID_BYTES: usize = 18;
@@ -195,6 +197,30 @@ impl Endpoint {
         let session = open_session(&self.hub, spec)?;
         self.identified(principal, &session);
         Ok(Client::new(self.hub.clone(), session, query.version, address))
+    }
+
+    /// As [`Endpoint::admit`], for a connection that is a WebSocket from the start.
+    pub(super) fn admit_socket(
+        &self,
+        principal: &Principal,
+        address: IpAddr,
+        query: &Query,
+        stream: Arc<TcpStream>,
+        guest: Guest,
+    ) -> Result<Client, AppError> {
+        let weak = Arc::downgrade(&stream);
+        let client = self.admit(principal, address, query, HubTransport::Socket(stream))?;
+        if self.callers.expects_names() && principal.is_anonymous() {
+            await_name(&self.hub, client.session(), weak, guest);
+        }
+        Ok(client)
+    }
+
+    /// A connection has become a WebSocket: it holds a place from now on.
+    pub(super) fn await_name(&self, session: &Arc<Session>, guest: Guest) {
+        if self.callers.expects_names() && session.identity().anonymous {
+            await_name(&self.hub, session, Weak::new(), guest);
+        }
     }
 
     fn identified(&self, principal: &Principal, session: &Arc<Session>) {

@@ -246,9 +246,9 @@ async fn deal_with(
         (outcome, turn)
     };
     let Outcome { messages, held_answer, closed, answered, .. } = outcome;
-    let stopped = match turn {
+    let (handed_on, stopped) = match turn {
         Some(turn) => hand_on(turn, messages).await,
-        None => None,
+        None => (true, None),
     };
     if let Some(reason) = closed {
         connection.finish();
@@ -261,7 +261,25 @@ async fn deal_with(
         connection.client.close(reason);
         return Some(reply::refused_because(StatusCode::BAD_REQUEST, Refusal::BadRequest, &text));
     }
+    if !handed_on {
+        return Some(cut_off(connection));
+    }
     held_answer.map(reply::of)
+}
+
+/// To a POST during which the session ended: why it did. What waits for the client goes to the GET that is there, or to its
+/// last one.
+fn cut_off(connection: &Connection) -> HttpResponse {
+    let mut actions = Vec::new();
+    let mut state = connection.state.lock();
+    let waiting = state.body.as_mut().and_then(QueueBody::take_waiting).unwrap_or_default();
+    state.admit(wire::read(connection.client.version(), waiting), &mut actions);
+    let outcome = connection.carry_out(&mut state, actions, None);
+    drop(state);
+    if outcome.closed.is_some() {
+        connection.finish();
+    }
+    unknown(connection)
 }
 
 /// The protocol answers a ping of version 3 itself: what the hub was given before goes out before.
@@ -273,17 +291,22 @@ fn keep_in_order(connection: &Connection, state: &mut State, actions: &mut Vec<A
     state.admit(wire::read(connection.client.version(), waiting), actions);
 }
 
-/// A client that goes away after its packets have arrived has sent them all the same.
-async fn hand_on(turn: Turn, messages: Vec<Frame>) -> Option<CloseReason> {
+/// Hands messages on while the session is open: it may end between two of them, with the rights of whoever sent them. Says
+/// whether all were, and why the connection ends if one of them ended it. A client that goes away after its packets have
+/// arrived has sent them all the same.
+async fn hand_on(turn: Turn, messages: Vec<Frame>) -> (bool, Option<CloseReason>) {
     let work = tokio::spawn(async move {
         for message in messages {
+            if !turn.connection().client.session().is_open() {
+                return (false, None);
+            }
             if let Some(reason) = follow(turn.connection().hand_on(message)).await {
-                return Some(reason);
+                return (true, Some(reason));
             }
         }
-        None
+        (true, None)
     });
-    work.await.ok().flatten()
+    work.await.unwrap_or((true, None))
 }
 
 /// A request that waits for its answer. One that goes away before ends the session: nobody knows what of its answer

@@ -17,7 +17,8 @@ use super::connection::{Connection, Outcome, ReadRequest};
 use super::websocket::{limits, run};
 use super::{Endpoint, wire};
 use crate::gateways::opening::write_close;
-use crate::gateways::upgrade::Handshake;
+use crate::gateways::upgrade::{Handshake, Upgraded};
+use crate::http::Guest;
 
 /// Bytes read at once: a probe says `2probe` and `5`.
 const READ_BYTES: usize = 1024;
@@ -39,9 +40,9 @@ pub(super) fn open(
     let endpoint = Arc::clone(endpoint);
     let reads = accept_reads(&connection);
     let taken_over = Box::pin(async move {
-        let (stream, leftover) = stream.await?;
+        let Upgraded { stream, leftover, guest } = stream.await?;
         let limits = Limits { deflate, ..limits(&endpoint) };
-        take_over(&endpoint, connection, stream, leftover, limits, reads).await
+        take_over(&endpoint, connection, (stream, guest), leftover, limits, reads).await
     });
     crate::gateways::spawn(async move {
         if let Some((connection, ws, leftover, limits)) = taken_over.await {
@@ -66,7 +67,7 @@ fn accept_reads(connection: &Connection) -> mpsc::Receiver<ReadRequest> {
 async fn take_over(
     endpoint: &Endpoint,
     connection: Arc<Connection>,
-    stream: TcpStream,
+    (stream, guest): (TcpStream, Guest),
     leftover: Leftover,
     limits: Limits,
     reads: mpsc::Receiver<ReadRequest>,
@@ -86,6 +87,7 @@ async fn take_over(
             if limits.deflate {
                 endpoint.hub.compress(&session);
             }
+            endpoint.await_name(&session, guest);
             // What it says comes after what a POST has brought.
             connection.turn().await;
             Some((connection, ws, Leftover::new(taken.rest.into(), held), limits))

@@ -7,7 +7,7 @@ use std::time::Instant;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response as HttpResponse};
 use bytes::Bytes;
-use relais_hub::{Flow, Leftover, Receiver, Session, Transport, run_socket};
+use relais_hub::{Flow, Leftover, Receiver, Session, run_socket};
 use relais_protocol::engineio::{Action, Frame, Session as EngineSession, SocketId};
 use relais_protocol::websocket::Limits;
 use tokio::net::TcpStream;
@@ -17,7 +17,8 @@ use super::endpoint::new_id;
 use super::query::Query;
 use super::{Arrival, Endpoint};
 use crate::auth::Principal;
-use crate::gateways::upgrade::Handshake;
+use crate::gateways::upgrade::{Handshake, Upgraded};
+use crate::http::Guest;
 
 /// Hands a socket's messages to its connection.
 pub(super) struct Reader {
@@ -49,9 +50,9 @@ pub(super) async fn open(endpoint: Arc<Endpoint>, request: Request, query: Query
     let (response, stream) = handshake.accept();
     // Boxed and apart, so that an idle connection keeps only what it needs to read.
     let entered = Box::pin(async move {
-        let (stream, leftover) = stream.await?;
+        let Upgraded { stream, leftover, guest } = stream.await?;
         let limits = Limits { deflate, ..limits(&endpoint) };
-        let connection = enter(&endpoint, principal, address, query, stream, deflate).await?;
+        let connection = enter(&endpoint, principal, address, query, (stream, guest), deflate).await?;
         Some((connection, leftover, limits))
     });
     crate::gateways::spawn(async move {
@@ -70,12 +71,11 @@ async fn enter(
     principal: Principal,
     address: SocketAddr,
     query: Query,
-    stream: TcpStream,
+    (stream, guest): (TcpStream, Guest),
     deflate: bool,
 ) -> Option<Arc<Connection>> {
     // Whoever is refused has been told.
-    let transport = Transport::socket(stream);
-    let client = endpoint.admit(&principal, address.ip(), &query, transport).ok()?;
+    let client = endpoint.admit_socket(&principal, address.ip(), &query, Arc::new(stream), guest).ok()?;
     if deflate {
         endpoint.hub.compress(client.session());
     }

@@ -23,10 +23,11 @@ use serde_json::{Map, Value, json};
 use crate::error::beginning_of;
 use crate::features::live::{ANSWERS, Link, LinkEnd, LinkId, Message, Report, ReportError, Unreadable};
 use crate::gateways::dialects::text_frame;
-use crate::gateways::opening::open_session;
+use crate::gateways::opening::open_guest;
 use crate::gateways::pace::{Pace, too_fast};
 use crate::gateways::spawn;
-use crate::gateways::upgrade::Handshake;
+use crate::gateways::upgrade::{Handshake, Upgraded};
+use crate::http::Guest;
 use crate::{App, AppError};
 
 /// One connection.
@@ -265,8 +266,8 @@ pub(in crate::gateways) async fn open_socket(
     let address = handshake.address;
     let (response, stream) = handshake.accept();
     let entered = Box::pin(async move {
-        let (stream, leftover) = stream.await?;
-        let device = admit(app, address, stream)?;
+        let Upgraded { stream, leftover, guest } = stream.await?;
+        let device = admit(app, address, stream, guest)?;
         Some((leftover, device))
     });
     spawn(async move {
@@ -283,7 +284,7 @@ pub(in crate::gateways) async fn open_socket(
     Ok(response)
 }
 
-fn admit(app: App, address: SocketAddr, stream: tokio::net::TcpStream) -> Option<Device> {
+fn admit(app: App, address: SocketAddr, stream: tokio::net::TcpStream, guest: Guest) -> Option<Device> {
     let spec = SessionSpec {
         identity: Identity::anonymous(),
         address: address.ip(),
@@ -291,7 +292,7 @@ fn admit(app: App, address: SocketAddr, stream: tokio::net::TcpStream) -> Option
         transport: Transport::socket(stream),
         identify_within_s: Some(app.config().hub.authenticate_timeout_s),
     };
-    let session = open_session(app.hub(), spec).ok()?;
+    let session = open_guest(app.hub(), spec, guest).ok()?;
     let pace = Pace::new(app.config().live.reports_per_s, Instant::now());
     Some(Device { app, session, module: Arc::default(), pace })
 }

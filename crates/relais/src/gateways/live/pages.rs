@@ -268,7 +268,7 @@ impl Pages {
                 })?,
             _ => United::default(),
         };
-        let actor = Actor::caller(&asked.principal, Some(asked.socket.address()));
+        let actor = Actor::caller(self.app.auth(), &asked.principal, Some(asked.socket.address()));
         let modules = self.app.live().modules();
         let (module, code) = match (&request.code, &asked.principal) {
             (Some(code), Principal::User(user)) => {
@@ -303,7 +303,7 @@ impl Pages {
         said.retain(|name, _| COMMAND_FIELDS.contains(&name.as_str()));
         let new: NewCommand =
             serde_json::from_value(Value::Object(said)).map_err(|error| unreadable(&error))?;
-        let actor = Actor::caller(&asked.principal, Some(asked.socket.address()));
+        let actor = Actor::caller(self.app.auth(), &asked.principal, Some(asked.socket.address()));
         let sight = Sight::of(&asked.principal)?;
         let live = self.app.live();
         let command = match new.ttl_s {

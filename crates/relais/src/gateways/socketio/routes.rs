@@ -85,6 +85,10 @@ impl Callers for AppCallers {
         Box::pin(async move { Visitor::returning(request, &self.0).await.map(|visitor| visitor.0) })
     }
 
+    fn expects_names(&self) -> bool {
+        true
+    }
+
     fn identified(&self, principal: &Principal, session: &Arc<Session>) {
         belongs_to(&self.0, principal, session);
     }

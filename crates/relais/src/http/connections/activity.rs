@@ -385,6 +385,11 @@ impl Activity {
 
     // --- What the layers around the routes ask ---
 
+    /// Whether a part of the request was left unread: the connection ends after the answer.
+    pub(super) fn has_unread(&self) -> bool {
+        self.unread.load(Relaxed)
+    }
+
     /// Why the body of this request was not read to its end, if that was not the handler's decision.
     pub(crate) fn body_fault(&self) -> Option<AppError> {
         match self.fault.load(Relaxed) {

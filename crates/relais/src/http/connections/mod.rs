@@ -7,6 +7,7 @@
 
 mod activity;
 mod bodies;
+mod guests;
 mod stream;
 mod table;
 
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
@@ -34,6 +36,7 @@ use super::refusal;
 use crate::config::{Network, ServerConfig};
 
 pub(crate) use self::activity::Activity;
+pub(crate) use self::guests::{Guest, Unnamed};
 pub(crate) use self::stream::ClientStream;
 pub(crate) use self::table::{ClientPlace, Place};
 
@@ -47,8 +50,10 @@ const SPARE: usize = 64;
 const FREE_BODY_BYTES: usize = 16 * 1024;
 /// How long a request beyond the limit waits for a place.
 const PLACE_WAIT: Duration = Duration::from_secs(3);
+/// Requests that may wait for one at a time: they hold what is spare meanwhile, which others need to be answered at once.
+const WAITING_MAX: usize = SPARE / 4;
 /// What is answered whatever the number of connections.
-const ALWAYS_ANSWERED: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+const ALWAYS_ANSWERED: [&str; 5] = ["/healthz", "/readyz", "/metrics", "/api/auth/login", "/api/connexion"];
 
 /// What connections may take.
 struct Limits {
@@ -101,6 +106,10 @@ struct Shared {
     body_bytes: AtomicUsize,
     /// A place became free.
     freed: Notify,
+    /// Requests that wait for a place.
+    waiting: AtomicUsize,
+    /// Names places.
+    next_place: AtomicU64,
     /// When room was made last.
     room_made_ms: AtomicU64,
     /// How many were ended or turned away, by reason.
@@ -119,6 +128,8 @@ impl Shared {
             served: AtomicUsize::new(0),
             body_bytes: AtomicUsize::new(0),
             freed: Notify::new(),
+            waiting: AtomicUsize::new(0),
+            next_place: AtomicU64::new(0),
             room_made_ms: AtomicU64::new(0),
             ended: Mutex::default(),
         }
@@ -191,7 +202,8 @@ impl Shared {
     fn sweep(&self) {
         let now_ms = self.sweep_time_ms();
         self.swept_ms.store(now_ms, Relaxed);
-        let table = self.table.lock();
+        let mut table = self.table.lock();
+        table.forget_known();
         for activity in table.http() {
             let why = match activity.overdue(now_ms) {
                 None => continue,
@@ -340,12 +352,20 @@ impl Connections {
         if let Some(place) = &place {
             extensions.insert(Arc::clone(place));
         }
-        let Ok(response) = router.oneshot(request).await;
+        let Ok(mut response) = router.oneshot(request).await;
+        if activity.has_unread() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            // Said, so that the client does not send its next request into a connection that closes (RFC 9112, 9.6).
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         answered(response, place)
     }
 
-    /// Waits a moment for a place within the limit.
+    /// Waits a moment for a place within the limit, if not many do already.
     async fn wait_for_place(&self, activity: &Activity) -> bool {
+        if activity.take_place() {
+            return true;
+        }
+        let Some(_waiting) = Waiting::begin(&self.0) else { return false };
         tokio::time::timeout(PLACE_WAIT, self.until(|| activity.take_place())).await.is_ok()
     }
 
@@ -356,6 +376,23 @@ impl Connections {
 
     pub(super) fn per_address_max(&self) -> usize {
         self.0.limits.per_address_max
+    }
+}
+
+/// A request that waits for a place; the wait is over when this is dropped.
+struct Waiting<'a>(&'a Shared);
+
+impl<'a> Waiting<'a> {
+    /// None if as many wait as may.
+    fn begin(shared: &'a Shared) -> Option<Self> {
+        let one_more = |waiting| (waiting < WAITING_MAX).then_some(waiting + 1);
+        shared.waiting.fetch_update(Relaxed, Relaxed, one_more).ok().map(|_| Self(shared))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Relaxed);
     }
 }
 

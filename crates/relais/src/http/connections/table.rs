@@ -1,12 +1,13 @@
 //! Who has how many connections, and which of them can be ended when places are short.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Shared;
 use super::activity::{Activity, NOWHERE, Order};
+use super::guests::{Awaited, Guest};
 
 /// A client that was silent for less is not ended to make room: its next bytes may be on their way.
 const SILENCE_MIN_MS: u64 = 1_000;
@@ -36,6 +37,8 @@ struct Entry {
     http: Vec<Arc<Activity>>,
     /// Those that became something else, and requests that come through a proxy.
     others: usize,
+    /// Those among the others that have not said who they are, by the numbers of their places.
+    guests: BTreeMap<u64, Awaited>,
 }
 
 impl Entry {
@@ -80,7 +83,13 @@ impl Table {
         let entry = self.0.entry(origin).or_default();
         let mut ended = 0;
         if entry.count() >= max {
-            ended = end_silent(entry.http.iter(), (max / 8).max(1), SILENCE_MIN_MS, now_ms);
+            ended = end_silent(
+                entry.http.iter(),
+                entry.guests.values(),
+                (max / 8).max(1),
+                SILENCE_MIN_MS,
+                now_ms,
+            );
             // They count until they are gone, but the newcomer need not wait for that.
             if ended == 0 {
                 return Err(TooMany);
@@ -116,10 +125,28 @@ impl Table {
         Ok(())
     }
 
-    fn remove_other(&mut self, origin: Origin) {
+    fn remove_other(&mut self, origin: Origin, number: Option<u64>) {
         if let Some(entry) = self.0.get_mut(&origin) {
             entry.others = entry.others.saturating_sub(1);
+            if let Some(number) = number {
+                entry.guests.remove(&number);
+            }
             self.forget_empty(origin);
+        }
+    }
+
+    /// A connection that became something else is expected to say who it is.
+    pub(super) fn add_guest(&mut self, origin: Origin, number: u64, awaited: Awaited) {
+        // Unless it has gone meanwhile, with the last of its origin.
+        if let Some(entry) = self.0.get_mut(&origin).filter(|entry| entry.others > 0) {
+            entry.guests.insert(number, awaited);
+        }
+    }
+
+    /// Whoever has said who they are is no guest any more.
+    pub(super) fn forget_known(&mut self) {
+        for entry in self.0.values_mut().filter(|entry| !entry.guests.is_empty()) {
+            entry.guests.retain(|_, guest| guest.is_awaited());
         }
     }
 
@@ -136,29 +163,43 @@ impl Table {
     /// Ends connections until `count` of them are about to, those first that have been silent longest. Says how many.
     /// `pressing`: nobody is let in before.
     pub(super) fn make_room(&self, count: usize, pressing: bool, now_ms: u64) -> usize {
-        let leaving = self.http().filter(|activity| activity.must_leave()).count();
+        let guests = || self.0.values().flat_map(|entry| entry.guests.values());
+        let leaving = self.http().filter(|activity| activity.must_leave()).count()
+            + guests().filter(|guest| guest.must_leave()).count();
         let silence_ms = if pressing { PRESSING_SILENCE_MIN_MS } else { SILENCE_MIN_MS };
-        end_silent(self.http(), count.saturating_sub(leaving), silence_ms, now_ms)
+        end_silent(self.http(), guests(), count.saturating_sub(leaving), silence_ms, now_ms)
     }
 }
 
+/// A connection that can be ended to make room.
+enum Silent<'a> {
+    Http(&'a Activity),
+    Guest(&'a Awaited),
+}
+
 fn end_silent<'a>(
-    connections: impl Iterator<Item = &'a Arc<Activity>>,
+    http: impl Iterator<Item = &'a Arc<Activity>>,
+    guests: impl Iterator<Item = &'a Awaited>,
     count: usize,
     silence_ms: u64,
     now_ms: u64,
 ) -> usize {
-    let mut silent: Vec<_> = connections
+    let http = http
         .filter(|activity| !activity.must_leave())
-        .map(|activity| (activity.silent_ms(now_ms), activity))
-        .filter(|(silent_ms, _)| *silent_ms >= silence_ms)
-        .collect();
+        .map(|activity| (activity.silent_ms(now_ms), Silent::Http(activity)));
+    let guests = guests
+        .filter(|guest| guest.is_awaited() && !guest.must_leave())
+        .map(|guest| (guest.silent_ms(now_ms), Silent::Guest(guest)));
+    let mut silent: Vec<_> = http.chain(guests).filter(|(silent_ms, _)| *silent_ms >= silence_ms).collect();
     let count = count.min(silent.len());
     if count < silent.len() && count > 0 {
         silent.select_nth_unstable_by_key(count - 1, |(silent_ms, _)| std::cmp::Reverse(*silent_ms));
     }
-    for (_, activity) in &silent[..count] {
-        activity.order(Order::MakeRoom);
+    for (_, connection) in &silent[..count] {
+        match connection {
+            Silent::Http(activity) => activity.order(Order::MakeRoom),
+            Silent::Guest(guest) => guest.leave(),
+        }
     }
     count
 }
@@ -175,11 +216,13 @@ pub(crate) struct Place {
     activity: Option<Arc<Activity>>,
     /// Whether what it became counts among those that may be served.
     is_served: bool,
+    number: u64,
 }
 
 impl Place {
     pub(super) fn new(shared: &Arc<Shared>, origin: Origin, activity: Arc<Activity>) -> Self {
-        Self { shared: Arc::clone(shared), origin, activity: Some(activity), is_served: false }
+        let number = shared.next_place.fetch_add(1, Relaxed);
+        Self { shared: Arc::clone(shared), origin, activity: Some(activity), is_served: false, number }
     }
 
     pub(super) fn activity(&self) -> &Arc<Activity> {
@@ -194,6 +237,11 @@ impl Place {
         }
         self
     }
+
+    /// What the connection became, for as long as nobody knows whose it is.
+    pub(crate) fn guest(&self) -> Guest {
+        Guest::new(&self.shared, self.origin, self.number)
+    }
 }
 
 impl Drop for Place {
@@ -204,7 +252,7 @@ impl Drop for Place {
                 activity.holds_place()
             }
             None => {
-                self.shared.table.lock().remove_other(self.origin);
+                self.shared.table.lock().remove_other(self.origin, Some(self.number));
                 self.is_served
             }
         };
@@ -231,7 +279,7 @@ impl ClientPlace {
 
 impl Drop for ClientPlace {
     fn drop(&mut self) {
-        self.shared.table.lock().remove_other(self.origin);
+        self.shared.table.lock().remove_other(self.origin, None);
     }
 }
 

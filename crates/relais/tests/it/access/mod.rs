@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod answers;
+mod documents;
+mod endings;
+mod latecomers;
 mod origins;
 mod pages;
 mod rights;

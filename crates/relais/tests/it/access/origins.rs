@@ -66,6 +66,22 @@ async fn an_open_server_answers_to_its_own_names_only() {
     );
 }
 
+/// Devices call a server in a network by whatever name they were given; on a loopback address there is only this computer.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_loopback_address_devices_call_the_server_by_its_names_too() {
+    let world = open(|config| config.server.names = vec!["relais.lan".parse().unwrap()]).await;
+    let port = world.running.address().port();
+    let report = "POST /api/v1/modules/MC-1001-STN/report";
+    for own in ["localhost", "127.0.0.1", "relais.lan"] {
+        let host = format!("{own}:{port}");
+        assert!(socket(&world, "/esp32", &[("host", &*host), ("origin", "file://")]).await.is_ok(), "{own}");
+        assert_eq!(sent(&world, report, &format!("Host: {host}\r\n")).await.0, 400, "no values");
+    }
+    let host = format!("evil.example:{port}");
+    assert_eq!(socket(&world, "/esp32", &[("host", &*host)]).await.err(), Some(403));
+    assert_eq!(sent(&world, report, &format!("Host: {host}\r\n")).await.0, 403);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn where_credentials_are_required_any_name_will_do() {
     let world = World::alone(|_| {}).await;

@@ -17,28 +17,33 @@ use super::{Person, World, on_both, on_both_with};
 const BEFORE_THE_WAIT_IS_OVER: Duration = Duration::from_secs(40);
 const SECRET: &str = "a-secret-that-two-servers-have-in-common";
 
-fn accounts(world: &World) -> Accounts {
+pub(super) fn accounts(world: &World) -> Accounts {
     Accounts::new(world.running.app().auth().clone())
 }
 
-fn tester() -> Actor {
-    Actor { name: "test".into(), address: None }
+pub(super) fn tester() -> Actor {
+    Actor::named("test", None)
 }
 
-async fn disable(accounts: &Accounts, who: &Person) {
+pub(super) async fn disable(accounts: &Accounts, who: &Person) {
     let changes = UserChanges { disabled: Some(true), ..UserChanges::default() };
     accounts.update_user(&tester(), &who.id, changes).await.unwrap();
 }
 
 /// A key as somebody who calls, and its id.
-async fn key(world: &World, scopes: &[&str]) -> (Person, String) {
+pub(super) async fn key(world: &World, scopes: &[&str]) -> (Person, String) {
     let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
     let (info, token) = accounts(world).create_key(&tester(), "batch", &scopes, None).await.unwrap();
     (Person { id: String::new(), token }, info.id)
 }
 
 /// Waits for an event that does not come before the rights have ended; the status of the answer.
-async fn waiting(world: &World, who: &Person, path: &str, end: impl Future<Output = ()>) -> (u16, Value) {
+pub(super) async fn waiting(
+    world: &World,
+    who: &Person,
+    path: &str,
+    end: impl Future<Output = ()>,
+) -> (u16, Value) {
     let since = world.running.app().store().head();
     let path = format!("{path}since={since}&wait=60");
     let asked = world.request(who, Method::GET, &path, Value::Null);

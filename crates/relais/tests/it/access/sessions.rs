@@ -8,7 +8,7 @@ use super::wire::{Socket, socket};
 use super::{Person, World, on_both, on_both_with};
 
 /// Signs somebody in; the value of the cookie.
-async fn signed_in(world: &World, name: &str) -> String {
+pub(super) async fn signed_in(world: &World, name: &str) -> String {
     let url = format!("http://{}/api/auth/login", world.running.address());
     let body = json!({ "email": format!("{name}@relais.fr"), "password": "correct horse battery" });
     let reply = Client::new().post(url).json(&body).send().await.unwrap();
@@ -16,7 +16,7 @@ async fn signed_in(world: &World, name: &str) -> String {
     cookie.split(';').next().unwrap().to_owned()
 }
 
-async fn sign_out(world: &World, cookie: &str) {
+pub(super) async fn sign_out(world: &World, cookie: &str) {
     let url = format!("http://{}/api/auth/logout", world.running.address());
     let request = Client::new().post(url).header("cookie", cookie).header("sec-fetch-site", "same-origin");
     assert_eq!(request.send().await.unwrap().status(), 200);
@@ -49,7 +49,15 @@ async fn signing_out_ends_the_connections_of_that_session_only() {
             program.text().await;
             let mut nobody = socket(&world, "/api/v1/ws", &[]).await.unwrap();
             nobody.text().await;
+            let mut chat = socket(&world, "/ws/chat", &[]).await.unwrap();
+            let mut device = socket(&world, "/esp32", &[]).await.unwrap();
+            let sid = opened(&world, None).await;
             sign_out(&world, "relais_session=made-up").await;
+            assert_eq!(polled(&world, Method::POST, &sid, None).await.status(), 200);
+            chat.say(&json!({ "type": "authenticate", "token": lea.token }).to_string()).await;
+            assert!(chat.text().await.contains("authenticated"));
+            device.say(&json!({ "type": "module_identify", "moduleId": "x" }).to_string()).await;
+            assert!(device.text().await.contains("auth_error"), "it was still listened to");
             sign_out(&world, &office).await;
             assert_eq!(leaving.closed().await.0, 1012);
             for other in [&mut staying, &mut program, &mut nobody] {
@@ -59,6 +67,50 @@ async fn signing_out_ends_the_connections_of_that_session_only() {
             assert_eq!(staying.closed().await.0, 1012);
         },
     )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_not_ones_own_is_no_success_and_ends_nothing() {
+    on_both(|world| async move {
+        let (lea, eve) = (world.person("Lea").await, world.person("Eve").await);
+        let hers = bearer(&lea);
+        let headers = [("authorization", &*hers)];
+        let path = "/socket.io/?EIO=4&transport=websocket";
+        let mut page = socket(&world, path, &headers).await.unwrap();
+        page.text().await;
+        page.say("40").await;
+        for (token, expected) in [
+            ("garbage", "client:auth:error"),
+            (&*eve.token, "client:auth:error"),
+            (&*lea.token, "client:auth:success"),
+        ] {
+            page.say(&format!("42{}", json!(["client:authenticate", { "token": token }]))).await;
+            let mut heard = page.text().await;
+            while !heard.contains("client:auth:") {
+                heard = page.text().await;
+            }
+            assert!(heard.contains(expected), "{heard}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_modules_ends_with_the_session_that_it_came_with() {
+    on_both(|world| async move {
+        world.person("Lea").await;
+        let cookie = signed_in(&world, "lea").await;
+        let headers = [("cookie", &*cookie), ("sec-fetch-site", "same-origin")];
+        let mut page = socket(&world, "/socket.io/?EIO=4&transport=websocket", &headers).await.unwrap();
+        page.text().await;
+        page.say("40").await;
+        page.say(&format!("42{}", json!(["register_page", { "page": "modules" }]))).await;
+        while !page.text().await.contains("page_registered") {}
+        sign_out(&world, &cookie).await;
+        let (code, reason) = page.closed().await;
+        assert_eq!((code, reason.contains("signed out")), (1012, true), "{reason}");
+    })
     .await;
 }
 
@@ -118,7 +170,7 @@ async fn a_newer_token_and_another_session_of_the_same_person_go_on() {
     on_both(|world| async move {
         let lea = world.person("Lea").await;
         let accounts = Accounts::new(world.running.app().auth().clone());
-        let actor = relais::features::accounts::Actor { name: "test".into(), address: None };
+        let actor = relais::features::accounts::Actor::named("test", None);
         let newer = accounts.issue_token(&actor, &lea.id, Some(60)).await.unwrap();
         let (old, newer) = (bearer(&lea), format!("Bearer {newer}"));
         let sid = opened(&world, Some(("authorization", &old))).await;

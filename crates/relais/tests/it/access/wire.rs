@@ -10,6 +10,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use reqwest::{Client, Method, Response};
+
 use super::World;
 
 /// Longer than anything here takes; what does not come by then does not come.
@@ -124,6 +126,44 @@ impl Socket {
     pub(super) async fn say(&mut self, text: &str) {
         use futures_util::SinkExt as _;
         self.0.send(Message::text(text)).await.unwrap();
+    }
+}
+
+/// A client of Engine.IO that polls, with one header on each request.
+pub(super) struct Polling {
+    url: String,
+    header: (String, String),
+}
+
+impl Polling {
+    pub(super) async fn open(world: &World, name: &str, value: &str) -> Self {
+        let url = format!("http://{}/socket.io/?EIO=4&transport=polling", world.running.address());
+        let mut polling = Self { url, header: (name.to_owned(), value.to_owned()) };
+        let opened = polling.get().await.text().await.unwrap();
+        let handshake: serde_json::Value = serde_json::from_str(&opened[1..]).unwrap();
+        polling.url = format!("{}&sid={}", polling.url, handshake["sid"].as_str().unwrap());
+        polling
+    }
+
+    async fn send(&self, method: Method, body: String) -> Response {
+        let request = Client::new().request(method, &self.url).header(&self.header.0, &self.header.1);
+        let request = request.header("sec-fetch-site", "same-origin").body(body).timeout(PATIENCE);
+        request.send().await.unwrap()
+    }
+
+    pub(super) async fn get(&self) -> Response {
+        self.send(Method::GET, String::new()).await
+    }
+
+    pub(super) async fn post(&self, body: impl Into<String>) -> Response {
+        self.send(Method::POST, body.into()).await
+    }
+
+    /// Joins a namespace and takes the answer.
+    pub(super) async fn connect(&self, namespace: &str) {
+        assert_eq!(self.post(format!("40{namespace}")).await.status(), 200);
+        let answer = self.get().await.text().await.unwrap();
+        assert!(answer.starts_with("40"), "{answer}");
     }
 }
 

@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use super::{PASSWORD, SECRET, Server, config, on_each_database, open, rights_told, tester};
 
+/// As the default of `auth.jwt.leeway_s`.
+const LEEWAY_S: i64 = 30;
+
 fn signed(claims: &Value, secret: &str, algorithm: Algorithm) -> String {
     jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret.as_bytes()))
         .unwrap()
@@ -236,8 +239,45 @@ async fn what_began_in_the_second_of_the_change_ends_with_it_too() {
         }
         assert_eq!(server.with_cookie("GET", me, &before.session()).await.status, StatusCode::UNAUTHORIZED);
         assert_eq!(server.with_cookie("GET", me, &after.session()).await.status, StatusCode::OK);
+        server.clock.advance_s(LEEWAY_S);
+        assert_eq!(server.get(me, &backends(&server)).await.status, StatusCode::UNAUTHORIZED);
         server.clock.advance_s(1);
         assert_eq!(server.get(me, &backends(&server)).await.status, StatusCode::OK);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_backend_whose_clock_is_ahead_prolongs_nothing_beyond_a_change() {
+    on_each_database(config(), |server| async move {
+        let user = server.add("marie@relais.fr", false).await;
+        let now = server.clock.now().as_secs();
+        let ahead = json!({"user_id": user.id, "iat": now + LEEWAY_S, "exp": now + 3_600});
+        let before = signed(&ahead, SECRET, Algorithm::HS256);
+        assert!(bearer(&server.auth, &before).await.is_ok());
+        let changes = UserChanges { password: Some("another password".into()), ..UserChanges::default() };
+        server.accounts.update_user(&tester(), &user.id, changes).await.unwrap();
+        for _ in 0..3 {
+            assert_eq!(bearer(&server.auth, &before).await.err(), Some(StatusCode::UNAUTHORIZED));
+            server.clock.advance_s(LEEWAY_S);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_id_that_no_topic_can_have_is_refused_with_its_value() {
+    on_each_database(config(), |server| async move {
+        let exp = server.clock.now().as_secs() + 60;
+        let token = |id: &str| signed(&json!({"user_id": id, "exp": exp}), SECRET, Algorithm::HS256);
+        for id in ["*", "a\u{a0}b", "\u{2028}", "a*b@relais.fr"] {
+            let refused = server.get("/api/auth/me", &token(id)).await;
+            assert_eq!(refused.status, StatusCode::UNAUTHORIZED, "{id:?}");
+            assert!(refused.text("message").contains(&format!("{id:?}")), "{}", refused.body);
+        }
+        for id in ["a b", "a:b", " u@relais.fr "] {
+            assert_eq!(server.get("/api/auth/me", &token(id)).await.status, StatusCode::OK, "{id:?}");
+        }
     })
     .await;
 }

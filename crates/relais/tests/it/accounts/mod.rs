@@ -20,9 +20,9 @@ use axum::http::{HeaderMap, Request, StatusCode, header};
 use relais::auth::{Auth, Ended};
 use relais::config::AuthConfig;
 use relais::features::accounts::{self, Accounts, Actor, NewUser, UserInfo};
-use relais_protocol::event::{Channel, Cursor, Topic};
+use relais_protocol::event::{Channel, Cursor, Event, Topic};
 use relais_protocol::time::{Clock, Timestamp};
-use relais_store::{DatabaseUrl, Store, StoreConfig};
+use relais_store::{DatabaseUrl, EventSink, Store, StoreConfig};
 use relais_testkit::TestDb;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -150,7 +150,7 @@ fn sign_in_request(email: &str, password: &str) -> Request<Body> {
 }
 
 fn tester() -> Actor {
-    Actor { name: "test".into(), address: None }
+    Actor::named("test", None)
 }
 
 /// What the log tells of rights that ended after `since`.
@@ -165,7 +165,17 @@ fn open(url: &DatabaseUrl, data: &Path, config: &AuthConfig, clock: Arc<StoppedC
     store_config.beside_server = true;
     let store = Store::open(&store_config, accounts::MIGRATIONS, clock.clone()).unwrap();
     let auth = Auth::open(config, store.clone(), data, false, clock).unwrap();
+    store.set_sink(Arc::new(Observer(auth.clone())));
     (store, auth)
+}
+
+/// What a server does with events that end rights.
+struct Observer(Auth);
+
+impl EventSink for Observer {
+    fn committed(&self, event: Arc<Event>) {
+        let _ = self.0.observe(&event);
+    }
 }
 
 fn config() -> AuthConfig {

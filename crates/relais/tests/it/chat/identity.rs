@@ -78,7 +78,7 @@ async fn a_backend_that_knows_people_by_their_addresses_means_the_accounts_that_
 /// A token of somebody that ends in so many seconds.
 async fn token(world: &World, who: &Person, ttl_s: u64) -> String {
     let accounts = Accounts::new(world.running.app().auth().clone());
-    let actor = Actor { name: "test".into(), address: None };
+    let actor = Actor::named("test", None);
     accounts.issue_token(&actor, &who.id, Some(ttl_s)).await.unwrap()
 }
 

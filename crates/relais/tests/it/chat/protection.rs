@@ -21,7 +21,7 @@ async fn notify(world: &World, from: &Person, to: &Person) -> (u16, Value) {
 /// Somebody with a token of now.
 async fn again(world: &World, person: &Person) -> Person {
     let accounts = Accounts::new(world.running.app().auth().clone());
-    let actor = Actor { name: "test".into(), address: None };
+    let actor = Actor::named("test", None);
     Person { token: accounts.issue_token(&actor, &person.id, None).await.unwrap(), ..person.clone() }
 }
 

@@ -19,7 +19,7 @@ async fn publish(world: &World, key: &str, headers: &[(&str, &str)], body: &Valu
 
 async fn key(world: &World, scope: &str) -> String {
     let accounts = Accounts::new(world.running.app().auth().clone());
-    let actor = Actor { name: "test".into(), address: None };
+    let actor = Actor::named("test", None);
     accounts.create_key(&actor, "backend", &[scope.to_owned()], None).await.unwrap().1
 }
 
@@ -109,6 +109,11 @@ async fn what_may_not_be_published_is_refused_and_nothing_of_its_call_is() {
             (&all, event("flow:paie", "connect", json!({})), "invalid_event"),
             (&all, event(&format!("user:{}", lea.id), "conversation_joined", json!({})), "invalid_event"),
             (&all, event(&format!("user:{}", lea.id), "conversation_left", json!({})), "invalid_event"),
+            (&all, event(&format!("user:{}", lea.id), "new_message", json!({})), "invalid_event"),
+            (&all, event(&format!("user:{}", lea.id), "authenticated", json!({})), "invalid_event"),
+            (&all, event("system", "user_presence", json!({})), "invalid_event"),
+            (&all, event("system", "file_uploaded", json!({})), "invalid_event"),
+            (&all, event("role:admin", "module_command_failed", json!({})), "invalid_event"),
             (&all, event("flow:paie", "é", json!({})), "invalid_event"),
             (&all, event("flow:paie", "x", json!([1])), "invalid_event"),
             (&all, event("flow:paie", "x", json!({ "long": "x".repeat(70_000) })), "invalid_event"),

@@ -46,7 +46,7 @@ async fn a_name_turns_nothing_around_it_and_can_be_seen() {
             }
         }
         let accounts = Accounts::new(world.running.app().auth().clone());
-        let actor = Actor { name: "test".into(), address: None };
+        let actor = Actor::named("test", None);
         let user = NewUser {
             email: "zoe@relais.fr".into(),
             password: "correct horse battery".into(),

@@ -61,6 +61,60 @@ async fn silent_connections_make_room_for_those_who_come() {
     assert!(edge.ended("places") >= 10);
 }
 
+/// WebSockets of which nobody says whose they are.
+async fn strangers(edge: &Edge, path: &str, count: usize) -> Vec<TcpStream> {
+    let mut all = Vec::new();
+    for _ in 0..count {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        );
+        all.push(edge.saying(&request).await);
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sockets_that_do_not_say_whose_they_are_make_room_too() {
+    let edge = Edge::start(|config| config.server.connections_max = 20).await;
+    let _known = live(&edge, "").await.unwrap();
+    for path in ["/ws/chat", "/socket.io/?EIO=4&transport=websocket", "/esp32", "/api/v1/ws"] {
+        let _strangers = strangers(&edge, path, 40).await;
+        let began = std::time::Instant::now();
+        assert_eq!((edge.health().await, edge.sign_in().await.0), (200, 200), "{path}");
+        assert!(began.elapsed() < std::time::Duration::from_secs(3), "{path}: {:?}", began.elapsed());
+        eventually("the strangers make room", || async {
+            get(&edge, "/api/files/societes", "").await.0 == 200
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_ends_its_sockets_that_are_nobodys_for_those_that_come() {
+    let edge = Edge::start(|config| {
+        config.server.connections_unlimited_from = Vec::new();
+        config.server.connections_per_address_max = 10;
+    })
+    .await;
+    let _strangers = strangers(&edge, "/ws/chat", 10).await;
+    eventually("one more has a place", || async { live(&edge, "").await.is_ok() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_wait_for_a_place_hold_up_neither_health_nor_sign_in() {
+    let edge = Edge::start(|config| config.server.connections_max = 2).await;
+    let _first = live(&edge, "203.0.113.9").await.unwrap();
+    let _second = live(&edge, "203.0.113.9").await.unwrap();
+    let mut waiting = Vec::new();
+    for _ in 0..400 {
+        waiting.push(edge.saying("GET /api/files/societes HTTP/1.1\r\nHost: x\r\n\r\n").await);
+    }
+    let began = std::time::Instant::now();
+    assert_eq!((edge.health().await, edge.sign_in().await.0), (200, 200));
+    assert!(began.elapsed() < std::time::Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn where_all_are_in_use_health_answers_and_others_are_told() {
     let edge = Edge::start(|config| config.server.connections_max = 2).await;

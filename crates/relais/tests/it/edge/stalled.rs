@@ -215,7 +215,7 @@ async fn a_stream_of_events_that_nobody_reads_ends() {
         clients.push(client);
     }
     let accounts = relais::features::accounts::Accounts::new(edge.running.app().auth().clone());
-    let actor = relais::features::accounts::Actor { name: "test".into(), address: None };
+    let actor = relais::features::accounts::Actor::named("test", None);
     let scope = ["events:publish:*".to_owned()];
     let (_, key) = accounts.create_key(&actor, "backend", &scope, None).await.unwrap();
     // How much the buffers between hold is the system's business.

@@ -13,7 +13,7 @@ const STATION: &str = "MC-1001-STN";
 const COMMANDS: &str = "/api/v1/modules/MC-1001-STN/commands";
 
 fn actor() -> Actor {
-    Actor { name: "test".into(), address: None }
+    Actor::named("test", None)
 }
 
 fn ring(delivery: Delivery) -> NewCommand {

@@ -14,7 +14,7 @@ const STATION: &str = "MC-1001-STN";
 
 impl World {
     fn actor() -> Actor {
-        Actor { name: "test".into(), address: None }
+        Actor::named("test", None)
     }
 
     /// Adds a module; its credential.

@@ -136,7 +136,7 @@ impl Life<'_> {
     async fn step(&mut self) {
         let module = self.random.usize(..MODULES);
         let (id, modules) = (Self::id(module), self.live.modules());
-        let actor = Actor { name: "test".into(), address: None };
+        let actor = Actor::named("test", None);
         match self.random.u8(..15) {
             0 => {
                 let owner = self.random.usize(..=self.owners.len());

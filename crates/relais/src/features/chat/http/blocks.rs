@@ -8,7 +8,6 @@ use super::super::model::Blocked;
 use super::{Here, done};
 use crate::AppError;
 use crate::auth::http::ClientAddress;
-use crate::features::accounts::Actor;
 
 /// Whom one has blocked
 #[utoipa::path(get, path = "/api/chat/blocks", tag = "chat", responses(
@@ -52,7 +51,7 @@ async fn set(
     user_id: &str,
     blocked: bool,
 ) -> Result<Json<Value>, AppError> {
-    let actor = Actor { name: here.me.topic.to_string(), address: address.0 };
+    let actor = here.me.actor(address.0);
     here.chat.set_blocked(&here.me, &actor, user_id, blocked).await?;
     Ok(done(&json!({ "user_id": user_id, "blocked": blocked })))
 }

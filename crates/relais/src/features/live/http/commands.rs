@@ -11,8 +11,8 @@ use utoipa::OpenApi;
 
 use super::super::command::{Command, CommandState, NewCommand};
 use super::super::modules::Sight;
+use super::Keeper;
 use crate::auth::http::{Caller, ClientAddress};
-use crate::features::accounts::Actor;
 use crate::http::paging::{Page, listed};
 use crate::{App, AppError};
 
@@ -56,7 +56,7 @@ async fn give_command(
     headers: HeaderMap,
     given: Result<Json<NewCommand>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Command>), AppError> {
-    let (sight, actor) = (Sight::of(&caller.0)?, Actor::caller(&caller.0, address.0));
+    let Keeper { sight, actor } = Keeper::of(&app, &caller, address)?;
     let Json(mut new) = given?;
     let key = headers.get("idempotency-key").map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned());
     if let (Some(client_id), Some(key)) = (&new.client_id, &key)
@@ -115,6 +115,6 @@ async fn cancel_command(
     address: ClientAddress,
     Path((id, command)): Path<(String, String)>,
 ) -> Result<Json<Command>, AppError> {
-    let (sight, actor) = (Sight::of(&caller.0)?, Actor::caller(&caller.0, address.0));
+    let Keeper { sight, actor } = Keeper::of(&app, &caller, address)?;
     app.live().commands().cancel(&sight, &actor, &id, &command).await.map(Json)
 }

@@ -117,21 +117,22 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn of(caller: &Caller, address: ClientAddress) -> Result<Self, AppError> {
-        Ok(Self { sight: Sight::of(&caller.0)?, actor: Actor::caller(&caller.0, address.0) })
+    fn of(app: &App, caller: &Caller, address: ClientAddress) -> Result<Self, AppError> {
+        let actor = Actor::caller(app.auth(), &caller.0, address.0);
+        Ok(Self { sight: Sight::of(&caller.0)?, actor })
     }
 }
 
 /// Refuses whoever does not administer.
 fn administer(app: &App, caller: &Caller, address: ClientAddress) -> Result<Actor, AppError> {
     app.auth().require(&caller.0, Action::Administer)?;
-    Ok(Actor::caller(&caller.0, address.0))
+    Ok(Actor::caller(app.auth(), &caller.0, address.0))
 }
 
 async fn claim(app: &App, caller: &Caller, address: ClientAddress, claim: Claim) -> Result<Module, AppError> {
     match &caller.0 {
         Principal::User(user) => {
-            let actor = Actor::caller(&caller.0, address.0);
+            let actor = Actor::caller(app.auth(), &caller.0, address.0);
             let Claim { code, module_id, name } = claim;
             app.live().modules().claim(user, &actor, NewClaim { code, module_id, name }).await
         }
@@ -204,7 +205,7 @@ async fn update_module(
     Path(id): Path<String>,
     given: Body<crate::aliases::United<ModuleChanges>>,
 ) -> Result<Json<Module>, AppError> {
-    let Keeper { sight, actor } = Keeper::of(&caller, address)?;
+    let Keeper { sight, actor } = Keeper::of(&app, &caller, address)?;
     app.live().modules().change(&sight, &actor, &id, given?.0.0).await.map(Json)
 }
 
@@ -220,7 +221,7 @@ async fn delete_module(
     address: ClientAddress,
     Path(id): Path<String>,
 ) -> Result<StatusCode, AppError> {
-    let Keeper { sight, actor } = Keeper::of(&caller, address)?;
+    let Keeper { sight, actor } = Keeper::of(&app, &caller, address)?;
     let modules = app.live().modules();
     match sight {
         Sight::All => drop(modules.remove(&sight, &actor, &id).await?),
@@ -242,7 +243,7 @@ async fn rotate_credential(
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Json<Credential>, AppError> {
-    let Keeper { sight, actor } = Keeper::of(&caller, address)?;
+    let Keeper { sight, actor } = Keeper::of(&app, &caller, address)?;
     let given = if body.is_empty() {
         GivenCredential::default()
     } else {
@@ -263,7 +264,7 @@ async fn make_claim_code(
     address: ClientAddress,
     Path(id): Path<String>,
 ) -> Result<Json<ClaimCode>, AppError> {
-    let Keeper { sight, actor } = Keeper::of(&caller, address)?;
+    let Keeper { sight, actor } = Keeper::of(&app, &caller, address)?;
     let claim_code = app.live().modules().offer(&sight, &actor, &id).await?;
     Ok(Json(ClaimCode { claim_code }))
 }

@@ -256,7 +256,7 @@ pub(super) async fn update_for_page(
     mut sent: Sent,
 ) -> Response {
     let changed = async {
-        let Keeper { sight, actor } = Keeper::of(&caller?, address)?;
+        let Keeper { sight, actor } = Keeper::of(&app, &caller?, address)?;
         let fields = sent.read::<ModuleChanges>(&["name", "type", "moduleId", "module_id"])?;
         for name in ["moduleId", "module_id"] {
             if fields.text(name)?.is_some_and(|said| said != id) {
@@ -287,7 +287,7 @@ pub(super) async fn delete_for_page(
     sent: Sent,
 ) -> Response {
     let removed = async {
-        let Keeper { sight, actor } = Keeper::of(&caller?, address)?;
+        let Keeper { sight, actor } = Keeper::of(&app, &caller?, address)?;
         let modules = app.live().modules();
         let message = if modules.give_back(&sight, &actor, &id).await? {
             "Module retiré de votre compte"

@@ -1,0 +1,58 @@
+//! What the chat alone tells: whoever hears one of these names may rely on it.
+
+use super::arrivals::PRESENCE;
+use super::presence::{JOINED, LEFT};
+use super::whole::{INVITED, MEMBER_JOINED};
+
+/// The names of its events, those under which former clients know them, and those of its answers on sockets, which
+/// clients cannot tell from events.
+pub const NAMES: &[&str] = &[
+    // In conversations.
+    "new_message",
+    "message_edited",
+    "message_deleted",
+    "messages_read",
+    "messages_delivered",
+    MEMBER_JOINED,
+    "member_removed",
+    "owner_changed",
+    "conversation_renamed",
+    "conversation_begun",
+    "user_typing",
+    // To a person.
+    INVITED,
+    "invitation_sent",
+    "invitation_accepted",
+    "invitation_rejected",
+    "invitation_answered",
+    "invitation_cancelled",
+    JOINED,
+    LEFT,
+    "user_blocked",
+    "user_unblocked",
+    "notification",
+    PRESENCE,
+    "group_presence",
+    // In groups, to former clients.
+    "new_group_message",
+    "group_messages_read",
+    "group_user_typing",
+    "group_invitation",
+    "group_invitation_accepted",
+    "group_member_joined",
+    "group_member_left",
+    "group_created",
+    // Answers.
+    "authenticated",
+    "done",
+    "error",
+    "joined_conversation",
+    "joined_group",
+    "left_conversation",
+    "left_group",
+    "marked_read",
+    "message_sent",
+    "pong",
+    "unwatched_presence",
+    "watching_presence",
+];

@@ -106,7 +106,7 @@ static TEXT: LazyLock<Script> = LazyLock::new(|| Script::new(document().to_strin
 
 /// `GET /asyncapi.json`.
 pub(super) async fn send(headers: HeaderMap) -> Response {
-    TEXT.send(&headers)
+    TEXT.send(&headers).await
 }
 
 fn all_messages() -> Value {

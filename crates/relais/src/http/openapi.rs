@@ -48,7 +48,7 @@ static TEXT: LazyLock<Script> =
 
 /// `GET /openapi.json`.
 pub(super) async fn send(headers: HeaderMap) -> Response {
-    TEXT.send(&headers)
+    TEXT.send(&headers).await
 }
 
 static VIEWER: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| Arc::new(Config::from("/openapi.json")));

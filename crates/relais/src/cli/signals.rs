@@ -33,7 +33,9 @@ fn hear(kind: SignalKind) -> Option<Signal> {
 
 async fn next(signal: &mut Option<Signal>) {
     match signal {
-        Some(signal) => drop(signal.recv().await),
+        Some(signal) => {
+            signal.recv().await;
+        }
         None => std::future::pending().await,
     }
 }

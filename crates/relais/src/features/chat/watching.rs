@@ -1,6 +1,7 @@
 //! Who looks at whom: people, and how many are there in a group. It ends with the connection.
 
 use std::collections::{HashMap, HashSet};
+use std::future::Future;
 
 use parking_lot::Mutex;
 use relais_store::{ReadTx, StoreError};
@@ -37,6 +38,7 @@ struct Looks {
 type Changes = HashMap<String, HashSet<String>>;
 
 /// A group of which there is something to tell.
+#[derive(Clone)]
 struct Change {
     group: String,
     /// Those who look at it.
@@ -130,10 +132,13 @@ impl Watches {
 
     /// Hands each group of which there is something to tell to `tell`. When it fails, what it was not handed, and what it
     /// failed on, is kept for the next time.
-    async fn tell_changes<E>(&self, tell: impl AsyncFn(&Change) -> Result<(), E>) -> Result<(), E> {
+    async fn tell_changes<E, F: Future<Output = Result<(), E>>>(
+        &self,
+        tell: impl Fn(Change) -> F,
+    ) -> Result<(), E> {
         let mut changes = self.take_changes().into_iter();
         while let Some(change) = changes.next() {
-            if let Err(error) = tell(&change).await {
+            if let Err(error) = tell(change.clone()).await {
                 self.put_back(std::iter::once(change).chain(changes));
                 return Err(error);
             }
@@ -242,13 +247,13 @@ impl Chat {
 
     /// Tells those who look at a group how many are there now, if that changed.
     pub(super) async fn tell_counts(&self) {
-        let told = self.0.watches.tell_changes(async |change: &Change| self.tell_count(change).await).await;
+        let told = self.0.watches.tell_changes(|change| self.tell_count(change)).await;
         if let Err(error) = told {
             tracing::warn!(%error, "how many are there in a group could not be read; trying again");
         }
     }
 
-    async fn tell_count(&self, change: &Change) -> Result<(), StoreError> {
+    async fn tell_count(&self, change: Change) -> Result<(), StoreError> {
         let attendance = self.attendance(&change.group).await?;
         // Whoever was taken out no longer looks.
         for watcher in change.watchers.intersection(&attendance.members) {
@@ -313,20 +318,20 @@ mod tests {
         let watches = looking_at(&["a", "b", "c"]);
         let handed = Mutex::new(Vec::new());
         let failed = watches
-            .tell_changes(async |change: &Change| {
+            .tell_changes(|change| {
                 assert_eq!(change.watchers, HashSet::from(["lea".to_owned()]));
                 let mut handed = handed.lock();
-                handed.push(change.group.clone());
-                if handed.len() == 2 { Err("the database is away") } else { Ok(()) }
+                handed.push(change.group);
+                std::future::ready(if handed.len() == 2 { Err("the database is away") } else { Ok(()) })
             })
             .await;
         assert!(failed.is_err());
         let first = handed.lock().remove(0);
         handed.lock().clear();
-        let told = watches.tell_changes(async |change: &Change| {
+        let told = watches.tell_changes(|change| {
             assert_eq!(change.movers, HashSet::from(["paul".to_owned()]));
-            handed.lock().push(change.group.clone());
-            Ok::<_, ()>(())
+            handed.lock().push(change.group);
+            std::future::ready(Ok::<_, ()>(()))
         });
         told.await.unwrap();
         let mut all = handed.into_inner();

@@ -3,7 +3,7 @@
 //! Whoever shares a conversation of at most [`SMALL_GROUP_MAX`] people with somebody sees them come and go. Of others, and
 //! of how many are there in a large group, those are told who ask for it ([`watching`](super::watching)).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Once};
 
 use relais_protocol::event::Topic;
@@ -164,7 +164,7 @@ impl Chat {
                 known.add(contact, |person| chat.0.devices.presence(person));
                 true
             })?;
-            let conversations = store::conversations::ids_of(tx, &id)?.into_iter().collect();
+            let conversations: HashSet<String> = store::conversations::ids_of(tx, &id)?.into_iter().collect();
             Ok::<_, StoreError>((known, conversations))
         });
         let (known, conversations) = known.await?;

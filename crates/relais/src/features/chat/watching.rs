@@ -1,7 +1,7 @@
 //! Who looks at whom: people, and how many are there in a group. It ends with the connection.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::future::Future;
 
 use parking_lot::Mutex;
 use relais_store::{ReadTx, StoreError};
@@ -134,12 +134,12 @@ impl Watches {
     /// failed on, is kept for the next time.
     async fn tell_changes<E, F: Future<Output = Result<(), E>>>(
         &self,
-        tell: impl Fn(Arc<Change>) -> F,
+        tell: impl Fn(Change) -> F,
     ) -> Result<(), E> {
-        let mut changes = self.take_changes().into_iter().map(Arc::new);
+        let mut changes = self.take_changes().into_iter();
         while let Some(change) = changes.next() {
-            if let Err(error) = tell(Arc::clone(&change)).await {
-                self.put_back(std::iter::once(change).chain(changes).map(Arc::unwrap_or_clone));
+            if let Err(error) = tell(change.clone()).await {
+                self.put_back(std::iter::once(change).chain(changes));
                 return Err(error);
             }
         }
@@ -247,13 +247,13 @@ impl Chat {
 
     /// Tells those who look at a group how many are there now, if that changed.
     pub(super) async fn tell_counts(&self) {
-        let told = self.0.watches.tell_changes(|change| async move { self.tell_count(&change).await }).await;
+        let told = self.0.watches.tell_changes(|change| self.tell_count(change)).await;
         if let Err(error) = told {
             tracing::warn!(%error, "how many are there in a group could not be read; trying again");
         }
     }
 
-    async fn tell_count(&self, change: &Change) -> Result<(), StoreError> {
+    async fn tell_count(&self, change: Change) -> Result<(), StoreError> {
         let attendance = self.attendance(&change.group).await?;
         // Whoever was taken out no longer looks.
         for watcher in change.watchers.intersection(&attendance.members) {
@@ -321,7 +321,7 @@ mod tests {
             .tell_changes(|change| {
                 assert_eq!(change.watchers, HashSet::from(["lea".to_owned()]));
                 let mut handed = handed.lock();
-                handed.push(change.group.clone());
+                handed.push(change.group);
                 std::future::ready(if handed.len() == 2 { Err("the database is away") } else { Ok(()) })
             })
             .await;
@@ -330,7 +330,7 @@ mod tests {
         handed.lock().clear();
         let told = watches.tell_changes(|change| {
             assert_eq!(change.movers, HashSet::from(["paul".to_owned()]));
-            handed.lock().push(change.group.clone());
+            handed.lock().push(change.group);
             std::future::ready(Ok::<_, ()>(()))
         });
         told.await.unwrap();

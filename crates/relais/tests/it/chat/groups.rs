@@ -205,7 +205,7 @@ async fn an_edit_costs_each_member_little_however_many_have_read_it() {
         assert_eq!(readers.len(), 28);
         let stranger = world.person("Inconnue").await;
         let path = format!("messages/{message}/reads");
-        assert_eq!(world.call(&stranger, reqwest::Method::GET, &path, Value::Null).await.0, 404);
+        assert_eq!(world.call(&stranger, Method::GET, &path, Value::Null).await.0, 404);
     })
     .await;
 }

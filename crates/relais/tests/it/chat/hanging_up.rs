@@ -90,7 +90,7 @@ async fn both_are_told_how_the_other_is_after_a_block() {
         let (mut of_lea, mut of_paul) = (world.connect(&lea).await, world.connect(&paul).await);
         of_lea.heard().await;
         of_paul.heard().await;
-        let (chat, actor) = (world.running.app().chat(), Actor { name: "test".into(), address: None });
+        let (chat, actor) = (world.running.app().chat(), Actor::named("test", None));
         for (blocked, is_online) in [(true, false), (false, true)] {
             give_up(&world, chat.set_blocked(&me(&world, &lea).await, &actor, &paul.id, blocked)).await;
             for (socket, other) in [(&mut of_lea, &paul), (&mut of_paul, &lea)] {

@@ -200,7 +200,7 @@ async fn a_credential_of_another_process_counts_at_once() {
     let added = first.module(STATION, None).await;
     assert_eq!(second.report(STATION, Some(&added), "{}").await.0, 200, "just added");
     let modules = first.running.app().live().modules();
-    let actor = Actor { name: "test".into(), address: None };
+    let actor = Actor::named("test", None);
     let changed = modules.rotate(&Sight::All, &actor, STATION, None).await.unwrap();
     assert_eq!(second.report(STATION, changed.as_deref(), "{}").await.0, 200, "just changed");
     let added = first.module("MC-1002-STN", None).await;

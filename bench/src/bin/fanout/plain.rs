@@ -8,7 +8,7 @@ use axum::response::Response;
 use axum::routing::get;
 use bytes::Bytes;
 use relais::AppError;
-use relais::gateways::upgrade::Handshake;
+use relais::gateways::upgrade::{Handshake, Upgraded};
 use relais_hub::{
     CloseReason, Dialect, Flow, From, Identity, Receiver, Session, SessionSpec, Subscription, Transport,
     run_socket,
@@ -68,7 +68,7 @@ async fn open(State(plain): State<Plain>, mut request: Request) -> Result<Respon
     let address = handshake.address.ip();
     let (response, stream) = handshake.accept_anybody();
     let entered = Box::pin(async move {
-        let (stream, leftover) = stream.await?;
+        let Upgraded { stream, leftover, .. } = stream.await?;
         let session = plain.enter(address, stream).await?;
         Some((session, leftover, Speaker(plain.room)))
     });

@@ -88,7 +88,7 @@ impl Handshake {
     }
 
     /// The answer that switches protocols, and the stream once it is sent.
-    pub(crate) fn accept(self) -> (Response, impl Future<Output = Option<Upgraded>> + Send) {
+    pub fn accept(self) -> (Response, impl Future<Output = Option<Upgraded>> + Send) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();
@@ -103,11 +103,11 @@ impl Handshake {
 }
 
 /// The stream of a WebSocket.
-pub(crate) struct Upgraded {
+pub struct Upgraded {
     /// The stream without the HTTP server around it.
-    pub(crate) stream: TcpStream,
+    pub stream: TcpStream,
     /// What was read beyond the request.
-    pub(crate) leftover: Leftover,
+    pub leftover: Leftover,
     /// For whoever does not know yet whose it is.
     pub(crate) guest: Guest,
 }

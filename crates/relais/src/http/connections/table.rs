@@ -285,6 +285,8 @@ impl Drop for ClientPlace {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use super::super::Connections;
     use super::*;
     use crate::config::ServerConfig;
@@ -339,6 +341,50 @@ mod tests {
         table.remove(one.into(), &activities[2]);
         assert!(table.add_other(one.into(), 2).is_ok());
         assert!(table.add_other(one.into(), 2).is_err());
+    }
+
+    /// Somebody who has said who they are, or not.
+    struct Someone {
+        is_known: Arc<AtomicBool>,
+        has_left: Arc<AtomicBool>,
+    }
+
+    impl super::super::Unnamed for Someone {
+        fn is_awaited(&self) -> bool {
+            !self.is_known.load(Relaxed)
+        }
+
+        fn leave(&self) {
+            self.has_left.store(true, Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn until_it_is_known_whose_it_is_a_socket_makes_room_by_its_age() {
+        let connections = Connections::new(&ServerConfig::default(), 10);
+        let shared = &connections.0;
+        let origin = Origin::from(IpAddr::from([203, 0, 113, 9]));
+        let become_live = |second: u64| {
+            let activity = Arc::clone(&opened(shared, second)[0]);
+            shared.swept_ms.store(second * 1_000, Relaxed);
+            shared.table.lock().add(origin, Arc::clone(&activity), usize::MAX, second * 1_000).unwrap();
+            let place = Place::new(shared, origin, activity).into_live();
+            let (is_known, has_left) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+            let who = Someone { is_known: Arc::clone(&is_known), has_left: Arc::clone(&has_left) };
+            place.guest().await_name(who);
+            (place, is_known, has_left)
+        };
+        let all = [1, 2, 3, 4].map(become_live);
+        let left = || all.each_ref().map(|(_, _, has_left)| has_left.load(Relaxed));
+        all[0].1.store(true, Relaxed);
+        assert_eq!(shared.table.lock().make_room(1, false, 4_500), 1);
+        assert_eq!(left(), [false, true, false, false]);
+        assert_eq!(shared.table.lock().make_room(9, false, 4_500), 1, "the last came just now");
+        assert_eq!(left(), [false, true, true, false]);
+        let [_, _, third, fourth] = all;
+        drop(third);
+        fourth.1.store(true, Relaxed);
+        assert_eq!(shared.table.lock().make_room(9, false, 9_000), 0);
     }
 
     #[test]

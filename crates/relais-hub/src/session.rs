@@ -151,6 +151,13 @@ impl Session {
         self.outbox.lock().state == State::Open
     }
 
+    /// Whether the server ends it and asks the client to come back: because its rights are others now, or the server stops.
+    #[must_use]
+    pub fn is_sent_away(&self) -> bool {
+        let away = CloseCode::ServiceRestart;
+        matches!(self.outbox.lock().state, State::Closing(code) | State::Closed(Some(code)) if code == away)
+    }
+
     /// Bytes that wait for the client to read.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {

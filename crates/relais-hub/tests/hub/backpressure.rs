@@ -123,8 +123,9 @@ async fn whoever_reads_slowly_what_waits_is_alive() {
             world.publish("t:1", &"x".repeat(1000));
             client.next().await.unwrap();
         }
+        fill(&world, &client.session).await;
     }
-    assert!(client.session.is_open() && client.session.queued_bytes() > 0);
+    assert!(client.session.is_open());
     // What is read last may make room a moment later.
     world.tick(120).await;
     assert!(!client.session.is_open(), "whoever reads nothing is not");

@@ -71,9 +71,14 @@ impl Auth {
     /// # Errors
     /// 401 if the credential counts no more, or what the database reports.
     pub async fn renewed(&self, principal: &Principal) -> Result<Principal, AppError> {
+        self.renewed_at(principal, self.now()).await
+    }
+
+    /// As [`Auth::renewed`], with what has not ended at `now`.
+    async fn renewed_at(&self, principal: &Principal, now: Timestamp) -> Result<Principal, AppError> {
         match principal {
             Principal::Anonymous => Ok(Principal::Anonymous),
-            Principal::Service(service) => self.valid_key(self.key_row(&service.id).await?.as_deref()),
+            Principal::Service(service) => self.valid_key(self.key_row(&service.id).await?.as_deref(), now),
             Principal::User(user) => {
                 let session = match &user.session {
                     Some(id) => self.session_row(id).await?,
@@ -83,18 +88,18 @@ impl Auth {
                     Some(_) => self.account(&user.id).await?,
                     None => None,
                 };
-                self.valid_user(user, account.as_deref(), session.as_ref())
+                self.valid_user(user, account.as_deref(), session.as_ref(), now)
             }
         }
     }
 
     /// Whether a principal still has the rights with which it was authenticated: they may have changed while its
-    /// connection was made, when nobody could find that yet to end it.
+    /// connection was made, when nobody could find that yet to end it. What time ends is that of `now`, when it was made.
     ///
     /// # Errors
     /// What the database reports.
-    pub async fn is_current(&self, principal: &Principal) -> Result<bool, AppError> {
-        match self.renewed(principal).await {
+    pub async fn is_current(&self, principal: &Principal, now: Timestamp) -> Result<bool, AppError> {
+        match self.renewed_at(principal, now).await {
             Ok(now) => Ok(now.has_rights_of(principal)),
             Err(error) if error.is_unauthorized() => Ok(false),
             Err(error) => Err(error),
@@ -105,7 +110,9 @@ impl Auth {
     fn renewed_in(&self, tx: &mut impl Query, principal: &Principal) -> Result<Principal, AppError> {
         match principal {
             Principal::Anonymous => Ok(Principal::Anonymous),
-            Principal::Service(service) => self.valid_key(store::find_key(tx, &service.id)?.as_ref()),
+            Principal::Service(service) => {
+                self.valid_key(store::find_key(tx, &service.id)?.as_ref(), self.now())
+            }
             Principal::User(user) => {
                 let session = match &user.session {
                     Some(id) => store::find_session(tx, id)?,
@@ -115,13 +122,13 @@ impl Auth {
                     Some(_) => store::find_account(tx, &user.id)?,
                     None => None,
                 };
-                self.valid_user(user, account.as_ref(), session.as_ref())
+                self.valid_user(user, account.as_ref(), session.as_ref(), self.now())
             }
         }
     }
 
-    fn valid_key(&self, row: Option<&KeyRow>) -> Result<Principal, AppError> {
-        let row = row.filter(|row| row.is_valid(self.now())).ok_or_else(|| unauthenticated(KEY_ENDED))?;
+    fn valid_key(&self, row: Option<&KeyRow>, now: Timestamp) -> Result<Principal, AppError> {
+        let row = row.filter(|row| row.is_valid(now)).ok_or_else(|| unauthenticated(KEY_ENDED))?;
         Ok(Principal::Service(Arc::clone(&row.service)))
     }
 
@@ -130,8 +137,8 @@ impl Auth {
         user: &Arc<User>,
         account: Option<&Account>,
         session: Option<&SessionRow>,
+        now: Timestamp,
     ) -> Result<Principal, AppError> {
-        let now = self.now();
         if user.session.is_none() && self.has_expired(user.expires_at, now) {
             return Err(unauthenticated(TOKEN_ENDED));
         }

@@ -104,8 +104,9 @@ fn belongs_to(app: &App, principal: &Principal, session: &Arc<Session>) {
         return;
     }
     let (app, principal, session) = (app.clone(), principal.clone(), Arc::clone(session));
+    let now = app.clock().now();
     spawn(async move {
-        match app.auth().is_current(&principal).await {
+        match app.auth().is_current(&principal, now).await {
             Ok(true) => {}
             Ok(false) => app.hub().close(&session, rights_changed()),
             Err(error) => {

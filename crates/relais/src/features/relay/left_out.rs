@@ -181,16 +181,31 @@ struct Note {
     round: u64,
 }
 
+/// What is new about a note.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    /// It was said before.
+    Nothing,
+    /// This is left out.
+    LeftOut,
+    /// For the first time there is no room for one.
+    NoRoom,
+}
+
 impl Notes {
-    /// There is something that no room is left for.
-    fn overflow(&mut self) {
-        if !std::mem::replace(&mut self.overflowed, true) {
-            tracing::warn!(
-                named = NOTES_MAX,
-                "more is left out of the relay's folder than is named one by one; everything else goes on: mend what is \
-                 named (GET /api/files/status), and the rest is named then"
-            );
+    fn note(&mut self, spot: &Spot, cause: &Cause) -> News {
+        let round = self.round;
+        if let Some(note) = self.kept.get_mut(spot) {
+            note.round = round;
+            if note.cause == *cause {
+                return News::Nothing;
+            }
+        } else if self.kept.len() >= NOTES_MAX {
+            let is_first = !std::mem::replace(&mut self.overflowed, true);
+            return if is_first { News::NoRoom } else { News::Nothing };
         }
+        self.kept.insert(spot.clone(), Note { cause: cause.clone(), round });
+        News::LeftOut
     }
 }
 
@@ -205,23 +220,18 @@ impl LeftOuts {
     /// Notes that something is left out; says so in the log unless it was said before, or there is no room for it: each
     /// look would say it again.
     pub fn note(&self, spot: Spot, cause: Cause) {
-        let mut notes = self.0.lock();
-        let round = notes.round;
-        let known = notes.kept.get_mut(&spot);
-        let is_known = known.is_some();
-        if let Some(note) = known {
-            note.round = round;
-            if note.cause == cause {
-                return;
+        match self.0.lock().note(&spot, &cause) {
+            News::Nothing => {}
+            News::LeftOut => {
+                tracing::warn!(what = %spot, code = cause.code(), reason = %cause, "left out; everything else goes on");
+                metrics::counter!("relais_relay_folder_refused_total").increment(1);
             }
+            News::NoRoom => tracing::warn!(
+                named = NOTES_MAX,
+                "more is left out of the relay's folder than is named one by one; everything else goes on: mend what is \
+                 named (GET /api/files/status), and the rest is named then"
+            ),
         }
-        if !is_known && notes.kept.len() >= NOTES_MAX {
-            notes.overflow();
-            return;
-        }
-        tracing::warn!(what = %spot, code = cause.code(), reason = %cause, "left out; everything else goes on");
-        metrics::counter!("relais_relay_folder_refused_total").increment(1);
-        notes.kept.insert(spot, Note { cause, round });
     }
 
     /// Whether something is noted of `spot`.
@@ -312,28 +322,16 @@ mod tests {
         assert_eq!((notes.list(|_| true).len(), notes.count()), (NOTES_MAX, NOTES_MAX + 1));
     }
 
-    /// Counts the lines of the log.
-    #[derive(Clone, Default)]
-    struct Lines(std::sync::Arc<std::sync::atomic::AtomicUsize>);
-
-    impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Lines {
-        fn on_event(&self, _: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
-            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        }
-    }
-
     #[test]
     fn what_has_no_room_is_said_once_however_often_the_folder_is_looked_at() {
-        use tracing_subscriber::layer::SubscriberExt as _;
-        let (notes, societe, lines) = (LeftOuts::default(), SocieteName::new("s").unwrap(), Lines::default());
+        let (notes, societe) = (LeftOuts::default(), SocieteName::new("s").unwrap());
         let look = || {
             let round = notes.begin_look();
-            (0..NOTES_MAX + 5).for_each(|n| notes.note(Spot::entry(&societe, &n.to_string()), Cause::Link));
+            let note = |n: usize| notes.0.lock().note(&Spot::entry(&societe, &n.to_string()), &Cause::Link);
+            let news: Vec<News> = (0..NOTES_MAX + 5).map(note).collect();
             notes.end_look(Some(&societe), round);
+            [News::LeftOut, News::NoRoom].map(|wanted| news.iter().filter(|news| **news == wanted).count())
         };
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines.clone()), || {
-            (0..3).for_each(|_| look());
-        });
-        assert_eq!(lines.0.load(std::sync::atomic::Ordering::Relaxed), NOTES_MAX + 1);
+        assert_eq!([look(), look(), look()], [[NOTES_MAX, 1], [0, 0], [0, 0]]);
     }
 }

@@ -130,6 +130,8 @@ impl Endpoint {
                     return reply::ended(&Farewell::from(&late));
                 }
                 Ok((_, request)) => request,
+                // The credential ended with the connection: why that did says more.
+                Err(_) if !connection.client.session().is_open() => return polling::unknown(connection),
                 Err(refused) => return refused,
             },
             None => request,

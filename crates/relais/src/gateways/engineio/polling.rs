@@ -97,7 +97,7 @@ pub(super) async fn get(connection: &Arc<Connection>) -> HttpResponse {
 }
 
 /// To a request of a connection that is no more.
-fn unknown(connection: &Connection) -> HttpResponse {
+pub(super) fn unknown(connection: &Connection) -> HttpResponse {
     if connection.is_ended() {
         connection.finish_unheard();
     }
@@ -291,13 +291,13 @@ fn keep_in_order(connection: &Connection, state: &mut State, actions: &mut Vec<A
     state.admit(wire::read(connection.client.version(), waiting), actions);
 }
 
-/// Hands messages on while the session is open: it may end between two of them, with the rights of whoever sent them. Says
+/// Hands messages on until the session is sent away: between two of them the rights of whoever sent them may end. Says
 /// whether all were, and why the connection ends if one of them ended it. A client that goes away after its packets have
 /// arrived has sent them all the same.
 async fn hand_on(turn: Turn, messages: Vec<Frame>) -> (bool, Option<CloseReason>) {
     let work = tokio::spawn(async move {
         for message in messages {
-            if !turn.connection().client.session().is_open() {
+            if turn.connection().client.session().is_sent_away() {
                 return (false, None);
             }
             if let Some(reason) = follow(turn.connection().hand_on(message)).await {

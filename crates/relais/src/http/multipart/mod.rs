@@ -96,8 +96,12 @@ impl Form {
         if self.place == Place::Preamble {
             self.pass_preamble().await?;
         }
-        if self.place == Place::End || self.is_last().await? {
+        if self.place == Place::End {
+            return Ok(None);
+        }
+        if self.is_last().await? {
             self.place = Place::End;
+            self.pass_epilogue().await?;
             return Ok(None);
         }
         self.parts += 1;
@@ -172,6 +176,16 @@ impl Form {
                 return Err(FormFault::Incomplete);
             }
         }
+    }
+
+    /// Reads what follows the last delimiter (RFC 2046, section 5.1.1): the body has ended for whoever looks after it, and
+    /// the connection can be used again. What is longer than a preamble is left there.
+    async fn pass_epilogue(&mut self) -> Result<(), FormFault> {
+        let mut passed = 0;
+        while passed <= PREAMBLE_BYTES_MAX && self.read_more().await? {
+            passed += std::mem::take(&mut self.pending).len();
+        }
+        Ok(())
     }
 
     /// Whether the delimiter was the last one: two hyphens follow. Some clients leave them out and just end.

@@ -207,6 +207,7 @@ async fn somebody_who_talks_with_thousands_is_seen_to_come_and_go_by_all_who_are
         strangers(&world, "!", 5_100).await;
         talk_with_all(&world, &lea, "!").await;
         let mut of_paul = world.connect(&paul).await;
+        of_paul.heard().await;
         let mut of_lea = world.connect(&lea).await;
         assert_eq!(presence_of(&mut of_lea).await, [(paul.id.clone(), true)], "nobody else ever was here");
         assert_eq!(of_paul.hear("user_presence").await["user_id"], lea.id.as_str());

@@ -165,12 +165,16 @@ impl Socket {
         }
     }
 
-    /// Everything that was published until now: once the hub has written it, the answer to a ping comes after it.
+    /// Everything that was published until now. The answer to a ping says that what was asked before is done; once the hub
+    /// has written what that has told, the answer to another comes after it.
     pub(crate) async fn heard(&mut self) -> Vec<Value> {
-        self.hub.settled().await;
-        self.say(&json!({ "type": "ping" })).await;
-        let mut heard = self.hear_all_until("pong").await;
-        heard.pop();
+        let mut heard = Vec::new();
+        for _ in 0..2 {
+            self.hub.settled().await;
+            self.say(&json!({ "type": "ping" })).await;
+            heard.extend(self.hear_all_until("pong").await);
+            heard.pop();
+        }
         heard
     }
 }

@@ -16,7 +16,7 @@ const PRINTING: &[&[&str]] = &[
     &["config"],
     &["doctor"],
     &["openapi"],
-    &["--json", "user", "list"],
+    &["--json", "config"],
 ];
 
 #[test]

@@ -124,9 +124,9 @@ async fn what_goes_bad_while_the_server_runs_is_named_until_it_is_mended() {
                 &[
                     "lost_2023.json: outside_societe",
                     "rsp-link: link",
-                    "er: too_deep",
                     "folder_2023.json: not_a_file",
                     "link_2023.json: link",
+                    "er: too_deep",
                 ],
             )
             .await;

@@ -396,14 +396,14 @@ fn a_new_name_is_stored_while_much_is_moved_on() {
             tokio::join!(moving, storing);
             assert!(bench.rows(COUNT_BLOCKS).await >= MODULES as i64);
             let series = bench.history.series("MC-0").series;
-            assert_eq!(series.iter().map(|series| &*series.name).collect::<Vec<_>>(), ["temp", "new"]);
+            assert_eq!(series.iter().map(|series| &*series.name).collect::<Vec<_>>(), ["new", "temp"]);
         });
         let mut bench = bench;
         runtime.block_on(async {
             bench.kill().await;
             let names: Vec<String> =
                 bench.history.series("MC-0").series.into_iter().map(|s| s.name).collect();
-            assert_eq!(names, ["temp", "new"], "no move has put the new name aside");
+            assert_eq!(names, ["new", "temp"], "no move has put the new name aside");
         });
     }
 }

@@ -66,7 +66,7 @@ impl Receiver for Speaker {
 async fn open(State(plain): State<Plain>, mut request: Request) -> Result<Response, AppError> {
     let handshake = Handshake::new(&mut request)?;
     let address = handshake.address.ip();
-    let (response, stream) = handshake.accept_anybody();
+    let (response, stream) = handshake.accept();
     let entered = Box::pin(async move {
         let Upgraded { stream, leftover, .. } = stream.await?;
         let session = plain.enter(address, stream).await?;

@@ -80,13 +80,6 @@ impl Handshake {
         self.agreed
     }
 
-    /// As the gateways accept it, for a server in which nobody has to say who they are: the stream, and what was read
-    /// beyond the request.
-    pub fn accept_anybody(self) -> (Response, impl Future<Output = Option<(TcpStream, Leftover)>> + Send) {
-        let (response, upgraded) = self.accept();
-        (response, async move { upgraded.await.map(|Upgraded { stream, leftover, .. }| (stream, leftover)) })
-    }
-
     /// The answer that switches protocols, and the stream once it is sent.
     pub fn accept(self) -> (Response, impl Future<Output = Option<Upgraded>> + Send) {
         let mut response = Response::new(Body::empty());

@@ -193,7 +193,7 @@ enum News {
 }
 
 impl Notes {
-    fn note(&mut self, spot: &Spot, cause: &Cause) -> News {
+    fn news(&mut self, spot: &Spot, cause: &Cause) -> News {
         let round = self.round;
         if let Some(note) = self.kept.get_mut(spot) {
             note.round = round;
@@ -204,8 +204,12 @@ impl Notes {
             let is_first = !std::mem::replace(&mut self.overflowed, true);
             return if is_first { News::NoRoom } else { News::Nothing };
         }
-        self.kept.insert(spot.clone(), Note { cause: cause.clone(), round });
         News::LeftOut
+    }
+
+    fn keep(&mut self, spot: Spot, cause: Cause) {
+        let round = self.round;
+        self.kept.insert(spot, Note { cause, round });
     }
 }
 
@@ -220,11 +224,13 @@ impl LeftOuts {
     /// Notes that something is left out; says so in the log unless it was said before, or there is no room for it: each
     /// look would say it again.
     pub fn note(&self, spot: Spot, cause: Cause) {
-        match self.0.lock().note(&spot, &cause) {
+        let mut notes = self.0.lock();
+        match notes.news(&spot, &cause) {
             News::Nothing => {}
             News::LeftOut => {
                 tracing::warn!(what = %spot, code = cause.code(), reason = %cause, "left out; everything else goes on");
                 metrics::counter!("relais_relay_folder_refused_total").increment(1);
+                notes.keep(spot, cause);
             }
             News::NoRoom => tracing::warn!(
                 named = NOTES_MAX,
@@ -327,7 +333,14 @@ mod tests {
         let (notes, societe) = (LeftOuts::default(), SocieteName::new("s").unwrap());
         let look = || {
             let round = notes.begin_look();
-            let note = |n: usize| notes.0.lock().note(&Spot::entry(&societe, &n.to_string()), &Cause::Link);
+            let note = |n: usize| {
+                let spot = Spot::entry(&societe, &n.to_string());
+                let news = notes.0.lock().news(&spot, &Cause::Link);
+                if news == News::LeftOut {
+                    notes.note(spot, Cause::Link);
+                }
+                news
+            };
             let news: Vec<News> = (0..NOTES_MAX + 5).map(note).collect();
             notes.end_look(Some(&societe), round);
             [News::LeftOut, News::NoRoom].map(|wanted| news.iter().filter(|news| **news == wanted).count())

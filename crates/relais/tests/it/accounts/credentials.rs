@@ -179,20 +179,22 @@ async fn whether_rights_are_still_those_of_a_moment_ago_can_be_asked() {
         let token = signed_in.text("token");
         let person = bearer(&server.auth, token).await.unwrap();
         let program = bearer(&server.auth, &key).await.unwrap();
+        let now = server.clock.now();
         assert!(
-            server.auth.is_current(&person).await.unwrap() && server.auth.is_current(&program).await.unwrap()
+            server.auth.is_current(&person, now).await.unwrap()
+                && server.auth.is_current(&program, now).await.unwrap()
         );
         let grant = Grant { societe: "rsp-bgs".into(), access: "read".into() };
         server.accounts.set_grant(&tester(), &user.id, grant).await.unwrap();
-        assert!(!server.auth.is_current(&person).await.unwrap(), "there are more of them");
+        assert!(!server.auth.is_current(&person, now).await.unwrap(), "there are more of them");
         let person = bearer(&server.auth, token).await.unwrap();
-        assert!(server.auth.is_current(&person).await.unwrap());
+        assert!(server.auth.is_current(&person, now).await.unwrap());
         let changes = UserChanges { disabled: Some(true), ..UserChanges::default() };
         server.accounts.update_user(&tester(), &user.id, changes).await.unwrap();
         let id = key.split('_').nth(1).unwrap();
         server.accounts.revoke_key(&tester(), id).await.unwrap();
-        assert!(!server.auth.is_current(&person).await.unwrap());
-        assert!(!server.auth.is_current(&program).await.unwrap());
+        assert!(!server.auth.is_current(&person, now).await.unwrap());
+        assert!(!server.auth.is_current(&program, now).await.unwrap());
     })
     .await;
 }

@@ -28,7 +28,7 @@ async fn me(world: &World, who: &Person) -> Me {
 async fn give_up(world: &World, call: impl Future) {
     let store = world.running.app().store();
     let before = store.log_bounds().await.unwrap().head.seq;
-    let (release, held) = mpsc::channel::<()>();
+    let (release, held) = mpsc::sync_channel::<()>(1);
     let (started, holds) = tokio::sync::oneshot::channel();
     // Nobody is answered, and nothing is told, while this hook waits.
     let hold = store.write(move |tx| {

@@ -13,6 +13,7 @@ mod sending;
 mod skipping;
 mod watching;
 
+use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -184,6 +185,8 @@ struct Live {
     child: Child,
     out: Receiver<String>,
     err: Receiver<String>,
+    /// What a server said before it listened.
+    said: RefCell<Vec<String>>,
 }
 
 impl Live {
@@ -191,7 +194,7 @@ impl Live {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let out = lines(child.stdout.take().unwrap());
         let err = lines(child.stderr.take().unwrap());
-        Self { child, out, err }
+        Self { child, out, err, said: RefCell::default() }
     }
 
     fn out(&self) -> String {
@@ -204,17 +207,17 @@ impl Live {
 
     /// Where a server says that it listens; all that it said if it ended instead.
     fn listens_on(&self) -> Result<String, String> {
-        let mut said = String::new();
+        let mut said = self.said.borrow_mut();
         loop {
             match self.err.recv_timeout(DEADLINE) {
                 Ok(line) => {
                     if let Some((_, address)) = line.split_once("listening on http://") {
                         return Ok(address.split('"').next().unwrap_or(address).to_owned());
                     }
-                    said.extend([line, "\n".to_owned()]);
+                    said.push(line);
                 }
-                Err(RecvTimeoutError::Disconnected) => return Err(said),
-                Err(RecvTimeoutError::Timeout) => panic!("the server does not listen: {said}"),
+                Err(RecvTimeoutError::Disconnected) => return Err(said.join("\n")),
+                Err(RecvTimeoutError::Timeout) => panic!("the server does not listen: {said:?}"),
             }
         }
     }
@@ -225,11 +228,14 @@ impl Live {
         ended(&mut self.child).success()
     }
 
-    /// Asks it to finish, which it does well; the lines of standard error that nobody has read yet.
+    /// Asks it to finish, which it does well; what it said before it listened, and the lines of standard
+    /// error that nobody has read yet.
     fn finish_saying(mut self) -> Vec<String> {
         terminate(&self.child);
         assert!(ended(&mut self.child).success());
-        self.err.iter().collect()
+        let mut said = self.said.take();
+        said.extend(self.err.iter());
+        said
     }
 
     /// Waits for the end; whether it ended well.

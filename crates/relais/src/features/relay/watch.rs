@@ -132,8 +132,8 @@ impl Watched {
         relay.rescan().await
     }
 
-    /// Whether a path is noted by the list of all sociétés alone: nothing can have its name, or it is a folder whose name
-    /// is in another form than the one it is served under.
+    /// Whether a path is noted by the list of all sociétés alone: nothing can have its name, it is no folder (any more), or
+    /// one whose name is in another form than the one it is served under.
     fn is_unlisted(&self, path: &Path) -> bool {
         let Ok(inside) = path.strip_prefix(&self.base) else { return false };
         let mut parts = inside.iter();
@@ -141,7 +141,10 @@ impl Watched {
             return false;
         };
         match first.to_str().map(SocieteName::new) {
-            Some(Ok(societe)) => parts.next().is_none() && societe.as_str() != first,
+            Some(Ok(societe)) => {
+                let is_folder = || std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+                parts.next().is_none() && (societe.as_str() != first || !is_folder())
+            }
             _ => true,
         }
     }

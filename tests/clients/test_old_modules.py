@@ -246,7 +246,10 @@ def test_the_old_page_works_in_a_browser(field, browser):
             [form.module_id.value, form.module_code.value, form.name.value] = arguments;
             form.requestSubmit();
         """, STATION, code, "Quai d'été")
-        eventually(lambda: "flash=Module" in browser.current_url, f"back on {browser.current_url}", WAIT_S)
+        # The server's page tells what is in `flash`, and takes it out of the address.
+        outcome = "return document.querySelector('#outcome:not([hidden])')?.textContent ?? ''"
+        eventually(lambda: browser.execute_script(outcome).startswith("Module"), "the outcome is told", WAIT_S)
+        assert browser.current_url == f"{host.url}/modules"
         browser.get(f"{host.url}/old/modules")
 
     claim()

@@ -56,7 +56,7 @@ pub struct NewModule {
     /// The user whose it is, by id or e-mail address. Without one it can be claimed.
     #[serde(default)]
     pub owner: Option<String>,
-    /// What its device says that it knows, if that is in its firmware already: from 8 characters to 256 bytes. Without it, one is made.
+    /// What its device says that it knows, if that is in its firmware already: from 4 characters to 256 bytes. Without it, one is made.
     #[serde(default)]
     #[schema(format = Password)]
     pub password: Option<String>,

@@ -323,7 +323,12 @@ async fn a_device_may_have_the_password_that_is_in_its_firmware_and_what_is_not_
             ("/api/v1/modules", json!({ "id": "MC-1002-STN", "password": "" }), 400, "invalid_value"),
             ("/api/v1/modules", json!({ "id": "MC-1002-STN", "password": "abc" }), 400, "invalid_value"),
             ("/api/v1/modules", json!({ "id": "MC-1002-STN", "password": long }), 400, "invalid_value"),
-            ("/api/v1/modules", json!({ "id": "MC-1002-STN", "password": "abcd\u{0}" }), 400, "invalid_value"),
+            (
+                "/api/v1/modules",
+                json!({ "id": "MC-1002-STN", "password": "abcd\u{0}" }),
+                400,
+                "invalid_value",
+            ),
             ("/api/v1/modules", json!({ "id": "MC-1002-STN", "credential": "x" }), 422, "invalid_body"),
             ("/api/v1/modules/claim", json!({ "code": "x", "secret": "x" }), 422, "invalid_body"),
             (&path, json!({ "credential": "x" }), 422, "invalid_body"),

@@ -131,7 +131,7 @@ impl Endpoint {
                 }
                 Ok((_, request)) => request,
                 // The credential ended with the connection: why that did says more.
-                Err(_) if !connection.client.session().is_open() => return polling::unknown(connection),
+                Err(_) if !connection.client.session().is_open() => return polling::sent_away(connection),
                 Err(refused) => return refused,
             },
             None => request,

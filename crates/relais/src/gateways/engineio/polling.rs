@@ -96,8 +96,20 @@ pub(super) async fn get(connection: &Arc<Connection>) -> HttpResponse {
     response.map_or_else(|_| unknown(connection), |response| connection.reply(response))
 }
 
+/// To a request whose credential ended with the connection: why it did. What still waits there is for nobody any more.
+pub(super) fn sent_away(connection: &Connection) -> HttpResponse {
+    {
+        let mut state = connection.state.lock();
+        let waiting = state.body.as_mut().and_then(QueueBody::take_waiting).unwrap_or_default();
+        if let Some(farewell) = wire::read(connection.client.version(), waiting).closed {
+            state.farewell = Some(farewell);
+        }
+    }
+    unknown(connection)
+}
+
 /// To a request of a connection that is no more.
-pub(super) fn unknown(connection: &Connection) -> HttpResponse {
+fn unknown(connection: &Connection) -> HttpResponse {
     if connection.is_ended() {
         connection.finish_unheard();
     }

@@ -17,6 +17,7 @@ pub mod features;
 pub mod gateways;
 pub mod http;
 pub mod id;
+mod memory;
 mod outbound;
 mod pace;
 pub mod telemetry;

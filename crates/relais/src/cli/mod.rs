@@ -175,7 +175,11 @@ pub fn main() -> ExitCode {
         Err(error) => return without_command(&error),
     };
     let json = cli.globals.json;
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .on_thread_park(crate::memory::before_sleep)
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             out::problem(&format!("cannot start the runtime: {error}"));

@@ -34,6 +34,7 @@ use super::origins::Secure;
 use super::proxies::{client_address, is_proxy};
 use super::refusal;
 use crate::config::{Network, ServerConfig};
+use crate::memory::{self, Crowd};
 
 pub(crate) use self::activity::Activity;
 pub(crate) use self::guests::{Guest, Unnamed};
@@ -112,6 +113,7 @@ struct Shared {
     next_place: AtomicU64,
     /// When room was made last.
     room_made_ms: AtomicU64,
+    crowd: Mutex<Crowd>,
     /// How many were ended or turned away, by reason.
     ended: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -131,6 +133,7 @@ impl Shared {
             waiting: AtomicUsize::new(0),
             next_place: AtomicU64::new(0),
             room_made_ms: AtomicU64::new(0),
+            crowd: Mutex::default(),
             ended: Mutex::default(),
         }
     }
@@ -224,7 +227,11 @@ impl Shared {
         }
         self.make_room(&table, now_ms);
         drop(table);
-        metrics::gauge!("relais_http_connections").set(self.open.load(Relaxed) as f64);
+        let open = self.open.load(Relaxed);
+        if self.crowd.lock().has_left(open) {
+            memory::give_back();
+        }
+        metrics::gauge!("relais_http_connections").set(open as f64);
         metrics::gauge!("relais_http_body_bytes").set(self.body_bytes.load(Relaxed) as f64);
     }
 

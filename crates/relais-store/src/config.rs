@@ -23,6 +23,12 @@ impl DatabaseUrl {
         Self::Sqlite(path.into())
     }
 
+    /// Whether opening it makes a file that is not there yet.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Sqlite(path) if !path.exists())
+    }
+
     /// Whether what is sent to the database leaves this computer.
     #[must_use]
     pub fn is_remote(&self) -> bool {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use relais_protocol::time::{SharedClock, SystemClock};
-use relais_store::{Store, StoreConfig, StoreError};
+use relais_store::{DatabaseUrl, Store, StoreConfig, StoreError};
 
-use super::{CliError, Globals};
+use super::{CliError, Globals, out};
 use crate::auth::Auth;
 use crate::features::accounts::{Accounts, Actor};
 
@@ -17,7 +17,8 @@ pub(super) const PAGE: usize = 200;
 pub(super) async fn open(globals: &Globals) -> Result<Opened, CliError> {
     let config = globals.load_config()?;
     let clock: SharedClock = Arc::new(SystemClock);
-    let url = config.database_url().parse().map_err(|e: StoreError| CliError::from(e))?;
+    let url: DatabaseUrl = config.database_url().parse().map_err(|e: StoreError| CliError::from(e))?;
+    let made = url.is_missing().then(|| url.to_string());
     let mut store_config = StoreConfig::new(url);
     store_config.beside_server = true;
     store_config.readers = 1;
@@ -28,7 +29,11 @@ pub(super) async fn open(globals: &Globals) -> Result<Opened, CliError> {
             .map_err(|e| CliError::new(e.to_string()))?;
         Ok::<_, CliError>(Opened { store, accounts: Accounts::new(auth) })
     });
-    opened.await.map_err(|e| CliError::new(e.to_string()))?
+    let opened = opened.await.map_err(|e| CliError::new(e.to_string()))?;
+    if let (Ok(_), Some(made)) = (&opened, made) {
+        out::note(&format!("{made} is a new database. If a server has one already, name its folder by --data."));
+    }
+    opened
 }
 
 /// The accounts and the store below them.

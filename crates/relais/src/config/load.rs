@@ -60,8 +60,9 @@ pub fn read(
         }
     }
     for (name, value) in &env {
-        let applied = apply_variable(&mut tree, &defaults, name, value);
-        if let Err(error) = applied.and_then(|()| check_alone(&defaults, name, value)) {
+        // One that is wrong is left out: what is wrong with the rest is found beside it.
+        let checked = check_alone(&defaults, name, value);
+        if let Err(error) = checked.and_then(|()| apply_variable(&mut tree, &defaults, name, value)) {
             errors.push(error);
         }
     }
@@ -376,6 +377,19 @@ mod tests {
             [":2:", ":4:", ":5:", "RELAIS_HUB_QUEUE_BYTES", "RELAIS_RELAY_VERSIONS_KEPT was probably meant"]
         {
             assert!(text.contains(part), "{part} is missing in {text}");
+        }
+    }
+
+    #[test]
+    fn a_variable_that_cannot_be_read_hides_no_other_mistake() {
+        let wrong = [
+            ("RELAIS_AUTH_MODE", "closed"),
+            ("RELAIS_TRUSTED_PROXIES", "proxy.local"),
+            ("RELAIS_LIVE_RECONNECT_DELAY_MS", "0"),
+        ];
+        let error = with_file("", &wrong).unwrap_err().to_string();
+        for part in ["RELAIS_AUTH_MODE", "proxy.local", "live.reconnect"] {
+            assert!(error.contains(part), "{part} is missing in {error}");
         }
     }
 

@@ -110,3 +110,13 @@ fn a_server_whose_log_cannot_be_written_goes_on() {
     terminate(&server);
     assert!(server.wait().unwrap().success());
 }
+
+#[test]
+fn a_database_that_did_not_exist_is_told_of() {
+    let desk = Desk::new();
+    let list = || Run::of(&mut desk.bare(&["user", "list", "--data", "elsewhere"])).good();
+    let said = list().err;
+    assert!(said.contains("elsewhere/relais.db is a new database") && said.contains("--data"), "{said}");
+    assert_eq!(list().err, "", "it exists now");
+    assert_eq!(Run::of(&mut desk.bare(&["user", "list"])).good().err, "", "the server's");
+}

@@ -7,7 +7,7 @@ mod history;
 mod live;
 mod load;
 mod masked;
-mod mqtt;
+pub(crate) mod mqtt;
 mod near;
 mod network;
 mod origin;
@@ -30,7 +30,7 @@ pub use origin::{HostName, Origin, canonical_origin};
 pub use relay::{DuplicateKeys, RelayConfig, SchemaRule};
 pub use server::{DatabaseConfig, HubLimits, LogConfig, LogFormat, ServerConfig, TelemetryConfig};
 
-pub use socketio::SocketIoConfig;
+pub use socketio::{Recovery, SocketIoConfig};
 pub use variables::unknown_variables;
 
 use std::path::PathBuf;

@@ -17,7 +17,7 @@ use super::service::Accounts;
 use crate::AppError;
 use crate::auth::http::{Caller, ClientAddress, check_same_origin, session_cookie, session_secret};
 use crate::auth::{Action, Auth, Principal};
-use crate::http::paging::{Page, listed};
+use crate::web::paging::{Page, listed};
 
 /// The routes of accounts, for any state that has an [`Auth`].
 pub fn router<S>() -> Router<S>

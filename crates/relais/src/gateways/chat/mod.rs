@@ -3,6 +3,7 @@
 //! Both turn what a client says into [`crate::features::chat::Chat::obey`], and both hear the same events under the
 //! same names: a client of one sees what a client of the other writes.
 
+mod asyncapi;
 mod channels;
 mod ears;
 mod frames;
@@ -19,6 +20,16 @@ use relais_hub::{CloseCode, CloseReason};
 use crate::AppError;
 use crate::auth::Principal;
 use crate::features::chat::Me;
+use axum::Router;
+use axum::routing::get;
+use crate::feature::Feature;
+
+/// The chat's WebSocket. Its namespaces are in [`super::namespaces`].
+pub(super) const DIALECT: Feature = Feature {
+    routes: |_| Router::new().route("/ws/chat", get(open_socket)),
+    asyncapi: asyncapi::part,
+    ..Feature::named("chat")
+};
 
 /// Whether a credential is that of the person who is here already.
 fn is_of(me: &Me, principal: &Principal) -> bool {

@@ -28,9 +28,10 @@ use crate::gateways::pace::{Pace, too_fast};
 use crate::gateways::relay::limits;
 use crate::gateways::upgrade::{Handshake, Upgraded};
 use crate::gateways::{belongs_to, identity, renew, spawn, unreadable};
-use crate::http::Guest;
-use crate::http::form::form_pairs;
+use crate::web::Guest;
+use crate::web::form::form_pairs;
 use crate::{App, AppError};
+use crate::features::chat::Chat;
 
 /// One connection.
 #[derive(Clone)]
@@ -130,7 +131,7 @@ impl Client {
             fields.remove("type");
             fields.remove("id");
         }
-        let outcome = self.app.chat().obey(&here.me, here.device, &name, command).await;
+        let outcome = self.app.service::<Chat>().obey(&here.me, here.device, &name, command).await;
         let answer = match outcome {
             Ok(Outcome::Done) => id.is_some().then(|| ("done", json!({ "success": true }))),
             Ok(Outcome::Reply(name, fields)) => Some((name, fields)),
@@ -174,7 +175,7 @@ impl Client {
             Err(error) => return self.turn_away(&error),
         };
         if let Some(here) = self.here() {
-            return match self.app.chat().enter(&principal).await {
+            return match self.app.service::<Chat>().enter(&principal).await {
                 Ok(_) => self.recognize(&here.me, &principal, command),
                 Err(error) => self.say("error", &error_fields(&error)),
             };
@@ -210,7 +211,7 @@ impl Client {
 
     /// Lets the client in: it hears everything that is for it, from now on or from where it was.
     async fn enter(&self, principal: &Principal, command: &Value) -> Result<(), AppError> {
-        let chat = self.app.chat();
+        let chat = self.app.service::<Chat>();
         let me = chat.enter(principal).await?;
         self.app.hub().identify(&self.session, identity(principal))?;
         belongs_to(&self.app, principal, &self.session);
@@ -289,7 +290,7 @@ pub(in crate::gateways) async fn open_socket(
             run_socket(session, leftover, client.clone(), limits).await;
             let attendance = std::mem::replace(&mut *client.here.lock(), Attendance::Over);
             if let Attendance::Here(here) = attendance {
-                client.app.chat().depart(&here.me, here.device).await;
+                client.app.service::<Chat>().depart(&here.me, here.device).await;
             }
         }
     });

@@ -10,6 +10,7 @@ use crate::AppError;
 use crate::aliases::{Aliased, United};
 use crate::auth::{Action, Principal};
 use crate::features::live::{FLEET, MODULE, Sight, TELEMETRY, Tier};
+use crate::features::live::Live;
 
 /// The longest name of a page, in bytes.
 const PAGE_BYTES_MAX: usize = 64;
@@ -75,7 +76,7 @@ impl Page {
             Some(interval) => Tier::for_interval(interval),
             None => former.map_or(Tier::Live, |former| former.tier),
         };
-        app.live().want(tier);
+        app.service::<Live>().want(tier);
         Ok(Self { name, tier, sight })
     }
 

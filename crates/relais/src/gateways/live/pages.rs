@@ -162,7 +162,7 @@ impl Pages {
     }
 
     fn tell_stats(&self, asked: &Asked<'_>) -> Result<Value, AppError> {
-        let fields = self.app.live().simple_statistics(&Sight::of(&asked.principal)?);
+        let fields = self.app.service::<Live>().simple_statistics(&Sight::of(&asked.principal)?);
         say(asked.socket, "simple_stats_update", &fields);
         Ok(json!({ "success": true }))
     }
@@ -179,7 +179,7 @@ impl Pages {
 
     fn tell_snapshot(&self, asked: &Asked<'_>, name: &str, since: Option<u64>) -> Result<Value, AppError> {
         let sight = Sight::of(&asked.principal)?;
-        let live = self.app.live();
+        let live = self.app.service::<Live>();
         let stats = live.simple_statistics(&sight);
         live.snapshot(&sight, since, |snapshot| {
             // Whoever left meanwhile needs nothing.
@@ -190,7 +190,7 @@ impl Pages {
 
     /// Everything that a page begins with.
     async fn tell_all(&self, socket: &Socket, page: &Page) -> Result<(), AppError> {
-        let live = self.app.live();
+        let live = self.app.service::<Live>();
         match page.name.as_deref() {
             Some("admin") => {
                 let statistics = live.statistics().await?;
@@ -269,7 +269,7 @@ impl Pages {
             _ => United::default(),
         };
         let actor = Actor::caller(self.app.auth(), &asked.principal, Some(asked.socket.address()));
-        let modules = self.app.live().modules();
+        let modules = self.app.service::<Live>().modules();
         let (module, code) = match (&request.code, &asked.principal) {
             (Some(code), Principal::User(user)) => {
                 let module_id = Some(request.module_id).filter(|id| !id.is_empty());
@@ -305,7 +305,7 @@ impl Pages {
             serde_json::from_value(Value::Object(said)).map_err(|error| unreadable(&error))?;
         let actor = Actor::caller(self.app.auth(), &asked.principal, Some(asked.socket.address()));
         let sight = Sight::of(&asked.principal)?;
-        let live = self.app.live();
+        let live = self.app.service::<Live>();
         let command = match new.ttl_s {
             Some(_) => live.command(&sight, &actor, &module_id, new).await?,
             None => live.command_now(&sight, &actor, &module_id, new).await?,

@@ -10,7 +10,8 @@ use relais_protocol::socketio::{Config, Limits, Parser};
 
 use super::conversation::Talk;
 use super::dialect::Dialects;
-use super::{Namespace, Recovery};
+use super::Namespace;
+use crate::config::Recovery;
 use crate::gateways::engineio::{Application, Arrival, Callers, Opened};
 
 /// Dynamic namespaces that were joined since the start, at most: the hub knows their dialects for as long.

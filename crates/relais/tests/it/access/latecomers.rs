@@ -10,6 +10,8 @@ use serde_json::json;
 
 use super::rights::{accounts, disable, key, tester};
 use super::{Person, World, on_both};
+use relais::features::chat::Chat;
+use relais::features::live::Live;
 
 const STATION: &str = "MC-1001-STN";
 
@@ -65,7 +67,7 @@ async fn neither_modules_nor_commands_obey_whom_the_rights_ended() {
     on_both(|world| async move {
         let eve = world.user("Eve", true).await;
         world.user("Ada", true).await;
-        let live = world.running.app().live();
+        let live = world.running.app().service::<Live>();
         let (modules, commands) = (live.modules(), live.commands());
         let new = |id: &str| NewModule { id: id.into(), ..NewModule::default() };
         let added = modules.add(&tester(), new(STATION)).await.unwrap();
@@ -100,7 +102,7 @@ async fn nothing_is_said_or_published_by_whom_the_rights_ended() {
         let conversation = world.befriend(&lea, &paul).await;
         let sent = world.send(&lea, &conversation, "before").await;
         let (app, message) = (world.running.app(), sent["id"].as_str().unwrap());
-        let chat = app.chat();
+        let chat = app.service::<Chat>();
         let me = chat.enter(&principal(&world, &lea).await).await.unwrap();
         let (program, key_id) = key(&world, &["events:publish:flow:*"]).await;
         let program = principal(&world, &program).await;

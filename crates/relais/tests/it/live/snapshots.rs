@@ -200,7 +200,7 @@ async fn a_snapshot_and_the_events_after_it_are_a_fresh_snapshot() {
             Watcher::new(lea.clone(), own(&lea)),
             Watcher::new(paul.clone(), own(&paul)),
         ];
-        let live = world.running.app().live().clone();
+        let live = world.running.app().service::<Live>().clone();
         let mut life = Life {
             world: &world,
             live: &live,
@@ -240,7 +240,7 @@ async fn a_snapshot_and_the_events_after_it_are_a_fresh_snapshot() {
 
 /// Everything that happened is told, and after it that it is.
 async fn settle(world: &World, step: usize) {
-    let live = world.running.app().live();
+    let live = world.running.app().service::<Live>();
     live.look();
     live.settled().await;
     let topic = relais_protocol::event::Topic::new("system").unwrap();

@@ -17,6 +17,7 @@ use relais_protocol::event::Cursor;
 use relais_testkit::TestDb;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
+use relais::features::relay::Relay;
 
 /// How long anything may take before a test gives up.
 pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
@@ -59,7 +60,7 @@ impl TestServer {
     }
 
     fn cursor(&self) -> Cursor {
-        self.running.app().relay().cursor()
+        self.running.app().service::<Relay>().cursor()
     }
 
     async fn upload(&self, name: &str, content: impl Into<String>) -> Response {

@@ -13,6 +13,7 @@ use crate::auth::http::Caller;
 use crate::features::live::Sight;
 use crate::features::live::http::readable;
 use crate::{App, AppError};
+use crate::features::live::Live;
 
 /// The routes of history.
 pub fn router() -> Router<App> {
@@ -43,14 +44,14 @@ async fn show_history(
     let now = app.clock().now();
     let mut query = asked.read(now)?;
     let sight = readable(&app, &principal)?;
-    let module = app.live().modules().find(&sight, &id).await?;
+    let module = app.service::<Live>().modules().find(&sight, &id).await?;
     // What was before belongs to whoever had the module then. Its series went at the hand-over; what is left are values
     // that its device says it measured before. A hand-over in the future was noted by a clock that leapt: it hides nothing.
     if sight != Sight::All && module.owned_at <= now {
         let begin = module.owned_at.as_millis();
         (query.from, query.to) = (query.from.max(begin), query.to.max(begin + 1));
     }
-    Ok(Json(app.live().history().range(&module.id, query).await?))
+    Ok(Json(app.service::<Live>().history().range(&module.id, query).await?))
 }
 
 /// List the series of a module
@@ -62,6 +63,6 @@ async fn list_series(
     Caller(principal): Caller,
     Path(id): Path<String>,
 ) -> Result<Json<SeriesList>, AppError> {
-    let module = app.live().modules().find(&readable(&app, &principal)?, &id).await?;
-    Ok(Json(app.live().history().series(&module.id)))
+    let module = app.service::<Live>().modules().find(&readable(&app, &principal)?, &id).await?;
+    Ok(Json(app.service::<Live>().history().series(&module.id)))
 }

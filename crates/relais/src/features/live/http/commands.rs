@@ -13,8 +13,9 @@ use super::super::command::{Command, CommandState, NewCommand};
 use super::super::modules::Sight;
 use super::Keeper;
 use crate::auth::http::{Caller, ClientAddress};
-use crate::http::paging::{Page, listed};
+use crate::web::paging::{Page, listed};
 use crate::{App, AppError};
+use crate::features::live::Live;
 
 /// The routes of commands.
 pub(super) fn router() -> Router<App> {
@@ -66,7 +67,7 @@ async fn give_command(
         return Err(AppError::bad_request("invalid_value", message).with("field", "client_id"));
     }
     new.client_id = new.client_id.or(key);
-    Ok((StatusCode::ACCEPTED, Json(app.live().command(&sight, &actor, &id, new).await?)))
+    Ok((StatusCode::ACCEPTED, Json(app.service::<Live>().command(&sight, &actor, &id, new).await?)))
 }
 
 /// List the commands of a module
@@ -85,7 +86,7 @@ async fn list_commands(
 ) -> Result<Json<Value>, AppError> {
     let state = state.map_err(|error| AppError::bad_request("invalid_query", error.body_text()))?;
     let ((before, limit), sight) = (Page::read(page)?, Sight::of(&principal)?);
-    let commands = app.live().commands().list(&sight, &id, state.0.state, &before, limit + 1).await?;
+    let commands = app.service::<Live>().commands().list(&sight, &id, state.0.state, &before, limit + 1).await?;
     Ok(listed("commands", commands, limit, |command| &command.id))
 }
 
@@ -98,7 +99,7 @@ async fn show_command(
     Caller(principal): Caller,
     Path((id, command)): Path<(String, String)>,
 ) -> Result<Json<Command>, AppError> {
-    app.live().commands().find(&Sight::of(&principal)?, &id, &command).await.map(Json)
+    app.service::<Live>().commands().find(&Sight::of(&principal)?, &id, &command).await.map(Json)
 }
 
 /// Take a command back
@@ -116,5 +117,5 @@ async fn cancel_command(
     Path((id, command)): Path<(String, String)>,
 ) -> Result<Json<Command>, AppError> {
     let Keeper { sight, actor } = Keeper::of(&app, &caller, address)?;
-    app.live().commands().cancel(&sight, &actor, &id, &command).await.map(Json)
+    app.service::<Live>().commands().cancel(&sight, &actor, &id, &command).await.map(Json)
 }

@@ -13,6 +13,7 @@ use super::super::message::Message;
 use crate::auth::http::{address_of, credential};
 use crate::auth::{Credential, unauthenticated};
 use crate::{App, AppError};
+use crate::features::live::Live;
 
 /// The routes of devices.
 pub(super) fn router() -> Router<App> {
@@ -57,16 +58,16 @@ pub(super) async fn report_values(
         let password = message.get("password").and_then(Value::as_str).unwrap_or_default();
         admit(&app, &module, password, from).await?;
     }
-    app.live().note_mended(&module, mended);
+    app.service::<Live>().note_mended(&module, mended);
     take(&app, &module, message).map_err(|error| refuse(&app, &module, error))?;
     // Whoever is answered need not say it again.
-    app.live().stored().await?;
-    let commands = app.live().take_commands(&module).await?;
+    app.service::<Live>().stored().await?;
+    let commands = app.service::<Live>().take_commands(&module).await?;
     Ok(Json(json!({ "success": true, "timestamp": app.clock().now(), "commands": commands })))
 }
 
 async fn admit(app: &App, module: &str, password: &str, from: Option<IpAddr>) -> Result<(), AppError> {
-    let admitted = app.live().admit(module, Showing::Password(password, from), Arrival::Now).await;
+    let admitted = app.service::<Live>().admit(module, Showing::Password(password, from), Arrival::Now).await;
     let error = match admitted {
         Ok(()) => return Ok(()),
         // Which of the two it is nobody learns.
@@ -85,7 +86,7 @@ async fn admit(app: &App, module: &str, password: &str, from: Option<IpAddr>) ->
 
 /// The module says what of it was refused.
 fn refuse(app: &App, module: &str, error: AppError) -> AppError {
-    app.live().refused(module, error.code(), error.message());
+    app.service::<Live>().refused(module, error.code(), error.message());
     error
 }
 
@@ -95,9 +96,9 @@ fn take(app: &App, module: &str, message: Map<String, Value>) -> Result<(), AppE
         let text = format!("Cette adresse est celle du module {module}");
         return Err(AppError::bad_request("foreign_module", text));
     }
-    app.live().heard(module);
+    app.service::<Live>().heard(module);
     let kind = message.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-    app.live()
+    app.service::<Live>()
         .take_message(module, &kind, message)
         .map_err(|error| AppError::bad_request("report_refused", format!("Valeurs refusées : {error}")))
 }

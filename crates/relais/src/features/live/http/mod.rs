@@ -23,8 +23,9 @@ use super::modules::{NewClaim, Sight};
 use crate::auth::http::{Caller, ClientAddress};
 use crate::auth::{Action, Principal, unauthenticated};
 use crate::features::accounts::Actor;
-use crate::http::paging::{Page, listed};
+use crate::web::paging::{Page, listed};
 use crate::{App, AppError};
+use crate::features::live::Live;
 
 /// The routes of modules.
 pub fn router() -> Router<App> {
@@ -134,7 +135,7 @@ async fn claim(app: &App, caller: &Caller, address: ClientAddress, claim: Claim)
         Principal::User(user) => {
             let actor = Actor::caller(app.auth(), &caller.0, address.0);
             let Claim { code, module_id, name } = claim;
-            app.live().modules().claim(user, &actor, NewClaim { code, module_id, name }).await
+            app.service::<Live>().modules().claim(user, &actor, NewClaim { code, module_id, name }).await
         }
         Principal::Anonymous => Err(unauthenticated("Authentification requise")),
         Principal::Service(_) => Err(AppError::forbidden("forbidden", "Un module appartient à une personne")),
@@ -150,7 +151,7 @@ async fn list_modules(
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Value>, AppError> {
     let (after, limit) = Page::read(page)?;
-    let modules = app.live().modules().list(&readable(&app, &principal)?, &after, limit + 1).await?;
+    let modules = app.service::<Live>().modules().list(&readable(&app, &principal)?, &after, limit + 1).await?;
     Ok(listed("modules", modules, limit, |module| &module.id))
 }
 
@@ -167,7 +168,7 @@ async fn add_module(
     given: Body<crate::aliases::United<NewModule>>,
 ) -> Result<(StatusCode, Json<AddedModule>), AppError> {
     let actor = administer(&app, &caller, address)?;
-    Ok((StatusCode::CREATED, Json(app.live().modules().add(&actor, given?.0.0).await?)))
+    Ok((StatusCode::CREATED, Json(app.service::<Live>().modules().add(&actor, given?.0.0).await?)))
 }
 
 /// Claim a module
@@ -190,7 +191,7 @@ async fn show_module(
     Caller(principal): Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Module>, AppError> {
-    app.live().modules().find(&readable(&app, &principal)?, &id).await.map(Json)
+    app.service::<Live>().modules().find(&readable(&app, &principal)?, &id).await.map(Json)
 }
 
 /// Change a module
@@ -206,7 +207,7 @@ async fn update_module(
     given: Body<crate::aliases::United<ModuleChanges>>,
 ) -> Result<Json<Module>, AppError> {
     let Keeper { sight, actor } = Keeper::of(&app, &caller, address)?;
-    app.live().modules().change(&sight, &actor, &id, given?.0.0).await.map(Json)
+    app.service::<Live>().modules().change(&sight, &actor, &id, given?.0.0).await.map(Json)
 }
 
 /// Remove a module
@@ -222,7 +223,7 @@ async fn delete_module(
     Path(id): Path<String>,
 ) -> Result<StatusCode, AppError> {
     let Keeper { sight, actor } = Keeper::of(&app, &caller, address)?;
-    let modules = app.live().modules();
+    let modules = app.service::<Live>().modules();
     match sight {
         Sight::All => drop(modules.remove(&sight, &actor, &id).await?),
         Sight::Own(_) => drop(modules.give_back(&sight, &actor, &id).await?),
@@ -249,7 +250,7 @@ async fn rotate_credential(
     } else {
         Json::<GivenCredential>::from_bytes(&body)?.0
     };
-    let credential = app.live().modules().rotate(&sight, &actor, &id, given.password).await?;
+    let credential = app.service::<Live>().modules().rotate(&sight, &actor, &id, given.password).await?;
     Ok(Json(Credential { credential }))
 }
 
@@ -265,6 +266,6 @@ async fn make_claim_code(
     Path(id): Path<String>,
 ) -> Result<Json<ClaimCode>, AppError> {
     let Keeper { sight, actor } = Keeper::of(&app, &caller, address)?;
-    let claim_code = app.live().modules().offer(&sight, &actor, &id).await?;
+    let claim_code = app.service::<Live>().modules().offer(&sight, &actor, &id).await?;
     Ok(Json(ClaimCode { claim_code }))
 }

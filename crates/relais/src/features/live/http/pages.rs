@@ -18,8 +18,9 @@ use crate::aliases::{Aliased, names_of, unite};
 use crate::auth::http::{Caller, ClientAddress};
 use crate::config::nearest;
 use crate::error::beginning_of;
-use crate::http::form::form_pairs;
+use crate::web::form::form_pairs;
 use crate::{App, AppError};
+use crate::features::live::Live;
 
 /// Modules that `GET /modules/api` gives at most: it says so if there are more, and the paged list has them all.
 const PAGE_OF_ALL: usize = 10_000;
@@ -165,14 +166,14 @@ pub(super) async fn list_for_page(
 ) -> Result<Json<Value>, AppError> {
     let failed = |error: AppError| error.with("success", false);
     let sight = Sight::of(&principal).map_err(failed)?;
-    let mut modules = app.live().modules().list(&sight, "", PAGE_OF_ALL + 1).await.map_err(failed)?;
+    let mut modules = app.service::<Live>().modules().list(&sight, "", PAGE_OF_ALL + 1).await.map_err(failed)?;
     let truncated = modules.len() > PAGE_OF_ALL;
     if truncated {
         modules.truncate(PAGE_OF_ALL);
         metrics::counter!("relais_live_lists_truncated_total").increment(1);
     }
     // More than are listed, also if some are removed in this moment.
-    let total = if truncated { app.live().count(&sight).0.max(PAGE_OF_ALL + 1) } else { modules.len() };
+    let total = if truncated { app.service::<Live>().count(&sight).0.max(PAGE_OF_ALL + 1) } else { modules.len() };
     Ok(Json(json!({ "success": true, "modules": modules, "total": total, "truncated": truncated })))
 }
 
@@ -201,7 +202,7 @@ pub(super) async fn add_for_page(
             owner: fields.text("owner")?,
             password: fields.text("password")?,
         };
-        let AddedModule { module, credential, claim_code } = app.live().modules().add(&actor, new).await?;
+        let AddedModule { module, credential, claim_code } = app.service::<Live>().modules().add(&actor, new).await?;
         Ok(json!({
             "success": true, "message": "Module ajouté", "module": module, "credential": credential,
             "claim_code": claim_code,
@@ -264,7 +265,7 @@ pub(super) async fn update_for_page(
             }
         }
         let changes = ModuleChanges { name: fields.text("name")?, kind: fields.text("type")? };
-        let module: Module = app.live().modules().change(&sight, &actor, &id, changes).await?;
+        let module: Module = app.service::<Live>().modules().change(&sight, &actor, &id, changes).await?;
         Ok(json!({ "success": true, "message": "Module modifié", "module": module }))
     };
     let changed = changed.await;
@@ -288,7 +289,7 @@ pub(super) async fn delete_for_page(
 ) -> Response {
     let removed = async {
         let Keeper { sight, actor } = Keeper::of(&app, &caller?, address)?;
-        let modules = app.live().modules();
+        let modules = app.service::<Live>().modules();
         let message = if modules.give_back(&sight, &actor, &id).await? {
             "Module retiré de votre compte"
         } else {
@@ -311,5 +312,5 @@ pub(super) async fn show_dashboard(
     State(app): State<App>,
     Caller(principal): Caller,
 ) -> Result<Json<Value>, AppError> {
-    app.live().dashboard(&Sight::of(&principal)?).await.map(Json)
+    app.service::<Live>().dashboard(&Sight::of(&principal)?).await.map(Json)
 }

@@ -15,6 +15,7 @@ use super::readable;
 use crate::auth::Action;
 use crate::auth::http::Caller;
 use crate::{App, AppError};
+use crate::features::live::Live;
 
 /// The routes of states.
 pub(super) fn router() -> Router<App> {
@@ -50,7 +51,7 @@ async fn list_states(
 ) -> Result<Response, AppError> {
     let since = since.map_err(|error| AppError::bad_request("invalid_parameter", error.body_text()))?;
     let sight = readable(&app, &principal)?;
-    Ok(written(app.live().snapshot(&sight, since.0.version, |snapshot| snapshot).fields(&[])))
+    Ok(written(app.service::<Live>().snapshot(&sight, since.0.version, |snapshot| snapshot).fields(&[])))
 }
 
 /// Last known state of a module
@@ -62,7 +63,7 @@ async fn show_state(
     Caller(principal): Caller,
     Path(id): Path<String>,
 ) -> Result<Response, AppError> {
-    let state = app.live().state(&readable(&app, &principal)?, &id).ok_or_else(no_module)?;
+    let state = app.service::<Live>().state(&readable(&app, &principal)?, &id).ok_or_else(no_module)?;
     Ok(written(state.to_string()))
 }
 
@@ -79,5 +80,5 @@ async fn show_statistics(
     Caller(principal): Caller,
 ) -> Result<Json<Statistics>, AppError> {
     app.auth().require(&principal, Action::Administer)?;
-    app.live().statistics().await.map(Json)
+    app.service::<Live>().statistics().await.map(Json)
 }

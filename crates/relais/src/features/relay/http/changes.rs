@@ -14,8 +14,9 @@ use super::super::service::Changes;
 use super::{may_read, societe};
 use crate::auth::http::Caller;
 use crate::auth::{Access, Action, Principal};
-use crate::http::form::form_pairs;
+use crate::web::form::form_pairs;
 use crate::{App, AppError};
+use crate::features::relay::Relay;
 
 /// Events of one page at most, and by default.
 const LIMIT_MAX: usize = 1000;
@@ -122,7 +123,7 @@ async fn answer(app: &App, caller: &Principal, query: ListenQuery) -> Result<Jso
             access = query.wanted(app, &app.auth().renewed(caller).await?)?;
         }
         let page =
-            app.relay().changes(since, head, limit, |event| access.contains(event.topic.key())).await?;
+            app.service::<Relay>().changes(since, head, limit, |event| access.contains(event.topic.key())).await?;
         let nothing = page.events.is_empty() && !page.has_more;
         if !nothing || !app.next_event(&mut heads, deadline).await {
             return Ok(Json(render(&page)));

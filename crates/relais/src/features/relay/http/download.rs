@@ -12,6 +12,7 @@ use super::precondition::{Verdict, etag, of_read, range_applies, told_date};
 use super::{existing, may_read};
 use crate::auth::http::Caller;
 use crate::{App, AppError};
+use crate::features::relay::Relay;
 
 /// Room for every header of a download, so that it is made once.
 const HEADERS: usize = 12;
@@ -62,13 +63,13 @@ pub(super) async fn download_file(
     may_read(&app, &caller, &name)?;
     let selected = match query.version {
         None => {
-            let (meta, content) = app.relay().content(&name, &file).await?;
+            let (meta, content) = app.service::<Relay>().content(&name, &file).await?;
             let (sha256, modified_s) = (meta.sha256.clone(), meta.modified_at.as_secs());
             let date_s = Some(told_date(modified_s, app.clock().now().as_secs()));
             Selected { filename: &file, sha256, modified_s: Some(modified_s), date_s, content }
         }
         Some(version) => {
-            let (sha256, content) = app.relay().version(&name, &file, version).await?;
+            let (sha256, content) = app.service::<Relay>().version(&name, &file, version).await?;
             Selected { filename: &file, sha256, modified_s: None, date_s: None, content }
         }
     };
@@ -92,7 +93,7 @@ async fn respond(app: &App, headers: &HeaderMap, selected: Selected<'_>) -> Resu
     {
         return part(&selected, &range);
     }
-    let content = app.relay().encoded(&selected.sha256, selected.content.clone(), coding).await?;
+    let content = app.service::<Relay>().encoded(&selected.sha256, selected.content.clone(), coding).await?;
     let length = content.len();
     let mut response = with_headers(StatusCode::OK, &selected, coding, Body::from(content));
     response.headers_mut().insert(header::CONTENT_LENGTH, length.into());

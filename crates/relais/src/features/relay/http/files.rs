@@ -14,6 +14,7 @@ use super::{existing, may_read, may_write, permit, societe};
 use crate::auth::http::Caller;
 use crate::auth::{Access, Action, Principal};
 use crate::{App, AppError};
+use crate::features::relay::Relay;
 
 /// Bytes of a manifest at most.
 const MANIFEST_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -30,7 +31,7 @@ pub(super) async fn list_societes(
     may_list(&app, &caller)?;
     let readable = app.auth().readable_societes(&caller);
     let names: Vec<String> = app
-        .relay()
+        .service::<Relay>()
         .societes()
         .iter()
         .filter(|name| readable.contains(name.as_str()))
@@ -53,9 +54,9 @@ pub(super) async fn list_files(
     let name = societe(&name)?;
     may_read(&app, &caller, &name)?;
     // The cursor first: a change in between is then told again, and telling it twice does no harm.
-    let cursor = app.relay().cursor();
+    let cursor = app.service::<Relay>().cursor();
     let files: Vec<Value> =
-        app.relay().files(&name)?.iter().map(|meta| describe(name.as_str(), meta)).collect();
+        app.service::<Relay>().files(&name)?.iter().map(|meta| describe(name.as_str(), meta)).collect();
     Ok(Json(json!({ "societe": name.as_str(), "files": files, "cursor": cursor.to_string() })))
 }
 
@@ -81,7 +82,7 @@ pub(super) async fn get_status(
 ) -> Result<Json<Value>, AppError> {
     may_list(&app, &caller)?;
     let readable = app.auth().readable_societes(&caller);
-    let totals = app.relay().totals(|name| readable.contains(name.as_str()));
+    let totals = app.service::<Relay>().totals(|name| readable.contains(name.as_str()));
     let mut status = if totals.societes == 0 {
         json!({ "status": "no_data", "message": "Aucune donnée disponible" })
     } else {
@@ -89,16 +90,16 @@ pub(super) async fn get_status(
             "status": "ready",
             "societes_count": totals.societes,
             "total_files": totals.files,
-            "websocket_connections": app.relay_listeners(),
+            "websocket_connections": app.service::<Relay>().listeners(),
             "last_update": totals.last_update,
-            "cursor": app.relay().cursor().to_string(),
+            "cursor": app.service::<Relay>().cursor().to_string(),
         })
     };
     add_left_out(&mut status, &app, |spot| match &spot.societe {
         Some(societe) => readable.contains(societe),
         None => readable == Access::All,
     });
-    if app.relay().is_polling() {
+    if app.service::<Relay>().is_polling() {
         status["folder_watch"] = "polling".into();
     }
     Ok(Json(status))
@@ -106,7 +107,7 @@ pub(super) async fn get_status(
 
 /// Names what is not served, if there is something.
 fn add_left_out(reply: &mut Value, app: &App, visible: impl Fn(&Spot) -> bool) {
-    let left_out = app.relay().left_out(visible);
+    let left_out = app.service::<Relay>().left_out(visible);
     if !left_out.is_empty() {
         reply["left_out_count"] = left_out.len().into();
         reply["left_out"] = left_out.iter().take(LEFT_OUT_NAMED_MAX).map(LeftOut::to_json).collect();
@@ -144,7 +145,7 @@ pub(super) async fn sync_societe(
         return compare(&app, name, manifest).await;
     }
     may_write(&app, &caller, &name)?;
-    let (count, announced) = app.relay().sync(permit(&app, caller), &name).await?;
+    let (count, announced) = app.service::<Relay>().sync(permit(&app, caller), &name).await?;
     let mut reply = json!({
         "message": format!("Synchronisation terminée pour {name}"),
         "societe": name.as_str(),
@@ -174,7 +175,7 @@ async fn compare(
     name: super::SocieteName,
     manifest: BTreeMap<String, String>,
 ) -> Result<Json<Value>, AppError> {
-    let result = app.relay().compare(&name, manifest).await?;
+    let result = app.service::<Relay>().compare(&name, manifest).await?;
     let fetch: Vec<Value> = result
         .fetch
         .iter()
@@ -218,7 +219,7 @@ pub(super) async fn delete_file(
     may_write(&app, &caller, &name)?;
     let mut request = Request::new(permit(&app, caller), name, existing(&file)?);
     request.precondition = super::precondition::of_change(&headers);
-    let announced = app.relay().delete(request).await?;
+    let announced = app.service::<Relay>().delete(request).await?;
     Ok(Json(json!({
         "message": "Fichier supprimé avec succès",
         "offset": announced.offset,

@@ -14,9 +14,10 @@ use super::super::model::{Request, Stored};
 use super::super::name::SocieteName;
 use super::{filename, may_write, permit, precondition, societe};
 use crate::auth::http::Caller;
-use crate::http::Activity;
-use crate::http::multipart::{Form, FormFault, Part};
+use crate::web::Activity;
+use crate::web::multipart::{Form, FormFault, Part};
 use crate::{App, AppError};
+use crate::features::relay::Relay;
 
 /// The first so many bytes of a larger upload are checked at once, to refuse a flood early.
 const BEGINNING_BYTES: usize = 64 * 1024;
@@ -60,7 +61,7 @@ pub(super) async fn upload_file(
     let (file, bytes, _memory) = read_form(&app, &mut form).await?;
     let mut request = Request::new(permit(&app, caller), name.clone(), file);
     request.precondition = precondition;
-    let stored = app.relay().upload(request, bytes).await?;
+    let stored = app.service::<Relay>().upload(request, bytes).await?;
     Ok(reply(&name, &stored, "Fichier uploadé avec succès"))
 }
 
@@ -102,7 +103,7 @@ pub(super) fn reply(societe: &SocieteName, stored: &Stored, message: &str) -> Re
 
 /// A client that says beforehand that it will send too much is answered before it does.
 fn refuse_announced_size(app: &App, headers: &HeaderMap) -> Result<(), AppError> {
-    let max = app.relay().config().file_bytes_max;
+    let max = app.service::<Relay>().config().file_bytes_max;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|bytes| bytes > max + FORM_BYTES_SPARE as u64) {
         return Err(RelayError::TooLarge { max }.into());
@@ -135,7 +136,7 @@ async fn read_form(app: &App, form: &mut Form) -> Result<Upload, AppError> {
             Err(_) if !name.to_lowercase().ends_with(".json") => return Err(RelayError::Extension.into()),
             other => other?,
         };
-        app.relay().check_extension(&file)?;
+        app.service::<Relay>().check_extension(&file)?;
         let (bytes, memory) = read_file(app, form).await?;
         found = Some((file, bytes, memory));
     }
@@ -174,7 +175,7 @@ impl From<FormFault> for AppError {
 
 /// Reads the file's bytes, bounded one by one and in sum with all other uploads.
 async fn read_file(app: &App, form: &mut Form) -> Result<(Bytes, Option<OwnedSemaphorePermit>), AppError> {
-    let max = app.relay().config().file_bytes_max;
+    let max = app.service::<Relay>().config().file_bytes_max;
     let mut first = Bytes::new();
     let mut rest: Option<BytesMut> = None;
     let mut memory: Option<OwnedSemaphorePermit> = None;
@@ -184,7 +185,7 @@ async fn read_file(app: &App, form: &mut Form) -> Result<(Bytes, Option<OwnedSem
         if so_far as u64 > max {
             return Err(RelayError::TooLarge { max }.into());
         }
-        let permit = app.upload_memory(chunk.len()).ok_or_else(no_memory)?;
+        let permit = app.service::<Relay>().upload_memory(chunk.len()).ok_or_else(no_memory)?;
         match &mut memory {
             Some(held) => held.merge(permit),
             None => memory = Some(permit),
@@ -202,7 +203,7 @@ async fn read_file(app: &App, form: &mut Form) -> Result<(Bytes, Option<OwnedSem
         }
         if !checked && so_far >= BEGINNING_BYTES {
             checked = true;
-            app.relay().check_beginning(rest.as_deref().unwrap_or(&first))?;
+            app.service::<Relay>().check_beginning(rest.as_deref().unwrap_or(&first))?;
         }
     }
     Ok((rest.map_or(first, BytesMut::freeze), memory))

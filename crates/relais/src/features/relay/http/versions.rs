@@ -11,6 +11,7 @@ use super::super::model::Request;
 use super::{existing, may_read, may_write, permit, precondition, societe, upload};
 use crate::auth::http::Caller;
 use crate::{App, AppError};
+use crate::features::relay::Relay;
 
 /// Versions of a file that are kept, also of a deleted one.
 #[utoipa::path(get, path = "/api/files/versions/{societe}/{filename}", tag = "relay",
@@ -26,7 +27,7 @@ pub(super) async fn list_versions(
     let (name, file) = (societe(&name)?, existing(&file)?);
     may_read(&app, &caller, &name)?;
     let versions: Vec<Value> = app
-        .relay()
+        .service::<Relay>()
         .versions(&name, &file)
         .await?
         .into_iter()
@@ -70,6 +71,6 @@ pub(super) async fn restore_version(
     let Json(body) = body?;
     let mut request = Request::new(permit(&app, caller), name.clone(), file);
     request.precondition = precondition::of_change(&headers);
-    let stored = app.relay().restore(request, body.version).await?;
+    let stored = app.service::<Relay>().restore(request, body.version).await?;
     Ok(upload::reply(&name, &stored, "Version restaurée avec succès"))
 }

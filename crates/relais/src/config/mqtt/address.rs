@@ -11,16 +11,16 @@ use rustls::{ClientConfig, RootCertStore, crypto};
 /// Where the broker is, as `live.mqtt.url` says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    pub(super) host: String,
-    pub(super) port: u16,
-    pub(super) tls: bool,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) tls: bool,
     /// Who this server is, if the address says it.
-    pub(super) user: Option<(String, String)>,
+    pub(crate) user: Option<(String, String)>,
 }
 
 /// Why there is no safe way to the broker.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum TlsError {
+pub(crate) enum TlsError {
     #[error("{file}: {why}; live.mqtt.ca_file has to name a readable PEM file with certificates")]
     File { file: String, why: String },
     #[error(
@@ -60,13 +60,13 @@ impl Address {
     }
 
     /// For people, without a password.
-    pub(super) fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         format!("{}://{}:{}", if self.tls { "mqtts" } else { "mqtt" }, self.host, self.port)
     }
 }
 
 /// What the broker's certificate must prove: that an authority that is trusted signed it, for this host.
-pub(super) fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
+pub(crate) fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
     match ca_file {
         Some(file) => add_file(&mut roots, file)?,

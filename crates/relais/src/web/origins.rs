@@ -2,8 +2,11 @@
 
 use axum::http::{Extensions, HeaderMap, HeaderName, Version, header};
 
-use crate::auth::http::is_from_own_page;
+use crate::AppError;
 use crate::config::{Origin, canonical_origin};
+
+/// Where a browser says from where it calls (Fetch Metadata Request Headers).
+pub(crate) const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
@@ -98,6 +101,23 @@ impl Hosts {
         crate::config::HostName::of_authority(authority)
             .is_some_and(|host| self.names.contains(&host) || (self.addresses && host.address().is_some()))
     }
+}
+
+/// Whether the browser says that this comes from a page of this server's own origin: by `Sec-Fetch-Site`, which no page
+/// can set, or where there is none by an `Origin` of the same scheme, host and port.
+pub(crate) fn is_from_own_page(headers: &HeaderMap, extensions: &Extensions) -> bool {
+    if let Some(site) = headers.get(FETCH_SITE) {
+        return site == "same-origin";
+    }
+    let origin = headers.get(header::ORIGIN).and_then(|origin| canonical_origin(origin.to_str().ok()?));
+    origin.is_some() && origin == own_origin(headers, extensions)
+}
+
+/// Why a page of a foreign origin is refused.
+pub(crate) fn origin_refused() -> AppError {
+    let text = "Origine refusée : ajoutez-la à ALLOWED_ORIGINS (server.allowed_origins) si cette page est la vôtre. \
+                Derrière un proxy qui termine TLS, nommez-le dans RELAIS_TRUSTED_PROXIES (server.trusted_proxies)";
+    AppError::forbidden("origin_refused", text)
 }
 
 #[cfg(test)]

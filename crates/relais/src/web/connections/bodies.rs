@@ -93,7 +93,7 @@ impl Drop for RequestBody {
 }
 
 /// The body of an answer; when it goes, the connection is idle again.
-pub(in crate::http) struct AnswerBody {
+pub(crate) struct AnswerBody {
     body: Body,
     activity: Arc<Activity>,
     /// The client behind a proxy is busy until then.

@@ -1,5 +1,7 @@
 //! The hub's own protocol: subscribe to channels by name, resume by cursor or position.
 
+mod asyncapi;
+
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,10 +13,10 @@ use axum::response::Response;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use relais_hub::{
-    CloseCode, CloseReason, Filter, Flow, From as Place, Joined, QueueBody, Receiver, Session, SessionSpec,
+    CloseCode, CloseReason, Flow, From as Place, Joined, QueueBody, Receiver, Session, SessionSpec,
     Subscription, Transport, run_socket,
 };
-use relais_protocol::event::{Channel, Cursor, Epoch, Event, Position};
+use relais_protocol::event::{Channel, Cursor, Epoch, Position};
 use serde_json::{Value, json};
 
 use super::opening::open_guest;
@@ -24,13 +26,30 @@ use super::relay::{last_event_id, limits, stream_response};
 use super::upgrade::{Handshake, Upgraded};
 use super::{belongs_to, dialects, identity, other_identity, renew, unreadable};
 use crate::auth::http::{Caller, Visitor};
-use crate::auth::{Access, Action, Credential, Principal};
-use crate::features::chat::TOPIC_FAMILY as CONVERSATION_FAMILY;
-use crate::features::live::Tier;
+use crate::auth::{Action, Credential, Principal};
+use crate::features;
 use crate::features::relay::TOPIC_FAMILY;
-use crate::http::Guest;
+use crate::web::Guest;
 use crate::text::composed;
 use crate::{App, AppError};
+use crate::feature::Feature;
+use super::poll::poll_events;
+use axum::Router;
+use axum::routing::get;
+use utoipa::OpenApi as _;
+
+/// The hub's own protocol, its event stream and long polling.
+pub(super) const DIALECT: Feature = Feature {
+    routes: |_| {
+        Router::new()
+            .route("/api/v1/ws", get(open_socket))
+            .route("/api/v1/events", get(open_stream))
+            .route("/api/v1/poll", get(poll_events))
+    },
+    openapi: || vec![NativeApi::openapi()],
+    asyncapi: asyncapi::part,
+    ..Feature::named("native")
+};
 
 /// Channels that one event stream or poll may name.
 const CHANNELS_MAX: usize = 50;
@@ -177,10 +196,12 @@ impl Client {
         let principal = self.principal.lock().clone();
         let subscription = allowed(&self.app, &principal, channel).await?;
         let present = self.app.hub().presence(&subscription.channel).await;
-        let apart = match &principal {
-            Principal::User(user) => self.app.chat().apart_from(&user.id).await?,
-            Principal::Anonymous | Principal::Service(_) => HashSet::new(),
-        };
+        let mut apart = HashSet::new();
+        if let Principal::User(user) = &principal {
+            for feature in features::ALL {
+                apart.extend((feature.hidden_from)(&self.app, user).await?);
+            }
+        }
         let members: Vec<Value> = present
             .iter()
             .filter(|member| !apart.contains(&*member.principal))
@@ -215,37 +236,16 @@ pub(super) fn parse_channel(text: &str) -> Result<Channel, AppError> {
     })
 }
 
-/// A channel that the caller may hear. Whoever is in a conversation may hear it until they are taken out. The family of
-/// sociétés is open to everybody who may read some: a filter leaves the others out.
+/// A channel that the caller may hear: a feature says so, else the policy.
 pub(super) async fn allowed(app: &App, principal: &Principal, text: &str) -> Result<Subscription, AppError> {
     let channel = parse_channel(text)?;
-    if let Channel::Topic(topic) = &channel
-        && topic.family() == CONVERSATION_FAMILY
-    {
-        let me = app.chat().enter(principal).await?;
-        app.chat().require_member(&me, topic.key()).await?;
-        return Ok(Subscription { channel, filter: None });
+    for feature in features::ALL {
+        if let Some(subscription) = (feature.subscribe)(app, principal, &channel).await? {
+            return Ok(subscription);
+        }
     }
-    if let Channel::Topic(topic) = &channel
-        && let Some(since) = app.live().owned_since(principal, topic)
-    {
-        app.live().want(Tier::of(&channel).unwrap_or_default());
-        // What is not stored is told now, to whoever listens now.
-        let theirs: Arc<dyn Filter> = Arc::new(move |event: &Event| event.seq == 0 || event.seq >= since);
-        return Ok(Subscription { channel, filter: Some(theirs) });
-    }
-    let every_societe = matches!(&channel, Channel::Family(family) if &**family == TOPIC_FAMILY);
-    if !every_societe {
-        app.auth().require(principal, Action::Subscribe(&channel))?;
-        app.live().want(Tier::of(&channel).unwrap_or_default());
-        return Ok(Subscription { channel, filter: None });
-    }
-    app.auth().require(principal, Action::RelayList)?;
-    let filter: Option<Arc<dyn Filter>> = match app.auth().readable_societes(principal) {
-        Access::All => None,
-        only @ Access::Only(_) => Some(Arc::new(move |event: &Event| only.contains(event.topic.key()))),
-    };
-    Ok(Subscription { channel, filter })
+    app.auth().require(principal, Action::Subscribe(&channel))?;
+    Ok(Subscription { channel, filter: None })
 }
 
 /// As [`allowed`], for several.
@@ -325,7 +325,7 @@ impl ChannelQuery {
     pub(super) fn parse(query: Option<&str>) -> Result<Self, AppError> {
         let mut parsed = Self { channels: Vec::new(), since: None, wait_s: 0, limit: poll::EVENTS_MAX };
         let wrong = |what: String| AppError::bad_request("invalid_parameter", what);
-        for (key, value) in crate::http::form::form_pairs(query.unwrap_or_default()) {
+        for (key, value) in crate::web::form::form_pairs(query.unwrap_or_default()) {
             match key.as_str() {
                 "channel" if parsed.channels.len() >= CHANNELS_MAX => {
                     return Err(wrong(format!("Au plus {CHANNELS_MAX} canaux par demande")));

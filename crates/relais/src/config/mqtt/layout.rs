@@ -9,7 +9,7 @@ const TOPIC_BYTES_MAX: usize = 256;
 
 /// What a topic is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     /// Values and signs of life.
     Report,
     /// Whether it is there.
@@ -83,17 +83,17 @@ impl Layout {
     }
 
     /// What to subscribe to.
-    pub(super) fn filters(&self) -> Vec<String> {
+    pub(crate) fn filters(&self) -> Vec<String> {
         self.heard.iter().map(|(_, template)| template.filter()).collect()
     }
 
     /// What a topic is for, and whose it is.
-    pub(super) fn find<'a>(&self, topic: &'a str) -> Option<(Purpose, &'a str)> {
+    pub(crate) fn find<'a>(&self, topic: &'a str) -> Option<(Purpose, &'a str)> {
         self.heard.iter().find_map(|(purpose, template)| Some((*purpose, template.find(topic)?)))
     }
 
     /// Where a module hears commands.
-    pub(super) fn command(&self, module: &str) -> Option<String> {
+    pub(crate) fn command(&self, module: &str) -> Option<String> {
         let is_level = !module.contains(['/', '+', '#', '\0']);
         self.command.as_ref().filter(|_| is_level).map(|template| template.write(module))
     }

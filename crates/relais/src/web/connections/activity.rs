@@ -8,7 +8,7 @@ use futures_util::task::AtomicWaker;
 
 use super::Shared;
 use crate::AppError;
-use crate::http::refusal;
+use crate::web::refusal;
 
 /// Milliseconds for which what a client still sends is read after its answer.
 const DRAIN_MS: u64 = 30_000;

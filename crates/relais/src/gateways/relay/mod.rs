@@ -1,5 +1,7 @@
 //! The relay's WebSocket and event stream.
 
+mod asyncapi;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -22,8 +24,22 @@ use super::{belongs_to, dialects, identity};
 use crate::auth::http::Caller;
 use crate::auth::{Access, Principal};
 use crate::features::relay::http::changes::ListenQuery;
-use crate::features::relay::{TOPIC_FAMILY, frame};
+use crate::features::relay::{Relay, TOPIC_FAMILY, frame};
 use crate::{App, AppError};
+use crate::feature::Feature;
+use axum::Router;
+use axum::routing::get;
+use utoipa::OpenApi as _;
+
+/// The relay's WebSocket and event stream.
+pub(super) const DIALECT: Feature = Feature {
+    routes: |_| {
+        Router::new().route("/api/files/ws", get(open_socket)).route("/api/files/events", get(open_stream))
+    },
+    openapi: || vec![RelayStreamApi::openapi()],
+    asyncapi: asyncapi::part,
+    ..Feature::named("relay")
+};
 
 /// The OpenAPI document of the event stream.
 #[derive(utoipa::OpenApi)]
@@ -124,7 +140,7 @@ pub(super) async fn open_socket(
     let entered = Box::pin(async move {
         let Upgraded { stream, leftover, .. } = stream.await?;
         let session = enter(&app, &listener, address, stream, deflate).await?;
-        Some((session, leftover, limits(&app, deflate), app.count_relay_listener()))
+        Some((session, leftover, limits(&app, deflate), app.service::<Relay>().count_listener()))
     });
     super::spawn(async move {
         if let Some((session, leftover, limits, counted)) = entered.await {

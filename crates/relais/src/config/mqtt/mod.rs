@@ -1,10 +1,16 @@
 //! Settings of MQTT.
 
+mod address;
+mod layout;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::gateways::mqtt::{Address, Layout};
+pub use address::Address;
+pub(crate) use address::{TlsError, tls};
+pub(crate) use layout::Purpose;
+pub use layout::{Layout, LayoutError};
 
 /// The broker that modules are connected to, and what they say where. Relais is one of the broker's clients.
 #[derive(Clone, Debug, Deserialize, Serialize)]

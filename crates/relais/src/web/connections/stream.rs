@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use super::activity::Activity;
 use super::table::Place;
-use crate::http::refusal;
+use crate::web::refusal;
 
 /// Bytes that are read after an answer and thrown away. Closing a socket with unread bytes resets it: a client that is
 /// still sending, or a proxy in front of it, would see a broken connection instead of the answer.

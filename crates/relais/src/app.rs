@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use axum::extract::FromRef;
 use relais_hub::Hub;
 use relais_protocol::event::Cursor;
 use relais_protocol::time::SharedClock;
@@ -12,8 +13,8 @@ use relais_store::Store;
 use tokio::sync::watch;
 
 use crate::auth::Auth;
-use crate::config::Config;
 use crate::auth::expiry::Expiries;
+use crate::config::Config;
 
 /// The parts of the running application. Cheap to clone; made once, in `boot`.
 #[derive(Clone)]
@@ -175,5 +176,11 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl FromRef<App> for SharedClock {
+    fn from_ref(app: &App) -> Self {
+        Self::clone(app.clock())
     }
 }

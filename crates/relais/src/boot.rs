@@ -1,8 +1,8 @@
 //! The only place where concrete types are chosen and put together.
 
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicUsize;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -127,8 +127,15 @@ pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, B
     let open_mode = config.auth.is_open(config.server.listen.ip());
     let auth = Auth::open(&config.auth, store.clone(), &data, open_mode, Arc::clone(&clock))?;
     observers.add(RightsObserver { hub: hub.clone(), auth: auth.clone() });
-    let mut opening =
-        Opening { config: Arc::clone(&config), clock, store, hub, auth, services: Services::default(), observers };
+    let mut opening = Opening {
+        config: Arc::clone(&config),
+        clock,
+        store,
+        hub,
+        auth,
+        services: Services::default(),
+        observers,
+    };
     for feature in features::ALL {
         (feature.open)(&mut opening).await?;
     }
@@ -220,9 +227,8 @@ impl Drop for Running {
 async fn open_store(config: &Config, clock: SharedClock) -> Result<Store, BootError> {
     let mut store_config = StoreConfig::new(config.database_url().parse()?);
     store_config.readers = config.database.readers;
-    let opened = tokio::task::spawn_blocking(move || {
-        Store::open(&store_config, &crate::features::migrations(), clock)
-    });
+    let opened =
+        tokio::task::spawn_blocking(move || Store::open(&store_config, &features::migrations(), clock));
     Ok(opened.await.map_err(|e| BootError::Internal(e.to_string()))??)
 }
 

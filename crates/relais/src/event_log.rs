@@ -9,8 +9,8 @@ use relais_protocol::event::{Channel, Cursor, Event, Topic};
 use relais_store::{EventSink, Store, StoreError};
 use tokio::sync::watch;
 
-use crate::auth::end_connections;
 use crate::auth::Auth;
+use crate::auth::end_connections;
 use crate::feature::{Observer, Observers};
 use crate::features;
 

@@ -67,7 +67,7 @@ fn exporter(endpoint: &str) -> Result<SdkTracerProvider, TelemetryError> {
     let exporter =
         opentelemetry_otlp::SpanExporter::builder().with_http().with_endpoint(url).build().map_err(|e| {
             let said = e.to_string().replace(endpoint, &masked(endpoint));
-            TelemetryError(masked_text(&format!("telemetry.otlp_endpoint: {said}")))
+            TelemetryError(masked_text(&format!("telemetry.otlp_endpoint: {said}")).into_owned())
         })?;
     let resource = opentelemetry_sdk::Resource::builder().with_service_name("relais").build();
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())

@@ -5,13 +5,12 @@ use std::sync::{Arc, OnceLock};
 
 use axum::extract::{ConnectInfo, FromRef, FromRequestParts};
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap, HeaderName, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 
 use parking_lot::Mutex;
 
 use super::rights::rights_changed;
 use super::{Auth, Credential, Principal};
-use crate::config::canonical_origin;
 use crate::web::origins::{FETCH_SITE, is_from_own_page, is_known_origin};
 use crate::{App, AppError};
 

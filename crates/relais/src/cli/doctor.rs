@@ -109,7 +109,7 @@ async fn unreadable_rows(store: &Store) -> Result<Vec<String>, StoreError> {
 
 async fn check_database(config: &Config) -> Result<String, String> {
     let url: relais_store::DatabaseUrl =
-        config.database_url().parse().map_err(|e: relais_store::StoreError| e.to_string())?;
+        config.database_url().parse().map_err(|e: StoreError| e.to_string())?;
     let (shown, remote, checked) = (url.to_string(), url.is_remote(), url.checks_certificate());
     let mut store_config = StoreConfig::new(url);
     store_config.beside_server = true;
@@ -203,7 +203,7 @@ async fn check_server(config: &Config) -> Result<String, String> {
     match get(&url).await {
         Ok(status) if status.is_success() => Ok(format!("runs at http://{address} and is ready")),
         Ok(status) => Err(format!("something at http://{address} answers {status}; see its log")),
-        Err(_) => match crate::http::listen(address) {
+        Err(_) => match crate::web::listen(address) {
             Ok(_) => Ok(format!("does not run; http://{address} is free for it")),
             Err(error) => Err(format!("cannot listen on {address}: {error}; {}", listen_remedy(&error))),
         },

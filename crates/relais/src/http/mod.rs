@@ -19,7 +19,6 @@ use crate::features;
 use crate::gateways::DIALECTS;
 use crate::{App, AppError};
 
-
 /// Every route of the server.
 pub fn router(app: &App) -> Router {
     let routes = Router::new()

@@ -17,7 +17,7 @@ pub(crate) struct Secure(pub(crate) bool);
 
 impl Secure {
     /// Reads what a proxy says; of several in a row the nearest counts.
-    pub(super) fn of(headers: &HeaderMap, from_proxy: bool) -> Self {
+    pub(crate) fn of(headers: &HeaderMap, from_proxy: bool) -> Self {
         let last = headers.get_all(FORWARDED_PROTO).iter().next_back();
         let last = last.and_then(|value| value.to_str().ok()?.rsplit(',').next());
         Self(from_proxy && last.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https")))
@@ -43,7 +43,7 @@ pub(crate) fn is_known_origin(headers: &HeaderMap, extensions: &Extensions, allo
 
 /// Why a request does not say sensibly which host it is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum HostFault {
+pub(crate) enum HostFault {
     /// HTTP/1.1 asks for one (RFC 9112 section 3.2); older programs send none.
     Missing,
     /// More than one `Host`.
@@ -55,7 +55,7 @@ pub(super) enum HostFault {
 /// By which names an open server answers. A page that has its own name point to this server, as DNS rebinding does,
 /// otherwise reads and writes as if it were one of this server's: the browser takes it for that.
 #[derive(Clone, Debug)]
-pub(super) struct Hosts {
+pub(crate) struct Hosts {
     names: Vec<crate::config::HostName>,
     /// Whether an address is a name: what is called by its address cannot be rebound. A server on a loopback address is
     /// called by that alone.
@@ -63,18 +63,18 @@ pub(super) struct Hosts {
 }
 
 impl Hosts {
-    pub(super) fn new(listen: std::net::IpAddr, names: &[crate::config::HostName]) -> Self {
+    pub(crate) fn new(listen: std::net::IpAddr, names: &[crate::config::HostName]) -> Self {
         let usual = ["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned(), listen.to_string()];
         let usual = usual.iter().filter_map(|name| name.parse().ok());
         Self { names: names.iter().cloned().chain(usual).collect(), addresses: !listen.is_loopback() }
     }
 
     /// Whether only programs of this computer reach the server.
-    pub(super) fn is_on_loopback(&self) -> bool {
+    pub(crate) fn is_on_loopback(&self) -> bool {
         !self.addresses
     }
 
-    pub(super) fn check(
+    pub(crate) fn check(
         &self,
         version: Version,
         target: Option<&str>,

@@ -30,7 +30,13 @@ impl World {
 
     async fn give(&self, name: &str) -> Command {
         let new = NewCommand { command: name.into(), ..NewCommand::default() };
-        self.running.app().service::<Live>().commands().give(&Sight::All, &actor(), STATION, new).await.unwrap()
+        self.running
+            .app()
+            .service::<Live>()
+            .commands()
+            .give(&Sight::All, &actor(), STATION, new)
+            .await
+            .unwrap()
     }
 
     async fn state_of(&self, command: &Command) -> CommandState {

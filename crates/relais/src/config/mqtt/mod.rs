@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 pub use address::Address;
 pub(crate) use address::{TlsError, tls};
+pub use layout::Layout;
 pub(crate) use layout::Purpose;
-pub use layout::{Layout, LayoutError};
 
 /// The broker that modules are connected to, and what they say where. Relais is one of the broker's clients.
 #[derive(Clone, Debug, Deserialize, Serialize)]

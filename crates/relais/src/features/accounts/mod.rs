@@ -16,6 +16,7 @@ mod store;
 mod users;
 
 pub use audit::{Actor, record_action};
+pub use http::Administrator;
 pub use model::{AuditEntry, Grant, KeyInfo, NewUser, UserChanges, UserInfo};
 pub use service::Accounts;
 pub use sign_in::SignedIn;

@@ -52,11 +52,11 @@ pub use presence::{JOINED, LEFT};
 pub use search::Found;
 pub use sending::{NewMessage, Sent};
 pub use service::{Chat, TOPIC_FAMILY};
+use std::sync::Arc;
 pub use store::MIGRATIONS;
 pub use typing::tell_changes;
 pub use upgrade::catch_up;
 pub use whole::whole;
-use std::sync::Arc;
 
 use relais_hub::Subscription;
 use relais_protocol::event::{Channel, Event};
@@ -78,7 +78,10 @@ pub const FEATURE: Feature = Feature {
     openapi: || vec![http::ChatApi::openapi()],
     tasks: |app, stop| {
         let chat = app.service::<Chat>();
-        vec![Box::pin(tell_changes(chat.clone(), stop.clone())), Box::pin(catch_up(chat.clone(), stop.clone()))]
+        vec![
+            Box::pin(tell_changes(chat.clone(), stop.clone())),
+            Box::pin(catch_up(chat.clone(), stop.clone())),
+        ]
     },
     trimmed: |app| Box::pin(app.service::<Chat>().forget_trimmed()),
     told: whole,

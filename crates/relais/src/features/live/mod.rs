@@ -58,10 +58,10 @@ pub use report::{Report, ReportError};
 pub use service::Live;
 pub use snapshot::Snapshot;
 pub use stats::{Statistics, tell_statistics};
+use std::sync::Arc;
 pub use store::{MIGRATIONS, unreadable_rows};
 pub use tier::Tier;
 pub use topics::{FLEET, MODULE, NAMES, TELEMETRY};
-use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use relais_hub::{Filter, Subscription};
@@ -71,9 +71,9 @@ use utoipa::OpenApi as _;
 
 use self::history::History;
 use crate::auth::{Action, Principal};
-use crate::{App, AppError};
 use crate::feature::{Feature, Observer, OpenError, Opening};
 use crate::features::accounts::Accounts;
+use crate::{App, AppError};
 
 /// Modules and their history.
 pub const FEATURE: Feature = Feature {

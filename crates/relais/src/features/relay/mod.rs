@@ -45,8 +45,8 @@ pub use model::{Announced, FileMeta, Origin, Precondition, Request, Stored, Tota
 pub use name::{FileName, NameFault, SocieteName};
 pub use schema::Violation;
 pub use service::{Changes, Comparison, Relay};
-pub use store::MIGRATIONS;
 use std::sync::Arc;
+pub use store::MIGRATIONS;
 
 use relais_hub::{Filter, Subscription};
 use relais_protocol::event::{Channel, Event};

@@ -45,7 +45,8 @@ pub(super) struct Ears<L> {
 
 impl<L: Line> Ears<L> {
     pub(super) fn new(app: &App, line: L, me: Me, listening: Listening) -> Arc<Self> {
-        let (chat, errands, waiting) = (app.service::<Chat>().clone(), Errands::here(), Mutex::new(Some(Vec::new())));
+        let (chat, errands, waiting) =
+            (app.service::<Chat>().clone(), Errands::here(), Mutex::new(Some(Vec::new())));
         Arc::new(Self { line, chat, me, listening, errands, waiting })
     }
 

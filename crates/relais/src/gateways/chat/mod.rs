@@ -19,10 +19,10 @@ use relais_hub::{CloseCode, CloseReason};
 
 use crate::AppError;
 use crate::auth::Principal;
+use crate::feature::Feature;
 use crate::features::chat::Me;
 use axum::Router;
 use axum::routing::get;
-use crate::feature::Feature;
 
 /// The chat's WebSocket. Its namespaces are in [`super::namespaces`].
 pub(super) const DIALECT: Feature = Feature {

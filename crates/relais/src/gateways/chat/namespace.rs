@@ -19,13 +19,13 @@ use super::frames::error_fields;
 use super::names::former_name;
 use super::{close_code, is_of, missed_something};
 use crate::auth::{Credential, Principal};
+use crate::features::chat::Chat;
 use crate::features::chat::{Me, Outcome};
 use crate::gateways::socketio::{
     Admission, Because, ConnectRequest, Incoming, Namespace, Refused, Reply, Socket, Welcome,
 };
 use crate::gateways::spawn;
 use crate::{App, AppError};
-use crate::features::chat::Chat;
 
 /// The chat's clients of Socket.IO.
 pub struct ChatNamespace {

@@ -22,6 +22,7 @@ use super::frames::{dialect, error_fields, frame};
 use super::{close_code, is_of, missed_something};
 use crate::auth::http::Visitor;
 use crate::auth::{Credential, Principal};
+use crate::features::chat::Chat;
 use crate::features::chat::{Me, Outcome};
 use crate::gateways::opening::open_guest;
 use crate::gateways::pace::{Pace, too_fast};
@@ -31,7 +32,6 @@ use crate::gateways::{belongs_to, identity, renew, spawn, unreadable};
 use crate::web::Guest;
 use crate::web::form::form_pairs;
 use crate::{App, AppError};
-use crate::features::chat::Chat;
 
 /// One connection.
 #[derive(Clone)]

@@ -21,6 +21,7 @@ use relais_protocol::websocket::{Limits, ProtocolError, close_frame};
 use serde_json::{Map, Value, json};
 
 use crate::error::beginning_of;
+use crate::features::live::Live;
 use crate::features::live::{ANSWERS, Link, LinkEnd, LinkId, Message, Report, ReportError, Unreadable};
 use crate::gateways::dialects::text_frame;
 use crate::gateways::opening::open_guest;
@@ -29,7 +30,6 @@ use crate::gateways::spawn;
 use crate::gateways::upgrade::{Handshake, Upgraded};
 use crate::web::Guest;
 use crate::{App, AppError};
-use crate::features::live::Live;
 
 /// One connection.
 #[derive(Clone)]
@@ -182,7 +182,9 @@ impl Device {
             return Flow::Close(CloseReason::new(CloseCode::TryLater, error.to_string()));
         }
         // Asked again once the connection is the module's: from here on another credential, or the module's end, ends it.
-        if !self.take_over(&module.id) || self.app.service::<Live>().modules().identify(id, credential).await.is_err() {
+        if !self.take_over(&module.id)
+            || self.app.service::<Live>().modules().identify(id, credential).await.is_err()
+        {
             return self.refuse("Identifiant ou mot de passe de module incorrect");
         }
         let known = self.app.service::<Live>().telemetry(&module.id);
@@ -229,7 +231,9 @@ impl Device {
                 self.say(&json!({ "type": "auth_success", "moduleId": module, "timestamp": self.app.clock().now() }));
             }
             "ping" => self.say(&json!({ "type": "pong", "timestamp": self.app.clock().now() })),
-            answer if ANSWERS.contains(&answer) => self.app.service::<Live>().answered(module, answer, message),
+            answer if ANSWERS.contains(&answer) => {
+                self.app.service::<Live>().answered(module, answer, message)
+            }
             other => {
                 let text = format!("Message de type {} inconnu", beginning_of(&format_args!("{other:?}")));
                 self.refuse_message(module, "unknown_type", &text);

@@ -5,10 +5,10 @@ pub(super) mod device;
 mod page;
 mod pages;
 
-pub(super) use pages::Pages;
+use crate::feature::Feature;
 use axum::Router;
 use axum::routing::get;
-use crate::feature::Feature;
+pub(super) use pages::Pages;
 
 /// The WebSocket of devices. What pages say is in [`super::namespaces`].
 pub(super) const DIALECT: Feature = Feature {

@@ -9,8 +9,8 @@ use crate::App;
 use crate::AppError;
 use crate::aliases::{Aliased, United};
 use crate::auth::{Action, Principal};
-use crate::features::live::{FLEET, MODULE, Sight, TELEMETRY, Tier};
 use crate::features::live::Live;
+use crate::features::live::{FLEET, MODULE, Sight, TELEMETRY, Tier};
 
 /// The longest name of a page, in bytes.
 const PAGE_BYTES_MAX: usize = 64;

@@ -11,8 +11,8 @@ use super::broker::Message as Publication;
 use super::outlet::{Outlet, Way};
 use crate::App;
 use crate::config::mqtt::{Layout, Purpose};
-use crate::features::live::{ANSWERS, Arrival, Message, Refused, Showing};
 use crate::features::live::Live;
+use crate::features::live::{ANSWERS, Arrival, Message, Refused, Showing};
 
 /// How often messages of what is no module are complained about at most.
 const COMPLAINT: Duration = Duration::from_secs(60);

@@ -23,22 +23,25 @@ use tokio_util::sync::CancellationToken;
 use crate::App;
 use crate::config::MqttConfig;
 use crate::config::mqtt::{Address, Layout};
+use crate::feature::Feature;
+use crate::features::live::Live;
 use broker::{Account, Ear, Happening};
 use fault::Fault;
 use inbox::Inbox;
 use outlet::Outlet;
 use receipts::Owed;
-use crate::features::live::Live;
-use crate::feature::Feature;
 
 /// Devices behind a broker.
 pub(super) const DIALECT: Feature = Feature {
     tasks: |app, stop| {
-        if app.config().live.mqtt.is_on() { vec![Box::pin(run(app.clone(), stop.clone()))] } else { Vec::new() }
+        if app.config().live.mqtt.is_on() {
+            vec![Box::pin(run(app.clone(), stop.clone()))]
+        } else {
+            Vec::new()
+        }
     },
     ..Feature::named("mqtt")
 };
-
 
 /// The first pause after a lost connection, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(250);

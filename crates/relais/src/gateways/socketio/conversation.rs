@@ -14,8 +14,8 @@ use super::dialect::Reads;
 use super::entrance::Entrance;
 use super::server::{Registered, SocketIo};
 use super::{Incoming, Namespace, Socket};
-use crate::config::Recovery;
 use crate::auth::Principal;
+use crate::config::Recovery;
 use crate::gateways::engineio::{Arrival, Client, Conversation, Opened};
 use crate::gateways::pace::{Pace, too_fast};
 

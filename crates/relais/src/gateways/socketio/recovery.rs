@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use relais_protocol::event::Cursor;
 use relais_protocol::socketio::Recovery as Asked;
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::auth::Principal;

@@ -232,7 +232,10 @@ async fn after_a_restart_what_was_told_once_is_not_told_again_and_the_rest_goes_
         let again = world.command(ring(Delivery::AtLeastOnce)).await.id;
         let frames = world.running.app().service::<Live>().take_commands(STATION).await.unwrap();
         assert_eq!(frames.iter().map(|frame| &frame["id"]).collect::<Vec<_>>(), [&once, &again]);
-        assert!(world.running.app().service::<Live>().take_commands(STATION).await.unwrap().is_empty(), "each once");
+        assert!(
+            world.running.app().service::<Live>().take_commands(STATION).await.unwrap().is_empty(),
+            "each once"
+        );
         let queued = world.command(ring(Delivery::AtMostOnce)).await.id;
 
         let world = world.restart().await;
@@ -504,8 +507,14 @@ async fn rows_that_cannot_be_read_keep_neither_the_server_nor_other_commands() {
         spoil.await.unwrap();
         let world = world.restart().await;
         assert_eq!(world.state(&good.id).await, CommandState::Queued);
-        let listed =
-            world.running.app().service::<Live>().commands().list(&Sight::All, STATION, None, "", 10).await.unwrap();
+        let listed = world
+            .running
+            .app()
+            .service::<Live>()
+            .commands()
+            .list(&Sight::All, STATION, None, "", 10)
+            .await
+            .unwrap();
         assert_eq!(listed.iter().map(|command| &*command.id).collect::<Vec<_>>(), [&*good.id]);
         let named = relais::features::live::unreadable_rows(world.running.app().store()).await.unwrap();
         assert!(

@@ -220,7 +220,16 @@ async fn an_owner_gives_a_module_back_and_only_an_administrator_removes_it_for_g
             assert_eq!((world.ids(&lea).await, world.ids(&admin).await.len()), (vec![], 1));
             let expected = [told(&own, "user:module:removed"), told("role:admin", "rt_module_updated")];
             assert_eq!(world.told(since).await, expected);
-            assert!(world.running.app().service::<Live>().modules().identify(STATION, "F674iaRftVsHGKOA").await.is_ok());
+            assert!(
+                world
+                    .running
+                    .app()
+                    .service::<Live>()
+                    .modules()
+                    .identify(STATION, "F674iaRftVsHGKOA")
+                    .await
+                    .is_ok()
+            );
             let again = world.accepted(&lea, Method::POST, "/modules/claim", claim.clone()).await;
             assert_eq!(again["module"]["userId"], json!(lea.id), "the same code claims it again");
             assert_eq!(

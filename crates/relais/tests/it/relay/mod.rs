@@ -13,11 +13,11 @@ use std::path::PathBuf;
 
 use relais::boot::{self, Running};
 use relais::config::Config;
+use relais::features::relay::Relay;
 use relais_protocol::event::Cursor;
 use relais_testkit::TestDb;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
-use relais::features::relay::Relay;
 
 /// How long anything may take before a test gives up.
 pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);

@@ -14,9 +14,9 @@ use super::super::service::Changes;
 use super::{may_read, societe};
 use crate::auth::http::Caller;
 use crate::auth::{Access, Action, Principal};
+use crate::features::relay::Relay;
 use crate::web::form::form_pairs;
 use crate::{App, AppError};
-use crate::features::relay::Relay;
 
 /// Events of one page at most, and by default.
 const LIMIT_MAX: usize = 1000;
@@ -70,7 +70,7 @@ impl ListenQuery {
             return Ok(app.auth().readable_societes(caller));
         }
         for name in &self.societes {
-            may_read(app, caller, name)?;
+            may_read(app.auth(), caller, name)?;
         }
         Ok(Access::only(self.societes.iter().map(SocieteName::as_str)))
     }
@@ -122,8 +122,10 @@ async fn answer(app: &App, caller: &Principal, query: ListenQuery) -> Result<Jso
             // came before is theirs.
             access = query.wanted(app, &app.auth().renewed(caller).await?)?;
         }
-        let page =
-            app.service::<Relay>().changes(since, head, limit, |event| access.contains(event.topic.key())).await?;
+        let page = app
+            .service::<Relay>()
+            .changes(since, head, limit, |event| access.contains(event.topic.key()))
+            .await?;
         let nothing = page.events.is_empty() && !page.has_more;
         if !nothing || !app.next_event(&mut heads, deadline).await {
             return Ok(Json(render(&page)));

@@ -114,12 +114,12 @@ async fn answer(app: &App, caller: &Principal, query: ListenQuery) -> Result<Jso
     let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
     let deadline = tokio::time::Instant::now() + Duration::from_secs(query.wait_s);
     let mut heads = app.heads();
-    let (mut since, mut waited) = (query.since, false);
+    let mut since = query.since;
     loop {
         let head = *heads.borrow_and_update();
-        if waited {
+        if query.wait_s > 0 {
             // Rights may have ended meanwhile; that is in the log, so it wakes whoever waits. Asked after `head`: what
-            // came before is theirs.
+            // came before is theirs, and what ended before that wakes nobody any more.
             access = query.wanted(app, &app.auth().renewed(caller).await?)?;
         }
         let page = app
@@ -130,7 +130,7 @@ async fn answer(app: &App, caller: &Principal, query: ListenQuery) -> Result<Jso
         if !nothing || !app.next_event(&mut heads, deadline).await {
             return Ok(Json(render(&page)));
         }
-        (since, waited) = (Some(page.cursor), true);
+        since = Some(page.cursor);
     }
 }
 

@@ -12,7 +12,7 @@ use relais_protocol::event::{Cursor, Event};
 use super::dialects::write_native;
 use super::native::{ChannelQuery, all_allowed};
 use crate::auth::http::Caller;
-use crate::features::chat;
+use crate::features;
 use crate::{App, AppError};
 
 /// Events of one reply at most, and events of one channel that are looked at for it.
@@ -107,7 +107,7 @@ impl Page {
             left -= found.len();
             after = found.last().map_or(after, |event| event.seq);
             for event in found {
-                let event = chat::whole(&event).unwrap_or(event);
+                let event = features::told(&event).unwrap_or(event);
                 if subscription.filter.as_ref().is_none_or(|filter| filter.passes(&event)) {
                     self.put(event);
                 }

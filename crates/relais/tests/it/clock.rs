@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use relais::features::accounts::{Accounts, Actor};
-use relais::features::live::{Command, CommandState, NewCommand, NewModule, Report, Sight};
+use relais::features::live::{Command, CommandState, NewCommand, NewModule, Report, Visibility};
 use relais_store::{Query as _, params};
 use relais_testkit::TestClock;
 use serde_json::json;
@@ -34,14 +34,14 @@ impl World {
             .app()
             .service::<Live>()
             .commands()
-            .give(&Sight::All, &actor(), STATION, new)
+            .give(&Visibility::All, &actor(), STATION, new)
             .await
             .unwrap()
     }
 
     async fn state_of(&self, command: &Command) -> CommandState {
         let commands = self.running.app().service::<Live>().commands();
-        commands.find(&Sight::All, STATION, &command.id).await.unwrap().state
+        commands.find(&Visibility::All, STATION, &command.id).await.unwrap().state
     }
 
     async fn count(&self, sql: &'static str) -> i64 {
@@ -157,7 +157,7 @@ async fn a_leap_takes_no_version_along() {
         let live = world.running.app().service::<Live>();
         let version = || {
             let mut found = 0;
-            live.snapshot(&Sight::All, None, |snapshot| found = snapshot.version);
+            live.snapshot(&Visibility::All, None, |snapshot| found = snapshot.version);
             found
         };
         let before = version();
@@ -175,7 +175,7 @@ async fn a_leap_has_no_module_go_and_keeps_none() {
     on_both_in_time(|world, clock| async move {
         world.station().await;
         let live = world.running.app().service::<Live>();
-        let is_online = || live.state(&Sight::All, STATION).unwrap().contains("\"online\":true");
+        let is_online = || live.state(&Visibility::All, STATION).unwrap().contains("\"online\":true");
         let values = json!({ "t": 1 });
         live.report(STATION, Report::of(values.as_object().unwrap().clone()).unwrap()).unwrap();
         for leap in [YEARS, -YEARS, -2 * HOUR] {

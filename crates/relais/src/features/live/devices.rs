@@ -49,7 +49,7 @@ impl Live {
         self.0.states.lock().find(module)?;
         let (id, replaced) = self.0.links.put(module, link);
         // Of a connection before it.
-        self.on_board(|board, _| board.lost(module));
+        self.on_board(|command_queue, _| command_queue.lost(module));
         self.0.states.lock().link(module, self.0.clock.moment());
         if replaced {
             self.note_replaced(module);
@@ -63,7 +63,7 @@ impl Live {
         let _linking = self.0.linking.lock();
         if self.0.links.remove(module, link) {
             self.0.states.lock().unlink(module, self.steady());
-            self.on_board(|board, _| board.lost(module));
+            self.on_board(|command_queue, _| command_queue.lost(module));
             // There may be another way to it.
             self.ready(module);
         }
@@ -109,7 +109,9 @@ impl Live {
     /// If it is to a command, that is finished.
     pub fn answered(&self, module: &str, kind: &str, mut message: Map<String, Value>) {
         let Answered { id, name, answer } = Answered::read(&self.0.config.answers, kind, &message);
-        self.on_board(|board, _| board.answered(module, id.as_deref(), name.as_deref(), answer));
+        self.on_board(|command_queue, _| {
+            command_queue.answered(module, id.as_deref(), name.as_deref(), answer)
+        });
         message.retain(|name, _| !is_envelope(name));
         message.insert("moduleId".to_owned(), module.into());
         message.entry("timestamp").or_insert_with(|| self.now().to_string().into());
@@ -184,7 +186,7 @@ impl Live {
     /// A device is ready for what was meant for it while it was away.
     pub fn ready(&self, module: &str) {
         if self.0.links.find(module).is_some() {
-            self.on_board(|board, _| board.ready(module));
+            self.on_board(|command_queue, _| command_queue.ready(module));
         }
     }
 
@@ -211,12 +213,12 @@ impl Live {
                     states.unlink(module, now);
                     states.went(module, now);
                     drop(states);
-                    self.on_board(|board, _| board.lost(module));
+                    self.on_board(|command_queue, _| command_queue.lost(module));
                 }
             }
             name if name.starts_with("module_command_") => {
                 if let Ok(command) = serde_json::from_str(&event.data) {
-                    self.on_board(|board, _| board.observe(&command));
+                    self.on_board(|command_queue, _| command_queue.observe(&command));
                 }
                 self.repeat_in_fleets(event);
             }
@@ -241,7 +243,7 @@ impl Live {
             self.0.states.lock().remove(&id, now);
             self.0.links.end(&id);
             self.0.history.forget(&id);
-            self.on_board(|board, _| board.lost(&id));
+            self.on_board(|command_queue, _| command_queue.lost(&id));
             self.0.guests.forget(&id);
         } else {
             let id = id.clone();
@@ -257,7 +259,7 @@ impl Live {
             if let Some(former) = former {
                 self.shut_out(&former, &id);
             }
-            self.on_board(|board, _| board.clear(&id));
+            self.on_board(|command_queue, _| command_queue.clear(&id));
         }
     }
 

@@ -7,15 +7,15 @@
 //! `module_command_sent`, `module_command_in_progress`, `module_command_acknowledged`, `module_command_failed`, `module_command_expired`. Not stored, for those who listen: `rt_telemetry_updated` and
 //! `module_telemetry` in the topics that `topics.rs` names.
 //!
-//! `states.rs` has how every module is, in memory; `pulse.rs` tells watchers of it, `keeper.rs` writes it down.
+//! `states.rs` has how every module is, in memory; `publisher.rs` tells watchers of it, `state_writer.rs` writes it down.
 //!
-//! `command.rs` has what may become of a command, `commands.rs` gives them, `board.rs` has which are open and whose turn
+//! `command.rs` has what may become of a command, `commands.rs` gives them, `command_queue.rs` has which are open and whose turn
 //! it is, in memory; `delivery.rs` tells devices, after it is written down.
 
 mod answers;
-mod board;
 mod catalogue;
 mod command;
+mod command_queue;
 mod commands;
 mod delivery;
 mod devices;
@@ -24,19 +24,19 @@ mod entry;
 mod guests;
 pub mod history;
 pub mod http;
-mod keeper;
 mod links;
 mod message;
 mod model;
 mod modules;
 mod names;
 mod presence;
-mod pulse;
+mod publisher;
 mod refusal;
 mod report;
 mod secrets;
 mod service;
 mod snapshot;
+mod state_writer;
 mod states;
 mod stats;
 mod store;
@@ -48,15 +48,15 @@ pub use command::{Command, CommandState, Delivery, NewCommand};
 pub use commands::Commands;
 pub use delivery::deliver_commands;
 pub use guests::{ANSWERS, Arrival, Refused, Showing};
-pub use keeper::keep_states;
 pub use links::{Link, LinkEnd, LinkId};
 pub use message::{Message, Unreadable};
 pub use model::{AddedModule, Claim, Module, ModuleChanges, NewModule};
-pub use modules::{Modules, NewClaim, Sight};
-pub use pulse::tell_changes;
+pub use modules::{Modules, NewClaim, Visibility};
+pub use publisher::tell_changes;
 pub use report::{Report, ReportError};
 pub use service::Live;
 pub use snapshot::Snapshot;
+pub use state_writer::write_states;
 pub use stats::{Statistics, tell_statistics};
 use std::sync::Arc;
 pub use store::{MIGRATIONS, unreadable_rows};
@@ -92,7 +92,7 @@ pub const FEATURE: Feature = Feature {
     },
     tasks,
     gauges: |app| {
-        let (modules, online) = app.service::<Live>().count(&Sight::All);
+        let (modules, online) = app.service::<Live>().count(&Visibility::All);
         metrics::gauge!("relais_live_modules").set(modules as f64);
         metrics::gauge!("relais_live_modules_online").set(online as f64);
     },
@@ -138,7 +138,7 @@ fn tasks(app: &App, stop: &CancellationToken) -> Vec<BoxFuture<'static, ()>> {
     let live = app.service::<Live>();
     let mut tasks: Vec<BoxFuture<'static, ()>> = vec![
         Box::pin(tell_changes(live.clone(), stop.clone())),
-        Box::pin(keep_states(live.clone(), stop.clone())),
+        Box::pin(write_states(live.clone(), stop.clone())),
         Box::pin(history::keep_history(live.history().clone(), stop.clone())),
         Box::pin(deliver_commands(live.clone(), stop.clone())),
     ];

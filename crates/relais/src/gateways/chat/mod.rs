@@ -5,7 +5,7 @@
 
 mod asyncapi;
 mod channels;
-mod ears;
+mod followers;
 mod frames;
 mod names;
 mod namespace;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::super::other_identity;
 use super::channels::Listening;
-use super::ears::{Ears, Here, Line, arrive};
+use super::followers::{Followers, Here, Line, arrive};
 use super::frames::error_fields;
 use super::names::former_name;
 use super::{close_code, is_of, missed_something};
@@ -112,7 +112,7 @@ async fn note_arrival(
     app: &App,
     people: &People,
     socket: &Socket,
-    ears: &Arc<Ears<SocketLine>>,
+    followers: &Arc<Followers<SocketLine>>,
 ) -> Result<(), AppError> {
     let (app, people, socket) = (app.clone(), Arc::clone(people), socket.clone());
     let keep = move |here| {
@@ -124,7 +124,7 @@ async fn note_arrival(
         // Whoever leaves from here on is taken out of `people` by `disconnected`.
         socket.is_in() || people.lock().remove(socket.id()).is_none()
     };
-    arrive(ears, keep).await
+    arrive(followers, keep).await
 }
 
 fn say(socket: &Socket, name: &str, fields: &Value) {
@@ -164,11 +164,11 @@ impl Namespace for ChatNamespace {
                 let me = app.service::<Chat>().enter(&principal).await?;
                 let listening = Listening::new(&me, given.include_own);
                 let fields = json!({ "success": true, "user_id": me.id(), "recovered": welcome.recovered });
-                let ears = Ears::new(&app, SocketLine(socket.clone()), me, listening);
-                note_arrival(&app, &people, &socket, &ears).await?;
-                ears.open(&socket.channels(), welcome.head).await?;
+                let followers = Followers::new(&app, SocketLine(socket.clone()), me, listening);
+                note_arrival(&app, &people, &socket, &followers).await?;
+                followers.open(&socket.channels(), welcome.head).await?;
                 say(&socket, "authenticated", &fields);
-                ears.tell_present(welcome.recovered || given.since.is_some()).await?;
+                followers.tell_present(welcome.recovered || given.since.is_some()).await?;
                 Ok::<_, AppError>(())
             };
             if let Err(error) = entered.await {
@@ -202,7 +202,7 @@ impl Namespace for ChatNamespace {
                 Ok(Outcome::Done) => (None, json!({ "success": true })),
                 Ok(Outcome::Reply(name, fields)) => (Some(name), fields),
                 Ok(Outcome::Join(topic, name, fields)) => {
-                    let joined = here.ears.join(&topic, app.hub().head()).await;
+                    let joined = here.followers.join(&topic, app.hub().head()).await;
                     joined
                         .map_or_else(|error| (Some("error"), error_fields(&error)), |()| (Some(name), fields))
                 }
@@ -303,8 +303,8 @@ async fn let_in(app: &App, people: &People, socket: &Socket, given: &Credentials
     let refused = |refused: Refused| AppError::forbidden("forbidden", refused.message);
     socket.identify(&principal).map_err(refused)?;
     let listening = Listening::new(&me, given.include_own);
-    let ears = Ears::new(app, SocketLine(socket.clone()), me.clone(), listening.clone());
-    note_arrival(app, people, socket, &ears).await?;
+    let followers = Followers::new(app, SocketLine(socket.clone()), me.clone(), listening.clone());
+    note_arrival(app, people, socket, &followers).await?;
     let since: Option<Cursor> = given.since.as_deref().and_then(|since| since.parse().ok());
     let head = app.hub().head();
     let all = listening.to_all(app.service::<Chat>(), &me).await?;
@@ -319,7 +319,7 @@ async fn let_in(app: &App, people: &People, socket: &Socket, given: &Credentials
     let from = since.map_or(Place::Now, Place::Cursor);
     let welcome = |joined: &Joined| ("authenticated", fields(joined).to_string());
     let joined = socket.join_welcomed(all, Because::Belongs, from, welcome).await?;
-    ears.open(&socket.channels(), head).await?;
-    ears.tell_present(given.since.is_some()).await?;
+    followers.open(&socket.channels(), head).await?;
+    followers.tell_present(given.since.is_some()).await?;
     Ok(fields(&joined))
 }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::super::other_identity;
 use super::channels::Listening;
-use super::ears::{Ears, Here, Line, arrive};
+use super::followers::{Followers, Here, Line, arrive};
 use super::frames::{dialect, error_fields, frame};
 use super::{close_code, is_of, missed_something};
 use crate::auth::http::Visitor;
@@ -136,7 +136,7 @@ impl Client {
             Ok(Outcome::Done) => id.is_some().then(|| ("done", json!({ "success": true }))),
             Ok(Outcome::Reply(name, fields)) => Some((name, fields)),
             Ok(Outcome::Join(topic, name, fields)) => {
-                let joined = here.ears.join(&topic, self.app.hub().head()).await;
+                let joined = here.followers.join(&topic, self.app.hub().head()).await;
                 Some(joined.map_or_else(|error| ("error", error_fields(&error)), |()| (name, fields)))
             }
             Ok(Outcome::Leave(topic, name, fields)) => {
@@ -218,9 +218,9 @@ impl Client {
         *self.principal.lock() = principal.clone();
         let listening = Listening::new(&me, command["include_own"].as_bool().unwrap_or(false));
         let line = HubLine { app: self.app.clone(), session: Arc::clone(&self.session) };
-        let ears = Ears::new(&self.app, line, me.clone(), listening.clone());
+        let followers = Followers::new(&self.app, line, me.clone(), listening.clone());
         let attendance = Arc::clone(&self.here);
-        arrive(&ears, move |here| keep(&attendance, here)).await?;
+        arrive(&followers, move |here| keep(&attendance, here)).await?;
         let head = self.app.hub().head();
         let all = listening.to_all(chat, &me).await?;
         let heard: Vec<Channel> = all.iter().map(|subscription| subscription.channel.clone()).collect();
@@ -236,8 +236,8 @@ impl Client {
             frame("authenticated", &fields)
         };
         self.app.hub().subscribe_members(&self.session, all, place, welcome).await?;
-        ears.open(&heard, head).await?;
-        ears.tell_present(asked).await
+        followers.open(&heard, head).await?;
+        followers.tell_present(asked).await
     }
 }
 

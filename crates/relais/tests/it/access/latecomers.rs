@@ -4,7 +4,7 @@ use relais::AppError;
 use relais::auth::{Credential, Principal};
 use relais::features::accounts::{Actor, Grant, NewUser, UserChanges};
 use relais::features::chat::NewMessage;
-use relais::features::live::{ModuleChanges, NewClaim, NewCommand, NewModule, Sight};
+use relais::features::live::{ModuleChanges, NewClaim, NewCommand, NewModule, Visibility};
 use relais::features::publish::{NewEvent, publish};
 use serde_json::json;
 
@@ -72,12 +72,12 @@ async fn neither_modules_nor_commands_obey_whom_the_rights_ended() {
         let new = |id: &str| NewModule { id: id.into(), ..NewModule::default() };
         let added = modules.add(&tester(), new(STATION)).await.unwrap();
         let ring = || NewCommand { command: "ring".into(), ..NewCommand::default() };
-        let given = commands.give(&Sight::All, &tester(), STATION, ring()).await.unwrap();
+        let given = commands.give(&Visibility::All, &tester(), STATION, ring()).await.unwrap();
         let her = principal(&world, &eve).await;
         let late = Actor::caller(world.running.app().auth(), &her, None);
         disable(&accounts(&world), &eve).await;
 
-        let all = Sight::All;
+        let all = Visibility::All;
         refused("a module", modules.add(&late, new("MC-1002-STN")).await);
         let renamed = ModuleChanges { name: Some("mine".into()), kind: None };
         refused("a name", modules.change(&all, &late, STATION, renamed).await);

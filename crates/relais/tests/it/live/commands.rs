@@ -1,7 +1,7 @@
 //! Commands to devices: told in their turn, answered or not, once or until they are.
 
 use relais::features::accounts::Actor;
-use relais::features::live::{Command, CommandState, Delivery, NewCommand, Sight};
+use relais::features::live::{Command, CommandState, Delivery, NewCommand, Visibility};
 use relais_store::{StoreError, params};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -25,11 +25,11 @@ impl World {
     /// Gives a command as an administrator.
     async fn command(&self, new: NewCommand) -> Command {
         let live = self.running.app().service::<Live>();
-        live.commands().give(&Sight::All, &actor(), STATION, new).await.unwrap()
+        live.commands().give(&Visibility::All, &actor(), STATION, new).await.unwrap()
     }
 
     async fn shown(&self, id: &str) -> Command {
-        self.running.app().service::<Live>().commands().find(&Sight::All, STATION, id).await.unwrap()
+        self.running.app().service::<Live>().commands().find(&Visibility::All, STATION, id).await.unwrap()
     }
 
     async fn state(&self, id: &str) -> CommandState {
@@ -293,7 +293,7 @@ async fn time_ends_what_is_not_answered_and_what_is_of_no_use_any_more() {
         assert_eq!(world.state(&late).await, CommandState::Expired);
         clock.advance_ms(30 * 86_400_000 + 1);
         live.forget_commands().await.unwrap();
-        let left = live.commands().list(&Sight::All, STATION, None, "", 10).await.unwrap();
+        let left = live.commands().list(&Visibility::All, STATION, None, "", 10).await.unwrap();
         assert_eq!(left, [], "kept for thirty days");
     })
     .await;
@@ -319,8 +319,8 @@ async fn a_device_that_is_at_it_has_until_the_end_of_the_commands_time() {
         clock.advance_ms(59_000);
         live.look();
         assert_eq!(world.state(&id).await, CommandState::InProgress);
-        let (sight, page) = (Sight::All, live.commands());
-        let shown = page.list(&sight, STATION, Some(CommandState::InProgress), "", 10).await.unwrap();
+        let (visibility, page) = (Visibility::All, live.commands());
+        let shown = page.list(&visibility, STATION, Some(CommandState::InProgress), "", 10).await.unwrap();
         assert_eq!(shown.len(), 1);
         device.say(json!({ "type": "command_response", "id": id, "status": "Done" })).await;
         watcher.until_command(&id, "acknowledged").await;
@@ -512,7 +512,7 @@ async fn rows_that_cannot_be_read_keep_neither_the_server_nor_other_commands() {
             .app()
             .service::<Live>()
             .commands()
-            .list(&Sight::All, STATION, None, "", 10)
+            .list(&Visibility::All, STATION, None, "", 10)
             .await
             .unwrap();
         assert_eq!(listed.iter().map(|command| &*command.id).collect::<Vec<_>>(), [&*good.id]);

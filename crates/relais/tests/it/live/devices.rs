@@ -1,7 +1,7 @@
 //! Devices on their WebSocket, and who hears of them.
 
 use relais::features::accounts::Actor;
-use relais::features::live::{NewModule, Report, Sight};
+use relais::features::live::{NewModule, Report, Visibility};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -134,11 +134,11 @@ async fn what_a_device_said_last_outlives_the_server() {
         let version = owner.until("rt_telemetry_updated").await["version"].as_u64().unwrap();
         let world = world.restart().await;
         let live = world.running.app().service::<Live>();
-        let sight = Sight::Own(format!("user:{}", lea.id));
-        let state: Value = serde_json::from_str(&live.state(&sight, STATION).unwrap()).unwrap();
+        let visibility = Visibility::Own(format!("user:{}", lea.id));
+        let state: Value = serde_json::from_str(&live.state(&visibility, STATION).unwrap()).unwrap();
         assert_eq!(state["telemetry"], json!({ "position": "quai", "uptime": 7 }));
         assert_eq!((&state["online"], &state["uptime"]), (&json!(true), &json!(7)));
-        live.snapshot(&sight, None, |snapshot| {
+        live.snapshot(&visibility, None, |snapshot| {
             assert!(snapshot.full && snapshot.version > version, "versions go on");
         });
         let mut device = Wire::nameless(&world).await;
@@ -439,7 +439,7 @@ async fn a_connection_ends_when_it_is_not_the_devices_any_more() {
         let path = format!("/api/v1/modules/{STATION}");
         world.request(&admin, Method::DELETE, &path, Value::Null).await;
         assert_eq!(device.closed().await.0, 1008, "removed");
-        assert_eq!(world.running.app().service::<Live>().count(&Sight::All), (0, 0));
+        assert_eq!(world.running.app().service::<Live>().count(&Visibility::All), (0, 0));
     })
     .await;
 }

@@ -1,7 +1,7 @@
 //! Devices that report by calls.
 
 use relais::features::accounts::Actor;
-use relais::features::live::{Arrival, Refused, Showing, Sight};
+use relais::features::live::{Arrival, Refused, Showing, Visibility};
 use relais_testkit::TestDb;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -39,7 +39,7 @@ impl World {
     }
 
     fn is_online(&self, module: &str) -> bool {
-        let state = self.running.app().service::<Live>().state(&Sight::All, module).unwrap();
+        let state = self.running.app().service::<Live>().state(&Visibility::All, module).unwrap();
         state.contains("\"online\":true")
     }
 }
@@ -202,7 +202,7 @@ async fn a_credential_of_another_process_counts_at_once() {
     assert_eq!(second.report(STATION, Some(&added), "{}").await.0, 200, "just added");
     let modules = first.running.app().service::<Live>().modules();
     let actor = Actor::named("test", None);
-    let changed = modules.rotate(&Sight::All, &actor, STATION, None).await.unwrap();
+    let changed = modules.rotate(&Visibility::All, &actor, STATION, None).await.unwrap();
     assert_eq!(second.report(STATION, changed.as_deref(), "{}").await.0, 200, "just changed");
     let added = first.module("MC-1002-STN", None).await;
     Wire::device(&second, "MC-1002-STN", &added).await.leave().await;

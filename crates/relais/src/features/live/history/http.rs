@@ -12,7 +12,7 @@ use super::range::Range;
 use crate::auth::Auth;
 use crate::auth::http::Caller;
 use crate::features::live::Live;
-use crate::features::live::Sight;
+use crate::features::live::Visibility;
 use crate::features::live::http::readable;
 use crate::{App, AppError};
 use relais_protocol::time::SharedClock;
@@ -47,11 +47,11 @@ async fn show_history(
     let Query(asked) = asked.map_err(|e| AppError::bad_request("invalid_query", e.body_text()))?;
     let now = clock.now();
     let mut query = asked.read(now)?;
-    let sight = readable(&auth, &principal)?;
-    let module = live.modules().find(&sight, &id).await?;
+    let visibility = readable(&auth, &principal)?;
+    let module = live.modules().find(&visibility, &id).await?;
     // What was before belongs to whoever had the module then. Its series went at the hand-over; what is left are values
     // that its device says it measured before. A hand-over in the future was noted by a clock that leapt: it hides nothing.
-    if sight != Sight::All && module.owned_at <= now {
+    if visibility != Visibility::All && module.owned_at <= now {
         let begin = module.owned_at.as_millis();
         (query.from, query.to) = (query.from.max(begin), query.to.max(begin + 1));
     }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use utoipa::OpenApi;
 
 use super::super::command::{Command, CommandState, NewCommand};
-use super::super::modules::Sight;
+use super::super::modules::Visibility;
 use super::Viewer;
 use crate::auth::http::Caller;
 use crate::features::live::Live;
@@ -51,7 +51,7 @@ struct InState {
     (status = 429, description = "`too_many_commands`")))]
 async fn give_command(
     State(live): State<Live>,
-    Viewer { sight, actor }: Viewer,
+    Viewer { visibility, actor }: Viewer,
     Path(id): Path<String>,
     headers: HeaderMap,
     given: Result<Json<NewCommand>, JsonRejection>,
@@ -65,7 +65,7 @@ async fn give_command(
         return Err(AppError::bad_request("invalid_value", message).with("field", "client_id"));
     }
     new.client_id = new.client_id.or(key);
-    Ok((StatusCode::ACCEPTED, Json(live.command(&sight, &actor, &id, new).await?)))
+    Ok((StatusCode::ACCEPTED, Json(live.command(&visibility, &actor, &id, new).await?)))
 }
 
 /// List the commands of a module
@@ -83,8 +83,8 @@ async fn list_commands(
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Value>, AppError> {
     let state = state.map_err(|error| AppError::bad_request("invalid_query", error.body_text()))?;
-    let ((before, limit), sight) = (Page::read(page)?, Sight::of(&principal)?);
-    let commands = live.commands().list(&sight, &id, state.0.state, &before, limit + 1).await?;
+    let ((before, limit), visibility) = (Page::read(page)?, Visibility::of(&principal)?);
+    let commands = live.commands().list(&visibility, &id, state.0.state, &before, limit + 1).await?;
     Ok(listed("commands", commands, limit, |command| &command.id))
 }
 
@@ -97,7 +97,7 @@ async fn show_command(
     Caller(principal): Caller,
     Path((id, command)): Path<(String, String)>,
 ) -> Result<Json<Command>, AppError> {
-    live.commands().find(&Sight::of(&principal)?, &id, &command).await.map(Json)
+    live.commands().find(&Visibility::of(&principal)?, &id, &command).await.map(Json)
 }
 
 /// Take a command back
@@ -110,8 +110,8 @@ async fn show_command(
     (status = 409, description = "`command_not_cancellable`")))]
 async fn cancel_command(
     State(live): State<Live>,
-    Viewer { sight, actor }: Viewer,
+    Viewer { visibility, actor }: Viewer,
     Path((id, command)): Path<(String, String)>,
 ) -> Result<Json<Command>, AppError> {
-    live.commands().cancel(&sight, &actor, &id, &command).await.map(Json)
+    live.commands().cancel(&visibility, &actor, &id, &command).await.map(Json)
 }

@@ -22,7 +22,7 @@ use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
 use super::model::{AddedModule, Claim, Module, ModuleChanges, NewModule};
-use super::modules::{NewClaim, Sight};
+use super::modules::{NewClaim, Visibility};
 use crate::auth::http::{Caller, address_of};
 use crate::auth::{Auth, Principal, User, unauthenticated};
 use crate::features::accounts::{Actor, Administrator};
@@ -112,17 +112,20 @@ pub struct ClaimCode {
 /// Which modules a caller may look at: in open mode, where nobody is asked who they are, all.
 ///
 /// # Errors
-/// As [`Sight::of`].
-pub(in crate::features::live) fn readable(auth: &Auth, principal: &Principal) -> Result<Sight, AppError> {
+/// As [`Visibility::of`].
+pub(in crate::features::live) fn readable(
+    auth: &Auth,
+    principal: &Principal,
+) -> Result<Visibility, AppError> {
     match principal {
-        Principal::Anonymous if auth.open_mode() => Ok(Sight::All),
-        principal => Sight::of(principal),
+        Principal::Anonymous if auth.open_mode() => Ok(Visibility::All),
+        principal => Visibility::of(principal),
     }
 }
 
 /// A caller, with the modules that they see.
 struct Viewer {
-    sight: Sight,
+    visibility: Visibility,
     actor: Actor,
 }
 
@@ -136,7 +139,7 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
         let Caller(caller) = Caller::from_request_parts(parts, state).await?;
         let actor = Actor::caller(&Auth::from_ref(state), &caller, address_of(parts));
-        Ok(Self { sight: Sight::of(&caller)?, actor })
+        Ok(Self { visibility: Visibility::of(&caller)?, actor })
     }
 }
 
@@ -231,11 +234,11 @@ async fn show_module(
     (status = 404, description = "`module_not_found`")))]
 async fn update_module(
     State(live): State<Live>,
-    Viewer { sight, actor }: Viewer,
+    Viewer { visibility, actor }: Viewer,
     Path(id): Path<String>,
     given: Body<crate::aliases::United<ModuleChanges>>,
 ) -> Result<Json<Module>, AppError> {
-    live.modules().change(&sight, &actor, &id, given?.0.0).await.map(Json)
+    live.modules().change(&visibility, &actor, &id, given?.0.0).await.map(Json)
 }
 
 /// Remove a module
@@ -246,13 +249,13 @@ async fn update_module(
     (status = 204, description = "Removed, or given back"), (status = 404, description = "`module_not_found`")))]
 async fn delete_module(
     State(live): State<Live>,
-    Viewer { sight, actor }: Viewer,
+    Viewer { visibility, actor }: Viewer,
     Path(id): Path<String>,
 ) -> Result<StatusCode, AppError> {
     let modules = live.modules();
-    match sight {
-        Sight::All => drop(modules.remove(&sight, &actor, &id).await?),
-        Sight::Own(_) => drop(modules.give_back(&sight, &actor, &id).await?),
+    match visibility {
+        Visibility::All => drop(modules.remove(&visibility, &actor, &id).await?),
+        Visibility::Own(_) => drop(modules.give_back(&visibility, &actor, &id).await?),
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -265,7 +268,7 @@ async fn delete_module(
     (status = 200, body = Credential), (status = 400, description = "`invalid_value`, `invalid_body`"), (status = 404, description = "`module_not_found`")))]
 async fn rotate_credential(
     State(live): State<Live>,
-    Viewer { sight, actor }: Viewer,
+    Viewer { visibility, actor }: Viewer,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Json<Credential>, AppError> {
@@ -274,7 +277,7 @@ async fn rotate_credential(
     } else {
         Json::<GivenCredential>::from_bytes(&body)?.0
     };
-    let credential = live.modules().rotate(&sight, &actor, &id, given.password).await?;
+    let credential = live.modules().rotate(&visibility, &actor, &id, given.password).await?;
     Ok(Json(Credential { credential }))
 }
 
@@ -285,9 +288,9 @@ async fn rotate_credential(
     (status = 200, body = ClaimCode), (status = 404, description = "`module_not_found`")))]
 async fn make_claim_code(
     State(live): State<Live>,
-    Viewer { sight, actor }: Viewer,
+    Viewer { visibility, actor }: Viewer,
     Path(id): Path<String>,
 ) -> Result<Json<ClaimCode>, AppError> {
-    let claim_code = live.modules().offer(&sight, &actor, &id).await?;
+    let claim_code = live.modules().offer(&visibility, &actor, &id).await?;
     Ok(Json(ClaimCode { claim_code }))
 }

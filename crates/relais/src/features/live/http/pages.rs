@@ -12,7 +12,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
 use super::super::model::{AddedModule, Module, ModuleChanges, NewModule};
-use super::super::modules::Sight;
+use super::super::modules::Visibility;
 use super::{Claim, ClaimForm, Claimant, Viewer};
 use crate::aliases::{Aliased, names_of, unite};
 use crate::auth::http::Caller;
@@ -166,15 +166,15 @@ pub(super) async fn list_for_page(
     Caller(principal): Caller,
 ) -> Result<Json<Value>, AppError> {
     let failed = |error: AppError| error.with("success", false);
-    let sight = Sight::of(&principal).map_err(failed)?;
-    let mut modules = live.modules().list(&sight, "", PAGE_OF_ALL + 1).await.map_err(failed)?;
+    let visibility = Visibility::of(&principal).map_err(failed)?;
+    let mut modules = live.modules().list(&visibility, "", PAGE_OF_ALL + 1).await.map_err(failed)?;
     let truncated = modules.len() > PAGE_OF_ALL;
     if truncated {
         modules.truncate(PAGE_OF_ALL);
         metrics::counter!("relais_live_lists_truncated_total").increment(1);
     }
     // More than are listed, also if some are removed in this moment.
-    let total = if truncated { live.count(&sight).0.max(PAGE_OF_ALL + 1) } else { modules.len() };
+    let total = if truncated { live.count(&visibility).0.max(PAGE_OF_ALL + 1) } else { modules.len() };
     Ok(Json(json!({ "success": true, "modules": modules, "total": total, "truncated": truncated })))
 }
 
@@ -255,7 +255,7 @@ pub(super) async fn update_for_page(
     mut sent: Sent,
 ) -> Response {
     let changed = async {
-        let Viewer { sight, actor } = viewer?;
+        let Viewer { visibility, actor } = viewer?;
         let fields = sent.read::<ModuleChanges>(&["name", "type", "moduleId", "module_id"])?;
         for name in ["moduleId", "module_id"] {
             if fields.text(name)?.is_some_and(|said| said != id) {
@@ -263,7 +263,7 @@ pub(super) async fn update_for_page(
             }
         }
         let changes = ModuleChanges { name: fields.text("name")?, kind: fields.text("type")? };
-        let module: Module = live.modules().change(&sight, &actor, &id, changes).await?;
+        let module: Module = live.modules().change(&visibility, &actor, &id, changes).await?;
         Ok(json!({ "success": true, "message": "Module modifié", "module": module }))
     };
     let changed = changed.await;
@@ -285,12 +285,12 @@ pub(super) async fn delete_for_page(
     sent: Sent,
 ) -> Response {
     let removed = async {
-        let Viewer { sight, actor } = viewer?;
+        let Viewer { visibility, actor } = viewer?;
         let modules = live.modules();
-        let message = if modules.give_back(&sight, &actor, &id).await? {
+        let message = if modules.give_back(&visibility, &actor, &id).await? {
             "Module retiré de votre compte"
         } else {
-            modules.remove(&sight, &actor, &id).await?;
+            modules.remove(&visibility, &actor, &id).await?;
             "Module supprimé"
         };
         Ok(json!({ "success": true, "message": message }))
@@ -309,5 +309,5 @@ pub(super) async fn show_dashboard(
     State(live): State<Live>,
     Caller(principal): Caller,
 ) -> Result<Json<Value>, AppError> {
-    live.dashboard(&Sight::of(&principal)?).await.map(Json)
+    live.dashboard(&Visibility::of(&principal)?).await.map(Json)
 }

@@ -51,8 +51,8 @@ async fn list_states(
     since: Result<Query<Since>, QueryRejection>,
 ) -> Result<Response, AppError> {
     let since = since.map_err(|error| AppError::bad_request("invalid_parameter", error.body_text()))?;
-    let sight = readable(&auth, &principal)?;
-    Ok(written(live.snapshot(&sight, since.0.version, |snapshot| snapshot).fields(&[])))
+    let visibility = readable(&auth, &principal)?;
+    Ok(written(live.snapshot(&visibility, since.0.version, |snapshot| snapshot).fields(&[])))
 }
 
 /// Last known state of a module

@@ -34,7 +34,7 @@ pub(super) trait Line: Send + Sync + 'static {
 }
 
 /// What a connection hears. Conversations that begin while it is coming in wait until it is in.
-pub(super) struct Ears<L> {
+pub(super) struct Followers<L> {
     line: L,
     chat: Chat,
     me: Me,
@@ -43,7 +43,7 @@ pub(super) struct Ears<L> {
     waiting: Mutex<Option<Vec<(Topic, Cursor)>>>,
 }
 
-impl<L: Line> Ears<L> {
+impl<L: Line> Followers<L> {
     pub(super) fn new(app: &App, line: L, me: Me, listening: Listening) -> Arc<Self> {
         let (chat, errands, waiting) =
             (app.service::<Chat>().clone(), Errands::here(), Mutex::new(Some(Vec::new())));
@@ -108,15 +108,15 @@ impl<L: Line> Ears<L> {
     }
 
     fn listen(self: &Arc<Self>, conversation: Topic, since: Cursor) {
-        let ears = Arc::clone(self);
+        let followers = Arc::clone(self);
         self.errands.run(async move {
-            match ears.join(&conversation, since).await {
+            match followers.join(&conversation, since).await {
                 Ok(()) => {}
                 // Its person is out again.
                 Err(error) if error.is_not_found() => {}
                 Err(error) => {
                     tracing::debug!(%error, %conversation, "a connection cannot follow a conversation");
-                    ears.line.give_up();
+                    followers.line.give_up();
                 }
             }
         });
@@ -124,7 +124,7 @@ impl<L: Line> Ears<L> {
 }
 
 /// As a device of its owner.
-struct Hearing<L>(Arc<Ears<L>>);
+struct Hearing<L>(Arc<Followers<L>>);
 
 impl<L: Line> Device for Hearing<L> {
     fn join(&self, conversation: Topic, since: Cursor) {
@@ -140,26 +140,26 @@ impl<L: Line> Device for Hearing<L> {
 pub(super) struct Here<L> {
     pub(super) me: Me,
     pub(super) device: DeviceId,
-    pub(super) ears: Arc<Ears<L>>,
+    pub(super) followers: Arc<Followers<L>>,
 }
 
 impl<L> Clone for Here<L> {
     fn clone(&self) -> Self {
-        Self { me: self.me.clone(), device: self.device, ears: Arc::clone(&self.ears) }
+        Self { me: self.me.clone(), device: self.device, followers: Arc::clone(&self.followers) }
     }
 }
 
 /// Notes that somebody is here and hands them to `keep`, which says whether their connection still stands. It runs to
 /// its end even if the connection drops what it was doing, so that nobody stays who has left.
 pub(super) async fn arrive<L: Line>(
-    ears: &Arc<Ears<L>>,
+    followers: &Arc<Followers<L>>,
     keep: impl FnOnce(Here<L>) -> bool + Send + 'static,
 ) -> Result<(), AppError> {
-    let ears = Arc::clone(ears);
+    let followers = Arc::clone(followers);
     let arriving = tokio::spawn(async move {
-        let (chat, me) = (ears.chat.clone(), ears.me.clone());
-        let device = chat.arrive(&me, Arc::new(Hearing(Arc::clone(&ears)))).await?;
-        if !keep(Here { me: me.clone(), device, ears }) {
+        let (chat, me) = (followers.chat.clone(), followers.me.clone());
+        let device = chat.arrive(&me, Arc::new(Hearing(Arc::clone(&followers)))).await?;
+        if !keep(Here { me: me.clone(), device, followers }) {
             chat.depart(&me, device).await;
         }
         Ok(())

@@ -21,7 +21,7 @@ pub async fn tell_changes(live: Live, stop: CancellationToken) {
         loop {
             live.0.changed.notified().await;
             // Gathers what comes meanwhile; those that are told too often wait for a later window.
-            while live.has_untold(Tier::Live) {
+            while live.has_unpublished(Tier::Live) {
                 tokio::time::sleep(window).await;
                 live.tell_tier(Tier::Live);
                 live.0.told.notify_waiters();
@@ -52,8 +52,8 @@ impl Live {
         self.0.wanted[tier.index()].store(true, Ordering::Relaxed);
     }
 
-    fn has_untold(&self, tier: Tier) -> bool {
-        self.0.states.lock().has_untold(tier)
+    fn has_unpublished(&self, tier: Tier) -> bool {
+        self.0.states.lock().has_unpublished(tier)
     }
 
     /// Tells the watchers of a tier what changed since they were told last.

@@ -25,7 +25,7 @@ pub(crate) struct Frame {
 }
 
 /// The frames of one pass for one session.
-pub(crate) struct Parcel<'a> {
+pub(crate) struct FrameBatch<'a> {
     bytes: Wire<'a>,
     frames: &'a [Frame],
     events: &'a [PassEvent],
@@ -39,7 +39,7 @@ enum Wire<'a> {
     Own(&'a [u8]),
 }
 
-impl<'a> Parcel<'a> {
+impl<'a> FrameBatch<'a> {
     pub(crate) fn shared(bytes: &'a Bytes, frames: &'a [Frame], events: &'a [PassEvent]) -> Self {
         Self::new(Wire::Shared(bytes), frames, events)
     }

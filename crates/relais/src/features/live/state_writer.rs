@@ -6,7 +6,7 @@ use std::time::Duration;
 use relais_store::{StoreError, WriteTx};
 use tokio_util::sync::CancellationToken;
 
-use super::board::Board;
+use super::command_queue::CommandQueue;
 use super::entry::{Kept, Turn};
 use super::service::Live;
 use super::store;
@@ -23,7 +23,7 @@ const TURNS_MAX: usize = 500;
 const STATES_MAX: usize = 1_024;
 
 /// Writes down what comes and goes, until `stop`; then everything that is left.
-pub async fn keep_states(live: Live, stop: CancellationToken) {
+pub async fn write_states(live: Live, stop: CancellationToken) {
     let turns = async {
         while until(&stop, live.0.turned.notified()).await {
             live.keep_turns(&stop).await;
@@ -73,7 +73,7 @@ impl Live {
             self.lose_way(&module);
         }
         self.0.turned.notify_one();
-        self.on_board(Board::look);
+        self.on_board(CommandQueue::look);
     }
 
     /// Returns once everything is told that happened until now.
@@ -166,7 +166,7 @@ impl Live {
         let mut written = self.0.keeping.lock().await;
         let (changes, mut left) = {
             let states = self.0.states.lock();
-            (states.changes(), states.count_unkept())
+            (states.changes(), states.count_dirty())
         };
         // A write that began after this call has had it all.
         if *written >= wanted {
@@ -175,7 +175,7 @@ impl Live {
         while left > 0 {
             let count = left.min(STATES_MAX);
             left -= count;
-            let kept = self.0.states.lock().take_unkept(count);
+            let kept = self.0.states.lock().take_dirty(count);
             if kept.is_empty() {
                 // All of them were removed.
                 continue;

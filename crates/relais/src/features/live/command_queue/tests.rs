@@ -31,9 +31,9 @@ fn answer(said: Said) -> Answer {
     Answer { said, result: Value::Null }
 }
 
-/// A board, and what the database has.
+/// A command queue, and what the database has.
 struct World {
-    board: Board,
+    command_queue: CommandQueue,
     stored: Vec<Command>,
     now: Timestamp,
     /// The ids of the frames that went out.
@@ -42,33 +42,38 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self { board: Board::new(&[], WAIT_MS, None), stored: Vec::new(), now: at(0), told: Vec::new() }
+        Self {
+            command_queue: CommandQueue::new(&[], WAIT_MS, None),
+            stored: Vec::new(),
+            now: at(0),
+            told: Vec::new(),
+        }
     }
 
     fn give(&mut self, id: &str, delivery: Delivery) {
         let command = Command { expires_at: self.now.plus_millis(TTL_MS), ..command(id, delivery) };
         self.stored.push(command.clone());
-        self.board.observe(&command);
+        self.command_queue.observe(&command);
     }
 
     /// Writes one step, as the database would, and tells the device.
     fn write(&mut self) -> bool {
-        let Some(work) = self.board.take_work(1).pop() else { return false };
+        let Some(work) = self.command_queue.take_work(1).pop() else { return false };
         self.write_step(&work);
         true
     }
 
     fn write_step(&mut self, work: &Work) {
         let Some(stored) = self.stored.iter_mut().find(|command| command.id == *work.id) else {
-            assert!(!self.board.written(work, None, false, self.now));
+            assert!(!self.command_queue.written(work, None, false, self.now));
             return;
         };
         let taken = stored.take(work.step.clone(), self.now);
         let stored = stored.clone();
         if taken {
-            self.board.observe(&stored);
+            self.command_queue.observe(&stored);
         }
-        if self.board.written(work, Some(&stored), taken, self.now) {
+        if self.command_queue.written(work, Some(&stored), taken, self.now) {
             self.told.push(stored.id);
         }
     }
@@ -79,24 +84,24 @@ impl World {
 
     fn pass(&mut self, ms: i64) {
         self.now = self.now.plus_millis(ms);
-        self.board.look(self.now);
+        self.command_queue.look(self.now);
         self.write_all();
     }
 
     fn answer(&mut self, id: Option<&str>, name: Option<&str>) {
-        self.board.answered("m", id, name, answer(Said::Done));
+        self.command_queue.answered("m", id, name, answer(Said::Done));
         self.write_all();
     }
 
     fn progress(&mut self, id: &str) {
-        self.board.answered("m", Some(id), None, answer(Said::InProgress));
+        self.command_queue.answered("m", Some(id), None, answer(Said::InProgress));
     }
 
     fn cancel(&mut self, index: usize) {
         let stored = &mut self.stored[index];
         if stored.take(Step::Cancel, self.now) {
             let stored = stored.clone();
-            self.board.observe(&stored);
+            self.command_queue.observe(&stored);
         }
     }
 
@@ -114,7 +119,7 @@ fn a_command_waits_for_its_device_and_for_no_answer_to_the_one_before_it() {
     world.give("b", Delivery::AtMostOnce);
     world.write_all();
     assert_eq!(world.states(), [Queued, Queued], "away");
-    world.board.ready("m");
+    world.command_queue.ready("m");
     world.write_all();
     assert_eq!((world.states(), world.told.join(" ")), (vec![Sent, Sent], "a b".to_owned()));
     world.give("c", Delivery::AtMostOnce);
@@ -128,7 +133,7 @@ fn a_command_waits_for_its_device_and_for_no_answer_to_the_one_before_it() {
 fn a_device_that_is_at_it_is_not_told_again_and_has_until_the_end_of_the_commands_time() {
     for (delivery, when_lost) in [(Delivery::AtMostOnce, Failed), (Delivery::AtLeastOnce, Sent)] {
         let mut world = World::new();
-        world.board.ready("m");
+        world.command_queue.ready("m");
         world.give("a", delivery);
         world.write_all();
         // Said twice before either is written.
@@ -137,13 +142,13 @@ fn a_device_that_is_at_it_is_not_told_again_and_has_until_the_end_of_the_command
         world.write_all();
         world.pass(10 * WAIT_MS);
         assert_eq!((world.states(), world.told.len()), (vec![InProgress], 1));
-        world.board.lost("m");
-        world.board.ready("m");
+        world.command_queue.lost("m");
+        world.command_queue.ready("m");
         world.write_all();
         assert_eq!(world.states(), [when_lost]);
     }
     let mut world = World::new();
-    world.board.ready("m");
+    world.command_queue.ready("m");
     world.give("a", Delivery::AtMostOnce);
     world.give("b", Delivery::AtMostOnce);
     world.write_all();
@@ -157,14 +162,14 @@ fn a_device_that_is_at_it_is_not_told_again_and_has_until_the_end_of_the_command
 #[test]
 fn what_may_be_told_once_fails_when_the_connection_ends_and_what_was_not_told_waits() {
     let mut world = World::new();
-    world.board.ready("m");
+    world.command_queue.ready("m");
     world.give("a", Delivery::AtMostOnce);
     world.write_all();
-    world.board.lost("m");
+    world.command_queue.lost("m");
     world.give("b", Delivery::AtMostOnce);
     world.write_all();
     assert_eq!((world.states(), world.told.len()), (vec![Failed, Queued], 1));
-    world.board.ready("m");
+    world.command_queue.ready("m");
     world.write_all();
     assert_eq!((world.states(), &*world.told[1]), (vec![Failed, Sent], "b"));
     world.answer(Some("a"), None);
@@ -174,27 +179,27 @@ fn what_may_be_told_once_fails_when_the_connection_ends_and_what_was_not_told_wa
 #[test]
 fn while_nothing_can_be_said_what_was_told_may_still_be_answered() {
     let mut world = World::new();
-    world.board.ready("m");
+    world.command_queue.ready("m");
     world.give("a", Delivery::AtMostOnce);
     world.write_all();
-    world.board.pause("m");
+    world.command_queue.pause("m");
     world.give("b", Delivery::AtMostOnce);
     world.write_all();
     assert_eq!(world.states(), [Sent, Queued]);
     world.answer(None, None);
-    assert_eq!((world.states(), world.board.is_ready("m")), (vec![Acknowledged, Queued], false));
+    assert_eq!((world.states(), world.command_queue.is_ready("m")), (vec![Acknowledged, Queued], false));
 }
 
 #[test]
 fn a_connection_that_ends_while_it_is_written_that_a_command_is_sent_is_told_nothing() {
     for (delivery, expected) in [(Delivery::AtMostOnce, Failed), (Delivery::AtLeastOnce, Sent)] {
         let mut world = World::new();
-        world.board.ready("m");
+        world.command_queue.ready("m");
         world.give("a", delivery);
-        world.board.lost("m");
+        world.command_queue.lost("m");
         world.write_all();
         assert_eq!((world.states(), world.told.len()), (vec![expected], 0));
-        world.board.ready("m");
+        world.command_queue.ready("m");
         world.write_all();
         let again = usize::from(delivery == Delivery::AtLeastOnce);
         assert_eq!((world.states(), world.told.len()), (vec![expected], again));
@@ -204,25 +209,25 @@ fn a_connection_that_ends_while_it_is_written_that_a_command_is_sent_is_told_not
 #[test]
 fn what_has_to_happen_is_told_again_after_ever_longer_waits_and_at_once_when_its_device_comes_back() {
     let mut world = World::new();
-    world.board.ready("m");
+    world.command_queue.ready("m");
     world.give("a", Delivery::AtLeastOnce);
     world.write_all();
     for (wait_s, told) in [(14, 1), (1, 2), (29, 2), (1, 3), (59, 3), (1, 4)] {
         world.pass(wait_s * 1000);
         assert_eq!(world.told.len(), told);
     }
-    world.board.lost("m");
-    world.board.ready("m");
+    world.command_queue.lost("m");
+    world.command_queue.ready("m");
     world.write_all();
     assert_eq!((world.states(), world.told.len()), (vec![Sent], 5));
     world.pass(TTL_MS);
-    assert_eq!((world.states(), world.board.count()), (vec![Expired], 0));
+    assert_eq!((world.states(), world.command_queue.count()), (vec![Expired], 0));
 }
 
 #[test]
 fn without_an_answer_what_may_be_told_once_fails() {
     let mut world = World::new();
-    world.board.ready("m");
+    world.command_queue.ready("m");
     world.give("a", Delivery::AtMostOnce);
     world.write_all();
     world.pass(WAIT_MS - 1);
@@ -243,7 +248,7 @@ fn without_an_answer_what_may_be_told_once_fails() {
 #[test]
 fn an_answer_that_comes_again_or_to_nothing_changes_nothing() {
     let mut world = World::new();
-    world.board.ready("m");
+    world.command_queue.ready("m");
     for id in ["a", "b"] {
         world.give(id, Delivery::AtMostOnce);
     }
@@ -265,7 +270,7 @@ fn an_answer_that_comes_again_or_to_nothing_changes_nothing() {
 #[test]
 fn an_answer_is_named_after_what_was_asked_for() {
     let mut world = World::new();
-    world.board.ready("m");
+    world.command_queue.ready("m");
     world.give("a", Delivery::AtMostOnce);
     let asked = Command {
         command: "get_status".into(),
@@ -273,7 +278,7 @@ fn an_answer_is_named_after_what_was_asked_for() {
         ..command("b", Delivery::AtMostOnce)
     };
     world.stored.push(asked.clone());
-    world.board.observe(&asked);
+    world.command_queue.observe(&asked);
     world.write_all();
     world.answer(None, Some("status"));
     assert_eq!(world.states(), [Sent, Acknowledged]);
@@ -287,8 +292,9 @@ fn a_restart_leaves_nothing_told_twice_that_may_be_told_once() {
         sent("b", Delivery::AtLeastOnce),
         command("c", Delivery::AtMostOnce),
     ];
-    let mut world = World { board: Board::new(&stored, WAIT_MS, None), stored, ..World::new() };
-    world.board.ready("m");
+    let mut world =
+        World { command_queue: CommandQueue::new(&stored, WAIT_MS, None), stored, ..World::new() };
+    world.command_queue.ready("m");
     world.write_all();
     assert_eq!((world.states(), world.told.join(" ")), (vec![Failed, Sent, Sent], "b c".to_owned()));
     assert_eq!(world.stored[0].result, Some(json!({ "error": "unknown outcome" })));
@@ -303,14 +309,14 @@ fn a_device_that_asks_gets_all_that_waits_and_each_once() {
     for id in ["a", "b"] {
         world.give(id, Delivery::AtMostOnce);
     }
-    let work = world.board.take("m", 10, world.now);
+    let work = world.command_queue.take("m", 10, world.now);
     assert_eq!(work.len(), 2);
     work.iter().for_each(|work| world.write_step(work));
     world.give("c", Delivery::AtMostOnce);
-    let work = world.board.take("m", 10, world.now);
+    let work = world.command_queue.take("m", 10, world.now);
     assert_eq!(work.iter().map(|work| &*work.id).collect::<Vec<_>>(), ["c"]);
     work.iter().for_each(|work| world.write_step(work));
-    assert!(world.board.take("m", 10, world.now).is_empty());
+    assert!(world.command_queue.take("m", 10, world.now).is_empty());
     world.answer(Some("b"), None);
     world.answer(Some("a"), None);
     assert_eq!((world.states(), world.told.len()), (vec![Acknowledged, Acknowledged, Sent], 0));
@@ -320,9 +326,9 @@ fn a_device_that_asks_gets_all_that_waits_and_each_once() {
 fn what_was_taken_but_never_written_is_queued_again() {
     let mut world = World::new();
     world.give("a", Delivery::AtMostOnce);
-    world.board.take("m", 10, world.now);
+    world.command_queue.take("m", 10, world.now);
     world.pass(WAIT_MS);
-    assert_eq!((world.states(), world.board.take("m", 10, world.now).len()), (vec![Queued], 1));
+    assert_eq!((world.states(), world.command_queue.take("m", 10, world.now).len()), (vec![Queued], 1));
 }
 
 #[derive(Clone, Debug)]
@@ -363,25 +369,25 @@ impl World {
                 let delivery = if repeats { Delivery::AtLeastOnce } else { Delivery::AtMostOnce };
                 self.give(&format!("c{}", self.stored.len()), delivery);
             }
-            Event::Ready => self.board.ready("m"),
-            Event::Lost => self.board.lost("m"),
+            Event::Ready => self.command_queue.ready("m"),
+            Event::Lost => self.command_queue.lost("m"),
             Event::Write => {
                 self.write();
             }
             Event::Pass(ms) => {
                 self.now = self.now.plus_millis(ms);
-                self.board.look(self.now);
+                self.command_queue.look(self.now);
             }
             Event::Answer(index) => {
-                self.board.answered("m", Some(&format!("c{index}")), None, answer(Said::Done));
+                self.command_queue.answered("m", Some(&format!("c{index}")), None, answer(Said::Done));
             }
             Event::Progress(index) => self.progress(&format!("c{index}")),
-            Event::AnswerNameless => self.board.answered("m", None, None, answer(Said::Failed)),
-            Event::Pause => self.board.pause("m"),
+            Event::AnswerNameless => self.command_queue.answered("m", None, None, answer(Said::Failed)),
+            Event::Pause => self.command_queue.pause("m"),
             Event::Cancel(index) if index < self.stored.len() => self.cancel(index),
             Event::Cancel(_) => {}
             Event::Take => {
-                let work = self.board.take("m", 3, self.now);
+                let work = self.command_queue.take("m", 3, self.now);
                 work.iter().for_each(|work| self.write_step(work));
             }
         }
@@ -405,7 +411,7 @@ proptest! {
         world.write_all();
         world.pass(2 * TTL_MS);
         prop_assert!(world.stored.iter().all(Command::is_finished), "time ends everything: {:?}", world.states());
-        prop_assert_eq!(world.board.count(), 0);
-        prop_assert!(world.board.wakes.is_empty() && world.board.lines.is_empty());
+        prop_assert_eq!(world.command_queue.count(), 0);
+        prop_assert!(world.command_queue.wakes.is_empty() && world.command_queue.lines.is_empty());
     }
 }

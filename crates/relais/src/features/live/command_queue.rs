@@ -64,7 +64,7 @@ impl Work {
 type Wake = (i64, Arc<str>, Arc<str>);
 
 /// The open commands.
-pub(super) struct Board {
+pub(super) struct CommandQueue {
     /// By module, in the order in which they were given.
     lines: HashMap<Arc<str>, VecDeque<Open>>,
     count: usize,
@@ -133,11 +133,11 @@ impl Open {
     }
 }
 
-impl Board {
+impl CommandQueue {
     /// The commands that the database has, in the order in which they were given. Of those that were sent once, nobody
     /// knows what became of them.
     pub(super) fn new(commands: &[Command], wait_ms: i64, moment: Option<Moment>) -> Self {
-        let mut board = Self {
+        let mut command_queue = Self {
             lines: HashMap::new(),
             count: 0,
             ready: HashSet::new(),
@@ -149,17 +149,17 @@ impl Board {
             moment,
         };
         for command in commands {
-            let module = board.add(command);
+            let module = command_queue.add(command);
             if command.is_told() {
                 let lost = command.delivery == Delivery::AtMostOnce;
                 let phase = if lost { Phase::Ending } else { Phase::Sent { due: None } };
-                board.turn(&module, &command.id, phase);
+                command_queue.turn(&module, &command.id, phase);
                 if lost {
-                    board.push(&module, &command.id.as_str().into(), Step::Restart);
+                    command_queue.push(&module, &command.id.as_str().into(), Step::Restart);
                 }
             }
         }
-        board
+        command_queue
     }
 
     /// Time passed.

@@ -94,7 +94,8 @@ impl Observer for RightsObserver {
 impl EventSink for Publisher {
     fn committed(&self, event: Arc<Event>) {
         self.observers.for_each(|observer| observer.committed(&event));
-        self.hub.publish(features::told(&event).map_or(event, Arc::new));
+        self.hub.publish(features::told(&event).map_or_else(|| Arc::clone(&event), Arc::new));
+        self.observers.for_each(|observer| observer.published(&event));
     }
 
     fn caught_up(&self, event: &Event) {

@@ -121,6 +121,11 @@ pub trait Observer: Send + Sync {
         let _ = event;
     }
 
+    /// The event was published: what is published from now on reaches subscribers after it.
+    fn published(&self, event: &Event) {
+        let _ = event;
+    }
+
     /// Another process has committed this, before it is published here.
     fn caught_up(&self, event: &Event) {
         let _ = event;

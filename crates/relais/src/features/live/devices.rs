@@ -263,6 +263,19 @@ impl Live {
         }
     }
 
+    /// A page takes no values of a module of which it does not know: they are told again once it does. They may have been
+    /// told between the moment in which the module became the owner's and the event that says so.
+    pub(super) fn tell_new_owner(&self, event: &Event) {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Added {
+            module_id: String,
+        }
+        let Ok(Added { module_id }) = serde_json::from_str(&event.data) else { return };
+        self.0.states.lock().tell_whole(&module_id);
+        self.0.changed.notify_one();
+    }
+
     /// Whoever does not own a module any more hears no more of it.
     fn shut_out(&self, former: &str, module: &str) {
         let telemetry = Tier::ALL.map(|tier| format!("{TELEMETRY}{}", tier.suffix()));

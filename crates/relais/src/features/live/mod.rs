@@ -61,6 +61,7 @@ pub use stats::{Statistics, tell_statistics};
 use std::sync::Arc;
 pub use store::{MIGRATIONS, unreadable_rows};
 pub use tier::Tier;
+use topics::ADDED_TO_OWNER;
 pub use topics::{FLEET, MODULE, NAMES, TELEMETRY};
 
 use futures_util::future::BoxFuture;
@@ -152,5 +153,11 @@ fn tasks(app: &App, stop: &CancellationToken) -> Vec<BoxFuture<'static, ()>> {
 impl Observer for Live {
     fn committed(&self, event: &Event) {
         self.observe(event);
+    }
+
+    fn published(&self, event: &Event) {
+        if &*event.name == ADDED_TO_OWNER {
+            self.tell_new_owner(event);
+        }
     }
 }

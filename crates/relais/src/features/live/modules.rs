@@ -11,7 +11,7 @@ use super::model::{AddedModule, Module, ModuleChanges, NewModule};
 use super::refusal::{checked_name, claim_refused, claims_too_fast, invalid, module_exists, no_module};
 use super::secrets::{Secret, claim_hash};
 use super::store::{commands, modules as store, states};
-use super::topics::{CREDENTIAL_CHANGED, MODULE, module_topic};
+use super::topics::{ADDED_TO_OWNER, CREDENTIAL_CHANGED, MODULE, module_topic};
 use crate::AppError;
 use crate::auth::{Principal, User, secret, unauthenticated};
 use crate::config::LiveConfig;
@@ -405,7 +405,7 @@ fn hand_over(
     }
     announce_to(tx, Target::Administrators, "rt_module_updated", "updated", module)?;
     let owner = module.owner.as_deref().unwrap_or_default();
-    announce_to(tx, Target::Person(owner), "user:module:added", "added", module)
+    announce_to(tx, Target::Person(owner), ADDED_TO_OWNER, "added", module)
 }
 
 /// Tells the servers on this database, administrators and the owner; where in the log the servers are told.

@@ -123,6 +123,13 @@ impl States {
         self.keep(&id);
     }
 
+    /// Notes that watchers of every tier are to be told how a module is.
+    pub(super) fn tell_whole(&mut self, id: &str) {
+        if let Some((id, _)) = self.entries.get_key_value(id) {
+            self.tell_again(&Arc::clone(id));
+        }
+    }
+
     /// Notes that watchers of every tier are to be told of a module's values.
     fn tell_again(&mut self, id: &Arc<str>) {
         let Some(entry) = self.entries.get_mut(id) else { return };

@@ -365,7 +365,8 @@ pub struct Expired {
 }
 
 const EXPIRED: &str = "SELECT id, fence, kind, attempt, attempts_max, holder FROM jobs WHERE state = 'running' \
-     AND (lease_until <= $1 OR lease_until > $2 OR lease_until IS NULL) ORDER BY id LIMIT $3";
+     AND (lease_until <= $1 OR lease_until > $2 OR lease_until IS NULL) \
+     ORDER BY lease_until, id LIMIT $3";
 
 /// The leases whose time is over, to be ended by whoever finds them: their holders stopped, or hang.
 ///
@@ -374,7 +375,7 @@ const EXPIRED: &str = "SELECT id, fence, kind, attempt, attempts_max, holder FRO
 pub fn expired(tx: &mut WriteTx<'_>, limit: usize) -> Result<Vec<Expired>, StoreError> {
     let now = tx.database_now()?;
     let beyond = now.plus_millis(millis(LEASE_MAX));
-    tx.query(EXPIRED, params![now, beyond, limit.min(BATCH_MAX)], |row| {
+    let mut found = tx.query(EXPIRED, params![now, beyond, limit.min(BATCH_MAX)], |row| {
         Ok(Expired {
             id: JobId(row.i64(0)?),
             fence: row.i64(1)?,
@@ -384,7 +385,9 @@ pub fn expired(tx: &mut WriteTx<'_>, limit: usize) -> Result<Vec<Expired>, Store
             attempts_max: row.i64(4).map_or(0, |count| u32::try_from(count).unwrap_or(u32::MAX)),
             holder: row.text(5).unwrap_or_default(),
         })
-    })
+    })?;
+    found.sort_unstable_by_key(|lost| lost.id);
+    Ok(found)
 }
 
 /// Jobs whose time has come wait for a worker from now on. Returns how many, at most `limit`.

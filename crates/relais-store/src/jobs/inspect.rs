@@ -23,6 +23,9 @@ pub struct JobRow {
     pub kind: String,
     /// Its state; nothing if the database has one that this program does not know.
     pub state: Option<JobState>,
+    /// Its state as the database has it.
+    #[serde(skip)]
+    pub stored_state: String,
     /// Its unique key.
     pub unique_key: Option<String>,
     /// Its payload; nothing if it cannot be read.
@@ -84,6 +87,7 @@ fn job_row(row: &Row<'_>) -> Result<JobRow, StoreError> {
         id: JobId(row.i64(0)?),
         kind: row.text(1).unwrap_or_default(),
         state: row.text(2).ok().and_then(|state| state.parse().ok()),
+        stored_state: row.text(2).unwrap_or_default(),
         unique_key: row.opt_text(3).unwrap_or_default(),
         payload: row.text(4).ok(),
         priority: row.i64(5)?,
@@ -140,7 +144,7 @@ pub enum Changed {
 /// Whatever the database reports.
 pub fn retry(tx: &mut WriteTx<'_>, id: JobId) -> Result<Changed, StoreError> {
     const RETRY: &str = "UPDATE jobs SET state = 'pending', run_at = $2, attempt = 0, ended_at = NULL, cancel = 0 \
-         WHERE id = $1";
+         WHERE id = $1 AND state = $3";
     const OTHER: &str = "SELECT id FROM jobs WHERE kind = $1 AND unique_key = $2 AND id <> $3 \
          AND state IN ('scheduled', 'pending', 'running')";
     let Some(job) = show(tx, id)? else { return Ok(Changed::Absent) };
@@ -157,7 +161,7 @@ pub fn retry(tx: &mut WriteTx<'_>, id: JobId) -> Result<Changed, StoreError> {
         }
     }
     let now = tx.database_now()?;
-    tx.execute(RETRY, params![id.0, now])?;
+    unless_moved(id, tx.execute(RETRY, params![id.0, now, &job.stored_state])?)?;
     let backlog = std::sync::Arc::clone(tx.backlog());
     tx.after_commit(move || backlog.wake());
     Ok(Changed::Done)
@@ -169,22 +173,31 @@ pub fn retry(tx: &mut WriteTx<'_>, id: JobId) -> Result<Changed, StoreError> {
 /// # Errors
 /// Whatever the database reports.
 pub fn discard(tx: &mut WriteTx<'_>, id: JobId) -> Result<Changed, StoreError> {
-    const CANCEL: &str = "UPDATE jobs SET state = 'cancelled', ended_at = $2, cancel = 1 WHERE id = $1";
-    const ASK: &str = "UPDATE jobs SET cancel = 1 WHERE id = $1";
+    const CANCEL: &str = "UPDATE jobs SET state = 'cancelled', ended_at = $2, cancel = 1 \
+         WHERE id = $1 AND state = $3";
+    const ASK: &str = "UPDATE jobs SET cancel = 1 WHERE id = $1 AND state = 'running'";
     let Some(job) = show(tx, id)? else { return Ok(Changed::Absent) };
     match job.state {
         Some(state @ (JobState::Done | JobState::Cancelled)) => Ok(Changed::Not(state)),
         Some(JobState::Running) => {
-            tx.execute(ASK, params![id.0])?;
+            unless_moved(id, tx.execute(ASK, params![id.0])?)?;
             let backlog = std::sync::Arc::clone(tx.backlog());
             tx.after_commit(move || backlog.wake_for_change());
             Ok(Changed::Asked)
         }
         Some(JobState::Scheduled | JobState::Pending | JobState::Dead) | None => {
             let now = tx.database_now()?;
-            tx.execute(CANCEL, params![id.0, now])?;
+            unless_moved(id, tx.execute(CANCEL, params![id.0, now, &job.stored_state])?)?;
             Ok(Changed::Done)
         }
+    }
+}
+
+/// A worker may have come in between.
+fn unless_moved(id: JobId, changed: u64) -> Result<(), StoreError> {
+    match changed {
+        0 => Err(StoreError::Unavailable(format!("job {id} has just changed its state"))),
+        _ => Ok(()),
     }
 }
 

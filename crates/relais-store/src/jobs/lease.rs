@@ -284,7 +284,9 @@ pub fn finish(tx: &mut WriteTx<'_>, endings: &[Ending]) -> Result<Vec<(JobId, i6
         return Ok(Vec::new());
     }
     let now = tx.database_now()?;
-    let rows: Vec<EndingColumns> = endings.iter().map(|ending| EndingColumns::new(ending, now)).collect();
+    let mut rows: Vec<EndingColumns> = endings.iter().map(|ending| EndingColumns::new(ending, now)).collect();
+    // Whoever locks several rows does so in the order of their ids.
+    rows.sort_unstable_by_key(|row| row.0);
     let sql = match tx.backend() {
         Backend::Sqlite => FINISH_SQLITE,
         Backend::Postgres => FINISH_POSTGRES,
@@ -341,7 +343,8 @@ pub fn heartbeat(
         Backend::Sqlite => HEARTBEAT_SQLITE,
         Backend::Postgres => HEARTBEAT_POSTGRES,
     };
-    let rows: Vec<(i64, i64)> = held.iter().map(|(id, fence)| (id.0, *fence)).collect();
+    let mut rows: Vec<(i64, i64)> = held.iter().map(|(id, fence)| (id.0, *fence)).collect();
+    rows.sort_unstable();
     tx.query(sql, params![&as_json(&rows)?, until], |row| {
         Ok(Beat { id: JobId(row.i64(0)?), cancel: row.bool(1)? })
     })
@@ -396,7 +399,7 @@ pub fn expired(tx: &mut WriteTx<'_>, limit: usize) -> Result<Vec<Expired>, Store
 /// Whatever the database reports.
 pub fn promote(tx: &mut WriteTx<'_>, limit: usize) -> Result<u64, StoreError> {
     const PROMOTE: &str = "UPDATE jobs SET state = 'pending' WHERE id IN (SELECT id FROM jobs \
-         WHERE state = 'scheduled' AND run_at <= $1 ORDER BY run_at, id LIMIT $2)";
+         WHERE state = 'scheduled' AND run_at <= $1 ORDER BY run_at, id LIMIT $2) AND state = 'scheduled'";
     let now = tx.database_now()?;
     tx.execute(PROMOTE, params![now, limit.min(BATCH_MAX)])
 }

@@ -38,7 +38,8 @@ impl Retention {
 /// The states that end a job.
 const ENDS: [JobState; 3] = [JobState::Done, JobState::Dead, JobState::Cancelled];
 const TRIM: &str = "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs \
-     WHERE state = $1 AND ended_at IS NOT NULL AND ended_at <= $2 ORDER BY ended_at, id LIMIT $3)";
+     WHERE state = $1 AND ended_at IS NOT NULL AND ended_at <= $2 ORDER BY ended_at, id LIMIT $3) \
+     AND state = $1";
 const LAST_KEPT: &str = "SELECT ended_at FROM jobs WHERE state = $1 AND ended_at IS NOT NULL \
      ORDER BY ended_at DESC, id DESC LIMIT 1 OFFSET $2";
 

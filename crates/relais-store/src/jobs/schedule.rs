@@ -61,6 +61,7 @@ const DUE: &str = "SELECT kind, name, payload, rule, zone, catch_up, attempts_ma
      WHERE next_run IS NOT NULL AND next_run <= $1 ORDER BY next_run LIMIT $2";
 const ADVANCE: &str = "UPDATE job_schedules SET next_run = $1, last_run = COALESCE($2, last_run), error = $3 \
      WHERE kind = $4 AND name = $5 AND next_run = $6";
+const COMPLAIN: &str = "UPDATE job_schedules SET error = $1 WHERE kind = $2 AND name = $3";
 const AHEAD: &str = "SELECT kind, name, rule, zone, next_run FROM job_schedules \
      WHERE next_run IS NOT NULL AND next_run > $1 ORDER BY next_run LIMIT $2";
 
@@ -146,7 +147,7 @@ pub fn fire(tx: &mut WriteTx<'_>) -> Result<Fired, StoreError> {
 fn fire_one(tx: &mut WriteTx<'_>, row: &Row, now: Timestamp, fired: &mut Fired) -> Result<(), StoreError> {
     let rule = Rule::parse(&row.rule, &row.zone).map_err(|e| e.to_string());
     let parsed = rule.and_then(|rule| row.catch_up.parse().map(|catch_up| (rule, catch_up)));
-    let (turn, mut problem, each) = match parsed {
+    let (turn, problem, each) = match parsed {
         Ok((rule, catch_up)) => {
             let each = matches!(catch_up, CatchUp::All(_));
             (Turn::at(&rule, catch_up, row.due, now), None, each)
@@ -162,32 +163,51 @@ fn fire_one(tx: &mut WriteTx<'_>, row: &Row, now: Timestamp, fired: &mut Fired) 
             (Turn::default(), Some(reason), false)
         }
     };
+    let last = turn.runs.last().copied();
+    // First the move: whoever comes second finds it made, and enqueues nothing.
+    let place = (row.kind.as_str(), row.name.as_str(), row.due);
+    if advance(tx, place, turn.next, last, problem.as_deref())? == 0 {
+        return Ok(());
+    }
     fired.missed += turn.missed;
     for period in &turn.runs {
-        let key = if each { format!("{}@{}", row.name, period.as_millis()) } else { row.name.clone() };
-        let job = NewJob {
-            kind: row.kind.clone(),
-            payload: row.payload.clone(),
-            unique_key: Some(key),
-            delay_ms: 0,
-            run_at: Some(*period),
-            priority: 0,
-            attempts_max: row.attempts_max,
-        };
-        match tx.enqueue(&job) {
+        match tx.enqueue(&row.job(*period, each)) {
             Ok(Enqueued::New(_)) => fired.enqueued += 1,
             Ok(Enqueued::Duplicate(_)) => fired.coalesced += 1,
             Err(EnqueueError::Store(error)) => return Err(error),
             Err(refused) => {
                 fired.missed += 1;
-                problem = Some(refused.to_string());
+                tx.execute(COMPLAIN, params![&refused.to_string(), &row.kind, &row.name])?;
             }
         }
     }
-    let last = turn.runs.last().copied();
-    let problem = problem.as_deref();
-    tx.execute(ADVANCE, params![turn.next, last, problem, &row.kind, &row.name, row.due])?;
     Ok(())
+}
+
+impl Row {
+    fn job(&self, period: Timestamp, each: bool) -> NewJob {
+        let key = if each { format!("{}@{}", self.name, period.as_millis()) } else { self.name.clone() };
+        NewJob {
+            kind: self.kind.clone(),
+            payload: self.payload.clone(),
+            unique_key: Some(key),
+            delay_ms: 0,
+            run_at: Some(period),
+            priority: 0,
+            attempts_max: self.attempts_max,
+        }
+    }
+}
+
+/// Moves a schedule, if it is still due at that time; returns how many were moved.
+fn advance(
+    tx: &mut WriteTx<'_>,
+    (kind, name, due): (&str, &str, Timestamp),
+    next: Option<Timestamp>,
+    last: Option<Timestamp>,
+    problem: Option<&str>,
+) -> Result<u64, StoreError> {
+    tx.execute(ADVANCE, params![next, last, problem, kind, name, due])
 }
 
 /// Takes back what a clock that was ahead has done: a schedule is due no later than its rule says from now. Returns how
@@ -195,7 +215,7 @@ fn fire_one(tx: &mut WriteTx<'_>, row: &Row, now: Timestamp, fired: &mut Fired) 
 ///
 /// # Errors
 /// Whatever the database reports.
-pub fn realign(tx: &mut WriteTx<'_>) -> Result<u32, StoreError> {
+pub fn realign(tx: &mut WriteTx<'_>) -> Result<u64, StoreError> {
     let now = tx.database_now()?;
     let ahead = tx.query(AHEAD, params![now, SCHEDULES_MAX], |row| {
         Ok((row.text(0)?, row.text(1)?, row.text(2)?, row.text(3)?, row.timestamp(4)?))
@@ -204,8 +224,7 @@ pub fn realign(tx: &mut WriteTx<'_>) -> Result<u32, StoreError> {
     for (kind, name, rule, zone, next) in ahead {
         let Ok(rule) = Rule::parse(&rule, &zone) else { continue };
         if let Some(expected) = rule.next_after(now).filter(|expected| *expected < next) {
-            tx.execute(ADVANCE, params![expected, None::<i64>, None::<&str>, &kind, &name, next])?;
-            moved += 1;
+            moved += advance(tx, (&kind, &name, next), Some(expected), None, None)?;
         }
     }
     Ok(moved)

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::StoreError;
+use crate::jobs::JobLimits;
 use crate::postgres::Address;
 
 /// Which database, and where.
@@ -115,6 +116,8 @@ pub struct StoreConfig {
     pub beside_server: bool,
     /// How long a PostgreSQL outage may last before waiting commands fail as temporarily unavailable.
     pub outage_patience: Duration,
+    /// How much work may wait.
+    pub jobs: JobLimits,
 }
 
 impl StoreConfig {
@@ -129,6 +132,7 @@ impl StoreConfig {
             sqlite_bytes_max: None,
             beside_server: false,
             outage_patience: Duration::from_secs(5),
+            jobs: JobLimits::default(),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The database, on SQLite or on PostgreSQL: transactions with grouped commits, migrations, the event log
-//! and blobs. No HTTP.
+//! The database, on SQLite or on PostgreSQL: transactions with grouped commits, migrations, the event log,
+//! durable jobs and blobs. No HTTP.
 //!
 //! A [`Store`] has one writer thread. It gathers the closures given to [`Store::write`] meanwhile, runs each in
 //! a savepoint of one transaction and commits once; a second thread then runs hooks, hands events to the
@@ -27,6 +27,7 @@ mod tx;
 mod writer;
 
 pub mod blobs;
+pub mod jobs;
 pub mod log;
 pub mod packs;
 pub mod private;

@@ -15,6 +15,7 @@ use crate::config::{DatabaseUrl, StoreConfig};
 use crate::connection::WriteConnection;
 use crate::error::StoreError;
 use crate::head::SharedHead;
+use crate::jobs::Backlog;
 use crate::log::{self, LogBounds};
 use crate::migration::{self, Migration};
 use crate::packs::Packs;
@@ -45,6 +46,7 @@ struct Shared {
     sink: SharedSink,
     clock: SharedClock,
     calendar: Arc<Calendar>,
+    backlog: Arc<Backlog>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -69,6 +71,7 @@ impl Store {
         let calendar = Calendar::load(&mut *connection, Arc::clone(&clock));
         connection.rollback();
         let calendar = Arc::new(calendar?);
+        let backlog = Arc::new(Backlog::new(config.jobs, Arc::clone(&clock)));
 
         let (queue, commands) = mpsc::channel(config.queue_max.max(1));
         let (completion, batches) = sync_channel(COMPLETION_MAX);
@@ -79,6 +82,7 @@ impl Store {
             connection,
             clock: Arc::clone(&clock),
             calendar: Arc::clone(&calendar),
+            backlog: Arc::clone(&backlog),
             completion,
             epoch: head.epoch,
             topics: Topics::default(),
@@ -99,6 +103,7 @@ impl Store {
             sink,
             clock,
             calendar,
+            backlog,
             threads: Mutex::new(threads),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -195,6 +200,28 @@ impl Store {
     pub async fn note_date(&self) -> Result<(), StoreError> {
         let Some(new) = self.shared.calendar.to_note() else { return Ok(()) };
         self.write(move |tx| new.write(tx)).await.inspect(|()| self.shared.calendar.noted(new))
+    }
+
+    /// Has the workers of this process look for jobs at once, as each commit that enqueues some does.
+    pub fn wake_workers(&self) {
+        self.shared.backlog.wake();
+        self.shared.backlog.wake_for_change();
+    }
+
+    /// The time that leases go by where it is not the database server's.
+    pub(crate) fn process_now(&self) -> Option<Timestamp> {
+        let is_own = !self.shared.has_server || !self.shared.backlog.limits.server_time;
+        is_own.then(|| self.shared.clock.now())
+    }
+
+    /// Whether it was shut down.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shared.queue.is_closed()
+    }
+
+    /// The jobs that wait, as this process knows of them.
+    pub(crate) fn backlog(&self) -> &Arc<Backlog> {
+        &self.shared.backlog
     }
 
     /// See [`log::events_after`].

@@ -8,6 +8,7 @@ use relais_protocol::time::Timestamp;
 use crate::calendar::Calendar;
 use crate::connection::{Connection, WriteConnection};
 use crate::error::StoreError;
+use crate::jobs::Backlog;
 use crate::log::{self, Amended};
 use crate::packs::Place;
 use crate::param::Param;
@@ -142,6 +143,8 @@ pub(crate) struct Group {
     pub(crate) dirty: bool,
     /// Whether the connection has a savepoint.
     pub(crate) savepoint: bool,
+    /// The time of the database server, once a closure has asked for it.
+    pub(crate) server_now: Option<Timestamp>,
 }
 
 /// What happens once the closure's changes are committed.
@@ -165,6 +168,7 @@ pub struct WriteTx<'a> {
     group: &'a mut Group,
     topics: &'a mut Topics,
     calendar: &'a Calendar,
+    backlog: &'a Arc<Backlog>,
     /// Topics that this closure moved, and where they stood before.
     stood: Vec<(Topic, Option<Standing>)>,
     effects: Effects,
@@ -190,6 +194,7 @@ impl<'a> WriteTx<'a> {
         group: &'a mut Group,
         topics: &'a mut Topics,
         calendar: &'a Calendar,
+        backlog: &'a Arc<Backlog>,
         now: Timestamp,
     ) -> Self {
         let seq_before = group.seq;
@@ -198,6 +203,7 @@ impl<'a> WriteTx<'a> {
             group,
             topics,
             calendar,
+            backlog,
             stood: Vec::new(),
             effects: Effects::default(),
             now,
@@ -313,6 +319,28 @@ impl<'a> WriteTx<'a> {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// The time by which nodes agree: the PostgreSQL server's, asked once for the whole group; this process's own with
+    /// SQLite. For leases and delays, not for people.
+    ///
+    /// # Errors
+    /// Whatever the database reports; the closure's changes are then undone.
+    pub fn database_now(&mut self) -> Result<Timestamp, StoreError> {
+        if self.backend() == Backend::Sqlite || !self.backlog.limits.server_time {
+            return Ok(self.now);
+        }
+        if let Some(now) = self.group.server_now {
+            return Ok(now);
+        }
+        let now = crate::jobs::server_now(self)?;
+        self.group.server_now = Some(now);
+        Ok(now)
+    }
+
+    /// The jobs that wait, as this process knows of them.
+    pub(crate) fn backlog(&self) -> &Arc<Backlog> {
+        self.backlog
     }
 
     /// See [`crate::Store::retention_now`].

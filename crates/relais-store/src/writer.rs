@@ -14,6 +14,7 @@ use crate::calendar::Calendar;
 use crate::completion::{Batch, Finished, Work};
 use crate::connection::{Head, WriteConnection};
 use crate::error::StoreError;
+use crate::jobs::Backlog;
 use crate::log;
 use crate::topics::Topics;
 use crate::tx::{Effects, Group, Rest, WriteTx};
@@ -68,6 +69,7 @@ pub(crate) struct Writer {
     pub(crate) connection: Box<dyn WriteConnection>,
     pub(crate) clock: SharedClock,
     pub(crate) calendar: Arc<Calendar>,
+    pub(crate) backlog: Arc<Backlog>,
     pub(crate) completion: SyncSender<Batch>,
     pub(crate) epoch: Epoch,
     pub(crate) topics: Topics,
@@ -138,7 +140,13 @@ impl Writer {
     fn start(&mut self) -> Result<Group, StoreError> {
         let head = self.connection.begin()?;
         match self.catch_up(head) {
-            Ok(()) => Ok(Group { epoch: head.epoch, seq: head.seq, dirty: false, savepoint: false }),
+            Ok(()) => Ok(Group {
+                epoch: head.epoch,
+                seq: head.seq,
+                dirty: false,
+                savepoint: false,
+                server_now: None,
+            }),
             Err(error) => {
                 self.rollback();
                 Err(error)
@@ -184,8 +192,8 @@ impl Writer {
     }
 
     fn run_one(&mut self, mut work: Box<dyn Work>, group: &mut Group) -> (Finished, Rest) {
-        let mut tx =
-            WriteTx::new(&mut *self.connection, group, &mut self.topics, &self.calendar, self.clock.now());
+        let (calendar, backlog, now) = (&self.calendar, &self.backlog, self.clock.now());
+        let mut tx = WriteTx::new(&mut *self.connection, group, &mut self.topics, calendar, backlog, now);
         let run = catch_unwind(AssertUnwindSafe(|| work.run(&mut tx)));
         match tx.finish(matches!(run, Ok(true))) {
             Ok(effects) => (Finished { work, outcome: Ok(()), effects }, Rest::Untouched),

@@ -5,6 +5,7 @@
 mod commits;
 mod crash;
 mod failures;
+mod jobs;
 mod log;
 mod order;
 mod packs;

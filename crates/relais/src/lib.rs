@@ -24,7 +24,7 @@ mod outbound;
 mod pace;
 pub mod telemetry;
 pub mod text;
-mod web;
+pub mod web;
 
 pub use app::App;
 pub use error::AppError;

@@ -123,9 +123,12 @@ impl States {
         self.keep(&id);
     }
 
-    /// Notes that watchers of every tier are to be told how a module is.
+    /// Notes that watchers of every tier are to be told how a module is, if there is more to say than that it is there.
     pub(super) fn tell_whole(&mut self, id: &str) {
-        if let Some((id, _)) = self.entries.get_key_value(id) {
+        let found = self.entries.get_key_value(id);
+        if let Some((id, _)) =
+            found.filter(|(_, entry)| entry.presence.is_online() || !entry.telemetry.is_empty())
+        {
             self.tell_again(&Arc::clone(id));
         }
     }

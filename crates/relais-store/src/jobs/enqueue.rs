@@ -30,7 +30,7 @@ const ADD_ALL_POSTGRES: &str = "INSERT INTO jobs (kind, unique_key, payload, sta
      enqueued_at, attempt, fence, cancel) \
      SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, CAST(value ->> 4 AS BIGINT), \
      CAST(value ->> 5 AS BIGINT), CAST(value ->> 6 AS BIGINT), $2, 0, 0, 0 \
-     FROM json_array_elements(CAST(CAST($1 AS TEXT) AS JSON)) ON CONFLICT DO NOTHING";
+     FROM jsonb_array_elements(CAST(CAST($1 AS TEXT) AS JSONB)) ON CONFLICT DO NOTHING";
 
 /// Why a job was not enqueued; nothing of the call is stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -150,7 +150,7 @@ const CLAIM_SQLITE: &str = "UPDATE jobs SET state = 'running', fence = $3, attem
 const CLAIM_POSTGRES: &str = "WITH picked AS MATERIALIZED (SELECT c.id FROM (SELECT j.id, w.place, \
              ROW_NUMBER() OVER (PARTITION BY w.place ORDER BY j.priority, j.run_at, j.id) AS turn \
          FROM (SELECT (value ->> 0) COLLATE \"C\" AS kind, CAST(value ->> 1 AS BIGINT) AS most, place \
-             FROM json_array_elements(CAST(CAST($1 AS TEXT) AS JSON)) WITH ORDINALITY AS e (value, place)) AS w \
+             FROM jsonb_array_elements(CAST(CAST($1 AS TEXT) AS JSONB)) WITH ORDINALITY AS e (value, place)) AS w \
          CROSS JOIN LATERAL (SELECT q.id, q.priority, q.run_at FROM jobs AS q \
              WHERE q.kind = w.kind AND q.state = 'pending' ORDER BY q.priority, q.run_at, q.id \
              LIMIT LEAST(w.most, $2) FOR UPDATE SKIP LOCKED) AS j) AS c \
@@ -272,7 +272,7 @@ const FINISH_SQLITE: &str = finish!(
 const FINISH_POSTGRES: &str = finish!(
     "CAST(value ->> 0 AS BIGINT) AS id, CAST(value ->> 1 AS BIGINT) AS fence, value ->> 2 AS state, \
      CAST(value ->> 3 AS BIGINT) AS at, value ->> 4 AS error, CAST(value ->> 5 AS BIGINT) AS back \
-     FROM json_array_elements(CAST(CAST($1 AS TEXT) AS JSON))"
+     FROM jsonb_array_elements(CAST(CAST($1 AS TEXT) AS JSONB))"
 );
 
 /// Ends leases by one statement, and returns those that were refused because they are lost.
@@ -323,7 +323,7 @@ macro_rules! heartbeat {
 const HEARTBEAT_SQLITE: &str = heartbeat!("value ->> 0 AS id, value ->> 1 AS fence FROM json_each($1)");
 const HEARTBEAT_POSTGRES: &str = heartbeat!(
     "CAST(value ->> 0 AS BIGINT) AS id, CAST(value ->> 1 AS BIGINT) AS fence \
-     FROM json_array_elements(CAST(CAST($1 AS TEXT) AS JSON))"
+     FROM jsonb_array_elements(CAST(CAST($1 AS TEXT) AS JSONB))"
 );
 
 /// Prolongs leases by one statement, from now on. Those that are not in the answer are lost.

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::auth::Auth;
 use crate::auth::expiry::Expiries;
 use crate::config::Config;
+use crate::jobs::JobsWatch;
 
 /// The parts of the running application. Cheap to clone; made once, in `boot`.
 #[derive(Clone)]
@@ -34,6 +35,8 @@ pub struct Parts {
     pub auth: Auth,
     /// What the features do.
     pub services: Services,
+    /// How the durable jobs stand.
+    pub jobs: Arc<JobsWatch>,
     /// Moves with every event that was published, for those who wait for one.
     pub heads: watch::Receiver<Cursor>,
     /// Sessions that end when their credential does.
@@ -108,6 +111,12 @@ impl App {
     #[must_use]
     pub fn service<T: Any + Send + Sync>(&self) -> &T {
         self.0.services.require()
+    }
+
+    /// How the durable jobs stand.
+    #[must_use]
+    pub fn jobs(&self) -> &Arc<JobsWatch> {
+        &self.0.jobs
     }
 
     /// Moves with every event that was published.

@@ -22,6 +22,7 @@ use crate::event_log::{Publisher, RightsObserver, StoredLog};
 use crate::feature::{Observers, OpenError, Opening};
 use crate::features;
 use crate::http::{self, declared};
+use crate::jobs;
 use crate::web::{self, Server};
 
 /// How often sessions are checked for expired credentials.
@@ -30,10 +31,6 @@ const EXPIRY_CHECK: Duration = Duration::from_secs(1);
 const LOG_CHECK: Duration = Duration::from_secs(1);
 /// How often the clock is compared with the time that passed.
 const DATE_CHECK: Duration = Duration::from_secs(60);
-/// How often old events are forgotten.
-const TRIM: Duration = Duration::from_secs(3600);
-/// Events that are kept however old they are.
-const EVENTS_KEPT_MIN: u64 = 1000;
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -149,6 +146,7 @@ pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, B
         hub,
         auth,
         services,
+        jobs: Arc::default(),
         heads,
         expiries: Arc::new(Expiries::default()),
         accepting,
@@ -166,7 +164,8 @@ fn serve(app: App, accepting: watch::Sender<bool>, open_mode: bool) -> Result<Ru
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     tasks.spawn(end_expired_sessions(app.clone(), stop.clone()));
     tasks.spawn(follow_the_log(app.clone(), stop.clone()));
-    tasks.spawn(trim_log(app.clone(), stop.clone()));
+    tasks.spawn(jobs::work(app.clone(), stop.clone()));
+    tasks.spawn(jobs::watch(app.clone(), stop.clone()));
     tasks.spawn(note_date(app.clone(), stop.clone()));
     for task in declared().flat_map(|feature| (feature.tasks)(&app, &stop)) {
         tasks.spawn(task);
@@ -227,6 +226,7 @@ impl Drop for Running {
 async fn open_store(config: &Config, clock: SharedClock) -> Result<Store, BootError> {
     let mut store_config = StoreConfig::new(config.database_url().parse()?);
     store_config.readers = config.database.readers;
+    store_config.jobs = config.jobs.limits();
     let opened =
         tokio::task::spawn_blocking(move || Store::open(&store_config, &features::migrations(), clock));
     Ok(opened.await.map_err(|e| BootError::Internal(e.to_string()))??)
@@ -309,30 +309,6 @@ async fn note_date(app: App, stop: CancellationToken) {
     while until(&stop, looks.tick()).await {
         if let Err(error) = app.store().note_date().await {
             tracing::warn!(%error, "the date could not be noted; trying again");
-        }
-    }
-}
-
-async fn trim_log(app: App, stop: CancellationToken) {
-    let mut hours = tokio::time::interval(TRIM);
-    let kept_ms = i64::from(app.config().database.events_days) * 86_400_000;
-    while until(&stop, hours.tick()).await {
-        match app
-            .store()
-            .trim_events(app.store().retention_now().plus_millis(-kept_ms), EVENTS_KEPT_MIN)
-            .await
-        {
-            Ok(0) => {}
-            Ok(gone) => tracing::info!(gone, "old events were forgotten"),
-            Err(error) => {
-                tracing::warn!(%error, "old events could not be forgotten; trying again in an hour");
-            }
-        }
-        for feature in declared() {
-            if let Err(error) = (feature.trimmed)(&app).await {
-                let feature = feature.name;
-                tracing::warn!(%error, feature, "what belongs to old events could not be forgotten; trying again in an hour");
-            }
         }
     }
 }

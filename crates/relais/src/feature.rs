@@ -22,6 +22,9 @@ use crate::{App, AppError};
 /// What somebody hears of a channel; nothing if the channel is not the feature's to give.
 pub type Subscribing<'a> = BoxFuture<'a, Result<Option<Subscription>, AppError>>;
 
+/// What is found in the database.
+pub type Finding<'a, T, E> = BoxFuture<'a, Result<T, E>>;
+
 /// What a feature, or a dialect in which features are spoken to, brings. What it does not have it leaves out:
 /// `Feature { routes: …, ..Feature::named("shop") }`.
 pub struct Feature {
@@ -36,7 +39,7 @@ pub struct Feature {
     /// Whether somebody may hear a channel, if that is not for the policy to say: what they hear of it.
     pub subscribe: for<'a> fn(&'a App, &'a Principal, &'a Channel) -> Subscribing<'a>,
     /// Principals whose presence this one does not see.
-    pub hidden_from: for<'a> fn(&'a App, &'a User) -> BoxFuture<'a, Result<HashSet<String>, AppError>>,
+    pub hidden_from: for<'a> fn(&'a App, &'a User) -> Finding<'a, HashSet<String>, AppError>,
     /// Its calls and sockets.
     pub routes: fn(&App) -> Router<App>,
     /// What its calls are, in parts that are merged.
@@ -56,7 +59,7 @@ pub struct Feature {
     /// What is told of an event, if that is not what the log has.
     pub told: fn(&Event) -> Option<Event>,
     /// Rows that cannot be read and are left out, for `relais doctor`.
-    pub unreadable_rows: fn(&Store) -> BoxFuture<'_, Result<Vec<String>, StoreError>>,
+    pub unreadable_rows: fn(&Store) -> Finding<'_, Vec<String>, StoreError>,
 }
 
 impl Feature {

@@ -19,6 +19,7 @@ pub mod features;
 pub mod gateways;
 pub mod http;
 pub mod id;
+pub mod jobs;
 mod memory;
 mod outbound;
 mod pace;

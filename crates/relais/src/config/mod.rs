@@ -4,6 +4,7 @@ mod auth;
 mod chat;
 mod client;
 mod history;
+mod jobs;
 mod live;
 mod load;
 mod masked;
@@ -20,6 +21,7 @@ pub use auth::*;
 pub use chat::{ChatAccess, ChatConfig};
 pub use client::ClientConfig;
 pub use history::HistoryConfig;
+pub use jobs::JobsConfig;
 pub use live::{AnswerWords, LiveConfig, ModuleType, ReconnectConfig};
 pub use load::{ConfigError, Overrides, load, read};
 pub use masked::{masked, masked_text};
@@ -53,6 +55,8 @@ pub struct Config {
     pub chat: ChatConfig,
     /// Live pages, and modules: machines in the field.
     pub live: LiveConfig,
+    /// Durable jobs.
+    pub jobs: JobsConfig,
     /// Limits of live connections.
     pub hub: HubLimits,
     /// Rules for Socket.IO clients.

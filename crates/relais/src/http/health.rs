@@ -13,13 +13,14 @@ pub(super) async fn get_health() -> Json<serde_json::Value> {
     Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
 }
 
-/// The server takes requests: its database reads and writes, and it is not stopping.
+/// The server takes requests: its database reads and writes, and it is not stopping. How the jobs stand is told beside it
+/// and decides nothing: dead letters are for people.
 pub(super) async fn get_readiness(State(app): State<App>) -> Response {
     if !app.is_accepting() {
         return not_ready("stopping");
     }
     match app.store().check().await {
-        Ok(()) => Json(json!({ "status": "ready" })).into_response(),
+        Ok(()) => Json(json!({ "status": "ready", "jobs": app.jobs().summary() })).into_response(),
         Err(error) => {
             tracing::warn!(%error, "not ready");
             not_ready("database")

@@ -110,7 +110,7 @@ impl Live {
     pub fn answered(&self, module: &str, kind: &str, mut message: Map<String, Value>) {
         let Answered { id, name, answer } = Answered::read(&self.0.config.answers, kind, &message);
         self.on_board(|command_queue, _| {
-            command_queue.answered(module, id.as_deref(), name.as_deref(), answer)
+            command_queue.answered(module, id.as_deref(), name.as_deref(), answer);
         });
         message.retain(|name, _| !is_envelope(name));
         message.insert("moduleId".to_owned(), module.into());

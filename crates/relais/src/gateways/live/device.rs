@@ -232,7 +232,7 @@ impl Device {
             }
             "ping" => self.say(&json!({ "type": "pong", "timestamp": self.app.clock().now() })),
             answer if ANSWERS.contains(&answer) => {
-                self.app.service::<Live>().answered(module, answer, message)
+                self.app.service::<Live>().answered(module, answer, message);
             }
             other => {
                 let text = format!("Message de type {} inconnu", beginning_of(&format_args!("{other:?}")));

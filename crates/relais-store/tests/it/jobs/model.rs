@@ -13,7 +13,7 @@ use relais_store::jobs::{Enqueued, Job, JobId, JobState};
 use super::{LEASE, Yard, mail};
 
 /// One step; what it is about is chosen among what there is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     Enqueue { key: Option<u8>, delay_ms: u64, priority: i16, attempts_max: u32 },
     Claim { limit: usize },

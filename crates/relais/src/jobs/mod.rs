@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use relais_store::jobs::schedule::{self, Schedule};
-use relais_store::jobs::{Handlers, JobKind, Worker, WorkerConfig};
+use relais_store::jobs::{Handlers, JobKind, Outcome, Worker, WorkerConfig};
 use relais_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,10 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// Runs jobs until it is told to stop; then gives back what has not begun and waits for what runs.
 pub async fn work(app: App, stop: CancellationToken) {
+    // At the start as well: whoever comes back finds the log as the settings want it, however short the server runs.
+    if let Outcome::Failed(error) = trim_log::run(&app).await {
+        tracing::warn!(error, "trying again within the hour");
+    }
     while let Err(error) = keep_schedules(app.store()).await {
         tracing::warn!(%error, "the schedules of jobs could not be stored; trying again");
         tokio::select! {

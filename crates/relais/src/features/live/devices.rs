@@ -1,6 +1,7 @@
 //! What devices do, whichever way they connect.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use relais_protocol::event::{Channel, Event, Topic};
 use relais_protocol::time::Timestamp;
@@ -40,6 +41,9 @@ struct ToldModule {
     owned_at: Timestamp,
     updated_at: Timestamp,
 }
+
+/// Tells the answers of this process's devices apart.
+static ANSWERED: AtomicU64 = AtomicU64::new(0);
 
 impl Live {
     /// A device that identified itself is connected; an older connection of it ends. Says nothing if the module was
@@ -91,10 +95,14 @@ impl Live {
 
     /// Tells those who watch a module something that is not stored: what its device answered, for example.
     pub(super) fn tell_watchers(&self, module: &Module, name: &str, data: &str) {
+        self.tell_each(module, name, data, &module.id);
+    }
+
+    fn tell_each(&self, module: &Module, name: &str, data: &str, key: &str) {
         let (epoch, now) = (self.0.hub.head().epoch, self.now());
         let (name, data): (Arc<str>, Arc<str>) = (name.into(), data.into());
         for topic in module_topic(MODULE, &module.id).into_iter().chain(self.fleets(module)) {
-            self.publish_passing(passing(topic, epoch, &name, &data, now), &module.id);
+            self.publish_passing(passing(topic, epoch, &name, &data, now), key);
         }
     }
 
@@ -117,7 +125,9 @@ impl Live {
         message.entry("timestamp").or_insert_with(|| self.now().to_string().into());
         let known = self.0.states.lock().find(module).map(|entry| entry.module.clone());
         if let Some(known) = known {
-            self.tell_watchers(&known, &format!("module_{kind}"), &json(&message));
+            // One answer does not stand for another.
+            let key = ANSWERED.fetch_add(1, Ordering::Relaxed).to_string();
+            self.tell_each(&known, &format!("module_{kind}"), &json(&message), &key);
         }
         self.take_position(module, message);
     }

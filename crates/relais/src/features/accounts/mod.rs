@@ -21,6 +21,7 @@ pub use model::{AuditEntry, Grant, KeyInfo, NewUser, UserChanges, UserInfo};
 pub use service::Accounts;
 pub use sign_in::SignedIn;
 pub use store::MIGRATIONS;
+
 use utoipa::OpenApi as _;
 
 use crate::feature::{Feature, OpenError};

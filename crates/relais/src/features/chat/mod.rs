@@ -52,11 +52,12 @@ pub use presence::{JOINED, LEFT};
 pub use search::Found;
 pub use sending::{NewMessage, Sent};
 pub use service::{Chat, TOPIC_FAMILY};
-use std::sync::Arc;
 pub use store::MIGRATIONS;
 pub use typing::tell_changes;
 pub use upgrade::catch_up;
 pub use whole::whole;
+
+use std::sync::Arc;
 
 use relais_hub::Subscription;
 use relais_protocol::event::{Channel, Event};

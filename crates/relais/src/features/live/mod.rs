@@ -58,11 +58,11 @@ pub use service::Live;
 pub use snapshot::Snapshot;
 pub use state_writer::write_states;
 pub use stats::{Statistics, tell_statistics};
-use std::sync::Arc;
 pub use store::{MIGRATIONS, unreadable_rows};
 pub use tier::Tier;
-use topics::ADDED_TO_OWNER;
 pub use topics::{FLEET, MODULE, NAMES, TELEMETRY};
+
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use relais_hub::{Filter, Subscription};
@@ -75,6 +75,7 @@ use crate::auth::{Action, Principal};
 use crate::feature::{Feature, Observer, OpenError, Opening};
 use crate::features::accounts::Accounts;
 use crate::{App, AppError};
+use topics::ADDED_TO_OWNER;
 
 /// Modules and their history.
 pub const FEATURE: Feature = Feature {

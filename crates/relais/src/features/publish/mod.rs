@@ -12,6 +12,7 @@ mod target;
 pub use service::{NewEvent, Published, publish};
 pub use store::MIGRATIONS;
 pub use target::{Target, tell};
+
 use utoipa::OpenApi as _;
 
 use crate::feature::Feature;

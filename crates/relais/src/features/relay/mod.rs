@@ -45,8 +45,9 @@ pub use model::{Announced, FileMeta, Origin, Precondition, Request, Stored, Tota
 pub use name::{FileName, NameFault, SocieteName};
 pub use schema::Violation;
 pub use service::{Changes, Comparison, Relay};
-use std::sync::Arc;
 pub use store::MIGRATIONS;
+
+use std::sync::Arc;
 
 use relais_hub::{Filter, Subscription};
 use relais_protocol::event::{Channel, Event};

@@ -14,15 +14,15 @@ mod socket;
 pub use namespace::ChatNamespace;
 pub(super) use socket::open_socket;
 
+use axum::Router;
 use axum::http::StatusCode;
+use axum::routing::get;
 use relais_hub::{CloseCode, CloseReason};
 
 use crate::AppError;
 use crate::auth::Principal;
 use crate::feature::Feature;
 use crate::features::chat::Me;
-use axum::Router;
-use axum::routing::get;
 
 /// The chat's WebSocket. Its namespaces are in [`super::namespaces`].
 pub(super) const DIALECT: Feature = Feature {

@@ -5,10 +5,12 @@ pub(super) mod device;
 mod page;
 mod pages;
 
-use crate::feature::Feature;
+pub(super) use pages::Pages;
+
 use axum::Router;
 use axum::routing::get;
-pub(super) use pages::Pages;
+
+use crate::feature::Feature;
 
 /// The WebSocket of devices. What pages say is in [`super::namespaces`].
 pub(super) const DIALECT: Feature = Feature {

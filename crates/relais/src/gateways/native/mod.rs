@@ -7,9 +7,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use axum::Router;
 use axum::extract::{ConnectInfo, RawQuery, Request, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
+use axum::routing::get;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use relais_hub::{
@@ -18,6 +20,7 @@ use relais_hub::{
 };
 use relais_protocol::event::{Channel, Cursor, Epoch, Position};
 use serde_json::{Value, json};
+use utoipa::OpenApi as _;
 
 use super::opening::open_guest;
 use super::pace::{Pace, too_fast};
@@ -34,9 +37,6 @@ use crate::features::relay::TOPIC_FAMILY;
 use crate::text::composed;
 use crate::web::Guest;
 use crate::{App, AppError};
-use axum::Router;
-use axum::routing::get;
-use utoipa::OpenApi as _;
 
 /// The hub's own protocol, its event stream and long polling.
 pub(super) const DIALECT: Feature = Feature {

@@ -5,10 +5,12 @@ mod asyncapi;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, RawQuery, Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
+use axum::routing::get;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use relais_hub::{
@@ -17,6 +19,7 @@ use relais_hub::{
 };
 use relais_protocol::event::{Channel, Cursor, Event};
 use relais_protocol::websocket::Limits;
+use utoipa::OpenApi as _;
 
 use super::opening::open_session;
 use super::upgrade::{Handshake, Upgraded};
@@ -27,9 +30,6 @@ use crate::feature::Feature;
 use crate::features::relay::http::changes::ListenQuery;
 use crate::features::relay::{Relay, TOPIC_FAMILY, frame};
 use crate::{App, AppError};
-use axum::Router;
-use axum::routing::get;
-use utoipa::OpenApi as _;
 
 /// The relay's WebSocket and event stream.
 pub(super) const DIALECT: Feature = Feature {

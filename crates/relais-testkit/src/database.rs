@@ -1,8 +1,11 @@
 //! A database of its own per test.
 
+use std::net::ToSocketAddrs as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use relais_store::DatabaseUrl;
+
+use crate::Proxy;
 
 /// A database that is there for one test and gone after it.
 pub struct TestDb {
@@ -66,6 +69,21 @@ impl TestDb {
     #[must_use]
     pub fn is_postgres(&self) -> bool {
         self.server.is_some()
+    }
+
+    /// A wire to a PostgreSQL database, and the address of the database by it.
+    ///
+    /// # Panics
+    /// If the database is not PostgreSQL.
+    #[must_use]
+    pub fn wire(&self) -> (Proxy, String) {
+        assert!(self.is_postgres(), "only PostgreSQL has connections");
+        let (base, name) = self.url.rsplit_once('/').expect("an address ends with the name of a database");
+        let at = base.rfind('@').or_else(|| base.rfind('/')).expect("an address has a host") + 1;
+        let server = base[at..].to_socket_addrs().ok().and_then(|mut all| all.next());
+        let proxy = Proxy::to(server.expect("the address names host and port"));
+        let address = format!("{}{}/{name}?sslmode=disable", &base[..at], proxy.address());
+        (proxy, address)
     }
 
     /// Ends every connection to a PostgreSQL database, as a restart of the server does.

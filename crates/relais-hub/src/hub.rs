@@ -16,7 +16,7 @@ use crate::dialect::{Dialect, Filter};
 use crate::engine::Engine;
 use crate::error::{OpenError, SubscribeError};
 use crate::inbox::{Command, Join};
-use crate::log::EventLog;
+use crate::log::{EventLog, LogError};
 use crate::presence::{Presence, PresenceWatcher};
 use crate::queue::QueueBody;
 use crate::recovery::{JoinPoint, Replay, replay};
@@ -254,6 +254,7 @@ impl Hub {
         preface: impl FnOnce(&Joined) -> Bytes + Send,
     ) -> Result<Joined, SubscribeError> {
         check_start(&subscriptions, from)?;
+        self.reach(from).await?;
         let mut point = self.join(session, dialect, subscriptions.clone(), limited).await?;
         self.learn_offset(&subscriptions, &mut point).await?;
         let found = replay(self.shared(), &**dialect, &subscriptions, from, &point).await?;
@@ -268,6 +269,17 @@ impl Hub {
         all.extend(frames);
         point.release(all);
         Ok(joined)
+    }
+
+    /// A client that comes from another server of the log may have been told more than this one has published yet: then it
+    /// publishes that first. Where a position stands among the others is found out only after the client has joined.
+    async fn reach(&self, from: From) -> Result<(), LogError> {
+        let may_be_ahead = match from {
+            From::Now => false,
+            From::Cursor(cursor) => cursor.epoch == self.shared().epoch && cursor.seq > self.head().seq,
+            From::Position(position) => position.epoch == self.shared().epoch,
+        };
+        if may_be_ahead { self.shared().log.catch_up().await } else { Ok(()) }
     }
 
     async fn join(

@@ -35,6 +35,12 @@ pub trait EventLog: Send + Sync + 'static {
     /// The offset of the last event of `topic` with `seq <= up_to_seq`, whether or not it is still kept; 0 if
     /// there was none.
     fn position<'a>(&'a self, topic: &'a Topic, up_to_seq: u64) -> BoxFuture<'a, Result<u64, LogError>>;
+
+    /// Returns once every event that was committed before the call, by whichever server, was given to
+    /// [`Hub::publish`](crate::Hub::publish). Nothing is to be done for a log to which this server alone writes.
+    fn catch_up(&self) -> BoxFuture<'_, Result<(), LogError>> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 /// Which events a log still keeps: all with `first_seq_kept <= seq <= head`.

@@ -63,6 +63,10 @@ impl EventLog for StoredLog {
         async move { self.0.topic_position(topic, up_to_seq).await.map(|place| place.offset).map_err(fault) }
             .boxed()
     }
+
+    fn catch_up(&self) -> BoxFuture<'_, Result<(), LogError>> {
+        self.0.catch_up().map(|caught_up| caught_up.map_err(fault)).boxed()
+    }
 }
 
 /// Hands committed events to the hub and wakes those who wait for one.

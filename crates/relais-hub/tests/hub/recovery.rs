@@ -66,6 +66,36 @@ async fn a_topic_is_resumed_by_its_own_offset_too() {
 }
 
 #[tokio::test]
+async fn a_client_that_another_server_told_more_goes_on_where_it_is() {
+    let position = |offset| From::Position(Position { epoch: EPOCH, offset });
+    for (from, replayed) in [(after(2), 2), (after(4), 0), (position(2), 2), (position(4), 0)] {
+        let world = World::new();
+        world.publish("t:1", "here");
+        for _ in 0..3 {
+            world.commit_elsewhere("t:1", "there");
+        }
+        let mut client = world.connect("a").await;
+        let joined = world.hub.subscribe(&client.session, channel("t:1"), None, from, preface).await.unwrap();
+        assert_eq!((joined.recovered, joined.replayed), (true, replayed), "{from:?}");
+        world.publish("t:1", "live");
+        let mut expected = vec![format!("joined true {replayed}")];
+        expected.extend((5 - replayed as u64..5).map(|seq| format!("{seq} t:1 there")));
+        expected.push("5 t:1 live".into());
+        assert_eq!(client.texts(expected.len()).await, expected, "{from:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_place_that_no_server_has_reached_is_not_recovered() {
+    let world = World::new();
+    world.publish("t:1", "here");
+    world.commit_elsewhere("t:1", "there");
+    let client = world.connect("a").await;
+    let joined = world.hub.subscribe(&client.session, channel("t:1"), None, after(3), preface).await.unwrap();
+    assert!(!joined.recovered);
+}
+
+#[tokio::test]
 async fn several_channels_are_resumed_by_one_cursor_in_one_order() {
     let world = with_past(still(), &["t:1", "u:1", "v:1"], 30).await;
     let mut client = world.connect("a").await;

@@ -86,6 +86,10 @@ pub struct MemoryLog {
     pub events: Mutex<Vec<Arc<Event>>>,
     pub first_seq_kept: Mutex<u64>,
     pub broken: Mutex<bool>,
+    /// Committed by another server, and not known to this one yet.
+    elsewhere: Mutex<Vec<Arc<Event>>>,
+    /// Who is told of it.
+    hub: Mutex<Option<Hub>>,
 }
 
 impl MemoryLog {
@@ -137,6 +141,17 @@ impl EventLog for MemoryLog {
         let offset = last.map_or(0, |e| e.offset);
         async move { Ok(offset) }.boxed()
     }
+
+    fn catch_up(&self) -> BoxFuture<'_, Result<(), LogError>> {
+        async move {
+            tokio::task::yield_now().await;
+            if let Some(hub) = self.hub.lock().take() {
+                self.elsewhere.lock().drain(..).for_each(|event| hub.publish(event));
+            }
+            Ok(())
+        }
+        .boxed()
+    }
 }
 
 /// A hub whose time stands still, and its log.
@@ -171,19 +186,28 @@ impl World {
         Self { hub, log: self.log }
     }
 
+    fn commit(&self, topic: &str, data: &str) -> Arc<Event> {
+        let mut events = self.log.events.lock();
+        let topic = Topic::new(topic).unwrap();
+        let offset = 1 + events.iter().rev().find(|e| e.topic == topic).map_or(0, |e| e.offset);
+        let event = Arc::new(Event { seq: events.len() as u64 + 1, offset, ..ephemeral(&topic, data) });
+        events.push(Arc::clone(&event));
+        event
+    }
+
     /// Commits an event and publishes it.
     pub fn publish(&self, topic: &str, data: &str) -> u64 {
-        let event = {
-            let mut events = self.log.events.lock();
-            let topic = Topic::new(topic).unwrap();
-            let offset = 1 + events.iter().rev().find(|e| e.topic == topic).map_or(0, |e| e.offset);
-            let event = Arc::new(Event { seq: events.len() as u64 + 1, offset, ..ephemeral(&topic, data) });
-            events.push(Arc::clone(&event));
-            event
-        };
+        let event = self.commit(topic, data);
         let seq = event.seq;
         self.hub.publish(event);
         seq
+    }
+
+    /// Another server commits an event. This one hears of it when it asks.
+    pub fn commit_elsewhere(&self, topic: &str, data: &str) {
+        let event = self.commit(topic, data);
+        self.log.elsewhere.lock().push(event);
+        *self.log.hub.lock() = Some(self.hub.clone());
     }
 
     pub fn publish_ephemeral(&self, topic: &str, key: &str, data: &str) {

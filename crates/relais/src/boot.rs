@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::event_log::{Publisher, RightsObserver, StoredLog};
 use crate::feature::{Observers, OpenError, Opening};
 use crate::features;
+use crate::folder_lock::{FolderLock, FolderLockError};
 use crate::http::{self, declared};
 use crate::jobs;
 use crate::web::{self, Server};
@@ -51,6 +52,9 @@ pub enum BootError {
         /// What the system says.
         error: std::io::Error,
     },
+    /// The data folder is another server's.
+    #[error(transparent)]
+    InUse(#[from] FolderLockError),
     /// The database.
     #[error("database: {0}")]
     Store(#[from] StoreError),
@@ -91,6 +95,7 @@ pub struct Running {
     tasks: TaskTracker,
     stop: CancellationToken,
     accepting: watch::Sender<bool>,
+    _folders: Vec<FolderLock>,
 }
 
 /// Starts a server with the computer's own clock.
@@ -111,6 +116,7 @@ pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, B
     private::create_folder(&data)
         .map_err(|error| BootError::Data { path: data.display().to_string(), error })?;
     let (metrics, store) = (install_metrics()?, open_store(&config, Arc::clone(&clock)).await?);
+    let folders = vec![FolderLock::take_data(&data)?];
     let hub = Hub::start(
         hub_config(&config),
         store.head(),
@@ -132,13 +138,14 @@ pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, B
         auth,
         services: Services::default(),
         observers,
+        folders,
     };
     for feature in features::ALL {
         (feature.open)(&mut opening).await?;
     }
 
     let (accepting_sender, accepting) = watch::channel(true);
-    let Opening { clock, store, hub, auth, services, .. } = opening;
+    let Opening { clock, store, hub, auth, services, folders, .. } = opening;
     let app = App::new(Parts {
         config,
         clock,
@@ -153,10 +160,15 @@ pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, B
         polls_waiting: Arc::new(AtomicUsize::new(0)),
         metrics,
     });
-    serve(app, accepting_sender, open_mode)
+    serve(app, accepting_sender, folders, open_mode)
 }
 
-fn serve(app: App, accepting: watch::Sender<bool>, open_mode: bool) -> Result<Running, BootError> {
+fn serve(
+    app: App,
+    accepting: watch::Sender<bool>,
+    folders: Vec<FolderLock>,
+    open_mode: bool,
+) -> Result<Running, BootError> {
     let wanted = app.config().server.listen;
     let listener = web::listen(wanted).map_err(|error| BootError::Listen { address: wanted, error })?;
     let address = listener.local_addr().map_err(|error| BootError::Listen { address: wanted, error })?;
@@ -172,7 +184,7 @@ fn serve(app: App, accepting: watch::Sender<bool>, open_mode: bool) -> Result<Ru
     }
     let mode = if open_mode { "open to every program on this computer" } else { "credentials required" };
     tracing::info!(%address, mode, data = %app.config().server.data.display(), "listening on http://{address}");
-    Ok(Running { app, server, address, tasks, stop, accepting })
+    Ok(Running { app, server, address, tasks, stop, accepting, _folders: folders })
 }
 
 impl Running {

@@ -17,6 +17,7 @@ use crate::app::Services;
 use crate::asyncapi::Part;
 use crate::auth::{Auth, Principal, User};
 use crate::config::Config;
+use crate::folder_lock::{FolderLock, FolderLockError};
 use crate::{App, AppError};
 
 /// What somebody hears of a channel; nothing if the channel is not the feature's to give.
@@ -103,12 +104,20 @@ pub struct Opening {
     pub services: Services,
     /// Who follows the log.
     pub observers: Observers,
+    /// The folders that no other server has while this one runs.
+    pub folders: Vec<FolderLock>,
 }
 
 /// Why a service could not be opened, with what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct OpenError(pub String);
+
+impl From<FolderLockError> for OpenError {
+    fn from(error: FolderLockError) -> Self {
+        Self(error.to_string())
+    }
+}
 
 impl From<StoreError> for OpenError {
     fn from(error: StoreError) -> Self {

@@ -16,6 +16,7 @@ pub mod error;
 pub mod event_log;
 pub mod feature;
 pub mod features;
+pub mod folder_lock;
 pub mod gateways;
 pub mod http;
 pub mod id;

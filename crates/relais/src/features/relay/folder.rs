@@ -21,6 +21,7 @@ use super::listing::{self, Listing, open_dir};
 use super::name::{FileName, SocieteName};
 use super::plain_file::{Found, Stat, read_at, stat_at};
 use super::spare::Spares;
+use crate::folder_lock::{FolderLock, FolderLockError};
 
 /// Where files are written before they are renamed into place. On the same file system, and hidden from
 /// programs that look for sociétés.
@@ -38,6 +39,18 @@ pub struct Folder {
 }
 
 impl Folder {
+    /// Keeps other servers out of the folder, which is made if it is missing.
+    ///
+    /// # Errors
+    /// [`FolderLockError::InUse`], or why the folder cannot be used.
+    pub fn lock(path: &Path) -> Result<FolderLock, FolderLockError> {
+        let marker = std::fs::create_dir_all(path)
+            .and_then(|()| File::open(path))
+            .and_then(|base| folder_id::marker(&base))
+            .map_err(|error| FolderLockError::Io { folder: path.to_owned(), error })?;
+        FolderLock::take(path, marker, "relay.files_dir or BASE_FILES_DIR")
+    }
+
     /// Opens the folder, creating it if it is missing, and removes what an interrupted write left behind.
     ///
     /// # Errors

@@ -93,6 +93,8 @@ async fn open(opening: &mut Opening) -> Result<(), OpenError> {
     let blobs = LocalBlobs::open(&opening.config.server.data.join("blobs"))
         .map_err(|error| OpenError(format!("blobs: {error}")))?;
     let (config, folder) = (opening.config.relay.clone(), opening.config.relay_files_dir());
+    // Before anything is done there: opening it removes what this server has not finished writing.
+    opening.folders.push(folder::Folder::lock(&folder)?);
     let relay = Relay::open(opening.store.clone(), Arc::new(blobs), config, &folder)
         .await
         .map_err(|error| OpenError(format!("relay: {error}")))?;

@@ -14,4 +14,5 @@ mod polling;
 mod relay;
 mod socketio;
 mod turned_away;
+mod two_servers;
 mod world;

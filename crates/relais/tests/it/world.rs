@@ -55,8 +55,13 @@ impl World {
 
     /// A server on a database that others may use too, with the secret that they have in common.
     pub(crate) async fn on(database: &str, secret: &str) -> Self {
+        Self::on_in_time(database, secret, Arc::new(SystemClock)).await
+    }
+
+    /// The same, at a time of its own.
+    pub(crate) async fn on_in_time(database: &str, secret: &str, clock: SharedClock) -> Self {
         let settings = |config: &mut Config| config.auth.jwt.secret = Some(secret.to_owned());
-        Self::start(Some(database.to_owned()), settings, Arc::new(SystemClock)).await
+        Self::start(Some(database.to_owned()), settings, clock).await
     }
 
     /// Waits until a request waits for an event.

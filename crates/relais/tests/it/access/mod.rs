@@ -8,9 +8,9 @@ mod endings;
 mod latecomers;
 mod origins;
 mod pages;
-mod rights;
-mod sessions;
+pub(crate) mod rights;
+pub(crate) mod sessions;
 mod texts;
-mod wire;
+pub(crate) mod wire;
 
 use crate::world::{Person, World, on_both, on_both_with};

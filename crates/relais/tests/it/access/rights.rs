@@ -18,28 +18,28 @@ use relais::features::relay::Relay;
 const BEFORE_THE_WAIT_IS_OVER: Duration = Duration::from_secs(40);
 const SECRET: &str = "a-secret-that-two-servers-have-in-common";
 
-pub(super) fn accounts(world: &World) -> Accounts {
+pub(crate) fn accounts(world: &World) -> Accounts {
     Accounts::new(world.running.app().auth().clone())
 }
 
-pub(super) fn tester() -> Actor {
+pub(crate) fn tester() -> Actor {
     Actor::named("test", None)
 }
 
-pub(super) async fn disable(accounts: &Accounts, who: &Person) {
+pub(crate) async fn disable(accounts: &Accounts, who: &Person) {
     let changes = UserChanges { disabled: Some(true), ..UserChanges::default() };
     accounts.update_user(&tester(), &who.id, changes).await.unwrap();
 }
 
 /// A key as somebody who calls, and its id.
-pub(super) async fn key(world: &World, scopes: &[&str]) -> (Person, String) {
+pub(crate) async fn key(world: &World, scopes: &[&str]) -> (Person, String) {
     let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
     let (info, token) = accounts(world).create_key(&tester(), "batch", &scopes, None).await.unwrap();
     (Person { id: String::new(), token }, info.id)
 }
 
 /// Waits for an event that does not come before the rights have ended; the status of the answer.
-pub(super) async fn waiting(
+pub(crate) async fn waiting(
     world: &World,
     who: &Person,
     path: &str,
@@ -97,16 +97,20 @@ async fn a_wait_for_changes_ends_with_the_right_to_them() {
     .await;
 }
 
+/// The header of somebody's calls.
+pub(crate) fn bearer(who: &Person) -> String {
+    format!("Authorization: Bearer {}", who.token)
+}
+
 /// The head and the first half of an upload, once the server has asked for the rest.
-async fn upload_under_way(world: &World, who: &Person) -> (Raw, &'static str) {
+pub(crate) async fn upload_under_way(world: &World, headers: &str) -> (Raw, &'static str) {
     let first = "--X\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.json\"\r\n\r\n{\"a\":";
     let rest = "1}\r\n--X--\r\n";
     let mut upload = Raw::to(world).await;
     upload
         .write(format!(
-            "POST /api/files/upload/rsp-bgs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
+            "POST /api/files/upload/rsp-bgs HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n\
              Content-Type: multipart/form-data; boundary=X\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n",
-            who.token,
             first.len() + rest.len()
         ))
         .await;
@@ -127,24 +131,24 @@ async fn an_upload_under_way_is_not_stored_for_whom_the_rights_ended() {
         }
         let (program, id) = key(&world, &["relay:write:rsp-bgs"]).await;
 
-        let (mut upload, rest) = upload_under_way(&world, &lea).await;
+        let (mut upload, rest) = upload_under_way(&world, &bearer(&lea)).await;
         disable(&accounts, &lea).await;
         upload.write(rest).await;
         assert_eq!(upload.answer().await.0, 401, "disabled");
 
-        let (mut upload, rest) = upload_under_way(&world, &paul).await;
+        let (mut upload, rest) = upload_under_way(&world, &bearer(&paul)).await;
         accounts.remove_grant(&tester(), &paul.id, "rsp-bgs").await.unwrap();
         upload.write(rest).await;
         assert_eq!(upload.answer().await.0, 403, "without the grant");
 
-        let (mut upload, rest) = upload_under_way(&world, &program).await;
+        let (mut upload, rest) = upload_under_way(&world, &bearer(&program)).await;
         accounts.revoke_key(&tester(), &id).await.unwrap();
         upload.write(rest).await;
         assert_eq!(upload.answer().await.0, 401, "revoked");
 
         assert_eq!(world.running.app().service::<Relay>().totals(|_| true).files, 0);
         accounts.set_grant(&tester(), &paul.id, grant()).await.unwrap();
-        let (mut upload, rest) = upload_under_way(&world, &paul).await;
+        let (mut upload, rest) = upload_under_way(&world, &bearer(&paul)).await;
         upload.write(rest).await;
         assert_eq!(upload.answer().await.0, 200, "nothing is wrong with the upload itself");
     })
@@ -194,7 +198,7 @@ async fn all_closed(connections: Vec<(&'static str, Socket)>) {
     }
 }
 
-async fn reader(world: &World) -> Person {
+pub(crate) async fn reader(world: &World) -> Person {
     let lea = world.person("Lea").await;
     let grant = Grant { societe: "rsp-bgs".into(), access: "read".into() };
     accounts(world).set_grant(&tester(), &lea.id, grant).await.unwrap();
@@ -265,30 +269,6 @@ async fn what_the_command_line_takes_away_ends_here_too() {
         store.shutdown().await;
     })
     .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_second_server_on_the_same_database_hears_of_it() {
-    let database = relais_testkit::TestDb::postgres();
-    let url = database.address().to_owned();
-    let first = World::on(&url, SECRET).await;
-    let second = World::on(&url, SECRET).await;
-    let lea = reader(&first).await;
-    // What gave her the grant is no news any more.
-    second.running.app().store().catch_up().await.unwrap();
-    let sockets = connections(&second, &lea).await;
-    let since = second.running.app().store().head();
-    let path = format!("/api/v1/poll?channel=page:a&since={since}&wait=60");
-    let asked = second.request(&lea, Method::GET, &path, Value::Null);
-    let ended = async {
-        second.polled().await;
-        disable(&accounts(&first), &lea).await;
-    };
-    let both = async { tokio::join!(asked, ended).0 };
-    let (status, _) =
-        tokio::time::timeout(BEFORE_THE_WAIT_IS_OVER, both).await.expect("long before the wait is over");
-    assert_eq!(status, 401);
-    all_closed(sockets).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use super::wire::{Socket, socket};
 use super::{Person, World, on_both, on_both_with};
 
 /// Signs somebody in; the value of the cookie.
-pub(super) async fn signed_in(world: &World, name: &str) -> String {
+pub(crate) async fn signed_in(world: &World, name: &str) -> String {
     let url = format!("http://{}/api/auth/login", world.running.address());
     let body = json!({ "email": format!("{name}@relais.fr"), "password": "correct horse battery" });
     let reply = Client::new().post(url).json(&body).send().await.unwrap();
@@ -16,7 +16,7 @@ pub(super) async fn signed_in(world: &World, name: &str) -> String {
     cookie.split(';').next().unwrap().to_owned()
 }
 
-pub(super) async fn sign_out(world: &World, cookie: &str) {
+pub(crate) async fn sign_out(world: &World, cookie: &str) {
     let url = format!("http://{}/api/auth/logout", world.running.address());
     let request = Client::new().post(url).header("cookie", cookie).header("sec-fetch-site", "same-origin");
     assert_eq!(request.send().await.unwrap().status(), 200);

@@ -18,22 +18,22 @@ use super::World;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection on which requests are written byte by byte.
-pub(super) struct Raw {
+pub(crate) struct Raw {
     stream: TcpStream,
     heard: Vec<u8>,
 }
 
 impl Raw {
-    pub(super) async fn to(world: &World) -> Self {
+    pub(crate) async fn to(world: &World) -> Self {
         Self { stream: TcpStream::connect(world.running.address()).await.unwrap(), heard: Vec::new() }
     }
 
-    pub(super) async fn write(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) async fn write(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
 
     /// Everything up to and with `end`.
-    pub(super) async fn read_to(&mut self, end: &str) -> String {
+    pub(crate) async fn read_to(&mut self, end: &str) -> String {
         let reading = async {
             loop {
                 if let Some(at) = find(&self.heard, end.as_bytes()) {
@@ -51,7 +51,7 @@ impl Raw {
     }
 
     /// The status and the head of one answer.
-    pub(super) async fn answer(&mut self) -> (u16, String) {
+    pub(crate) async fn answer(&mut self) -> (u16, String) {
         let head = self.read_to("\r\n\r\n").await;
         (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_ascii_lowercase())
     }
@@ -62,7 +62,7 @@ fn find(heard: &[u8], end: &[u8]) -> Option<usize> {
 }
 
 /// A WebSocket with headers of its own, or the status of its refusal.
-pub(super) async fn socket(world: &World, path: &str, headers: &[(&str, &str)]) -> Result<Socket, u16> {
+pub(crate) async fn socket(world: &World, path: &str, headers: &[(&str, &str)]) -> Result<Socket, u16> {
     let url = format!("ws://{}{path}", world.running.address());
     let mut request = url.into_client_request().unwrap();
     for (name, value) in headers {
@@ -77,11 +77,11 @@ pub(super) async fn socket(world: &World, path: &str, headers: &[(&str, &str)]) 
 }
 
 /// A WebSocket that stands.
-pub(super) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
     /// The code and the reason with which the server closes it; what comes before is let go.
-    pub(super) async fn closed(&mut self) -> (u16, String) {
+    pub(crate) async fn closed(&mut self) -> (u16, String) {
         let closing = async {
             loop {
                 match self.0.next().await {
@@ -97,7 +97,7 @@ impl Socket {
     }
 
     /// What it is told before it is closed.
-    pub(super) async fn closed_after(&mut self) -> Vec<String> {
+    pub(crate) async fn closed_after(&mut self) -> Vec<String> {
         let mut heard = Vec::new();
         loop {
             match self.0.next().await {
@@ -109,7 +109,7 @@ impl Socket {
     }
 
     /// The next text.
-    pub(super) async fn text(&mut self) -> String {
+    pub(crate) async fn text(&mut self) -> String {
         let heard = async {
             loop {
                 match self.0.next().await {
@@ -123,20 +123,20 @@ impl Socket {
     }
 
     /// Says something.
-    pub(super) async fn say(&mut self, text: &str) {
+    pub(crate) async fn say(&mut self, text: &str) {
         use futures_util::SinkExt as _;
         self.0.send(Message::text(text)).await.unwrap();
     }
 }
 
 /// A client of Engine.IO that polls, with one header on each request.
-pub(super) struct Polling {
+pub(crate) struct Polling {
     url: String,
     header: (String, String),
 }
 
 impl Polling {
-    pub(super) async fn open(world: &World, name: &str, value: &str) -> Self {
+    pub(crate) async fn open(world: &World, name: &str, value: &str) -> Self {
         let url = format!("http://{}/socket.io/?EIO=4&transport=polling", world.running.address());
         let mut polling = Self { url, header: (name.to_owned(), value.to_owned()) };
         let opened = polling.get().await.text().await.unwrap();
@@ -151,16 +151,16 @@ impl Polling {
         request.send().await.unwrap()
     }
 
-    pub(super) async fn get(&self) -> Response {
+    pub(crate) async fn get(&self) -> Response {
         self.send(Method::GET, String::new()).await
     }
 
-    pub(super) async fn post(&self, body: impl Into<String>) -> Response {
+    pub(crate) async fn post(&self, body: impl Into<String>) -> Response {
         self.send(Method::POST, body.into()).await
     }
 
     /// Joins a namespace and takes the answer.
-    pub(super) async fn connect(&self, namespace: &str) {
+    pub(crate) async fn connect(&self, namespace: &str) {
         assert_eq!(self.post(format!("40{namespace}")).await.status(), 200);
         let answer = self.get().await.text().await.unwrap();
         assert!(answer.starts_with("40"), "{answer}");
@@ -168,7 +168,7 @@ impl Polling {
 }
 
 /// Stores an event that everybody may hear who has an account.
-pub(super) async fn emit(world: &World, channel: &'static str) {
+pub(crate) async fn emit(world: &World, channel: &'static str) {
     let emitted = world.running.app().store().write(move |tx| {
         let topic = relais_protocol::event::Topic::new(channel).unwrap();
         tx.emit(&topic, "changed", "{}".into()).map(drop)?;

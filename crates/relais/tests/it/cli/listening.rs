@@ -1,5 +1,6 @@
 //! `relais listen`.
 
+use relais_testkit::Proxy;
 use serde_json::Value;
 
 use super::{Desk, Live};
@@ -57,6 +58,25 @@ fn a_restart_of_the_server_loses_and_repeats_nothing() {
         assert!(listener.err().contains("trying again"));
         desk.start();
         push(&desk, "s", round);
+        assert_eq!(event(&listener).0, round);
+    }
+    assert!(listener.finish(), "a signal ends it well");
+}
+
+#[test]
+fn a_connection_that_is_cut_loses_and_repeats_nothing() {
+    let desk = Desk::new();
+    let wire = Proxy::to(desk.address.parse().unwrap());
+    let url = format!("http://{}", wire.address());
+    let listener = Live::start(desk.command(&["listen", "--json"]).env("RELAIS_SERVER", &url));
+    assert_eq!(listener.err(), format!("listening to {url}"));
+    push(&desk, "s", "before.json");
+    assert_eq!(event(&listener).0, "before.json");
+    for round in ["1.json", "2.json"] {
+        wire.refuse();
+        assert!(listener.err().contains("trying again"));
+        push(&desk, "s", round);
+        wire.restore();
         assert_eq!(event(&listener).0, round);
     }
     assert!(listener.finish(), "a signal ends it well");

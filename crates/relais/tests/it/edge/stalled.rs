@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use relais_testkit::Proxy;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 use super::{Edge, PATIENCE, eventually, parsed, until_closed};
 use crate::cli::Desk;
@@ -234,21 +237,29 @@ async fn a_stream_of_events_that_nobody_reads_ends() {
 async fn a_websocket_that_answers_no_ping_ends() {
     let edge = Edge::start(|config| {
         config.hub.ping_interval_s = 1;
-        config.hub.idle_timeout_s = 2;
+        config.hub.idle_timeout_s = 5;
+        config.hub.authenticate_timeout_s = 600;
     })
     .await;
+    let wire = Proxy::to(edge.address());
+    let sessions = || edge.running.app().hub().stats().sessions;
     let paths =
         ["/api/files/ws", "/api/v1/ws", "/ws/chat", "/esp32", "/socket.io/?EIO=4&transport=websocket"];
-    let ask = |path| {
-        format!(
-            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer {}\r\n\r\n",
-            edge.token
-        )
-    };
-    for told in ends(&edge, &paths.map(|path| (ask(path), &b""[..]))).await.concat() {
-        assert!(told.starts_with("HTTP/1.1 101 "), "{told}");
+    let mut clients = Vec::new();
+    for path in paths.repeat(8) {
+        let mut request = format!("ws://{}{path}", wire.address()).into_client_request().unwrap();
+        request.headers_mut().insert("authorization", format!("Bearer {}", edge.token).parse().unwrap());
+        let (client, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+        // It answers pings as long as they come.
+        clients.push(tokio::spawn(client.for_each(|_| std::future::ready(()))));
     }
+    eventually("all are there", || async { sessions() == clients.len() }).await;
+    wire.hold();
+    eventually("all are let go", || async { sessions() == 0 }).await;
+    serves(&edge).await;
+    wire.restore();
+    let ends = futures_util::future::join_all(clients);
+    tokio::time::timeout(PATIENCE, ends).await.expect("their connections are closed");
 }
 
 /// At which rate a body counts as coming is tested where it is measured.

@@ -90,7 +90,7 @@ impl ChatNamespace {
     /// 401 for a token that does not count, 403 for one of somebody else.
     pub(in crate::gateways) async fn renew(&self, socket: &Socket, token: &str) -> Result<(), AppError> {
         let principal = bearer(&self.app, token).await?;
-        socket.identify(&principal).map_err(not_belonging)
+        socket.identify(&principal).map_err(|error| not_belonging(&error))
     }
 
     fn here(&self, socket: &Socket) -> Option<Here<SocketLine>> {
@@ -244,7 +244,7 @@ impl Namespace for ChatNamespace {
 }
 
 /// Whatever the reason, clients of the chat know this code.
-fn not_belonging(error: AppError) -> AppError {
+fn not_belonging(error: &AppError) -> AppError {
     AppError::forbidden("forbidden", error.message().clone())
 }
 
@@ -296,7 +296,7 @@ async fn recognize(app: &App, socket: &Socket, me: &Me, given: &Credentials) -> 
         return Err(other_identity());
     }
     app.service::<Chat>().enter(&principal).await?;
-    socket.identify(&principal).map_err(not_belonging)?;
+    socket.identify(&principal).map_err(|error| not_belonging(&error))?;
     let fields = json!({ "success": true, "user_id": me.id() });
     say(socket, "authenticated", &fields);
     Ok(fields)
@@ -305,7 +305,7 @@ async fn recognize(app: &App, socket: &Socket, me: &Me, given: &Credentials) -> 
 async fn let_in(app: &App, people: &People, socket: &Socket, given: &Credentials) -> Result<Value, AppError> {
     let principal = bearer_of(app, given).await?;
     let me = app.service::<Chat>().enter(&principal).await?;
-    socket.identify(&principal).map_err(not_belonging)?;
+    socket.identify(&principal).map_err(|error| not_belonging(&error))?;
     let listening = Listening::new(&me, given.include_own);
     let followers = Followers::new(app, SocketLine(socket.clone()), me.clone(), listening.clone());
     note_arrival(app, people, socket, &followers).await?;

@@ -290,7 +290,7 @@ mod tests {
     use super::super::Connections;
     use super::*;
     use crate::config::ServerConfig;
-    use crate::said::FrenchAddresses;
+    use crate::said::{FrenchAddresses, Language};
 
     /// Connections that were opened a second after each other.
     fn opened(shared: &Arc<Shared>, count: u64) -> Vec<Arc<Activity>> {
@@ -313,7 +313,7 @@ mod tests {
             let origin = Origin::from(IpAddr::from([203, 0, 113, u8::try_from(place).unwrap()]));
             table.add(origin, Arc::clone(activity), 1, 4_000).unwrap();
         }
-        activities[0].begin();
+        activities[0].begin(Language::English);
         assert_eq!(table.make_room(1, false, 5_000), 1);
         assert_eq!(leaving(&activities), [false, true, false, false]);
         // One is leaving already.
@@ -335,8 +335,8 @@ mod tests {
         assert_eq!(table.add(one.into(), Arc::clone(&activities[3]), 2, 5_000).unwrap(), 1);
         assert_eq!(leaving(&activities), [false, true, false, false]);
         let late = Arc::new(Activity::new(&connections.0));
-        activities[2].begin();
-        activities[3].begin();
+        activities[2].begin(Language::English);
+        activities[3].begin(Language::English);
         assert!(table.add(one.into(), late, 2, 5_000).is_err());
         table.remove(one.into(), &activities[1]);
         table.remove(one.into(), &activities[2]);

@@ -33,10 +33,10 @@ pub fn router(app: &App) -> Router {
         .route("/asyncapi.json", get(asyncapi::send))
         .route("/docs", get(openapi::show))
         .route("/docs/{*file}", get(openapi::send_asset))
-        .merge(scripts::router(&app.config().live))
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed);
+        .merge(scripts::router(&app.config().live));
     let routes = declared().fold(routes, |routes, feature| routes.merge((feature.routes)(app)));
+    // Of the routes that are there by now.
+    let routes = routes.fallback(not_found).method_not_allowed_fallback(method_not_allowed);
     layers::around(routes, app).with_state(app.clone())
 }
 

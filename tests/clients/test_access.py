@@ -137,7 +137,7 @@ def test_a_key_that_writes_one_societe(guarded):
     reply = guarded.upload("rsp-neg", "a.json", "[1]", headers=headers)
     assert_refused(reply, 403, "Accès refusé à la société rsp-neg")
     assert_refused(guarded.upload("neuve", "a.json", "[1]", headers=headers), 403, "Accès refusé à la société neuve")
-    assert_refused(guarded.get("/api/v1/users", headers=headers), 403, "Accès réservé aux administrateurs")
+    assert_refused(guarded.get("/api/v1/users", headers=headers), 403, "Only administrators have access")
     assert guarded.download("rsp-neg", "a.json", headers=guarded.admin).json() == "rsp-neg"
 
 

@@ -19,6 +19,7 @@ use relais::gateways::engineio::{
 use relais::gateways::socketio::{
     Admission, ConnectRequest, Incoming, Namespace, Refused, Reply, Settings, Socket, SocketIo, Welcome,
 };
+use relais::said::FrenchAddresses;
 use relais::web::{Server, listen};
 use relais_hub::{EventLog, Flow, Hub, HubConfig, LogBounds, LogError, NobodyWatches, Ticks};
 use relais_protocol::engineio::{Frame, PayloadLimits};
@@ -60,7 +61,7 @@ async fn main() -> std::io::Result<()> {
         .merge(endpoint(&hub, Arc::new(Echo), &arguments).router("/engine.io/"))
         .merge(endpoint(&hub, namespaces(&arguments), &arguments).router("/socket.io/"));
     let routes = routes.layer(CorsLayer::very_permissive());
-    let mut server = Server::start(listener, routes, &ServerConfig::default());
+    let mut server = Server::start(listener, routes, &ServerConfig::default(), FrenchAddresses::default());
     announce(&address.to_string());
     let _ = tokio::signal::ctrl_c().await;
     tokio::join!(server.stop(), hub.drain(Duration::ZERO));

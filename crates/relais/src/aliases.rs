@@ -10,6 +10,8 @@ use serde::de::{DeserializeOwned, Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
+use crate::said::{Said, said};
+
 /// A body or a frame with fields that have several names.
 pub(crate) trait Aliased: DeserializeOwned {
     /// The own name of each such field, and the others that it is known by.
@@ -23,7 +25,7 @@ pub(crate) trait Aliased: DeserializeOwned {
 /// Which field has different values under its names.
 pub(crate) fn unite<T: Aliased>(
     given: impl IntoIterator<Item = (String, Value)>,
-) -> Result<Map<String, Value>, String> {
+) -> Result<Map<String, Value>, Said> {
     let mut fields = Map::new();
     given.into_iter().try_for_each(|(given, value)| put(T::ALIASES, &mut fields, &given, value))?;
     Ok(fields)
@@ -63,13 +65,14 @@ impl<'de, T: Aliased> Visitor<'de> for Fields<T> {
     type Value = Map<String, Value>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("un objet JSON")
+        formatter.write_str(&said!("un objet JSON", "a JSON object").carried())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields = Map::new();
         while let Some((given, value)) = map.next_entry::<String, Value>()? {
-            put(T::ALIASES, &mut fields, &given, value).map_err(A::Error::custom)?;
+            put(T::ALIASES, &mut fields, &given, value)
+                .map_err(|contradiction| A::Error::custom(contradiction.carried()))?;
         }
         Ok(fields)
     }
@@ -81,7 +84,7 @@ fn put(
     fields: &mut Map<String, Value>,
     given: &str,
     value: Value,
-) -> Result<(), String> {
+) -> Result<(), Said> {
     if value.is_null() {
         return Ok(());
     }
@@ -102,12 +105,19 @@ fn own_name<'a>(aliases: &[(&'static str, &[&str])], given: &'a str) -> &'a str 
 }
 
 /// Names only what this program knows, and no value: it may be long.
-fn contradiction(aliases: &[(&str, &[&str])], own: &str) -> String {
+fn contradiction(aliases: &[(&str, &[&str])], own: &str) -> Said {
     match aliases.iter().find(|(name, _)| *name == own) {
         Some((own, others)) => {
-            format!("« {own} » et ses autres noms ({}) ont des valeurs différentes", others.join(", "))
+            let others = others.join(", ");
+            said!(
+                "« {own} » et ses autres noms ({others}) ont des valeurs différentes",
+                "\"{own}\" and its other names ({others}) have different values"
+            )
         }
-        None => "un champ est donné deux fois avec des valeurs différentes".to_owned(),
+        None => said!(
+            "un champ est donné deux fois avec des valeurs différentes",
+            "a field is given twice with different values"
+        ),
     }
 }
 
@@ -189,6 +199,8 @@ mod tests {
         };
         let united = sent(&[("recipient", "7"), ("to", "7"), ("csrf", "x")]).unwrap();
         assert_eq!(Value::Object(united), json!({ "to": "7", "csrf": "x" }));
-        assert!(sent(&[("recipient", "7"), ("to", "8")]).unwrap_err().contains("valeurs différentes"));
+        assert!(
+            sent(&[("recipient", "7"), ("to", "8")]).unwrap_err().french().contains("valeurs différentes")
+        );
     }
 }

@@ -24,6 +24,7 @@ use crate::features;
 use crate::folder_lock::{FolderLock, FolderLockError};
 use crate::http::{self, declared};
 use crate::jobs;
+use crate::said::FrenchAddresses;
 use crate::web::{self, Server};
 
 /// How often sessions are checked for expired credentials.
@@ -172,7 +173,8 @@ fn serve(
     let wanted = app.config().server.listen;
     let listener = web::listen(wanted).map_err(|error| BootError::Listen { address: wanted, error })?;
     let address = listener.local_addr().map_err(|error| BootError::Listen { address: wanted, error })?;
-    let server = Server::start(listener, http::router(&app), &app.config().server);
+    let french = FrenchAddresses::new(declared().flat_map(|feature| feature.french).copied());
+    let server = Server::start(listener, http::router(&app), &app.config().server, french);
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     tasks.spawn(end_expired_sessions(app.clone(), stop.clone()));
     tasks.spawn(follow_the_log(app.clone(), stop.clone()));

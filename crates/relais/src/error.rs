@@ -1,71 +1,79 @@
 //! The one error that leaves the server, and its JSON.
 
+use std::sync::Arc;
+
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
+use axum::body::{Body, HttpBody as _};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use relais_store::StoreError;
 use serde_json::{Map, Value};
 
+use crate::said::{Language, Said, said};
+
 /// Bytes of a text in an answer that refuses: what was sent is not sent back as a whole.
 const TEXT_BYTES_MAX: usize = 1024;
 
-/// An answer that is not the one asked for: a status, a stable code and a message for people.
+/// An answer that is not the one asked for: a status, a stable code and a message for people, in both languages.
 ///
 /// Its JSON serves the clients of every system Relais stands in for: `detail`, `message` and `error` say the
 /// same thing under the names that each expects, `code` is stable and meant for programs. Further fields
 /// (`line`, `column`, `cursor`, …) are documented in `docs/api/errors.md`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct AppError(Box<Inner>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Inner {
     status: StatusCode,
     code: &'static str,
-    message: String,
+    message: Said,
     fields: Map<String, Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl AppError {
     /// An error with the status, the stable code and the message that the client sees.
-    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+    pub fn new(status: StatusCode, code: &'static str, message: Said) -> Self {
         Self(Box::new(Inner {
             status,
             code,
-            message: cut(message.into()),
+            message: message.map(|text| match text.len() {
+                0..=TEXT_BYTES_MAX => text,
+                _ => cut(text.into_owned()).into(),
+            }),
             fields: Map::new(),
             headers: Vec::new(),
         }))
     }
 
     /// What was asked cannot be understood, or is not possible at all.
-    pub fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
+    pub fn bad_request(code: &'static str, message: Said) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, message)
     }
 
     /// The caller has to say who they are.
-    pub fn unauthorized(code: &'static str, message: impl Into<String>) -> Self {
+    pub fn unauthorized(code: &'static str, message: Said) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, code, message)
     }
 
     /// The caller may not do this.
-    pub fn forbidden(code: &'static str, message: impl Into<String>) -> Self {
+    pub fn forbidden(code: &'static str, message: Said) -> Self {
         Self::new(StatusCode::FORBIDDEN, code, message)
     }
 
     /// It does not exist, or not for this caller.
-    pub fn not_found(code: &'static str, message: impl Into<String>) -> Self {
+    pub fn not_found(code: &'static str, message: Said) -> Self {
         Self::new(StatusCode::NOT_FOUND, code, message)
     }
 
     /// What is there already stands against it.
-    pub fn conflict(code: &'static str, message: impl Into<String>) -> Self {
+    pub fn conflict(code: &'static str, message: Said) -> Self {
         Self::new(StatusCode::CONFLICT, code, message)
     }
 
     /// The caller asked too often.
-    pub fn too_many_requests(code: &'static str, message: impl Into<String>) -> Self {
+    pub fn too_many_requests(code: &'static str, message: Said) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, code, message)
     }
 
@@ -75,7 +83,10 @@ impl AppError {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
-            "Erreur interne du serveur. L'incident est dans son journal.",
+            said!(
+                "Erreur interne du serveur. L'incident est dans son journal.",
+                "Internal server error. The server's log has the incident."
+            ),
         )
     }
 
@@ -129,17 +140,30 @@ impl AppError {
 
     /// The message, for people.
     #[must_use]
-    pub fn message(&self) -> &str {
+    pub fn message(&self) -> &Said {
         &self.0.message
+    }
+
+    /// The message for people who called an address of an earlier system.
+    #[must_use]
+    pub fn french(&self) -> &str {
+        self.0.message.french()
+    }
+
+    /// The message for all others.
+    #[must_use]
+    pub fn english(&self) -> &str {
+        self.0.message.english()
     }
 
     /// The JSON body of the answer.
     #[must_use]
-    pub fn to_json(&self) -> Value {
+    pub fn to_json(&self, language: Language) -> Value {
         let mut body = self.0.fields.clone();
         let reason = self.0.status.canonical_reason().unwrap_or("Error");
-        body.insert("detail".into(), self.0.message.clone().into());
-        body.insert("message".into(), self.0.message.clone().into());
+        let message = self.0.message.text(language);
+        body.insert("detail".into(), message.into());
+        body.insert("message".into(), message.into());
         body.insert("error".into(), reason.into());
         body.insert("code".into(), self.0.code.into());
         Value::Object(body)
@@ -148,7 +172,7 @@ impl AppError {
 
 impl std::fmt::Display for AppError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({})", self.0.message, self.0.code)
+        write!(f, "{} ({})", self.english(), self.0.code)
     }
 }
 
@@ -212,22 +236,53 @@ pub(crate) fn beginning_of(said: &impl std::fmt::Display) -> String {
 
 impl From<JsonRejection> for AppError {
     fn from(rejection: JsonRejection) -> Self {
-        let message = format!("Corps de requête invalide : {}", rejection.body_text());
-        Self::new(rejection.status(), "invalid_body", message)
+        unreadable_body(rejection.status(), &rejection.body_text())
     }
 }
 
+/// A body that could not be read, in the words of whatever read it.
+pub(crate) fn unreadable_body(status: StatusCode, why: &str) -> AppError {
+    let message = said!("Corps de requête invalide : {}", "Invalid request body: {}"; Said::carried_in(why));
+    AppError::new(status, "invalid_body", message)
+}
+
+/// A query string that could not be read, in the words of whatever read it.
+pub(crate) fn unreadable_query(rejection: &QueryRejection) -> AppError {
+    AppError::bad_request("invalid_query", Said::in_english(rejection.body_text()))
+}
+
+/// The answer is French until [`in_language`] knows the address.
 impl IntoResponse for AppError {
     fn into_response(self) -> Response {
-        let mut response = (self.0.status, Json(self.to_json())).into_response();
+        let mut response = (self.0.status, Json(self.to_json(Language::French))).into_response();
         if self.0.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        for (name, value) in self.0.headers {
-            response.headers_mut().insert(name, value);
+        for (name, value) in &self.0.headers {
+            response.headers_mut().insert(name.clone(), value.clone());
         }
+        response.extensions_mut().insert(Told(Arc::new(self)));
         response
     }
+}
+
+/// Which error a response is.
+#[derive(Clone)]
+struct Told(Arc<AppError>);
+
+/// A response in this language, if it is an error.
+pub(crate) fn in_language(mut response: Response, language: Language) -> Response {
+    let told = response.extensions_mut().remove::<Told>();
+    let (Some(Told(error)), Language::English) = (told, language) else { return response };
+    let text = error.to_json(language).to_string();
+    if response.headers().contains_key(header::CONTENT_LENGTH) {
+        response.headers_mut().insert(header::CONTENT_LENGTH, text.len().into());
+    }
+    // To a HEAD there is none.
+    if response.body().size_hint().exact() != Some(0) {
+        *response.body_mut() = Body::from(text);
+    }
+    response
 }
 
 impl From<StoreError> for AppError {
@@ -238,7 +293,10 @@ impl From<StoreError> for AppError {
                 Self::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "database_unavailable",
-                    "La base de données ne répond pas : rien n'a été modifié. Réessayez dans un instant.",
+                    said!(
+                        "La base de données ne répond pas : rien n'a été modifié. Réessayez dans un instant.",
+                        "The database does not answer: nothing was changed. Try again in a moment."
+                    ),
                 )
                 .retry_after(2)
             }
@@ -247,17 +305,21 @@ impl From<StoreError> for AppError {
                 Self::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "outcome_unknown",
-                    "La connexion à la base de données a été perdue pendant l'enregistrement : renvoyez la même \
-                     demande, elle ne sera pas faite deux fois.",
+                    said!(
+                        "La connexion à la base de données a été perdue pendant l'enregistrement : renvoyez la même \
+                         demande, elle ne sera pas faite deux fois.",
+                        "The connection to the database was lost during the commit: send the same request again, it \
+                         will not be carried out twice."
+                    ),
                 )
                 .retry_after(2)
             }
             StoreError::Full => {
                 tracing::error!(%error, "disk full");
-                Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", DISK_FULL)
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", disk_full())
             }
             StoreError::Unstorable(what) => {
-                Self::bad_request("invalid_value", format!("Valeur refusée : {what}"))
+                Self::bad_request("invalid_value", said!("Valeur refusée : {what}", "Value refused: {what}"))
             }
             other => Self::internal(other),
         }
@@ -265,8 +327,13 @@ impl From<StoreError> for AppError {
 }
 
 /// What a full disk means for the caller.
-pub const DISK_FULL: &str =
-    "Le disque du serveur est plein : rien n'a été modifié. Libérez de l'espace puis réessayez.";
+#[must_use]
+pub fn disk_full() -> Said {
+    said!(
+        "Le disque du serveur est plein : rien n'a été modifié. Libérez de l'espace puis réessayez.",
+        "The disk of the server is full: nothing was changed. Free some space, then try again."
+    )
+}
 
 #[cfg(test)]
 mod tests {
@@ -277,13 +344,16 @@ mod tests {
     #[test]
     fn an_answer_does_not_send_back_what_was_sent() {
         let long = "é".repeat(1_000_000);
-        let error = AppError::bad_request("invalid_value", format!("Valeur invalide : {long}"))
+        let message = said!("Valeur invalide : {long}", "Invalid value: {long}");
+        let error = AppError::bad_request("invalid_value", message)
             .with("errors", json!([{ "message": long, "count": 3 }]));
-        let body = error.to_json();
-        assert!(body.to_string().len() < 4_500, "{}", body.to_string().len());
-        assert!(body["message"].as_str().unwrap().ends_with("é…"));
-        assert_eq!(body["errors"][0]["count"], 3);
-        assert_eq!(AppError::bad_request("a", "court").message(), "court");
+        for language in [Language::French, Language::English] {
+            let body = error.to_json(language);
+            assert!(body.to_string().len() < 4_500, "{}", body.to_string().len());
+            assert!(body["message"].as_str().unwrap().ends_with("é…"));
+            assert_eq!(body["errors"][0]["count"], 3);
+        }
+        assert_eq!(AppError::bad_request("a", said!("court", "short")).french(), "court");
     }
 
     #[test]

@@ -41,6 +41,9 @@ pub struct Feature {
     pub subscribe: for<'a> fn(&'a App, &'a Principal, &'a Channel) -> Subscribing<'a>,
     /// Principals whose presence this one does not see.
     pub hidden_from: for<'a> fn(&'a App, &'a User) -> Finding<'a, HashSet<String>, AppError>,
+    /// Where the addresses begin that it has from an earlier system, whose errors are in French
+    /// ([`FrenchAddresses`](crate::said::FrenchAddresses)).
+    pub french: &'static [&'static str],
     /// Its calls and sockets.
     pub routes: fn(&App) -> Router<App>,
     /// What its calls are, in parts that are merged.
@@ -74,6 +77,7 @@ impl Feature {
             event_names: &[],
             subscribe: |_, _, _| Box::pin(async { Ok(None) }),
             hidden_from: |_, _| Box::pin(async { Ok(HashSet::new()) }),
+            french: &[],
             routes: |_| Router::new(),
             openapi: Vec::new,
             asyncapi: || Part { channels: json!({}), operations: json!({}), messages: json!({}) },

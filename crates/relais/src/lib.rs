@@ -24,6 +24,7 @@ pub mod jobs;
 mod memory;
 mod outbound;
 mod pace;
+pub mod said;
 pub mod telemetry;
 pub mod text;
 pub mod web;

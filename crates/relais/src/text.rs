@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 
+use crate::said::{Said, said};
+
 /// Whether anybody sees anything of it: more than spaces, controls and characters without a shape.
 #[must_use]
 pub fn is_visible(text: &str) -> bool {
@@ -28,8 +30,12 @@ pub fn direction_control(text: &str) -> Option<char> {
 
 /// Why a name with such a character is not taken.
 #[must_use]
-pub fn direction_refused(field: &str, c: char) -> String {
-    format!("« {field} » contient U+{:04X}, qui change le sens de lecture du texte autour", u32::from(c))
+pub fn direction_refused(field: &str, c: char) -> Said {
+    said!(
+        "« {field} » contient U+{:04X}, qui change le sens de lecture du texte autour",
+        "\"{field}\" contains U+{:04X}, which changes the reading direction of the text around it",
+        u32::from(c)
+    )
 }
 
 fn turns_direction(c: char) -> bool {

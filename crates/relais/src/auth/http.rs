@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::rights::rights_changed;
 use super::{Auth, Credential, Principal};
+use crate::said::said;
 use crate::web::origins::{FETCH_SITE, is_from_own_page, is_known_origin};
 use crate::{App, AppError};
 
@@ -167,7 +168,10 @@ pub fn credential(parts: &Parts) -> Result<Option<Credential>, AppError> {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") && !rest.trim().is_empty() => {
                 Ok(Some(Credential::Bearer(rest.trim().to_owned())))
             }
-            _ => Err(super::unauthenticated("En-tête Authorization invalide : « Bearer <token> » attendu")),
+            _ => Err(super::unauthenticated(said!(
+                "En-tête Authorization invalide : « Bearer <token> » attendu",
+                "Invalid Authorization header: \"Bearer <token>\" expected"
+            ))),
         };
     }
     if let Some(value) = parts.headers.get(API_KEY) {
@@ -247,7 +251,11 @@ fn check_page(parts: &Parts) -> Result<(), AppError> {
 }
 
 fn cross_site() -> AppError {
-    AppError::forbidden("cross_site", "Requête refusée : elle ne vient pas d'une page de ce serveur")
+    let text = said!(
+        "Requête refusée : elle ne vient pas d'une page de ce serveur",
+        "Request refused: it does not come from a page of this server"
+    );
+    AppError::forbidden("cross_site", text)
 }
 
 /// The `Set-Cookie` value that starts a session, or ends it when there is no secret. `X-Forwarded-Proto` is believed

@@ -35,6 +35,7 @@ use std::sync::Arc;
 
 use crate::AppError;
 use crate::config::AuthConfig;
+use crate::said::{Said, said};
 use cache::RowCache;
 use claims::{Claims, TokenError, with_topic};
 use jsonwebtoken::Algorithm;
@@ -48,8 +49,6 @@ use token::Tokens;
 
 /// A session or a key says at most so often in the database that it was used.
 const TOUCH_MS: i64 = 60_000;
-
-const SESSION_ENDED: &str = "Session expirée, reconnectez-vous";
 
 /// Why identity and access cannot be set up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -163,16 +162,22 @@ impl Auth {
             return Ok(());
         }
         if principal.is_anonymous() {
-            return Err(unauthenticated("Authentification requise"));
+            return Err(credentials_required());
         }
         let message = match action {
             Action::RelayRead(societe) | Action::RelayWrite(societe) => {
-                format!("Accès refusé à la société {societe}")
+                said!("Accès refusé à la société {societe}", "Access to the société {societe} refused")
             }
-            Action::Administer => "Accès réservé aux administrateurs".to_owned(),
-            Action::Subscribe(channel) => format!("Accès refusé au canal {channel}"),
-            Action::Publish(topic) => format!("Accès refusé au canal {topic}"),
-            Action::RelayList => "Accès refusé".to_owned(),
+            Action::Administer => {
+                said!("Accès réservé aux administrateurs", "Only administrators have access")
+            }
+            Action::Subscribe(channel) => {
+                said!("Accès refusé au canal {channel}", "Access to the channel {channel} refused")
+            }
+            Action::Publish(topic) => {
+                said!("Accès refusé au canal {topic}", "Access to the channel {topic} refused")
+            }
+            Action::RelayList => said!("Accès refusé", "Access refused"),
         };
         Err(AppError::forbidden("forbidden", message))
     }
@@ -192,11 +197,10 @@ impl Auth {
     async fn session(&self, secret: &str) -> Result<Principal, AppError> {
         let id = secret::digest(secret);
         let now = self.now();
-        let ended = || unauthenticated(SESSION_ENDED);
-        let session = self.session_row(&id).await?.ok_or_else(ended)?;
-        let account = self.account(&session.user_id).await?.ok_or_else(ended)?;
+        let session = self.session_row(&id).await?.ok_or_else(session_ended)?;
+        let account = self.account(&session.user_id).await?.ok_or_else(session_ended)?;
         if !session.is_valid(&account, now) {
-            return Err(ended());
+            return Err(session_ended());
         }
         let used = now.as_millis().saturating_sub(session.last_seen.as_millis()) >= TOUCH_MS;
         if used && let Err(error) = self.touch_session(id.clone(), session.created_at, now).await {
@@ -234,14 +238,13 @@ impl Auth {
     }
 
     async fn key(&self, text: &str) -> Result<Principal, AppError> {
-        let wrong = || unauthenticated("Clé d'API invalide, expirée ou révoquée");
-        let (id, secret) = key::parse(text).ok_or_else(wrong)?;
+        let (id, secret) = key::parse(text).ok_or_else(key_refused)?;
         let now = self.now();
         let row = self.key_row(id).await?;
         // Compared also when there is no such key, so that time does not tell which ids exist.
         let stored = row.as_ref().map_or("", |row| &row.secret_hash);
         let matches = secret::same(&secret::digest(secret), stored);
-        let row = row.filter(|row| matches && row.is_valid(now)).ok_or_else(wrong)?;
+        let row = row.filter(|row| matches && row.is_valid(now)).ok_or_else(key_refused)?;
         let used_before = row.last_used_at.map_or(i64::MIN, Timestamp::as_millis);
         if now.as_millis().saturating_sub(used_before) >= TOUCH_MS {
             let wanted = row.service.id.clone();
@@ -271,7 +274,7 @@ impl Auth {
             tracing::debug!(%error, "a token was refused");
             match error {
                 TokenError::UserId(id, _) => user_id_refused(&id),
-                _ => unauthenticated("Token invalide ou expiré"),
+                _ => token_refused(),
             }
         })
     }
@@ -391,13 +394,32 @@ impl Auth {
 
 /// The token counts, but nobody can have this id.
 fn user_id_refused(id: &str) -> AppError {
-    let text = format!(
+    let text = said!(
         "L'identifiant d'utilisateur {id:?} du token ne peut pas servir : ni « * », ni blanc autre que l'espace, ni \
-         caractère de contrôle ; donnez-en un autre à cette personne"
+         caractère de contrôle ; donnez-en un autre à cette personne",
+        "The user id {id:?} of the token cannot be used: neither \"*\", nor white space other than spaces, nor a control \
+         character; give this person another one"
     );
-    AppError::unauthorized("unauthenticated", text)
+    unauthenticated(text)
 }
 
-pub(crate) fn unauthenticated(message: &str) -> AppError {
+pub(crate) fn unauthenticated(message: Said) -> AppError {
     AppError::unauthorized("unauthenticated", message)
+}
+
+/// Nobody said who they are.
+pub(crate) fn credentials_required() -> AppError {
+    unauthenticated(said!("Authentification requise", "Authentication required"))
+}
+
+pub(crate) fn token_refused() -> AppError {
+    unauthenticated(said!("Token invalide ou expiré", "Invalid or expired token"))
+}
+
+fn key_refused() -> AppError {
+    unauthenticated(said!("Clé d'API invalide, expirée ou révoquée", "Invalid, expired or revoked API key"))
+}
+
+fn session_ended() -> AppError {
+    unauthenticated(said!("Session expirée, reconnectez-vous", "The session has expired: sign in again"))
 }

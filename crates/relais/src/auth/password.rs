@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use tokio::sync::Semaphore;
 
 use crate::AppError;
+use crate::said::said;
 
 /// The shortest password, in characters.
 pub const PASSWORD_CHARS_MIN: usize = 8;
@@ -92,9 +93,10 @@ pub(crate) fn check(password: &str) -> Result<(), AppError> {
     if password.chars().count() < PASSWORD_CHARS_MIN || password.len() > PASSWORD_BYTES_MAX {
         return Err(AppError::bad_request(
             "password_length",
-            format!(
+            said!(
                 "Le mot de passe doit avoir au moins {PASSWORD_CHARS_MIN} caractères et au plus \
-                 {PASSWORD_BYTES_MAX} octets"
+                 {PASSWORD_BYTES_MAX} octets",
+                "The password must have at least {PASSWORD_CHARS_MIN} characters and at most {PASSWORD_BYTES_MAX} bytes"
             ),
         ));
     }
@@ -105,7 +107,10 @@ fn busy() -> AppError {
     AppError::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "sign_in_busy",
-        "Trop de connexions en cours. Réessayez dans un instant.",
+        said!(
+            "Trop de connexions en cours. Réessayez dans un instant.",
+            "Too many sign-ins under way. Try again in a moment."
+        ),
     )
     .retry_after(1)
 }

@@ -15,14 +15,12 @@ use serde::{Deserialize, Serialize};
 
 use super::policy::RIGHTS;
 use super::store::{self, Account, KeyRow, SessionRow};
-use super::{Action, Auth, Principal, SESSION_ENDED, User, unauthenticated};
+use super::{Action, Auth, Principal, User, key_refused, session_ended, token_refused};
 use crate::AppError;
+use crate::said::said;
 
 /// One topic for everybody, so that there are no more topics than before. Nobody may listen to it.
 static TOPIC: LazyLock<Topic> = LazyLock::new(|| Topic::new(RIGHTS).expect("it is a name"));
-
-const TOKEN_ENDED: &str = "Token invalide ou expiré";
-const KEY_ENDED: &str = "Clé d'API invalide, expirée ou révoquée";
 
 /// What ended, so that the live connections that came with it end, too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,7 +126,7 @@ impl Auth {
     }
 
     fn valid_key(&self, row: Option<&KeyRow>, now: Timestamp) -> Result<Principal, AppError> {
-        let row = row.filter(|row| row.is_valid(now)).ok_or_else(|| unauthenticated(KEY_ENDED))?;
+        let row = row.filter(|row| row.is_valid(now)).ok_or_else(key_refused)?;
         Ok(Principal::Service(Arc::clone(&row.service)))
     }
 
@@ -140,16 +138,16 @@ impl Auth {
         now: Timestamp,
     ) -> Result<Principal, AppError> {
         if user.session.is_none() && self.has_expired(user.expires_at, now) {
-            return Err(unauthenticated(TOKEN_ENDED));
+            return Err(token_refused());
         }
         // Whoever has no account here has the rights that the token says, as long as it counts.
         let Some(generation) = user.generation else { return Ok(Principal::User(Arc::clone(user))) };
         let account = account.filter(|account| !account.disabled && account.generation == generation);
-        let Some(account) = account else { return Err(unauthenticated(TOKEN_ENDED)) };
+        let Some(account) = account else { return Err(token_refused()) };
         let expires_at = match (&user.session, session) {
             (None, _) => user.expires_at,
             (Some(_), Some(row)) if row.is_valid(account, now) => Some(row.expires_at),
-            (Some(_), _) => return Err(unauthenticated(SESSION_ENDED)),
+            (Some(_), _) => return Err(session_ended()),
         };
         Ok(Principal::User(Arc::new(account.principal(expires_at, user.session.clone()))))
     }
@@ -162,7 +160,10 @@ impl Auth {
 
 /// Why nothing is done for somebody whose rights are others than those that they began with.
 pub(super) fn rights_changed() -> AppError {
-    let text = "Vos droits ont changé pendant la demande : rien n'a été modifié, recommencez";
+    let text = said!(
+        "Vos droits ont changé pendant la demande : rien n'a été modifié, recommencez",
+        "Your rights changed during the request: nothing was changed, try again"
+    );
     AppError::forbidden("rights_changed", text)
 }
 

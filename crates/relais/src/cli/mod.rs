@@ -159,7 +159,7 @@ impl From<ConfigError> for CliError {
 
 impl From<AppError> for CliError {
     fn from(error: AppError) -> Self {
-        Self::new(error.message())
+        Self::new(error.english())
     }
 }
 

@@ -26,6 +26,7 @@ use relais_hub::{CloseCode, Identity, OpenError, Session, SubscribeError};
 use crate::auth::Principal;
 use crate::auth::ending::rights_changed;
 use crate::feature::Feature;
+use crate::said::{Said, said};
 use crate::{App, AppError};
 
 /// How the server is spoken to beside the calls of the features, a line each.
@@ -105,7 +106,10 @@ fn renew(app: &App, known: &Principal, principal: &Principal, session: &Arc<Sess
 
 /// A connection is one person's: what it listens to was allowed to them.
 fn other_identity() -> AppError {
-    let message = "Cette connexion est celle de quelqu'un d'autre : ouvrez-en une autre";
+    let message = said!(
+        "Cette connexion est celle de quelqu'un d'autre : ouvrez-en une autre",
+        "This connection is somebody else's: open another one"
+    );
     AppError::conflict("other_identity", message)
 }
 
@@ -113,16 +117,20 @@ fn other_identity() -> AppError {
 /// which is no character: an application cut a text in the middle of one.
 fn unreadable(error: &serde_json::Error) -> AppError {
     if error.to_string().contains("hex escape") {
-        let message = "Un texte contient la moitié d'un caractère (un code \\ud800 à \\udfff seul) : coupez les textes \
-                       entre deux caractères";
+        let message = said!(
+            "Un texte contient la moitié d'un caractère (un code \\ud800 à \\udfff seul) : coupez les textes entre \
+             deux caractères",
+            "A text contains half of a character (a code from \\ud800 to \\udfff alone): cut texts between two \
+             characters"
+        );
         return AppError::bad_request("invalid_text", message);
     }
-    AppError::bad_request("invalid_command", format!("Valeur illisible : {error}"))
+    AppError::bad_request("invalid_command", said!("Valeur illisible : {error}", "Unreadable value: {error}"))
 }
 
 impl From<OpenError> for AppError {
     fn from(error: OpenError) -> Self {
-        let text = format!("Connexion refusée : {error}");
+        let text = said!("Connexion refusée : {error}", "Connection refused: {error}");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", text).retry_after(5)
     }
 }
@@ -132,9 +140,12 @@ impl From<SubscribeError> for AppError {
         match error {
             SubscribeError::AlreadySubscribed(_)
             | SubscribeError::TooManySubscriptions(_)
-            | SubscribeError::NotATopic(_) => Self::bad_request("subscription_refused", error.to_string()),
+            | SubscribeError::NotATopic(_) => {
+                Self::bad_request("subscription_refused", Said::in_english(error.to_string()))
+            }
             SubscribeError::SessionClosed | SubscribeError::Stopped => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", error.to_string()).retry_after(2)
+                let text = Said::in_english(error.to_string());
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", text).retry_after(2)
             }
             SubscribeError::Log(_) => Self::internal(error),
         }

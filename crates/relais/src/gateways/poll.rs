@@ -13,6 +13,7 @@ use super::dialects::write_native;
 use super::native::{ChannelQuery, all_allowed};
 use crate::auth::http::Caller;
 use crate::features;
+use crate::said::Said;
 use crate::{App, AppError};
 
 /// Events of one reply at most, and events of one channel that are looked at for it.
@@ -46,7 +47,9 @@ pub(super) async fn poll_events(
     let mut heads = app.heads();
     let mut since = query.since.unwrap_or_else(|| app.store().head());
     if !app.store().log_bounds().await?.can_recover(since) {
-        let text = "Ce curseur ne peut plus être repris : reprenez un état complet, puis continuez avec le curseur joint";
+        let text = Said::in_english(
+            "This cursor cannot be resumed any more: take a new snapshot, then go on from the cursor of this answer",
+        );
         let head = app.store().head().to_string();
         return Err(AppError::new(StatusCode::GONE, "cursor_expired", text).with("cursor", head));
     }

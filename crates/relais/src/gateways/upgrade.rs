@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 
 use crate::AppError;
 use crate::auth::http::has_token;
+use crate::said::{Said, said};
 use crate::web::{ClientPlace, ClientStream, Guest, Place};
 
 /// RFC 6455 section 1.3.
@@ -46,16 +47,23 @@ impl Handshake {
         if !has_token(headers, &header::UPGRADE, "websocket")
             || !has_token(headers, &header::CONNECTION, "upgrade")
         {
-            return Err(refused(StatusCode::UPGRADE_REQUIRED, "ce chemin est un WebSocket")
-                .with_header(header::UPGRADE, "websocket"));
+            let what = said!("ce chemin est un WebSocket", "this path is a WebSocket");
+            return Err(refused(StatusCode::UPGRADE_REQUIRED, what).with_header(header::UPGRADE, "websocket"));
         }
         if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-            return Err(refused(StatusCode::UPGRADE_REQUIRED, "la version 13 du protocole est attendue")
-                .with_header(header::SEC_WEBSOCKET_VERSION, "13"));
+            let what =
+                said!("la version 13 du protocole est attendue", "version 13 of the protocol is expected");
+            return Err(
+                refused(StatusCode::UPGRADE_REQUIRED, what).with_header(header::SEC_WEBSOCKET_VERSION, "13")
+            );
         }
         let key = headers.get(header::SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
         if !STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16) {
-            return Err(refused(StatusCode::BAD_REQUEST, "Sec-WebSocket-Key n'est pas une clé de 16 octets"));
+            let what = said!(
+                "Sec-WebSocket-Key n'est pas une clé de 16 octets",
+                "Sec-WebSocket-Key is not a key of 16 bytes"
+            );
+            return Err(refused(StatusCode::BAD_REQUEST, what));
         }
         let digest = Sha1::new().chain_update(key).chain_update(KEY_SUFFIX).finalize();
         let accept = HeaderValue::try_from(STANDARD.encode(digest)).map_err(AppError::internal)?;
@@ -69,7 +77,11 @@ impl Handshake {
                 Ok(Self { accept, upgrade, place, address, offered, agreed: false })
             }
             _ => {
-                Err(refused(StatusCode::UPGRADE_REQUIRED, "cette connexion ne peut pas devenir un WebSocket"))
+                let what = said!(
+                    "cette connexion ne peut pas devenir un WebSocket",
+                    "this connection cannot become a WebSocket"
+                );
+                Err(refused(StatusCode::UPGRADE_REQUIRED, what))
             }
         }
     }
@@ -120,6 +132,7 @@ async fn bare_stream(upgrade: OnUpgrade, client: Option<Arc<ClientPlace>>) -> Op
     Some(Upgraded { stream, leftover: Leftover::new(parts.read_buf, Some(Box::new(held))), guest })
 }
 
-fn refused(status: StatusCode, what: &str) -> AppError {
-    AppError::new(status, "websocket_expected", format!("Connexion WebSocket refusée : {what}"))
+fn refused(status: StatusCode, what: Said) -> AppError {
+    let text = said!("Connexion WebSocket refusée : {}", "WebSocket connection refused: {}"; what);
+    AppError::new(status, "websocket_expected", text)
 }

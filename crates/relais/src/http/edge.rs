@@ -20,6 +20,7 @@ use super::meters::Meters;
 use crate::auth::Auth;
 use crate::auth::http::{Asking, shows_credential};
 use crate::config::Origin;
+use crate::said::said;
 use crate::web::Activity;
 use crate::web::origins::{HostFault, Hosts, is_known_origin, origin_refused};
 use crate::{App, AppError};
@@ -113,7 +114,10 @@ impl Shared {
         let asked = request.headers().get_all(header::ACCESS_CONTROL_REQUEST_HEADERS).iter();
         let asks_too_much = asked.map(HeaderValue::len).sum::<usize>() > ASKED_HEADERS_BYTES_MAX;
         asks_too_much.then(|| {
-            let text = format!("Access-Control-Request-Headers : {ASKED_HEADERS_BYTES_MAX} octets au plus");
+            let text = said!(
+                "Access-Control-Request-Headers : {ASKED_HEADERS_BYTES_MAX} octets au plus",
+                "Access-Control-Request-Headers: at most {ASKED_HEADERS_BYTES_MAX} bytes"
+            );
             AppError::bad_request("too_many_headers", text)
         })
     }
@@ -185,13 +189,19 @@ where
 
 fn host_refused(fault: &HostFault) -> AppError {
     match fault {
-        HostFault::Missing => AppError::bad_request("invalid_host", "En-tête Host manquant"),
-        HostFault::Several => AppError::bad_request("invalid_host", "Plusieurs en-têtes Host"),
+        HostFault::Missing => {
+            AppError::bad_request("invalid_host", said!("En-tête Host manquant", "Missing Host header"))
+        }
+        HostFault::Several => {
+            AppError::bad_request("invalid_host", said!("Plusieurs en-têtes Host", "Several Host headers"))
+        }
         HostFault::Foreign(name) => {
             metrics::counter!("relais_http_hosts_refused_total").increment(1);
-            let text = format!(
+            let text = said!(
                 "Nom d'hôte refusé : {name:?} n'est pas un nom de ce serveur, qui est ouvert à tous. Ajoutez-le à \
-                 RELAIS_SERVER_NAMES (server.names), ou exigez des identifiants (RELAIS_AUTH_MODE=required)"
+                 RELAIS_SERVER_NAMES (server.names), ou exigez des identifiants (RELAIS_AUTH_MODE=required)",
+                "Host name refused: {name:?} is not a name of this server, which is open to everybody. Add it to \
+                 RELAIS_SERVER_NAMES (server.names), or require credentials (RELAIS_AUTH_MODE=required)"
             );
             AppError::forbidden("host_refused", text)
         }

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::AppError;
+use crate::said::Said;
 
 /// The page loads nothing from elsewhere and runs nothing but its own script.
 pub(super) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
@@ -71,7 +72,7 @@ pub(super) async fn send_asset(Path(file): Path<String>) -> Response {
         "shared.js" => asset("text/javascript; charset=utf-8", SHARED_SCRIPT),
         "modules.js" => asset("text/javascript; charset=utf-8", MODULES_SCRIPT),
         "page.css" => asset("text/css; charset=utf-8", STYLE),
-        _ => AppError::not_found("not_found", "Adresse inconnue").into_response(),
+        _ => AppError::not_found("not_found", Said::in_english("Unknown address")).into_response(),
     }
 }
 

@@ -17,6 +17,7 @@ use axum::routing::get;
 use crate::feature::Feature;
 use crate::features;
 use crate::gateways::DIALECTS;
+use crate::said::said;
 use crate::{App, AppError};
 
 /// Every route of the server.
@@ -32,10 +33,10 @@ pub fn router(app: &App) -> Router {
         .route("/asyncapi.json", get(asyncapi::send))
         .route("/docs", get(openapi::show))
         .route("/docs/{*file}", get(openapi::send_asset))
-        .merge(scripts::router(&app.config().live))
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed);
+        .merge(scripts::router(&app.config().live));
     let routes = declared().fold(routes, |routes, feature| routes.merge((feature.routes)(app)));
+    // Of the routes that are there by now.
+    let routes = routes.fallback(not_found).method_not_allowed_fallback(method_not_allowed);
     layers::around(routes, app).with_state(app.clone())
 }
 
@@ -45,13 +46,17 @@ pub(crate) fn declared() -> impl Iterator<Item = &'static Feature> {
 }
 
 async fn not_found() -> AppError {
-    AppError::not_found("not_found", "Adresse inconnue : la liste des appels est sous /docs")
+    let text = said!(
+        "Adresse inconnue : la liste des appels est sous /docs",
+        "Unknown address: the list of calls is at /docs"
+    );
+    AppError::not_found("not_found", text)
 }
 
 async fn method_not_allowed() -> AppError {
-    AppError::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method_not_allowed",
+    let text = said!(
         "Méthode non permise à cette adresse : voir /docs",
-    )
+        "Method not allowed at this address: see /docs"
+    );
+    AppError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text)
 }

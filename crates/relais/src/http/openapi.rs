@@ -11,6 +11,7 @@ use utoipa_swagger_ui::Config;
 
 use super::scripts::Script;
 use crate::AppError;
+use crate::said::Said;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -64,7 +65,7 @@ pub(super) async fn send_asset(Path(file): Path<String>) -> Response {
             ];
             (headers, found.bytes).into_response()
         }
-        Ok(None) => AppError::not_found("not_found", "Adresse inconnue").into_response(),
+        Ok(None) => AppError::not_found("not_found", Said::in_english("Unknown address")).into_response(),
         Err(error) => AppError::internal(error).into_response(),
     }
 }

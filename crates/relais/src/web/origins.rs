@@ -4,6 +4,7 @@ use axum::http::{Extensions, HeaderMap, HeaderName, Version, header};
 
 use crate::AppError;
 use crate::config::{Origin, canonical_origin};
+use crate::said::said;
 
 /// Where a browser says from where it calls (Fetch Metadata Request Headers).
 pub(crate) const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -115,8 +116,12 @@ pub(crate) fn is_from_own_page(headers: &HeaderMap, extensions: &Extensions) -> 
 
 /// Why a page of a foreign origin is refused.
 pub(crate) fn origin_refused() -> AppError {
-    let text = "Origine refusée : ajoutez-la à ALLOWED_ORIGINS (server.allowed_origins) si cette page est la vôtre. \
-                Derrière un proxy qui termine TLS, nommez-le dans RELAIS_TRUSTED_PROXIES (server.trusted_proxies)";
+    let text = said!(
+        "Origine refusée : ajoutez-la à ALLOWED_ORIGINS (server.allowed_origins) si cette page est la vôtre. Derrière \
+         un proxy qui termine TLS, nommez-le dans RELAIS_TRUSTED_PROXIES (server.trusted_proxies)",
+        "Origin refused: add it to ALLOWED_ORIGINS (server.allowed_origins) if this page is yours. Behind a proxy that \
+         terminates TLS, name it in RELAIS_TRUSTED_PROXIES (server.trusted_proxies)"
+    );
     AppError::forbidden("origin_refused", text)
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use utoipa::IntoParams;
 
 use crate::AppError;
+use crate::error::unreadable_query;
 
 /// Entries of a page when nothing is said, and at most.
 const PAGE: usize = 50;
@@ -25,8 +26,7 @@ pub(crate) struct Page {
 
 impl Page {
     pub(crate) fn read(page: Result<Query<Self>, QueryRejection>) -> Result<(String, usize), AppError> {
-        let refused = |e: QueryRejection| AppError::bad_request("invalid_query", e.body_text());
-        let Query(page) = page.map_err(refused)?;
+        let Query(page) = page.map_err(|rejection| unreadable_query(&rejection))?;
         Ok((page.cursor.unwrap_or_default(), page.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX)))
     }
 }

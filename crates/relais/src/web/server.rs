@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::connections::{Admitted, Connections, Course};
 use super::{descriptors, refusal};
 use crate::config::ServerConfig;
+use crate::said::{FrenchAddresses, Language};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -60,18 +61,23 @@ struct Acceptor {
 }
 
 impl Server {
-    /// Serves `router` on `listener` from now on.
+    /// Serves `router` on `listener` from now on. Errors of the addresses in `french` are in French, others in English.
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
     #[must_use]
-    pub fn start(listener: TcpListener, router: Router, config: &ServerConfig) -> Self {
+    pub fn start(
+        listener: TcpListener,
+        router: Router,
+        config: &ServerConfig,
+        french: FrenchAddresses,
+    ) -> Self {
         let mut settings = hyper::server::conn::http1::Builder::new();
         // The sweep over all connections sees to heads that take too long.
         settings.header_read_timeout(None).max_buf_size(HTTP_BUFFER_BYTES);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let connections_max = descriptors::connections_that_fit(config.connections_max);
-        let connections = Connections::new(config, connections_max);
+        let connections = Connections::new(config, connections_max, french);
         let acceptor = Acceptor {
             router,
             settings,
@@ -168,7 +174,10 @@ impl Acceptor {
     /// Tells a client that its address has too many connections.
     fn turn_away(&self, stream: TcpStream) {
         let Ok(permit) = Arc::clone(&self.turned_away).try_acquire_owned() else { return };
-        let answer = refusal::raw(&refusal::too_many_from_address(self.connections.per_address_max()));
+        let answer = refusal::raw(
+            &refusal::too_many_from_address(self.connections.per_address_max()),
+            Language::English,
+        );
         tokio::spawn(async move {
             let farewell = tell(stream, &answer);
             // Whoever is gone already has not waited for it.

@@ -8,6 +8,7 @@ mod cli;
 mod clock;
 mod edge;
 mod json_check;
+mod languages;
 mod letting_go;
 mod live;
 mod polling;

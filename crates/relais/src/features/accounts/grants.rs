@@ -10,6 +10,7 @@ use super::store;
 use crate::AppError;
 use crate::auth::store::{find_account, grants};
 use crate::auth::{Scope, rights};
+use crate::said::said;
 use crate::text::composed;
 
 /// Grants of one user at most.
@@ -43,7 +44,9 @@ impl Accounts {
         let writes = parsed_access(&grant.access)?;
         let societe = composed(&grant.societe).into_owned();
         if format!("relay:read:{societe}").parse::<Scope>().is_err() {
-            return Err(bad_request("societe", format!("Nom de société invalide : {societe}")));
+            let message =
+                said!("Nom de société invalide : {societe}", "Invalid name of a société: {societe}");
+            return Err(bad_request("societe", message));
         }
         let (id, by) = (user_id.to_owned(), actor.clone());
         actor
@@ -52,7 +55,10 @@ impl Accounts {
                 if grants(tx, &id)?.len() >= GRANTS_MAX {
                     return Err(bad_request(
                         "societe",
-                        format!("Au plus {GRANTS_MAX} sociétés par utilisateur"),
+                        said!(
+                            "Au plus {GRANTS_MAX} sociétés par utilisateur",
+                            "At most {GRANTS_MAX} sociétés per user"
+                        ),
                     ));
                 }
                 delete_every_form(tx, &id, &societe)?;
@@ -73,7 +79,10 @@ impl Accounts {
         actor
             .write(self.auth.store(), move |tx| {
                 if !delete_every_form(tx, &id, &societe)? {
-                    return Err(not_found("Cet utilisateur n'a pas d'accès à cette société"));
+                    return Err(not_found(said!(
+                        "Cet utilisateur n'a pas d'accès à cette société",
+                        "This user has no access to this société"
+                    )));
                 }
                 record(tx, &by.did(tx.now(), "grant_removed", format!("user:{id}"), societe))?;
                 Ok(rights::tell(tx, format!("user:{id}"), None)?)
@@ -95,7 +104,13 @@ fn parsed_access(text: &str) -> Result<bool, AppError> {
     match text {
         "read" => Ok(false),
         "write" => Ok(true),
-        other => Err(bad_request("access", format!("Accès « {other} » inconnu : read ou write attendu"))),
+        other => {
+            let message = said!(
+                "Accès « {other} » inconnu : read ou write attendu",
+                "Unknown access \"{other}\": read or write expected"
+            );
+            Err(bad_request("access", message))
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use super::audit::Actor;
 use super::model::{AuditEntry, Grant, KeyInfo, NewUser, UserChanges, UserInfo};
 use super::service::Accounts;
 use crate::AppError;
+use crate::auth::credentials_required;
 use crate::auth::http::{
     Caller, ClientAddress, address_of, check_same_origin, session_cookie, session_secret,
 };
@@ -212,8 +213,7 @@ async fn sign_out(
 async fn show_me(State(auth): State<Auth>, Caller(principal): Caller) -> Result<Response, AppError> {
     let user = match &principal {
         Principal::Anonymous => {
-            let message = "Authentification requise";
-            return Err(AppError::unauthorized("unauthenticated", message));
+            return Err(credentials_required());
         }
         Principal::Service(_) => Value::Null,
         Principal::User(user) => match Accounts::new(auth).find_user(&user.id).await {

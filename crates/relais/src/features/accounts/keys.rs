@@ -12,6 +12,7 @@ use super::store;
 use crate::AppError;
 use crate::auth::store::KeyRow;
 use crate::auth::{Grants, NewKey, Scope, Service, rights, secret};
+use crate::said::said;
 use crate::text::is_visible;
 
 /// Scopes of one key at most.
@@ -33,7 +34,9 @@ impl Accounts {
         let name = checked_name(name)?;
         let scopes = checked_scopes(scopes)?;
         if expires_at.is_some_and(|end| end <= now) {
-            return Err(bad_request("expires_at", "La fin de validité est déjà passée".into()));
+            let message =
+                said!("La fin de validité est déjà passée", "The end of validity has already passed");
+            return Err(bad_request("expires_at", message));
         }
         let key = NewKey::generate()?;
         let service = Service {
@@ -87,7 +90,10 @@ impl Accounts {
             .write(self.auth.store(), move |tx| {
                 let now = tx.now();
                 if !store::revoke_key(tx, &id, now)? {
-                    return Err(not_found("Clé inconnue ou déjà révoquée"));
+                    return Err(not_found(said!(
+                        "Clé inconnue ou déjà révoquée",
+                        "Key unknown or already revoked"
+                    )));
                 }
                 record(tx, &by.did(now, "key_revoked", format!("key:{id}"), String::new()))?;
                 Ok(rights::tell(tx, format!("key:{id}"), None)?)
@@ -110,10 +116,13 @@ fn checked_scopes(texts: &[String]) -> Result<Vec<Scope>, AppError> {
         return Err(incomplete());
     }
     let scopes: Result<Vec<Scope>, _> = texts.iter().map(|text| text.parse::<Scope>()).collect();
-    scopes.map_err(|error| bad_request("scope", format!("Droit invalide : {error}")))
+    scopes.map_err(|error| bad_request("scope", said!("Droit invalide : {error}", "Invalid scope: {error}")))
 }
 
 fn incomplete() -> AppError {
-    let message = format!("Une clé a un nom et de 1 à {SCOPES_MAX} droits (scopes)");
+    let message = said!(
+        "Une clé a un nom et de 1 à {SCOPES_MAX} droits (scopes)",
+        "A key has a name and 1 to {SCOPES_MAX} scopes"
+    );
     bad_request("key", message)
 }

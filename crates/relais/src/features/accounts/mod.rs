@@ -28,6 +28,7 @@ use crate::feature::{Feature, OpenError};
 
 /// Accounts.
 pub const FEATURE: Feature = Feature {
+    french: &["/api/connexion", "/api/auth/"],
     migrations: &[MIGRATIONS],
     open: |opening| {
         Box::pin(async {

@@ -1,6 +1,7 @@
 //! What several parts refuse, and how they say so.
 
 use crate::AppError;
+use crate::said::{Said, said};
 use crate::text::{direction_control, direction_refused};
 
 /// The longest name, address or telephone number, in bytes.
@@ -11,21 +12,23 @@ pub(super) fn check_text(text: &str) -> Result<(), AppError> {
         return Err(bad_request("text", direction_refused("text", c)));
     }
     if text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control) {
-        let message =
-            format!("Texte trop long (plus de {TEXT_BYTES_MAX} octets) ou avec un caractère de contrôle");
+        let message = said!(
+            "Texte trop long (plus de {TEXT_BYTES_MAX} octets) ou avec un caractère de contrôle",
+            "Text too long (more than {TEXT_BYTES_MAX} bytes) or with a control character"
+        );
         return Err(bad_request("text", message));
     }
     Ok(())
 }
 
-pub(super) fn bad_request(field: &str, message: String) -> AppError {
+pub(super) fn bad_request(field: &str, message: Said) -> AppError {
     AppError::bad_request("invalid_value", message).with("field", field)
 }
 
-pub(super) fn not_found(message: &str) -> AppError {
+pub(super) fn not_found(message: Said) -> AppError {
     AppError::not_found("not_found", message)
 }
 
 pub(super) fn user_unknown() -> AppError {
-    not_found("Utilisateur inconnu")
+    not_found(said!("Utilisateur inconnu", "Unknown user"))
 }

@@ -12,6 +12,7 @@ use super::service::Accounts;
 use crate::AppError;
 use crate::auth::store::{SessionRow, delete_session, find_account, find_sign_in, insert_session};
 use crate::auth::{rights, secret};
+use crate::said::said;
 
 /// The longest address that is looked up, in bytes.
 const EMAIL_BYTES_MAX: usize = 254;
@@ -146,7 +147,8 @@ impl Accounts {
     ) -> Result<String, AppError> {
         let user = self.find_user(id_or_email).await?;
         if user.disabled {
-            return Err(AppError::conflict("disabled", "Cet utilisateur est désactivé"));
+            let text = said!("Cet utilisateur est désactivé", "This user is disabled");
+            return Err(AppError::conflict("disabled", text));
         }
         let (now, id) = (self.auth.now(), user.id.clone());
         let account = self.auth.store().read(move |tx| find_account(tx, &id)).await?;
@@ -168,13 +170,17 @@ fn end_session(tx: &mut WriteTx<'_>, id: &str) -> Result<Option<String>, StoreEr
 }
 
 fn refused() -> AppError {
-    AppError::unauthorized("invalid_credentials", "Email ou mot de passe incorrect")
+    let text = said!("Email ou mot de passe incorrect", "Wrong email address or password");
+    AppError::unauthorized("invalid_credentials", text)
 }
 
 fn slow_down(seconds: u64) -> AppError {
     AppError::too_many_requests(
         "too_many_attempts",
-        format!("Trop de tentatives de connexion. Réessayez dans {seconds} s."),
+        said!(
+            "Trop de tentatives de connexion. Réessayez dans {seconds} s.",
+            "Too many attempts to sign in. Try again in {seconds} s."
+        ),
     )
     .retry_after(seconds)
 }

@@ -13,6 +13,7 @@ use crate::AppError;
 use crate::auth::store::{Account, delete_sessions_of, find_account};
 use crate::auth::{Grants, rights};
 use crate::id::new_id;
+use crate::said::said;
 use crate::text::{direction_control, direction_refused};
 
 /// The code of the refusal of an address that another user has.
@@ -236,15 +237,19 @@ fn checked_email(text: &str) -> Result<String, AppError> {
     if whole && plain && email.len() <= TEXT_BYTES_MAX {
         Ok(email)
     } else {
-        Err(bad_request("email", "Adresse e-mail invalide".into()))
+        Err(bad_request("email", said!("Adresse e-mail invalide", "Invalid email address")))
     }
 }
 
 fn email_in_use() -> AppError {
-    AppError::conflict(EMAIL_IN_USE, "Cette adresse e-mail est déjà utilisée")
+    let message = said!("Cette adresse e-mail est déjà utilisée", "This email address is already in use");
+    AppError::conflict(EMAIL_IN_USE, message)
 }
 
 fn last_admin() -> AppError {
-    let message = "C'est le dernier administrateur : donnez d'abord ce rôle à quelqu'un d'autre";
+    let message = said!(
+        "C'est le dernier administrateur : donnez d'abord ce rôle à quelqu'un d'autre",
+        "This is the last administrator: give this role to somebody else first"
+    );
     AppError::conflict("last_admin", message)
 }

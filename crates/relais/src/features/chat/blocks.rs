@@ -12,12 +12,13 @@ use serde_json::json;
 use super::messages::own;
 use super::model::{Blocked, Contact, Kind};
 use super::people::{Me, topic_of};
-use super::refusal::{conflict, invalid, paused, refuses};
+use super::refusal::{invalid, paused, refuses};
 use super::service::Chat;
 use super::store;
 use super::told::withdraw;
 use crate::AppError;
 use crate::features::accounts::{Actor, record_action};
+use crate::said::said;
 
 /// People whom one may have blocked at most.
 pub(super) const BLOCKED_MAX: usize = 1_000;
@@ -83,8 +84,11 @@ fn check_pause(now: Timestamp, until: Timestamp) -> Result<(), AppError> {
 /// Whether neither has blocked the other.
 fn check_blocks(tx: &mut impl Query, from: &str, to: &str) -> Result<(), AppError> {
     if store::blocks::has(tx, from, to)? {
-        let message = "Vous avez bloqué cette personne : débloquez-la d'abord";
-        return Err(conflict("you_blocked", message).with("user_id", to));
+        let message = said!(
+            "Vous avez bloqué cette personne : débloquez-la d'abord",
+            "You have blocked this person: unblock them first"
+        );
+        return Err(AppError::conflict("you_blocked", message).with("user_id", to));
     }
     if store::blocks::has(tx, to, from)? {
         return Err(refuses());
@@ -187,15 +191,19 @@ impl Chat {
     ) -> Result<(), AppError> {
         let other = self.know(other).await?;
         if other == me.id() {
-            return Err(invalid("user_id", "On ne peut pas se bloquer soi-même"));
+            let message = said!("On ne peut pas se bloquer soi-même", "Nobody can block themselves");
+            return Err(invalid("user_id", message));
         }
         let (chat, mine, actor, whom) = (self.clone(), me.clone(), actor.clone(), other);
         let permit = me.permit();
         let changed = permit.write(&self.0.store, move |tx| {
             let (done, name, action) = if blocked {
                 if store::blocks::count(tx, mine.id())? >= BLOCKED_MAX as u64 {
-                    let message = format!("Déjà {BLOCKED_MAX} personnes bloquées : débloquez-en");
-                    return Err(conflict("too_many_blocked", &message));
+                    let message = said!(
+                        "Déjà {BLOCKED_MAX} personnes bloquées : débloquez-en",
+                        "You have already blocked {BLOCKED_MAX} people: unblock some"
+                    );
+                    return Err(AppError::conflict("too_many_blocked", message));
                 }
                 (store::blocks::insert(tx, mine.id(), &whom)?, "user_blocked", "chat.block")
             } else {

@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use super::devices::DeviceId;
 use super::model::Kind;
 use super::people::Me;
-use super::refusal::invalid;
+use super::refusal::{invalid, required};
 use super::sending::NewMessage;
 use super::service::{Chat, topic};
 use crate::AppError;
 use crate::aliases::{Aliased, United};
+use crate::said::{Said, said};
 
 /// Characters of a command that is not known, in the message that says so.
 const NAME_CHARS_SHOWN: usize = 60;
@@ -66,7 +67,11 @@ impl Aliased for Fields {
 fn agreed<T: PartialEq>(field: &str, one: Option<T>, other: Option<T>) -> Result<Option<T>, AppError> {
     match (one, other) {
         (Some(one), Some(other)) if one != other => {
-            Err(invalid(field, format!("« {field} » est donné deux fois avec des valeurs différentes")))
+            let message = said!(
+                "« {field} » est donné deux fois avec des valeurs différentes",
+                "\"{field}\" is given twice with different values"
+            );
+            Err(invalid(field, message))
         }
         (one, other) => Ok(one.or(other)),
     }
@@ -75,8 +80,7 @@ fn agreed<T: PartialEq>(field: &str, one: Option<T>, other: Option<T>) -> Result
 impl Fields {
     fn conversation(&self) -> Result<&str, AppError> {
         let id = agreed("conversation_id", self.conversation_id.as_deref(), self.group_id.as_deref())?;
-        id.filter(|id| !id.is_empty())
-            .ok_or_else(|| invalid("conversation_id", "« conversation_id » est requis"))
+        id.filter(|id| !id.is_empty()).ok_or_else(|| required("conversation_id"))
     }
 
     /// The conversation whose presence is meant, if one is.
@@ -85,7 +89,7 @@ impl Fields {
     }
 
     fn message_id(&self) -> Result<&str, AppError> {
-        self.message_id.as_deref().ok_or_else(|| invalid("message_id", "« message_id » est requis"))
+        self.message_id.as_deref().ok_or_else(|| required("message_id"))
     }
 
     fn message(self) -> Result<NewMessage, AppError> {
@@ -95,13 +99,13 @@ impl Fields {
                 NewMessage { content, ..NewMessage::default() }
             }
             Some(object) => {
-                let United(new): United<NewMessage> = serde_json::from_value(object)
-                    .map_err(|error| invalid("message", format!("« message » illisible : {error}")))?;
+                let United(new): United<NewMessage> =
+                    serde_json::from_value(object).map_err(|error| message_unreadable(&error))?;
                 let content = agreed("content", Some(new.content), self.content)?.unwrap_or_default();
                 NewMessage { content, ..new }
             }
             None => {
-                let content = self.content.ok_or_else(|| invalid("message", "« message » est requis"))?;
+                let content = self.content.ok_or_else(|| required("message"))?;
                 NewMessage { content, ..NewMessage::default() }
             }
         };
@@ -127,9 +131,8 @@ impl Chat {
         let fields = match data {
             Value::Null => Fields::default(),
             data => {
-                let United(fields) = serde_json::from_value(data).map_err(|error| {
-                    invalid("data", format!("Commande « {} » illisible : {error}", shown(name)))
-                })?;
+                let United(fields) =
+                    serde_json::from_value(data).map_err(|error| command_unreadable(name, &error))?;
                 fields
             }
         };
@@ -171,10 +174,11 @@ impl Chat {
                 Ok(Outcome::Reply("message_deleted", json!({ "success": true, "message": message })))
             }
             "ping" => Ok(Outcome::Reply("pong", json!({ "success": true, "timestamp": self.0.clock.now() }))),
-            _ => Err(AppError::bad_request(
-                "unknown_command",
-                format!("Commande « {} » inconnue", shown(name)),
-            )),
+            _ => {
+                let name = shown(name);
+                let message = said!("Commande « {name} » inconnue", "Unknown command \"{name}\"");
+                Err(AppError::bad_request("unknown_command", message))
+            }
         }
     }
 
@@ -212,7 +216,11 @@ impl Chat {
         let watched = match fields.watched() {
             Some(id) => self.watch_group(me, device, id).await?,
             None if fields.user_ids.is_empty() => {
-                return Err(invalid("user_ids", "« conversation_id » ou « user_ids » est requis"));
+                let message = said!(
+                    "« conversation_id » ou « user_ids » est requis",
+                    "\"conversation_id\" or \"user_ids\" is required"
+                );
+                return Err(invalid("user_ids", message));
             }
             None => self.watch_people(me, device, &fields.user_ids).await?,
         };
@@ -220,12 +228,25 @@ impl Chat {
     }
 
     async fn set_blocked_said(&self, me: &Me, name: &str, fields: &Fields) -> Result<Outcome, AppError> {
-        let id = fields.user_id.as_deref().ok_or_else(|| invalid("user_id", "« user_id » est requis"))?;
+        let id = fields.user_id.as_deref().ok_or_else(|| required("user_id"))?;
         let actor = me.actor(None);
         self.set_blocked(me, &actor, id, name == "block_user").await?;
         let frame = if name == "block_user" { "user_blocked" } else { "user_unblocked" };
         Ok(Outcome::Reply(frame, json!({ "success": true, "user_id": id })))
     }
+}
+
+fn message_unreadable(error: &serde_json::Error) -> AppError {
+    let why = Said::carried_in(&error.to_string());
+    invalid("message", said!("« message » illisible : {}", "\"message\" cannot be read: {}"; why))
+}
+
+fn command_unreadable(name: &str, error: &serde_json::Error) -> AppError {
+    let (name, why) = (shown(name), Said::carried_in(&error.to_string()));
+    invalid(
+        "data",
+        said!("Commande « {name} » illisible : {}", "The command \"{name}\" cannot be read: {}"; why),
+    )
 }
 
 /// As much of a name as a message may repeat.

@@ -11,7 +11,7 @@ use super::messages::own;
 use super::model::{Conversation, Invitation, Kind, LastMessage, Member, Person, Role};
 use super::people::{Me, topic_of};
 use super::presence::{JOINED, LEFT};
-use super::refusal::{checked_name, conflict, invalid, no_conversation, no_person, not_allowed};
+use super::refusal::{checked_name, invalid, no_conversation, no_person, not_allowed};
 use super::service::{Chat, topic};
 use super::store;
 use super::store::conversations::{ConversationRow, MemberRow, Place};
@@ -19,6 +19,7 @@ use super::told;
 use super::whole::MEMBER_JOINED;
 use crate::AppError;
 use crate::id::new_id;
+use crate::said::{Said, said};
 
 /// Conversations, and invitations, of one page at most; and when nothing is said.
 pub(super) const LISTED_MAX: usize = 500;
@@ -184,7 +185,7 @@ impl Chat {
     ) -> Result<(Conversation, Vec<Invitation>), AppError> {
         let name = checked_name("name", name, NAME_BYTES_MAX)?;
         if members.len() as u64 > MEMBERS_MAX {
-            return Err(invalid("member_ids", format!("Un groupe a au plus {MEMBERS_MAX} membres")));
+            return Err(invalid("member_ids", group_full()));
         }
         // Clients name themselves too, and somebody twice.
         let mut guests = Vec::new();
@@ -195,8 +196,10 @@ impl Chat {
             }
         }
         if guests.len() > PENDING_MAX {
-            let message = format!(
-                "Au plus {PENDING_MAX} personnes invitées à la fois, pas {} : invitez les autres quand des réponses seront là",
+            let message = said!(
+                "Au plus {PENDING_MAX} personnes invitées à la fois, pas {} : invitez les autres quand des réponses \
+                 seront là",
+                "At most {PENDING_MAX} people can be invited at once, not {}: invite the others when some have answered",
                 guests.len()
             );
             return Err(invalid("member_ids", message));
@@ -222,10 +225,11 @@ impl Chat {
         if owned < u64::from(max) {
             return Ok(());
         }
-        let message = format!(
-            "Déjà {owned} groupes à vous, au plus {max} : quittez-en un, ou servez-vous de l'un d'eux"
+        let message = said!(
+            "Déjà {owned} groupes à vous, au plus {max} : quittez-en un, ou servez-vous de l'un d'eux",
+            "You already own {owned} groups, at most {max}: leave one, or use one of them"
         );
-        Err(conflict("too_many_groups", &message).with("owned", owned))
+        Err(AppError::conflict("too_many_groups", message).with("owned", owned))
     }
 
     /// Those in a group, in the order in which they came: the first, or those after one of them; and how many there are
@@ -276,7 +280,10 @@ impl Chat {
             .write(&self.0.store, move |tx| {
                 let place = group(tx, &id, me.id())?;
                 if place.role != Role::Owner {
-                    return Err(not_allowed("Seul un propriétaire du groupe peut le renommer"));
+                    return Err(not_allowed(said!(
+                        "Seul un propriétaire du groupe peut le renommer",
+                        "Only an owner of the group can rename it"
+                    )));
                 }
                 store::conversations::rename(tx, &id, &name)?;
                 let data = json!({ "by": me.id(), "conversation_id": id, "group_id": id, "name": name });
@@ -296,7 +303,10 @@ impl Chat {
             .write(&self.0.store, move |tx| {
                 let place = group(tx, &id, me.id())?;
                 if me.id() != user_id && place.role != Role::Owner {
-                    return Err(not_allowed("Seul un propriétaire du groupe peut en retirer un membre"));
+                    return Err(not_allowed(said!(
+                        "Seul un propriétaire du groupe peut en retirer un membre",
+                        "Only an owner of the group can take a member out of it"
+                    )));
                 }
                 let left = store::conversations::remove_member(tx, &id, &user_id)?.ok_or_else(no_person)?;
                 cancel_invitations(tx, &id, &user_id)?;
@@ -356,7 +366,7 @@ impl Chat {
         if !store::conversations::is_member(tx, id, &person.id)? {
             let (messages, members) = store::conversations::counts(tx, id)?.ok_or_else(no_conversation)?;
             if members >= MEMBERS_MAX {
-                return Err(invalid("group_id", format!("Un groupe a au plus {MEMBERS_MAX} membres")));
+                return Err(invalid("group_id", group_full()));
             }
             store::conversations::add_member(tx, id, &person.id, Role::Member, messages)?;
         }
@@ -437,9 +447,18 @@ impl Chat {
 }
 
 /// A place in the list, as an answer named it.
+fn group_full() -> Said {
+    said!("Un groupe a au plus {MEMBERS_MAX} membres", "A group has at most {MEMBERS_MAX} members")
+}
+
 fn listed(text: &str) -> Result<store::conversations::Listed, AppError> {
     let place = text.split_once('.').and_then(|(at, id)| Some((at.parse().ok()?, id.to_owned())));
-    let (at, id) = place.ok_or_else(|| invalid("after", "« after » : le « next » d'une réponse"))?;
+    let (at, id) = place.ok_or_else(|| {
+        invalid(
+            "after",
+            said!("« after » : le « next » d'une réponse", "\"after\": the \"next\" of an answer"),
+        )
+    })?;
     Ok((Timestamp::from_millis(at), id))
 }
 

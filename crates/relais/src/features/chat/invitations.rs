@@ -9,7 +9,7 @@ use super::blocks::{Wish, check_welcome};
 use super::conversations::{LISTED_MAX, Listing, group, pair};
 use super::model::{Conversation, Invitation, Person};
 use super::people::{Me, topic_of};
-use super::refusal::{checked_words, conflict, invalid, no_invitation};
+use super::refusal::{checked_words, invalid, no_invitation};
 use super::service::{Chat, topic};
 use super::store;
 use super::store::invitations::NewInvitation;
@@ -17,6 +17,7 @@ use super::told;
 use super::whole::INVITED;
 use crate::AppError;
 use crate::id::new_id;
+use crate::said::said;
 
 /// The longest word with an invitation, in bytes.
 const MESSAGE_BYTES_MAX: usize = 2_000;
@@ -40,7 +41,11 @@ impl Answer {
             "accept" => Ok(Self::Accept),
             "reject" => Ok(Self::Reject),
             other => {
-                Err(invalid("action", format!("Action « {other} » inconnue : accept ou reject attendu")))
+                let message = said!(
+                    "Action « {other} » inconnue : accept ou reject attendu",
+                    "Unknown action \"{other}\": accept or reject expected"
+                );
+                Err(invalid("action", message))
             }
         }
     }
@@ -87,7 +92,8 @@ impl Chat {
         let message = checked_words("message", message, MESSAGE_BYTES_MAX, true)?;
         let to = self.know(to).await?;
         if to == me.id() {
-            return Err(invalid("to_user_id", "On ne peut pas s'inviter soi-même"));
+            let message = said!("On ne peut pas s'inviter soi-même", "Nobody can invite themselves");
+            return Err(invalid("to_user_id", message));
         }
         let (chat, me, group_id) = (self.clone(), me.clone(), group_id.map(str::to_owned));
         me.permit()
@@ -316,22 +322,32 @@ fn check_new(tx: &mut WriteTx<'_>, me: &Me, to: &str, group_id: Option<&str>) ->
     if let Some(group_id) = group_id {
         group(tx, group_id, me.id())?;
         if store::conversations::find_of(tx, group_id, to)?.is_some() {
-            let known = conflict("already_member", "Cette personne est déjà dans le groupe");
-            return Err(known.with("conversation_id", group_id));
+            let message =
+                said!("Cette personne est déjà dans le groupe", "This person is already in the group");
+            return Err(AppError::conflict("already_member", message).with("conversation_id", group_id));
         }
     } else if let Some(id) = store::conversations::find_pair(tx, &pair(me.id(), to))? {
-        let known = conflict("already_in_conversation", "Une conversation avec cette personne existe déjà");
-        return Err(known.with("conversation_id", id));
+        let message = said!(
+            "Une conversation avec cette personne existe déjà",
+            "There is already a conversation with this person"
+        );
+        return Err(AppError::conflict("already_in_conversation", message).with("conversation_id", id));
     }
     if let Some(id) = store::invitations::find_pending(tx, &pending(me.id(), to, group_id))? {
-        let waits = conflict("already_invited", "Une invitation à cette personne est déjà en attente");
-        return Err(waits.with("invitation_id", id));
+        let message = said!(
+            "Une invitation à cette personne est déjà en attente",
+            "An invitation of this person is already waiting"
+        );
+        return Err(AppError::conflict("already_invited", message).with("invitation_id", id));
     }
     if group_id.is_none()
         && let Some(id) = store::invitations::find_pending(tx, &pending(to, me.id(), None))?
     {
-        let message = "Cette personne vous a déjà invité : répondez à son invitation";
-        return Err(conflict("invited_by_them", message).with("invitation_id", id));
+        let message = said!(
+            "Cette personne vous a déjà invité : répondez à son invitation",
+            "This person has already invited you: answer their invitation"
+        );
+        return Err(AppError::conflict("invited_by_them", message).with("invitation_id", id));
     }
     Ok(())
 }
@@ -345,10 +361,11 @@ pub(super) fn check_room(tx: &mut WriteTx<'_>, from: &str, more: usize) -> Resul
     if waiting.saturating_add(more as u64) <= PENDING_MAX as u64 {
         return Ok(());
     }
-    let message = format!(
-        "Déjà {waiting} invitations en attente, au plus {PENDING_MAX} : annulez-en, ou attendez des réponses"
+    let message = said!(
+        "Déjà {waiting} invitations en attente, au plus {PENDING_MAX} : annulez-en, ou attendez des réponses",
+        "Already {waiting} invitations are waiting, at most {PENDING_MAX}: cancel some, or wait for answers"
     );
-    Err(conflict("too_many_invitations", &message).with("waiting", waiting))
+    Err(AppError::conflict("too_many_invitations", message).with("waiting", waiting))
 }
 
 /// An invitation that is one's own to settle.
@@ -364,10 +381,11 @@ fn own_invitation(
 /// after an answer that was lost, goes on there.
 fn settled(invitation: &Invitation) -> AppError {
     let message = match &*invitation.status {
-        "cancelled" => "Cette invitation a été annulée",
-        _ => "Cette invitation a déjà reçu une réponse",
+        "cancelled" => said!("Cette invitation a été annulée", "This invitation was cancelled"),
+        _ => said!("Cette invitation a déjà reçu une réponse", "This invitation was already answered"),
     };
-    let refusal = conflict("invitation_settled", message).with("status", invitation.status.as_str());
+    let refusal =
+        AppError::conflict("invitation_settled", message).with("status", invitation.status.as_str());
     match &invitation.group_id {
         Some(id) if invitation.status == "accepted" => refusal.with("conversation_id", id.as_str()),
         _ => refusal,

@@ -17,6 +17,7 @@ use super::store::messages::MessageRow;
 use super::told::retell;
 use super::words::stored;
 use crate::AppError;
+use crate::said::said;
 
 /// Readers of a message that it shows: the first. The others are asked for.
 pub(super) const READERS_SHOWN: usize = 10;
@@ -85,7 +86,10 @@ impl Chat {
             .write(&self.0.store, move |tx| {
                 let (row, kind, _) = writable(tx, &message_id, &id)?;
                 if row.sender.id != id {
-                    return Err(not_allowed("Seul l'auteur d'un message peut le modifier"));
+                    return Err(not_allowed(said!(
+                        "Seul l'auteur d'un message peut le modifier",
+                        "Only the author of a message can edit it"
+                    )));
                 }
                 check_partner(tx, &row.conversation_id, kind, &id)?;
                 let mentions = match &mentions {
@@ -111,7 +115,10 @@ impl Chat {
             .write(&self.0.store, move |tx| {
                 let (row, _, place) = writable(tx, &message_id, &id)?;
                 if row.sender.id != id && place.role != Role::Owner {
-                    return Err(not_allowed("Seul l'auteur d'un message peut le supprimer"));
+                    return Err(not_allowed(said!(
+                        "Seul l'auteur d'un message peut le supprimer",
+                        "Only the author of a message can delete it"
+                    )));
                 }
                 store::messages::delete(tx, &row.id, tx.now())?;
                 store::search::forget(tx, row.key)?;

@@ -70,6 +70,7 @@ use crate::features::accounts::Accounts;
 
 /// The chat.
 pub const FEATURE: Feature = Feature {
+    french: &["/api/chat/", "/api/admin/chat/", "/chat/"],
     migrations: &[MIGRATIONS],
     open: |opening| Box::pin(open(opening)),
     event_names: NAMES,

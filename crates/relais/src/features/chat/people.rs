@@ -8,13 +8,14 @@ use relais_store::{ReadTx, StoreError, WriteTx};
 
 use super::blocks::Apart;
 use super::model::{Contact, Person};
-use super::refusal::{conflict, no_person, not_allowed};
+use super::refusal::{no_person, not_allowed};
 use super::service::{Chat, Known};
 use super::store;
 use crate::AppError;
-use crate::auth::{Permit, Principal, User, address, unauthenticated};
+use crate::auth::{Permit, Principal, User, address, credentials_required};
 use crate::config::ChatAccess;
 use crate::features::accounts::Actor;
+use crate::said::said;
 use crate::text::fold;
 
 /// People looked at at once.
@@ -56,12 +57,20 @@ impl Chat {
     /// 401 without a person's credential, 403 if the chat is not for them.
     pub async fn enter(&self, principal: &Principal) -> Result<Me, AppError> {
         let user = match principal {
-            Principal::Anonymous => return Err(unauthenticated("Authentification requise")),
-            Principal::Service(_) => return Err(not_allowed("Une clé ne prend pas part aux conversations")),
+            Principal::Anonymous => return Err(credentials_required()),
+            Principal::Service(_) => {
+                return Err(not_allowed(said!(
+                    "Une clé ne prend pas part aux conversations",
+                    "A key does not take part in conversations"
+                )));
+            }
             Principal::User(user) => user,
         };
         if !self.admits(user.admin, user.staff) {
-            return Err(not_allowed("Les conversations sont réservées à d'autres comptes"));
+            return Err(not_allowed(said!(
+                "Les conversations sont réservées à d'autres comptes",
+                "Conversations are for other accounts"
+            )));
         }
         let topic = Topic::new(&user.principal_id).map_err(AppError::internal)?;
         let permit = self.0.accounts.lasting_permit(user);
@@ -109,8 +118,11 @@ impl Chat {
                 if store::people::put(tx, &row.principal, &row.person)? {
                     return Ok(());
                 }
-                let message = "Cet identifiant appartient déjà à quelqu'un d'autre sur ce serveur";
-                Err(conflict("id_in_use", message))
+                let message = said!(
+                    "Cet identifiant appartient déjà à quelqu'un d'autre sur ce serveur",
+                    "This id already belongs to somebody else on this server"
+                );
+                Err(AppError::conflict("id_in_use", message))
             })
             .await?;
         self.0.people.put(known);

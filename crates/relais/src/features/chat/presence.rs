@@ -12,6 +12,7 @@ use super::refusal::{checked_text, checked_words, invalid, too_many_notices};
 use super::service::{Chat, topic};
 use crate::AppError;
 use crate::aliases::Aliased;
+use crate::said::said;
 
 /// The longest title, type and text of a notification, in bytes.
 const TITLE_BYTES_MAX: usize = 200;
@@ -92,8 +93,10 @@ impl Chat {
         let body = checked_words("body", &notice.body, BODY_BYTES_MAX, true)?;
         let data_bytes = notice.data.to_string().len();
         if data_bytes > EVENT_DATA_BYTES_MAX {
-            let message =
-                format!("« data » est trop long : {data_bytes} octets, au plus {EVENT_DATA_BYTES_MAX}");
+            let message = said!(
+                "« data » est trop long : {data_bytes} octets, au plus {EVENT_DATA_BYTES_MAX}",
+                "\"data\" is too long: {data_bytes} bytes, at most {EVENT_DATA_BYTES_MAX}"
+            );
             return Err(invalid("data", message));
         }
         self.0.notices.take(me.id(), self.0.clock.steady()).map_err(too_many_notices)?;

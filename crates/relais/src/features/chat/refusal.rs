@@ -2,61 +2,69 @@
 
 use crate::AppError;
 use crate::features::pace::PER_MINUTE;
+use crate::said::{Said, said};
 use crate::text::{direction_control, direction_refused, is_visible};
 
-pub(super) fn invalid(field: &str, message: impl Into<String>) -> AppError {
+pub(super) fn invalid(field: &str, message: Said) -> AppError {
     AppError::bad_request("invalid_value", message).with("field", field)
+}
+
+pub(super) fn required(field: &str) -> AppError {
+    invalid(field, said!("« {field} » est requis", "\"{field}\" is required"))
 }
 
 /// Also for conversations of others: whoever is not in one does not learn that it exists.
 pub(super) fn no_conversation() -> AppError {
-    AppError::not_found("conversation_not_found", "Conversation non trouvée")
+    AppError::not_found("conversation_not_found", said!("Conversation non trouvée", "Conversation not found"))
 }
 
 pub(super) fn no_message() -> AppError {
-    AppError::not_found("message_not_found", "Message non trouvé")
+    AppError::not_found("message_not_found", said!("Message non trouvé", "Message not found"))
 }
 
 pub(super) fn no_invitation() -> AppError {
-    AppError::not_found("invitation_not_found", "Invitation non trouvée")
+    AppError::not_found("invitation_not_found", said!("Invitation non trouvée", "Invitation not found"))
 }
 
 pub(super) fn no_person() -> AppError {
-    AppError::not_found("user_not_found", "Utilisateur non trouvé")
+    AppError::not_found("user_not_found", said!("Utilisateur non trouvé", "User not found"))
 }
 
-pub(super) fn not_allowed(message: &str) -> AppError {
+pub(super) fn not_allowed(message: Said) -> AppError {
     AppError::forbidden("forbidden", message)
 }
 
-pub(super) fn conflict(code: &'static str, message: &str) -> AppError {
-    AppError::conflict(code, message)
-}
-
 pub(super) fn too_many_notices(wait_s: u64) -> AppError {
-    let message =
-        format!("Trop de notifications : {PER_MINUTE} par minute au plus. Réessayez dans {wait_s} s.");
+    let message = said!(
+        "Trop de notifications : {PER_MINUTE} par minute au plus. Réessayez dans {wait_s} s.",
+        "Too many notifications: at most {PER_MINUTE} per minute. Try again in {wait_s} s."
+    );
     AppError::too_many_requests("too_many_notifications", message).retry_after(wait_s)
 }
 
 /// Also to whoever is blocked: they do not learn that they are.
 pub(super) fn refuses() -> AppError {
-    AppError::forbidden("recipient_refuses", "Cette personne n'accepte pas vos messages")
+    let message =
+        said!("Cette personne n'accepte pas vos messages", "This person does not accept your messages");
+    AppError::forbidden("recipient_refuses", message)
 }
 
 pub(super) fn paused(wait_s: u64) -> AppError {
-    let message =
-        format!("Cette personne a refusé : attendez {} avant de la solliciter à nouveau", waiting(wait_s));
+    let message = said!(
+        "Cette personne a refusé : attendez {} avant de la solliciter à nouveau",
+        "This person has declined: wait {} before you ask them again";
+        waiting(wait_s)
+    );
     AppError::too_many_requests("paused_after_refusal", message).retry_after(wait_s)
 }
 
 /// A time to wait, in words.
-fn waiting(wait_s: u64) -> String {
+fn waiting(wait_s: u64) -> Said {
     match wait_s {
-        0..=119 => format!("{wait_s} s"),
-        120..=7_199 => format!("{} min", wait_s.div_ceil(60)),
-        7_200..=172_799 => format!("{} h", wait_s.div_ceil(3_600)),
-        _ => format!("{} jours", wait_s.div_ceil(86_400)),
+        0..=119 => said!("{wait_s} s", "{wait_s} s"),
+        120..=7_199 => said!("{} min", "{} min", wait_s.div_ceil(60)),
+        7_200..=172_799 => said!("{} h", "{} h", wait_s.div_ceil(3_600)),
+        _ => said!("{} jours", "{} days", wait_s.div_ceil(86_400)),
     }
 }
 
@@ -71,17 +79,31 @@ pub(super) fn checked_words(
 ) -> Result<String, AppError> {
     let text = trimmed(text);
     if text.len() > max {
-        let message = format!("« {field} » est trop long : {} octets, au plus {max}", text.len());
+        let bytes = text.len();
+        let message = said!(
+            "« {field} » est trop long : {bytes} octets, au plus {max}",
+            "\"{field}\" is too long: {bytes} bytes, at most {max}"
+        );
         return Err(invalid(field, message));
     }
     if let Some(c) = text.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
-        let message = format!("« {field} » contient le caractère de contrôle U+{:04X}", u32::from(c));
+        let message = said!(
+            "« {field} » contient le caractère de contrôle U+{:04X}",
+            "\"{field}\" contains the control character U+{:04X}",
+            u32::from(c)
+        );
         return Err(invalid(field, message));
     }
     match is_visible(text) {
         true => Ok(text.to_owned()),
         false if may_be_empty => Ok(String::new()),
-        false => Err(invalid(field, format!("« {field} » est vide, ou n'a que des caractères invisibles"))),
+        false => {
+            let message = said!(
+                "« {field} » est vide, ou n'a que des caractères invisibles",
+                "\"{field}\" is empty, or has invisible characters only"
+            );
+            Err(invalid(field, message))
+        }
     }
 }
 

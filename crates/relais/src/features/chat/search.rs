@@ -10,6 +10,7 @@ use super::service::Chat;
 use super::store;
 use super::words::asked;
 use crate::AppError;
+use crate::said::said;
 
 /// The longest question, in bytes and in words.
 const QUERY_BYTES_MAX: usize = 500;
@@ -41,8 +42,10 @@ impl Chat {
     ) -> Result<Found, AppError> {
         let terms = asked(query);
         if query.trim().is_empty() || query.len() > QUERY_BYTES_MAX || terms.len() > WORDS_MAX {
-            let message =
-                format!("« q » : des mots à chercher, {QUERY_BYTES_MAX} octets et {WORDS_MAX} mots au plus");
+            let message = said!(
+                "« q » : des mots à chercher, {QUERY_BYTES_MAX} octets et {WORDS_MAX} mots au plus",
+                "\"q\": words to look for, at most {QUERY_BYTES_MAX} bytes and {WORDS_MAX} words"
+            );
             return Err(invalid("q", message));
         }
         let (id, before) = (me.person.id.clone(), before.unwrap_or(i64::MAX.unsigned_abs()));

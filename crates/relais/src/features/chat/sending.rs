@@ -13,7 +13,7 @@ use super::blocks::check_partner;
 use super::messages::{begin, described, own, seen};
 use super::model::Message;
 use super::people::Me;
-use super::refusal::{checked_words, conflict, invalid, no_message};
+use super::refusal::{checked_words, invalid, no_message};
 use super::service::{Chat, topic};
 use super::store;
 use super::store::messages::MessageRow;
@@ -21,6 +21,7 @@ use super::words::stored;
 use crate::AppError;
 use crate::aliases::Aliased;
 use crate::id::new_id;
+use crate::said::said;
 
 /// The longest name that a client may give a message, in bytes.
 const CLIENT_ID_BYTES_MAX: usize = 100;
@@ -196,9 +197,11 @@ fn sent_before(
         None => row.edited_at.is_some() || row.deleted_at.is_some() || row.content == content,
     };
     if row.conversation_id != conversation_id || !is_same {
-        let message =
-            "« client_id » a déjà servi pour un autre message : un nouveau message en prend un nouveau";
-        return Err(conflict("client_id_in_use", message).with("message_id", row.id));
+        let message = said!(
+            "« client_id » a déjà servi pour un autre message : un nouveau message en prend un nouveau",
+            "\"client_id\" was already used for another message: a new message needs a new one"
+        );
+        return Err(AppError::conflict("client_id_in_use", message).with("message_id", row.id));
     }
     let message = described(tx, vec![row])?.pop().ok_or_else(no_message)?;
     Ok(Sent { message, position: None, duplicate: true })
@@ -210,16 +213,20 @@ fn check_names(new: &NewMessage) -> Result<(), AppError> {
             || client_id.len() > CLIENT_ID_BYTES_MAX
             || client_id.chars().any(char::is_control))
     {
-        let message =
-            format!("« client_id » : de 1 à {CLIENT_ID_BYTES_MAX} octets, sans caractère de contrôle");
+        let message = said!(
+            "« client_id » : de 1 à {CLIENT_ID_BYTES_MAX} octets, sans caractère de contrôle",
+            "\"client_id\": 1 to {CLIENT_ID_BYTES_MAX} bytes, without control characters"
+        );
         return Err(invalid("client_id", message));
     }
     let wrong = |text: &String| {
         text.is_empty() || text.len() > REFERENCE_BYTES_MAX || text.chars().any(char::is_control)
     };
     if new.attachments.len() > ATTACHMENTS_MAX || new.attachments.iter().any(wrong) {
-        let message =
-            format!("« attachments » : au plus {ATTACHMENTS_MAX} références de {REFERENCE_BYTES_MAX} octets");
+        let message = said!(
+            "« attachments » : au plus {ATTACHMENTS_MAX} références de {REFERENCE_BYTES_MAX} octets",
+            "\"attachments\": at most {ATTACHMENTS_MAX} references of {REFERENCE_BYTES_MAX} bytes"
+        );
         return Err(invalid("attachments", message));
     }
     check_mentions(&new.mentions)
@@ -227,8 +234,9 @@ fn check_names(new: &NewMessage) -> Result<(), AppError> {
 
 pub(super) fn check_mentions(mentions: &[String]) -> Result<(), AppError> {
     if mentions.len() > MENTIONS_MAX {
-        let message = format!(
+        let message = said!(
             "« mentions » : {} personnes, au plus {MENTIONS_MAX} : un groupe n'en a pas davantage",
+            "\"mentions\": {} people, at most {MENTIONS_MAX}: a group does not have more",
             mentions.len()
         );
         return Err(invalid("mentions", message));

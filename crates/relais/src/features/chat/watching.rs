@@ -16,6 +16,7 @@ use super::refusal::invalid;
 use super::service::Chat;
 use super::store;
 use crate::AppError;
+use crate::said::said;
 
 /// People, and groups, that one device looks at, at most.
 const WATCHED_MAX: usize = 200;
@@ -291,10 +292,11 @@ impl Attendance {
 }
 
 fn too_many() -> AppError {
-    invalid(
-        "user_ids",
-        format!("Au plus {WATCHED_MAX} personnes et {WATCHED_MAX} groupes regardés à la fois"),
-    )
+    let message = said!(
+        "Au plus {WATCHED_MAX} personnes et {WATCHED_MAX} groupes regardés à la fois",
+        "At most {WATCHED_MAX} people and {WATCHED_MAX} groups can be watched at once"
+    );
+    invalid("user_ids", message)
 }
 
 #[cfg(test)]

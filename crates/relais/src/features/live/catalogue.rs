@@ -6,6 +6,7 @@ use super::refusal::invalid;
 use super::topics::{MODULE, module_topic};
 use crate::AppError;
 use crate::config::{LiveConfig, ModuleType};
+use crate::said::said;
 
 /// The longest id, in bytes.
 const ID_BYTES_MAX: usize = 64;
@@ -32,7 +33,11 @@ impl Catalogue {
         if id.len() <= ID_BYTES_MAX && self.pattern.is_match(id) && is_topic {
             return Ok(id.to_owned());
         }
-        let message = format!("{id:?} n'est pas un identifiant de module (attendu : {})", self.pattern);
+        let pattern = &self.pattern;
+        let message = said!(
+            "{id:?} n'est pas un identifiant de module (attendu : {pattern})",
+            "{id:?} is not the id of a module (expected: {pattern})"
+        );
         Err(invalid("moduleId", message))
     }
 
@@ -49,8 +54,12 @@ impl Catalogue {
             (None, Some(said)) if self.types.is_empty() => Ok(said.to_owned()),
             (None, said) => {
                 let known: Vec<&str> = self.types.iter().map(|known| known.name.as_str()).collect();
-                let said = said.unwrap_or_default();
-                Err(invalid("type", format!("Type {said:?} inconnu ; connus : {}", known.join(", "))))
+                let (said, known) = (said.unwrap_or_default(), known.join(", "));
+                let message = said!(
+                    "Type {said:?} inconnu ; connus : {known}",
+                    "Unknown type {said:?}; known: {known}"
+                );
+                Err(invalid("type", message))
             }
         }
     }

@@ -18,6 +18,7 @@ use super::view::json;
 use crate::AppError;
 use crate::features::accounts::{Actor, record_action};
 use crate::id::new_id;
+use crate::said::said;
 
 /// Commands that may be open, of one module and of all.
 const OPEN_OF_MODULE_MAX: u64 = 100;
@@ -223,11 +224,19 @@ fn check(new: &NewCommand) -> Result<u32, AppError> {
         checked_word("client_id", client_id, CLIENT_ID_BYTES_MAX)?;
     }
     if json(&new.params).len() > PARAMS_BYTES_MAX {
-        return Err(invalid("params", format!("« params » : {PARAMS_BYTES_MAX} octets de JSON au plus")));
+        let message = said!(
+            "« params » : {PARAMS_BYTES_MAX} octets de JSON au plus",
+            "\"params\": at most {PARAMS_BYTES_MAX} bytes of JSON"
+        );
+        return Err(invalid("params", message));
     }
     match new.ttl_s.unwrap_or(TTL_S) {
         ttl_s @ 1..=TTL_S_MAX => Ok(ttl_s),
-        _ => Err(invalid("ttl_s", format!("« ttl_s » : de 1 à {TTL_S_MAX} secondes"))),
+        _ => {
+            let message =
+                said!("« ttl_s » : de 1 à {TTL_S_MAX} secondes", "\"ttl_s\": 1 to {TTL_S_MAX} seconds");
+            Err(invalid("ttl_s", message))
+        }
     }
 }
 

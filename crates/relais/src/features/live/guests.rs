@@ -20,6 +20,7 @@ use crate::AppError;
 use crate::auth::{network, secret};
 use crate::error::boundary;
 use crate::pace::Pace;
+use crate::said::said;
 
 /// What devices say beside their values, and watchers hear as `module_<type>`.
 pub const ANSWERS: &[&str] =
@@ -295,7 +296,10 @@ impl Live {
             Err(Refused::TooFast)
         };
         let Ok(worth) = weighed else {
-            let text = "Trop d'essais depuis cette adresse : réessayez dans un instant (live.reports_per_s)";
+            let text = said!(
+                "Trop d'essais depuis cette adresse : réessayez dans un instant (live.reports_per_s)",
+                "Too many attempts from this address: try again in a moment (live.reports_per_s)"
+            );
             return Err(AppError::too_many_requests("too_many_attempts", text).retry_after(1));
         };
         // Names are free to make up: looks into the database for them have one pace together.

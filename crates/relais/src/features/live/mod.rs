@@ -79,6 +79,7 @@ use topics::ADDED_TO_OWNER;
 
 /// Modules and their history.
 pub const FEATURE: Feature = Feature {
+    french: &["/modules/", "/dashboard/"],
     migrations: &[MIGRATIONS, history::MIGRATIONS],
     open: |opening| Box::pin(open(opening)),
     event_names: NAMES,

@@ -13,11 +13,12 @@ use super::secrets::{Secret, claim_hash};
 use super::store::{commands, modules as store, states};
 use super::topics::{ADDED_TO_OWNER, CREDENTIAL_CHANGED, MODULE, module_topic};
 use crate::AppError;
-use crate::auth::{Principal, User, secret, unauthenticated};
+use crate::auth::{Principal, User, credentials_required, secret, unauthenticated};
 use crate::config::LiveConfig;
 use crate::features::accounts::{Accounts, Actor, record_action};
 use crate::features::pace::Pace;
 use crate::features::publish::{Target, tell};
+use crate::said::said;
 
 /// Which modules somebody sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,9 +38,13 @@ impl Visibility {
         match principal {
             principal if principal.is_admin() => Ok(Self::All),
             Principal::User(user) => Ok(Self::Own(user.principal_id.to_string())),
-            Principal::Anonymous => Err(unauthenticated("Authentification requise")),
+            Principal::Anonymous => Err(credentials_required()),
             Principal::Service(_) => {
-                Err(AppError::forbidden("forbidden", "Il faut un compte, ou une clé d'administration"))
+                let message = said!(
+                    "Il faut un compte, ou une clé d'administration",
+                    "This needs an account, or a key for administration"
+                );
+                Err(AppError::forbidden("forbidden", message))
             }
         }
     }
@@ -297,7 +302,11 @@ impl Modules {
     /// 429 for more than 60 in a minute.
     pub async fn claim(&self, user: &User, actor: &Actor, claim: NewClaim) -> Result<Module, AppError> {
         if claim.code.len() > 64 {
-            return Err(invalid("code", "Un code de la forme XXXX-XXXX est attendu"));
+            let message = said!(
+                "Un code de la forme XXXX-XXXX est attendu",
+                "A code of the form XXXX-XXXX is expected"
+            );
+            return Err(invalid("code", message));
         }
         let name = claim.name.as_deref().map(checked_name).transpose()?;
         self.0.claims.take(&user.principal_id, self.0.store.clock().steady()).map_err(claims_too_fast)?;
@@ -361,7 +370,10 @@ impl Modules {
 
 /// Which of the two it is nobody learns.
 pub(super) fn wrong_credential() -> AppError {
-    unauthenticated("Identifiant ou mot de passe de module incorrect")
+    unauthenticated(said!(
+        "Identifiant ou mot de passe de module incorrect",
+        "Wrong id or password of the module"
+    ))
 }
 
 pub(super) fn seen(tx: &mut impl Query, visibility: &Visibility, id: &str) -> Result<Module, AppError> {

@@ -3,6 +3,7 @@
 use super::refusal::invalid;
 use crate::AppError;
 use crate::auth::secret;
+use crate::said::said;
 
 /// Letters and digits that nobody takes for another.
 const CLAIM_LETTERS: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
@@ -26,9 +27,11 @@ impl Secret {
         let Some(text) = given else { return Self::credential() };
         let is_long_enough = text.chars().count() >= PASSWORD_CHARS_MIN;
         if !is_long_enough || text.len() > PASSWORD_BYTES_MAX || text.chars().any(char::is_control) {
-            let message = format!(
+            let message = said!(
                 "« password » : au moins {PASSWORD_CHARS_MIN} caractères et au plus {PASSWORD_BYTES_MAX} octets, sans \
-                 caractère de contrôle ; sans « password », un mot de passe sûr est généré"
+                 caractère de contrôle ; sans « password », un mot de passe sûr est généré",
+                "\"password\": at least {PASSWORD_CHARS_MIN} characters and at most {PASSWORD_BYTES_MAX} bytes, without \
+                 control characters; without \"password\", a safe password is generated"
             );
             return Err(invalid("password", message));
         }

@@ -14,6 +14,7 @@ use utoipa::{OpenApi, ToSchema};
 use super::service::{NewEvent, Published, publish};
 use crate::aliases::null_is_absent;
 use crate::auth::http::Caller;
+use crate::said::Said;
 use crate::{App, AppError};
 
 /// The routes of publishing.
@@ -49,8 +50,8 @@ impl Call {
                 Ok(vec![NewEvent { topic, name, data, ephemeral: self.ephemeral, key: self.key }])
             }
             _ => {
-                let text = "Corps de requête invalide : « topic », « name » et « data », ou « events » seul";
-                Err(AppError::bad_request("invalid_body", text))
+                let text = "Invalid request body: \"topic\", \"name\" and \"data\", or \"events\" alone";
+                Err(AppError::bad_request("invalid_body", Said::in_english(text)))
             }
         }
     }

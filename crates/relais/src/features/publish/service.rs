@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::store;
 use crate::auth::{Action, Permit, Principal};
 use crate::features;
+use crate::said::Said;
 use crate::{App, AppError};
 
 /// Events of one call at most.
@@ -77,10 +78,10 @@ pub async fn publish(
     idempotency_key: Option<String>,
 ) -> Result<String, AppError> {
     if events.is_empty() || events.len() > EVENTS_MAX {
-        return Err(invalid("events", format!("De 1 à {EVENTS_MAX} événements par appel")));
+        return Err(invalid("events", format!("1 to {EVENTS_MAX} events per call")));
     }
     if idempotency_key.as_ref().is_some_and(|key| key.is_empty() || key.len() > NAME_BYTES_MAX) {
-        return Err(invalid("Idempotency-Key", format!("De 1 à {NAME_BYTES_MAX} octets")));
+        return Err(invalid("Idempotency-Key", format!("1 to {NAME_BYTES_MAX} bytes")));
     }
     let checked = events.into_iter().map(|event| check(app, principal, event));
     let checked = Arc::new(checked.collect::<Result<Vec<_>, _>>()?);
@@ -111,30 +112,28 @@ pub async fn publish(
 
 fn check(app: &App, principal: &Principal, event: NewEvent) -> Result<Checked, AppError> {
     let wrong =
-        |error: relais_protocol::event::NameError| invalid("topic", format!("{:?} : {error}", event.topic));
+        |error: relais_protocol::event::NameError| invalid("topic", format!("{:?}: {error}", event.topic));
     let topic = Topic::new(&event.topic).map_err(wrong)?;
     app.auth().require(principal, Action::Publish(&topic))?;
     let letters = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
     if event.name.is_empty() || event.name.len() > NAME_BYTES_MAX || !event.name.chars().all(letters) {
-        let message =
-            format!("De 1 à {NAME_BYTES_MAX} lettres ASCII, chiffres, « _ », « - », « . » ou « : »");
+        let message = format!("1 to {NAME_BYTES_MAX} ASCII letters, digits, \"_\", \"-\", \".\" or \":\"");
         return Err(invalid("name", message));
     }
     if RESERVED.contains(&&*event.name) {
-        return Err(invalid("name", format!("« {} » est réservé par Socket.IO", event.name)));
+        return Err(invalid("name", format!("\"{}\" is reserved by Socket.IO", event.name)));
     }
     // What an application tells of its own modules and users (`rt_…`, `user:module:…`) has the names of modules on
     // purpose.
     if features::ALL.iter().any(|feature| feature.event_names.contains(&&*event.name)) {
-        let message =
-            format!("« {} » est réservé à ce serveur, qui seul le dit : prenez un autre nom", event.name);
+        let message = format!("\"{}\" is published by this server alone: use another name", event.name);
         return Err(invalid("name", message));
     }
     let data = event.data.get();
     // Without the spaces that it may have: dialects rely on the compact form, and event streams on one line.
     let object = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(data);
     let Some(object) = object.ok().filter(|_| data.len() <= EVENT_DATA_BYTES_MAX) else {
-        return Err(invalid("data", format!("Un objet JSON de {EVENT_DATA_BYTES_MAX} octets au plus")));
+        return Err(invalid("data", format!("a JSON object of at most {EVENT_DATA_BYTES_MAX} bytes")));
     };
     let ephemeral = event.ephemeral.then(|| event.key.unwrap_or_default());
     let data = serde_json::to_string(&object).map_err(AppError::internal)?;
@@ -181,11 +180,11 @@ fn tell_ephemeral(app: &App, events: &[Checked]) {
 }
 
 fn invalid(field: &str, message: impl std::fmt::Display) -> AppError {
-    let message = format!("« {field} » : {message}");
-    AppError::bad_request("invalid_event", message).with("field", field)
+    let message = format!("\"{field}\": {message}");
+    AppError::bad_request("invalid_event", Said::in_english(message)).with("field", field)
 }
 
 fn key_in_use() -> AppError {
-    let text = "Cette Idempotency-Key a déjà servi pour une autre demande : une nouvelle demande en prend une nouvelle";
-    AppError::conflict("idempotency_key_in_use", text)
+    let text = "This Idempotency-Key was already used for another request: a new request needs a new one";
+    AppError::conflict("idempotency_key_in_use", Said::in_english(text))
 }

@@ -1,6 +1,6 @@
-//! Why the relay refuses, in the words of its users.
+//! Why the relay refuses.
 
-use std::io;
+use std::{fmt, io};
 
 use relais_protocol::event::Cursor;
 use relais_store::StoreError;
@@ -10,38 +10,30 @@ use super::json::JsonFault;
 use super::name::{FileName, NameFault, SocieteName};
 use super::schema::Violation;
 use crate::AppError;
+use crate::error::disk_full;
+use crate::said::{Said, said};
 
 /// Why the relay did not do what was asked. Nothing was changed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub enum RelayError {
     /// The name of a société cannot be a folder.
-    #[error("Nom de société invalide : {0}")]
     SocieteName(NameFault),
     /// The name of a file cannot be one.
-    #[error("Nom de fichier invalide : {0}")]
     FileName(NameFault),
     /// The ending is not one of those that are taken.
-    #[error("Seuls les fichiers JSON sont acceptés")]
     Extension,
     /// No bytes.
-    #[error("Fichier vide : il doit contenir une valeur JSON")]
     Empty,
     /// The content is not JSON.
-    #[error(transparent)]
-    Json(#[from] JsonFault),
+    Json(JsonFault),
     /// The content is JSON but not what the schema asks for.
-    #[error("Le fichier ne respecte pas son schéma JSON ({} écart(s)) : {}", .0.len(), .0.first().map_or("", |v| &v.message))]
     Schema(Vec<Violation>),
     /// More bytes than one file may have.
-    #[error("Fichier trop volumineux : {max} octets au plus")]
     TooLarge {
         /// The limit.
         max: u64,
     },
     /// The société would hold more than its quota.
-    #[error(
-        "Quota dépassé pour la société {societe} : {max} octets au plus. Supprimez des fichiers ou augmentez relay.quota_bytes"
-    )]
     Quota {
         /// Whose.
         societe: SocieteName,
@@ -49,9 +41,6 @@ pub enum RelayError {
         max: u64,
     },
     /// The société has as many files as it may.
-    #[error(
-        "La société {societe} a déjà {max} fichiers, le maximum. Supprimez-en ou augmentez relay.files_per_societe_max"
-    )]
     TooManyFiles {
         /// Whose.
         societe: SocieteName,
@@ -59,18 +48,12 @@ pub enum RelayError {
         max: usize,
     },
     /// No such société.
-    #[error("Société {0} non trouvée")]
     NoSociete(SocieteName),
     /// No such file.
-    #[error("Fichier non trouvé")]
     NoFile,
     /// No such version, or it is no longer kept.
-    #[error("Version {0} non trouvée : elle n'existe pas ou n'est plus conservée")]
     NoVersion(u64),
     /// The content of a version is kept, but no longer as it was stored.
-    #[error(
-        "Le contenu enregistré de « {filename} » est abîmé sur le disque du serveur : renvoyez le fichier, ou restaurez une sauvegarde"
-    )]
     Damaged {
         /// Whose file.
         societe: SocieteName,
@@ -80,37 +63,46 @@ pub enum RelayError {
         what: String,
     },
     /// Somebody else was quicker.
-    #[error("Le fichier a changé entre-temps : relisez-le avant de l'écrire")]
     Precondition {
         /// The hash of what is stored now.
         current: Option<String>,
     },
     /// The cursor is from another life of the log, or too old.
-    #[error(
-        "Ce curseur ne peut plus être repris : relisez la liste des fichiers, puis continuez avec le curseur joint"
-    )]
     CursorExpired(Cursor),
     /// The folder or the file is something else: a link, a directory.
-    #[error("« {0} » n'est pas un fichier ou un dossier ordinaire : un lien ou un dossier occupe son nom")]
     Occupied(String),
     /// The disk is full.
-    #[error("{}", crate::error::DISK_FULL)]
     DiskFull,
     /// The folder cannot be written.
-    #[error(
-        "Le dossier des fichiers n'est pas accessible en écriture : rien n'a été modifié. Vérifiez ses droits et son montage"
-    )]
     ReadOnly,
     /// The disk failed otherwise.
-    #[error("disk: {0}")]
     Io(io::Error),
     /// The caller may not do it any more.
-    #[error("{}", .0.message())]
     Refused(AppError),
     /// The database.
-    #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
 }
+
+impl From<JsonFault> for RelayError {
+    fn from(fault: JsonFault) -> Self {
+        Self::Json(fault)
+    }
+}
+
+impl From<StoreError> for RelayError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// For the log.
+impl fmt::Display for RelayError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.said().english())
+    }
+}
+
+impl std::error::Error for RelayError {}
 
 impl From<AppError> for RelayError {
     fn from(error: AppError) -> Self {
@@ -119,6 +111,88 @@ impl From<AppError> for RelayError {
 }
 
 impl RelayError {
+    /// As a client is told it.
+    #[must_use]
+    pub fn said(&self) -> Said {
+        match self {
+            Self::SocieteName(fault) => {
+                said!("Nom de société invalide : {}", "Invalid name of a société: {}"; fault.said())
+            }
+            Self::FileName(fault) => {
+                said!("Nom de fichier invalide : {}", "Invalid file name: {}"; fault.said())
+            }
+            Self::Extension => said!("Seuls les fichiers JSON sont acceptés", "Only JSON files are accepted"),
+            Self::Empty => said!(
+                "Fichier vide : il doit contenir une valeur JSON",
+                "Empty file: it has to contain a JSON value"
+            ),
+            Self::Json(fault) => fault.said(),
+            Self::Schema(violations) => {
+                let (count, first) = (violations.len(), violations.first().map_or("", |v| &v.message));
+                said!(
+                    "Le fichier ne respecte pas son schéma JSON ({count} écart(s)) : {first}",
+                    "The file violates its JSON schema ({count} deviation(s)): {first}"
+                )
+            }
+            Self::TooLarge { max } => {
+                said!("Fichier trop volumineux : {max} octets au plus", "File too large: at most {max} bytes")
+            }
+            Self::Quota { .. } | Self::TooManyFiles { .. } | Self::DiskFull | Self::ReadOnly => {
+                self.no_room()
+            }
+            Self::NoSociete(societe) => said!("Société {societe} non trouvée", "Société {societe} not found"),
+            Self::NoFile => said!("Fichier non trouvé", "File not found"),
+            Self::NoVersion(version) => said!(
+                "Version {version} non trouvée : elle n'existe pas ou n'est plus conservée",
+                "Version {version} not found: it does not exist or is no longer kept"
+            ),
+            Self::Damaged { filename, .. } => said!(
+                "Le contenu enregistré de « {filename} » est abîmé sur le disque du serveur : renvoyez le fichier, ou \
+                 restaurez une sauvegarde",
+                "The stored content of \"{filename}\" is damaged on the server's disk: upload the file again, or restore \
+                 a backup"
+            ),
+            Self::Precondition { .. } => said!(
+                "Le fichier a changé entre-temps : relisez-le avant de l'écrire",
+                "The file has changed meanwhile: read it again before you write it"
+            ),
+            Self::CursorExpired(_) => said!(
+                "Ce curseur ne peut plus être repris : relisez la liste des fichiers, puis continuez avec le curseur \
+                 joint",
+                "This cursor cannot be resumed any more: list the files again, then go on from the cursor of this answer"
+            ),
+            Self::Occupied(name) => said!(
+                "« {name} » n'est pas un fichier ou un dossier ordinaire : un lien ou un dossier occupe son nom",
+                "\"{name}\" is not a regular file or folder: a link or a folder has its name"
+            ),
+            Self::Io(error) => Said::in_english(format!("disk: {error}")),
+            Self::Refused(error) => error.message().clone(),
+            Self::Store(error) => Said::in_english(error.to_string()),
+        }
+    }
+
+    fn no_room(&self) -> Said {
+        match self {
+            Self::Quota { societe, max } => said!(
+                "Quota dépassé pour la société {societe} : {max} octets au plus. Supprimez des fichiers ou augmentez \
+                 relay.quota_bytes",
+                "Quota of the société {societe} exceeded: at most {max} bytes. Delete files or raise relay.quota_bytes"
+            ),
+            Self::TooManyFiles { societe, max } => said!(
+                "La société {societe} a déjà {max} fichiers, le maximum. Supprimez-en ou augmentez \
+                 relay.files_per_societe_max",
+                "The société {societe} already has {max} files, the maximum. Delete some or raise \
+                 relay.files_per_societe_max"
+            ),
+            Self::ReadOnly => said!(
+                "Le dossier des fichiers n'est pas accessible en écriture : rien n'a été modifié. Vérifiez ses droits \
+                 et son montage",
+                "The folder of files cannot be written: nothing was changed. Check its permissions and its mount"
+            ),
+            _ => disk_full(),
+        }
+    }
+
     /// Whether it is about the whole relay, so that going on with something else would meet it again.
     #[must_use]
     pub fn concerns_everything(&self) -> bool {

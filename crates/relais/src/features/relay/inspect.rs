@@ -91,12 +91,12 @@ fn fault(
     schemas: &Schemas,
 ) -> Option<Cause> {
     if content.is_empty() {
-        return Some(Cause::Content(super::RelayError::Empty.to_string()));
+        return Some(Cause::Content(super::RelayError::Empty.said().french().to_owned()));
     }
     let checked = json::check(content, rules(config)).map_err(super::RelayError::Json);
     let checked =
         checked.and_then(|()| schemas.check(societe, filename, content).map_err(super::RelayError::Schema));
-    checked.err().map(|error| Cause::Content(error.to_string()))
+    checked.err().map(|error| Cause::Content(error.said().french().to_owned()))
 }
 
 /// The rows of files that cannot be understood, each with what is wrong with it.

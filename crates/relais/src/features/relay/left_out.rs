@@ -18,7 +18,7 @@ const NOTES_MAX: usize = 10_000;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Cause {
     /// No société and no file can have this name.
-    #[error("nom impossible : {0} ; renommez-le")]
+    #[error("nom impossible : {} ; renommez-le", .0.said().french())]
     Name(NameFault),
     /// The name is in another encoding.
     #[error("nom impossible : il n'est pas en UTF-8 ; renommez-le")]

@@ -60,6 +60,7 @@ use crate::feature::{Feature, Observer, OpenError, Opening};
 
 /// The relay.
 pub const FEATURE: Feature = Feature {
+    french: &["/api/files/"],
     migrations: &[MIGRATIONS],
     open: |opening| Box::pin(open(opening)),
     event_names: NAMES,

@@ -4,6 +4,8 @@ use std::fmt;
 
 use unicode_normalization::UnicodeNormalization;
 
+use crate::said::{Said, said};
+
 /// The longest name of a société, in bytes of UTF-8.
 pub const SOCIETE_BYTES_MAX: usize = 100;
 /// The longest name of a file, in bytes of UTF-8; every file system takes 255.
@@ -23,25 +25,57 @@ pub struct SocieteName(String);
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileName(String);
 
-/// Why a text cannot be a name. The text is French, for the caller.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a text cannot be a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NameFault {
     /// Nothing there.
-    #[error("il est vide")]
     Empty,
     /// Longer than any file system takes.
-    #[error("il dépasse {0} octets")]
     TooLong(usize),
     /// A character that separates paths, hides, or turns the reading direction.
-    #[error("le caractère {0} n'est pas permis")]
-    Character(String),
+    Character(char),
     /// Hidden, or not representable everywhere.
-    #[error("il ne peut ni commencer par un point ou une espace, ni finir ainsi")]
     Edge,
     /// A device on Windows.
-    #[error("{0} est un nom réservé par Windows")]
     Reserved(String),
 }
+
+impl NameFault {
+    /// As a client is told it.
+    #[must_use]
+    pub fn said(&self) -> Said {
+        match self {
+            Self::Empty => said!("il est vide", "it is empty"),
+            Self::TooLong(max) => said!("il dépasse {max} octets", "it has more than {max} bytes"),
+            Self::Character(character) if character.is_ascii_graphic() => said!(
+                "le caractère « {character} » n'est pas permis",
+                "the character \"{character}\" is not allowed"
+            ),
+            // So that it can be read even if it shows nothing.
+            Self::Character(character) => said!(
+                "le caractère U+{:04X} n'est pas permis",
+                "the character U+{:04X} is not allowed",
+                u32::from(*character)
+            ),
+            Self::Edge => said!(
+                "il ne peut ni commencer par un point ou une espace, ni finir ainsi",
+                "it can neither begin nor end with a dot or a space"
+            ),
+            Self::Reserved(name) => {
+                said!("{name} est un nom réservé par Windows", "{name} is a name reserved by Windows")
+            }
+        }
+    }
+}
+
+/// For the log.
+impl fmt::Display for NameFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.said().english())
+    }
+}
+
+impl std::error::Error for NameFault {}
 
 impl SocieteName {
     /// Checks a name and brings it to NFC.
@@ -52,7 +86,7 @@ impl SocieteName {
         let name = checked(text, SOCIETE_BYTES_MAX)?;
         // The name is part of a topic's, where a space is the only white space.
         match name.chars().find(|c| c.is_whitespace() && *c != ' ') {
-            Some(character) => Err(NameFault::Character(spell(character))),
+            Some(character) => Err(NameFault::Character(character)),
             None => Ok(Self(name)),
         }
     }
@@ -125,7 +159,7 @@ fn checked(text: &str, bytes_max: usize) -> Result<String, NameFault> {
         return Err(NameFault::TooLong(bytes_max));
     }
     if let Some(character) = name.chars().find(|c| is_forbidden(*c)) {
-        return Err(NameFault::Character(spell(character)));
+        return Err(NameFault::Character(character));
     }
     let edge = |c: char| c == '.' || c.is_whitespace();
     if name.starts_with(edge) || name.ends_with(edge) {
@@ -165,15 +199,6 @@ fn is_invisible(character: char) -> bool {
         | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{3164}'
         | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFF}'
         | '\u{E0000}'..='\u{E0FFF}')
-}
-
-/// A character so that it can be read in a message, even if it shows nothing.
-fn spell(character: char) -> String {
-    if character.is_ascii_graphic() {
-        format!("« {character} »")
-    } else {
-        format!("U+{:04X}", u32::from(character))
-    }
 }
 
 #[cfg(test)]
@@ -231,7 +256,7 @@ mod tests {
         assert!(SocieteName::new("Dupont SA").is_ok());
         for space in ['\u{a0}', '\u{202f}', '\u{3000}'] {
             let fault = SocieteName::new(&format!("Dupont{space}SA")).unwrap_err();
-            assert_eq!(fault, NameFault::Character(format!("U+{:04X}", u32::from(space))));
+            assert_eq!(fault, NameFault::Character(space));
             assert!(
                 FileName::new(&format!("comptes{space}2023.json")).is_ok(),
                 "no topic is named after a file"

@@ -70,7 +70,10 @@ impl Relay {
                 Ok(()) => {}
                 Err(RelayError::Store(error)) if error.is_temporary() => return Err(error.into()),
                 Err(error) => {
-                    self.0.left_out.note(Spot::file(&societe, &filename), Cause::Failed(error.to_string()));
+                    self.0.left_out.note(
+                        Spot::file(&societe, &filename),
+                        Cause::Failed(error.said().french().to_owned()),
+                    );
                     self.0.ledger.note_unplaced(societe, filename, seq);
                 }
             }
@@ -147,9 +150,10 @@ impl Relay {
         let ledger = Arc::clone(&self.0.ledger);
         let content = match self.stored_content(&row.societe, &row.meta.filename, row.meta.version).await {
             Err(error @ RelayError::Damaged { .. }) => {
-                self.0
-                    .left_out
-                    .note(Spot::file(&row.societe, &row.meta.filename), Cause::Damaged(error.to_string()));
+                self.0.left_out.note(
+                    Spot::file(&row.societe, &row.meta.filename),
+                    Cause::Damaged(error.said().french().to_owned()),
+                );
                 ledger.forget_unplaced(&row.societe, &row.meta.filename, row.meta.seq);
                 return Ok(());
             }
@@ -233,7 +237,7 @@ impl Relay {
         if error.concerns_everything() {
             return Err(error);
         }
-        self.0.left_out.note(spot, Cause::Failed(error.to_string()));
+        self.0.left_out.note(spot, Cause::Failed(error.said().french().to_owned()));
         Ok(())
     }
 
@@ -289,7 +293,7 @@ impl Relay {
                     self.0.left_out.clear(&Spot::file(societe, filename));
                     Ok(outcome)
                 }
-                Err(error) => refused(Cause::Content(error.to_string())),
+                Err(error) => refused(Cause::Content(error.said().french().to_owned())),
             },
         }
     }
@@ -338,7 +342,9 @@ impl Relay {
         let Some(meta) = self.0.ledger.index.file(societe, filename) else { return Ok(Reconciled::Nothing) };
         match self.stored_content(societe, filename, meta.version).await {
             Err(error @ RelayError::Damaged { .. }) => {
-                self.0.left_out.note(Spot::file(societe, filename), Cause::Damaged(error.to_string()));
+                self.0
+                    .left_out
+                    .note(Spot::file(societe, filename), Cause::Damaged(error.said().french().to_owned()));
                 return Ok(Reconciled::Refused);
             }
             // Changed meanwhile, or not kept as a version: then there is nothing to compare with.

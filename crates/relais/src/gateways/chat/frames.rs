@@ -82,7 +82,7 @@ pub(super) fn frame(name: &str, fields: &Value) -> Bytes {
 
 /// What a refusal looks like; `error` where clients expect it.
 pub(super) fn error_fields(error: &AppError) -> Value {
-    json!({ "success": false, "message": error.message(), "code": error.code() })
+    json!({ "success": false, "message": error.french(), "code": error.code() })
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ use crate::features::chat::Me;
 
 /// The chat's WebSocket. Its namespaces are in [`super::namespaces`].
 pub(super) const DIALECT: Feature = Feature {
+    french: &["/ws/chat"],
     routes: |_| Router::new().route("/ws/chat", get(open_socket)),
     asyncapi: asyncapi::part,
     ..Feature::named("chat")

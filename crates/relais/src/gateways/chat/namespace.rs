@@ -18,13 +18,14 @@ use super::followers::{Followers, Here, Line, arrive};
 use super::frames::error_fields;
 use super::names::former_name;
 use super::{close_code, is_of, missed_something};
-use crate::auth::{Credential, Principal};
+use crate::auth::{Credential, Principal, token_refused, unauthenticated};
 use crate::features::chat::Chat;
 use crate::features::chat::{Me, Outcome};
 use crate::gateways::socketio::{
     Admission, Because, ConnectRequest, Incoming, Namespace, Refused, Reply, Socket, Welcome,
 };
 use crate::gateways::spawn;
+use crate::said::said;
 use crate::{App, AppError};
 
 /// The chat's clients of Socket.IO.
@@ -89,7 +90,7 @@ impl ChatNamespace {
     /// 401 for a token that does not count, 403 for one of somebody else.
     pub(in crate::gateways) async fn renew(&self, socket: &Socket, token: &str) -> Result<(), AppError> {
         let principal = bearer(&self.app, token).await?;
-        socket.identify(&principal).map_err(|refused| AppError::forbidden("forbidden", refused.message))
+        socket.identify(&principal).map_err(|error| not_belonging(&error))
     }
 
     fn here(&self, socket: &Socket) -> Option<Here<SocketLine>> {
@@ -242,6 +243,11 @@ impl Namespace for ChatNamespace {
     }
 }
 
+/// Whatever the reason, clients of the chat know this code.
+fn not_belonging(error: &AppError) -> AppError {
+    AppError::forbidden("forbidden", error.message().clone())
+}
+
 fn reply(fields: &Value) -> Reply {
     Reply { arguments: fields.to_string(), ..Reply::default() }
 }
@@ -265,7 +271,7 @@ async fn authenticate(
         match close_code(&error) {
             _ if here.is_some() => {}
             // The library comes back by itself, when it may have become better.
-            code if code.reconnect() => socket.close(CloseReason::new(code, error.message().to_owned())),
+            code if code.reconnect() => socket.close(CloseReason::new(code, error.french().to_owned())),
             _ => socket.disconnect(),
         }
         fields
@@ -274,11 +280,10 @@ async fn authenticate(
 
 /// Who the token of an `authenticate` belongs to.
 async fn bearer_of(app: &App, given: &Credentials) -> Result<Principal, AppError> {
-    let unauthenticated = |message: &str| AppError::unauthorized("unauthenticated", message);
     let token = given.token.as_deref().filter(|token| !token.is_empty());
-    let token = token.ok_or_else(|| unauthenticated("Token requis"))?;
+    let token = token.ok_or_else(|| unauthenticated(said!("Token requis", "Token required")))?;
     bearer(app, token).await.map_err(|error| match error.is_unauthorized() {
-        true => unauthenticated("Token invalide ou expiré"),
+        true => token_refused(),
         false => error,
     })
 }
@@ -291,7 +296,7 @@ async fn recognize(app: &App, socket: &Socket, me: &Me, given: &Credentials) -> 
         return Err(other_identity());
     }
     app.service::<Chat>().enter(&principal).await?;
-    socket.identify(&principal).map_err(|refused| AppError::forbidden("forbidden", refused.message))?;
+    socket.identify(&principal).map_err(|error| not_belonging(&error))?;
     let fields = json!({ "success": true, "user_id": me.id() });
     say(socket, "authenticated", &fields);
     Ok(fields)
@@ -300,8 +305,7 @@ async fn recognize(app: &App, socket: &Socket, me: &Me, given: &Credentials) -> 
 async fn let_in(app: &App, people: &People, socket: &Socket, given: &Credentials) -> Result<Value, AppError> {
     let principal = bearer_of(app, given).await?;
     let me = app.service::<Chat>().enter(&principal).await?;
-    let refused = |refused: Refused| AppError::forbidden("forbidden", refused.message);
-    socket.identify(&principal).map_err(refused)?;
+    socket.identify(&principal).map_err(|error| not_belonging(&error))?;
     let listening = Listening::new(&me, given.include_own);
     let followers = Followers::new(app, SocketLine(socket.clone()), me.clone(), listening.clone());
     note_arrival(app, people, socket, &followers).await?;

@@ -205,7 +205,7 @@ impl Client {
     /// Says why somebody with a valid credential is not let in, and closes.
     fn turn_away(&self, error: &AppError) {
         self.say("error", &error_fields(error));
-        let reason = CloseReason::new(close_code(error), error.message().to_owned());
+        let reason = CloseReason::new(close_code(error), error.french().to_owned());
         self.app.hub().close(&self.session, reason);
     }
 

@@ -170,8 +170,8 @@ impl Device {
         let module = match self.app.service::<Live>().identify(id, credential, self.session.address()).await {
             Ok(module) => module,
             Err(error) if error.status().is_client_error() => {
-                self.app.service::<Live>().refused(id, "wrong_credential", error.message());
-                return self.refuse(error.message());
+                self.app.service::<Live>().refused(id, "wrong_credential", error.french());
+                return self.refuse(error.french());
             }
             // What is the matter is in the log already.
             Err(_) => return Flow::Close(CloseCode::Internal.into()),

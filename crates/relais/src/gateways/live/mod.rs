@@ -14,6 +14,7 @@ use crate::feature::Feature;
 
 /// The WebSocket of devices. What pages say is in [`super::namespaces`].
 pub(super) const DIALECT: Feature = Feature {
+    french: &["/esp32"],
     routes: |_| Router::new().route("/esp32", get(device::open_socket)),
     asyncapi: asyncapi::part,
     ..Feature::named("live")

@@ -11,6 +11,7 @@ use crate::aliases::{Aliased, United};
 use crate::auth::{Action, Principal};
 use crate::features::live::Live;
 use crate::features::live::{FLEET, MODULE, TELEMETRY, Tier, Visibility};
+use crate::said::{Said, said};
 
 /// The longest name of a page, in bytes.
 const PAGE_BYTES_MAX: usize = 64;
@@ -42,7 +43,10 @@ impl PageRequest {
             Value::Null => Ok(Self::default()),
             Value::String(page) => Ok(Self { page: Some(page.clone()), ..Self::default() }),
             data => serde_json::from_value(data.clone()).map(|United(request)| request).map_err(|error| {
-                AppError::bad_request("invalid_page", format!("Demande de page illisible : {error}"))
+                let why = Said::carried_in(&error.to_string());
+                let message =
+                    said!("Demande de page illisible : {}", "The request of a page cannot be read: {}"; why);
+                AppError::bad_request("invalid_page", message)
             }),
         }
     }
@@ -102,7 +106,10 @@ fn checked(app: &App, principal: &Principal, name: &str) -> Result<String, AppEr
     let topic =
         Topic::new(&format!("page:{name}")).ok().filter(|_| (1..=PAGE_BYTES_MAX).contains(&name.len()));
     let Some(topic) = topic else {
-        let message = format!("Nom de page invalide : de 1 à {PAGE_BYTES_MAX} octets");
+        let message = said!(
+            "Nom de page invalide : de 1 à {PAGE_BYTES_MAX} octets",
+            "Invalid name of a page: 1 to {PAGE_BYTES_MAX} bytes"
+        );
         return Err(AppError::bad_request("invalid_page", message));
     };
     app.auth().require(principal, Action::Subscribe(&Channel::Topic(topic)))?;

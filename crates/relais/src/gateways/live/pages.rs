@@ -18,6 +18,7 @@ use crate::error::said_back;
 use crate::features::accounts::Actor;
 use crate::features::live::{Claim, Live, NewClaim, NewCommand, Visibility};
 use crate::gateways::socketio::{Because, Incoming, Socket};
+use crate::said::{Said, said};
 use crate::{App, AppError};
 
 /// What pages say.
@@ -126,7 +127,7 @@ impl Pages {
 
     /// Tells a page why something is not done; the answer for those who want an acknowledgement.
     pub(in crate::gateways) fn refuse(socket: &Socket, name: &str, error: &AppError) -> Value {
-        let fields = json!({ "success": false, "message": error.message(), "code": error.code() });
+        let fields = json!({ "success": false, "message": error.french(), "code": error.code() });
         let told = match name {
             "client:authenticate" => "client:auth:error",
             "client:sync:request" => "client:sync:error",
@@ -138,7 +139,7 @@ impl Pages {
 
     async fn authenticate(&self, asked: &Asked<'_>) -> Result<Value, AppError> {
         if asked.principal.is_anonymous() {
-            return Err(unauthenticated("Session ou token requis"));
+            return Err(unauthenticated(said!("Session ou token requis", "Session or token required")));
         }
         let page = self.open_page(asked).await?;
         let fields =
@@ -264,7 +265,9 @@ impl Pages {
         let United(request) = match &asked.data {
             data @ Value::Object(_) => serde_json::from_value::<United<ModuleRequest>>(data.clone())
                 .map_err(|error| {
-                    AppError::bad_request("invalid_value", format!("Demande illisible : {error}"))
+                    let why = Said::carried_in(&error.to_string());
+                    let message = said!("Demande illisible : {}", "The request cannot be read: {}"; why);
+                    AppError::bad_request("invalid_value", message)
                 })?,
             _ => United::default(),
         };
@@ -290,19 +293,23 @@ impl Pages {
     /// Stored first, and sent at once. One with a time to live waits for a device that is away; any other is refused
     /// then, so that nothing moves when nobody expects it.
     async fn command(&self, asked: &Asked<'_>) -> Result<Value, AppError> {
-        let unreadable = |why: &dyn std::fmt::Display| {
-            AppError::bad_request("invalid_value", format!("Commande illisible : {why}"))
+        let unreadable = |why: Said| {
+            let message = said!("Commande illisible : {}", "The command cannot be read: {}"; why);
+            AppError::bad_request("invalid_value", message)
         };
         let said = asked.data.as_object().cloned().unwrap_or_default();
-        let mut said = unite::<CommandRequest>(said).map_err(|error| unreadable(&error))?;
+        let mut said = unite::<CommandRequest>(said).map_err(unreadable)?;
         let module_id = match said.remove("moduleId") {
-            None => return Err(unreadable(&"« moduleId » manque")),
+            None => return Err(unreadable(said!("« moduleId » manque", "\"moduleId\" is missing"))),
             Some(Value::String(id)) => id,
-            Some(_) => return Err(unreadable(&"« moduleId » : un texte est attendu")),
+            Some(_) => {
+                let why = said!("« moduleId » : un texte est attendu", "\"moduleId\": a text is expected");
+                return Err(unreadable(why));
+            }
         };
         said.retain(|name, _| COMMAND_FIELDS.contains(&name.as_str()));
-        let new: NewCommand =
-            serde_json::from_value(Value::Object(said)).map_err(|error| unreadable(&error))?;
+        let new: NewCommand = serde_json::from_value(Value::Object(said))
+            .map_err(|error| unreadable(Said::carried_in(&error.to_string())))?;
         let actor = Actor::caller(self.app.auth(), &asked.principal, Some(asked.socket.address()));
         let visibility = Visibility::of(&asked.principal)?;
         let live = self.app.service::<Live>();
@@ -325,7 +332,7 @@ fn refuse_command(asked: &Asked<'_>, error: &AppError) -> Value {
     };
     let fields = json!({
         "success": false, "moduleId": named(&["moduleId", "module_id"]), "command": named(&["command"]),
-        "error": error.message(), "code": error.code(),
+        "error": error.french(), "code": error.code(),
     });
     say(asked.socket, "command_error", &fields);
     fields

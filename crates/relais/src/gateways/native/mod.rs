@@ -34,6 +34,7 @@ use crate::auth::{Action, Credential, Principal};
 use crate::feature::Feature;
 use crate::features;
 use crate::features::relay::TOPIC_FAMILY;
+use crate::said::Said;
 use crate::text::composed;
 use crate::web::Guest;
 use crate::{App, AppError};
@@ -94,7 +95,7 @@ impl Receiver for Client {
             Ok(command) => Flow::Await(self.clone().obey(Arc::clone(session), command)),
             Err(error) => {
                 let fault = unreadable(&error);
-                let (code, message) = (fault.code(), fault.message());
+                let (code, message) = (fault.code(), fault.english());
                 self.say(session, &json!({ "type": "error", "code": code, "message": message }));
                 Flow::Continue
             }
@@ -124,7 +125,7 @@ impl Client {
             let reply = match outcome {
                 Ok(reply) => reply,
                 Err(error) => {
-                    Some(json!({ "type": "error", "code": error.code(), "message": error.message() }))
+                    Some(json!({ "type": "error", "code": error.code(), "message": error.english() }))
                 }
             };
             if let Some(mut reply) = reply {
@@ -213,8 +214,8 @@ impl Client {
 
 fn place(since: Option<String>, position: Option<WirePosition>) -> Result<Place, AppError> {
     let wrong = || {
-        let text = "« since » ou « position » n'est pas de ce serveur : reprenez ceux d'une trame reçue";
-        AppError::bad_request("invalid_parameter", text)
+        let text = "\"since\" or \"position\" is not of this server: take those of a frame that was received";
+        AppError::bad_request("invalid_parameter", Said::in_english(text))
     };
     match (since, position) {
         (Some(cursor), _) => cursor.parse().map(Place::Cursor).map_err(|_| wrong()),
@@ -231,8 +232,8 @@ pub(super) fn parse_channel(text: &str) -> Result<Channel, AppError> {
     let is_societe = text.split_once(':').is_some_and(|(family, _)| family == TOPIC_FAMILY);
     let text = if is_societe { composed(text) } else { text.into() };
     text.parse().map_err(|error| {
-        let message = format!("Canal invalide {text:?} : {error}");
-        AppError::bad_request("invalid_channel", message)
+        let message = format!("Invalid channel {text:?}: {error}");
+        AppError::bad_request("invalid_channel", Said::in_english(message))
     })
 }
 
@@ -324,34 +325,34 @@ pub(super) struct ChannelQuery {
 impl ChannelQuery {
     pub(super) fn parse(query: Option<&str>) -> Result<Self, AppError> {
         let mut parsed = Self { channels: Vec::new(), since: None, wait_s: 0, limit: poll::EVENTS_MAX };
-        let wrong = |what: String| AppError::bad_request("invalid_parameter", what);
+        let wrong = |what: String| AppError::bad_request("invalid_parameter", Said::in_english(what));
         for (key, value) in crate::web::form::form_pairs(query.unwrap_or_default()) {
             match key.as_str() {
                 "channel" if parsed.channels.len() >= CHANNELS_MAX => {
-                    return Err(wrong(format!("Au plus {CHANNELS_MAX} canaux par demande")));
+                    return Err(wrong(format!("At most {CHANNELS_MAX} channels per request")));
                 }
                 "channel" => parsed.channels.push(value),
                 "since" if !value.is_empty() => {
                     let cursor = value.parse();
                     parsed.since =
-                        Some(cursor.map_err(|_| wrong(format!("since : {value:?} n'est pas un curseur")))?);
+                        Some(cursor.map_err(|_| wrong(format!("since: {value:?} is not a cursor")))?);
                 }
                 "wait" => {
                     let wait = value.parse().ok().filter(|wait| *wait <= 60);
                     parsed.wait_s =
-                        wait.ok_or_else(|| wrong("wait : un nombre de secondes de 0 à 60".into()))?;
+                        wait.ok_or_else(|| wrong("wait: a number of seconds from 0 to 60".into()))?;
                 }
                 "limit" => {
                     let limit = value.parse().ok().filter(|limit| (1..=poll::EVENTS_MAX).contains(limit));
                     let refused =
-                        || wrong(format!("limit : un nombre d'événements de 1 à {}", poll::EVENTS_MAX));
+                        || wrong(format!("limit: a number of events from 1 to {}", poll::EVENTS_MAX));
                     parsed.limit = limit.ok_or_else(refused)?;
                 }
                 _ => {}
             }
         }
         if parsed.channels.is_empty() {
-            return Err(wrong("Paramètre « channel » manquant, par exemple channel=societe:rsp-bgs".into()));
+            return Err(wrong("Missing parameter \"channel\", for example channel=societe:rsp-bgs".into()));
         }
         Ok(parsed)
     }

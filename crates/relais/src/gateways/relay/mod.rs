@@ -29,6 +29,7 @@ use crate::auth::{Access, Principal};
 use crate::feature::Feature;
 use crate::features::relay::http::changes::ListenQuery;
 use crate::features::relay::{Relay, TOPIC_FAMILY, frame};
+use crate::said::said;
 use crate::{App, AppError};
 
 /// The relay's WebSocket and event stream.
@@ -212,7 +213,10 @@ pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<Cursor>, AppEr
         return Ok(None);
     }
     text.parse().map(Some).map_err(|_| {
-        let message = format!("En-tête Last-Event-ID invalide : {text:?} n'est pas un curseur de ce serveur");
+        let message = said!(
+            "En-tête Last-Event-ID invalide : {text:?} n'est pas un curseur de ce serveur",
+            "Invalid header Last-Event-ID: {text:?} is not a cursor of this server"
+        );
         AppError::bad_request("invalid_parameter", message)
     })
 }

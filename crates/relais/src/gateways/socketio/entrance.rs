@@ -13,10 +13,12 @@ use super::dialect::Reads;
 use super::recovery::{is_asked_in, place, private_id};
 use super::server::Registered;
 use super::{Admission, ConnectRequest, Refused, Socket, Welcome};
+use crate::AppError;
 use crate::auth::Principal;
 use crate::auth::ending::rights_changed;
 use crate::gateways::engineio::new_id;
 use crate::gateways::{identity, other_identity};
+use crate::said::said;
 
 /// What clients know the absence of a namespace by.
 const NO_NAMESPACE: &str = "Invalid namespace";
@@ -114,7 +116,7 @@ impl Entrance {
         let channels = admission.channels.clone();
         let dialect = registered.dialects.of(reads);
         let joined = hub.subscribe_members_as(session, dialect, channels, from, welcome).await;
-        let joined = joined.map_err(crate::AppError::from)?;
+        let joined = joined.map_err(AppError::from)?;
         Ok(since.is_some() && joined.recovered)
     }
 }
@@ -135,12 +137,14 @@ fn pid(
 
 /// A connection belongs to one principal: limits, presence and the end of a credential go by it. It lasts as long as the
 /// credential that lasts longest, and ends if that has other rights: the client comes back with these.
-pub(super) fn belong(talk: &Talk, principal: &Principal) -> Result<(), Refused> {
+pub(super) fn belong(talk: &Talk, principal: &Principal) -> Result<(), AppError> {
     let known = talk.principal();
     if known.id() == principal.id() {
         if !known.has_rights_of(principal) {
             talk.client.close(rights_changed());
-            return Err(Refused::new("rights_changed", "Vos droits ont changé : reconnectez-vous"));
+            let text =
+                said!("Vos droits ont changé : reconnectez-vous", "Your rights changed: connect again");
+            return Err(AppError::forbidden("rights_changed", text));
         }
         if known.expires_at().is_some_and(|end| principal.expires_at().is_none_or(|later| later > end)) {
             talk.server.callers.identified(principal, talk.client.session());
@@ -149,10 +153,9 @@ pub(super) fn belong(talk: &Talk, principal: &Principal) -> Result<(), Refused> 
         return Ok(());
     }
     if !known.is_anonymous() {
-        return Err(other_identity().into());
+        return Err(other_identity());
     }
-    let identified = talk.client.hub().identify(talk.client.session(), identity(principal));
-    identified.map_err(|error| Refused::from(crate::AppError::from(error)))?;
+    talk.client.hub().identify(talk.client.session(), identity(principal))?;
     talk.server.callers.identified(principal, talk.client.session());
     talk.set_principal(principal.clone());
     Ok(())

@@ -25,4 +25,5 @@ pub use socket::{AskError, Because, Socket};
 use crate::feature::Feature;
 
 /// Socket.IO, with the namespaces of the features.
-pub(super) const DIALECT: Feature = Feature { routes: routes::router, ..Feature::named("socketio") };
+pub(super) const DIALECT: Feature =
+    Feature { french: &["/socket.io"], routes: routes::router, ..Feature::named("socketio") };

@@ -109,6 +109,6 @@ impl Refused {
 
 impl From<crate::AppError> for Refused {
     fn from(error: crate::AppError) -> Self {
-        Self::new(error.code(), error.message())
+        Self::new(error.code(), error.french())
     }
 }

@@ -8,10 +8,11 @@ use relais_hub::{CloseReason, From as Place, Joined, Session, SubscribeError, Su
 use relais_protocol::event::{Channel, Cursor};
 use relais_protocol::socketio::SendError;
 
+use super::Incoming;
 use super::conversation::Talk;
 use super::entrance::belong;
 use super::recovery::without_offset;
-use super::{Incoming, Refused};
+use crate::AppError;
 use crate::auth::Principal;
 
 /// One client in one namespace. Cheap to clone; what is said after the client left is not sent, also if it has
@@ -82,8 +83,8 @@ impl Socket {
     /// The client has said who it is.
     ///
     /// # Errors
-    /// [`Refused`] if it said somebody else before, or has too many connections.
-    pub fn identify(&self, principal: &Principal) -> Result<(), Refused> {
+    /// 403 or 409 if it said somebody else before or had other rights, 503 for too many connections.
+    pub fn identify(&self, principal: &Principal) -> Result<(), AppError> {
         belong(&self.talk, principal)
     }
 

@@ -1,6 +1,7 @@
 // The modules that somebody sees, as they are now, and for administrators the server in numbers.
 import {
-  $, T, access, askSignIn, make, offerLogout, order, pair, pause, read, showLink, showProblem, speak, together, when,
+  $, T, access, askSignIn, make, offerLogout, order, pair, pause, read, showLink, showProblem, speak, together, told,
+  when,
 } from "./shared.js";
 
 const PAGE = 100;
@@ -90,7 +91,7 @@ function listen(me) {
     } else if (frame.type === "event") {
       take(frame.name, frame.data);
     } else if (frame.type === "error") {
-      showProblem(frame.message);
+      showProblem(told(frame, "api/v1"));
     }
   };
   mine.onclose = () => { if (mine === socket) again(); };

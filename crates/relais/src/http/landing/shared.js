@@ -14,6 +14,7 @@ const fr = {
   forbidden: "Accès refusé", retry: (s) => `Déconnecté, nouvel essai dans ${s} s`,
   silent: "Le serveur ne répond pas. Vérifiez qu'il tourne et que le réseau passe.",
   odd: (s) => `Réponse inattendue (${s})`, units: ["o", "ko", "Mo", "Go"],
+  unauthenticated: "Identifiants refusés", database_unavailable: "La base de données ne répond pas.",
 };
 const en = {
   signin: "Sign in", email: "E-mail address", password: "Password", login: "Sign in", key: "Or an API key",
@@ -22,6 +23,8 @@ const en = {
   forbidden: "Access refused", retry: (s) => `Disconnected, trying again in ${s} s`,
   silent: "The server does not answer. Check that it runs and that the network works.",
   odd: (s) => `Unexpected answer (${s})`, units: ["B", "kB", "MB", "GB"],
+  unauthenticated: "Credentials refused", database_unavailable: "The database does not answer.",
+  invalid_credentials: "Wrong address or password",
 };
 
 export const T = { ...(lang === "en" ? en : fr) };
@@ -66,6 +69,12 @@ export function together(ms, act) {
 
 // ---- HTTP ----
 
+/** What an error says: the server in English below `api/v1`, else in French, or the page. */
+export function told({ code, detail, message }, path) {
+  const foreign = path.startsWith("api/v1") ? "fr" : "en";
+  return lang === foreign && T[code] || [detail, message].find((said) => typeof said === "string");
+}
+
 export async function call(path, options = {}) {
   const headers = new Headers(options.headers);
   if (access.key) headers.set("Authorization", `Bearer ${access.key}`);
@@ -74,8 +83,7 @@ export async function call(path, options = {}) {
   });
   if (response.ok) return response;
   const body = await response.json().catch(() => ({}));
-  const text = [body.detail, body.message].find((said) => typeof said === "string")
-    || T.odd(`${response.status} ${response.statusText}`);
+  const text = told(body, path) || T.odd(`${response.status} ${response.statusText}`);
   throw Object.assign(new Error(text), { status: response.status, body });
 }
 

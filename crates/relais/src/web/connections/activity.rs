@@ -8,6 +8,7 @@ use futures_util::task::AtomicWaker;
 
 use super::Shared;
 use crate::AppError;
+use crate::said::Language;
 use crate::web::refusal;
 
 /// Milliseconds for which what a client still sends is read after its answer.
@@ -141,6 +142,8 @@ pub(crate) struct Activity {
     fault: AtomicU8,
     /// It counts among those that may be served.
     is_served: AtomicBool,
+    /// The request that is dealt with is answered in French.
+    is_french: AtomicBool,
     /// A part of the request was not read.
     unread: AtomicBool,
     /// The bytes of this body are counted by whoever reads it.
@@ -164,6 +167,7 @@ impl Activity {
             order: AtomicU8::new(Order::None as u8),
             fault: AtomicU8::new(Fault::None as u8),
             is_served: AtomicBool::new(false),
+            is_french: AtomicBool::new(false),
             unread: AtomicBool::new(false),
             counted_elsewhere: AtomicBool::new(false),
             charged: AtomicUsize::new(0),
@@ -224,8 +228,9 @@ impl Activity {
         }
     }
 
-    /// A request begins.
-    pub(super) fn begin(&self) {
+    /// A request begins, to an address of this language.
+    pub(super) fn begin(&self, language: Language) {
+        self.is_french.store(language == Language::French, Relaxed);
         self.input.reset();
         self.unread.store(false, Relaxed);
         self.counted_elsewhere.store(false, Relaxed);
@@ -369,13 +374,19 @@ impl Activity {
     }
 
     /// What a client whose request has not been answered yet is told when the connection ends.
-    pub(super) fn farewell(&self) -> Option<AppError> {
-        match (self.ordered(), self.phase()) {
-            (Order::Leave, Phase::Head) => Some(refusal::head_stalled(self.shared.limits.head_ms / 1000)),
-            (Order::MakeRoom, Phase::Head) => Some(refusal::server_full()),
-            (Order::MakeRoom, Phase::Busy) if self.input.is_waiting() => Some(refusal::server_full()),
-            _ => None,
-        }
+    pub(super) fn farewell(&self) -> Option<(AppError, Language)> {
+        // The address is not known before the head is there.
+        let language = match self.phase() {
+            Phase::Busy if self.is_french.load(Relaxed) => Language::French,
+            _ => Language::English,
+        };
+        let error = match (self.ordered(), self.phase()) {
+            (Order::Leave, Phase::Head) => refusal::head_stalled(self.shared.limits.head_ms / 1000),
+            (Order::MakeRoom, Phase::Head) => refusal::server_full(),
+            (Order::MakeRoom, Phase::Busy) if self.input.is_waiting() => refusal::server_full(),
+            _ => return None,
+        };
+        Some((error, language))
     }
 
     /// Whether the client has left an answer lying.

@@ -34,7 +34,9 @@ use super::origins::Secure;
 use super::proxies::{client_address, is_proxy};
 use super::refusal;
 use crate::config::{Network, ServerConfig};
+use crate::error::in_language;
 use crate::memory::{self, Crowd};
+use crate::said::FrenchAddresses;
 
 pub(crate) use self::activity::Activity;
 pub(crate) use self::guests::{Guest, Unnamed};
@@ -95,6 +97,7 @@ impl Limits {
 
 struct Shared {
     limits: Limits,
+    french: FrenchAddresses,
     started: Instant,
     swept_ms: AtomicU64,
     /// How long this process itself was held up: stopped, suspended, or short of processors.
@@ -119,9 +122,10 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(limits: Limits) -> Self {
+    fn new(limits: Limits, french: FrenchAddresses) -> Self {
         Self {
             limits,
+            french,
             started: Instant::now(),
             swept_ms: AtomicU64::new(1),
             held_up_ms: AtomicU64::new(0),
@@ -269,8 +273,8 @@ pub(super) struct Admitted {
 
 impl Connections {
     /// None yet; they are looked after from now on.
-    pub(super) fn new(config: &ServerConfig, connections_max: usize) -> Self {
-        let shared = Arc::new(Shared::new(Limits::new(config, connections_max.max(1))));
+    pub(super) fn new(config: &ServerConfig, connections_max: usize, french: FrenchAddresses) -> Self {
+        let shared = Arc::new(Shared::new(Limits::new(config, connections_max.max(1)), french));
         tokio::spawn(sweep(Arc::downgrade(&shared)));
         Self(shared)
     }
@@ -331,13 +335,14 @@ impl Connections {
         peer: SocketAddr,
         activity: Arc<Activity>,
     ) -> Response<AnswerBody> {
-        activity.begin();
+        let language = self.0.french.language_of(request.uri().path());
+        activity.begin(language);
         let client = client_address(peer, request.headers(), &self.0.limits.proxies);
         let secure = Secure::of(request.headers(), is_proxy(peer.ip(), &self.0.limits.proxies));
         let mut request: Request = request.map(|body| RequestBody::around(body, &activity));
         let answered = |response: Response, place| {
             activity.answered();
-            response.map(|body| AnswerBody::new(body, Arc::clone(&activity), place))
+            in_language(response, language).map(|body| AnswerBody::new(body, Arc::clone(&activity), place))
         };
         let is_spare = !activity.holds_place() && !ALWAYS_ANSWERED.contains(&request.uri().path());
         if is_spare && !self.wait_for_place(&activity).await {
@@ -429,7 +434,7 @@ mod tests {
 
     #[test]
     fn time_in_which_the_server_was_held_up_is_not_the_clients() {
-        let mut shared = Shared::new(Limits::new(&ServerConfig::default(), 10));
+        let mut shared = Shared::new(Limits::new(&ServerConfig::default(), 10), FrenchAddresses::default());
         // As if the last sweep had been a minute ago.
         shared.started -= Duration::from_secs(60);
         shared.sweep();

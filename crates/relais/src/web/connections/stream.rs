@@ -54,8 +54,8 @@ impl ClientStream {
             return Ok(());
         }
         match self.activity.farewell() {
-            Some(error) => {
-                let _ = self.stream.try_write(&refusal::raw(&error));
+            Some((error, language)) => {
+                let _ = self.stream.try_write(&refusal::raw(&error, language));
                 let _ = SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
             }
             // What is in the kernel's buffers goes with it.

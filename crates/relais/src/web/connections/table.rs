@@ -290,6 +290,7 @@ mod tests {
     use super::super::Connections;
     use super::*;
     use crate::config::ServerConfig;
+    use crate::said::{FrenchAddresses, Language};
 
     /// Connections that were opened a second after each other.
     fn opened(shared: &Arc<Shared>, count: u64) -> Vec<Arc<Activity>> {
@@ -306,13 +307,13 @@ mod tests {
 
     #[tokio::test]
     async fn those_that_were_silent_longest_make_room() {
-        let connections = Connections::new(&ServerConfig::default(), 10);
+        let connections = Connections::new(&ServerConfig::default(), 10, FrenchAddresses::default());
         let (mut table, activities) = (Table::default(), opened(&connections.0, 4));
         for (place, activity) in activities.iter().enumerate() {
             let origin = Origin::from(IpAddr::from([203, 0, 113, u8::try_from(place).unwrap()]));
             table.add(origin, Arc::clone(activity), 1, 4_000).unwrap();
         }
-        activities[0].begin();
+        activities[0].begin(Language::English);
         assert_eq!(table.make_room(1, false, 5_000), 1);
         assert_eq!(leaving(&activities), [false, true, false, false]);
         // One is leaving already.
@@ -325,7 +326,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_makes_room_for_itself_only() {
-        let connections = Connections::new(&ServerConfig::default(), 10);
+        let connections = Connections::new(&ServerConfig::default(), 10, FrenchAddresses::default());
         let (mut table, activities) = (Table::default(), opened(&connections.0, 4));
         let (one, other) = (IpAddr::from([203, 0, 113, 9]), IpAddr::from([203, 0, 113, 10]));
         table.add(other.into(), Arc::clone(&activities[0]), 2, 4_000).unwrap();
@@ -334,8 +335,8 @@ mod tests {
         assert_eq!(table.add(one.into(), Arc::clone(&activities[3]), 2, 5_000).unwrap(), 1);
         assert_eq!(leaving(&activities), [false, true, false, false]);
         let late = Arc::new(Activity::new(&connections.0));
-        activities[2].begin();
-        activities[3].begin();
+        activities[2].begin(Language::English);
+        activities[3].begin(Language::English);
         assert!(table.add(one.into(), late, 2, 5_000).is_err());
         table.remove(one.into(), &activities[1]);
         table.remove(one.into(), &activities[2]);
@@ -361,7 +362,7 @@ mod tests {
 
     #[tokio::test]
     async fn until_it_is_known_whose_it_is_a_socket_makes_room_by_its_age() {
-        let connections = Connections::new(&ServerConfig::default(), 10);
+        let connections = Connections::new(&ServerConfig::default(), 10, FrenchAddresses::default());
         let shared = &connections.0;
         let origin = Origin::from(IpAddr::from([203, 0, 113, 9]));
         let become_live = |second: u64| {

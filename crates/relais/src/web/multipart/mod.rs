@@ -11,6 +11,7 @@ use http_body_util::BodyExt as _;
 use memchr::memmem::{self, Finder};
 
 use self::disposition::{Disposition, parameters};
+use crate::said::{Said, said};
 
 /// Bytes before the first part.
 const PREAMBLE_BYTES_MAX: usize = 4 * 1024;
@@ -22,27 +23,47 @@ const PARTS_MAX: usize = 64;
 const BOUNDARY_BYTES_MAX: usize = 200;
 
 /// Why a form cannot be read.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum FormFault {
-    #[error("Content-Type n'est pas multipart/form-data avec un « boundary »")]
     NotAForm,
-    #[error(
-        "aucune partie dans les {} premiers octets : le « boundary » annoncé n'y est pas",
-        PREAMBLE_BYTES_MAX
-    )]
     NoBoundary,
-    #[error("l'en-tête d'une partie dépasse {} octets", HEAD_BYTES_MAX)]
     HeadTooLarge,
-    #[error("l'en-tête d'une partie contient un caractère interdit ou n'est pas en UTF-8")]
     WrongHead,
-    #[error("plus de {} parties", PARTS_MAX)]
     TooManyParts,
-    #[error("les champs autres que le fichier dépassent {0} octets")]
     FieldsTooLarge(usize),
-    #[error("il s'interrompt avant sa fin")]
     Incomplete,
-    #[error("il n'est pas arrivé en entier")]
     Lost,
+}
+
+impl FormFault {
+    /// As a client is told it.
+    pub(crate) fn said(&self) -> Said {
+        match self {
+            Self::NotAForm => said!(
+                "Content-Type n'est pas multipart/form-data avec un « boundary »",
+                "Content-Type is not multipart/form-data with a \"boundary\""
+            ),
+            Self::NoBoundary => said!(
+                "aucune partie dans les {PREAMBLE_BYTES_MAX} premiers octets : le « boundary » annoncé n'y est pas",
+                "no part within the first {PREAMBLE_BYTES_MAX} bytes: the announced \"boundary\" is not there"
+            ),
+            Self::HeadTooLarge => said!(
+                "l'en-tête d'une partie dépasse {HEAD_BYTES_MAX} octets",
+                "the headers of a part have more than {HEAD_BYTES_MAX} bytes"
+            ),
+            Self::WrongHead => said!(
+                "l'en-tête d'une partie contient un caractère interdit ou n'est pas en UTF-8",
+                "the headers of a part contain a forbidden character or are not UTF-8"
+            ),
+            Self::TooManyParts => said!("plus de {PARTS_MAX} parties", "more than {PARTS_MAX} parts"),
+            Self::FieldsTooLarge(max) => said!(
+                "les champs autres que le fichier dépassent {max} octets",
+                "the fields other than the file have more than {max} bytes"
+            ),
+            Self::Incomplete => said!("il s'interrompt avant sa fin", "it stops before its end"),
+            Self::Lost => said!("il n'est pas arrivé en entier", "it did not arrive as a whole"),
+        }
+    }
 }
 
 /// The head of a part.

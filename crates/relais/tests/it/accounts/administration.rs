@@ -48,7 +48,7 @@ async fn only_administrators_administer() {
             let request = Request::builder().method(method).uri(path);
             let reply = server.send(request.body(axum::body::Body::empty()).unwrap()).await;
             assert_eq!(reply.status, StatusCode::UNAUTHORIZED, "{method} {path}");
-            assert_eq!(reply.text("detail"), "Authentification requise");
+            assert_eq!(reply.text("code"), "unauthenticated");
         }
     })
     .await;

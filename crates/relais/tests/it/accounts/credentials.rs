@@ -36,7 +36,7 @@ async fn an_existing_backends_users_come_with_the_rights_that_their_token_says()
         assert_eq!(&*principal.id(), "user:42");
         assert_eq!(server.auth.readable_societes(&principal), Access::only(["rsp-bgs"]));
         let refused = server.auth.require(&principal, Action::RelayWrite("rsp-bgs")).unwrap_err();
-        assert_eq!(refused.message(), "Accès refusé à la société rsp-bgs");
+        assert_eq!(refused.french(), "Accès refusé à la société rsp-bgs");
     })
     .await;
 }

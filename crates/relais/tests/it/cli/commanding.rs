@@ -72,5 +72,5 @@ fn a_command_that_nobody_carries_out_says_why() {
     let run = desk.run(&["module", "command", STATION, "ring", "--ttl", "1", "--wait"]);
     assert!(!run.ok && run.err.contains("MC-1001-STN did not take up ring in time"), "{}", run.err);
     let run = desk.run(&["module", "command", "MC-1002-STN", "ring"]);
-    assert!(!run.ok && run.err.contains("Module non trouvé"), "{}", run.err);
+    assert!(!run.ok && run.err.contains("Module not found"), "{}", run.err);
 }

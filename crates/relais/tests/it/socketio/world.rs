@@ -15,6 +15,7 @@ use relais::gateways::engineio::{Callers, Endpoint, Settings as EngineSettings};
 use relais::gateways::socketio::{
     Admission, ConnectRequest, Incoming, Namespace, Refused, Reply, Settings, Socket, SocketIo, Welcome,
 };
+use relais::said::FrenchAddresses;
 use relais::web::{Server, listen};
 use relais_hub::{EventLog, Hub, HubConfig, LogBounds, LogError, NobodyWatches, Subscription, Ticks};
 use relais_protocol::engineio::PayloadLimits;
@@ -104,7 +105,8 @@ impl World {
         let routes: Router = Endpoint::new(hub.clone(), rules, callers, served).router("/socket.io/");
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let url = listener.local_addr().unwrap().to_string();
-        let server = Arc::new(Server::start(listener, routes, &ServerConfig::default()));
+        let server =
+            Arc::new(Server::start(listener, routes, &ServerConfig::default(), FrenchAddresses::default()));
         Self { hub, calls, gate, kept, log, url, _server: server }
     }
 

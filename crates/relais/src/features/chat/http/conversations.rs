@@ -15,6 +15,7 @@ use super::super::sending::NewMessage;
 use super::{Body, Here, ListPart, PartById, Wanted, body, done};
 use crate::AppError;
 use crate::aliases::{Aliased, United};
+use crate::said::{Said, said};
 
 /// Messages of a page when nothing is said, and at most.
 const PAGE: usize = 50;
@@ -138,7 +139,11 @@ pub(super) async fn mark_read(
         UpTo::default()
     } else {
         let United(up_to) = serde_json::from_slice(&given).map_err(|error| {
-            super::super::refusal::invalid("up_to", format!("Corps de requête invalide : {error}"))
+            let why = Said::carried_in(&error.to_string());
+            super::super::refusal::invalid(
+                "up_to",
+                said!("Corps de requête invalide : {}", "Invalid request body: {}"; why),
+            )
         })?;
         up_to
     };

@@ -9,12 +9,13 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::super::model::{Conversation, Invitation, Kind, Member};
-use super::super::refusal::invalid;
+use super::super::refusal::{invalid, required};
 use super::conversations::listed;
 use super::invitations::NewInvitation;
 use super::{Body, Here, ListPart, PartById, body, done};
 use crate::AppError;
 use crate::aliases::{Aliased, United};
+use crate::said::said;
 
 /// Members of one answer: a group has no more.
 const MEMBERS_LISTED: usize = 1_000;
@@ -137,7 +138,11 @@ pub(super) async fn invite_to_group(
 ) -> Result<(StatusCode, Json<Value>), AppError> {
     let United(new) = body(given)?;
     if new.group_id.is_some_and(|named| named != id) {
-        return Err(invalid("group_id", "« group_id » n'est pas le groupe de l'adresse"));
+        let message = said!(
+            "« group_id » n'est pas le groupe de l'adresse",
+            "\"group_id\" is not the group of the address"
+        );
+        return Err(invalid("group_id", message));
     }
     let sent = here.chat.invite(&here.me, &new.to_user_id, &new.message, Some(&id)).await?;
     Ok((StatusCode::CREATED, done(&json!({ "invitation_id": sent.id, "invitation": sent }))))
@@ -151,7 +156,7 @@ pub(super) async fn create_group_invitation(
     given: Body<United<NewInvitation>>,
 ) -> Result<(StatusCode, Json<Value>), AppError> {
     let United(new) = body(given)?;
-    let group_id = new.group_id.ok_or_else(|| invalid("group_id", "« group_id » est requis"))?;
+    let group_id = new.group_id.ok_or_else(|| required("group_id"))?;
     let sent = here.chat.invite(&here.me, &new.to_user_id, &new.message, Some(&group_id)).await?;
     Ok((StatusCode::CREATED, done(&json!({ "invitation_id": sent.id, "invitation": sent }))))
 }

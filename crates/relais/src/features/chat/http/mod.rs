@@ -21,6 +21,8 @@ use super::model::Kind;
 use super::people::Me;
 use super::service::Chat;
 use crate::auth::http::Caller;
+use crate::error::unreadable_query;
+use crate::said::said;
 use crate::{App, AppError};
 
 /// The routes of the chat.
@@ -170,8 +172,7 @@ pub struct ListPart {
 
 impl ListPart {
     fn read(query: Result<Query<Self>, QueryRejection>, kind: Option<Kind>) -> Result<Listing, AppError> {
-        let refused = |e: QueryRejection| AppError::bad_request("invalid_query", e.body_text());
-        let Query(Self { limit, after }) = query.map_err(refused)?;
+        let Query(Self { limit, after }) = query.map_err(|rejection| unreadable_query(&rejection))?;
         Ok(Listing { kind, after: after.filter(|after| !after.is_empty()), limit })
     }
 }
@@ -192,8 +193,7 @@ pub struct Wanted {
 
 impl Wanted {
     fn read(query: Result<Query<Self>, QueryRejection>) -> Result<Self, AppError> {
-        let refused = |e: QueryRejection| AppError::bad_request("invalid_query", e.body_text());
-        let Query(mut wanted) = query.map_err(refused)?;
+        let Query(mut wanted) = query.map_err(|rejection| unreadable_query(&rejection))?;
         // No message has a greater number, and no column takes one.
         let clamped = |number: u64| number.min(i64::MAX.unsigned_abs());
         (wanted.before, wanted.after) = (wanted.before.map(clamped), wanted.after.map(clamped));
@@ -206,7 +206,9 @@ impl Wanted {
 
     fn words(&self) -> Result<&str, AppError> {
         let words = self.q.as_deref().map(str::trim).filter(|words| !words.is_empty());
-        words.ok_or_else(|| super::refusal::invalid("q", "Paramètre « q » requis"))
+        words.ok_or_else(|| {
+            super::refusal::invalid("q", said!("Paramètre « q » requis", "Parameter \"q\" required"))
+        })
     }
 }
 
@@ -222,7 +224,7 @@ pub struct PartById {
 
 impl PartById {
     fn read(query: Result<Query<Self>, QueryRejection>) -> Result<Self, AppError> {
-        let Query(part) = query.map_err(|e| AppError::bad_request("invalid_query", e.body_text()))?;
+        let Query(part) = query.map_err(|rejection| unreadable_query(&rejection))?;
         Ok(part)
     }
 }

@@ -8,6 +8,7 @@ use super::aggregate::HOUR;
 use super::range::{CHART_POINTS_MAX, CHART_SERIES_MAX, RangeQuery};
 use crate::AppError;
 use crate::features::live::refusal::invalid;
+use crate::said::Said;
 
 /// Buckets of a chart if nothing is said.
 const POINTS: u32 = 500;
@@ -34,18 +35,17 @@ impl Asked {
         let to = self.to.as_deref().map_or(Ok(now.as_millis() + 1), |text| moment("to", text))?;
         let from = self.from.as_deref().map_or(Ok((to - HOUR).max(0)), |text| moment("from", text))?;
         if from >= to {
-            return Err(invalid("from", "« from » est à placer avant « to »"));
+            return Err(invalid("from", Said::in_english("\"from\" has to be before \"to\"")));
         }
         let points = self.points.unwrap_or(POINTS);
         if !(1..=CHART_POINTS_MAX).contains(&points) {
-            return Err(invalid("points", format!("« points » : de 1 à {CHART_POINTS_MAX}")));
+            let text = format!("\"points\": 1 to {CHART_POINTS_MAX}");
+            return Err(invalid("points", Said::in_english(text)));
         }
         let series: Vec<String> = self.series.as_deref().map(names).unwrap_or_default();
         if series.len() > CHART_SERIES_MAX {
-            return Err(invalid(
-                "series",
-                format!("« series » : {CHART_SERIES_MAX} séries au plus par demande"),
-            ));
+            let text = format!("\"series\": at most {CHART_SERIES_MAX} series per request");
+            return Err(invalid("series", Said::in_english(text)));
         }
         Ok(RangeQuery { series, from, to, points })
     }
@@ -68,9 +68,10 @@ fn names(text: &str) -> Vec<String> {
 
 fn moment(field: &str, text: &str) -> Result<i64, AppError> {
     let read = text.parse().ok().or_else(|| text.parse().ok().map(jiff::Timestamp::as_millisecond));
-    let refused =
-        || format!("« {field} » : une date RFC 3339 ou des millisecondes depuis 1970 sont attendues");
-    read.filter(|ms| (0..=MOMENT_MAX).contains(ms)).ok_or_else(|| invalid(field, refused()))
+    read.filter(|ms| (0..=MOMENT_MAX).contains(ms)).ok_or_else(|| {
+        let text = format!("\"{field}\": an RFC 3339 date or milliseconds since 1970 are expected");
+        invalid(field, Said::in_english(text))
+    })
 }
 
 #[cfg(test)]

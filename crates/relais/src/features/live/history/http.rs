@@ -11,6 +11,7 @@ use super::asked::Asked;
 use super::range::Range;
 use crate::auth::Auth;
 use crate::auth::http::Caller;
+use crate::error::unreadable_query;
 use crate::features::live::Live;
 use crate::features::live::Visibility;
 use crate::features::live::http::readable;
@@ -44,7 +45,7 @@ async fn show_history(
     Path(id): Path<String>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Json<Range>, AppError> {
-    let Query(asked) = asked.map_err(|e| AppError::bad_request("invalid_query", e.body_text()))?;
+    let Query(asked) = asked.map_err(|rejection| unreadable_query(&rejection))?;
     let now = clock.now();
     let mut query = asked.read(now)?;
     let visibility = readable(&auth, &principal)?;

@@ -11,9 +11,12 @@ use utoipa::OpenApi;
 
 use super::super::command::{Command, CommandState, NewCommand};
 use super::super::modules::Visibility;
+use super::super::refusal::invalid;
 use super::Viewer;
 use crate::auth::http::Caller;
+use crate::error::unreadable_query;
 use crate::features::live::Live;
+use crate::said::Said;
 use crate::web::paging::{Page, listed};
 use crate::{App, AppError};
 
@@ -61,8 +64,8 @@ async fn give_command(
     if let (Some(client_id), Some(key)) = (&new.client_id, &key)
         && client_id != key
     {
-        let message = "« client_id » et l'en-tête Idempotency-Key nomment la commande différemment";
-        return Err(AppError::bad_request("invalid_value", message).with("field", "client_id"));
+        let message = "\"client_id\" and the header Idempotency-Key call the command differently";
+        return Err(invalid("client_id", Said::in_english(message)));
     }
     new.client_id = new.client_id.or(key);
     Ok((StatusCode::ACCEPTED, Json(live.command(&visibility, &actor, &id, new).await?)))
@@ -82,7 +85,7 @@ async fn list_commands(
     state: Result<Query<InState>, QueryRejection>,
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Value>, AppError> {
-    let state = state.map_err(|error| AppError::bad_request("invalid_query", error.body_text()))?;
+    let state = state.map_err(|rejection| unreadable_query(&rejection))?;
     let ((before, limit), visibility) = (Page::read(page)?, Visibility::of(&principal)?);
     let commands = live.commands().list(&visibility, &id, state.0.state, &before, limit + 1).await?;
     Ok(listed("commands", commands, limit, |command| &command.id))

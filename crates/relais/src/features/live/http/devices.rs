@@ -11,9 +11,11 @@ use serde_json::{Map, Value, json};
 
 use super::super::guests::{Arrival, Refused, Showing};
 use super::super::message::Message;
+use super::super::modules::wrong_credential;
+use crate::auth::Credential;
 use crate::auth::http::{address_of, credential};
-use crate::auth::{Credential, unauthenticated};
 use crate::features::live::Live;
+use crate::said::Said;
 use crate::{App, AppError};
 
 /// The routes of devices.
@@ -73,13 +75,11 @@ async fn admit(live: &Live, module: &str, password: &str, from: Option<IpAddr>) 
     let error = match admitted {
         Ok(()) => return Ok(()),
         // Which of the two it is nobody learns.
-        Err(Refused::Unknown | Refused::Credential) => {
-            unauthenticated("Identifiant ou mot de passe de module incorrect")
-        }
+        Err(Refused::Unknown | Refused::Credential) => wrong_credential(),
         Err(Refused::TooFast) => {
             let most = live.config().reports_per_s;
-            let message = format!("Trop de messages : {most} par seconde au plus. Réessayez dans 1 s.");
-            AppError::too_many_requests("too_many_reports", message).retry_after(1)
+            let message = format!("Too many messages: at most {most} per second. Try again in 1 s.");
+            AppError::too_many_requests("too_many_reports", Said::in_english(message)).retry_after(1)
         }
         Err(Refused::Unavailable(error)) => return Err(error.into()),
     };
@@ -88,28 +88,29 @@ async fn admit(live: &Live, module: &str, password: &str, from: Option<IpAddr>) 
 
 /// The module says what of it was refused.
 fn refuse(live: &Live, module: &str, error: AppError) -> AppError {
-    live.refused(module, error.code(), error.message());
+    live.refused(module, error.code(), error.english());
     error
 }
 
 fn take(live: &Live, module: &str, message: Map<String, Value>) -> Result<(), AppError> {
     let said = message.get("moduleId").and_then(Value::as_str);
     if said.is_some_and(|said| said != module) {
-        let text = format!("Cette adresse est celle du module {module}");
-        return Err(AppError::bad_request("foreign_module", text));
+        let text = format!("This address is that of the module {module}");
+        return Err(AppError::bad_request("foreign_module", Said::in_english(text)));
     }
     live.heard(module);
     let kind = message.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-    live.take_message(module, &kind, message)
-        .map_err(|error| AppError::bad_request("report_refused", format!("Valeurs refusées : {error}")))
+    live.take_message(module, &kind, message).map_err(|error| {
+        AppError::bad_request("report_refused", Said::in_english(format!("Values refused: {error}")))
+    })
 }
 
 /// The values that were sent, bounded in bytes.
 async fn read(live: &Live, headers: &HeaderMap, body: axum::body::Body) -> Result<Message, AppError> {
     let most = live.config().report_bytes as usize;
     let too_large = || {
-        let text = format!("Message trop volumineux : {most} octets au plus");
-        AppError::new(StatusCode::PAYLOAD_TOO_LARGE, "report_too_large", text)
+        let text = format!("Message too large: at most {most} bytes");
+        AppError::new(StatusCode::PAYLOAD_TOO_LARGE, "report_too_large", Said::in_english(text))
     };
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|bytes: usize| bytes > most) {
@@ -118,5 +119,5 @@ async fn read(live: &Live, headers: &HeaderMap, body: axum::body::Body) -> Resul
     // A body that makes no progress is ended and told by the edge.
     let bytes = axum::body::to_bytes(body, most).await.map_err(|_| too_large())?;
     Message::read_bytes(&bytes)
-        .map_err(|_| AppError::bad_request("invalid_report", "Un objet JSON est attendu"))
+        .map_err(|_| AppError::bad_request("invalid_report", Said::in_english("A JSON object is expected")))
 }

@@ -24,9 +24,10 @@ use utoipa::{OpenApi, ToSchema};
 use super::model::{AddedModule, Claim, Module, ModuleChanges, NewModule};
 use super::modules::{NewClaim, Visibility};
 use crate::auth::http::{Caller, address_of};
-use crate::auth::{Auth, Principal, User, unauthenticated};
+use crate::auth::{Auth, Principal, User, credentials_required};
 use crate::features::accounts::{Actor, Administrator};
 use crate::features::live::Live;
+use crate::said::said;
 use crate::web::paging::{Page, listed};
 use crate::{App, AppError};
 
@@ -161,9 +162,10 @@ where
         let actor = Actor::caller(&Auth::from_ref(state), &caller, address_of(parts));
         match caller {
             Principal::User(user) => Ok(Self { user, actor }),
-            Principal::Anonymous => Err(unauthenticated("Authentification requise")),
+            Principal::Anonymous => Err(credentials_required()),
             Principal::Service(_) => {
-                Err(AppError::forbidden("forbidden", "Un module appartient à une personne"))
+                let message = said!("Un module appartient à une personne", "A module belongs to a person");
+                Err(AppError::forbidden("forbidden", message))
             }
         }
     }

@@ -17,9 +17,10 @@ use super::{Claim, ClaimForm, Claimant, Viewer};
 use crate::aliases::{Aliased, names_of, unite};
 use crate::auth::http::Caller;
 use crate::config::nearest;
-use crate::error::beginning_of;
+use crate::error::{beginning_of, unreadable_body};
 use crate::features::accounts::Administrator;
 use crate::features::live::Live;
+use crate::said::{Said, said};
 use crate::web::form::form_pairs;
 use crate::{App, AppError};
 
@@ -77,8 +78,7 @@ fn has(headers: &HeaderMap, name: header::HeaderName, what: &str) -> bool {
 }
 
 fn unread(rejection: &BytesRejection) -> AppError {
-    let message = format!("Corps de requête invalide : {}", rejection.body_text());
-    AppError::new(rejection.status(), "invalid_body", message)
+    unreadable_body(rejection.status(), &rejection.body_text())
 }
 
 /// Fields that are left blank are not there.
@@ -107,7 +107,7 @@ impl Sent {
             // The pages read `success` first.
             (false, Err(error)) => error.with("success", false).into_response(),
             (true, Ok(fields)) => back(fields["message"].as_str().unwrap_or_default(), None),
-            (true, Err(error)) => back(error.message(), Some(error.code())),
+            (true, Err(error)) => back(error.french(), Some(error.code())),
         }
     }
 }
@@ -120,13 +120,16 @@ impl Fields {
         match self.0.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(_) => Err(unprocessable(format!("« {name} » : un texte est attendu"))),
+            Some(_) => {
+                let message = said!("« {name} » : un texte est attendu", "\"{name}\": a text is expected");
+                Err(unprocessable(message))
+            }
         }
     }
 
     /// A text that has to be there.
     fn required(&self, name: &str) -> Result<String, AppError> {
-        self.text(name)?.ok_or_else(|| unprocessable(format!("« {name} » manque")))
+        self.text(name)?.ok_or_else(|| unprocessable(said!("« {name} » manque", "\"{name}\" is missing")))
     }
 }
 
@@ -138,13 +141,18 @@ fn is_of_the_form(name: &str) -> bool {
 fn unknown_field<T: Aliased>(unknown: &str, known: &[&'static str]) -> AppError {
     let all = known.iter().flat_map(|own| std::iter::once(own).chain(names_of::<T>(own)));
     let hint = match nearest(unknown, all.copied()) {
-        Some(meant) => format!("vouliez-vous dire « {meant} » ?"),
-        None => format!("les champs sont {}", known.join(", ")),
+        Some(meant) => said!("vouliez-vous dire « {meant} » ?", "did you mean \"{meant}\"?"),
+        None => said!("les champs sont {}", "the fields are {}", known.join(", ")),
     };
-    unprocessable(format!("« {} » n'est pas un champ de cette demande : {hint}", beginning_of(&unknown)))
+    let unknown = beginning_of(&unknown);
+    unprocessable(said!(
+        "« {unknown} » n'est pas un champ de cette demande : {}",
+        "\"{unknown}\" is not a field of this request: {}";
+        hint
+    ))
 }
 
-fn unprocessable(message: String) -> AppError {
+fn unprocessable(message: Said) -> AppError {
     AppError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", message)
 }
 
@@ -259,7 +267,10 @@ pub(super) async fn update_for_page(
         let fields = sent.read::<ModuleChanges>(&["name", "type", "moduleId", "module_id"])?;
         for name in ["moduleId", "module_id"] {
             if fields.text(name)?.is_some_and(|said| said != id) {
-                return Err(unprocessable(format!("« {name} » nomme un autre module que l'adresse")));
+                return Err(unprocessable(said!(
+                    "« {name} » nomme un autre module que l'adresse",
+                    "\"{name}\" names another module than the address"
+                )));
             }
         }
         let changes = ModuleChanges { name: fields.text("name")?, kind: fields.text("type")? };

@@ -15,6 +15,7 @@ use super::readable;
 use crate::auth::http::Caller;
 use crate::auth::{Action, Auth};
 use crate::features::live::Live;
+use crate::said::Said;
 use crate::{App, AppError};
 
 /// The routes of states.
@@ -50,7 +51,9 @@ async fn list_states(
     Caller(principal): Caller,
     since: Result<Query<Since>, QueryRejection>,
 ) -> Result<Response, AppError> {
-    let since = since.map_err(|error| AppError::bad_request("invalid_parameter", error.body_text()))?;
+    let refused =
+        |e: QueryRejection| AppError::bad_request("invalid_parameter", Said::in_english(e.body_text()));
+    let since = since.map_err(refused)?;
     let visibility = readable(&auth, &principal)?;
     Ok(written(live.snapshot(&visibility, since.0.version, |snapshot| snapshot).fields(&[])))
 }

@@ -15,6 +15,7 @@ use super::{may_read, societe};
 use crate::auth::http::Caller;
 use crate::auth::{Access, Action, Principal};
 use crate::features::relay::Relay;
+use crate::said::{Said, said};
 use crate::web::form::form_pairs;
 use crate::{App, AppError};
 
@@ -40,21 +41,31 @@ impl ListenQuery {
     pub(crate) fn parse(query: Option<&str>) -> Result<Self, AppError> {
         let mut parsed = Self::default();
         for (key, value) in form_pairs(query.unwrap_or_default()) {
-            let wrong = |what: &str| {
-                let text = format!("Paramètre « {key} » invalide : {value:?} n'est pas {what}");
+            let wrong = |what: Said| {
+                let text = said!(
+                    "Paramètre « {key} » invalide : {value:?} n'est pas {}",
+                    "Invalid parameter \"{key}\": {value:?} is not {}";
+                    what
+                );
                 AppError::bad_request("invalid_parameter", text)
             };
             match key.as_str() {
                 "since" if value.is_empty() => {}
-                "since" => parsed.since = Some(value.parse().map_err(|_| wrong("un curseur de ce serveur"))?),
+                "since" => {
+                    let wanted = || said!("un curseur de ce serveur", "a cursor of this server");
+                    parsed.since = Some(value.parse().map_err(|_| wrong(wanted()))?);
+                }
                 "societe" => drop(parsed.societes.insert(societe(&value)?)),
                 "limit" => {
                     let limit = value.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
-                    parsed.limit = Some(limit.ok_or_else(|| wrong("un nombre de 1 à 1000"))?);
+                    let wanted = || said!("un nombre de 1 à 1000", "a number from 1 to 1000");
+                    parsed.limit = Some(limit.ok_or_else(|| wrong(wanted()))?);
                 }
                 "wait" => {
                     let wait = value.parse().ok().filter(|wait| *wait <= WAIT_MAX_S);
-                    parsed.wait_s = wait.ok_or_else(|| wrong("un nombre de secondes de 0 à 60"))?;
+                    let wanted =
+                        || said!("un nombre de secondes de 0 à 60", "a number of seconds from 0 to 60");
+                    parsed.wait_s = wait.ok_or_else(|| wrong(wanted()))?;
                 }
                 _ => {}
             }

@@ -14,6 +14,7 @@ use crate::AppError;
 use crate::auth::Auth;
 use crate::auth::http::Caller;
 use crate::features::relay::Relay;
+use crate::said::said;
 use relais_protocol::time::SharedClock;
 
 /// Room for every header of a download, so that it is made once.
@@ -201,7 +202,10 @@ fn range(headers: &HeaderMap, size: usize) -> Option<Range> {
 fn part(selected: &Selected<'_>, range: &Range) -> Result<Response, AppError> {
     let size = selected.content.len();
     let &Range::Bytes(start, end) = range else {
-        let text = format!("La plage demandée est hors du fichier, qui a {size} octets");
+        let text = said!(
+            "La plage demandée est hors du fichier, qui a {size} octets",
+            "The requested range is beyond the file, which has {size} bytes"
+        );
         return Err(AppError::new(StatusCode::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", text)
             .with_header(header::CONTENT_RANGE, &format!("bytes */{size}")));
     };

@@ -15,6 +15,7 @@ use crate::AppError;
 use crate::auth::http::Caller;
 use crate::auth::{Access, Action, Auth, Principal};
 use crate::features::relay::Relay;
+use crate::said::said;
 
 /// Bytes of a manifest at most.
 const MANIFEST_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -168,7 +169,10 @@ fn manifest(body: &Bytes) -> Result<Option<BTreeMap<String, String>>, AppError> 
 }
 
 fn manifest_fault(what: &str) -> AppError {
-    let text = format!("Manifeste invalide ({what}) : un objet {{\"<fichier>\": \"<sha256>\"}} est attendu");
+    let text = said!(
+        "Manifeste invalide ({what}) : un objet {{\"<fichier>\": \"<sha256>\"}} est attendu",
+        "Invalid manifest ({what}): an object {{\"<file>\": \"<sha256>\"}} is expected"
+    );
     AppError::bad_request("invalid_manifest", text)
 }
 
@@ -188,7 +192,7 @@ async fn compare(
         .into_iter()
         .map(|(filename, error)| {
             let error = AppError::from(error);
-            json!({ "filename": filename, "code": error.code(), "detail": error.message() })
+            json!({ "filename": filename, "code": error.code(), "detail": error.french() })
         })
         .collect();
     Ok(Json(json!({

@@ -82,7 +82,7 @@ fn permit(auth: &Auth, principal: Principal) -> Permit {
 
 impl From<RelayError> for AppError {
     fn from(error: RelayError) -> Self {
-        let text = error.to_string();
+        let text = error.said();
         let plain = |status, code| Self::new(status, code, text.clone());
         match error {
             RelayError::SocieteName(_) => plain(StatusCode::BAD_REQUEST, "invalid_societe_name"),

@@ -17,6 +17,7 @@ use crate::AppError;
 use crate::auth::Auth;
 use crate::auth::http::Caller;
 use crate::features::relay::Relay;
+use crate::said::said;
 use crate::web::Activity;
 use crate::web::multipart::{Form, FormFault, Part};
 
@@ -56,8 +57,11 @@ pub(super) async fn upload_file(
         activity.count_elsewhere();
     }
     let mut form = Form::of(request).map_err(|fault| {
-        let text =
-            format!("Champ « file » manquant : un formulaire multipart/form-data est attendu ({fault})");
+        let text = said!(
+            "Champ « file » manquant : un formulaire multipart/form-data est attendu ({})",
+            "Missing field \"file\": a multipart/form-data form is expected ({})";
+            fault.said()
+        );
         AppError::new(StatusCode::UNPROCESSABLE_ENTITY, "missing_field", text)
     })?;
     let (file, bytes, _memory) = read_form(&relay, &mut form).await?;
@@ -146,7 +150,10 @@ async fn read_form(relay: &Relay, form: &mut Form) -> Result<Upload, AppError> {
 }
 
 fn several_files() -> AppError {
-    let text = "Plusieurs champs « file » : envoyez un fichier par demande. Aucun n'a été enregistré";
+    let text = said!(
+        "Plusieurs champs « file » : envoyez un fichier par demande. Aucun n'a été enregistré",
+        "Several fields \"file\": send one file per request. None was stored"
+    );
     AppError::bad_request("several_files", text)
 }
 
@@ -157,21 +164,27 @@ fn stray_file(part: &Part) -> Option<String> {
 }
 
 fn file_elsewhere(field: &str) -> AppError {
-    let text = format!(
+    let text = said!(
         "Un autre fichier est dans le champ « {field} » : envoyez un fichier par demande, dans le champ « file ». \
-         Aucun n'a été enregistré"
+         Aucun n'a été enregistré",
+        "Another file is in the field \"{field}\": send one file per request, in the field \"file\". None was stored"
     );
     AppError::bad_request("several_files", text)
 }
 
 fn missing_field() -> AppError {
-    let text = "Champ « file » manquant : envoyez le fichier dans le champ « file » d'un formulaire multipart/form-data, avec son nom";
+    let text = said!(
+        "Champ « file » manquant : envoyez le fichier dans le champ « file » d'un formulaire multipart/form-data, avec \
+         son nom",
+        "Missing field \"file\": send the file in the field \"file\" of a multipart/form-data form, with its name"
+    );
     AppError::new(StatusCode::UNPROCESSABLE_ENTITY, "missing_field", text)
 }
 
 impl From<FormFault> for AppError {
     fn from(fault: FormFault) -> Self {
-        Self::bad_request("invalid_form", format!("Formulaire multipart illisible : {fault}"))
+        let text = said!("Formulaire multipart illisible : {}", "The multipart form cannot be read: {}"; fault.said());
+        Self::bad_request("invalid_form", text)
     }
 }
 
@@ -215,6 +228,9 @@ async fn read_file(
 }
 
 fn no_memory() -> AppError {
-    let text = "Trop d'envois simultanés : réessayez dans un instant (relay.upload_memory_bytes)";
+    let text = said!(
+        "Trop d'envois simultanés : réessayez dans un instant (relay.upload_memory_bytes)",
+        "Too many uploads at once: try again in a moment (relay.upload_memory_bytes)"
+    );
     AppError::new(StatusCode::SERVICE_UNAVAILABLE, "upload_memory_exhausted", text).retry_after(2)
 }

@@ -10,6 +10,8 @@ use std::io::Read;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 
+use crate::said::{Said, said};
+
 /// Up to this many keys a list is searched faster than a set is filled.
 const KEYS_IN_LIST: usize = 12;
 
@@ -22,19 +24,40 @@ pub struct Rules {
     pub duplicate_keys: bool,
 }
 
-/// What is wrong with a text, where, in French for the caller.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("JSON invalide, ligne {line}, colonne {column} : {what}")]
+/// What is wrong with a text, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JsonFault {
     /// The line, from 1.
     pub line: usize,
     /// The column in characters, from 1; in bytes if the text was not in memory.
     pub column: usize,
     /// What is wrong.
-    pub what: String,
+    pub what: Said,
     /// The text ends before the value does: it may be the beginning of a valid one.
     pub incomplete: bool,
 }
+
+impl JsonFault {
+    /// As a client is told it.
+    #[must_use]
+    pub fn said(&self) -> Said {
+        let Self { line, column, what, .. } = self;
+        said!(
+            "JSON invalide, ligne {line}, colonne {column} : {}",
+            "Invalid JSON, line {line}, column {column}: {}";
+            what.clone()
+        )
+    }
+}
+
+/// For the log.
+impl fmt::Display for JsonFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.said().english())
+    }
+}
+
+impl std::error::Error for JsonFault {}
 
 /// Checks a text that is in memory.
 ///
@@ -49,11 +72,11 @@ pub fn check(text: &[u8], rules: Rules) -> Result<(), JsonFault> {
 fn decoded(text: &[u8]) -> Result<&str, JsonFault> {
     let valid = std::str::from_utf8(text).map_err(|error| utf8_fault(text, error))?;
     if valid.starts_with('\u{FEFF}') {
-        return Err(fault(
-            1,
-            1,
+        let what = said!(
             "le fichier commence par une marque d'ordre des octets (BOM) ; enregistrez-le en UTF-8 sans BOM",
-        ));
+            "the file begins with a byte order mark (BOM); save it as UTF-8 without BOM"
+        );
+        return Err(JsonFault { line: 1, column: 1, what, incomplete: false });
     }
     Ok(valid)
 }
@@ -103,13 +126,13 @@ fn run<'de, R: serde_json::de::Read<'de>>(
 ) -> Result<(), JsonFault> {
     let value = Value { rules, depth: 0 };
     value.deserialize(&mut *deserializer).and_then(|()| deserializer.end()).map_err(|error| {
-        let what = if error.is_eof() { "le texte s'arrête trop tôt".to_owned() } else { translate(&error) };
+        let what = if error.is_eof() {
+            said!("le texte s'arrête trop tôt", "the text ends too early")
+        } else {
+            translate(&error)
+        };
         JsonFault { line: error.line(), column: error.column().max(1), what, incomplete: error.is_eof() }
     })
-}
-
-fn fault(line: usize, column: usize, what: &str) -> JsonFault {
-    JsonFault { line, column, what: what.to_owned(), incomplete: false }
 }
 
 fn utf8_fault(text: &[u8], error: std::str::Utf8Error) -> JsonFault {
@@ -118,35 +141,58 @@ fn utf8_fault(text: &[u8], error: std::str::Utf8Error) -> JsonFault {
     let start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
     let column = characters(&before[start..]) + 1;
     let incomplete = error.error_len().is_none();
-    JsonFault { line, column, what: "un octet n'est pas de l'UTF-8".into(), incomplete }
+    JsonFault { line, column, what: not_utf8(), incomplete }
+}
+
+fn not_utf8() -> Said {
+    said!("un octet n'est pas de l'UTF-8", "a byte is not UTF-8")
 }
 
 /// The parser's messages in the words of the relay's users.
-fn translate(error: &serde_json::Error) -> String {
+fn translate(error: &serde_json::Error) -> Said {
     let text = error.to_string();
     let message = text.split(" at line ").next().unwrap_or_default();
     let known = [
-        ("trailing comma", "une virgule est de trop"),
-        ("trailing characters", "du texte suit la fin de la valeur"),
-        ("expected value", "une valeur est attendue"),
-        ("expected ident", "true, false ou null est attendu"),
-        ("expected `:`", "« : » est attendu"),
-        ("expected `,` or `]`", "« , » ou « ] » est attendu"),
-        ("expected `,` or `}`", "« , » ou « } » est attendu"),
-        ("key must be a string", "une clé entre guillemets est attendue"),
-        ("invalid escape", "une séquence d'échappement est inconnue"),
-        ("invalid number", "un nombre est mal écrit"),
-        ("number out of range", "un nombre dépasse ce qu'un lecteur peut représenter"),
-        ("control character", "un caractère de contrôle n'est pas échappé"),
-        ("invalid unicode code point", "un octet n'est pas de l'UTF-8"),
-        ("lone leading surrogate", "une moitié de paire de substitution est seule"),
-        ("unexpected end of hex escape", "une séquence \\u est incomplète"),
-        ("recursion limit exceeded", "l'imbrication est trop profonde"),
+        ("trailing comma", said!("une virgule est de trop", "there is a trailing comma")),
+        (
+            "trailing characters",
+            said!("du texte suit la fin de la valeur", "there is text after the end of the value"),
+        ),
+        ("expected value", said!("une valeur est attendue", "a value is expected")),
+        ("expected ident", said!("true, false ou null est attendu", "true, false or null is expected")),
+        ("expected `:`", said!("« : » est attendu", "\":\" is expected")),
+        ("expected `,` or `]`", said!("« , » ou « ] » est attendu", "\",\" or \"]\" is expected")),
+        ("expected `,` or `}`", said!("« , » ou « }} » est attendu", "\",\" or \"}}\" is expected")),
+        (
+            "key must be a string",
+            said!("une clé entre guillemets est attendue", "a key in quotes is expected"),
+        ),
+        ("invalid escape", said!("une séquence d'échappement est inconnue", "an escape sequence is unknown")),
+        ("invalid number", said!("un nombre est mal écrit", "a number is malformed")),
+        (
+            "number out of range",
+            said!(
+                "un nombre dépasse ce qu'un lecteur peut représenter",
+                "a number is beyond what a reader can represent"
+            ),
+        ),
+        (
+            "control character",
+            said!("un caractère de contrôle n'est pas échappé", "a control character is not escaped"),
+        ),
+        ("invalid unicode code point", not_utf8()),
+        (
+            "lone leading surrogate",
+            said!("une moitié de paire de substitution est seule", "half of a surrogate pair stands alone"),
+        ),
+        (
+            "unexpected end of hex escape",
+            said!("une séquence \\u est incomplète", "a \\u sequence is incomplete"),
+        ),
+        ("recursion limit exceeded", said!("l'imbrication est trop profonde", "the nesting is too deep")),
     ];
-    known
-        .iter()
-        .find(|(start, _)| message.starts_with(start))
-        .map_or_else(|| message.to_owned(), |(_, french)| (*french).to_owned())
+    let found = known.into_iter().find(|(start, _)| message.starts_with(start));
+    found.map_or_else(|| Said::carried_in(message), |(_, said)| said)
 }
 
 /// Walks one value, keeping nothing but the keys of the objects it is in.
@@ -160,7 +206,8 @@ impl Value {
     fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
         if self.depth >= self.rules.depth_max {
             let most = self.rules.depth_max;
-            return Err(E::custom(format!("l'imbrication dépasse {most} niveaux")));
+            let text = said!("l'imbrication dépasse {most} niveaux", "the nesting exceeds {most} levels");
+            return Err(E::custom(text.carried()));
         }
         Ok(Self { depth: self.depth + 1, ..self })
     }
@@ -218,7 +265,9 @@ impl<'de> Visitor<'de> for Value {
             if !self.rules.duplicate_keys
                 && let Some(twice) = keys.insert(key)
             {
-                return Err(A::Error::custom(format!("la clé {twice:?} est présente deux fois")));
+                let text =
+                    said!("la clé {twice:?} est présente deux fois", "the key {twice:?} is there twice");
+                return Err(A::Error::custom(text.carried()));
             }
             fields.next_value_seed(inner)?;
         }
@@ -306,7 +355,8 @@ mod tests {
     fn a_fault_has_its_line_and_column() {
         let found = fault_of(b"{\n  \"a\": 1,\n  \"b\": x\n}");
         assert_eq!((found.line, found.column), (3, 8));
-        assert_eq!(found.to_string(), "JSON invalide, ligne 3, colonne 8 : une valeur est attendue");
+        assert_eq!(found.said().french(), "JSON invalide, ligne 3, colonne 8 : une valeur est attendue");
+        assert_eq!(found.said().english(), "Invalid JSON, line 3, column 8: a value is expected");
     }
 
     #[test]
@@ -329,7 +379,7 @@ mod tests {
     #[test]
     fn a_flood_of_brackets_is_refused_at_the_limit() {
         let found = check_beginning(&vec![b'['; 1 << 20], RULES).expect_err("too deep");
-        assert_eq!(found.what, "l'imbrication dépasse 64 niveaux");
+        assert_eq!(found.what.french(), "l'imbrication dépasse 64 niveaux");
         assert_eq!(check([vec![b'['; 64], vec![b']'; 64]].concat().as_slice(), RULES), Ok(()));
     }
 
@@ -341,8 +391,8 @@ mod tests {
 
     #[test]
     fn a_key_twice_is_refused_in_small_and_large_objects() {
-        assert_eq!(fault_of(br#"{"a":1,"a":2}"#).what, "la clé \"a\" est présente deux fois");
-        assert_eq!(fault_of(br#"{"a":1,"\u0061":2}"#).what, "la clé \"a\" est présente deux fois");
+        assert_eq!(fault_of(br#"{"a":1,"a":2}"#).what.french(), "la clé \"a\" est présente deux fois");
+        assert_eq!(fault_of(br#"{"a":1,"\u0061":2}"#).what.english(), "the key \"a\" is there twice");
         let mut large: Vec<String> = (0..40).map(|n| format!("\"k{n}\":{n}")).collect();
         assert_eq!(check(format!("{{{}}}", large.join(",")).as_bytes(), RULES), Ok(()));
         large.push("\"k3\":0".into());
@@ -353,7 +403,7 @@ mod tests {
 
     #[test]
     fn a_byte_order_mark_is_named() {
-        assert!(fault_of(b"\xef\xbb\xbf{}").what.contains("BOM"));
+        assert!(fault_of(b"\xef\xbb\xbf{}").what.french().contains("BOM"));
     }
 
     proptest! {

@@ -77,7 +77,9 @@ impl World {
         let Some((topic, is_in)) = self.log.lock().pop_front() else { return false };
         match is_in {
             true => follower.let_in(topic, cursor(self.seq.load(Relaxed))),
-            false => drop(self.heard.lock().remove(&topic)),
+            false => {
+                self.heard.lock().remove(&topic);
+            }
         }
         true
     }
@@ -186,7 +188,9 @@ async fn whatever_the_order_a_connection_ends_up_hearing_what_its_person_is_in()
             world.pause().await;
             let name = TOPICS[world.chance(3) as usize];
             match world.chance(3) {
-                0 => drop(world.observe(&follower)),
+                0 => {
+                    world.observe(&follower);
+                }
                 side => world.commit(name, side == 1),
             }
         }
@@ -240,7 +244,10 @@ async fn whoever_is_put_out_while_the_join_is_under_way_hears_nothing() {
         world.subscribe("conversation:a");
         Ok("conversation:a")
     };
-    let joined = admit(ask, join, |name| drop(world.heard.lock().remove(&topic(name)))).await;
+    let undo = |name| {
+        world.heard.lock().remove(&topic(name));
+    };
+    let joined = admit(ask, join, undo).await;
     assert!(joined.unwrap_err().is_not_found());
     assert_eq!((asked.into_inner(), world.heard()), (2, Vec::new()));
 }

@@ -236,3 +236,35 @@ fn closed_with(how: Ended) -> Option<CloseCode> {
         Ended::ByClient(_) | Ended::Lost => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Noted(Mutex<Vec<Option<Ended>>>);
+
+    impl Protocol for Noted {
+        fn text(self: &Arc<Self>, _: &str) -> Flow {
+            Flow::Continue
+        }
+
+        fn ended(&self, how: Option<Ended>) {
+            self.0.lock().push(how);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_protocol_hears_of_the_end_once_also_when_its_work_fails() {
+        let protocol = Arc::new(Noted::default());
+        let farewell = || Farewell { protocol: Arc::clone(&protocol), name: "noted", how: None };
+        let run = |mut farewell: Farewell<Noted>, fails: bool| async move {
+            assert!(!fails, "the work of a connection fails");
+            farewell.how = Some(Ended::Lost);
+            drop(farewell);
+        };
+        tokio::spawn(run(farewell(), false)).await.unwrap();
+        assert!(tokio::spawn(run(farewell(), true)).await.is_err());
+        assert_eq!(*protocol.0.lock(), [Some(Ended::Lost), None]);
+    }
+}

@@ -8,14 +8,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use relais_hub::{
-    CloseReason, Dialect, EventLog, Flow, From, Hub, HubConfig, Identity, LogBounds, LogError, NobodyWatches,
-    Receiver, Session, SessionSpec, Transport, run_socket,
+    CloseReason, Dialect, Flow, From, Hub, HubConfig, Identity, NobodyWatches, Receiver, Session,
+    SessionSpec, Transport, run_socket,
 };
-use relais_protocol::event::{Channel, Cursor, Epoch, Event, Topic};
+use relais_protocol::event::{Channel, Cursor, Epoch, Event};
 use relais_protocol::websocket::{Limits, Opcode, encode_frame, text_frame_with};
+use relais_testkit::MemoryLog;
 use tokio::net::TcpListener;
 
 struct Plain;
@@ -40,38 +39,6 @@ impl Dialect for Plain {
     }
 }
 
-struct Nothing;
-
-impl EventLog for Nothing {
-    fn after_cursor<'a>(
-        &'a self,
-        _: &'a Channel,
-        _: u64,
-        _: u64,
-        _: usize,
-    ) -> BoxFuture<'a, Result<Vec<Arc<Event>>, LogError>> {
-        async { Ok(Vec::new()) }.boxed()
-    }
-
-    fn after_offset<'a>(
-        &'a self,
-        _: &'a Topic,
-        _: u64,
-        _: u64,
-        _: usize,
-    ) -> BoxFuture<'a, Result<Vec<Arc<Event>>, LogError>> {
-        async { Ok(Vec::new()) }.boxed()
-    }
-
-    fn bounds(&self) -> BoxFuture<'_, Result<LogBounds, LogError>> {
-        async { Ok(LogBounds { first_seq_kept: 1, head: 0 }) }.boxed()
-    }
-
-    fn position<'a>(&'a self, _: &'a Topic, _: u64) -> BoxFuture<'a, Result<u64, LogError>> {
-        async { Ok(0) }.boxed()
-    }
-}
-
 struct Silent;
 
 impl Receiver for Silent {
@@ -91,7 +58,7 @@ fn resident_bytes() -> Result<usize, Box<dyn Error>> {
 async fn main() -> Result<(), Box<dyn Error>> {
     let sessions: usize = std::env::args().nth(1).map_or(Ok(9_000), |n| n.parse())?;
     let head = Cursor { epoch: Epoch(1), seq: 0 };
-    let hub = Hub::start(HubConfig::default(), head, Arc::new(Nothing), Arc::new(NobodyWatches));
+    let hub = Hub::start(HubConfig::default(), head, Arc::new(MemoryLog::default()), Arc::new(NobodyWatches));
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
     let address = listener.local_addr()?;
     let dialect: Arc<dyn Dialect> = Arc::new(Plain);

@@ -1,8 +1,10 @@
-//! How many sessions there may be: in all, per principal and per address.
+//! How many sessions there may be: in all, per principal and per address. An address is that of a [`ClientNetwork`].
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+use relais_protocol::network::ClientNetwork;
 
 use crate::config::HubConfig;
 use crate::error::OpenError;
@@ -13,9 +15,9 @@ use crate::session::Identity;
 pub(crate) struct Admission {
     total: usize,
     principals: HashMap<Arc<str>, usize>,
-    addresses: HashMap<IpAddr, usize>,
+    addresses: HashMap<ClientNetwork, usize>,
     anonymous: usize,
-    anonymous_of_address: HashMap<IpAddr, usize>,
+    anonymous_of_address: HashMap<ClientNetwork, usize>,
     pub draining: bool,
 }
 
@@ -33,18 +35,18 @@ impl Admission {
             return Err(OpenError::TooManySessions(config.sessions_max));
         }
         let limit = config.sessions_per_address_max;
-        if self.addresses.get(&address).is_some_and(|n| *n >= limit) {
+        if self.addresses.get(&address.into()).is_some_and(|n| *n >= limit) {
             return Err(OpenError::TooManyForAddress { address, limit });
         }
         self.count_principal(identity, address, config)?;
-        *self.addresses.entry(address).or_default() += 1;
+        *self.addresses.entry(address.into()).or_default() += 1;
         self.total += 1;
         Ok(())
     }
 
     pub(crate) fn dismiss(&mut self, identity: &Identity, address: IpAddr) {
         self.total = self.total.saturating_sub(1);
-        discount(&mut self.addresses, &address);
+        discount(&mut self.addresses, &address.into());
         self.discount_principal(identity, address);
     }
 
@@ -92,7 +94,7 @@ impl Admission {
             return Err(OpenError::TooManyAnonymous(config.anonymous_max));
         }
         let limit = config.anonymous_per_address_max;
-        let count = self.anonymous_of_address.entry(address).or_default();
+        let count = self.anonymous_of_address.entry(address.into()).or_default();
         if *count >= limit {
             return Err(OpenError::TooManyAnonymousForAddress { address, limit });
         }
@@ -105,7 +107,7 @@ impl Admission {
     fn recount(&mut self, identity: &Identity, address: IpAddr) {
         if identity.anonymous {
             self.anonymous += 1;
-            *self.anonymous_of_address.entry(address).or_default() += 1;
+            *self.anonymous_of_address.entry(address.into()).or_default() += 1;
         } else {
             *self.principals.entry(Arc::clone(&identity.principal)).or_default() += 1;
         }
@@ -114,7 +116,7 @@ impl Admission {
     fn discount_principal(&mut self, identity: &Identity, address: IpAddr) {
         if identity.anonymous {
             self.anonymous = self.anonymous.saturating_sub(1);
-            discount(&mut self.anonymous_of_address, &address);
+            discount(&mut self.anonymous_of_address, &address.into());
         } else {
             discount(&mut self.principals, &identity.principal);
         }

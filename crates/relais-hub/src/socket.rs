@@ -181,6 +181,13 @@ impl<R: Receiver> Future for SocketRun<R> {
 }
 
 impl<R: Receiver> SocketRun<R> {
+    /// Does `first` before the first message is read. As any work it ends with the session.
+    #[must_use]
+    pub fn after(mut self, first: Flow) -> Self {
+        self.follow(first);
+        self
+    }
+
     /// What the state of the write side means for the conversation.
     fn after_drain(&mut self, drained: Poll<State>) -> Option<Ended> {
         match (drained, self.phase) {

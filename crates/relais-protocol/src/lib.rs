@@ -5,12 +5,14 @@
 //!
 //! - [`event`]: topics, positions, cursors and events, the words every other crate uses;
 //! - [`engineio`]: packets, payloads and the server session of Engine.IO 3 and 4;
+//! - [`network`]: which clients count together where limits go by address;
 //! - [`socketio`]: packets, parsers and the server session of Socket.IO 5, and of 4 for old clients;
 //! - [`time`]: timestamps and the clock that is passed to whoever needs one;
 //! - [`websocket`]: frames and messages of RFC 6455, server and client side.
 
 pub mod engineio;
 pub mod event;
+pub mod network;
 pub mod socketio;
 pub mod time;
 pub mod websocket;

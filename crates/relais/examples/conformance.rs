@@ -21,10 +21,11 @@ use relais::gateways::socketio::{
 };
 use relais::said::FrenchAddresses;
 use relais::web::{Server, listen};
-use relais_hub::{EventLog, Flow, Hub, HubConfig, LogBounds, LogError, NobodyWatches, Ticks};
+use relais_hub::{Flow, Hub, HubConfig, NobodyWatches, Ticks};
 use relais_protocol::engineio::{Frame, PayloadLimits};
-use relais_protocol::event::{Channel, Cursor, Epoch, Event, Topic};
+use relais_protocol::event::{Cursor, Epoch};
 use relais_protocol::socketio::Limits;
+use relais_testkit::MemoryLog;
 use tower_http::cors::CorsLayer;
 
 /// The hub counts seconds; here each is so long, so that the suites' short heartbeats can be kept.
@@ -102,7 +103,8 @@ fn start_hub(arguments: &Arguments) -> Hub {
         ..HubConfig::default()
     };
     let start = Cursor { epoch: Epoch(1), seq: 0 };
-    let hub = Hub::start(config, start, Arc::new(EmptyLog), Arc::new(NobodyWatches));
+    // Nothing is published here, so there is nothing to recover.
+    let hub = Hub::start(config, start, Arc::new(MemoryLog::default()), Arc::new(NobodyWatches));
     let ticking = hub.clone();
     tokio::spawn(async move {
         let mut times = tokio::time::interval(TICK);
@@ -112,39 +114,6 @@ fn start_hub(arguments: &Arguments) -> Hub {
         }
     });
     hub
-}
-
-/// Nothing is published here, so there is nothing to recover.
-struct EmptyLog;
-
-impl EventLog for EmptyLog {
-    fn after_cursor<'a>(
-        &'a self,
-        _: &'a Channel,
-        _: u64,
-        _: u64,
-        _: usize,
-    ) -> BoxFuture<'a, Result<Vec<Arc<Event>>, LogError>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-
-    fn after_offset<'a>(
-        &'a self,
-        _: &'a Topic,
-        _: u64,
-        _: u64,
-        _: usize,
-    ) -> BoxFuture<'a, Result<Vec<Arc<Event>>, LogError>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-
-    fn bounds(&self) -> BoxFuture<'_, Result<LogBounds, LogError>> {
-        Box::pin(async { Ok(LogBounds { first_seq_kept: 1, head: 0 }) })
-    }
-
-    fn position<'a>(&'a self, _: &'a Topic, _: u64) -> BoxFuture<'a, Result<u64, LogError>> {
-        Box::pin(async { Ok(0) })
-    }
 }
 
 /// Any client from any origin.

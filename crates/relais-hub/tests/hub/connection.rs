@@ -1,13 +1,16 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use relais_hub::{CloseCode, Ended, From, Transport, run_socket};
+use relais_hub::{CloseCode, Ended, Flow, From, Transport, run_socket};
 use relais_protocol::event::Cursor;
 use relais_protocol::websocket::{Limits, Opcode, ProtocolError, encode_masked};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 
-use crate::support::{EPOCH, Echo, Silent, World, channel, no_preface, soon, spec, still};
+use crate::support::{Client, EPOCH, Echo, Silent, World, channel, no_preface, soon, spec, still, text};
 
 #[tokio::test]
 async fn messages_are_handled_one_after_the_other_also_when_one_takes_time() {
@@ -125,4 +128,34 @@ async fn a_subscription_given_up_half_way_closes_the_session_instead_of_losing_f
     world.hub.settled().await;
     drop(join);
     assert_eq!(client.next().await, Err(CloseCode::Internal.number()));
+}
+
+#[tokio::test]
+async fn what_is_done_first_comes_before_what_a_client_says_and_ends_with_its_session() {
+    let world = World::new();
+    let (near, far) = world.sockets().await;
+    let session = world.hub.open(spec("a", "plain", Transport::socket(near))).unwrap();
+    let (hub, greeted) = (world.hub.clone(), Arc::clone(&session));
+    let greet = async move {
+        tokio::task::yield_now().await;
+        hub.send(&greeted, text("first"));
+        Flow::Continue
+    };
+    let run = run_socket(Arc::clone(&session), Bytes::new(), Echo(world.hub.clone()), Limits::default());
+    let ended = tokio::spawn(run.after(Flow::Await(greet.boxed())));
+    let socket = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
+    let mut client = Client { session, socket, ended };
+    client.say("hello").await;
+    assert_eq!(client.texts(2).await, ["first", "you said hello"]);
+    assert_eq!(client.end().await, Ended::Lost);
+
+    let (near, far) = world.sockets().await;
+    let session = world.hub.open(spec("a", "plain", Transport::socket(near))).unwrap();
+    let run = run_socket(Arc::clone(&session), Bytes::new(), Silent, Limits::default());
+    let ended = tokio::spawn(run.after(Flow::Await(std::future::pending().boxed())));
+    let socket = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
+    let mut client = Client { session, socket, ended };
+    world.hub.close(&client.session, CloseCode::ServiceRestart);
+    assert_eq!(client.next().await, Err(1012));
+    assert_eq!(client.end().await, Ended::ByServer(CloseCode::ServiceRestart));
 }

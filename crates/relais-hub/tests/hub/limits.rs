@@ -47,6 +47,18 @@ async fn those_who_have_not_said_who_they_are_leave_places_to_those_who_have() {
 }
 
 #[tokio::test]
+async fn a_network_of_ipv6_counts_as_one_address() {
+    let world = World::with(HubConfig { sessions_per_address_max: 1, ..still() });
+    let open = |address: &str| {
+        let address = address.parse().unwrap();
+        world.hub.open(SessionSpec { address, ..queue("a", [127, 0, 0, 1]) })
+    };
+    let _one = open("2001:db8::1").unwrap();
+    assert!(matches!(open("2001:db8::ffff:2"), Err(OpenError::TooManyForAddress { limit: 1, .. })));
+    let _other = open("2001:db8:0:1::1").unwrap();
+}
+
+#[tokio::test]
 async fn what_is_kept_of_messages_that_have_not_ended_is_limited() {
     let config = HubConfig { anonymous_message_bytes_max: 2_000, unfinished_bytes_max: 20_000, ..still() };
     let world = World::with(config);

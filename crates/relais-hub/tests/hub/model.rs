@@ -68,7 +68,7 @@ impl Reader {
 
 async fn play(steps: Vec<Step>) {
     let world = World::with(HubConfig { history_events_max: 10, batch_bytes: 60, ..still() });
-    *world.log.first_seq_kept.lock() = 1;
+    world.log.forget_before(1);
     let mut readers: Vec<Reader> = (0..SESSIONS)
         .map(|n| {
             let session = world.hub.open(spec("a", ["plain", "other"][n % 2], Transport::Queue)).unwrap();

@@ -123,7 +123,7 @@ async fn filters_apply_to_what_was_missed() {
 async fn a_place_that_cannot_be_resumed_starts_afresh_and_says_so() {
     let config = HubConfig { recover_events_max: 50, ..still() };
     let world = with_past(config, &["t:1"], 100).await;
-    *world.log.first_seq_kept.lock() = 20;
+    world.log.forget_before(20);
     let elsewhere = Epoch(8);
     let places = [
         ("another life of the log", From::Cursor(Cursor { epoch: elsewhere, seq: 99 })),
@@ -147,7 +147,7 @@ async fn a_place_that_cannot_be_resumed_starts_afresh_and_says_so() {
 #[tokio::test]
 async fn exactly_as_much_as_may_be_replayed_is_replayed() {
     let world = with_past(HubConfig { recover_events_max: 50, ..still() }, &["t:1"], 100).await;
-    *world.log.first_seq_kept.lock() = 51;
+    world.log.forget_before(51);
     let client = world.connect("a").await;
     let joined =
         world.hub.subscribe(&client.session, channel("t:1"), None, after(50), preface).await.unwrap();
@@ -175,7 +175,7 @@ async fn an_offset_resumes_a_single_topic_only() {
 #[tokio::test]
 async fn when_the_log_cannot_be_read_the_client_is_sent_back_to_resume_later() {
     let world = with_past(still(), &["t:1"], 5).await;
-    *world.log.broken.lock() = true;
+    world.log.break_down();
     let mut client = world.connect("a").await;
     let failed = world.hub.subscribe(&client.session, channel("t:1"), None, after(0), preface).await;
     assert!(matches!(failed, Err(SubscribeError::Log(_))));
@@ -189,7 +189,7 @@ async fn publishing_and_resuming_at_the_same_time_loses_and_repeats_nothing() {
     const EVENTS: u64 = 3000;
     // A short memory, so that some resume from memory and some from the log.
     let world = Arc::new(World::with(HubConfig { history_events_max: 100, ..still() }));
-    *world.log.first_seq_kept.lock() = 1;
+    world.log.forget_before(1);
     let publisher = {
         let world = Arc::clone(&world);
         std::thread::spawn(move || {

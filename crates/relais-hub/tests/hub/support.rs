@@ -7,16 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use parking_lot::Mutex;
 use relais_hub::{
-    CloseCode, CloseReason, Dialect, Ended, EventLog, Flow, Hub, HubConfig, Identity, Joined, LogBounds,
-    LogError, NobodyWatches, PresenceWatcher, Receiver, Session, SessionSpec, Ticks, Transport, run_socket,
+    CloseCode, CloseReason, Dialect, Ended, Flow, Hub, HubConfig, Identity, Joined, NobodyWatches,
+    PresenceWatcher, Receiver, Session, SessionSpec, Ticks, Transport, run_socket,
 };
 use relais_protocol::event::{Channel, Cursor, Epoch, Event, Topic};
 use relais_protocol::time::Timestamp;
 use relais_protocol::websocket::{Limits, Opcode, close_frame, encode_frame, text_frame_with};
+use relais_testkit::MemoryLog;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::WebSocketStream;
@@ -80,80 +79,6 @@ pub fn no_preface(_: &Joined) -> Bytes {
     Bytes::new()
 }
 
-/// An event log in memory, which can forget.
-#[derive(Default)]
-pub struct MemoryLog {
-    pub events: Mutex<Vec<Arc<Event>>>,
-    pub first_seq_kept: Mutex<u64>,
-    pub broken: Mutex<bool>,
-    /// Committed by another server, and not known to this one yet.
-    elsewhere: Mutex<Vec<Arc<Event>>>,
-    /// Who is told of it.
-    hub: Mutex<Option<Hub>>,
-}
-
-impl MemoryLog {
-    fn read(&self, wanted: impl Fn(&Event) -> bool, limit: usize) -> Result<Vec<Arc<Event>>, LogError> {
-        if *self.broken.lock() {
-            return Err(LogError("the disk is gone".into()));
-        }
-        let first = *self.first_seq_kept.lock();
-        let events = self.events.lock();
-        Ok(events.iter().filter(|e| e.seq >= first && wanted(e)).take(limit).cloned().collect())
-    }
-}
-
-impl EventLog for MemoryLog {
-    fn after_cursor<'a>(
-        &'a self,
-        channel: &'a Channel,
-        after_seq: u64,
-        up_to_seq: u64,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Arc<Event>>, LogError>> {
-        async move {
-            tokio::task::yield_now().await;
-            self.read(|e| channel.covers(&e.topic) && e.seq > after_seq && e.seq <= up_to_seq, limit)
-        }
-        .boxed()
-    }
-
-    fn after_offset<'a>(
-        &'a self,
-        topic: &'a Topic,
-        after_offset: u64,
-        up_to_seq: u64,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Arc<Event>>, LogError>> {
-        async move { self.read(|e| e.topic == *topic && e.offset > after_offset && e.seq <= up_to_seq, limit) }
-            .boxed()
-    }
-
-    fn bounds(&self) -> BoxFuture<'_, Result<LogBounds, LogError>> {
-        let head = self.events.lock().len() as u64;
-        let first_seq_kept = *self.first_seq_kept.lock();
-        async move { Ok(LogBounds { first_seq_kept, head }) }.boxed()
-    }
-
-    fn position<'a>(&'a self, topic: &'a Topic, up_to_seq: u64) -> BoxFuture<'a, Result<u64, LogError>> {
-        let events = self.events.lock();
-        let last = events.iter().rev().find(|e| e.topic == *topic && e.seq <= up_to_seq);
-        let offset = last.map_or(0, |e| e.offset);
-        async move { Ok(offset) }.boxed()
-    }
-
-    fn catch_up(&self) -> BoxFuture<'_, Result<(), LogError>> {
-        async move {
-            tokio::task::yield_now().await;
-            if let Some(hub) = self.hub.lock().take() {
-                self.elsewhere.lock().drain(..).for_each(|event| hub.publish(event));
-            }
-            Ok(())
-        }
-        .boxed()
-    }
-}
-
 /// A hub whose time stands still, and its log.
 pub struct World {
     pub hub: Hub,
@@ -181,23 +106,14 @@ impl World {
 
     /// The same log after a restart of the server.
     pub fn restarted(self, config: HubConfig) -> Self {
-        let head = Cursor { epoch: EPOCH, seq: self.log.events.lock().len() as u64 };
+        let head = self.log.head(EPOCH);
         let hub = Hub::start(config, head, Arc::clone(&self.log) as _, Arc::new(NobodyWatches));
         Self { hub, log: self.log }
     }
 
-    fn commit(&self, topic: &str, data: &str) -> Arc<Event> {
-        let mut events = self.log.events.lock();
-        let topic = Topic::new(topic).unwrap();
-        let offset = 1 + events.iter().rev().find(|e| e.topic == topic).map_or(0, |e| e.offset);
-        let event = Arc::new(Event { seq: events.len() as u64 + 1, offset, ..ephemeral(&topic, data) });
-        events.push(Arc::clone(&event));
-        event
-    }
-
     /// Commits an event and publishes it.
     pub fn publish(&self, topic: &str, data: &str) -> u64 {
-        let event = self.commit(topic, data);
+        let event = self.log.append(ephemeral(&Topic::new(topic).unwrap(), data));
         let seq = event.seq;
         self.hub.publish(event);
         seq
@@ -205,9 +121,7 @@ impl World {
 
     /// Another server commits an event. This one hears of it when it asks.
     pub fn commit_elsewhere(&self, topic: &str, data: &str) {
-        let event = self.commit(topic, data);
-        self.log.elsewhere.lock().push(event);
-        *self.log.hub.lock() = Some(self.hub.clone());
+        self.log.append_elsewhere(ephemeral(&Topic::new(topic).unwrap(), data), &self.hub);
     }
 
     pub fn publish_ephemeral(&self, topic: &str, key: &str, data: &str) {

@@ -28,7 +28,6 @@ pub use policy::{Action, Policy};
 pub use principal::{Access, Grants, Principal, Service, User, address};
 pub use rights::{Ended, Permit};
 pub use scope::{SCOPE_BYTES_MAX, Scope, ScopeError};
-pub(crate) use throttle::network;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use parking_lot::Mutex;
+use relais_protocol::network::ClientNetwork;
 use relais_protocol::time::Timestamp;
 
 /// Attempts on one account from one address before waiting begins, and the longest wait in seconds.
@@ -31,14 +32,14 @@ struct Entry {
 }
 
 /// An account, and from where somebody tries.
-type Guessed = (String, Option<IpAddr>);
+type Guessed = (String, Option<ClientNetwork>);
 
 /// Counts attempts before their password is looked at, so that attempts made at once count as well as attempts
 /// made in turn; success takes back what was counted.
 #[derive(Default)]
 pub(crate) struct Throttle {
     accounts: Mutex<HashMap<Guessed, Entry>>,
-    addresses: Mutex<HashMap<IpAddr, Entry>>,
+    addresses: Mutex<HashMap<ClientNetwork, Entry>>,
 }
 
 impl Throttle {
@@ -46,7 +47,7 @@ impl Throttle {
     pub(crate) fn attempt(&self, account: &str, address: Option<IpAddr>, now: Timestamp) -> Result<(), u64> {
         let mut addresses = self.addresses.lock();
         let mut accounts = self.accounts.lock();
-        let address = address.map(network);
+        let address = address.map(ClientNetwork::from);
         let guessed = (account.to_owned(), address);
         let waits = [address.and_then(|a| wait(&addresses, &a, now)), wait(&accounts, &guessed, now)];
         if let Some(seconds) = waits.into_iter().flatten().max() {
@@ -61,21 +62,13 @@ impl Throttle {
 
     /// The attempt had the right password: the account starts afresh there, the address is given one back.
     pub(crate) fn succeeded(&self, account: &str, address: Option<IpAddr>) {
-        let address = address.map(network);
+        let address = address.map(ClientNetwork::from);
         self.accounts.lock().remove(&(account.to_owned(), address));
         let mut addresses = self.addresses.lock();
         if let Some(entry) = address.and_then(|address| addresses.get_mut(&address)) {
             entry.failures = entry.failures.saturating_sub(1);
             entry.until = entry.last;
         }
-    }
-}
-
-/// One customer of an internet provider has a whole /64, so that counts as one address.
-pub(crate) fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => v4.into(),
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
     }
 }
 

@@ -8,6 +8,7 @@ pub mod chat;
 mod dialects;
 pub mod engineio;
 mod live;
+mod membership;
 pub mod mqtt;
 mod native;
 mod opening;
@@ -17,6 +18,7 @@ mod relay;
 mod root;
 pub mod socketio;
 pub mod upgrade;
+mod websocket;
 
 use std::sync::Arc;
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use relais_protocol::network::ClientNetwork;
 use relais_store::StoreError;
 use serde_json::{Map, Value};
 
@@ -17,7 +18,7 @@ use super::report::{Report, ReportError};
 use super::service::Live;
 use super::store;
 use crate::AppError;
-use crate::auth::{network, secret};
+use crate::auth::secret;
 use crate::error::boundary;
 use crate::pace::Pace;
 use crate::said::said;
@@ -83,7 +84,7 @@ struct Known {
     guests: HashMap<Box<str>, Guest>,
     /// How often each address may still try a credential that is not known to be right, by the id that it is tried with,
     /// whether there is such a module or not. Whoever guesses uses up a pace of their own, never that of the module.
-    guesses: HashMap<(IpAddr, Box<str>), Pace>,
+    guesses: HashMap<(ClientNetwork, Box<str>), Pace>,
     /// How often somebody was forgotten: what was read before that does not count after it.
     forgotten: u64,
 }
@@ -164,7 +165,7 @@ impl Guests {
     fn may_guess(&self, from: IpAddr, module: &str) -> bool {
         let now = Instant::now();
         let mut known = self.known.lock();
-        let who = (network(from), Box::from(start_of(module)));
+        let who = (ClientNetwork::from(from), Box::from(start_of(module)));
         if known.guesses.len() >= GUESSERS_MAX && !known.guesses.contains_key(&who) {
             known.guesses.clear();
         }

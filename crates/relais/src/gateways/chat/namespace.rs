@@ -14,13 +14,14 @@ use serde_json::{Value, json};
 
 use super::super::other_identity;
 use super::channels::Listening;
-use super::followers::{Followers, Here, Line, arrive};
+use super::followers::{Followers, Here, Recipient, arrive};
 use super::frames::error_fields;
 use super::names::former_name;
 use super::{close_code, is_of, missed_something};
 use crate::auth::{Credential, Principal, token_refused, unauthenticated};
 use crate::features::chat::Chat;
 use crate::features::chat::{Me, Outcome};
+use crate::gateways::membership::Subscriber;
 use crate::gateways::socketio::{
     Admission, Because, ConnectRequest, Incoming, Namespace, Refused, Reply, Socket, Welcome,
 };
@@ -44,12 +45,12 @@ struct Credentials {
     since: Option<String>,
 }
 
-type People = Arc<Mutex<HashMap<String, Here<SocketLine>>>>;
+type People = Arc<Mutex<HashMap<String, Here<Member>>>>;
 
 /// One client in the namespace.
-struct SocketLine(Socket);
+struct Member(Socket);
 
-impl Line for SocketLine {
+impl Subscriber for Member {
     async fn join(&self, subscription: Subscription, since: Cursor) -> Result<bool, SubscribeError> {
         self.0.join_since(vec![subscription], since).await
     }
@@ -58,13 +59,15 @@ impl Line for SocketLine {
         self.0.leave(channel);
     }
 
+    fn give_up(&self) {
+        self.0.close(missed_something());
+    }
+}
+
+impl Recipient for Member {
     fn tell(&self, name: &str, fields: &Value) {
         // Whoever left meanwhile needs to know nothing.
         let _ = self.0.emit_snapshot(name, &fields.to_string());
-    }
-
-    fn give_up(&self) {
-        self.0.close(missed_something());
     }
 }
 
@@ -93,7 +96,7 @@ impl ChatNamespace {
         socket.identify(&principal).map_err(|error| not_belonging(&error))
     }
 
-    fn here(&self, socket: &Socket) -> Option<Here<SocketLine>> {
+    fn here(&self, socket: &Socket) -> Option<Here<Member>> {
         self.people.lock().get(socket.id()).cloned()
     }
 }
@@ -113,7 +116,7 @@ async fn note_arrival(
     app: &App,
     people: &People,
     socket: &Socket,
-    followers: &Arc<Followers<SocketLine>>,
+    followers: &Arc<Followers<Member>>,
 ) -> Result<(), AppError> {
     let (app, people, socket) = (app.clone(), Arc::clone(people), socket.clone());
     let keep = move |here| {
@@ -165,7 +168,7 @@ impl Namespace for ChatNamespace {
                 let me = app.service::<Chat>().enter(&principal).await?;
                 let listening = Listening::new(&me, given.include_own);
                 let fields = json!({ "success": true, "user_id": me.id(), "recovered": welcome.recovered });
-                let followers = Followers::new(&app, SocketLine(socket.clone()), me, listening);
+                let followers = Followers::of(&app, Member(socket.clone()), me, listening);
                 note_arrival(&app, &people, &socket, &followers).await?;
                 followers.open(&socket.channels(), welcome.head).await?;
                 say(&socket, "authenticated", &fields);
@@ -173,7 +176,7 @@ impl Namespace for ChatNamespace {
                 Ok::<_, AppError>(())
             };
             if let Err(error) = entered.await {
-                say(&socket, "error", &error_fields(&error));
+                turn_away(&socket, &error);
             }
         })
     }
@@ -257,7 +260,7 @@ async fn authenticate(
     app: &App,
     people: &People,
     socket: &Socket,
-    here: Option<Here<SocketLine>>,
+    here: Option<Here<Member>>,
     data: Value,
 ) -> Value {
     let given: Credentials = serde_json::from_value(data).unwrap_or_default();
@@ -267,15 +270,22 @@ async fn authenticate(
     };
     entered.unwrap_or_else(|error| {
         let fields = error_fields(&error);
-        say(socket, "error", &fields);
-        match close_code(&error) {
-            _ if here.is_some() => {}
-            // The library comes back by itself, when it may have become better.
-            code if code.reconnect() => socket.close(CloseReason::new(code, error.french().to_owned())),
-            _ => socket.disconnect(),
+        match here {
+            Some(_) => say(socket, "error", &fields),
+            None => turn_away(socket, &error),
         }
         fields
     })
+}
+
+/// Says why somebody is not let in, and closes: they would hear a part of what is for them.
+fn turn_away(socket: &Socket, error: &AppError) {
+    say(socket, "error", &error_fields(error));
+    match close_code(error) {
+        // The library comes back by itself, when it may have become better.
+        code if code.reconnect() => socket.close(CloseReason::new(code, error.french().to_owned())),
+        _ => socket.disconnect(),
+    }
 }
 
 /// Who the token of an `authenticate` belongs to.
@@ -307,7 +317,7 @@ async fn let_in(app: &App, people: &People, socket: &Socket, given: &Credentials
     let me = app.service::<Chat>().enter(&principal).await?;
     socket.identify(&principal).map_err(|error| not_belonging(&error))?;
     let listening = Listening::new(&me, given.include_own);
-    let followers = Followers::new(app, SocketLine(socket.clone()), me.clone(), listening.clone());
+    let followers = Followers::of(app, Member(socket.clone()), me.clone(), listening.clone());
     note_arrival(app, people, socket, &followers).await?;
     let since: Option<Cursor> = given.since.as_deref().and_then(|since| since.parse().ok());
     let head = app.hub().head();

@@ -1,48 +1,37 @@
 //! `/ws/chat`: flat frames over a plain WebSocket.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
-use axum::extract::{Request, State};
+use axum::extract::{RawQuery, State};
 use axum::response::Response;
-use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use relais_hub::{
-    CloseCode, CloseReason, Flow, From as Place, Joined, Receiver, Session, SessionSpec, SubscribeError,
-    Subscription, Transport, run_socket,
+    CloseCode, CloseReason, Ended, Flow, From as Place, Hub, Joined, Session, SubscribeError, Subscription,
 };
 use relais_protocol::event::{Channel, Cursor};
 use serde_json::{Value, json};
 
-use super::super::other_identity;
 use super::channels::Listening;
-use super::followers::{Followers, Here, Line, arrive};
+use super::followers::{Followers, Here, Recipient, arrive};
 use super::frames::{dialect, error_fields, frame};
-use super::{close_code, is_of, missed_something};
+use super::{close_code, missed_something};
+use crate::App;
+use crate::AppError;
 use crate::auth::http::Visitor;
 use crate::auth::{Credential, Principal};
 use crate::features::chat::Chat;
 use crate::features::chat::{Me, Outcome};
-use crate::gateways::opening::open_guest;
-use crate::gateways::pace::{Pace, too_fast};
-use crate::gateways::relay::limits;
-use crate::gateways::upgrade::{Handshake, Upgraded};
-use crate::gateways::{belongs_to, identity, renew, spawn, unreadable};
-use crate::web::Guest;
+use crate::gateways::membership::Subscriber;
+use crate::gateways::upgrade::Handshake;
+use crate::gateways::websocket::{Connection, Opened, Protocol, Terms, serve};
+use crate::gateways::{spawn, unreadable};
 use crate::web::form::form_pairs;
-use crate::{App, AppError};
 
 /// One connection.
-#[derive(Clone)]
 struct Client {
-    app: App,
-    session: Arc<Session>,
+    connection: Connection,
     /// Who it is, once it has said so.
-    here: Arc<Mutex<Attendance>>,
-    /// With which rights.
-    principal: Arc<Mutex<Principal>>,
-    pace: Pace,
+    here: Mutex<Attendance>,
 }
 
 /// Who is on a connection.
@@ -51,46 +40,43 @@ enum Attendance {
     /// Nobody has said so yet.
     #[default]
     Awaited,
-    Here(Here<HubLine>),
+    Here(Here<HubSession>),
     /// The connection has ended.
     Over,
 }
 
 /// The session of a connection in the hub.
-struct HubLine {
-    app: App,
+struct HubSession {
+    hub: Hub,
     session: Arc<Session>,
 }
 
-impl Line for HubLine {
+impl Subscriber for HubSession {
     async fn join(&self, subscription: Subscription, since: Cursor) -> Result<bool, SubscribeError> {
-        let hub = self.app.hub().clone();
-        let from = Place::Cursor(since);
-        let joined =
-            hub.subscribe_members(&self.session, vec![subscription], from, |_| bytes::Bytes::new()).await?;
+        let (all, from) = (vec![subscription], Place::Cursor(since));
+        let joined = self.hub.subscribe_members(&self.session, all, from, |_| bytes::Bytes::new()).await?;
         Ok(joined.recovered)
     }
 
     fn leave(&self, channel: &Channel) {
-        self.app.hub().unsubscribe(&self.session, channel.clone());
-    }
-
-    fn tell(&self, name: &str, fields: &Value) {
-        self.app.hub().send_snapshot(&self.session, frame(name, fields));
+        self.hub.unsubscribe(&self.session, channel.clone());
     }
 
     fn give_up(&self) {
-        self.app.hub().close(&self.session, missed_something());
+        self.hub.close(&self.session, missed_something());
     }
 }
 
-impl Receiver for Client {
-    fn text(&mut self, _: &Arc<Session>, text: &str) -> Flow {
-        if !self.pace.take(Instant::now()) {
-            return Flow::Close(too_fast(self.app.config().hub.messages_per_s));
-        }
+impl Recipient for HubSession {
+    fn tell(&self, name: &str, fields: &Value) {
+        self.hub.send_snapshot(&self.session, frame(name, fields));
+    }
+}
+
+impl Protocol for Client {
+    fn text(self: &Arc<Self>, text: &str) -> Flow {
         match serde_json::from_str::<Value>(text) {
-            Ok(command @ Value::Object(_)) => Flow::Await(Box::pin(self.clone().obey(command))),
+            Ok(command @ Value::Object(_)) => Flow::Await(Box::pin(Arc::clone(self).obey(command))),
             read => {
                 let fault = read.err().map(|error| unreadable(&error));
                 let fields = match fault.filter(|fault| fault.code() == "invalid_text") {
@@ -102,21 +88,39 @@ impl Receiver for Client {
             }
         }
     }
+
+    fn ended(&self, _: Option<Ended>) {
+        let attendance = std::mem::replace(&mut *self.here.lock(), Attendance::Over);
+        if let Attendance::Here(Here { me, device, .. }) = attendance {
+            let app = self.connection.app.clone();
+            spawn(async move { app.service::<Chat>().depart(&me, device).await });
+        }
+    }
 }
 
 impl Client {
-    fn here(&self) -> Option<Here<HubLine>> {
+    fn here(&self) -> Option<Here<HubSession>> {
         match &*self.here.lock() {
             Attendance::Here(here) => Some(here.clone()),
             Attendance::Awaited | Attendance::Over => None,
         }
     }
 
-    fn say(&self, name: &str, fields: &Value) {
-        self.app.hub().send(&self.session, frame(name, fields));
+    /// Notes who is on the connection, if it still stands.
+    fn keep(&self, here: Here<HubSession>) -> bool {
+        let mut attendance = self.here.lock();
+        let stands = !matches!(*attendance, Attendance::Over);
+        if stands {
+            *attendance = Attendance::Here(here);
+        }
+        stands
     }
 
-    async fn obey(self, mut command: Value) -> Flow {
+    fn say(&self, name: &str, fields: &Value) {
+        self.connection.send(frame(name, fields));
+    }
+
+    async fn obey(self: Arc<Self>, mut command: Value) -> Flow {
         let name = command["type"].as_str().unwrap_or_default().to_owned();
         let id = command.get("id").cloned();
         if name == "authenticate" {
@@ -131,16 +135,17 @@ impl Client {
             fields.remove("type");
             fields.remove("id");
         }
-        let outcome = self.app.service::<Chat>().obey(&here.me, here.device, &name, command).await;
+        let app = &self.connection.app;
+        let outcome = app.service::<Chat>().obey(&here.me, here.device, &name, command).await;
         let answer = match outcome {
             Ok(Outcome::Done) => id.is_some().then(|| ("done", json!({ "success": true }))),
             Ok(Outcome::Reply(name, fields)) => Some((name, fields)),
             Ok(Outcome::Join(topic, name, fields)) => {
-                let joined = here.followers.join(&topic, self.app.hub().head()).await;
+                let joined = here.followers.join(&topic, app.hub().head()).await;
                 Some(joined.map_or_else(|error| ("error", error_fields(&error)), |()| (name, fields)))
             }
             Ok(Outcome::Leave(topic, name, fields)) => {
-                self.app.hub().unsubscribe(&self.session, Channel::Topic(topic));
+                app.hub().unsubscribe(&self.connection.session, Channel::Topic(topic));
                 Some((name, fields))
             }
             Err(error) => Some(("error", error_fields(&error))),
@@ -157,15 +162,16 @@ impl Client {
     /// Says why and closes: whoever does not say who they are has nothing to do here.
     fn refuse(&self, message: &'static str) {
         self.say("error", &json!({ "message": message, "code": "unauthenticated" }));
-        self.app.hub().close(&self.session, CloseReason::new(CloseCode::NotAuthenticated, message));
+        self.connection.close(CloseReason::new(CloseCode::NotAuthenticated, message));
     }
 
-    async fn authenticate(&self, command: &Value) {
+    async fn authenticate(self: &Arc<Self>, command: &Value) {
         let Some(token) = command["token"].as_str().filter(|token| !token.is_empty()) else {
             return self.refuse("Token requis");
         };
         let credential = Credential::Bearer(token.trim_start_matches("Bearer ").to_owned());
-        let principal = match self.app.auth().authenticate(Some(credential)).await {
+        let app = &self.connection.app;
+        let principal = match app.auth().authenticate(Some(credential)).await {
             Ok(principal) => principal,
             // Whoever is in stays in: the connection ends with the credential that it came with.
             Err(error) if error.is_unauthorized() && self.here().is_some() => {
@@ -175,7 +181,7 @@ impl Client {
             Err(error) => return self.turn_away(&error),
         };
         if let Some(here) = self.here() {
-            return match self.app.service::<Chat>().enter(&principal).await {
+            return match app.service::<Chat>().enter(&principal).await {
                 Ok(_) => self.recognize(&here.me, &principal, command),
                 Err(error) => self.say("error", &error_fields(&error)),
             };
@@ -188,40 +194,40 @@ impl Client {
     /// Somebody says once more who they are. A connection stays whose it is, lasts as long as the token, and hears what it
     /// heard: what was missed before does not come.
     fn recognize(&self, me: &Me, principal: &Principal, command: &Value) {
-        if is_of(me, principal) {
-            let known = std::mem::replace(&mut *self.principal.lock(), principal.clone());
-            if !renew(&self.app, &known, principal, &self.session) {
-                return;
+        match self.connection.belong(principal) {
+            Ok(true) => {
+                let mut fields = json!({ "success": true, "user_id": me.id() });
+                if !command["since"].is_null() {
+                    fields["recovered"] = false.into();
+                }
+                self.say("authenticated", &fields);
             }
-            let mut fields = json!({ "success": true, "user_id": me.id() });
-            if !command["since"].is_null() {
-                fields["recovered"] = false.into();
-            }
-            return self.say("authenticated", &fields);
+            // It ends.
+            Ok(false) => {}
+            Err(error) => self.say("error", &error_fields(&error)),
         }
-        self.say("error", &error_fields(&other_identity()));
     }
 
     /// Says why somebody with a valid credential is not let in, and closes.
     fn turn_away(&self, error: &AppError) {
         self.say("error", &error_fields(error));
-        let reason = CloseReason::new(close_code(error), error.french().to_owned());
-        self.app.hub().close(&self.session, reason);
+        self.connection.close(CloseReason::new(close_code(error), error.french().to_owned()));
     }
 
     /// Lets the client in: it hears everything that is for it, from now on or from where it was.
-    async fn enter(&self, principal: &Principal, command: &Value) -> Result<(), AppError> {
-        let chat = self.app.service::<Chat>();
+    async fn enter(self: &Arc<Self>, principal: &Principal, command: &Value) -> Result<(), AppError> {
+        let Connection { app, session, .. } = &self.connection;
+        let (chat, hub) = (app.service::<Chat>(), app.hub());
         let me = chat.enter(principal).await?;
-        self.app.hub().identify(&self.session, identity(principal))?;
-        belongs_to(&self.app, principal, &self.session);
-        *self.principal.lock() = principal.clone();
+        if self.connection.principal().is_anonymous() {
+            self.connection.belong(principal)?;
+        }
         let listening = Listening::new(&me, command["include_own"].as_bool().unwrap_or(false));
-        let line = HubLine { app: self.app.clone(), session: Arc::clone(&self.session) };
-        let followers = Followers::new(&self.app, line, me.clone(), listening.clone());
-        let attendance = Arc::clone(&self.here);
-        arrive(&followers, move |here| keep(&attendance, here)).await?;
-        let head = self.app.hub().head();
+        let recipient = HubSession { hub: hub.clone(), session: Arc::clone(session) };
+        let followers = Followers::of(app, recipient, me.clone(), listening.clone());
+        let client = Arc::clone(self);
+        arrive(&followers, move |here| client.keep(here)).await?;
+        let head = hub.head();
         let all = listening.to_all(chat, &me).await?;
         let heard: Vec<Channel> = all.iter().map(|subscription| subscription.channel.clone()).collect();
         let since = command["since"].as_str().and_then(|since| since.parse().ok());
@@ -235,7 +241,7 @@ impl Client {
             });
             frame("authenticated", &fields)
         };
-        self.app.hub().subscribe_members(&self.session, all, place, welcome).await?;
+        hub.subscribe_members(session, all, place, welcome).await?;
         followers.open(&heard, head).await?;
         followers.tell_present(asked).await
     }
@@ -254,69 +260,28 @@ fn wishes(query: Option<&str>) -> Value {
     wishes
 }
 
-/// Notes who is on a connection, if it still stands.
-fn keep(attendance: &Mutex<Attendance>, here: Here<HubLine>) -> bool {
-    let mut attendance = attendance.lock();
-    let stands = !matches!(*attendance, Attendance::Over);
-    if stands {
-        *attendance = Attendance::Here(here);
-    }
-    stands
-}
-
 /// The WebSocket of the chat. A caller without a credential has some seconds to send `authenticate`.
 pub(in crate::gateways) async fn open_socket(
     State(app): State<App>,
     Visitor(principal): Visitor,
-    mut request: Request,
-) -> Result<Response, AppError> {
-    let mut handshake = Handshake::new(&mut request)?;
-    let (address, deflate) = (handshake.address, handshake.agree_deflate(app.config().hub.compression));
-    let wishes = wishes(request.uri().query());
-    let (response, stream) = handshake.accept();
-    let entered: BoxFuture<'static, _> = Box::pin(async move {
-        let Upgraded { stream, leftover, guest } = stream.await?;
-        let client = admit(app, &principal, address, stream, deflate, guest)?;
-        if !principal.is_anonymous()
-            && let Err(error) = client.enter(&principal, &wishes).await
-        {
-            client.turn_away(&error);
-        }
-        Some((leftover, client))
-    });
-    spawn(async move {
-        if let Some((leftover, client)) = entered.await {
-            let (session, limits) = (Arc::clone(&client.session), limits(&client.app, deflate));
-            run_socket(session, leftover, client.clone(), limits).await;
-            let attendance = std::mem::replace(&mut *client.here.lock(), Attendance::Over);
-            if let Attendance::Here(here) = attendance {
-                client.app.service::<Chat>().depart(&here.me, here.device).await;
+    RawQuery(query): RawQuery,
+    handshake: Handshake,
+) -> Response {
+    let must_identify = principal.is_anonymous();
+    let terms = Terms { must_identify, ..Terms::new(&app, dialect(), principal) };
+    let wishes = wishes(query.as_deref());
+    serve(app, handshake, terms, move |connection| {
+        let client = Arc::new(Client { connection, here: Mutex::default() });
+        let protocol = Arc::clone(&client);
+        let first = async move {
+            let principal = client.connection.principal();
+            if !principal.is_anonymous()
+                && let Err(error) = client.enter(&principal, &wishes).await
+            {
+                client.turn_away(&error);
             }
-        }
-    });
-    Ok(response)
-}
-
-fn admit(
-    app: App,
-    principal: &Principal,
-    address: SocketAddr,
-    stream: tokio::net::TcpStream,
-    deflate: bool,
-    guest: Guest,
-) -> Option<Client> {
-    let spec = SessionSpec {
-        identity: identity(principal),
-        address: address.ip(),
-        dialect: dialect(),
-        transport: Transport::socket(stream),
-        identify_within_s: principal.is_anonymous().then_some(app.config().hub.authenticate_timeout_s),
-    };
-    let session = open_guest(app.hub(), spec, guest).ok()?;
-    if deflate {
-        app.hub().compress(&session);
-    }
-    let pace = Pace::new(app.config().hub.messages_per_s, Instant::now());
-    let principal = Arc::new(Mutex::new(principal.clone()));
-    Some(Client { app, session, here: Arc::default(), principal, pace })
+            Flow::Continue
+        };
+        Opened { protocol, first: Flow::Await(Box::pin(first)) }
+    })
 }

@@ -5,40 +5,31 @@
 //! Closed with 1008 if it does not say who it is in time, is not let in or sends too much, with 1003 after what is no
 //! JSON object, with 1009 after a message that is too long, with 1000 when a newer connection of it takes over, and with 1011 when the server fails.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::response::Response;
 use parking_lot::Mutex;
-use relais_hub::{
-    CloseCode, CloseReason, Dialect, Ended, Flow, Identity, Receiver, Session, SessionSpec, Transport,
-    run_socket,
-};
+use relais_hub::{CloseCode, CloseReason, Dialect, Ended, Flow, Hub, Identity, Session};
 use relais_protocol::event::Event;
-use relais_protocol::websocket::{Limits, ProtocolError, close_frame};
+use relais_protocol::websocket::{ProtocolError, close_frame};
 use serde_json::{Map, Value, json};
 
+use crate::App;
+use crate::auth::Principal;
 use crate::error::beginning_of;
 use crate::features::live::Live;
 use crate::features::live::{ANSWERS, Link, LinkEnd, LinkId, Message, Report, ReportError, Unreadable};
 use crate::gateways::dialects::text_frame;
-use crate::gateways::opening::open_guest;
-use crate::gateways::pace::{Pace, too_fast};
-use crate::gateways::spawn;
-use crate::gateways::upgrade::{Handshake, Upgraded};
-use crate::web::Guest;
-use crate::{App, AppError};
+use crate::gateways::upgrade::Handshake;
+use crate::gateways::websocket::{Connection, Opened, Protocol, Terms, serve};
 
 /// One connection.
-#[derive(Clone)]
 struct Device {
-    app: App,
-    session: Arc<Session>,
+    connection: Connection,
     /// Which module it is, once it has said so.
-    module: Arc<Mutex<Identified>>,
-    pace: Pace,
+    module: Mutex<Identified>,
 }
 
 /// Which module a connection is.
@@ -53,13 +44,13 @@ enum Identified {
 
 /// The connection as the module's.
 struct Wire {
-    app: App,
+    hub: Hub,
     session: Arc<Session>,
 }
 
 impl Link for Wire {
     fn send(&self, frame: &Value, _: Duration) {
-        self.app.hub().send(&self.session, text_frame(frame));
+        self.hub.send(&self.session, text_frame(frame));
     }
 
     fn end(&self, why: LinkEnd) {
@@ -67,7 +58,7 @@ impl Link for Wire {
             LinkEnd::Replaced => CloseReason::new(CloseCode::Normal, "replaced by a newer session"),
             LinkEnd::Refused => CloseReason::new(CloseCode::Policy, "this credential is valid no more"),
         };
-        self.app.hub().close(&self.session, reason);
+        self.hub.close(&self.session, reason);
     }
 }
 
@@ -96,13 +87,30 @@ impl Dialect for DeviceDialect {
     }
 }
 
-impl Receiver for Device {
-    fn text(&mut self, _: &Arc<Session>, text: &str) -> Flow {
+impl Protocol for Device {
+    fn text(self: &Arc<Self>, text: &str) -> Flow {
         self.take(Message::read(text))
     }
 
-    fn binary(&mut self, _: &Arc<Session>, bytes: &[u8]) -> Flow {
+    fn binary(self: &Arc<Self>, bytes: &[u8]) -> Flow {
         self.take(Message::read_bytes(bytes))
+    }
+
+    fn too_fast(&self) {
+        if let Some(module) = self.module() {
+            let most = self.connection.app.config().live.reports_per_s;
+            let text = format!("more than {most} messages per second (live.reports_per_s): disconnected");
+            self.live().refused(&module, "too_many_reports", &text);
+        }
+    }
+
+    fn ended(&self, how: Option<Ended>) {
+        let identified = std::mem::replace(&mut *self.module.lock(), Identified::Over);
+        let Identified::As(module, link) = identified else { return };
+        if let Some(Ended::Protocol(error)) = how {
+            self.note_fault(&module, error);
+        }
+        self.live().unlink(&module, link);
     }
 }
 
@@ -111,19 +119,15 @@ fn kind_of(message: &Map<String, Value>) -> String {
 }
 
 impl Device {
-    fn take(&mut self, message: Result<Message, Unreadable>) -> Flow {
-        if !self.pace.take(Instant::now()) {
-            if let Some(module) = self.module() {
-                let most = self.app.config().live.reports_per_s;
-                let text = format!("more than {most} messages per second (live.reports_per_s): disconnected");
-                self.app.service::<Live>().refused(&module, "too_many_reports", &text);
-            }
-            return Flow::Close(too_fast(self.app.config().live.reports_per_s));
-        }
+    fn live(&self) -> &Live {
+        self.connection.app.service()
+    }
+
+    fn take(self: &Arc<Self>, message: Result<Message, Unreadable>) -> Flow {
         match (message, self.module()) {
-            (Ok(message), None) => Flow::Await(Box::pin(self.clone().identify(message))),
+            (Ok(message), None) => Flow::Await(Box::pin(Arc::clone(self).identify(message))),
             (Ok(message), Some(module)) => {
-                self.app.service::<Live>().note_mended(&module, message.mended);
+                self.live().note_mended(&module, message.mended);
                 self.obey(&module, &kind_of(&message.fields), message.fields);
                 Flow::Continue
             }
@@ -135,7 +139,7 @@ impl Device {
             }
             (Err(error), module) => {
                 if let Some(module) = module {
-                    self.app.service::<Live>().refused(&module, "invalid_json", &error.to_string());
+                    self.live().refused(&module, "invalid_json", &error.to_string());
                 }
                 Flow::Close(CloseReason::new(CloseCode::Unsupported, "a JSON object is expected"))
             }
@@ -143,7 +147,7 @@ impl Device {
     }
 
     fn say(&self, frame: &Value) {
-        self.app.hub().send(&self.session, text_frame(frame));
+        self.connection.send(text_frame(frame));
     }
 
     /// Which module this connection is, once it has said so.
@@ -157,47 +161,44 @@ impl Device {
     /// Tells the device, and whoever watches the module, that a message was not taken.
     fn refuse_message(&self, module: &str, code: &'static str, text: &str) {
         self.say(&json!({ "type": "error", "code": code, "message": text }));
-        self.app.service::<Live>().refused(module, code, text);
+        self.live().refused(module, code, text);
     }
 
     /// Lets the device in, or tells it why not and closes.
-    async fn identify(self, Message { fields: message, mended }: Message) -> Flow {
+    async fn identify(self: Arc<Self>, Message { fields: message, mended }: Message) -> Flow {
         let given = |name: &str| message.get(name).and_then(Value::as_str).unwrap_or_default();
         if kind_of(&message) != "module_identify" {
             return self.refuse("module_identify est attendu en premier");
         }
         let (id, credential) = (given("moduleId"), given("password"));
-        let module = match self.app.service::<Live>().identify(id, credential, self.session.address()).await {
+        let module = match self.live().identify(id, credential, self.connection.session.address()).await {
             Ok(module) => module,
             Err(error) if error.status().is_client_error() => {
-                self.app.service::<Live>().refused(id, "wrong_credential", error.french());
+                self.live().refused(id, "wrong_credential", error.french());
                 return self.refuse(error.french());
             }
             // What is the matter is in the log already.
             Err(_) => return Flow::Close(CloseCode::Internal.into()),
         };
-        if let Err(error) =
-            self.app.hub().identify(&self.session, Identity::of(&format!("device:{}", module.id)))
-        {
+        let Connection { app, session, .. } = &self.connection;
+        if let Err(error) = app.hub().identify(session, Identity::of(&format!("device:{}", module.id))) {
             return Flow::Close(CloseReason::new(CloseCode::TryLater, error.to_string()));
         }
         // Asked again once the connection is the module's: from here on another credential, or the module's end, ends it.
-        if !self.take_over(&module.id)
-            || self.app.service::<Live>().modules().identify(id, credential).await.is_err()
-        {
+        if !self.take_over(&module.id) || self.live().modules().identify(id, credential).await.is_err() {
             return self.refuse("Identifiant ou mot de passe de module incorrect");
         }
-        let known = self.app.service::<Live>().telemetry(&module.id);
-        let now = self.app.clock().now();
+        let known = self.live().telemetry(&module.id);
+        let now = app.clock().now();
         let initial = json!({ "uptime": known.get("uptime"), "position": known.get("position") });
         self.say(&json!({
             "type": "connected", "status": "authenticated", "moduleId": module.id, "initialState": initial,
             "timestamp": now,
         }));
         self.say(&json!({ "type": "auth_success", "moduleId": module.id, "timestamp": now }));
-        self.app.service::<Live>().note_mended(&module.id, mended);
+        self.live().note_mended(&module.id, mended);
         self.take_values(&module.id, message);
-        self.app.service::<Live>().ready(&module.id);
+        self.live().ready(&module.id);
         Flow::Continue
     }
 
@@ -207,8 +208,9 @@ impl Device {
         if matches!(*identified, Identified::Over) {
             return true;
         }
-        let wire = Arc::new(Wire { app: self.app.clone(), session: Arc::clone(&self.session) });
-        let Some(link) = self.app.service::<Live>().link(module, wire) else { return false };
+        let Connection { app, session, .. } = &self.connection;
+        let wire = Arc::new(Wire { hub: app.hub().clone(), session: Arc::clone(session) });
+        let Some(link) = self.live().link(module, wire) else { return false };
         *identified = Identified::As(module.into(), link);
         true
     }
@@ -228,11 +230,11 @@ impl Device {
             "telemetry" | "heartbeat" | "status_update" => self.take_values(module, message),
             // Some firmware says it again: it is in.
             "module_identify" => {
-                self.say(&json!({ "type": "auth_success", "moduleId": module, "timestamp": self.app.clock().now() }));
+                self.say(&json!({ "type": "auth_success", "moduleId": module, "timestamp": self.connection.app.clock().now() }));
             }
-            "ping" => self.say(&json!({ "type": "pong", "timestamp": self.app.clock().now() })),
+            "ping" => self.say(&json!({ "type": "pong", "timestamp": self.connection.app.clock().now() })),
             answer if ANSWERS.contains(&answer) => {
-                self.app.service::<Live>().answered(module, answer, message);
+                self.live().answered(module, answer, message);
             }
             other => {
                 let text = format!("Message de type {} inconnu", beginning_of(&format_args!("{other:?}")));
@@ -242,20 +244,19 @@ impl Device {
     }
 
     /// What ended the connection, if that was the device's fault, is known to whoever looks at the module.
-    fn note_end(&self, ended: Ended) {
-        let (Ended::Protocol(error), Some(module)) = (ended, self.module()) else { return };
+    fn note_fault(&self, module: &str, error: ProtocolError) {
         let (code, remedy) = match error {
             ProtocolError::FrameTooLarge(_)
             | ProtocolError::MessageTooLarge(_)
             | ProtocolError::TooManyFragments(_) => ("message_too_large", " (live.report_bytes)"),
             _ => ("protocol_error", ""),
         };
-        self.app.service::<Live>().refused(&module, code, &format!("{error}{remedy}: disconnected"));
+        self.live().refused(module, code, &format!("{error}{remedy}: disconnected"));
     }
 
     fn take_values(&self, module: &str, message: Map<String, Value>) {
         let taken: Result<(), ReportError> =
-            Report::of(message).and_then(|report| self.app.service::<Live>().report(module, report));
+            Report::of(message).and_then(|report| self.live().report(module, report));
         if let Err(error) = taken {
             self.refuse_message(module, "report_refused", &error.to_string());
         }
@@ -263,41 +264,18 @@ impl Device {
 }
 
 /// The WebSocket of devices, which identify themselves once it stands.
-pub(in crate::gateways) async fn open_socket(
-    State(app): State<App>,
-    mut request: Request,
-) -> Result<Response, AppError> {
-    let handshake = Handshake::new(&mut request)?;
-    let address = handshake.address;
-    let (response, stream) = handshake.accept();
-    let entered = Box::pin(async move {
-        let Upgraded { stream, leftover, guest } = stream.await?;
-        let device = admit(app, address, stream, guest)?;
-        Some((leftover, device))
-    });
-    spawn(async move {
-        let Some((leftover, device)) = entered.await else { return };
-        let bytes = device.app.config().live.report_bytes;
-        let limits = Limits { frame_bytes: bytes, message_bytes: bytes, any_text: true, ..Limits::default() };
-        let ended = run_socket(Arc::clone(&device.session), leftover, device.clone(), limits).await;
-        device.note_end(ended);
-        let identified = std::mem::replace(&mut *device.module.lock(), Identified::Over);
-        if let Identified::As(module, link) = identified {
-            device.app.service::<Live>().unlink(&module, link);
-        }
-    });
-    Ok(response)
-}
-
-fn admit(app: App, address: SocketAddr, stream: tokio::net::TcpStream, guest: Guest) -> Option<Device> {
-    let spec = SessionSpec {
-        identity: Identity::anonymous(),
-        address: address.ip(),
-        dialect: Arc::new(DeviceDialect),
-        transport: Transport::socket(stream),
-        identify_within_s: Some(app.config().hub.authenticate_timeout_s),
+pub(in crate::gateways) async fn open_socket(State(app): State<App>, handshake: Handshake) -> Response {
+    let config = &app.config().live;
+    let terms = Terms {
+        must_identify: true,
+        compression: false,
+        message_bytes: config.report_bytes,
+        any_text: true,
+        messages_per_s: config.reports_per_s,
+        ..Terms::new(&app, Arc::new(DeviceDialect), Principal::Anonymous)
     };
-    let session = open_guest(app.hub(), spec, guest).ok()?;
-    let pace = Pace::new(app.config().live.reports_per_s, Instant::now());
-    Some(Device { app, session, module: Arc::default(), pace })
+    serve(app, handshake, terms, |connection| Opened {
+        protocol: Arc::new(Device { connection, module: Mutex::default() }),
+        first: Flow::Continue,
+    })
 }

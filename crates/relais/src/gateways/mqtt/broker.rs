@@ -46,7 +46,7 @@ pub(super) struct Message {
     pub(super) receipt: Receipt,
 }
 
-/// The broker sends a message again until it has this.
+/// The broker sends a message again until it has this. It keeps no payload: receipts may wait for the database.
 pub(super) enum Receipt {
     V4(v4::Publish),
     V5(v5::Publish),
@@ -234,9 +234,9 @@ fn of_v4(event: v4::Event) -> Happening {
                 codes.map(|code| matches!(code, v4::SubscribeReasonCode::Success(_))),
             ))
         }
-        v4::Event::Incoming(v4::Packet::Publish(publish)) => Happening::Message(Box::new(Message {
+        v4::Event::Incoming(v4::Packet::Publish(mut publish)) => Happening::Message(Box::new(Message {
             topic: publish.topic.clone(),
-            payload: publish.payload.clone(),
+            payload: std::mem::take(&mut publish.payload),
             retained: publish.retain,
             receipt: Receipt::V4(publish),
         })),
@@ -253,9 +253,9 @@ fn of_v5(event: v5::Event) -> Happening {
                 codes.map(|code| matches!(code, v5::SubscribeReasonCode::Success(_))),
             ))
         }
-        v5::Event::Incoming(v5::Packet::Publish(publish)) => Happening::Message(Box::new(Message {
+        v5::Event::Incoming(v5::Packet::Publish(mut publish)) => Happening::Message(Box::new(Message {
             topic: publish.topic.clone(),
-            payload: publish.payload.clone(),
+            payload: std::mem::take(&mut publish.payload),
             retained: publish.retain,
             receipt: Receipt::V5(publish),
         })),

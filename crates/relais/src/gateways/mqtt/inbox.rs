@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use relais_store::StoreError;
 use serde_json::Value;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::broker::Message as Publication;
 use super::outlet::{Outlet, Way};
+use super::receipts::Owed;
 use crate::App;
 use crate::config::mqtt::{Layout, Purpose};
 use crate::features::live::Live;
@@ -47,6 +49,14 @@ pub(super) struct Inbox {
     backlog: Option<Backlog>,
 }
 
+/// What was heard.
+pub(super) enum Heard {
+    /// The connection stands.
+    Connected,
+    /// A message, over this connection.
+    Message { message: Box<Publication>, connection: u64 },
+}
+
 /// What waited at the broker is coming.
 struct Backlog {
     since: Instant,
@@ -67,8 +77,28 @@ impl Inbox {
         Self { app, layout, outlet, complained: None, backlog: None }
     }
 
+    /// Takes in what is heard, in order, and notes the receipts that are owed for it; until nobody hears any more, or
+    /// `stop` while the database does not answer.
+    pub(super) async fn take_all(
+        mut self,
+        mut heard: mpsc::Receiver<Heard>,
+        owe: mpsc::Sender<Owed>,
+        stop: &CancellationToken,
+    ) {
+        while let Some(heard) = heard.recv().await {
+            let Heard::Message { message, connection } = heard else {
+                self.expect_backlog();
+                continue;
+            };
+            let taken = self.take(&message, stop).await;
+            if !taken || owe.send(Owed { receipt: message.receipt, connection }).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// There is a new connection: what waited comes first.
-    pub(super) fn expect_backlog(&mut self) {
+    fn expect_backlog(&mut self) {
         let now = Instant::now();
         self.backlog = Some(Backlog { since: now, last: now });
     }
@@ -83,7 +113,7 @@ impl Inbox {
 
     /// Takes a message in; false if it is time to stop, and it was not taken. Waits while the database does not answer:
     /// what comes meanwhile is safe at the broker.
-    pub(super) async fn take(&mut self, message: &Publication, stop: &CancellationToken) -> bool {
+    async fn take(&mut self, message: &Publication, stop: &CancellationToken) -> bool {
         let topic = String::from_utf8_lossy(&message.topic).into_owned();
         let arrival = self.arrival();
         let found = self.layout.find(&topic).map(|(purpose, module)| (purpose, module.to_owned()));

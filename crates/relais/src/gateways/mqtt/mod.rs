@@ -15,6 +15,7 @@ mod session;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -25,11 +26,10 @@ use crate::config::MqttConfig;
 use crate::config::mqtt::{Address, Layout};
 use crate::feature::Feature;
 use crate::features::live::Live;
-use broker::{Account, Ear, Happening};
+use broker::{Account, Ear, Happening, Message};
 use fault::Fault;
-use inbox::Inbox;
+use inbox::{Heard, Inbox};
 use outlet::Outlet;
-use receipts::Owed;
 
 /// Devices behind a broker.
 pub(super) const DIALECT: Feature = Feature {
@@ -48,6 +48,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// A connection that stood for so long was a good one.
 const GOOD: Duration = Duration::from_secs(10);
+/// Messages that may wait to be taken in, each of [`report_bytes`](crate::config::LiveConfig::report_bytes) at most: as
+/// many as an MQTT 5 broker sends without receipts. While there are more, the broker is not heard.
+const HEARD_MAX: usize = 512;
 /// How often it is said again that there is no broker.
 const COMPLAINT: Duration = Duration::from_secs(60);
 /// How long the last words may take, and how long the doctor waits.
@@ -104,7 +107,12 @@ pub async fn run(app: App, stop: CancellationToken) {
         dropping: false,
     };
     let (owe, owed) = receipts::channel();
-    tokio::join!(line.hear(inbox, owe, &stop), receipts::send(app, outlet, owed, stop.clone()));
+    let (taker, heard) = mpsc::channel(HEARD_MAX);
+    tokio::join!(
+        line.hear(taker, &stop),
+        inbox.take_all(heard, owe, &stop),
+        receipts::send(app, outlet, owed, stop.clone()),
+    );
     line.close().await;
 }
 
@@ -131,36 +139,38 @@ impl Line {
         &self.app.config().live.mqtt
     }
 
-    /// Takes in what comes, until `stop`. What is owed for it is sent by another, so that this one goes on hearing.
-    async fn hear(&mut self, mut inbox: Inbox, owe: mpsc::Sender<Owed>, stop: &CancellationToken) {
+    /// Hears what comes, until `stop`. Others take it in and send the receipts, so that a database that is slow does not
+    /// keep the broker from hearing that this server is there.
+    async fn hear(&mut self, taker: mpsc::Sender<Heard>, stop: &CancellationToken) {
         loop {
             let happened = tokio::select! {
                 () = stop.cancelled() => return,
                 happened = self.ear.next() => happened,
             };
             let goes_on = match happened {
-                Ok(Happening::Message(message)) => {
-                    let connection = self.outlet.connection();
-                    inbox.take(&message, stop).await && {
-                        let owed = Owed { receipt: message.receipt, connection };
-                        tokio::select! {
-                            () = stop.cancelled() => false,
-                            sent = owe.send(owed) => sent.is_ok(),
-                        }
-                    }
+                Ok(Happening::Message(mut message)) => {
+                    self.shorten(&mut message);
+                    let heard = Heard::Message { message, connection: self.outlet.connection() };
+                    hand_over(&taker, heard, stop).await
                 }
                 Ok(happening) => {
-                    if matches!(happening, Happening::Connected) {
-                        inbox.expect_backlog();
-                    }
                     self.note(&happening);
-                    true
+                    !matches!(happening, Happening::Connected)
+                        || hand_over(&taker, Heard::Connected, stop).await
                 }
                 Err(fault) => self.mend(&fault, stop).await,
             };
             if !goes_on {
                 return;
             }
+        }
+    }
+
+    /// Of a message that is too long no more waits than shows that it is.
+    fn shorten(&self, message: &mut Message) {
+        let most = self.app.config().live.report_bytes as usize;
+        if message.payload.len() > most {
+            message.payload = Bytes::copy_from_slice(&message.payload[..=most]);
         }
     }
 
@@ -271,6 +281,14 @@ impl Line {
         if tokio::time::timeout(GOODBYE, last_words).await.is_err() {
             tracing::debug!("the MQTT broker did not hear the goodbye");
         }
+    }
+}
+
+/// Waits for room; false if it is time to stop.
+async fn hand_over(to: &mpsc::Sender<Heard>, heard: Heard, stop: &CancellationToken) -> bool {
+    tokio::select! {
+        () = stop.cancelled() => false,
+        taken = to.send(heard) => taken.is_ok(),
     }
 }
 

@@ -5,30 +5,25 @@ mod asyncapi;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, RawQuery, Request, State};
+use axum::extract::{ConnectInfo, RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::get;
-use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
-use relais_hub::{
-    CloseCode, CloseReason, Flow, From as Place, Joined, QueueBody, Receiver, Session, SessionSpec,
-    Subscription, Transport, run_socket,
-};
+use relais_hub::{CloseCode, Flow, From as Place, Joined, QueueBody, SessionSpec, Subscription, Transport};
 use relais_protocol::event::{Channel, Cursor, Epoch, Position};
 use serde_json::{Value, json};
 use utoipa::OpenApi as _;
 
-use super::opening::open_guest;
-use super::pace::{Pace, too_fast};
+use super::membership::admit;
+use super::opening::open_session;
 use super::poll;
 use super::poll::poll_events;
-use super::relay::{last_event_id, limits, stream_response};
-use super::upgrade::{Handshake, Upgraded};
-use super::{belongs_to, dialects, identity, other_identity, renew, unreadable};
+use super::relay::{last_event_id, stream_response};
+use super::upgrade::Handshake;
+use super::websocket::{Connection, Opened, Protocol, Terms, serve};
+use super::{belongs_to, dialects, identity, unreadable};
 use crate::auth::http::{Caller, Visitor};
 use crate::auth::{Action, Credential, Principal};
 use crate::feature::Feature;
@@ -36,7 +31,6 @@ use crate::features;
 use crate::features::relay::TOPIC_FAMILY;
 use crate::said::Said;
 use crate::text::composed;
-use crate::web::Guest;
 use crate::{App, AppError};
 
 /// The hub's own protocol, its event stream and long polling.
@@ -78,25 +72,17 @@ struct WirePosition {
     offset: u64,
 }
 
-/// The caller of one connection, who may say who they are once it stands.
-#[derive(Clone)]
-struct Client {
-    app: App,
-    principal: Arc<Mutex<Principal>>,
-    pace: Pace,
-}
+/// One connection, whose client may say who they are once it stands.
+struct Client(Connection);
 
-impl Receiver for Client {
-    fn text(&mut self, session: &Arc<Session>, text: &str) -> Flow {
-        if !self.pace.take(Instant::now()) {
-            return Flow::Close(too_fast(self.app.config().hub.messages_per_s));
-        }
+impl Protocol for Client {
+    fn text(self: &Arc<Self>, text: &str) -> Flow {
         match serde_json::from_str::<Command>(text) {
-            Ok(command) => Flow::Await(self.clone().obey(Arc::clone(session), command)),
+            Ok(command) => Flow::Await(Box::pin(Arc::clone(self).obey(command))),
             Err(error) => {
                 let fault = unreadable(&error);
                 let (code, message) = (fault.code(), fault.english());
-                self.say(session, &json!({ "type": "error", "code": code, "message": message }));
+                self.say(&json!({ "type": "error", "code": code, "message": message }));
                 Flow::Continue
             }
         }
@@ -104,68 +90,48 @@ impl Receiver for Client {
 }
 
 impl Client {
-    fn say(&self, session: &Arc<Session>, frame: &Value) {
-        self.app.hub().send(session, dialects::text_frame(frame));
+    fn say(&self, frame: &Value) {
+        self.0.send(dialects::text_frame(frame));
     }
 
-    fn obey(self, session: Arc<Session>, command: Command) -> BoxFuture<'static, Flow> {
-        Box::pin(async move {
-            let (id, outcome) = match command {
-                Command::Ping { id } => (id, Ok(Some(json!({ "type": "pong" })))),
-                Command::Authenticate { id, token } => {
-                    (id, self.authenticate(&session, token).await.map(Some))
-                }
-                Command::Subscribe { id, channel, since, position } => {
-                    let outcome = self.subscribe(&session, id.clone(), &channel, since, position).await;
-                    (id, outcome.map(|()| None))
-                }
-                Command::Unsubscribe { id, channel } => (id, self.unsubscribe(&session, &channel).map(Some)),
-                Command::Presence { id, channel } => (id, self.presence(&channel).await.map(Some)),
-            };
-            let reply = match outcome {
-                Ok(reply) => reply,
-                Err(error) => {
-                    Some(json!({ "type": "error", "code": error.code(), "message": error.english() }))
-                }
-            };
-            if let Some(mut reply) = reply {
-                if let Some(id) = id {
-                    reply["id"] = id;
-                }
-                self.say(&session, &reply);
+    async fn obey(self: Arc<Self>, command: Command) -> Flow {
+        let (id, outcome) = match command {
+            Command::Ping { id } => (id, Ok(Some(json!({ "type": "pong" })))),
+            Command::Authenticate { id, token } => (id, self.authenticate(token).await.map(Some)),
+            Command::Subscribe { id, channel, since, position } => {
+                let outcome = self.subscribe(id.clone(), &channel, since, position).await;
+                (id, outcome.map(|()| None))
             }
-            Flow::Continue
-        })
+            Command::Unsubscribe { id, channel } => (id, self.unsubscribe(&channel).map(Some)),
+            Command::Presence { id, channel } => (id, self.presence(&channel).await.map(Some)),
+        };
+        let reply = outcome.unwrap_or_else(|error| {
+            Some(json!({ "type": "error", "code": error.code(), "message": error.english() }))
+        });
+        if let Some(mut reply) = reply {
+            if let Some(id) = id {
+                reply["id"] = id;
+            }
+            self.say(&reply);
+        }
+        Flow::Continue
     }
 
-    async fn authenticate(&self, session: &Arc<Session>, token: String) -> Result<Value, AppError> {
-        let principal = self.app.auth().authenticate(Some(Credential::Bearer(token))).await?;
-        let known = self.principal.lock().clone();
-        if !known.is_anonymous() && known.id() != principal.id() {
-            return Err(other_identity());
-        }
-        if known.is_anonymous() {
-            self.app.hub().identify(session, identity(&principal))?;
-            belongs_to(&self.app, &principal, session);
-        } else {
-            renew(&self.app, &known, &principal, session);
-        }
-        let reply = json!({ "type": "authenticated", "principal": &*principal.id() });
-        *self.principal.lock() = principal;
-        Ok(reply)
+    async fn authenticate(&self, token: String) -> Result<Value, AppError> {
+        let principal = self.0.app.auth().authenticate(Some(Credential::Bearer(token))).await?;
+        self.0.belong(&principal)?;
+        Ok(json!({ "type": "authenticated", "principal": &*principal.id() }))
     }
 
     async fn subscribe(
         &self,
-        session: &Arc<Session>,
         id: Option<Value>,
         channel: &str,
         since: Option<String>,
         position: Option<WirePosition>,
     ) -> Result<(), AppError> {
         let place = place(since, position)?;
-        let principal = self.principal.lock().clone();
-        let subscription = allowed(&self.app, &principal, channel).await?;
+        let (Connection { app, session, .. }, principal) = (&self.0, self.0.principal());
         let name = channel.to_owned();
         let preface = move |joined: &Joined| {
             let mut reply = json!({
@@ -180,27 +146,28 @@ impl Client {
             }
             dialects::text_frame(&reply)
         };
-        let Subscription { channel: heard, filter } = subscription;
-        self.app.hub().subscribe(session, heard.clone(), filter, place, preface).await?;
-        // Asked again once it listens: whoever is taken out from here on is noticed by the hub.
-        allowed(&self.app, &principal, channel).await.map(drop).inspect_err(|_| {
-            self.app.hub().unsubscribe(session, heard);
-        })
+        let ask = || allowed(app, &principal, channel);
+        let join = |allowed: Subscription| async move {
+            let heard = allowed.channel.clone();
+            app.hub().subscribe_all(session, vec![allowed], place, preface).await?;
+            Ok(heard)
+        };
+        admit(ask, join, |heard| app.hub().unsubscribe(session, heard)).await.map(drop)
     }
 
-    fn unsubscribe(&self, session: &Arc<Session>, channel: &str) -> Result<Value, AppError> {
-        self.app.hub().unsubscribe(session, parse_channel(channel)?);
+    fn unsubscribe(&self, channel: &str) -> Result<Value, AppError> {
+        self.0.app.hub().unsubscribe(&self.0.session, parse_channel(channel)?);
         Ok(json!({ "type": "unsubscribed", "channel": channel }))
     }
 
     async fn presence(&self, channel: &str) -> Result<Value, AppError> {
-        let principal = self.principal.lock().clone();
-        let subscription = allowed(&self.app, &principal, channel).await?;
-        let present = self.app.hub().presence(&subscription.channel).await;
+        let (app, principal) = (&self.0.app, self.0.principal());
+        let subscription = allowed(app, &principal, channel).await?;
+        let present = app.hub().presence(&subscription.channel).await;
         let mut apart = HashSet::new();
         if let Principal::User(user) = &principal {
             for feature in features::ALL {
-                apart.extend((feature.hidden_from)(&self.app, user).await?);
+                apart.extend((feature.hidden_from)(app, user).await?);
             }
         }
         let members: Vec<Value> = present
@@ -266,51 +233,15 @@ pub(super) async fn all_allowed(
 pub(super) async fn open_socket(
     State(app): State<App>,
     Visitor(principal): Visitor,
-    mut request: Request,
-) -> Result<Response, AppError> {
-    let mut handshake = Handshake::new(&mut request)?;
-    let (address, deflate) = (handshake.address, handshake.agree_deflate(app.config().hub.compression));
-    let (response, stream) = handshake.accept();
-    let entered = Box::pin(async move {
-        let Upgraded { stream, leftover, guest } = stream.await?;
-        let session = enter(&app, &principal, address, stream, deflate, guest)?;
-        let welcome = json!({ "type": "connected", "timestamp": app.clock().now() });
-        let pace = Pace::new(app.config().hub.messages_per_s, Instant::now());
-        let client = Client { app, principal: Arc::new(Mutex::new(principal)), pace };
-        client.say(&session, &welcome);
-        let limits = limits(&client.app, deflate);
-        Some((session, leftover, client, limits))
-    });
-    super::spawn(async move {
-        if let Some((session, leftover, client, limits)) = entered.await {
-            run_socket(session, leftover, client, limits).await;
-        }
-    });
-    Ok(response)
-}
-
-fn enter(
-    app: &App,
-    principal: &Principal,
-    address: SocketAddr,
-    stream: tokio::net::TcpStream,
-    deflate: bool,
-    guest: Guest,
-) -> Option<Arc<Session>> {
-    let must_say_who = principal.is_anonymous() && !app.auth().open_mode();
-    let spec = SessionSpec {
-        identity: identity(principal),
-        address: address.ip(),
-        dialect: dialects::native_socket(),
-        transport: Transport::socket(stream),
-        identify_within_s: must_say_who.then_some(app.config().hub.authenticate_timeout_s),
-    };
-    let session = open_guest(app.hub(), spec, guest).ok()?;
-    if deflate {
-        app.hub().compress(&session);
-    }
-    belongs_to(app, principal, &session);
-    Some(session)
+    handshake: Handshake,
+) -> Response {
+    let must_identify = principal.is_anonymous() && !app.auth().open_mode();
+    let terms = Terms { must_identify, ..Terms::new(&app, dialects::native_socket(), principal) };
+    serve(app, handshake, terms, |connection| {
+        let client = Client(connection);
+        client.say(&json!({ "type": "connected", "timestamp": client.0.app.clock().now() }));
+        Opened { protocol: Arc::new(client), first: Flow::Continue }
+    })
 }
 
 /// What an event stream or a poll listens to.
@@ -373,33 +304,33 @@ pub(super) async fn open_stream(
 ) -> Result<Response, AppError> {
     let query = ChannelQuery::parse(query.as_deref())?;
     let since = last_event_id(&headers)?.or(query.since);
-    let subscriptions = all_allowed(&app, &principal, &query.channels).await?;
-    let session = app.hub().open(SessionSpec {
+    let spec = SessionSpec {
         identity: identity(&principal),
         address: address.ip(),
         dialect: dialects::native_stream(),
         transport: Transport::Queue,
         identify_within_s: None,
-    })?;
-    belongs_to(&app, &principal, &session);
-    let body = QueueBody::new(Arc::clone(&session));
+    };
     let place = since.map_or(Place::Now, Place::Cursor);
-    let channels = query.channels.clone();
-    let preface = move |joined: &Joined| {
+    let preface = |joined: &Joined| {
         let cursor = since.filter(|_| joined.recovered).unwrap_or(joined.cursor);
         let frame = json!({
-            "type": "subscribed", "channels": query.channels, "cursor": cursor.to_string(),
+            "type": "subscribed", "channels": &query.channels, "cursor": cursor.to_string(),
             "recovered": joined.recovered,
         });
         dialects::stream_block(Some(&cursor.to_string()), "subscribed", frame.to_string().as_bytes()).into()
     };
-    if let Err(error) = app.hub().subscribe_all(&session, subscriptions, place, preface).await {
-        app.hub().close(&session, CloseReason::from(CloseCode::Internal));
-        return Err(error.into());
-    }
-    if let Err(error) = all_allowed(&app, &principal, &channels).await {
-        app.hub().close(&session, CloseReason::from(CloseCode::Forbidden));
-        return Err(error);
-    }
-    Ok(stream_response(body))
+    let hub = app.hub();
+    let join = async |allowed: Vec<Subscription>| {
+        let session = open_session(hub, spec)?;
+        belongs_to(&app, &principal, &session);
+        let body = QueueBody::new(Arc::clone(&session));
+        if let Err(error) = hub.subscribe_all(&session, allowed, place, preface).await {
+            hub.close(&session, CloseCode::Internal);
+            return Err(error.into());
+        }
+        Ok(body)
+    };
+    let undo = |body: QueueBody| hub.close(body.session(), CloseCode::Forbidden);
+    admit(|| all_allowed(&app, &principal, &query.channels), join, undo).await.map(stream_response)
 }

@@ -7,23 +7,23 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, RawQuery, Request, State};
+use axum::extract::{ConnectInfo, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use axum::routing::get;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use relais_hub::{
-    CloseCode, CloseReason, Dialect, Filter, Flow, From as Place, Joined, QueueBody, Receiver, Session,
-    SessionSpec, Transport, run_socket,
+    CloseCode, Filter, Flow, From as Place, Joined, QueueBody, Session, SessionSpec, Transport,
 };
 use relais_protocol::event::{Channel, Cursor, Event};
-use relais_protocol::websocket::Limits;
 use utoipa::OpenApi as _;
 
 use super::opening::open_session;
-use super::upgrade::{Handshake, Upgraded};
+use super::upgrade::Handshake;
+use super::websocket::{Connection, Opened, Protocol, Terms, serve};
 use super::{belongs_to, dialects, identity};
+use crate::app::Counted;
 use crate::auth::http::Caller;
 use crate::auth::{Access, Principal};
 use crate::feature::Feature;
@@ -61,18 +61,12 @@ impl Listener {
         Ok(Self { principal, access, place })
     }
 
-    fn open(
-        &self,
-        app: &App,
-        address: SocketAddr,
-        dialect: Arc<dyn Dialect>,
-        transport: Transport,
-    ) -> Result<Arc<Session>, AppError> {
+    fn open_stream(&self, app: &App, address: SocketAddr) -> Result<Arc<Session>, AppError> {
         let spec = SessionSpec {
             identity: identity(&self.principal),
             address: address.ip(),
-            dialect,
-            transport,
+            dialect: dialects::relay_stream(),
+            transport: Transport::Queue,
             identify_within_s: None,
         };
         let session = open_session(app.hub(), spec)?;
@@ -114,14 +108,16 @@ fn filter(access: &Access) -> Option<Arc<dyn Filter>> {
 }
 
 /// A client of the relay only listens: what it says is ignored, as it always was.
-struct Silent;
+struct Silent {
+    _counted: Counted,
+}
 
-impl Receiver for Silent {
-    fn text(&mut self, _session: &Arc<Session>, _text: &str) -> Flow {
+impl Protocol for Silent {
+    fn text(self: &Arc<Self>, _: &str) -> Flow {
         Flow::Continue
     }
 
-    fn binary(&mut self, _session: &Arc<Session>, _bytes: &[u8]) -> Flow {
+    fn binary(self: &Arc<Self>, _: &[u8]) -> Flow {
         Flow::Continue
     }
 }
@@ -131,51 +127,24 @@ pub(super) async fn open_socket(
     State(app): State<App>,
     Caller(principal): Caller,
     RawQuery(query): RawQuery,
-    mut request: Request,
+    handshake: Handshake,
 ) -> Result<Response, AppError> {
-    let mut handshake = Handshake::new(&mut request)?;
     let listener = Listener::new(&app, principal, &ListenQuery::parse(query.as_deref())?)?;
-    let (address, deflate) = (handshake.address, handshake.agree_deflate(app.config().hub.compression));
-    let (response, stream) = handshake.accept();
-    // Boxed and apart, so that an idle connection keeps only what it needs to read.
-    let entered = Box::pin(async move {
-        let Upgraded { stream, leftover, .. } = stream.await?;
-        let session = enter(&app, &listener, address, stream, deflate).await?;
-        Some((session, leftover, limits(&app, deflate), app.service::<Relay>().count_listener()))
-    });
-    super::spawn(async move {
-        if let Some((session, leftover, limits, counted)) = entered.await {
-            run_socket(session, leftover, Silent, limits).await;
-            drop(counted);
-        }
-    });
-    Ok(response)
-}
-
-async fn enter(
-    app: &App,
-    listener: &Listener,
-    address: SocketAddr,
-    stream: tokio::net::TcpStream,
-    deflate: bool,
-) -> Option<Arc<Session>> {
-    let refused = |error: AppError| tracing::debug!(%error, "a listener was refused");
-    let transport = Transport::socket(stream);
-    let session = listener.open(app, address, dialects::relay_socket(), transport).map_err(refused).ok()?;
-    if deflate {
-        app.hub().compress(&session);
-    }
-    if let Err(error) = listener.join(app, &session, |welcome, _| dialects::text_frame(welcome)).await {
-        refused(error);
-        app.hub().close(&session, CloseReason::from(CloseCode::Internal));
-    }
-    Some(session)
-}
-
-/// Limits of what a client sends.
-pub(super) fn limits(app: &App, deflate: bool) -> Limits {
-    let bytes = u32::try_from(app.config().hub.message_bytes).unwrap_or(u32::MAX);
-    Limits { frame_bytes: bytes, message_bytes: bytes, deflate, ..Limits::default() }
+    let terms = Terms::new(&app, dialects::relay_socket(), listener.principal.clone());
+    let open = move |Connection { app, session, .. }: Connection| {
+        let protocol = Arc::new(Silent { _counted: app.service::<Relay>().count_listener() });
+        let first = async move {
+            match listener.join(&app, &session, |welcome, _| dialects::text_frame(welcome)).await {
+                Ok(()) => Flow::Continue,
+                Err(error) => {
+                    tracing::debug!(%error, "a listener was refused");
+                    Flow::Close(CloseCode::Internal.into())
+                }
+            }
+        };
+        Opened { protocol, first: Flow::Await(Box::pin(first)) }
+    };
+    Ok(serve(app, handshake, terms, open))
 }
 
 /// The relay's events as a stream of server-sent events.
@@ -196,7 +165,7 @@ pub(super) async fn open_stream(
     let mut query = ListenQuery::parse(query.as_deref())?;
     query.since = last_event_id(&headers)?.or(query.since);
     let listener = Listener::new(&app, principal, &query)?;
-    let session = listener.open(&app, address, dialects::relay_stream(), Transport::Queue)?;
+    let session = listener.open_stream(&app, address)?;
     let body = QueueBody::new(Arc::clone(&session));
     let welcome = |frame: &serde_json::Value, cursor: Cursor| {
         dialects::stream_block(Some(&cursor.to_string()), "connection", frame.to_string().as_bytes()).into()

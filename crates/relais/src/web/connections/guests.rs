@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use relais_protocol::network::ClientNetwork;
+
 use super::Shared;
-use super::table::Origin;
 
 /// What a connection became that is expected to say who it is.
 pub(crate) trait Unnamed: Send + Sync {
@@ -19,20 +20,20 @@ pub(crate) trait Unnamed: Send + Sync {
 /// The way to note that a connection is expected to say who it is.
 pub(crate) struct Guest {
     shared: Arc<Shared>,
-    origin: Origin,
+    network: ClientNetwork,
     number: u64,
 }
 
 impl Guest {
-    pub(super) fn new(shared: &Arc<Shared>, origin: Origin, number: u64) -> Self {
-        Self { shared: Arc::clone(shared), origin, number }
+    pub(super) fn new(shared: &Arc<Shared>, network: ClientNetwork, number: u64) -> Self {
+        Self { shared: Arc::clone(shared), network, number }
     }
 
     /// From now on it makes room where places are short, the longer it has stood the sooner, until it is known.
     pub(crate) fn await_name(self, who: impl Unnamed + 'static) {
         let awaited =
             Awaited { who: Box::new(who), since_ms: self.shared.swept_ms(), leaving: AtomicBool::new(false) };
-        self.shared.table.lock().add_guest(self.origin, self.number, awaited);
+        self.shared.table.lock().add_guest(self.network, self.number, awaited);
     }
 }
 

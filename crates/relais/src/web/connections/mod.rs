@@ -23,13 +23,14 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
+use relais_protocol::network::ClientNetwork;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tower::ServiceExt as _;
 
 use self::activity::{Order, Overdue};
 use self::bodies::{AnswerBody, RequestBody};
-use self::table::{Origin, Table, TooMany};
+use self::table::{Table, TooMany};
 use super::origins::Secure;
 use super::proxies::{client_address, is_proxy};
 use super::refusal;
@@ -302,10 +303,10 @@ impl Connections {
     /// The socket, if its address has too many.
     pub(super) fn admit(&self, stream: TcpStream, peer: SocketAddr) -> Result<Admitted, TcpStream> {
         let (shared, now_ms) = (&self.0, self.0.swept_ms());
-        let origin = Origin::from(peer.ip());
+        let network = ClientNetwork::from(peer.ip());
         let activity = Arc::new(Activity::new(shared));
         let max = shared.limits.max_of(peer.ip()).unwrap_or(usize::MAX);
-        match shared.table.lock().add(origin, Arc::clone(&activity), max, now_ms) {
+        match shared.table.lock().add(network, Arc::clone(&activity), max, now_ms) {
             Ok(ended) => shared.count("places", ended),
             Err(TooMany) => {
                 shared.count("address", 1);
@@ -317,7 +318,7 @@ impl Connections {
         if !activity.take_place() && shared.room_made_ms.swap(now_ms, Relaxed) != now_ms {
             shared.make_room(&shared.table.lock(), now_ms);
         }
-        let place = Place::new(shared, origin, Arc::clone(&activity));
+        let place = Place::new(shared, network, Arc::clone(&activity));
         let patience = Duration::from_millis(shared.limits.stall_ms);
         Ok(Admitted { stream: ClientStream::new(stream, place, patience), activity })
     }

@@ -1,9 +1,11 @@
 //! Who has how many connections, and which of them can be ended when places are short.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+
+use relais_protocol::network::ClientNetwork;
 
 use super::Shared;
 use super::activity::{Activity, NOWHERE, Order};
@@ -14,23 +16,7 @@ const SILENCE_MIN_MS: u64 = 1_000;
 /// The same while others wait to be let in.
 const PRESSING_SILENCE_MIN_MS: u64 = 250;
 
-/// Clients that count together: an IPv4 address, or the 64 bits of an IPv6 address that name its network.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Origin(IpAddr);
-
-impl From<IpAddr> for Origin {
-    fn from(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V6(address) => {
-                let network = address.to_bits() & !u128::from(u64::MAX);
-                Self(Ipv6Addr::from_bits(network).into())
-            }
-            address @ IpAddr::V4(_) => Self(address),
-        }
-    }
-}
-
-/// The connections of one origin.
+/// The connections of one network.
 #[derive(Default)]
 struct Entry {
     /// Those that speak HTTP.
@@ -64,23 +50,23 @@ impl Entry {
     }
 }
 
-/// Every origin with its connections.
+/// Every network with its connections.
 #[derive(Default)]
-pub(super) struct Table(HashMap<Origin, Entry>);
+pub(super) struct Table(HashMap<ClientNetwork, Entry>);
 
 impl Table {
-    /// Adds a connection. `max` is how many its origin may have: beyond it the longest silent ones make room.
+    /// Adds a connection. `max` is how many its network may have: beyond it the longest silent ones make room.
     ///
     /// # Errors
     /// If none of them is silent.
     pub(super) fn add(
         &mut self,
-        origin: Origin,
+        network: ClientNetwork,
         activity: Arc<Activity>,
         max: usize,
         now_ms: u64,
     ) -> Result<usize, TooMany> {
-        let entry = self.0.entry(origin).or_default();
+        let entry = self.0.entry(network).or_default();
         let mut ended = 0;
         if entry.count() >= max {
             ended = end_silent(
@@ -99,46 +85,46 @@ impl Table {
         Ok(ended)
     }
 
-    pub(super) fn remove(&mut self, origin: Origin, activity: &Activity) {
-        if let Some(entry) = self.0.get_mut(&origin) {
+    pub(super) fn remove(&mut self, network: ClientNetwork, activity: &Activity) {
+        if let Some(entry) = self.0.get_mut(&network) {
             entry.remove(activity);
-            self.forget_empty(origin);
+            self.forget_empty(network);
         }
     }
 
     /// The connection speaks HTTP no more.
-    fn make_live(&mut self, origin: Origin, activity: &Activity) {
-        if let Some(entry) = self.0.get_mut(&origin)
+    fn make_live(&mut self, network: ClientNetwork, activity: &Activity) {
+        if let Some(entry) = self.0.get_mut(&network)
             && entry.remove(activity)
         {
             entry.others += 1;
         }
     }
 
-    fn add_other(&mut self, origin: Origin, max: usize) -> Result<(), TooMany> {
-        let entry = self.0.entry(origin).or_default();
+    fn add_other(&mut self, network: ClientNetwork, max: usize) -> Result<(), TooMany> {
+        let entry = self.0.entry(network).or_default();
         if entry.count() >= max {
-            self.forget_empty(origin);
+            self.forget_empty(network);
             return Err(TooMany);
         }
         entry.others += 1;
         Ok(())
     }
 
-    fn remove_other(&mut self, origin: Origin, number: Option<u64>) {
-        if let Some(entry) = self.0.get_mut(&origin) {
+    fn remove_other(&mut self, network: ClientNetwork, number: Option<u64>) {
+        if let Some(entry) = self.0.get_mut(&network) {
             entry.others = entry.others.saturating_sub(1);
             if let Some(number) = number {
                 entry.guests.remove(&number);
             }
-            self.forget_empty(origin);
+            self.forget_empty(network);
         }
     }
 
     /// A connection that became something else is expected to say who it is.
-    pub(super) fn add_guest(&mut self, origin: Origin, number: u64, awaited: Awaited) {
-        // Unless it has gone meanwhile, with the last of its origin.
-        if let Some(entry) = self.0.get_mut(&origin).filter(|entry| entry.others > 0) {
+    pub(super) fn add_guest(&mut self, network: ClientNetwork, number: u64, awaited: Awaited) {
+        // Unless it has gone meanwhile, with the last of its network.
+        if let Some(entry) = self.0.get_mut(&network).filter(|entry| entry.others > 0) {
             entry.guests.insert(number, awaited);
         }
     }
@@ -150,9 +136,9 @@ impl Table {
         }
     }
 
-    fn forget_empty(&mut self, origin: Origin) {
-        if self.0.get(&origin).is_some_and(|entry| entry.count() == 0) {
-            self.0.remove(&origin);
+    fn forget_empty(&mut self, network: ClientNetwork) {
+        if self.0.get(&network).is_some_and(|entry| entry.count() == 0) {
+            self.0.remove(&network);
         }
     }
 
@@ -204,14 +190,14 @@ fn end_silent<'a>(
     count
 }
 
-/// An origin has as many connections as it may, and none of them can be ended.
+/// A network has as many connections as it may, and none of them can be ended.
 #[derive(Debug)]
 pub(super) struct TooMany;
 
 /// The place of a connection. It is free when this is dropped.
 pub(crate) struct Place {
     shared: Arc<Shared>,
-    origin: Origin,
+    network: ClientNetwork,
     /// None: it is no HTTP connection any more.
     activity: Option<Arc<Activity>>,
     /// Whether what it became counts among those that may be served.
@@ -220,9 +206,9 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    pub(super) fn new(shared: &Arc<Shared>, origin: Origin, activity: Arc<Activity>) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, network: ClientNetwork, activity: Arc<Activity>) -> Self {
         let number = shared.next_place.fetch_add(1, Relaxed);
-        Self { shared: Arc::clone(shared), origin, activity: Some(activity), is_served: false, number }
+        Self { shared: Arc::clone(shared), network, activity: Some(activity), is_served: false, number }
     }
 
     pub(super) fn activity(&self) -> &Arc<Activity> {
@@ -233,14 +219,14 @@ impl Place {
     pub(super) fn into_live(mut self) -> Self {
         if let Some(activity) = self.activity.take() {
             self.is_served = activity.holds_place();
-            self.shared.table.lock().make_live(self.origin, &activity);
+            self.shared.table.lock().make_live(self.network, &activity);
         }
         self
     }
 
     /// What the connection became, for as long as nobody knows whose it is.
     pub(crate) fn guest(&self) -> Guest {
-        Guest::new(&self.shared, self.origin, self.number)
+        Guest::new(&self.shared, self.network, self.number)
     }
 }
 
@@ -248,11 +234,11 @@ impl Drop for Place {
     fn drop(&mut self) {
         let was_served = match self.activity.take() {
             Some(activity) => {
-                self.shared.table.lock().remove(self.origin, &activity);
+                self.shared.table.lock().remove(self.network, &activity);
                 activity.holds_place()
             }
             None => {
-                self.shared.table.lock().remove_other(self.origin, Some(self.number));
+                self.shared.table.lock().remove_other(self.network, Some(self.number));
                 self.is_served
             }
         };
@@ -263,7 +249,7 @@ impl Drop for Place {
 /// The place of a client that comes through a proxy, for the time of a request or of what it became.
 pub(crate) struct ClientPlace {
     shared: Arc<Shared>,
-    origin: Origin,
+    network: ClientNetwork,
 }
 
 impl ClientPlace {
@@ -271,15 +257,15 @@ impl ClientPlace {
     /// If the client has as many as it may.
     pub(super) fn take(shared: &Arc<Shared>, client: IpAddr) -> Result<Option<Arc<Self>>, TooMany> {
         let Some(max) = shared.limits.max_of(client) else { return Ok(None) };
-        let origin = Origin::from(client);
-        shared.table.lock().add_other(origin, max)?;
-        Ok(Some(Arc::new(Self { shared: Arc::clone(shared), origin })))
+        let network = ClientNetwork::from(client);
+        shared.table.lock().add_other(network, max)?;
+        Ok(Some(Arc::new(Self { shared: Arc::clone(shared), network })))
     }
 }
 
 impl Drop for ClientPlace {
     fn drop(&mut self) {
-        self.shared.table.lock().remove_other(self.origin, None);
+        self.shared.table.lock().remove_other(self.network, None);
     }
 }
 
@@ -310,8 +296,8 @@ mod tests {
         let connections = Connections::new(&ServerConfig::default(), 10, FrenchAddresses::default());
         let (mut table, activities) = (Table::default(), opened(&connections.0, 4));
         for (place, activity) in activities.iter().enumerate() {
-            let origin = Origin::from(IpAddr::from([203, 0, 113, u8::try_from(place).unwrap()]));
-            table.add(origin, Arc::clone(activity), 1, 4_000).unwrap();
+            let network = ClientNetwork::from(IpAddr::from([203, 0, 113, u8::try_from(place).unwrap()]));
+            table.add(network, Arc::clone(activity), 1, 4_000).unwrap();
         }
         activities[0].begin(Language::English);
         assert_eq!(table.make_room(1, false, 5_000), 1);
@@ -364,12 +350,12 @@ mod tests {
     async fn until_it_is_known_whose_it_is_a_socket_makes_room_by_its_age() {
         let connections = Connections::new(&ServerConfig::default(), 10, FrenchAddresses::default());
         let shared = &connections.0;
-        let origin = Origin::from(IpAddr::from([203, 0, 113, 9]));
+        let network = ClientNetwork::from(IpAddr::from([203, 0, 113, 9]));
         let become_live = |second: u64| {
             let activity = Arc::clone(&opened(shared, second)[0]);
             shared.swept_ms.store(second * 1_000, Relaxed);
-            shared.table.lock().add(origin, Arc::clone(&activity), usize::MAX, second * 1_000).unwrap();
-            let place = Place::new(shared, origin, activity).into_live();
+            shared.table.lock().add(network, Arc::clone(&activity), usize::MAX, second * 1_000).unwrap();
+            let place = Place::new(shared, network, activity).into_live();
             let (is_known, has_left) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
             let who = Someone { is_known: Arc::clone(&is_known), has_left: Arc::clone(&has_left) };
             place.guest().await_name(who);
@@ -386,14 +372,5 @@ mod tests {
         drop(third);
         fourth.1.store(true, Relaxed);
         assert_eq!(shared.table.lock().make_room(9, false, 9_000), 0);
-    }
-
-    #[test]
-    fn a_network_of_ipv6_is_one_client() {
-        let origin = |text: &str| Origin::from(text.parse::<IpAddr>().unwrap());
-        assert!(origin("2001:db8::1") == origin("2001:db8::ffff:1"));
-        assert!(origin("2001:db8::1") != origin("2001:db8:0:1::1"));
-        assert!(origin("::ffff:203.0.113.9") == origin("203.0.113.9"));
-        assert!(origin("203.0.113.9") != origin("203.0.113.10"));
     }
 }

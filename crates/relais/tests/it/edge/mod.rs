@@ -5,6 +5,7 @@
 mod forms;
 mod places;
 mod refusals;
+mod sockets;
 mod stalled;
 
 use std::net::SocketAddr;

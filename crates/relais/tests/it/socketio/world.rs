@@ -17,10 +17,11 @@ use relais::gateways::socketio::{
 };
 use relais::said::FrenchAddresses;
 use relais::web::{Server, listen};
-use relais_hub::{EventLog, Hub, HubConfig, LogBounds, LogError, NobodyWatches, Subscription, Ticks};
+use relais_hub::{Hub, HubConfig, NobodyWatches, Subscription, Ticks};
 use relais_protocol::engineio::PayloadLimits;
-use relais_protocol::event::{Channel, Cursor, Epoch, Event, Topic};
+use relais_protocol::event::{Channel, Epoch, Event, Topic};
 use relais_protocol::time::Timestamp;
+use relais_testkit::MemoryLog;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -81,7 +82,7 @@ impl World {
     }
 
     pub(crate) fn on(log: Arc<MemoryLog>, config: HubConfig, change: impl Fn(&mut Settings)) -> Self {
-        let head = Cursor { epoch: EPOCH, seq: log.events.lock().len() as u64 };
+        let head = log.head(EPOCH);
         let hub = Hub::start(config, head, Arc::clone(&log) as _, Arc::new(NobodyWatches));
         let mut settings = Settings::default();
         change(&mut settings);
@@ -117,19 +118,12 @@ impl World {
 
     /// The log forgets what came before `seq`.
     pub(crate) fn forget_before(&self, seq: u64) {
-        *self.log.first_seq_kept.lock() = seq;
+        self.log.forget_before(seq);
     }
 
     /// Commits an event and publishes it.
     pub(crate) fn publish(&self, topic: &str, data: &Value) {
-        let event = {
-            let mut events = self.log.events.lock();
-            let seq = events.len() as u64 + 1;
-            let event = Arc::new(Event { seq, offset: seq, ..event(topic, data) });
-            events.push(Arc::clone(&event));
-            event
-        };
-        self.hub.publish(event);
+        self.hub.publish(self.log.append(event(topic, data)));
     }
 
     pub(crate) fn publish_ephemeral(&self, topic: &str, data: &Value) {
@@ -369,57 +363,4 @@ fn channel(name: &str) -> Channel {
 
 fn subscription(name: &str) -> Subscription {
     Subscription { channel: channel(name), filter: None }
-}
-
-/// An event log in memory, which can forget.
-#[derive(Default)]
-pub(crate) struct MemoryLog {
-    events: Mutex<Vec<Arc<Event>>>,
-    first_seq_kept: Mutex<u64>,
-    /// Nothing is read while it is held.
-    pub(crate) held: tokio::sync::Mutex<()>,
-}
-
-impl MemoryLog {
-    fn read(&self, wanted: impl Fn(&Event) -> bool, limit: usize) -> Vec<Arc<Event>> {
-        self.events.lock().iter().filter(|event| wanted(event)).take(limit).cloned().collect()
-    }
-}
-
-impl EventLog for MemoryLog {
-    fn after_cursor<'a>(
-        &'a self,
-        channel: &'a Channel,
-        after_seq: u64,
-        up_to_seq: u64,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Arc<Event>>, LogError>> {
-        let wanted = move |e: &Event| channel.covers(&e.topic) && e.seq > after_seq && e.seq <= up_to_seq;
-        async move {
-            let _read = self.held.lock().await;
-            Ok(self.read(wanted, limit))
-        }
-        .boxed()
-    }
-
-    fn after_offset<'a>(
-        &'a self,
-        topic: &'a Topic,
-        after_offset: u64,
-        up_to_seq: u64,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Arc<Event>>, LogError>> {
-        let wanted = move |e: &Event| e.topic == *topic && e.offset > after_offset && e.seq <= up_to_seq;
-        async move { Ok(self.read(wanted, limit)) }.boxed()
-    }
-
-    fn bounds(&self) -> BoxFuture<'_, Result<LogBounds, LogError>> {
-        let (first_seq_kept, head) = (*self.first_seq_kept.lock(), self.events.lock().len() as u64);
-        async move { Ok(LogBounds { first_seq_kept, head }) }.boxed()
-    }
-
-    fn position<'a>(&'a self, topic: &'a Topic, up_to_seq: u64) -> BoxFuture<'a, Result<u64, LogError>> {
-        let events = self.read(|e| e.topic == *topic && e.seq <= up_to_seq, usize::MAX);
-        async move { Ok(events.last().map_or(0, |event| event.offset)) }.boxed()
-    }
 }

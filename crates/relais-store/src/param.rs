@@ -1,7 +1,7 @@
 //! Values that go into a statement.
 
 use bytes::BytesMut;
-use postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use relais_protocol::time::Timestamp;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 

@@ -134,11 +134,6 @@ impl LogBuffer {
         self.waiting_bytes > WAITING_BYTES_MAX
     }
 
-    /// Whether a closure before this place has added something.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.events.is_empty()
-    }
-
     /// Whether `sql` reads or changes what waits here.
     pub(crate) fn concerns(&mut self, sql: &'static str) -> bool {
         *self

@@ -26,7 +26,11 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// What a closure may do that writes rows without an event: as [`WriteTx`], but nothing is appended to the log.
 pub struct RowTx<'a, 'c>(&'a mut WriteTx<'c>);
 
-impl RowTx<'_, '_> {
+impl<'a, 'c> RowTx<'a, 'c> {
+    pub(crate) fn new(tx: &'a mut WriteTx<'c>) -> Self {
+        Self(tx)
+    }
+
     /// See [`WriteTx::execute`].
     ///
     /// # Errors
@@ -39,10 +43,10 @@ impl RowTx<'_, '_> {
     ///
     /// # Errors
     /// Whatever the database reports first; the closure's changes are then undone.
-    pub fn execute_each(
+    pub fn execute_each<'p>(
         &mut self,
         sql: &'static str,
-        all: &[&[Param<'_>]],
+        all: &[impl AsRef<[Param<'p>]>],
     ) -> Result<Vec<u64>, StoreError> {
         self.0.execute_each(sql, all)
     }
@@ -74,10 +78,10 @@ impl Query for RowTx<'_, '_> {
         self.0.visit(sql, params, visit)
     }
 
-    fn visit_each(
+    fn visit_each<'p>(
         &mut self,
         sql: &'static str,
-        all: &[&[Param<'_>]],
+        all: &[impl AsRef<[Param<'p>]>],
         visit: &mut dyn FnMut(usize, &Row<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         self.0.visit_each(sql, all, visit)
@@ -105,7 +109,7 @@ where
 {
     fn run(&mut self, tx: &mut WriteTx<'_>) -> bool {
         self.result = None;
-        self.result = Some((self.run)(&mut RowTx(tx)));
+        self.result = Some((self.run)(&mut RowTx::new(tx)));
         matches!(self.result, Some(Ok(_)))
     }
 

@@ -14,6 +14,7 @@ use crate::packs::Place;
 use crate::param::Param;
 use crate::params;
 use crate::row::Row;
+use crate::rows::RowTx;
 
 /// Which database it is, for the few statements that only one of them has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +49,10 @@ pub trait Query {
     ///
     /// # Errors
     /// Whatever the database or `visit` reports first.
-    fn visit_each(
+    fn visit_each<'p>(
         &mut self,
         sql: &'static str,
-        all: &[&[Param<'_>]],
+        all: &[impl AsRef<[Param<'p>]>],
         visit: &mut dyn FnMut(usize, &Row<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError>;
 
@@ -59,10 +60,10 @@ pub trait Query {
     ///
     /// # Errors
     /// Whatever the database or `map` reports first.
-    fn query_opt_each<T>(
+    fn query_opt_each<'p, T>(
         &mut self,
         sql: &'static str,
-        all: &[&[Param<'_>]],
+        all: &[impl AsRef<[Param<'p>]>],
         mut map: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
     ) -> Result<Vec<Option<T>>, StoreError> {
         let mut found: Vec<Option<T>> = all.iter().map(|_| None).collect();
@@ -161,13 +162,14 @@ impl Query for ReadTx<'_> {
         self.connection.visit(sql, params, visit)
     }
 
-    fn visit_each(
+    fn visit_each<'p>(
         &mut self,
         sql: &'static str,
-        all: &[&[Param<'_>]],
+        all: &[impl AsRef<[Param<'p>]>],
         visit: &mut dyn FnMut(usize, &Row<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        self.connection.visit_each(sql, all, visit)
+        let all: Vec<&[Param<'p>]> = all.iter().map(AsRef::as_ref).collect();
+        self.connection.visit_each(sql, &all, visit)
     }
 }
 
@@ -281,16 +283,17 @@ impl<'a> WriteTx<'a> {
     ///
     /// # Errors
     /// Whatever the database reports first; the closure's changes are then undone.
-    pub fn execute_each(
+    pub fn execute_each<'p>(
         &mut self,
         sql: &'static str,
-        all: &[&[Param<'_>]],
+        all: &[impl AsRef<[Param<'p>]>],
     ) -> Result<Vec<u64>, StoreError> {
         if all.is_empty() {
             return Ok(Vec::new());
         }
         self.prepare_for(sql, true)?;
-        let result = self.connection.execute_each(sql, all);
+        let all: Vec<&[Param<'p>]> = all.iter().map(AsRef::as_ref).collect();
+        let result = self.connection.execute_each(sql, &all);
         self.note(result)
     }
 
@@ -398,6 +401,11 @@ impl<'a> WriteTx<'a> {
     /// As [`WriteTx::after_commit`], but once this closure's events have reached the sink: for what is told after them.
     pub fn after_events(&mut self, hook: impl FnOnce() + Send + 'static) {
         self.effects.last_hooks.push(Box::new(hook));
+    }
+
+    /// What writes rows and no events, in this transaction.
+    pub fn rows(&mut self) -> RowTx<'_, 'a> {
+        RowTx::new(self)
     }
 
     /// The time of this command; events carry it.
@@ -529,17 +537,18 @@ impl Query for WriteTx<'_> {
         self.note(result)
     }
 
-    fn visit_each(
+    fn visit_each<'p>(
         &mut self,
         sql: &'static str,
-        all: &[&[Param<'_>]],
+        all: &[impl AsRef<[Param<'p>]>],
         visit: &mut dyn FnMut(usize, &Row<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         if all.is_empty() {
             return Ok(());
         }
+        let all: Vec<&[Param<'p>]> = all.iter().map(AsRef::as_ref).collect();
         self.prepare_for(sql, !sql.starts_with("SELECT"))?;
-        let result = self.connection.visit_each(sql, all, visit);
+        let result = self.connection.visit_each(sql, &all, visit);
         self.note(result)
     }
 }

@@ -201,6 +201,7 @@ fn serve(app: App, accepting: watch::Sender<bool>, open_mode: bool) -> Result<Ru
     tasks.spawn(history::keep_history(app.live().history().clone(), stop.clone()));
     tasks.spawn(live::deliver_commands(app.live().clone(), stop.clone()));
     tasks.spawn(chat::catch_up(app.chat().clone(), stop.clone()));
+    tasks.spawn(chat::index_messages(app.chat().clone(), stop.clone()));
     if app.config().live.mqtt.is_on() {
         tasks.spawn(mqtt::run(app.clone(), stop.clone()));
     }

@@ -99,6 +99,14 @@ impl EventSink for Publisher {
         self.hub.publish(chat::whole(&event).map_or(event, Arc::new));
     }
 
+    fn has_room(&self) -> bool {
+        self.hub.has_room()
+    }
+
+    fn together(&self, events: &mut dyn FnMut()) {
+        self.hub.publish_together(events);
+    }
+
     fn caught_up(&self, event: &Event) {
         if let Some(relay) = self.relay.get() {
             relay.take_in(event);

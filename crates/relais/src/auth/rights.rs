@@ -5,6 +5,7 @@
 //! before any later event reaches them, and whoever waits for an event wakes. Work under way asks again:
 //! [`Auth::renewed`] before an answer, [`Permit`] in the transaction that stores.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
@@ -211,6 +212,41 @@ impl Permit {
     pub fn stands(&self, tx: &mut impl Query) -> Result<(), AppError> {
         let now = self.auth.renewed_in(tx, &self.principal)?;
         if now.has_rights_of(&self.principal) { Ok(()) } else { Err(rights_changed()) }
+    }
+
+    /// As [`Permit::stands`], for several: what the database knows of them is asked at once.
+    ///
+    /// # Errors
+    /// What the database reports; what becomes of each is in its own result.
+    pub fn stand_each(
+        tx: &mut impl Query,
+        permits: &[Self],
+    ) -> Result<Vec<Result<(), AppError>>, StoreError> {
+        let users = || permits.iter().filter_map(|permit| permit.principal.user());
+        let with_account: BTreeSet<&str> =
+            users().filter(|user| user.generation.is_some()).map(|user| &*user.id).collect();
+        let with_session: BTreeSet<&str> = users().filter_map(|user| user.session.as_deref()).collect();
+        let accounts = store::find_accounts(tx, &with_account)?;
+        let sessions = store::find_sessions(tx, &with_session)?;
+        let mut each = Vec::with_capacity(permits.len());
+        for permit in permits {
+            let (auth, now) = (&permit.auth, permit.auth.now());
+            let renewed = match &permit.principal {
+                Principal::Anonymous => Ok(Principal::Anonymous),
+                Principal::Service(service) => {
+                    auth.valid_key(store::find_key(tx, &service.id)?.as_ref(), now)
+                }
+                Principal::User(user) => {
+                    let account = user.generation.and_then(|_| accounts.get(&*user.id));
+                    let session = user.session.as_deref().and_then(|id| sessions.get(id));
+                    auth.valid_user(user, account, session, now)
+                }
+            };
+            each.push(renewed.and_then(|now| {
+                if now.has_rights_of(&permit.principal) { Ok(()) } else { Err(rights_changed()) }
+            }));
+        }
+        Ok(each)
     }
 
     /// Runs `f` in a transaction that asks first whether the caller's rights still stand.

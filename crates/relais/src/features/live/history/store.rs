@@ -1,6 +1,6 @@
 //! The SQL of history.
 
-use relais_store::{Migration, Query, Row, StoreError, WriteTx, params};
+use relais_store::{Migration, Query, Row, RowTx, StoreError, WriteTx, params};
 
 /// The tables of history.
 pub const MIGRATIONS: &[Migration] =
@@ -54,7 +54,7 @@ pub(super) fn find_marks(tx: &mut impl Query, module: i64) -> Result<Option<Mark
 }
 
 /// Adds a module, or writes the names of its series.
-pub(super) fn put_module(tx: &mut WriteTx<'_>, name: &str, row: &ModuleRow) -> Result<(), StoreError> {
+pub(super) fn put_module(tx: &mut RowTx<'_, '_>, name: &str, row: &ModuleRow) -> Result<(), StoreError> {
     // One that is gone may have come in after it went.
     tx.execute(
         "UPDATE history_modules SET module = NULL WHERE module = $1 AND id <> $2",
@@ -93,7 +93,7 @@ pub(super) fn disown(tx: &mut WriteTx<'_>, name: &str) -> Result<(), StoreError>
 }
 
 /// Appends to the journal. Again is once.
-pub(super) fn append(tx: &mut WriteTx<'_>, id: i64, data: &[u8]) -> Result<(), StoreError> {
+pub(super) fn append(tx: &mut RowTx<'_, '_>, id: i64, data: &[u8]) -> Result<(), StoreError> {
     let sql = "INSERT INTO history_journal (id, data) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING";
     tx.execute(sql, params![id, data])?;
     Ok(())

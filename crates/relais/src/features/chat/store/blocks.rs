@@ -41,12 +41,6 @@ pub(crate) fn list(
     tx.query(sql, params![user_id, limit], |row| Ok((person_at(row, 0)?, row.timestamp(4)?)))
 }
 
-/// Whether `user_id` has blocked `other`.
-pub(crate) fn has(tx: &mut impl Query, user_id: &str, other: &str) -> Result<bool, StoreError> {
-    let sql = "SELECT CAST(1 AS BIGINT) FROM chat_blocks WHERE user_id = $1 AND blocked_id = $2";
-    Ok(tx.query_opt(sql, params![user_id, other], |row| row.u64(0))?.is_some())
-}
-
 /// Of each two people, who of them has blocked whom.
 pub(crate) fn between_each(
     tx: &mut impl Query,

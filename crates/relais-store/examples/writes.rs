@@ -5,7 +5,11 @@
 //! Prints events per second of wall time, and per second of processor time: of this process, and of the database server
 //! where `POSTGRES_PID` names it.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement fails by panicking and prints what it found")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a measurement fails by panicking and prints what it found"
+)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,11 +19,8 @@ use relais_protocol::event::Topic;
 use relais_protocol::time::SystemClock;
 use relais_store::{Migration, Store, StoreConfig, StoreError, params};
 
-const NOTES: Migration = Migration {
-    version: 100,
-    name: "notes",
-    sql: "CREATE TABLE notes (id {key}, body TEXT NOT NULL)",
-};
+const NOTES: Migration =
+    Migration { version: 100, name: "notes", sql: "CREATE TABLE notes (id {key}, body TEXT NOT NULL)" };
 const TOPICS: u64 = 32;
 /// The kernel's unit of processor time.
 const TICKS_PER_S: f64 = 100.0;
@@ -40,7 +41,10 @@ async fn write_one(store: &Store, number: u64) -> Result<(), StoreError> {
     let topic = Topic::new(&format!("notes:{}", number % TOPICS)).unwrap();
     store
         .write(move |tx| {
-            tx.execute("INSERT INTO notes (id, body) VALUES ($1, $2)", params![number, "a small row of text"])?;
+            tx.execute(
+                "INSERT INTO notes (id, body) VALUES ($1, $2)",
+                params![number, "a small row of text"],
+            )?;
             tx.emit(&topic, "added", format!("{{\"id\":{number},\"body\":\"a small row of text\"}}"))?;
             Ok(())
         })
@@ -52,7 +56,8 @@ fn main() {
     let url = arguments.next().expect("the address of a database");
     let writers: u64 = arguments.next().map_or(64, |text| text.parse().unwrap());
     let seconds: u64 = arguments.next().map_or(4, |text| text.parse().unwrap());
-    let store = Store::open(&StoreConfig::new(url.parse().unwrap()), &[NOTES], Arc::new(SystemClock)).unwrap();
+    let store =
+        Store::open(&StoreConfig::new(url.parse().unwrap()), &[NOTES], Arc::new(SystemClock)).unwrap();
     let postgres = std::env::var("POSTGRES_PID").ok();
     let database = || postgres.as_deref().map_or(0.0, database_cpu_s);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
@@ -73,7 +78,8 @@ fn main() {
         }
     });
     let events = (next.load(Ordering::Relaxed) - before.3) as f64;
-    let (wall, own, server) = (before.0.elapsed().as_secs_f64(), cpu_s("self") - before.1, database() - before.2);
+    let (wall, own, server) =
+        (before.0.elapsed().as_secs_f64(), cpu_s("self") - before.1, database() - before.2);
     println!(
         "{:.0} events/s, {:.0} per CPU-second (this process {own:.2} s, database {server:.2} s)",
         events / wall,

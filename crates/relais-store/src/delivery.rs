@@ -121,7 +121,13 @@ impl Delivery {
     /// Gives what one closure of this process told, unless something before it is still to come or there is no room: then
     /// it is read from the log when its turn comes.
     pub(crate) fn give(&mut self, amended: Vec<Amended>, events: Vec<Arc<Event>>) {
-        let (Some(first), Some(last)) = (events.first(), events.last()) else { return };
+        let (Some(first), Some(last)) = (events.first(), events.last()) else {
+            // What is still to come comes as it is now.
+            let given = self.given();
+            let told = amended.into_iter().filter(|(seq, _)| *seq <= given).collect();
+            amend(told, self.sink().as_deref());
+            return;
+        };
         let (first, last) = (first.seq, last.seq);
         self.committed = self.committed.max(last);
         let sink = self.sink();

@@ -23,6 +23,7 @@ mod lane;
 mod migration;
 mod param;
 mod postgres;
+mod query;
 mod reader;
 mod row;
 mod rows;

@@ -1,7 +1,7 @@
 //! One row of an answer, the same to read on both databases.
 
-use tokio_postgres::types::{FromSql, Type};
 use relais_protocol::time::Timestamp;
+use tokio_postgres::types::{FromSql, Type};
 
 use crate::error::StoreError;
 

@@ -233,10 +233,7 @@ impl IntoResponse for AppError {
 impl From<StoreError> for AppError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_)
-            | StoreError::Locked(_)
-            | StoreError::Tls(_)
-            | StoreError::Closed => {
+            StoreError::Unavailable(_) | StoreError::Locked(_) | StoreError::Tls(_) | StoreError::Closed => {
                 tracing::warn!(%error, "database unavailable");
                 Self::new(
                     StatusCode::SERVICE_UNAVAILABLE,

@@ -3,8 +3,8 @@
 use std::error::Error;
 use std::io;
 
-use tokio_postgres::error::{DbError, SqlState};
 use rustls::CertificateError;
+use tokio_postgres::error::{DbError, SqlState};
 
 use crate::error::StoreError;
 

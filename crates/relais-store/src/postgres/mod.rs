@@ -223,10 +223,7 @@ impl PostgresWriter {
         }
     }
 
-    fn begin_with<T>(
-        &mut self,
-        begin: impl Fn(&mut Self) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
+    fn begin_with<T>(&mut self, begin: impl Fn(&mut Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
         self.reconnect()?;
         match begin(self) {
             Ok(begun) => Ok(begun),

@@ -29,9 +29,8 @@ fn migrate_locked(session: &mut Session, plan: &[Migration], now: Timestamp) -> 
         Ok(())
     })?;
     for step in migration::pending(plan, &applied)? {
-        in_transaction(session, |session| apply(session, &step, now)).map_err(|e| {
-            StoreError::Schema(format!("step {} ({}) failed: {e}", step.version, step.name))
-        })?;
+        in_transaction(session, |session| apply(session, &step, now))
+            .map_err(|e| StoreError::Schema(format!("step {} ({}) failed: {e}", step.version, step.name)))?;
     }
     compare_by_bytes(session, plan)
 }
@@ -81,9 +80,8 @@ fn compare_by_bytes(session: &mut Session, plan: &[Migration]) -> Result<(), Sto
         session.batch("SET LOCAL statement_timeout = 0")?;
         changes.iter().try_for_each(|change| session.batch(change))
     });
-    changed.map_err(|e| {
-        StoreError::Schema(format!("texts could not be made to compare by their bytes: {e}"))
-    })?;
+    changed
+        .map_err(|e| StoreError::Schema(format!("texts could not be made to compare by their bytes: {e}")))?;
     tracing::info!(tables = changes.len(), "texts in the database are compared by their bytes from now on");
     Ok(())
 }

@@ -170,11 +170,7 @@ impl Session {
         }
     }
 
-    fn execute_some(
-        &mut self,
-        statement: &Statement,
-        some: &[&[Param<'_>]],
-    ) -> Result<Vec<u64>, StoreError> {
+    fn execute_some(&mut self, statement: &Statement, some: &[&[Param<'_>]]) -> Result<Vec<u64>, StoreError> {
         let (ahead, client) = (self.ahead.take(), self.client()?);
         let values: Vec<Vec<Value<'_>>> = some.iter().map(|params| as_values(params)).collect();
         let all = values.iter().map(|values| client.execute(statement, values));

@@ -37,7 +37,10 @@ fn victim() {
     let store = open(&address);
     let first = store.head().seq;
     let lane: Lane<String, (), StoreError> = store.lane(|tx, ids: &[String]| {
-        ids.iter().map(|id| put(tx, id)).collect::<Result<Vec<_>, _>>().map(|all| all.into_iter().map(Ok).collect())
+        ids.iter()
+            .map(|id| put(tx, id))
+            .collect::<Result<Vec<_>, _>>()
+            .map(|all| all.into_iter().map(Ok).collect())
     });
     let write = |number: u64| {
         let id = format!("{first}-{number}");

@@ -91,7 +91,8 @@ fn a_full_sink_holds_up_no_commit_and_is_given_everything_once_in_order() {
         wait_for("everything is given", || store.head().seq == 2521);
         write("last");
         let told = gate.told.lock().clone();
-        let seqs: Vec<u64> = told.iter().map(|told| told.split(' ').next().unwrap().parse().unwrap()).collect();
+        let seqs: Vec<u64> =
+            told.iter().map(|told| told.split(' ').next().unwrap().parse().unwrap()).collect();
         assert_eq!(seqs, (1..=2522).collect::<Vec<_>>(), "each once, in order, and none as one of others");
         assert_eq!(told[4], "5 {\"a\":\"amended\"}", "as it is now");
         assert_eq!(gate.amended.lock().first(), Some(&1), "what was given before is amended");

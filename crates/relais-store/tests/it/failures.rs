@@ -117,7 +117,8 @@ fn a_disk_that_is_full_when_the_events_of_a_group_are_written_undoes_all_of_it_a
         assert_eq!(write(900_000), Err(StoreError::Full));
         assert_eq!(write(11), Ok(2), "the number of what was not stored is given out again");
         assert_eq!(sink.seqs(), [1, 2]);
-        let notes = store.read(|tx| tx.query("SELECT id FROM notes ORDER BY id", params![], |row| row.text(0)));
+        let notes =
+            store.read(|tx| tx.query("SELECT id FROM notes ORDER BY id", params![], |row| row.text(0)));
         let notes: Result<Vec<String>, StoreError> = runtime.block_on(notes);
         assert_eq!(notes.unwrap(), ["10", "11"]);
         runtime.block_on(store.shutdown());

@@ -175,10 +175,10 @@ fn more_events_than_may_wait_are_written_in_between() {
 fn several_statements_at_once_say_what_each_did() {
     on_each(|bench| {
         let changed = bench.write(|tx| {
-            tx.execute_each("INSERT INTO notes (id, body) VALUES ($1, $2)", &[
-                params!["a", "1"],
-                params!["b", "2"],
-            ])?;
+            tx.execute_each(
+                "INSERT INTO notes (id, body) VALUES ($1, $2)",
+                &[params!["a", "1"], params!["b", "2"]],
+            )?;
             let sql = "UPDATE notes SET body = body || '!' WHERE id = $1";
             tx.execute_each(sql, &[params!["a"], params!["absent"], params!["b"]])
         });

@@ -118,7 +118,8 @@ impl Bench {
         let writes = closures.into_iter().map(|run| self.store.write(run));
         // They are polled in their order, so all are queued when the last is polled.
         let release = async { drop(held) };
-        self.runtime.block_on(async { futures_util::join!(futures_util::future::join_all(writes), release).0 })
+        self.runtime
+            .block_on(async { futures_util::join!(futures_util::future::join_all(writes), release).0 })
     }
 
     fn notes(&self) -> Vec<String> {

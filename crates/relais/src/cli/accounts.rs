@@ -31,7 +31,9 @@ pub(super) async fn open(globals: &Globals) -> Result<Opened, CliError> {
     });
     let opened = opened.await.map_err(|e| CliError::new(e.to_string()))?;
     if let (Ok(_), Some(made)) = (&opened, made) {
-        out::note(&format!("{made} is a new database. If a server has one already, name its folder by --data."));
+        out::note(&format!(
+            "{made} is a new database. If a server has one already, name its folder by --data."
+        ));
     }
     opened
 }

@@ -109,9 +109,7 @@ impl<'a> Post<'a> {
         let named: Vec<(usize, (&str, &str))> = all
             .iter()
             .enumerate()
-            .filter_map(|(number, posted)| {
-                Some((number, (posted.me.id(), posted.new.client_id.as_deref()?)))
-            })
+            .filter_map(|(number, posted)| Some((number, (posted.me.id(), posted.new.client_id.as_deref()?))))
             .collect();
         let names: Vec<(&str, &str)> = named.iter().map(|(_, name)| *name).collect();
         let sent = store::messages::find_sent_each(tx, &names)?;
@@ -154,11 +152,8 @@ impl<'a> Post<'a> {
         if let Some(name) = posted.new.client_id.as_deref() {
             self.names.insert((me, name), self.additions.len());
         }
-        let client_digest = posted
-            .new
-            .client_id
-            .as_ref()
-            .map(|_| Asked::of(&posted.content, &posted.new).digest(&row.id));
+        let client_digest =
+            posted.new.client_id.as_ref().map(|_| Asked::of(&posted.content, &posted.new).digest(&row.id));
         let message = seen(row.clone(), &[]);
         let group_id = (room.row.kind == Kind::Group).then_some(&*room.row.id);
         let told = Told { by: me, conversation_id: &room.row.id, group_id, message: &message };
@@ -241,12 +236,7 @@ impl Room {
         self.row.messages
     }
 
-    fn new_row(
-        &mut self,
-        tx: &mut WriteTx<'_>,
-        key: u64,
-        posted: &Posted,
-    ) -> Result<MessageRow, StoreError> {
+    fn new_row(&mut self, tx: &mut WriteTx<'_>, key: u64, posted: &Posted) -> Result<MessageRow, StoreError> {
         let (now, new) = (tx.now(), &posted.new);
         let delivered_at = self.reaches_anybody(tx, posted)?.then_some(now);
         Ok(MessageRow {

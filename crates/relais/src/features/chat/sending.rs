@@ -127,8 +127,7 @@ pub(super) fn sent_before(
 }
 
 pub(super) fn name_in_use(message_id: &str) -> AppError {
-    let message =
-        "« client_id » a déjà servi pour un autre message : un nouveau message en prend un nouveau";
+    let message = "« client_id » a déjà servi pour un autre message : un nouveau message en prend un nouveau";
     conflict("client_id_in_use", message).with("message_id", message_id)
 }
 

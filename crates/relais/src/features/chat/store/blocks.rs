@@ -46,8 +46,10 @@ pub(crate) fn between_each(
     tx: &mut impl Query,
     pairs: &[(&str, &str)],
 ) -> Result<Vec<Vec<(String, String)>>, StoreError> {
-    let sql = "SELECT user_id, blocked_id FROM chat_blocks WHERE user_id IN ($1, $2) AND blocked_id IN ($1, $2)";
-    let asked: Vec<[Param<'_>; 2]> = pairs.iter().map(|(one, other)| [(*one).into(), (*other).into()]).collect();
+    let sql =
+        "SELECT user_id, blocked_id FROM chat_blocks WHERE user_id IN ($1, $2) AND blocked_id IN ($1, $2)";
+    let asked: Vec<[Param<'_>; 2]> =
+        pairs.iter().map(|(one, other)| [(*one).into(), (*other).into()]).collect();
     let mut found = vec![Vec::new(); pairs.len()];
     tx.visit_each(sql, &asked, &mut |number, row| {
         let blocks = (row.text(0)?, row.text(1)?);

@@ -22,10 +22,7 @@ fn joined(words: &BTreeSet<String>) -> String {
 }
 
 /// Notes the words of several messages.
-pub(crate) fn index_each(
-    tx: &mut RowTx<'_, '_>,
-    all: &[(u64, BTreeSet<String>)],
-) -> Result<(), StoreError> {
+pub(crate) fn index_each(tx: &mut RowTx<'_, '_>, all: &[(u64, BTreeSet<String>)]) -> Result<(), StoreError> {
     let rows: Vec<(u64, String)> =
         all.iter().filter(|(_, words)| !words.is_empty()).map(|(key, words)| (*key, joined(words))).collect();
     let rows: Vec<[Param<'_>; 2]> = rows.iter().map(|(key, words)| [(*key).into(), words.into()]).collect();

@@ -46,23 +46,22 @@ impl Chat {
     /// Returns once the words of all messages are noted that were stored before this call.
     pub(super) async fn note_words(&self) -> Result<(), StoreError> {
         let _one_after_the_other = self.0.indexing.lock().await;
-        while self.0.store.read(|tx| store::backfill::has_fresh(tx)).await? {
-            if !self.0.store.write_rows(note_some).await? {
-                break;
-            }
+        let (from, newest) = self.0.store.read(|tx| store::backfill::fresh(tx)).await?;
+        let mut next = Some(from);
+        while next.is_some_and(|from| from <= newest) {
+            next = self.0.store.write_rows(note_some).await?;
         }
         Ok(())
     }
 }
 
-/// Notes the words of the first messages that have none. Says whether there may be more.
-fn note_some(tx: &mut RowTx<'_, '_>) -> Result<bool, StoreError> {
+/// Notes the words of the first messages that have none. Says from which key on the next wait; nothing if none did.
+fn note_some(tx: &mut RowTx<'_, '_>) -> Result<Option<u64>, StoreError> {
     let from = store::backfill::hold_fresh(tx)?;
     let some = store::messages::from_key(tx, from, MESSAGES_AT_ONCE)?;
+    let Some((last, _)) = some.last() else { return Ok(None) };
     let words: Vec<_> = some.iter().map(|(key, content)| (*key, stored(content))).collect();
     store::search::index_each(tx, &words)?;
-    if let Some((last, _)) = some.last() {
-        store::backfill::set_fresh(tx, last + 1)?;
-    }
-    Ok(some.len() == MESSAGES_AT_ONCE)
+    store::backfill::set_fresh(tx, last + 1)?;
+    Ok(Some(last + 1))
 }

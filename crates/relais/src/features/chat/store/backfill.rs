@@ -11,11 +11,11 @@ pub(crate) const LOG: &str = "log";
 /// Words of the latest messages: of those from this key on.
 pub(crate) const FRESH: &str = "fresh words";
 
-/// Whether messages wait for their words to be noted.
-pub(crate) fn has_fresh(tx: &mut impl Query) -> Result<bool, StoreError> {
+/// The key from which on messages wait for their words to be noted, and that of the newest message; none waits if it is less.
+pub(crate) fn fresh(tx: &mut impl Query) -> Result<(u64, u64), StoreError> {
     let from = below(tx, FRESH)?;
-    let sql = "SELECT key FROM chat_messages WHERE key >= $1 LIMIT 1";
-    Ok(tx.query_opt(sql, params![from], |row| row.u64(0))?.is_some())
+    let newest = "SELECT COALESCE(MAX(key), 0) FROM chat_messages";
+    Ok((from, tx.query_one(newest, params![], |row| row.u64(0))?))
 }
 
 /// The key from which on messages wait for their words to be noted; nobody else moves it or asks this until the end of the

@@ -81,24 +81,33 @@ const FIND_ACCOUNT: &str = concat!("SELECT ", account_columns!(), " FROM users W
 const FIND_GRANTS: &str =
     "SELECT societe, writes FROM grants WHERE user_id = $1 ORDER BY societe LIMIT 10000";
 
+/// As [`FIND_ACCOUNT`], a row for each grant, or one without.
+const FIND_WITH_GRANTS: &str = concat!(
+    "SELECT u.*, g.societe, g.writes FROM (SELECT ",
+    account_columns!(),
+    " FROM users WHERE id = $1) AS u LEFT JOIN grants g ON g.user_id = u.id ORDER BY g.societe LIMIT 10000"
+);
+
 /// The users with these ids.
 pub(crate) fn find_accounts(
     tx: &mut impl Query,
     ids: &BTreeSet<&str>,
 ) -> Result<HashMap<String, Account>, StoreError> {
     let asked: Vec<[Param<'_>; 1]> = ids.iter().map(|id| [Param::from(*id)]).collect();
-    let found = tx.query_opt_each(FIND_ACCOUNT, &asked, account)?;
-    let mut pairs: Vec<Vec<(String, bool)>> = vec![Vec::new(); asked.len()];
-    tx.visit_each(FIND_GRANTS, &asked, &mut |number, row| {
-        if let Some(pairs) = pairs.get_mut(number) {
-            pairs.push((row.text(0)?, row.bool(1)?));
+    let mut found: Vec<Option<(Account, Vec<(String, bool)>)>> = asked.iter().map(|_| None).collect();
+    tx.visit_each(FIND_WITH_GRANTS, &asked, &mut |number, row| {
+        let Some(found) = found.get_mut(number) else { return Ok(()) };
+        if found.is_none() {
+            *found = Some((account(row)?, Vec::new()));
+        }
+        if let (Some((_, pairs)), Some(societe)) = (found, row.opt_text(11)?) {
+            pairs.push((societe, row.bool(12)?));
         }
         Ok(())
     })?;
-    let with_grants = found.into_iter().zip(pairs).filter_map(|(found, pairs)| {
-        let mut found = found?;
+    let with_grants = found.into_iter().flatten().map(|(mut found, pairs)| {
         found.grants = Grants::from_pairs(pairs.iter().map(|(name, writes)| (&**name, *writes)));
-        Some((found.id.clone(), found))
+        (found.id.clone(), found)
     });
     Ok(with_grants.collect())
 }

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use crate::close::{CloseCode, CloseReason};
 use crate::config::HubConfig;
 use crate::dialect::Dialect;
-use crate::parcel::{LatestKey, Parcel};
+use crate::frame_batch::{FrameBatch, LatestKey};
 
 /// Slices given to the kernel at once.
 const SLICES_MAX: usize = 64;
@@ -109,12 +109,12 @@ impl Outbox {
         self.bytes
     }
 
-    /// Writes the parcel at once if nothing waits before it, else queues it.
+    /// Writes the batch at once if nothing waits before it, else queues it.
     pub(crate) fn deliver(
         &mut self,
         stream: Option<&TcpStream>,
         dialect: &dyn Dialect,
-        parcel: &Parcel<'_>,
+        frame_batch: &FrameBatch<'_>,
         config: &HubConfig,
     ) -> Delivered {
         if self.state != State::Open {
@@ -122,14 +122,14 @@ impl Outbox {
         }
         let direct = self.queue.is_empty() && self.holds == 0;
         if direct && let Some(stream) = stream {
-            return match stream.try_write(parcel.wire()) {
-                Ok(n) if n == parcel.wire().len() => Delivered::Written,
-                Ok(n) => self.keep_tail(parcel, n),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.keep_tail(parcel, 0),
+            return match stream.try_write(frame_batch.wire()) {
+                Ok(n) if n == frame_batch.wire().len() => Delivered::Written,
+                Ok(n) => self.keep_tail(frame_batch, n),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.keep_tail(frame_batch, 0),
                 Err(_) => self.broken(),
             };
         }
-        let (frames, durable_bytes) = self.sort(parcel, direct, config);
+        let (frames, durable_bytes) = self.sort(frame_batch, direct, config);
         let waiting = self.bytes.saturating_sub(self.replayed);
         if waiting > 0 && waiting + durable_bytes > config.queue_bytes {
             self.finish_early(dialect, &CloseCode::SlowConsumer.into());
@@ -140,26 +140,31 @@ impl Outbox {
     }
 
     /// Splits what must wait from what may be replaced by something newer.
-    fn sort(&mut self, parcel: &Parcel<'_>, direct: bool, config: &HubConfig) -> (Vec<Bytes>, usize) {
-        if direct || !parcel.has_ephemeral() {
-            return (vec![parcel.slice(0, parcel.wire().len())], parcel.wire().len());
+    fn sort(
+        &mut self,
+        frame_batch: &FrameBatch<'_>,
+        direct: bool,
+        config: &HubConfig,
+    ) -> (Vec<Bytes>, usize) {
+        if direct || !frame_batch.has_ephemeral() {
+            return (vec![frame_batch.slice(0, frame_batch.wire().len())], frame_batch.wire().len());
         }
         let (mut durable, mut durable_bytes) = (Vec::new(), 0);
         let mut run = 0;
         let mut start = 0;
-        for (key, end) in parcel.frames() {
+        for (key, end) in frame_batch.frames() {
             if let Some(key) = key {
                 if run < start {
-                    durable.push(parcel.slice(run, start));
+                    durable.push(frame_batch.slice(run, start));
                     durable_bytes += start - run;
                 }
-                self.replace_latest(key, &parcel.slice(start, end), config);
+                self.replace_latest(key, &frame_batch.slice(start, end), config);
                 run = end;
             }
             start = end;
         }
         if run < start {
-            durable.push(parcel.slice(run, start));
+            durable.push(frame_batch.slice(run, start));
             durable_bytes += start - run;
         }
         (durable, durable_bytes)
@@ -171,10 +176,10 @@ impl Outbox {
         self.latest.get_or_insert_default().put(key, frame, config);
     }
 
-    fn keep_tail(&mut self, parcel: &Parcel<'_>, written: usize) -> Delivered {
-        self.queue.push_back(parcel.slice(0, parcel.wire().len()));
+    fn keep_tail(&mut self, frame_batch: &FrameBatch<'_>, written: usize) -> Delivered {
+        self.queue.push_back(frame_batch.slice(0, frame_batch.wire().len()));
         self.front_written = written;
-        self.bytes += parcel.wire().len() - written;
+        self.bytes += frame_batch.wire().len() - written;
         Delivered::Queued
     }
 

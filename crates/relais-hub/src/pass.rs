@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use relais_protocol::event::Event;
 use relais_protocol::websocket::compress_frames;
 
+use crate::frame_batch::{Frame, FrameBatch, PassEvent};
 use crate::members::{Entry, Members};
 use crate::outbox::Delivered;
-use crate::parcel::{Frame, Parcel, PassEvent};
 use crate::shared::Shared;
 use crate::streams::{Form, Group};
 
@@ -192,10 +192,10 @@ impl Pass {
         let Members { sessions, streams, .. } = members;
         let Some(stream) = streams.get(number) else { return };
         for group in stream.groups.iter().filter(|group| !group.frames.is_empty()) {
-            let parcel = Parcel::shared(&group.batch, &group.frames, &self.events);
+            let frame_batch = FrameBatch::shared(&group.batch, &group.frames, &self.events);
             for member in &group.members {
                 if member.direct {
-                    if !self.tally.note(member.session.deliver(&parcel), parcel.frame_count()) {
+                    if !self.tally.note(member.session.deliver(&frame_batch), frame_batch.frame_count()) {
                         self.casualties.push(member.slot);
                     }
                 } else if let Some(entry) = sessions.get_mut(member.slot)
@@ -242,8 +242,8 @@ impl Pass {
                 self.own_frames.push(Frame { event: pick.event, end });
             }
         }
-        let parcel = Parcel::own(&self.own_bytes, &self.own_frames, &self.events);
-        self.tally.note(entry.session.deliver(&parcel), parcel.frame_count())
+        let frame_batch = FrameBatch::own(&self.own_bytes, &self.own_frames, &self.events);
+        self.tally.note(entry.session.deliver(&frame_batch), frame_batch.frame_count())
     }
 
     fn tell(&mut self) {

@@ -16,9 +16,9 @@ use tokio::net::TcpStream;
 use crate::close::{CloseCode, CloseReason};
 use crate::dialect::Dialect;
 use crate::error::OpenError;
+use crate::frame_batch::FrameBatch;
 use crate::inbox::{Command, Cork};
 use crate::outbox::{Delivered, Drained, Outbox, State};
-use crate::parcel::Parcel;
 use crate::shared::Shared;
 use crate::transport::Transport;
 
@@ -272,11 +272,11 @@ impl Session {
         since_s > 0 && for_s >= config.idle_timeout_s && u64::from(self.message_bytes.load(Relaxed)) < least
     }
 
-    pub(crate) fn deliver(&self, parcel: &Parcel<'_>) -> Delivered {
+    pub(crate) fn deliver(&self, frame_batch: &FrameBatch<'_>) -> Delivered {
         let mut outbox = self.outbox.lock();
         // Whoever waits for room in the socket already need not be told that there is more to write.
         let awaits_room = self.stream().is_some() && !outbox.is_empty();
-        let delivered = outbox.deliver(self.stream(), &*self.dialect, parcel, &self.shared.config);
+        let delivered = outbox.deliver(self.stream(), &*self.dialect, frame_batch, &self.shared.config);
         drop(outbox);
         match delivered {
             Delivered::Queued if awaits_room => {}

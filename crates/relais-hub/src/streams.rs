@@ -7,7 +7,7 @@ use bytes::Bytes;
 use relais_protocol::event::{Channel, Topic};
 
 use crate::dialect::Dialect;
-use crate::parcel::Frame;
+use crate::frame_batch::Frame;
 use crate::session::Session;
 use crate::slots::Slots;
 

@@ -8,6 +8,8 @@ use crate::time::Timestamp;
 
 /// The longest topic name, in bytes.
 pub const TOPIC_BYTES_MAX: usize = 200;
+/// The most data that somebody may give an event of their own, in bytes.
+pub const EVENT_DATA_BYTES_MAX: usize = 64 * 1024;
 
 /// The name of an ordered stream of events, such as `societe:rsp-bgs` or `conversation:0198…`.
 ///

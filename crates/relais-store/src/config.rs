@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::StoreError;
+use crate::jobs::JobLimits;
 use crate::postgres::Address;
 
 /// Which database, and where.
@@ -117,6 +118,8 @@ pub struct StoreConfig {
     pub lock_timeout: Duration,
     /// How long a PostgreSQL outage may last before waiting commands fail as temporarily unavailable.
     pub outage_patience: Duration,
+    /// How much work may wait.
+    pub jobs: JobLimits,
 }
 
 impl StoreConfig {
@@ -132,6 +135,7 @@ impl StoreConfig {
             beside_server: false,
             lock_timeout: Duration::from_secs(10),
             outage_patience: Duration::from_secs(5),
+            jobs: JobLimits::default(),
         }
     }
 }

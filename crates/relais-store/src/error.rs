@@ -51,6 +51,9 @@ pub enum StoreError {
     /// beyond 64 bits. Refused alike on both databases; what is wrong is in the request.
     #[error("this cannot be stored: {0}")]
     Unstorable(&'static str),
+    /// A limit is reached or a lease is lost: what is wrong is said, and nothing of it is stored.
+    #[error("{0}")]
+    Refused(String),
     /// A value cannot be stored, or a column has another type than the caller expects.
     #[error("a database value does not fit: {0}")]
     Value(String),

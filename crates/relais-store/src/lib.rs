@@ -1,5 +1,5 @@
-//! The database, on SQLite or on PostgreSQL: transactions with grouped commits, migrations, the event log
-//! and blobs. No HTTP.
+//! The database, on SQLite or on PostgreSQL: transactions with grouped commits, migrations, the event log,
+//! durable jobs and blobs. No HTTP.
 //!
 //! A [`Store`] has one writer thread. It gathers the closures given to [`Store::write`] meanwhile, runs each in
 //! a savepoint of one transaction, writes what all of them emitted by one statement and commits once; a second thread
@@ -33,6 +33,7 @@ mod tx;
 mod writer;
 
 pub mod blobs;
+pub mod jobs;
 pub mod log;
 pub mod packs;
 pub mod private;

@@ -55,6 +55,7 @@ pub(crate) const OWN: &[Migration] = &[
     Migration { version: 1, name: "event log", sql: include_str!("schema/log.sql") },
     Migration { version: 2, name: "calendar", sql: include_str!("schema/calendar.sql") },
     Migration { version: 3, name: "amended events", sql: include_str!("schema/amendments.sql") },
+    Migration { version: 4, name: "jobs", sql: include_str!("schema/jobs.sql") },
 ];
 
 /// Where the applied steps are remembered.

@@ -13,9 +13,10 @@ use crate::calendar::Calendar;
 use crate::completion::Work;
 use crate::connection::WriteConnection;
 use crate::error::StoreError;
+use crate::jobs::Backlog;
 use crate::param::Param;
 use crate::row::Row;
-use crate::tx::{Backend, Group, Held, Query, Rest, WriteTx};
+use crate::tx::{Backend, Group, Query, Rest, WriteTx};
 use crate::writer::Command;
 
 /// How often a command is tried whose rows others hold.
@@ -129,6 +130,7 @@ pub(crate) struct RowsWriter {
     pub(crate) connection: Box<dyn WriteConnection>,
     pub(crate) clock: SharedClock,
     pub(crate) calendar: Arc<Calendar>,
+    pub(crate) backlog: Arc<Backlog>,
     pub(crate) epoch: Epoch,
 }
 
@@ -173,10 +175,10 @@ impl RowsWriter {
 
     fn attempt(&mut self, work: &mut dyn Work) -> Result<(), Failed> {
         self.connection.begin_rows().map_err(Failed::By)?;
-        let mut group = Group { epoch: self.epoch, seq: 0, held: Held::Nothing };
+        let mut group = Group::new(self.epoch, 0);
         let mut log = LogBuffer::default();
-        let mut tx =
-            WriteTx::new(&mut *self.connection, &mut group, &mut log, &self.calendar, self.clock.now());
+        let (calendar, backlog, now) = (&self.calendar, &self.backlog, self.clock.now());
+        let mut tx = WriteTx::new(&mut *self.connection, &mut group, &mut log, calendar, backlog, now);
         let run = catch_unwind(AssertUnwindSafe(|| work.run(&mut tx)));
         let failed = match tx.finish(matches!(run, Ok(true))) {
             Ok(_) => match self.connection.commit(&log, None) {

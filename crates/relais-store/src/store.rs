@@ -17,6 +17,7 @@ use crate::connection::WriteConnection;
 use crate::delivery::Delivery;
 use crate::error::StoreError;
 use crate::head::SharedHead;
+use crate::jobs::Backlog;
 use crate::lane::Lane;
 use crate::log::{self, LogBounds};
 use crate::migration::{self, Migration};
@@ -52,6 +53,7 @@ struct Shared {
     sink: SharedSink,
     clock: SharedClock,
     calendar: Arc<Calendar>,
+    backlog: Arc<Backlog>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -76,6 +78,7 @@ impl Store {
         let calendar = Calendar::load(&mut *connection, Arc::clone(&clock));
         connection.rollback();
         let calendar = Arc::new(calendar?);
+        let backlog = Arc::new(Backlog::new(config.jobs, Arc::clone(&clock)));
 
         let (queue, commands) = mpsc::channel(config.queue_max.max(1));
         let (completion, batches) = sync_channel(COMPLETION_MAX);
@@ -86,6 +89,7 @@ impl Store {
             connection,
             clock: Arc::clone(&clock),
             calendar: Arc::clone(&calendar),
+            backlog: Arc::clone(&backlog),
             completion,
             epoch: head.epoch,
             log: LogBuffer::default(),
@@ -100,7 +104,8 @@ impl Store {
             Some(connection) => {
                 let (rows, commands) = mpsc::channel(ROWS_QUEUE_MAX);
                 let (clock, calendar) = (Arc::clone(&clock), Arc::clone(&calendar));
-                let writer = RowsWriter { connection, clock, calendar, epoch: head.epoch };
+                let backlog = Arc::clone(&backlog);
+                let writer = RowsWriter { connection, clock, calendar, backlog, epoch: head.epoch };
                 threads.push(spawn("store-rows", move || writer.run(commands))?);
                 Some(rows)
             }
@@ -117,6 +122,7 @@ impl Store {
             sink,
             clock,
             calendar,
+            backlog,
             threads: Mutex::new(threads),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -246,6 +252,28 @@ impl Store {
     pub async fn note_date(&self) -> Result<(), StoreError> {
         let Some(new) = self.shared.calendar.to_note() else { return Ok(()) };
         self.write(move |tx| new.write(tx)).await.inspect(|()| self.shared.calendar.noted(new))
+    }
+
+    /// Has the workers of this process look for jobs at once, as each commit that enqueues some does.
+    pub fn wake_workers(&self) {
+        self.shared.backlog.wake();
+        self.shared.backlog.wake_for_change();
+    }
+
+    /// The time that leases go by where it is not the database server's.
+    pub(crate) fn process_now(&self) -> Option<Timestamp> {
+        let is_own = !self.shared.has_server || !self.shared.backlog.limits.server_time;
+        is_own.then(|| self.shared.clock.now())
+    }
+
+    /// Whether it was shut down.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shared.queue.is_closed()
+    }
+
+    /// The jobs that wait, as this process knows of them.
+    pub(crate) fn backlog(&self) -> &Arc<Backlog> {
+        &self.shared.backlog
     }
 
     /// See [`log::events_after`].

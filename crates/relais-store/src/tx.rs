@@ -9,6 +9,7 @@ use crate::buffer::{LogBuffer, TopicHead, Undoing};
 use crate::calendar::Calendar;
 use crate::connection::WriteConnection;
 use crate::error::StoreError;
+use crate::jobs::Backlog;
 use crate::log::{self, Amended};
 use crate::packs::Place;
 use crate::param::Param;
@@ -26,6 +27,15 @@ pub(crate) struct Group {
     /// The last `seq` given out.
     pub(crate) seq: u64,
     pub(crate) held: Held,
+    /// The time of the database server, once a closure has asked for it.
+    server_now: Option<Timestamp>,
+}
+
+impl Group {
+    /// Closures of a transaction that has begun with the log there.
+    pub(crate) fn new(epoch: Epoch, seq: u64) -> Self {
+        Self { epoch, seq, held: Held::Nothing, server_now: None }
+    }
 }
 
 /// What the open transaction holds of the closures that have run, and so what undoing the next one takes.
@@ -73,6 +83,7 @@ pub struct WriteTx<'a> {
     group: &'a mut Group,
     log: &'a mut LogBuffer,
     calendar: &'a Calendar,
+    backlog: &'a Arc<Backlog>,
     effects: Effects,
     now: Timestamp,
     seq_before: u64,
@@ -96,6 +107,7 @@ impl<'a> WriteTx<'a> {
         group: &'a mut Group,
         log: &'a mut LogBuffer,
         calendar: &'a Calendar,
+        backlog: &'a Arc<Backlog>,
         now: Timestamp,
     ) -> Self {
         let (seq_before, undoing) = (group.seq, log.begin());
@@ -104,6 +116,7 @@ impl<'a> WriteTx<'a> {
             group,
             log,
             calendar,
+            backlog,
             effects: Effects::default(),
             now,
             seq_before,
@@ -257,6 +270,28 @@ impl<'a> WriteTx<'a> {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// The time by which nodes agree: the PostgreSQL server's, asked once for the whole group; this process's own with
+    /// SQLite. For leases and delays, not for people.
+    ///
+    /// # Errors
+    /// Whatever the database reports; the closure's changes are then undone.
+    pub fn database_now(&mut self) -> Result<Timestamp, StoreError> {
+        if self.backend() == Backend::Sqlite || !self.backlog.limits.server_time {
+            return Ok(self.now);
+        }
+        if let Some(now) = self.group.server_now {
+            return Ok(now);
+        }
+        let now = crate::jobs::server_now(self)?;
+        self.group.server_now = Some(now);
+        Ok(now)
+    }
+
+    /// The jobs that wait, as this process knows of them.
+    pub(crate) fn backlog(&self) -> &Arc<Backlog> {
+        self.backlog
     }
 
     /// See [`crate::Store::retention_now`].

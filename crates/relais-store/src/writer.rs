@@ -16,7 +16,8 @@ use crate::calendar::Calendar;
 use crate::completion::{Batch, Finished, Work};
 use crate::connection::WriteConnection;
 use crate::error::StoreError;
-use crate::tx::{Effects, Group, Held, Rest, WriteTx};
+use crate::jobs::Backlog;
+use crate::tx::{Effects, Group, Rest, WriteTx};
 
 /// What is sent to the writer thread.
 pub(crate) enum Command {
@@ -67,6 +68,7 @@ pub(crate) struct Writer {
     pub(crate) connection: Box<dyn WriteConnection>,
     pub(crate) clock: SharedClock,
     pub(crate) calendar: Arc<Calendar>,
+    pub(crate) backlog: Arc<Backlog>,
     pub(crate) completion: SyncSender<Batch>,
     pub(crate) epoch: Epoch,
     pub(crate) log: LogBuffer,
@@ -162,7 +164,7 @@ impl Writer {
             self.log.forget();
             self.seq = head.seq;
         }
-        Ok(Group { epoch: head.epoch, seq: head.seq, held: Held::Nothing })
+        Ok(Group::new(head.epoch, head.seq))
     }
 
     fn rollback(&mut self) {
@@ -171,8 +173,8 @@ impl Writer {
     }
 
     fn run_one(&mut self, mut work: Box<dyn Work>, group: &mut Group) -> (Finished, Rest) {
-        let mut tx =
-            WriteTx::new(&mut *self.connection, group, &mut self.log, &self.calendar, self.clock.now());
+        let (calendar, backlog, now) = (&self.calendar, &self.backlog, self.clock.now());
+        let mut tx = WriteTx::new(&mut *self.connection, group, &mut self.log, calendar, backlog, now);
         let run = catch_unwind(AssertUnwindSafe(|| work.run(&mut tx)));
         match tx.finish(matches!(run, Ok(true))) {
             Ok(effects) => (Finished { work, outcome: Ok(()), effects }, Rest::Untouched),

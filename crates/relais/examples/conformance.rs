@@ -19,7 +19,7 @@ use relais::gateways::engineio::{
 use relais::gateways::socketio::{
     Admission, ConnectRequest, Incoming, Namespace, Refused, Reply, Settings, Socket, SocketIo, Welcome,
 };
-use relais::http::{Server, listen};
+use relais::web::{Server, listen};
 use relais_hub::{EventLog, Flow, Hub, HubConfig, LogBounds, LogError, NobodyWatches, Ticks};
 use relais_protocol::engineio::{Frame, PayloadLimits};
 use relais_protocol::event::{Channel, Cursor, Epoch, Event, Topic};

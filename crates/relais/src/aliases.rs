@@ -171,15 +171,15 @@ mod tests {
     #[test]
     fn null_is_absent_where_a_field_has_a_value_of_its_own() {
         #[derive(Deserialize)]
-        struct Parcel {
+        struct FrameBatch {
             #[serde(default, deserialize_with = "null_is_absent")]
             fragile: bool,
         }
         for (text, fragile) in [("{}", false), (r#"{"fragile":null}"#, false), (r#"{"fragile":true}"#, true)]
         {
-            assert_eq!(serde_json::from_str::<Parcel>(text).unwrap().fragile, fragile, "{text}");
+            assert_eq!(serde_json::from_str::<FrameBatch>(text).unwrap().fragile, fragile, "{text}");
         }
-        assert!(serde_json::from_str::<Parcel>(r#"{"fragile":"yes"}"#).is_err());
+        assert!(serde_json::from_str::<FrameBatch>(r#"{"fragile":"yes"}"#).is_err());
     }
 
     #[test]

@@ -1,20 +1,21 @@
 //! What the handlers share.
 
+use std::any::{Any, TypeId, type_name};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use axum::extract::FromRef;
 use relais_hub::Hub;
 use relais_protocol::event::Cursor;
 use relais_protocol::time::SharedClock;
 use relais_store::Store;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::auth::Auth;
+use crate::auth::expiry::Expiries;
 use crate::config::Config;
-use crate::features::chat::Chat;
-use crate::features::live::Live;
-use crate::features::relay::Relay;
-use crate::gateways::expiry::Expiries;
+use crate::jobs::JobsWatch;
 
 /// The parts of the running application. Cheap to clone; made once, in `boot`.
 #[derive(Clone)]
@@ -32,26 +33,41 @@ pub struct Parts {
     pub hub: Hub,
     /// Who may do what.
     pub auth: Auth,
-    /// The relay of JSON files.
-    pub relay: Relay,
-    /// Conversations and messages.
-    pub chat: Chat,
-    /// Modules.
-    pub live: Live,
+    /// What the features do.
+    pub services: Services,
+    /// How the durable jobs stand.
+    pub jobs: Arc<JobsWatch>,
     /// Moves with every event that was published, for those who wait for one.
     pub heads: watch::Receiver<Cursor>,
     /// Sessions that end when their credential does.
     pub expiries: Arc<Expiries>,
     /// Whether the server takes requests; false while it drains.
     pub accepting: watch::Receiver<bool>,
-    /// Kilobytes that uploads may still hold in memory.
-    pub upload_memory: Arc<Semaphore>,
-    /// WebSocket clients of the relay.
-    pub relay_listeners: Arc<AtomicUsize>,
     /// Requests that wait for an event.
     pub polls_waiting: Arc<AtomicUsize>,
     /// What `/metrics` shows.
     pub metrics: metrics_exporter_prometheus::PrometheusHandle,
+}
+
+/// What the features do, each found by its type.
+#[derive(Default)]
+pub struct Services(HashMap<TypeId, Box<dyn Any + Send + Sync>>);
+
+impl Services {
+    /// Adds the service of a feature.
+    pub fn add<T: Any + Send + Sync>(&mut self, service: T) {
+        self.0.insert(TypeId::of::<T>(), Box::new(service));
+    }
+
+    /// The service of a feature that is before the asking one in the list of features.
+    #[must_use]
+    pub fn require<T: Any + Send + Sync>(&self) -> &T {
+        self.find().unwrap_or_else(|| unreachable!("{} was not opened", type_name::<T>()))
+    }
+
+    fn find<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.0.get(&TypeId::of::<T>())?.downcast_ref()
+    }
 }
 
 impl App {
@@ -91,22 +107,16 @@ impl App {
         &self.0.auth
     }
 
-    /// The relay of JSON files.
+    /// The service of a feature. `boot` opens them all before anybody can ask.
     #[must_use]
-    pub fn relay(&self) -> &Relay {
-        &self.0.relay
+    pub fn service<T: Any + Send + Sync>(&self) -> &T {
+        self.0.services.require()
     }
 
-    /// Conversations and messages.
+    /// How the durable jobs stand.
     #[must_use]
-    pub fn chat(&self) -> &Chat {
-        &self.0.chat
-    }
-
-    /// Modules.
-    #[must_use]
-    pub fn live(&self) -> &Live {
-        &self.0.live
+    pub fn jobs(&self) -> &Arc<JobsWatch> {
+        &self.0.jobs
     }
 
     /// Moves with every event that was published.
@@ -147,25 +157,6 @@ impl App {
         }
     }
 
-    /// Room for so many bytes of an upload; nothing if other uploads hold it all.
-    #[must_use]
-    pub fn upload_memory(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let kilobytes = u32::try_from(bytes.div_ceil(1024)).ok()?;
-        Arc::clone(&self.0.upload_memory).try_acquire_many_owned(kilobytes).ok()
-    }
-
-    /// How many WebSocket clients the relay has.
-    #[must_use]
-    pub fn relay_listeners(&self) -> usize {
-        self.0.relay_listeners.load(Ordering::Relaxed)
-    }
-
-    /// Counts a WebSocket client of the relay until the guard is dropped.
-    #[must_use]
-    pub fn count_relay_listener(&self) -> Counted {
-        Counted::in_one(&self.0.relay_listeners)
-    }
-
     /// How many requests wait for an event.
     #[must_use]
     pub fn polls_waiting(&self) -> usize {
@@ -183,7 +174,9 @@ impl App {
 pub struct Counted(Arc<AtomicUsize>);
 
 impl Counted {
-    fn in_one(count: &Arc<AtomicUsize>) -> Self {
+    /// Counts one more.
+    #[must_use]
+    pub fn in_one(count: &Arc<AtomicUsize>) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(count))
     }
@@ -192,5 +185,11 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl FromRef<App> for SharedClock {
+    fn from_ref(app: &App) -> Self {
+        Self::clone(app.clock())
     }
 }

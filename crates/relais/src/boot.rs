@@ -1,33 +1,29 @@
 //! The only place where concrete types are chosen and put together.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
 use relais_hub::{Hub, HubConfig, NobodyWatches};
 use relais_protocol::time::{SharedClock, SystemClock};
-use relais_store::blobs::LocalBlobs;
 use relais_store::{Store, StoreConfig, StoreError, private};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::AppError;
-use crate::app::{App, Parts};
+use crate::app::{App, Parts, Services};
+use crate::auth::expiry::Expiries;
 use crate::auth::{Auth, AuthError};
 use crate::config::Config;
-use crate::event_log::{Publisher, StoredLog};
-use crate::features::accounts::Accounts;
-use crate::features::chat::{self, Chat};
-use crate::features::live::history::{self, History};
-use crate::features::live::{self, Live, Modules};
-use crate::features::relay::{self, Relay, RelayError};
-use crate::gateways::expiry::Expiries;
-use crate::gateways::mqtt;
-use crate::http::{self, Server};
+use crate::event_log::{Publisher, RightsObserver, StoredLog};
+use crate::feature::{Observers, OpenError, Opening};
+use crate::features;
+use crate::http::{self, declared};
+use crate::jobs;
+use crate::web::{self, Server};
 
 /// How often sessions are checked for expired credentials.
 const EXPIRY_CHECK: Duration = Duration::from_secs(1);
@@ -35,10 +31,6 @@ const EXPIRY_CHECK: Duration = Duration::from_secs(1);
 const LOG_CHECK: Duration = Duration::from_secs(1);
 /// How often the clock is compared with the time that passed.
 const DATE_CHECK: Duration = Duration::from_secs(60);
-/// How often old events are forgotten.
-const TRIM: Duration = Duration::from_secs(3600);
-/// Events that are kept however old they are.
-const EVENTS_KEPT_MIN: u64 = 1000;
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -62,15 +54,12 @@ pub enum BootError {
     /// The database.
     #[error("database: {0}")]
     Store(#[from] StoreError),
-    /// The relay's folder or schemas.
-    #[error("relay: {0}")]
-    Relay(#[from] RelayError),
     /// Identity and access.
     #[error(transparent)]
     Auth(#[from] AuthError),
-    /// The first administrator.
-    #[error("first administrator: {0}")]
-    Admin(AppError),
+    /// A feature.
+    #[error(transparent)]
+    Feature(#[from] OpenError),
     /// Metrics, or a task that did not end well.
     #[error("{0}")]
     Internal(String),
@@ -129,52 +118,38 @@ pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, B
         Arc::new(NobodyWatches),
     );
     let (heads_sender, heads) = watch::channel(store.head());
-    let (auth_of_sink, relay_of_sink) = (Arc::new(OnceLock::new()), Arc::new(OnceLock::new()));
-    let (chat_of_sink, live_of_sink) = (Arc::new(OnceLock::new()), Arc::new(OnceLock::new()));
-    let sink = Publisher {
-        hub: hub.clone(),
-        heads: heads_sender,
-        auth: Arc::clone(&auth_of_sink),
-        relay: Arc::clone(&relay_of_sink),
-        chat: Arc::clone(&chat_of_sink),
-        live: Arc::clone(&live_of_sink),
-    };
+    let observers = Observers::default();
+    let sink = Publisher { hub: hub.clone(), heads: heads_sender, observers: observers.clone() };
     store.set_sink(Arc::new(sink));
-
-    let blobs = LocalBlobs::open(&data.join("blobs"))
-        .map_err(|error| BootError::Internal(format!("blobs: {error}")))?;
-    let relay =
-        Relay::open(store.clone(), Arc::new(blobs), config.relay.clone(), &config.relay_files_dir()).await?;
-    let _ = relay_of_sink.set(relay.clone());
     let open_mode = config.auth.is_open(config.server.listen.ip());
     let auth = Auth::open(&config.auth, store.clone(), &data, open_mode, Arc::clone(&clock))?;
-    let _ = auth_of_sink.set(auth.clone());
-    let accounts = Accounts::new(auth.clone());
-    accounts.ensure_first_admin().await.map_err(BootError::Admin)?;
-    let modules = Modules::new(store.clone(), accounts.clone(), &config.live);
-    let history = History::open(store.clone(), Arc::clone(&clock), config.live.history.clone()).await?;
-    let live = Live::open(store.clone(), modules, hub.clone(), history, config.live.clone()).await?;
-    let _ = live_of_sink.set(live.clone());
-    let chat = Chat::new(store.clone(), accounts, hub.clone(), Arc::clone(&clock), config.chat.clone());
-    chat.begin_presence().await.map_err(|error| BootError::Internal(format!("chat: {error}")))?;
-    let _ = chat_of_sink.set(chat.clone());
-
-    let (accepting_sender, accepting) = watch::channel(true);
-    let memory = usize::try_from(config.relay.upload_memory_bytes / 1024).unwrap_or(Semaphore::MAX_PERMITS);
-    let app = App::new(Parts {
+    observers.add(RightsObserver { hub: hub.clone(), auth: auth.clone() });
+    let mut opening = Opening {
         config: Arc::clone(&config),
         clock,
         store,
         hub,
         auth,
-        relay,
-        chat,
-        live,
+        services: Services::default(),
+        observers,
+    };
+    for feature in features::ALL {
+        (feature.open)(&mut opening).await?;
+    }
+
+    let (accepting_sender, accepting) = watch::channel(true);
+    let Opening { clock, store, hub, auth, services, .. } = opening;
+    let app = App::new(Parts {
+        config,
+        clock,
+        store,
+        hub,
+        auth,
+        services,
+        jobs: Arc::default(),
         heads,
         expiries: Arc::new(Expiries::default()),
         accepting,
-        upload_memory: Arc::new(Semaphore::new(memory.min(Semaphore::MAX_PERMITS))),
-        relay_listeners: Arc::new(AtomicUsize::new(0)),
         polls_waiting: Arc::new(AtomicUsize::new(0)),
         metrics,
     });
@@ -183,27 +158,17 @@ pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, B
 
 fn serve(app: App, accepting: watch::Sender<bool>, open_mode: bool) -> Result<Running, BootError> {
     let wanted = app.config().server.listen;
-    let listener = http::listen(wanted).map_err(|error| BootError::Listen { address: wanted, error })?;
+    let listener = web::listen(wanted).map_err(|error| BootError::Listen { address: wanted, error })?;
     let address = listener.local_addr().map_err(|error| BootError::Listen { address: wanted, error })?;
     let server = Server::start(listener, http::router(&app), &app.config().server);
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    tasks.spawn(relay::watch(app.relay().clone(), stop.clone()));
     tasks.spawn(end_expired_sessions(app.clone(), stop.clone()));
     tasks.spawn(follow_the_log(app.clone(), stop.clone()));
-    tasks.spawn(trim_log(app.clone(), stop.clone()));
+    tasks.spawn(jobs::work(app.clone(), stop.clone()));
+    tasks.spawn(jobs::watch(app.clone(), stop.clone()));
     tasks.spawn(note_date(app.clone(), stop.clone()));
-    tasks.spawn(chat::tell_changes(app.chat().clone(), stop.clone()));
-    tasks.spawn(live::tell_changes(app.live().clone(), stop.clone()));
-    if app.config().live.stats {
-        tasks.spawn(live::tell_statistics(app.live().clone(), stop.clone()));
-    }
-    tasks.spawn(live::keep_states(app.live().clone(), stop.clone()));
-    tasks.spawn(history::keep_history(app.live().history().clone(), stop.clone()));
-    tasks.spawn(live::deliver_commands(app.live().clone(), stop.clone()));
-    tasks.spawn(chat::catch_up(app.chat().clone(), stop.clone()));
-    tasks.spawn(chat::index_messages(app.chat().clone(), stop.clone()));
-    if app.config().live.mqtt.is_on() {
-        tasks.spawn(mqtt::run(app.clone(), stop.clone()));
+    for task in declared().flat_map(|feature| (feature.tasks)(&app, &stop)) {
+        tasks.spawn(task);
     }
     let mode = if open_mode { "open to every program on this computer" } else { "credentials required" };
     tracing::info!(%address, mode, data = %app.config().server.data.display(), "listening on http://{address}");
@@ -233,15 +198,17 @@ impl Running {
     pub async fn stop(mut self) {
         tracing::info!("stopping: requests under way are finished, live clients are asked to reconnect");
         self.accepting.send_replace(false);
-        self.app.live().stop_looking();
+        declared().for_each(|feature| (feature.stopping)(&self.app));
         let spread = Duration::from_secs(self.app.config().server.drain_s);
         let hub = self.app.hub().clone();
         tokio::join!(self.server.stop(), hub.drain(spread));
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
-        if let Err(error) = self.app.live().history().flush().await {
-            tracing::error!(%error, "the last values of modules could not be written");
+        for feature in declared() {
+            if let Err(error) = (feature.flush)(&self.app).await {
+                tracing::error!(%error, feature = feature.name, "what was only in memory could not be written");
+            }
         }
         self.app.store().shutdown().await;
         tracing::info!("stopped");
@@ -259,9 +226,9 @@ impl Drop for Running {
 async fn open_store(config: &Config, clock: SharedClock) -> Result<Store, BootError> {
     let mut store_config = StoreConfig::new(config.database_url().parse()?);
     store_config.readers = config.database.readers;
-    let opened = tokio::task::spawn_blocking(move || {
-        Store::open(&store_config, &crate::features::migrations(), clock)
-    });
+    store_config.jobs = config.jobs.limits();
+    let opened =
+        tokio::task::spawn_blocking(move || Store::open(&store_config, &features::migrations(), clock));
     Ok(opened.await.map_err(|e| BootError::Internal(e.to_string()))??)
 }
 
@@ -342,27 +309,6 @@ async fn note_date(app: App, stop: CancellationToken) {
     while until(&stop, looks.tick()).await {
         if let Err(error) = app.store().note_date().await {
             tracing::warn!(%error, "the date could not be noted; trying again");
-        }
-    }
-}
-
-async fn trim_log(app: App, stop: CancellationToken) {
-    let mut hours = tokio::time::interval(TRIM);
-    let kept_ms = i64::from(app.config().database.events_days) * 86_400_000;
-    while until(&stop, hours.tick()).await {
-        match app
-            .store()
-            .trim_events(app.store().retention_now().plus_millis(-kept_ms), EVENTS_KEPT_MIN)
-            .await
-        {
-            Ok(0) => {}
-            Ok(gone) => tracing::info!(gone, "old events were forgotten"),
-            Err(error) => {
-                tracing::warn!(%error, "old events could not be forgotten; trying again in an hour");
-            }
-        }
-        if let Err(error) = app.chat().forget_trimmed().await {
-            tracing::warn!(%error, "where old events told messages could not be forgotten; trying again in an hour");
         }
     }
 }

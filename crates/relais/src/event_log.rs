@@ -1,6 +1,6 @@
 //! The store's event log as the hub reads it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -10,13 +10,9 @@ use relais_store::{EventSink, Store, StoreError};
 use tokio::sync::watch;
 
 use crate::auth::Auth;
-use crate::features::chat::{self, Chat};
-use crate::features::live::Live;
-use crate::features::relay::Relay;
-use crate::gateways::end_connections;
-
-/// The most data that somebody may give an event of their own, in bytes.
-pub const EVENT_DATA_BYTES_MAX: usize = 64 * 1024;
+use crate::auth::end_connections;
+use crate::feature::{Observer, Observers};
+use crate::features;
 
 /// Reads what listeners missed.
 pub struct StoredLog(pub Store);
@@ -26,7 +22,7 @@ fn fault(error: StoreError) -> LogError {
 }
 
 fn shared(events: Vec<Event>) -> Vec<Arc<Event>> {
-    let told = |event: Event| Arc::new(chat::whole(&event).unwrap_or(event));
+    let told = |event: Event| Arc::new(features::told(&event).unwrap_or(event));
     events.into_iter().map(told).collect()
 }
 
@@ -75,28 +71,31 @@ pub struct Publisher {
     pub hub: Hub,
     /// Where the log stands.
     pub heads: watch::Sender<Cursor>,
-    /// Identity and access, once it is open: connections end before they are told what came after their rights.
-    pub auth: Arc<OnceLock<Auth>>,
-    /// The relay, once it is open: it has to take in what others committed.
-    pub relay: Arc<OnceLock<Relay>>,
-    /// The chat, once it is open: it makes connections listen to what their people are let into.
-    pub chat: Arc<OnceLock<Chat>>,
-    /// The modules, once they are open: who owns them, and that they are gone, is known before it is told.
-    pub live: Arc<OnceLock<Live>>,
+    /// Who follows the log.
+    pub observers: Observers,
+}
+
+/// Connections end before they are told what came after their rights.
+pub struct RightsObserver {
+    /// Live sessions.
+    pub hub: Hub,
+    /// Whose rights changed.
+    pub auth: Auth,
+}
+
+impl Observer for RightsObserver {
+    fn committed(&self, event: &Event) {
+        if let Some(ended) = self.auth.observe(event) {
+            end_connections(&self.hub, &ended);
+        }
+    }
 }
 
 impl EventSink for Publisher {
     fn committed(&self, event: Arc<Event>) {
-        if let Some(ended) = self.auth.get().and_then(|auth| auth.observe(&event)) {
-            end_connections(&self.hub, &ended);
-        }
-        if let Some(chat) = self.chat.get() {
-            chat.observe(&event);
-        }
-        if let Some(live) = self.live.get() {
-            live.observe(&event);
-        }
-        self.hub.publish(chat::whole(&event).map_or(event, Arc::new));
+        self.observers.for_each(|observer| observer.committed(&event));
+        self.hub.publish(features::told(&event).map_or_else(|| Arc::clone(&event), Arc::new));
+        self.observers.for_each(|observer| observer.published(&event));
     }
 
     fn has_room(&self) -> bool {
@@ -108,9 +107,7 @@ impl EventSink for Publisher {
     }
 
     fn caught_up(&self, event: &Event) {
-        if let Some(relay) = self.relay.get() {
-            relay.take_in(event);
-        }
+        self.observers.for_each(|observer| observer.caught_up(event));
     }
 
     fn amended(&self, seq: u64, data: Arc<str>) {

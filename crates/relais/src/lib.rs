@@ -6,6 +6,7 @@
 
 mod aliases;
 pub mod app;
+pub mod asyncapi;
 pub mod auth;
 pub mod boot;
 pub mod cli;
@@ -13,15 +14,18 @@ pub mod config;
 mod disk;
 pub mod error;
 pub mod event_log;
+pub mod feature;
 pub mod features;
 pub mod gateways;
 pub mod http;
 pub mod id;
+pub mod jobs;
 mod memory;
 mod outbound;
 mod pace;
 pub mod telemetry;
 pub mod text;
+pub mod web;
 
 pub use app::App;
 pub use error::AppError;

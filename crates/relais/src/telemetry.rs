@@ -15,8 +15,12 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use self::lines::{Masked, OneLine};
-use crate::cli::CliError;
 use crate::config::{LogConfig, LogFormat, TelemetryConfig, masked, masked_text};
+
+/// Why logs or traces cannot be set up; names the setting.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct TelemetryError(String);
 
 /// Sends what is left of the traces when it is dropped.
 pub struct Telemetry(Option<SdkTracerProvider>);
@@ -32,10 +36,10 @@ impl Drop for Telemetry {
 /// Starts logging to standard error and, if an endpoint is set, sending traces by OTLP over HTTP.
 ///
 /// # Errors
-/// [`CliError`] if the filter or the endpoint cannot be understood.
-pub fn init(log: &LogConfig, telemetry: &TelemetryConfig) -> Result<Telemetry, CliError> {
+/// [`TelemetryError`] if the filter or the endpoint cannot be understood.
+pub fn init(log: &LogConfig, telemetry: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
     let filter = EnvFilter::try_new(&log.filter)
-        .map_err(|e| CliError::new(format!("log.filter: {e}; write for instance \"info,relais=debug\"")))?;
+        .map_err(|e| TelemetryError(format!("log.filter: {e}; write for instance \"info,relais=debug\"")))?;
     let text = match log.format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Text => true,
@@ -58,12 +62,12 @@ where
     if json { lines.json().flatten_event(true).boxed() } else { lines.fmt_fields(OneLine::default()).boxed() }
 }
 
-fn exporter(endpoint: &str) -> Result<SdkTracerProvider, CliError> {
+fn exporter(endpoint: &str) -> Result<SdkTracerProvider, TelemetryError> {
     let url = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
     let exporter =
         opentelemetry_otlp::SpanExporter::builder().with_http().with_endpoint(url).build().map_err(|e| {
             let said = e.to_string().replace(endpoint, &masked(endpoint));
-            CliError::new(masked_text(&format!("telemetry.otlp_endpoint: {said}")))
+            TelemetryError(masked_text(&format!("telemetry.otlp_endpoint: {said}")).into_owned())
         })?;
     let resource = opentelemetry_sdk::Resource::builder().with_service_name("relais").build();
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())

@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use clap::Parser;
 use relais::config::ServerConfig;
-use relais::http::{Server, listen};
+use relais::web::{Server, listen};
 
 use room::Room;
 

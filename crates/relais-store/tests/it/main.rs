@@ -7,6 +7,7 @@ mod crash;
 mod delivery;
 mod failures;
 mod groups;
+mod jobs;
 mod lane;
 mod locks;
 mod log;

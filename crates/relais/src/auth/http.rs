@@ -5,21 +5,19 @@ use std::sync::{Arc, OnceLock};
 
 use axum::extract::{ConnectInfo, FromRef, FromRequestParts};
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap, HeaderName, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 
 use parking_lot::Mutex;
 
 use super::rights::rights_changed;
 use super::{Auth, Credential, Principal};
-use crate::config::canonical_origin;
-use crate::http::{is_known_origin, own_origin};
+use crate::web::origins::{FETCH_SITE, is_from_own_page, is_known_origin};
 use crate::{App, AppError};
 
 /// The cookie that carries a session.
 pub const SESSION_COOKIE: &str = "relais_session";
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Who makes a request whose body is still to come: asked again when all of it is there, however long that took.
 #[derive(Clone, Debug, Default)]
@@ -250,16 +248,6 @@ fn check_page(parts: &Parts) -> Result<(), AppError> {
 
 fn cross_site() -> AppError {
     AppError::forbidden("cross_site", "Requête refusée : elle ne vient pas d'une page de ce serveur")
-}
-
-/// Whether the browser says that this comes from a page of this server's own origin: by `Sec-Fetch-Site`, which no page
-/// can set, or where there is none by an `Origin` of the same scheme, host and port.
-pub(crate) fn is_from_own_page(headers: &HeaderMap, extensions: &Extensions) -> bool {
-    if let Some(site) = headers.get(FETCH_SITE) {
-        return site == "same-origin";
-    }
-    let origin = headers.get(header::ORIGIN).and_then(|origin| canonical_origin(origin.to_str().ok()?));
-    origin.is_some() && origin == own_origin(headers, extensions)
 }
 
 /// The `Set-Cookie` value that starts a session, or ends it when there is no secret. `X-Forwarded-Proto` is believed

@@ -5,6 +5,8 @@
 
 mod cache;
 mod claims;
+pub(crate) mod ending;
+pub(crate) mod expiry;
 pub mod http;
 mod jwks;
 mod key;
@@ -19,6 +21,7 @@ mod throttle;
 mod token;
 
 pub use cache::TTL_MS as CACHE_TTL_MS;
+pub use ending::end_connections;
 pub(crate) use key::NewKey;
 pub use password::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
 pub use policy::{Action, Policy};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use relais_protocol::time::SystemClock;
-use relais_store::{Store, StoreConfig, private};
+use relais_store::{Store, StoreConfig, StoreError, private};
 use serde::Serialize;
 
 use super::{CliError, Globals, out};
@@ -99,9 +99,17 @@ fn shared_with(path: &std::path::Path) -> &'static str {
     }
 }
 
+async fn unreadable_rows(store: &Store) -> Result<Vec<String>, StoreError> {
+    let mut found = Vec::new();
+    for feature in crate::features::ALL {
+        found.extend((feature.unreadable_rows)(store).await?);
+    }
+    Ok(found)
+}
+
 async fn check_database(config: &Config) -> Result<String, String> {
     let url: relais_store::DatabaseUrl =
-        config.database_url().parse().map_err(|e: relais_store::StoreError| e.to_string())?;
+        config.database_url().parse().map_err(|e: StoreError| e.to_string())?;
     let (shown, remote, checked) = (url.to_string(), url.is_remote(), url.checks_certificate());
     let mut store_config = StoreConfig::new(url);
     store_config.beside_server = true;
@@ -113,12 +121,10 @@ async fn check_database(config: &Config) -> Result<String, String> {
     let works = store.check_writes().await;
     let tls = store.tls_version().await;
     let head = store.head();
-    let files = crate::features::relay::broken_rows(&store).await;
-    let commands = crate::features::live::unreadable_rows(&store).await;
+    let broken = unreadable_rows(&store).await;
     store.shutdown().await;
     works.map_err(|e| e.to_string())?;
-    let mut broken = files.map_err(|e| e.to_string())?;
-    broken.extend(commands.map_err(|e| e.to_string())?);
+    let broken = broken.map_err(|e| e.to_string())?;
     if !broken.is_empty() {
         return Err(format!("{shown}: these rows cannot be read, and are left out: {}", named(&broken)));
     }
@@ -197,7 +203,7 @@ async fn check_server(config: &Config) -> Result<String, String> {
     match get(&url).await {
         Ok(status) if status.is_success() => Ok(format!("runs at http://{address} and is ready")),
         Ok(status) => Err(format!("something at http://{address} answers {status}; see its log")),
-        Err(_) => match crate::http::listen(address) {
+        Err(_) => match crate::web::listen(address) {
             Ok(_) => Ok(format!("does not run; http://{address} is free for it")),
             Err(error) => Err(format!("cannot listen on {address}: {error}; {}", listen_remedy(&error))),
         },

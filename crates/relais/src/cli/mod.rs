@@ -5,6 +5,7 @@ mod client;
 mod completions;
 mod config;
 mod doctor;
+mod jobs;
 mod key;
 mod listen;
 mod module;
@@ -108,6 +109,8 @@ enum Command {
     Key(key::KeyArgs),
     /// Modules: add, list, remove, rotate, claim-code, command
     Module(module::ModuleArgs),
+    /// Durable jobs: list, show, retry, discard
+    Jobs(jobs::JobsArgs),
     /// Test everything the configuration names and say what to do
     Doctor(doctor::DoctorArgs),
     /// Print the configuration that results from all sources, with secrets hidden
@@ -243,6 +246,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Token(args) => token::run(args, &globals).await,
         Command::Key(args) => key::run(args, &globals).await,
         Command::Module(args) => module::run(args, &globals).await,
+        Command::Jobs(args) => jobs::run(args, &globals).await,
         Command::Doctor(args) => doctor::run(args, &globals).await,
         Command::Config(args) => config::run(args, &globals).await,
         Command::Completions(args) => completions::run(args, &globals).await,

@@ -6,7 +6,7 @@ use super::accounts::{self, PAGE, actor};
 use super::module_command::{self, CommandArgs};
 use super::user::read_password;
 use super::{CliError, Globals, out};
-use crate::features::live::{Commands, Modules, NewModule, Sight};
+use crate::features::live::{Commands, Modules, NewModule, Visibility};
 
 /// Arguments of `relais module`.
 #[derive(Debug, clap::Args)]
@@ -74,7 +74,7 @@ async fn perform(
     commands: &Commands,
     as_json: bool,
 ) -> Result<(), CliError> {
-    let (sight, actor) = (Sight::All, actor());
+    let (visibility, actor) = (Visibility::All, actor());
     match command {
         ModuleCommand::Add { id, name, kind, owner, password_stdin } => {
             let password = given(password_stdin, "module add MC-1001-STN")?;
@@ -89,12 +89,12 @@ async fn perform(
         }
         ModuleCommand::List => list(modules, as_json).await,
         ModuleCommand::Remove { id } => {
-            modules.remove(&sight, &actor, &id).await?;
+            modules.remove(&visibility, &actor, &id).await?;
             if as_json { out::json(&json!({"id": id, "removed": true})) } else { Ok(()) }
         }
         ModuleCommand::Rotate { id, password_stdin } => {
             match modules
-                .rotate(&sight, &actor, &id, given(password_stdin, "module rotate MC-1001-STN")?)
+                .rotate(&visibility, &actor, &id, given(password_stdin, "module rotate MC-1001-STN")?)
                 .await?
             {
                 None if as_json => out::json(&json!({"id": id})),
@@ -104,7 +104,7 @@ async fn perform(
             }
         }
         ModuleCommand::ClaimCode { id } => {
-            let code = modules.offer(&sight, &actor, &id).await?;
+            let code = modules.offer(&visibility, &actor, &id).await?;
             if as_json { out::json(&json!({"id": id, "claim_code": code})) } else { out::line(&code) }
         }
         ModuleCommand::Command(args) => module_command::run(args, commands, as_json).await,
@@ -119,7 +119,7 @@ fn given(password_stdin: bool, example: &str) -> Result<Option<String>, CliError
 async fn list(modules: &Modules, as_json: bool) -> Result<(), CliError> {
     let mut after = String::new();
     loop {
-        let page = modules.list(&Sight::All, &after, PAGE).await?;
+        let page = modules.list(&Visibility::All, &after, PAGE).await?;
         for module in &page {
             if as_json {
                 out::json_line(module)?;

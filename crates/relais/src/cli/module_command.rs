@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::accounts::actor;
 use super::{CliError, out};
-use crate::features::live::{Command, CommandState, Commands, Delivery, NewCommand, Sight};
+use crate::features::live::{Command, CommandState, Commands, Delivery, NewCommand, Visibility};
 
 /// How often it is looked what became of a command.
 const LOOK: Duration = Duration::from_millis(200);
@@ -46,14 +46,14 @@ pub(super) async fn run(args: CommandArgs, commands: &Commands, as_json: bool) -
     let delivery = if at_least_once { Delivery::AtLeastOnce } else { Delivery::AtMostOnce };
     let params = Some(Map::from_iter(params));
     let new = NewCommand { command: name, params, ttl_s: Some(ttl), delivery, client_id: None };
-    let mut command = commands.give(&Sight::All, &actor(), &id, new).await?;
+    let mut command = commands.give(&Visibility::All, &actor(), &id, new).await?;
     let deadline = Instant::now() + Duration::from_secs(ttl.into()) + NOTICED;
     while wait && !command.is_finished() {
         if Instant::now() > deadline {
             return Err(CliError::new("nobody tells devices: start the server with `relais serve`"));
         }
         tokio::time::sleep(LOOK).await;
-        command = commands.find(&Sight::All, &id, &command.id).await?;
+        command = commands.find(&Visibility::All, &id, &command.id).await?;
     }
     show(&command, as_json)?;
     if wait && command.state != CommandState::Acknowledged {

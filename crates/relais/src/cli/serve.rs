@@ -15,7 +15,8 @@ pub struct ServeArgs {
 /// Runs until SIGTERM or SIGINT, then drains.
 pub async fn run(args: ServeArgs, globals: &Globals) -> Result<(), CliError> {
     let config = globals.load_config_listening(args.listen)?;
-    let _telemetry = crate::telemetry::init(&config.log, &config.telemetry)?;
+    let _telemetry = crate::telemetry::init(&config.log, &config.telemetry)
+        .map_err(|error| CliError::new(error.to_string()))?;
     for unknown in crate::config::unknown_variables(super::environment()) {
         tracing::warn!("{unknown}");
     }

@@ -256,6 +256,7 @@ impl Config {
             ));
         }
         found.extend(self.live.mistakes());
+        found.extend(self.jobs.mistakes());
         found.extend(self.socketio.mistakes());
         found.extend(self.auth.mistakes(self.server.listen.ip()));
         found

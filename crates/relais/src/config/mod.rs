@@ -4,10 +4,11 @@ mod auth;
 mod chat;
 mod client;
 mod history;
+mod jobs;
 mod live;
 mod load;
 mod masked;
-mod mqtt;
+pub(crate) mod mqtt;
 mod near;
 mod network;
 mod origin;
@@ -20,6 +21,7 @@ pub use auth::*;
 pub use chat::{ChatAccess, ChatConfig};
 pub use client::ClientConfig;
 pub use history::HistoryConfig;
+pub use jobs::JobsConfig;
 pub use live::{AnswerWords, LiveConfig, ModuleType, ReconnectConfig};
 pub use load::{ConfigError, Overrides, load, read};
 pub use masked::{masked, masked_text};
@@ -30,7 +32,7 @@ pub use origin::{HostName, Origin, canonical_origin};
 pub use relay::{DuplicateKeys, RelayConfig, SchemaRule};
 pub use server::{DatabaseConfig, HubLimits, LogConfig, LogFormat, ServerConfig, TelemetryConfig};
 
-pub use socketio::SocketIoConfig;
+pub use socketio::{Recovery, SocketIoConfig};
 pub use variables::unknown_variables;
 
 use std::path::PathBuf;
@@ -53,6 +55,8 @@ pub struct Config {
     pub chat: ChatConfig,
     /// Live pages, and modules: machines in the field.
     pub live: LiveConfig,
+    /// Durable jobs.
+    pub jobs: JobsConfig,
     /// Limits of live connections.
     pub hub: HubLimits,
     /// Rules for Socket.IO clients.

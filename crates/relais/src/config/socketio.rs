@@ -2,7 +2,21 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::gateways::socketio::Recovery;
+/// Who gets an offset with every event and can recover.
+///
+/// A client that does not know of offsets would take them for an argument of its events, and only the library for
+/// JavaScript ignores an argument too many: so clients ask for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Recovery {
+    /// Whoever asks: `recovery: true` in the `auth` object, or `recovery=1` in the query.
+    #[default]
+    Asked,
+    /// Everybody, for servers whose clients all use `socket.io-client`.
+    Always,
+    /// Nobody.
+    Never,
+}
 
 /// Rules for Socket.IO clients. Heartbeats, and how many connections there may be, are those of all live
 /// connections (`hub`).

@@ -7,7 +7,6 @@
 pub mod chat;
 mod dialects;
 pub mod engineio;
-pub mod expiry;
 mod live;
 pub mod mqtt;
 mod native;
@@ -21,29 +20,17 @@ pub mod upgrade;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::http::StatusCode;
-use axum::routing::get;
-use relais_hub::{CloseCode, CloseReason, Hub, Identity, OpenError, Session, SubscribeError};
+use relais_hub::{CloseCode, Identity, OpenError, Session, SubscribeError};
 
-use crate::auth::{Ended, Principal};
+use crate::auth::Principal;
+use crate::auth::ending::rights_changed;
+use crate::feature::Feature;
 use crate::{App, AppError};
 
-pub use native::NativeApi;
-pub use relay::RelayStreamApi;
-
-/// The routes of live connections.
-pub fn router(app: &App) -> Router<App> {
-    Router::new()
-        .merge(socketio::routes::router(app))
-        .route("/ws/chat", get(chat::open_socket))
-        .route("/esp32", get(live::device::open_socket))
-        .route("/api/files/ws", get(relay::open_socket))
-        .route("/api/files/events", get(relay::open_stream))
-        .route("/api/v1/ws", get(native::open_socket))
-        .route("/api/v1/events", get(native::open_stream))
-        .route("/api/v1/poll", get(poll::poll_events))
-}
+/// How the server is spoken to beside the calls of the features, a line each.
+pub const DIALECTS: [&Feature; 6] =
+    [&socketio::DIALECT, &chat::DIALECT, &live::DIALECT, &relay::DIALECT, &native::DIALECT, &mqtt::DIALECT];
 
 /// The namespaces of Socket.IO, with the features behind them.
 fn namespaces(app: &App) -> Vec<(&'static str, Arc<dyn socketio::Namespace>)> {
@@ -82,19 +69,6 @@ fn identity(principal: &Principal) -> Identity {
     }
 }
 
-/// Closes the live connections that came with what ended. Those of one session alone, if it was signed out of.
-pub fn end_connections(hub: &Hub, ended: &Ended) {
-    match &ended.session {
-        Some(session) => hub.close_sign_in(&ended.principal, session, signed_out()),
-        None => hub.close_principal(&ended.principal, rights_changed()),
-    }
-}
-
-/// Why a session of the hub ends whose person signed out. The new connection is nobody's, or has the new session.
-fn signed_out() -> CloseReason {
-    CloseReason::new(CloseCode::ServiceRestart, "signed out: reconnect")
-}
-
 /// A session is somebody's from now on: it ends with their credential, and with the rights that they came with.
 fn belongs_to(app: &App, principal: &Principal, session: &Arc<Session>) {
     if let Some(at) = principal.expires_at() {
@@ -127,11 +101,6 @@ fn renew(app: &App, known: &Principal, principal: &Principal, session: &Arc<Sess
         app.hub().close(session, rights_changed());
     }
     goes_on
-}
-
-/// Why a session ends whose person's rights are others now: the new connection gets the new rights.
-fn rights_changed() -> CloseReason {
-    CloseReason::new(CloseCode::ServiceRestart, "your rights have changed: reconnect and resume")
 }
 
 /// A connection is one person's: what it listens to was allowed to them.

@@ -10,7 +10,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::http::{Guest, Unnamed};
+use crate::web::{Guest, Unnamed};
 
 /// How long a client that was turned away has to close its side.
 const FAREWELL: Duration = Duration::from_secs(1);

@@ -12,7 +12,7 @@ use relais_protocol::event::{Cursor, Event};
 use super::dialects::write_native;
 use super::native::{ChannelQuery, all_allowed};
 use crate::auth::http::Caller;
-use crate::features::chat;
+use crate::features;
 use crate::{App, AppError};
 
 /// Events of one reply at most, and events of one channel that are looked at for it.
@@ -51,12 +51,12 @@ pub(super) async fn poll_events(
         return Err(AppError::new(StatusCode::GONE, "cursor_expired", text).with("cursor", head));
     }
     let deadline = tokio::time::Instant::now() + Duration::from_secs(query.wait_s);
-    let mut waited = false;
+    let may_wait = query.wait_s > 0;
     loop {
         let head = *heads.borrow_and_update();
-        if waited {
+        if may_wait {
             // Rights may have ended meanwhile, or somebody was taken out: that is in the log, so it wakes whoever waits.
-            // Asked after `head`: what came before is theirs.
+            // Asked after `head`: what came before is theirs, and what ended before that wakes nobody any more.
             let renewed = app.auth().renewed(&principal).await?;
             subscriptions = all_allowed(&app, &renewed, &query.channels).await?;
         }
@@ -65,7 +65,7 @@ pub(super) async fn poll_events(
         if !page.is_nothing() || over || !app.next_event(&mut heads, deadline).await {
             return Ok(([(header::CONTENT_TYPE, "application/json")], page.render()).into_response());
         }
-        (since, waited) = (page.cursor, true);
+        since = page.cursor;
     }
 }
 
@@ -107,7 +107,7 @@ impl Page {
             left -= found.len();
             after = found.last().map_or(after, |event| event.seq);
             for event in found {
-                let event = chat::whole(&event).unwrap_or(event);
+                let event = features::told(&event).unwrap_or(event);
                 if subscription.filter.as_ref().is_none_or(|filter| filter.passes(&event)) {
                     self.put(event);
                 }

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 
 use crate::AppError;
 use crate::auth::http::has_token;
-use crate::http::{ClientPlace, ClientStream, Guest, Place};
+use crate::web::{ClientPlace, ClientStream, Guest, Place};
 
 /// RFC 6455 section 1.3.
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";

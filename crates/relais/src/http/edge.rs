@@ -15,13 +15,13 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use super::asking::ask_at_end;
-use super::connections::Activity;
 use super::landing::CONTENT_SECURITY_POLICY;
 use super::meters::Meters;
-use super::origins::{HostFault, Hosts, is_known_origin};
 use crate::auth::Auth;
 use crate::auth::http::{Asking, shows_credential};
 use crate::config::Origin;
+use crate::web::Activity;
+use crate::web::origins::{HostFault, Hosts, is_known_origin, origin_refused};
 use crate::{App, AppError};
 
 /// Bytes of the list of headers that a page asks for before it sends them.
@@ -181,13 +181,6 @@ where
         tracing::debug!(%method, route, status = status.as_u16(), elapsed_us = elapsed.as_micros(), "request");
         Poll::Ready(Ok(response))
     }
-}
-
-/// Why a page of a foreign origin is refused.
-pub(crate) fn origin_refused() -> AppError {
-    let text = "Origine refusée : ajoutez-la à ALLOWED_ORIGINS (server.allowed_origins) si cette page est la vôtre. \
-                Derrière un proxy qui termine TLS, nommez-le dans RELAIS_TRUSTED_PROXIES (server.trusted_proxies)";
-    AppError::forbidden("origin_refused", text)
 }
 
 fn host_refused(fault: &HostFault) -> AppError {

@@ -7,7 +7,6 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::App;
-use crate::features::live::Sight;
 
 /// The process answers.
 pub(super) async fn get_health() -> Json<serde_json::Value> {
@@ -15,12 +14,13 @@ pub(super) async fn get_health() -> Json<serde_json::Value> {
 }
 
 /// The server takes requests: its database answers, and it is not stopping. A short read, so that asking holds up nobody.
+/// How the jobs stand is told beside it and decides nothing: dead letters are for people.
 pub(super) async fn get_readiness(State(app): State<App>) -> Response {
     if !app.is_accepting() {
         return not_ready("stopping");
     }
     match app.store().check().await {
-        Ok(()) => Json(json!({ "status": "ready" })).into_response(),
+        Ok(()) => Json(json!({ "status": "ready", "jobs": app.jobs().summary() })).into_response(),
         Err(error) => {
             tracing::warn!(%error, "not ready");
             not_ready("database")
@@ -39,14 +39,7 @@ pub(super) async fn get_metrics(State(app): State<App>) -> Response {
     metrics::gauge!("relais_sessions").set(stats.sessions as f64);
     metrics::gauge!("relais_polls_waiting").set(app.polls_waiting() as f64);
     metrics::gauge!("relais_log_head").set(app.store().head().seq as f64);
-    let totals = app.relay().totals(|_| true);
-    metrics::gauge!("relais_relay_files").set(totals.files as f64);
-    metrics::gauge!("relais_relay_societes").set(totals.societes as f64);
-    metrics::gauge!("relais_relay_left_out").set(app.relay().left_out_count() as f64);
-    metrics::gauge!("relais_relay_watch_polling").set(f64::from(u8::from(app.relay().is_polling())));
-    let (modules, online) = app.live().count(&Sight::All);
-    metrics::gauge!("relais_live_modules").set(modules as f64);
-    metrics::gauge!("relais_live_modules_online").set(online as f64);
+    super::declared().for_each(|feature| (feature.gauges)(&app));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     ([(header::CONTENT_TYPE, kind)], app.render_metrics()).into_response()
 }

@@ -1,35 +1,23 @@
-//! The HTTP edge: routes that belong to no feature, the middle layers, and the server itself.
+//! The HTTP edge as a whole: the routes of all features, those that belong to none, and the layers around them.
 
 mod asking;
 pub mod asyncapi;
-mod connections;
-mod descriptors;
 mod edge;
-pub(crate) mod form;
 mod health;
 mod landing;
 mod layers;
 mod meters;
-pub(crate) mod multipart;
 pub mod openapi;
-mod origins;
-pub(crate) mod paging;
-mod proxies;
-mod refusal;
 mod scripts;
-mod server;
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 
-use crate::features::{accounts, chat, live, publish, relay};
-use crate::{App, AppError, gateways};
-
-pub(crate) use connections::{Activity, ClientPlace, ClientStream, Guest, Place, Unnamed};
-pub(crate) use edge::origin_refused;
-pub(crate) use origins::{is_known_origin, own_origin};
-pub use server::{Server, listen};
+use crate::feature::Feature;
+use crate::features;
+use crate::gateways::DIALECTS;
+use crate::{App, AppError};
 
 /// Every route of the server.
 pub fn router(app: &App) -> Router {
@@ -45,15 +33,15 @@ pub fn router(app: &App) -> Router {
         .route("/docs", get(openapi::show))
         .route("/docs/{*file}", get(openapi::send_asset))
         .merge(scripts::router(&app.config().live))
-        .merge(relay::http::router())
-        .merge(accounts::http::router())
-        .merge(chat::http::router())
-        .merge(publish::http::router())
-        .merge(live::http::router())
-        .merge(gateways::router(app))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed);
+    let routes = declared().fold(routes, |routes, feature| routes.merge((feature.routes)(app)));
     layers::around(routes, app).with_state(app.clone())
+}
+
+/// The features and the dialects.
+pub(crate) fn declared() -> impl Iterator<Item = &'static Feature> {
+    features::ALL.into_iter().chain(DIALECTS)
 }
 
 async fn not_found() -> AppError {

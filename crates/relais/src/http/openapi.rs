@@ -10,8 +10,7 @@ use utoipa::openapi::OpenApi as Document;
 use utoipa_swagger_ui::Config;
 
 use super::scripts::Script;
-use crate::features::{accounts, chat, live, publish, relay};
-use crate::{AppError, gateways};
+use crate::AppError;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -29,16 +28,7 @@ struct Base;
 pub fn document() -> Document {
     let mut document = Base::openapi();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
-    document.merge(relay::http::RelayApi::openapi());
-    document.merge(gateways::RelayStreamApi::openapi());
-    document.merge(gateways::NativeApi::openapi());
-    document.merge(accounts::http::AccountsApi::openapi());
-    document.merge(chat::http::ChatApi::openapi());
-    document.merge(publish::http::PublishApi::openapi());
-    document.merge(live::http::LiveApi::openapi());
-    document.merge(live::http::StatesApi::openapi());
-    document.merge(live::history::http::HistoryApi::openapi());
-    document.merge(live::http::CommandsApi::openapi());
+    super::declared().flat_map(|feature| (feature.openapi)()).for_each(|part| document.merge(part));
     document
 }
 

@@ -3,8 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
+use relais::features::{chat, relay};
 use relais::http::{asyncapi, openapi};
 use serde_json::Value;
 
@@ -35,8 +37,22 @@ fn the_committed_asyncapi_document_is_current() {
 fn every_channel_of_the_asyncapi_document_is_a_route() {
     let document = asyncapi::document();
     let channels = document["channels"].as_object().unwrap();
-    let addresses: Vec<&str> = channels.values().map(|c| c["address"].as_str().unwrap()).collect();
-    assert_eq!(addresses, ["/api/files/ws", "/ws/chat", "/esp32", "/api/v1/ws"]);
+    let addresses: BTreeSet<&str> = channels.values().map(|c| c["address"].as_str().unwrap()).collect();
+    assert_eq!(addresses, BTreeSet::from(["/api/files/ws", "/ws/chat", "/esp32", "/api/v1/ws"]));
+}
+
+#[test]
+fn the_asyncapi_document_has_the_events_that_only_the_server_publishes() {
+    let document = asyncapi::document();
+    let messages = &document["components"]["messages"];
+    let named = |message: &str| {
+        let names = messages[message]["payload"]["properties"]["type"]["enum"].as_array().unwrap().clone();
+        names.into_iter().map(|name| name.as_str().unwrap().to_owned())
+    };
+    let own = ["authenticated", "error"].map(str::to_owned);
+    let chat: BTreeSet<String> = named("chat_event").chain(named("chat_answer")).chain(own).collect();
+    assert_eq!(chat, chat::NAMES.iter().map(|name| (*name).to_owned()).collect());
+    assert!(relay::NAMES.iter().all(|name| messages[name].is_object()));
 }
 
 /// Checks a frame against the schema of its message, and that it has no field the schema does not know.

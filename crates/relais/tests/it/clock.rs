@@ -5,12 +5,13 @@
 use std::sync::Arc;
 
 use relais::features::accounts::{Accounts, Actor};
-use relais::features::live::{Command, CommandState, NewCommand, NewModule, Report, Sight};
+use relais::features::live::{Command, CommandState, NewCommand, NewModule, Report, Visibility};
 use relais_store::{Query as _, params};
 use relais_testkit::TestClock;
 use serde_json::json;
 
 use crate::world::{World, on_both_in_time};
+use relais::features::live::Live;
 
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
@@ -24,17 +25,23 @@ fn actor() -> Actor {
 impl World {
     async fn station(&self) {
         let new = NewModule { id: STATION.into(), ..NewModule::default() };
-        self.running.app().live().modules().add(&actor(), new).await.unwrap();
+        self.running.app().service::<Live>().modules().add(&actor(), new).await.unwrap();
     }
 
     async fn give(&self, name: &str) -> Command {
         let new = NewCommand { command: name.into(), ..NewCommand::default() };
-        self.running.app().live().commands().give(&Sight::All, &actor(), STATION, new).await.unwrap()
+        self.running
+            .app()
+            .service::<Live>()
+            .commands()
+            .give(&Visibility::All, &actor(), STATION, new)
+            .await
+            .unwrap()
     }
 
     async fn state_of(&self, command: &Command) -> CommandState {
-        let commands = self.running.app().live().commands();
-        commands.find(&Sight::All, STATION, &command.id).await.unwrap().state
+        let commands = self.running.app().service::<Live>().commands();
+        commands.find(&Visibility::All, STATION, &command.id).await.unwrap().state
     }
 
     async fn count(&self, sql: &'static str) -> i64 {
@@ -79,7 +86,7 @@ async fn a_leap_ahead_of_years_deletes_nothing() {
         clock.leap_ms(YEARS);
         clock.advance_ms(120_000);
         app.store().trim_events(app.store().retention_now().plus_millis(-30 * DAY), 0).await.unwrap();
-        app.live().forget_commands().await.unwrap();
+        app.service::<Live>().forget_commands().await.unwrap();
         assert_eq!(world.sign_in("correct horse battery").await.status(), 200);
         publish("second").await;
 
@@ -118,7 +125,7 @@ async fn a_leap_back_of_hours_keeps_nobody_from_signing_in() {
 async fn a_leap_neither_ends_a_command_nor_prolongs_it() {
     on_both_in_time(|world, clock| async move {
         world.station().await;
-        let live = world.running.app().live();
+        let live = world.running.app().service::<Live>();
         let early = world.give("early").await;
         clock.leap_ms(YEARS);
         clock.advance_ms(10_000);
@@ -147,10 +154,10 @@ async fn a_leap_neither_ends_a_command_nor_prolongs_it() {
 async fn a_leap_takes_no_version_along() {
     on_both_in_time(|world, clock| async move {
         world.station().await;
-        let live = world.running.app().live();
+        let live = world.running.app().service::<Live>();
         let version = || {
             let mut found = 0;
-            live.snapshot(&Sight::All, None, |snapshot| found = snapshot.version);
+            live.snapshot(&Visibility::All, None, |snapshot| found = snapshot.version);
             found
         };
         let before = version();
@@ -167,8 +174,8 @@ async fn a_leap_takes_no_version_along() {
 async fn a_leap_has_no_module_go_and_keeps_none() {
     on_both_in_time(|world, clock| async move {
         world.station().await;
-        let live = world.running.app().live();
-        let is_online = || live.state(&Sight::All, STATION).unwrap().contains("\"online\":true");
+        let live = world.running.app().service::<Live>();
+        let is_online = || live.state(&Visibility::All, STATION).unwrap().contains("\"online\":true");
         let values = json!({ "t": 1 });
         live.report(STATION, Report::of(values.as_object().unwrap().clone()).unwrap()).unwrap();
         for leap in [YEARS, -YEARS, -2 * HOUR] {

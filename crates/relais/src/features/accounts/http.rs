@@ -1,7 +1,8 @@
 //! The HTTP edge of accounts.
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{FromRef, Path, Query, State};
+use axum::extract::{FromRef, FromRequestParts, Path, Query, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
@@ -15,9 +16,11 @@ use super::audit::Actor;
 use super::model::{AuditEntry, Grant, KeyInfo, NewUser, UserChanges, UserInfo};
 use super::service::Accounts;
 use crate::AppError;
-use crate::auth::http::{Caller, ClientAddress, check_same_origin, session_cookie, session_secret};
+use crate::auth::http::{
+    Caller, ClientAddress, address_of, check_same_origin, session_cookie, session_secret,
+};
 use crate::auth::{Action, Auth, Principal};
-use crate::http::paging::{Page, listed};
+use crate::web::paging::{Page, listed};
 
 /// The routes of accounts, for any state that has an [`Auth`].
 pub fn router<S>() -> Router<S>
@@ -68,10 +71,22 @@ fn body<T>(body: Body<T>) -> Result<T, AppError> {
     Ok(body.map(|Json(value)| value)?)
 }
 
-/// Refuses whoever does not administer, and names who does for the record.
-fn administer(auth: &Auth, caller: &Caller, address: ClientAddress) -> Result<(Accounts, Actor), AppError> {
-    auth.require(&caller.0, Action::Administer)?;
-    Ok((Accounts::new(auth.clone()), Actor::caller(auth, &caller.0, address.0)))
+/// Whoever administers, for the record. Refuses everybody else.
+pub struct Administrator(pub Actor);
+
+impl<S> FromRequestParts<S> for Administrator
+where
+    Auth: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
+        let Caller(caller) = Caller::from_request_parts(parts, state).await?;
+        let auth = Auth::from_ref(state);
+        auth.require(&caller, Action::Administer)?;
+        Ok(Self(Actor::caller(&auth, &caller, address_of(parts))))
+    }
 }
 
 /// Who signs in.
@@ -221,11 +236,10 @@ fn no_store() -> (header::HeaderName, String) {
     (status = 200, description = "`users`, and `cursor` if there are more", body = Vec<UserInfo>)))]
 async fn list_users(
     State(auth): State<Auth>,
-    caller: Caller,
-    address: ClientAddress,
+    _: Administrator,
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Value>, AppError> {
-    let (accounts, _) = administer(&auth, &caller, address)?;
+    let accounts = Accounts::new(auth);
     let (after, limit) = Page::read(page)?;
     Ok(listed("users", accounts.list_users(after, limit + 1).await?, limit, |user| &user.id))
 }
@@ -236,11 +250,10 @@ async fn list_users(
     (status = 409, description = "The address is in use")))]
 async fn create_user(
     State(auth): State<Auth>,
-    caller: Caller,
-    address: ClientAddress,
+    Administrator(actor): Administrator,
     given: Body<NewUser>,
 ) -> Result<(StatusCode, Json<UserInfo>), AppError> {
-    let (accounts, actor) = administer(&auth, &caller, address)?;
+    let accounts = Accounts::new(auth);
     Ok((StatusCode::CREATED, Json(accounts.create_user(&actor, body(given)?).await?)))
 }
 
@@ -249,11 +262,10 @@ async fn create_user(
     (status = 200, body = UserInfo), (status = 404, description = "No such user")))]
 async fn show_user(
     State(auth): State<Auth>,
-    caller: Caller,
-    address: ClientAddress,
+    _: Administrator,
     Path(id): Path<String>,
 ) -> Result<Json<UserInfo>, AppError> {
-    let (accounts, _) = administer(&auth, &caller, address)?;
+    let accounts = Accounts::new(auth);
     accounts.find_user(&id).await.map(Json)
 }
 
@@ -266,12 +278,11 @@ async fn show_user(
     (status = 409, description = "The address is in use, or this is the last administrator")))]
 async fn update_user(
     State(auth): State<Auth>,
-    caller: Caller,
-    address: ClientAddress,
+    Administrator(actor): Administrator,
     Path(id): Path<String>,
     given: Body<UserChanges>,
 ) -> Result<Json<UserInfo>, AppError> {
-    let (accounts, actor) = administer(&auth, &caller, address)?;
+    let accounts = Accounts::new(auth);
     accounts.update_user(&actor, &id, body(given)?).await.map(Json)
 }
 
@@ -280,11 +291,10 @@ async fn update_user(
     responses((status = 200, body = UserInfo), (status = 404, description = "No such user")))]
 async fn disable_user(
     State(auth): State<Auth>,
-    caller: Caller,
-    address: ClientAddress,
+    Administrator(actor): Administrator,
     Path(id): Path<String>,
 ) -> Result<Json<UserInfo>, AppError> {
-    let (accounts, actor) = administer(&auth, &caller, address)?;
+    let accounts = Accounts::new(auth);
     let changes = UserChanges { disabled: Some(true), ..UserChanges::default() };
     accounts.update_user(&actor, &id, changes).await.map(Json)
 }
@@ -294,11 +304,10 @@ async fn disable_user(
     responses((status = 200, description = "`grants`", body = Vec<Grant>)))]
 async fn list_grants(
     State(auth): State<Auth>,
-    caller: Caller,
-    address: ClientAddress,
+    _: Administrator,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, AppError> {
-    let (accounts, _) = administer(&auth, &caller, address)?;
+    let accounts = Accounts::new(auth);
     Ok(Json(json!({"grants": accounts.list_grants(&id).await?})))
 }
 
@@ -307,12 +316,11 @@ async fn list_grants(
     request_body = Grant, responses((status = 200, body = Grant), (status = 404, description = "No such user")))]
 async fn set_grant(
     State(auth): State<Auth>,
-    caller: Caller,
-    address: ClientAddress,
+    Administrator(actor): Administrator,
     Path(id): Path<String>,
     given: Body<Grant>,
 ) -> Result<Json<Grant>, AppError> {
-    let (accounts, actor) = administer(&auth, &caller, address)?;
+    let accounts = Accounts::new(auth);
     let grant = body(given)?;
     accounts.set_grant(&actor, &id, grant.clone()).await?;
     Ok(Json(grant))
@@ -324,11 +332,10 @@ async fn set_grant(
     responses((status = 204), (status = 404, description = "There was none")))]
 async fn remove_grant(
     State(auth): State<Auth>,
-    caller: Caller,
-    address: ClientAddress,
+    Administrator(actor): Administrator,
     Path((id, societe)): Path<(String, String)>,
 ) -> Result<StatusCode, AppError> {
-    let (accounts, actor) = administer(&auth, &caller, address)?;
+    let accounts = Accounts::new(auth);
     accounts.remove_grant(&actor, &id, &societe).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -362,11 +369,10 @@ pub struct NewKeyReply {
     (status = 400, description = "A scope or another value that cannot be taken")))]
 async fn create_key(
     State(auth): State<Auth>,
-    caller: Caller,
-    address: ClientAddress,
+    Administrator(actor): Administrator,
     given: Body<NewKeyRequest>,
 ) -> Result<Response, AppError> {
-    let (accounts, actor) = administer(&auth, &caller, address)?;
+    let accounts = Accounts::new(auth);
     let new = body(given)?;
     let (info, key) = accounts.create_key(&actor, &new.name, &new.scopes, new.expires_at).await?;
     Ok((StatusCode::CREATED, [no_store()], Json(NewKeyReply { key, info })).into_response())
@@ -377,11 +383,10 @@ async fn create_key(
     (status = 200, description = "`keys`, and `cursor` if there are more", body = Vec<KeyInfo>)))]
 async fn list_keys(
     State(auth): State<Auth>,
-    caller: Caller,
-    address: ClientAddress,
+    _: Administrator,
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Value>, AppError> {
-    let (accounts, _) = administer(&auth, &caller, address)?;
+    let accounts = Accounts::new(auth);
     let (after, limit) = Page::read(page)?;
     Ok(listed("keys", accounts.list_keys(after, limit + 1).await?, limit, |key| &key.id))
 }
@@ -391,11 +396,10 @@ async fn list_keys(
     (status = 204, description = "Revoked, at once"), (status = 404, description = "No such key")))]
 async fn revoke_key(
     State(auth): State<Auth>,
-    caller: Caller,
-    address: ClientAddress,
+    Administrator(actor): Administrator,
     Path(id): Path<String>,
 ) -> Result<StatusCode, AppError> {
-    let (accounts, actor) = administer(&auth, &caller, address)?;
+    let accounts = Accounts::new(auth);
     accounts.revoke_key(&actor, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -405,11 +409,10 @@ async fn revoke_key(
     (status = 200, description = "`entries`, and `cursor` if there are more", body = Vec<AuditEntry>)))]
 async fn list_audit(
     State(auth): State<Auth>,
-    caller: Caller,
-    address: ClientAddress,
+    _: Administrator,
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Value>, AppError> {
-    let (accounts, _) = administer(&auth, &caller, address)?;
+    let accounts = Accounts::new(auth);
     let (before, limit) = Page::read(page)?;
     Ok(listed("entries", accounts.list_audit(before, limit + 1).await?, limit, |entry| &entry.id))
 }

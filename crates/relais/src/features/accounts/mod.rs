@@ -16,7 +16,29 @@ mod store;
 mod users;
 
 pub use audit::{Actor, record_action};
+pub use http::Administrator;
 pub use model::{AuditEntry, Grant, KeyInfo, NewUser, UserChanges, UserInfo};
 pub use service::Accounts;
 pub use sign_in::SignedIn;
 pub use store::MIGRATIONS;
+
+use utoipa::OpenApi as _;
+
+use crate::feature::{Feature, OpenError};
+
+/// Accounts.
+pub const FEATURE: Feature = Feature {
+    migrations: &[MIGRATIONS],
+    open: |opening| {
+        Box::pin(async {
+            let accounts = Accounts::new(opening.auth.clone());
+            let made = accounts.ensure_first_admin().await;
+            made.map_err(|error| OpenError(format!("first administrator: {error}")))?;
+            opening.services.add(accounts);
+            Ok(())
+        })
+    },
+    routes: |_| http::router(),
+    openapi: || vec![http::AccountsApi::openapi()],
+    ..Feature::named("accounts")
+};

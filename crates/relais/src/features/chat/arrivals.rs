@@ -196,7 +196,7 @@ struct Known {
     here: Vec<ContactRow>,
     away: Vec<ContactRow>,
     /// More of whom there is no room to tell.
-    untold: u64,
+    unpublished: u64,
 }
 
 impl Known {
@@ -210,21 +210,21 @@ impl Known {
         };
         match list.len() < PRESENT_MAX {
             true => list.push(contact),
-            false => self.untold += 1,
+            false => self.unpublished += 1,
         }
     }
 
     /// Those who are told of, the ones who are here first. Counts the others.
     fn told(mut self) -> impl Iterator<Item = ContactRow> {
         let room = PRESENT_MAX - self.here.len();
-        let untold = self.untold + self.away.len().saturating_sub(room) as u64;
+        let unpublished = self.unpublished + self.away.len().saturating_sub(room) as u64;
         self.away.truncate(room);
-        if untold > 0 {
-            metrics::counter!("relais_chat_presence_untold_total").increment(untold);
+        if unpublished > 0 {
+            metrics::counter!("relais_chat_presence_untold_total").increment(unpublished);
             static SAID: Once = Once::new();
             SAID.call_once(|| {
                 tracing::warn!(
-                    untold,
+                    unpublished,
                     "somebody sees more than {PRESENT_MAX} people come and go: at the beginning of a connection they \
                      are not told of all of them; further ones are counted in relais_chat_presence_untold_total"
                 );

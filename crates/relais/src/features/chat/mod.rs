@@ -43,7 +43,7 @@ mod words;
 pub use commands::Outcome;
 pub use conversations::{Listing, Overview};
 pub use devices::{Device, DeviceId};
-pub use indexing::index_messages;
+use indexing::index_messages;
 pub use invitations::{Answer, Waiting};
 pub use messages::Part;
 pub use model::{
@@ -59,3 +59,68 @@ pub use store::MIGRATIONS;
 pub use typing::tell_changes;
 pub use upgrade::catch_up;
 pub use whole::whole;
+
+use std::sync::Arc;
+
+use relais_hub::Subscription;
+use relais_protocol::event::{Channel, Event};
+use utoipa::OpenApi as _;
+
+use crate::AppError;
+use crate::auth::Principal;
+use crate::feature::{Feature, Observer, OpenError, Opening};
+use crate::features::accounts::Accounts;
+
+/// The chat.
+pub const FEATURE: Feature = Feature {
+    migrations: &[MIGRATIONS],
+    open: |opening| Box::pin(open(opening)),
+    event_names: NAMES,
+    subscribe: |app, principal, channel| Box::pin(subscribe(app.service(), principal, channel)),
+    hidden_from: |app, user| Box::pin(app.service::<Chat>().apart_from(&user.id)),
+    routes: |_| http::router(),
+    openapi: || vec![http::ChatApi::openapi()],
+    tasks: |app, stop| {
+        let chat = app.service::<Chat>();
+        vec![
+            Box::pin(tell_changes(chat.clone(), stop.clone())),
+            Box::pin(catch_up(chat.clone(), stop.clone())),
+            Box::pin(index_messages(chat, stop.clone())),
+        ]
+    },
+    trimmed: |app| Box::pin(app.service::<Chat>().forget_trimmed()),
+    told: whole,
+    ..Feature::named("chat")
+};
+
+/// Whoever is in a conversation may hear it until they are taken out.
+async fn subscribe(
+    chat: &Chat,
+    principal: &Principal,
+    channel: &Channel,
+) -> Result<Option<Subscription>, AppError> {
+    let Channel::Topic(topic) = channel else { return Ok(None) };
+    if topic.family() != TOPIC_FAMILY {
+        return Ok(None);
+    }
+    let me = chat.enter(principal).await?;
+    chat.require_member(&me, topic.key()).await?;
+    Ok(Some(Subscription { channel: channel.clone(), filter: None }))
+}
+
+async fn open(opening: &mut Opening) -> Result<(), OpenError> {
+    let accounts = opening.services.require::<Accounts>().clone();
+    let (store, hub, clock) = (opening.store.clone(), opening.hub.clone(), Arc::clone(&opening.clock));
+    let chat = Chat::new(store, accounts, hub, clock, opening.config.chat.clone());
+    chat.begin_presence().await.map_err(|error| OpenError(format!("chat: {error}")))?;
+    opening.observers.add(chat.clone());
+    opening.services.add(chat);
+    Ok(())
+}
+
+/// Connections listen to what their people are let into.
+impl Observer for Chat {
+    fn committed(&self, event: &Event) {
+        self.observe(event);
+    }
+}

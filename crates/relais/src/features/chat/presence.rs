@@ -1,6 +1,6 @@
 //! Listening to what one is in, and words outside of conversations.
 
-use relais_protocol::event::{Channel, Cursor, Event};
+use relais_protocol::event::{Channel, Cursor, EVENT_DATA_BYTES_MAX, Event};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -12,7 +12,6 @@ use super::refusal::{checked_text, checked_words, invalid, too_many_notices};
 use super::service::{Chat, topic};
 use crate::AppError;
 use crate::aliases::Aliased;
-use crate::event_log::EVENT_DATA_BYTES_MAX;
 
 /// The longest title, type and text of a notification, in bytes.
 const TITLE_BYTES_MAX: usize = 200;

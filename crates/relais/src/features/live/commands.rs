@@ -4,9 +4,9 @@ use relais_protocol::time::Timestamp;
 use relais_store::{Query, Store, StoreError, WriteTx};
 use serde_json::{Map, Value};
 
-use super::board::is_id;
 use super::command::{Command, CommandState, NewCommand, Step};
-use super::modules::{Sight, seen};
+use super::command_queue::is_id;
+use super::modules::{Visibility, seen};
 use super::refusal::{
     checked_word, command_finished, command_key_in_use, commands_too_fast, invalid, module_away, no_command,
     no_module, too_many_open, too_many_open_anywhere,
@@ -54,16 +54,16 @@ impl Commands {
     /// are open or the `client_id` was used for another.
     pub async fn give(
         &self,
-        sight: &Sight,
+        visibility: &Visibility,
         actor: &Actor,
         module: &str,
         new: NewCommand,
     ) -> Result<Command, AppError> {
         let ttl_ms = i64::from(check(&new)?) * 1000;
-        let (sight, by, module) = (sight.clone(), actor.clone(), module.to_owned());
+        let (visibility, by, module) = (visibility.clone(), actor.clone(), module.to_owned());
         actor
             .write(&self.store, move |tx| {
-                seen(tx, &sight, &module)?;
+                seen(tx, &visibility, &module)?;
                 let known = match &new.client_id {
                     Some(client_id) => store::find_by_client(tx, &by.name, client_id)?,
                     None => None,
@@ -83,7 +83,7 @@ impl Commands {
     /// 404 for a module that this caller does not see.
     pub async fn list(
         &self,
-        sight: &Sight,
+        visibility: &Visibility,
         module: &str,
         state: Option<CommandState>,
         before: &str,
@@ -91,10 +91,10 @@ impl Commands {
     ) -> Result<Vec<Command>, AppError> {
         // Ids are written in hexadecimal digits.
         let before = if is_id(before) { before } else { "g" };
-        let (sight, module, before) = (sight.clone(), module.to_owned(), before.to_owned());
+        let (visibility, module, before) = (visibility.clone(), module.to_owned(), before.to_owned());
         self.store
             .read(move |tx| {
-                seen(tx, &sight, &module)?;
+                seen(tx, &visibility, &module)?;
                 Ok(match state {
                     None => store::list(tx, &module, &before, limit)?,
                     Some(state) => store::list_in(tx, &module, state, &before, limit)?,
@@ -107,11 +107,11 @@ impl Commands {
     ///
     /// # Errors
     /// 404 if there is none that this caller sees.
-    pub async fn find(&self, sight: &Sight, module: &str, id: &str) -> Result<Command, AppError> {
-        let (sight, module, id) = (sight.clone(), module.to_owned(), id.to_owned());
+    pub async fn find(&self, visibility: &Visibility, module: &str, id: &str) -> Result<Command, AppError> {
+        let (visibility, module, id) = (visibility.clone(), module.to_owned(), id.to_owned());
         self.store
             .read(move |tx| {
-                seen(tx, &sight, &module)?;
+                seen(tx, &visibility, &module)?;
                 find(tx, &module, &id)
             })
             .await
@@ -123,15 +123,16 @@ impl Commands {
     /// 404 if there is none that this caller sees, 409 if it is too late.
     pub async fn cancel(
         &self,
-        sight: &Sight,
+        visibility: &Visibility,
         actor: &Actor,
         module: &str,
         id: &str,
     ) -> Result<Command, AppError> {
-        let (sight, by, module, id) = (sight.clone(), actor.clone(), module.to_owned(), id.to_owned());
+        let (visibility, by, module, id) =
+            (visibility.clone(), actor.clone(), module.to_owned(), id.to_owned());
         actor
             .write(&self.store, move |tx| {
-                seen(tx, &sight, &module)?;
+                seen(tx, &visibility, &module)?;
                 let mut command = find(tx, &module, &id)?;
                 if !command.take(Step::Cancel, tx.now()) {
                     return Err(command_finished(&command));
@@ -163,16 +164,16 @@ impl Live {
     /// As there, and 429 for somebody who gives them too fast, or if the server has too many.
     pub async fn command(
         &self,
-        sight: &Sight,
+        visibility: &Visibility,
         actor: &Actor,
         module: &str,
         new: NewCommand,
     ) -> Result<Command, AppError> {
         self.0.command_pace.take(&actor.name, self.0.clock.steady()).map_err(commands_too_fast)?;
-        if self.0.board.lock().count() >= OPEN_MAX {
+        if self.0.command_queue.lock().count() >= OPEN_MAX {
             return Err(too_many_open_anywhere(OPEN_MAX));
         }
-        self.0.commands.give(sight, actor, module, new).await
+        self.0.commands.give(visibility, actor, module, new).await
     }
 
     /// Gives a command to a module that is there, or none: nothing is kept for one that is away, so that it does not
@@ -182,22 +183,22 @@ impl Live {
     /// As [`Live::command`], and 409 if the module is away.
     pub async fn command_now(
         &self,
-        sight: &Sight,
+        visibility: &Visibility,
         actor: &Actor,
         module: &str,
         new: NewCommand,
     ) -> Result<Command, AppError> {
-        let is_seen = self.0.states.lock().find(module).is_some_and(|entry| sight.sees(&entry.module));
+        let is_seen = self.0.states.lock().find(module).is_some_and(|entry| visibility.sees(&entry.module));
         if !is_seen {
             return Err(no_module());
         }
-        if !self.0.board.lock().is_ready(module) {
+        if !self.0.command_queue.lock().is_ready(module) {
             return Err(module_away());
         }
-        let command = self.command(sight, actor, module, new).await?;
+        let command = self.command(visibility, actor, module, new).await?;
         // It may have gone in this moment.
-        let waits = self.0.board.lock().waits(module, &command.id);
-        if waits && self.0.commands.cancel(sight, actor, module, &command.id).await.is_ok() {
+        let waits = self.0.command_queue.lock().waits(module, &command.id);
+        if waits && self.0.commands.cancel(visibility, actor, module, &command.id).await.is_ok() {
             return Err(module_away());
         }
         Ok(command)

@@ -9,11 +9,11 @@ use relais_store::{StoreError, WriteTx};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::board::{Board, Work};
 use super::command::Command;
+use super::command_queue::{CommandQueue, Work};
 use super::commands::write;
-use super::keeper::until;
 use super::service::Live;
+use super::state_writer::until;
 use super::store::commands as store;
 use crate::AppError;
 
@@ -51,12 +51,12 @@ pub async fn deliver_commands(live: Live, stop: CancellationToken) {
 }
 
 impl Live {
-    /// Has the board do something at this moment of steady time, and has what results from it be written.
-    pub(super) fn on_board<T>(&self, act: impl FnOnce(&mut Board, Timestamp) -> T) -> T {
-        let (mut board, moment) = (self.0.board.lock(), self.0.clock.moment());
-        board.tell_time(moment);
-        let acted = act(&mut board, moment.steady);
-        if board.has_work() {
+    /// Has the command queue do something at this moment of steady time, and has what results from it be written.
+    pub(super) fn on_board<T>(&self, act: impl FnOnce(&mut CommandQueue, Timestamp) -> T) -> T {
+        let (mut command_queue, moment) = (self.0.command_queue.lock(), self.0.clock.moment());
+        command_queue.tell_time(moment);
+        let acted = act(&mut command_queue, moment.steady);
+        if command_queue.has_work() {
             self.0.due.notify_one();
         }
         acted
@@ -67,7 +67,7 @@ impl Live {
     async fn work(&self, stop: &CancellationToken) {
         let mut size = WORK_MAX;
         loop {
-            let work = self.0.board.lock().take_work(size);
+            let work = self.0.command_queue.lock().take_work(size);
             if work.is_empty() {
                 return;
             }
@@ -90,12 +90,12 @@ impl Live {
                 // One of them cannot be written; it must not hold up the others.
                 (false, _) => {
                     size = 1;
-                    self.0.board.lock().work_again(work);
+                    self.0.command_queue.lock().work_again(work);
                 }
                 (true, _) => {
                     let steps = work.len();
                     tracing::warn!(%error, steps, "what became of commands could not be written; trying again");
-                    self.0.board.lock().work_again(work);
+                    self.0.command_queue.lock().work_again(work);
                     if !until(stop, tokio::time::sleep(PAUSE)).await {
                         return;
                     }
@@ -105,17 +105,17 @@ impl Live {
     }
 
     fn finish_work(&self, steps: usize) {
-        self.0.board.lock().finish_work(steps);
+        self.0.command_queue.lock().finish_work(steps);
         self.0.worked.notify_waiters();
     }
 
     /// Returns once it is written what became of commands by what devices said before this call.
     pub(super) async fn steps_written(&self) {
-        let wanted = self.0.board.lock().pushed();
+        let wanted = self.0.command_queue.lock().pushed();
         loop {
             let mut worked = std::pin::pin!(self.0.worked.notified());
             worked.as_mut().enable();
-            if self.0.board.lock().finished() >= wanted {
+            if self.0.command_queue.lock().finished() >= wanted {
                 return;
             }
             worked.await;
@@ -131,10 +131,10 @@ impl Live {
     }
 
     fn written(&self, work: &Work, command: Option<&Command>, taken: bool) {
-        let told = self.on_board(|board, now| board.written(work, command, taken, now));
+        let told = self.on_board(|command_queue, now| command_queue.written(work, command, taken, now));
         let Some(command) = command.filter(|_| taken) else { return };
         metrics::counter!("relais_live_commands_total", "state" => command.state.name()).increment(1);
-        // If the connection ended in this moment, the board was told so, or will be.
+        // If the connection ended in this moment, the command queue was told so, or will be.
         if let Some(link) = self.0.links.find(&work.module).filter(|_| told) {
             // In the command's own time, which does not leap.
             let now = command.sent_at.unwrap_or_else(|| self.now());
@@ -148,7 +148,7 @@ impl Live {
     /// # Errors
     /// What the database reports; nothing was sent then.
     pub async fn take_commands(&self, module: &str) -> Result<Vec<Value>, AppError> {
-        let work = self.on_board(|board, now| board.take(module, TAKEN_MAX, now));
+        let work = self.on_board(|command_queue, now| command_queue.take(module, TAKEN_MAX, now));
         if work.is_empty() {
             return Ok(Vec::new());
         }

@@ -1,6 +1,7 @@
 //! What devices do, whichever way they connect.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use relais_protocol::event::{Channel, Event, Topic};
 use relais_protocol::time::Timestamp;
@@ -41,6 +42,9 @@ struct ToldModule {
     updated_at: Timestamp,
 }
 
+/// Tells the answers of this process's devices apart.
+static ANSWERED: AtomicU64 = AtomicU64::new(0);
+
 impl Live {
     /// A device that identified itself is connected; an older connection of it ends. Says nothing if the module was
     /// removed meanwhile.
@@ -49,7 +53,7 @@ impl Live {
         self.0.states.lock().find(module)?;
         let (id, replaced) = self.0.links.put(module, link);
         // Of a connection before it.
-        self.on_board(|board, _| board.lost(module));
+        self.on_board(|command_queue, _| command_queue.lost(module));
         self.0.states.lock().link(module, self.0.clock.moment());
         if replaced {
             self.note_replaced(module);
@@ -63,7 +67,7 @@ impl Live {
         let _linking = self.0.linking.lock();
         if self.0.links.remove(module, link) {
             self.0.states.lock().unlink(module, self.steady());
-            self.on_board(|board, _| board.lost(module));
+            self.on_board(|command_queue, _| command_queue.lost(module));
             // There may be another way to it.
             self.ready(module);
         }
@@ -91,10 +95,14 @@ impl Live {
 
     /// Tells those who watch a module something that is not stored: what its device answered, for example.
     pub(super) fn tell_watchers(&self, module: &Module, name: &str, data: &str) {
+        self.tell_each(module, name, data, &module.id);
+    }
+
+    fn tell_each(&self, module: &Module, name: &str, data: &str, key: &str) {
         let (epoch, now) = (self.0.hub.head().epoch, self.now());
         let (name, data): (Arc<str>, Arc<str>) = (name.into(), data.into());
         for topic in module_topic(MODULE, &module.id).into_iter().chain(self.fleets(module)) {
-            self.publish_passing(passing(topic, epoch, &name, &data, now), &module.id);
+            self.publish_passing(passing(topic, epoch, &name, &data, now), key);
         }
     }
 
@@ -109,13 +117,17 @@ impl Live {
     /// If it is to a command, that is finished.
     pub fn answered(&self, module: &str, kind: &str, mut message: Map<String, Value>) {
         let Answered { id, name, answer } = Answered::read(&self.0.config.answers, kind, &message);
-        self.on_board(|board, _| board.answered(module, id.as_deref(), name.as_deref(), answer));
+        self.on_board(|command_queue, _| {
+            command_queue.answered(module, id.as_deref(), name.as_deref(), answer);
+        });
         message.retain(|name, _| !is_envelope(name));
         message.insert("moduleId".to_owned(), module.into());
         message.entry("timestamp").or_insert_with(|| self.now().to_string().into());
         let known = self.0.states.lock().find(module).map(|entry| entry.module.clone());
         if let Some(known) = known {
-            self.tell_watchers(&known, &format!("module_{kind}"), &json(&message));
+            // One answer does not stand for another.
+            let key = ANSWERED.fetch_add(1, Ordering::Relaxed).to_string();
+            self.tell_each(&known, &format!("module_{kind}"), &json(&message), &key);
         }
         self.take_position(module, message);
     }
@@ -184,7 +196,7 @@ impl Live {
     /// A device is ready for what was meant for it while it was away.
     pub fn ready(&self, module: &str) {
         if self.0.links.find(module).is_some() {
-            self.on_board(|board, _| board.ready(module));
+            self.on_board(|command_queue, _| command_queue.ready(module));
         }
     }
 
@@ -211,12 +223,12 @@ impl Live {
                     states.unlink(module, now);
                     states.went(module, now);
                     drop(states);
-                    self.on_board(|board, _| board.lost(module));
+                    self.on_board(|command_queue, _| command_queue.lost(module));
                 }
             }
             name if name.starts_with("module_command_") => {
                 if let Ok(command) = serde_json::from_str(&event.data) {
-                    self.on_board(|board, _| board.observe(&command));
+                    self.on_board(|command_queue, _| command_queue.observe(&command));
                 }
                 self.repeat_in_fleets(event);
             }
@@ -241,7 +253,7 @@ impl Live {
             self.0.states.lock().remove(&id, now);
             self.0.links.end(&id);
             self.0.history.forget(&id);
-            self.on_board(|board, _| board.lost(&id));
+            self.on_board(|command_queue, _| command_queue.lost(&id));
             self.0.guests.forget(&id);
         } else {
             let id = id.clone();
@@ -257,8 +269,21 @@ impl Live {
             if let Some(former) = former {
                 self.shut_out(&former, &id);
             }
-            self.on_board(|board, _| board.clear(&id));
+            self.on_board(|command_queue, _| command_queue.clear(&id));
         }
+    }
+
+    /// A page takes no values of a module of which it does not know: they are told again once it does. They may have been
+    /// told between the moment in which the module became the owner's and the event that says so.
+    pub(super) fn tell_new_owner(&self, event: &Event) {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Added {
+            module_id: String,
+        }
+        let Ok(Added { module_id }) = serde_json::from_str(&event.data) else { return };
+        self.0.states.lock().tell_whole(&module_id);
+        self.0.changed.notify_one();
     }
 
     /// Whoever does not own a module any more hears no more of it.

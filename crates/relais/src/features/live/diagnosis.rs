@@ -49,7 +49,7 @@ pub(super) struct Diagnosis {
     trouble_told: Option<Timestamp>,
     refusal_told: Option<Timestamp>,
     /// Refusals since one was told.
-    untold: u64,
+    unpublished: u64,
     /// When the log last had a line of it.
     logged: Option<Timestamp>,
 }
@@ -79,13 +79,13 @@ impl Diagnosis {
     /// Something of the module was refused. Says whether it is told: another than before, or the same a minute later.
     pub(super) fn refused(&mut self, code: &'static str, message: String, moment: Moment) -> bool {
         let Moment { now, steady } = moment;
-        self.untold = self.untold.saturating_add(1);
+        self.unpublished = self.unpublished.saturating_add(1);
         let is_same = self.refusal.as_ref().is_some_and(|told| told.code == code);
         if is_same && is_recent(self.refusal_told, steady, TOLD_EVERY_MS) {
             return false;
         }
         self.refusal_told = Some(steady);
-        let count = std::mem::take(&mut self.untold);
+        let count = std::mem::take(&mut self.unpublished);
         self.refusal = Some(Refusal { code, message, at: now, count });
         true
     }

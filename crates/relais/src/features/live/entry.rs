@@ -28,12 +28,12 @@ pub(super) struct Entry {
     /// Whether the log says that it is online.
     pub(super) told_online: bool,
     /// The tiers whose watchers are still to be told of its telemetry, as bits.
-    pub(super) untold: u8,
+    pub(super) unpublished: u8,
     /// When live watchers were last told of its telemetry, in milliseconds of steady time.
     pub(super) told_ms: i64,
     /// When it was last told that it was seen, in milliseconds of steady time.
     pub(super) seen_told_ms: i64,
-    pub(super) unkept: bool,
+    pub(super) dirty: bool,
     /// Whether it is among those that perhaps came or went.
     pub(super) turning: bool,
     /// Its view as JSON, until something in it changes.
@@ -69,10 +69,10 @@ impl Entry {
             presence: Presence::default(),
             diagnosis: Diagnosis::default(),
             told_online: false,
-            untold: 0,
+            unpublished: 0,
             told_ms: 0,
             seen_told_ms: 0,
-            unkept: false,
+            dirty: false,
             turning: false,
             text: None,
         }

@@ -333,7 +333,7 @@ impl Live {
     pub(super) fn lose_way(&self, module: &str) {
         let _linking = self.0.linking.lock();
         if self.0.links.lose_way(module) && self.0.links.find(module).is_none() {
-            self.on_board(|board, _| board.lost(module));
+            self.on_board(|command_queue, _| command_queue.lost(module));
         }
     }
 
@@ -350,7 +350,7 @@ impl Live {
         self.0.links.pause_ways(true);
         for module in self.0.links.with_ways() {
             if !self.0.links.is_connected(&module) {
-                self.on_board(|board, _| board.pause(&module));
+                self.on_board(|command_queue, _| command_queue.pause(&module));
             }
         }
     }

@@ -11,7 +11,7 @@ use super::model::{AddedModule, Module, ModuleChanges, NewModule};
 use super::refusal::{checked_name, claim_refused, claims_too_fast, invalid, module_exists, no_module};
 use super::secrets::{Secret, claim_hash};
 use super::store::{commands, modules as store, states};
-use super::topics::{CREDENTIAL_CHANGED, MODULE, module_topic};
+use super::topics::{ADDED_TO_OWNER, CREDENTIAL_CHANGED, MODULE, module_topic};
 use crate::AppError;
 use crate::auth::{Principal, User, secret, unauthenticated};
 use crate::config::LiveConfig;
@@ -21,14 +21,14 @@ use crate::features::publish::{Target, tell};
 
 /// Which modules somebody sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sight {
+pub enum Visibility {
     /// All: an administrator.
     All,
     /// Those of this principal.
     Own(String),
 }
 
-impl Sight {
+impl Visibility {
     /// What this caller sees.
     ///
     /// # Errors
@@ -132,11 +132,16 @@ impl Modules {
     ///
     /// # Errors
     /// What the database reports.
-    pub async fn list(&self, sight: &Sight, after: &str, limit: usize) -> Result<Vec<Module>, AppError> {
-        let (sight, after) = (sight.clone(), after.to_owned());
-        let found = self.0.store.read(move |tx| match &sight {
-            Sight::All => store::list(tx, &after, limit),
-            Sight::Own(owner) => store::list_of(tx, owner, &after, limit),
+    pub async fn list(
+        &self,
+        visibility: &Visibility,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<Module>, AppError> {
+        let (visibility, after) = (visibility.clone(), after.to_owned());
+        let found = self.0.store.read(move |tx| match &visibility {
+            Visibility::All => store::list(tx, &after, limit),
+            Visibility::Own(owner) => store::list_of(tx, owner, &after, limit),
         });
         found.await.map_err(|error: StoreError| error.into())
     }
@@ -145,11 +150,13 @@ impl Modules {
     ///
     /// # Errors
     /// 404 if there is none that this caller sees.
-    pub async fn find(&self, sight: &Sight, id: &str) -> Result<Module, AppError> {
-        let (sight, id) = (sight.clone(), id.to_owned());
+    pub async fn find(&self, visibility: &Visibility, id: &str) -> Result<Module, AppError> {
+        let (visibility, id) = (visibility.clone(), id.to_owned());
         self.0
             .store
-            .read(move |tx| store::find(tx, &id)?.filter(|found| sight.sees(found)).ok_or_else(no_module))
+            .read(move |tx| {
+                store::find(tx, &id)?.filter(|found| visibility.sees(found)).ok_or_else(no_module)
+            })
             .await
     }
 
@@ -159,7 +166,7 @@ impl Modules {
     /// 400 for a value that cannot be taken, 404.
     pub async fn change(
         &self,
-        sight: &Sight,
+        visibility: &Visibility,
         actor: &Actor,
         id: &str,
         changes: ModuleChanges,
@@ -167,17 +174,17 @@ impl Modules {
         let name = changes.name.as_deref().map(checked_name).transpose()?;
         let kind =
             changes.kind.as_deref().map(|kind| self.0.catalogue.type_of(id, Some(kind))).transpose()?;
-        let (sight, by, id) = (sight.clone(), actor.clone(), id.to_owned());
+        let (visibility, by, id) = (visibility.clone(), actor.clone(), id.to_owned());
         actor
             .write(&self.0.store, move |tx| {
-                let mut module = seen(tx, &sight, &id)?;
+                let mut module = seen(tx, &visibility, &id)?;
                 let before = (module.name.clone(), module.kind.clone());
                 module.name = name.unwrap_or(module.name);
                 module.kind = kind.unwrap_or(module.kind);
                 if before != (module.name.clone(), module.kind.clone()) {
                     module.updated_at = tx.now();
                     store::update(tx, &module)?;
-                    if sight == Sight::All && before.0 != module.name {
+                    if visibility == Visibility::All && before.0 != module.name {
                         store::set_given_name(tx, &id, &module.name)?;
                     }
                     record_action(tx, &by, "module_changed", &format!("module:{id}"), "")?;
@@ -193,11 +200,16 @@ impl Modules {
     ///
     /// # Errors
     /// 404.
-    pub async fn give_back(&self, sight: &Sight, actor: &Actor, id: &str) -> Result<bool, AppError> {
-        let (sight, by, id) = (sight.clone(), actor.clone(), id.to_owned());
+    pub async fn give_back(
+        &self,
+        visibility: &Visibility,
+        actor: &Actor,
+        id: &str,
+    ) -> Result<bool, AppError> {
+        let (visibility, by, id) = (visibility.clone(), actor.clone(), id.to_owned());
         actor
             .write(&self.0.store, move |tx| {
-                let before = seen(tx, &sight, &id)?;
+                let before = seen(tx, &visibility, &id)?;
                 let Some(owner) = &before.owner else { return Ok(false) };
                 let module = Module { owner: None, updated_at: tx.now(), ..before.clone() };
                 store::update(tx, &module)?;
@@ -217,11 +229,11 @@ impl Modules {
     ///
     /// # Errors
     /// 404.
-    pub async fn remove(&self, sight: &Sight, actor: &Actor, id: &str) -> Result<Module, AppError> {
-        let (sight, by, id) = (sight.clone(), actor.clone(), id.to_owned());
+    pub async fn remove(&self, visibility: &Visibility, actor: &Actor, id: &str) -> Result<Module, AppError> {
+        let (visibility, by, id) = (visibility.clone(), actor.clone(), id.to_owned());
         actor
             .write(&self.0.store, move |tx| {
-                let module = seen(tx, &sight, &id)?;
+                let module = seen(tx, &visibility, &id)?;
                 store::delete(tx, &id)?;
                 history::disown(tx, &id)?;
                 record_action(tx, &by, "module_removed", &format!("module:{id}"), "")?;
@@ -238,17 +250,17 @@ impl Modules {
     /// 400 for a credential that cannot be taken, 404.
     pub async fn rotate(
         &self,
-        sight: &Sight,
+        visibility: &Visibility,
         actor: &Actor,
         id: &str,
         given: Option<String>,
     ) -> Result<Option<String>, AppError> {
         let is_given = given.is_some();
         let credential = Secret::credential_or(given)?;
-        let (sight, by, id, hash) = (sight.clone(), actor.clone(), id.to_owned(), credential.hash);
+        let (visibility, by, id, hash) = (visibility.clone(), actor.clone(), id.to_owned(), credential.hash);
         actor
             .write(&self.0.store, move |tx| {
-                seen(tx, &sight, &id)?;
+                seen(tx, &visibility, &id)?;
                 store::set_secret(tx, &id, &hash)?;
                 // Its connection ends, whichever process has it.
                 if let Some(topic) = module_topic(MODULE, &id) {
@@ -264,12 +276,12 @@ impl Modules {
     ///
     /// # Errors
     /// 404.
-    pub async fn offer(&self, sight: &Sight, actor: &Actor, id: &str) -> Result<String, AppError> {
+    pub async fn offer(&self, visibility: &Visibility, actor: &Actor, id: &str) -> Result<String, AppError> {
         let code = Secret::claim_code()?;
-        let (sight, by, id, hash) = (sight.clone(), actor.clone(), id.to_owned(), code.hash);
+        let (visibility, by, id, hash) = (visibility.clone(), actor.clone(), id.to_owned(), code.hash);
         actor
             .write(&self.0.store, move |tx| {
-                seen(tx, &sight, &id)?;
+                seen(tx, &visibility, &id)?;
                 store::set_claim(tx, &id, Some(&hash))?;
                 Ok::<_, AppError>(record_action(tx, &by, "module_offered", &format!("module:{id}"), "")?)
             })
@@ -352,8 +364,8 @@ pub(super) fn wrong_credential() -> AppError {
     unauthenticated("Identifiant ou mot de passe de module incorrect")
 }
 
-pub(super) fn seen(tx: &mut impl Query, sight: &Sight, id: &str) -> Result<Module, AppError> {
-    store::find(tx, id)?.filter(|module| sight.sees(module)).ok_or_else(no_module)
+pub(super) fn seen(tx: &mut impl Query, visibility: &Visibility, id: &str) -> Result<Module, AppError> {
+    store::find(tx, id)?.filter(|module| visibility.sees(module)).ok_or_else(no_module)
 }
 
 /// Somebody claims what is theirs already.
@@ -393,7 +405,7 @@ fn hand_over(
     }
     announce_to(tx, Target::Administrators, "rt_module_updated", "updated", module)?;
     let owner = module.owner.as_deref().unwrap_or_default();
-    announce_to(tx, Target::Person(owner), "user:module:added", "added", module)
+    announce_to(tx, Target::Person(owner), ADDED_TO_OWNER, "added", module)
 }
 
 /// Tells the servers on this database, administrators and the owner; where in the log the servers are told.

@@ -9,7 +9,7 @@ use relais_protocol::time::{SharedClock, Timestamp};
 use relais_store::{Store, StoreError};
 use tokio::sync::Notify;
 
-use super::board::Board;
+use super::command_queue::CommandQueue;
 use super::commands::{Commands, OPEN_MAX};
 use super::guests::Guests;
 use super::history::History;
@@ -42,14 +42,14 @@ pub(super) struct Inner {
     /// newer than it. Taken before `states`.
     pub(super) telling: Mutex<()>,
     pub(super) links: Links,
-    /// Held while a connection comes or goes, so that it is the same for `links`, `states` and `board`. Taken first.
+    /// Held while a connection comes or goes, so that it is the same for `links`, `states` and `command_queue`. Taken first.
     pub(super) linking: Mutex<()>,
     pub(super) commands: Commands,
     /// Open commands. Held for moments only, and never with `states`.
-    pub(super) board: Mutex<Board>,
-    /// The board has something to write.
+    pub(super) command_queue: Mutex<CommandQueue>,
+    /// The command queue has something to write.
     pub(super) due: Notify,
-    /// What the board had to write is written.
+    /// What the command queue had to write is written.
     pub(super) worked: Notify,
     /// Held while values are taken out and written, so that whoever comes next knows them to be written: up to which
     /// of [`States::changes`] they are.
@@ -96,7 +96,11 @@ impl Live {
             linking: Mutex::new(()),
             stopping: AtomicBool::new(false),
             commands: Commands::new(store.clone()),
-            board: Mutex::new(Board::new(&open, i64::from(config.command_timeout_s) * 1000, Some(moment))),
+            command_queue: Mutex::new(CommandQueue::new(
+                &open,
+                i64::from(config.command_timeout_s) * 1000,
+                Some(moment),
+            )),
             due: Notify::new(),
             worked: Notify::new(),
             keeping: tokio::sync::Mutex::default(),

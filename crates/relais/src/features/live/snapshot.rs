@@ -7,7 +7,7 @@ use relais_protocol::event::Cursor;
 use relais_protocol::time::Timestamp;
 use serde_json::{Value, json};
 
-use super::modules::Sight;
+use super::modules::Visibility;
 use super::service::Live;
 
 /// States by module, for somebody who may have seen some before.
@@ -65,27 +65,32 @@ impl Snapshot {
 }
 
 impl Live {
-    /// Hands what `sight` sees to `tell`, whole or what changed after `since`. Nothing is told to watchers meanwhile:
+    /// Hands what `visibility` sees to `tell`, whole or what changed after `since`. Nothing is told to watchers meanwhile:
     /// what `tell` sends through the hub comes after everything that is older, and before everything that is newer.
-    pub fn snapshot<T>(&self, sight: &Sight, since: Option<u64>, tell: impl FnOnce(Snapshot) -> T) -> T {
+    pub fn snapshot<T>(
+        &self,
+        visibility: &Visibility,
+        since: Option<u64>,
+        tell: impl FnOnce(Snapshot) -> T,
+    ) -> T {
         let _telling = self.0.telling.lock();
-        let snapshot = self.read_snapshot(sight, since);
+        let snapshot = self.read_snapshot(visibility, since);
         tell(snapshot)
     }
 
-    fn read_snapshot(&self, sight: &Sight, since: Option<u64>) -> Snapshot {
+    fn read_snapshot(&self, visibility: &Visibility, since: Option<u64>) -> Snapshot {
         let (cursor, timestamp) = (self.0.hub.head(), self.now());
         let mut states = self.0.states.lock();
-        let sees_all = *sight == Sight::All;
-        let saw = |owner: Option<&str>| match sight {
-            Sight::All => true,
-            Sight::Own(own) => owner == Some(own),
+        let sees_all = *visibility == Visibility::All;
+        let saw = |owner: Option<&str>| match visibility {
+            Visibility::All => true,
+            Visibility::Own(own) => owner == Some(own),
         };
         let after = since.and_then(|since| states.resume(since));
         let removed = after.map(|after| states.removed(after, saw, sees_all)).unwrap_or_default();
         let removed: HashSet<String> = removed.into_iter().map(str::to_owned).collect();
         let version = states.version();
-        let seen = states.all_mut().filter(|entry| sight.sees(&entry.module));
+        let seen = states.all_mut().filter(|entry| visibility.sees(&entry.module));
         let changed = seen.filter(|entry| after.is_none_or(|after| entry.version > after));
         let told: Vec<_> =
             changed.map(|entry| (entry.module.id.clone(), entry.text(&self.0.format))).collect();
@@ -95,17 +100,17 @@ impl Live {
         Snapshot { version, full: after.is_none(), removed, cursor, timestamp, states: told }
     }
 
-    /// The last known state of one module, JSON; nothing if `sight` does not see it.
+    /// The last known state of one module, JSON; nothing if `visibility` does not see it.
     #[must_use]
-    pub fn state(&self, sight: &Sight, id: &str) -> Option<Arc<str>> {
+    pub fn state(&self, visibility: &Visibility, id: &str) -> Option<Arc<str>> {
         let mut states = self.0.states.lock();
-        let entry = states.find_mut(id).filter(|entry| sight.sees(&entry.module))?;
+        let entry = states.find_mut(id).filter(|entry| visibility.sees(&entry.module))?;
         Some(entry.text(&self.0.format))
     }
 
     /// How many modules somebody sees, and how many of them are online.
     #[must_use]
-    pub fn count(&self, sight: &Sight) -> (usize, usize) {
-        self.0.states.lock().count(|module| sight.sees(module))
+    pub fn count(&self, visibility: &Visibility) -> (usize, usize) {
+        self.0.states.lock().count(|module| visibility.sees(module))
     }
 }

@@ -44,11 +44,11 @@ pub(super) struct States {
     known_since: u64,
     removals: VecDeque<Removal>,
     /// To be told to watchers, by tier.
-    untold: [Vec<Arc<str>>; Tier::ALL.len()],
+    unpublished: [Vec<Arc<str>>; Tier::ALL.len()],
     /// Seen again, with nothing else to tell.
     seen: Vec<Arc<str>>,
     /// To be written, the longest waiting first.
-    unkept: Vec<Arc<str>>,
+    dirty: Vec<Arc<str>>,
     /// How often something was to be written.
     changes: u64,
     /// Perhaps came or went.
@@ -66,9 +66,9 @@ impl States {
             version,
             known_since: version,
             removals: VecDeque::new(),
-            untold: Default::default(),
+            unpublished: Default::default(),
             seen: Vec::new(),
-            unkept: Vec::new(),
+            dirty: Vec::new(),
             changes: 0,
             turned: Vec::new(),
         };
@@ -123,13 +123,23 @@ impl States {
         self.keep(&id);
     }
 
+    /// Notes that watchers of every tier are to be told how a module is, if there is more to say than that it is there.
+    pub(super) fn tell_whole(&mut self, id: &str) {
+        let found = self.entries.get_key_value(id);
+        if let Some((id, _)) =
+            found.filter(|(_, entry)| entry.presence.is_online() || !entry.telemetry.is_empty())
+        {
+            self.tell_again(&Arc::clone(id));
+        }
+    }
+
     /// Notes that watchers of every tier are to be told of a module's values.
     fn tell_again(&mut self, id: &Arc<str>) {
         let Some(entry) = self.entries.get_mut(id) else { return };
-        let newly = !entry.untold & Tier::all_bits();
-        entry.untold |= newly;
+        let newly = !entry.unpublished & Tier::all_bits();
+        entry.unpublished |= newly;
         for tier in Tier::ALL.into_iter().filter(|tier| newly & tier.bit() != 0) {
-            self.untold[tier.index()].push(Arc::clone(id));
+            self.unpublished[tier.index()].push(Arc::clone(id));
         }
     }
 
@@ -295,9 +305,9 @@ impl States {
         let Some(entry) = self.entries.get_mut(id) else { return };
         entry.text = None;
         self.changes += 1;
-        if !entry.unkept {
-            entry.unkept = true;
-            self.unkept.push(Arc::clone(id));
+        if !entry.dirty {
+            entry.dirty = true;
+            self.dirty.push(Arc::clone(id));
         }
     }
 
@@ -363,17 +373,17 @@ impl States {
     }
 
     /// How many states are to be written.
-    pub(super) fn count_unkept(&self) -> usize {
-        self.unkept.len()
+    pub(super) fn count_dirty(&self) -> usize {
+        self.dirty.len()
     }
 
     /// Takes out at most `limit` states that are to be written, the longest waiting first.
-    pub(super) fn take_unkept(&mut self, limit: usize) -> Vec<Kept> {
-        let count = self.unkept.len().min(limit);
+    pub(super) fn take_dirty(&mut self, limit: usize) -> Vec<Kept> {
+        let count = self.dirty.len().min(limit);
         let entries = &mut self.entries;
-        let taken = self.unkept.drain(..count).filter_map(|id| {
+        let taken = self.dirty.drain(..count).filter_map(|id| {
             let entry = entries.get_mut(&id)?;
-            entry.unkept = false;
+            entry.dirty = false;
             Some(entry.kept())
         });
         taken.collect()
@@ -389,14 +399,14 @@ impl States {
     }
 
     /// Whether watchers of a tier are to be told something.
-    pub(super) fn has_untold(&self, tier: Tier) -> bool {
-        !self.untold[tier.index()].is_empty() || (tier == Tier::Live && !self.seen.is_empty())
+    pub(super) fn has_unpublished(&self, tier: Tier) -> bool {
+        !self.unpublished[tier.index()].is_empty() || (tier == Tier::Live && !self.seen.is_empty())
     }
 
     /// Whether live watchers, or the log, are still to be told something.
     pub(super) fn has_news(&self) -> bool {
         let turned = |entry: &Entry| entry.told_online != entry.presence.is_online();
-        self.has_untold(Tier::Live) || self.entries.values().any(turned)
+        self.has_unpublished(Tier::Live) || self.entries.values().any(turned)
     }
 
     /// Hands every module of which a tier's watchers are to be told to `tell`, which takes it or has it wait: those
@@ -408,15 +418,15 @@ impl States {
         pause_ms: i64,
         mut tell: impl FnMut(&Entry) -> bool,
     ) {
-        let ids = std::mem::take(&mut self.untold[tier.index()]);
+        let ids = std::mem::take(&mut self.unpublished[tier.index()]);
         for id in ids {
             let Some(entry) = self.entries.get_mut(&id) else { continue };
             let too_soon = tier == Tier::Live && now.as_millis() - entry.told_ms < pause_ms;
             if too_soon || !tell(entry) {
-                self.untold[tier.index()].push(id);
+                self.unpublished[tier.index()].push(id);
                 continue;
             }
-            entry.untold &= !tier.bit();
+            entry.unpublished &= !tier.bit();
             if tier == Tier::Live {
                 (entry.told_ms, entry.seen_told_ms) = (now.as_millis(), now.as_millis());
             }

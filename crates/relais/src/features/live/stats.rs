@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
-use super::modules::Sight;
+use super::modules::Visibility;
 use super::service::Live;
 use super::view::{json as text, passing};
 use crate::AppError;
@@ -72,7 +72,7 @@ impl Live {
     /// What the database reports.
     pub async fn statistics(&self) -> Result<Statistics, AppError> {
         let total = self.modules().count_users().await?;
-        let (modules, online_modules) = self.count(&Sight::All);
+        let (modules, online_modules) = self.count(&Visibility::All);
         let online = self.online_users();
         Ok(Statistics {
             users: Users { total, online },
@@ -100,8 +100,8 @@ impl Live {
 
     /// What pages ask for with `request_stats`: who is here, and how many of one's modules are.
     #[must_use]
-    pub fn simple_statistics(&self, sight: &Sight) -> Value {
-        Counts::of(self, sight).told(self.now())
+    pub fn simple_statistics(&self, visibility: &Visibility) -> Value {
+        Counts::of(self, visibility).told(self.now())
     }
 
     /// What `GET /dashboard/stats` says: the numbers of the modules that one sees, and for administrators those of the
@@ -109,14 +109,14 @@ impl Live {
     ///
     /// # Errors
     /// What the database reports.
-    pub async fn dashboard(&self, sight: &Sight) -> Result<Value, AppError> {
-        let Counts { users, modules, online } = Counts::of(self, sight);
+    pub async fn dashboard(&self, visibility: &Visibility) -> Result<Value, AppError> {
+        let Counts { users, modules, online } = Counts::of(self, visibility);
         let mut numbers = json!({
             "success": true, "users": { "online": users },
             "modules": { "online": online, "offline": modules - online, "total": modules },
             "totalModules": modules, "onlineModules": online, "activeUsers": users, "timestamp": self.now(),
         });
-        if *sight == Sight::All
+        if *visibility == Visibility::All
             && let Value::Object(all) = serde_json::to_value(self.statistics().await?).unwrap_or_default()
         {
             numbers["stats"] = Value::Object(all.clone());
@@ -135,8 +135,8 @@ struct Counts {
 }
 
 impl Counts {
-    fn of(live: &Live, sight: &Sight) -> Self {
-        let (modules, online) = live.count(sight);
+    fn of(live: &Live, visibility: &Visibility) -> Self {
+        let (modules, online) = live.count(visibility);
         Self { users: live.online_users(), modules, online }
     }
 
@@ -158,7 +158,7 @@ pub async fn tell_statistics(live: Live, stop: CancellationToken) {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let counts = Counts::of(&live, &Sight::All);
+        let counts = Counts::of(&live, &Visibility::All);
         if counted.replace(counts) != Some(counts) {
             live.publish_to_administrators("simple_stats_update", &counts.told(live.now()));
         }

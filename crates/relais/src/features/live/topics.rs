@@ -15,6 +15,9 @@ pub const TELEMETRY: &str = "telemetry";
 /// Everything of the modules of one owner.
 pub const FLEET: &str = "fleet";
 
+/// Somebody has a module from now on.
+pub(super) const ADDED_TO_OWNER: &str = "user:module:added";
+
 /// A module's device has to identify itself anew.
 pub(super) const CREDENTIAL_CHANGED: &str = "module_credential_changed";
 

@@ -12,3 +12,15 @@ mod target;
 pub use service::{NewEvent, Published, publish};
 pub use store::MIGRATIONS;
 pub use target::{Target, tell};
+
+use utoipa::OpenApi as _;
+
+use crate::feature::Feature;
+
+/// Publishing.
+pub const FEATURE: Feature = Feature {
+    migrations: &[MIGRATIONS],
+    routes: |_| http::router(),
+    openapi: || vec![http::PublishApi::openapi()],
+    ..Feature::named("publish")
+};

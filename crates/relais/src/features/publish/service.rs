@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use relais_protocol::event::{Event, Topic};
+use relais_protocol::event::{EVENT_DATA_BYTES_MAX, Event, Topic};
 use relais_store::{StoreError, WriteTx};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -11,8 +11,7 @@ use utoipa::ToSchema;
 
 use super::store;
 use crate::auth::{Action, Permit, Principal};
-use crate::event_log::EVENT_DATA_BYTES_MAX;
-use crate::features::{chat, live, relay};
+use crate::features;
 use crate::{App, AppError};
 
 /// Events of one call at most.
@@ -24,10 +23,6 @@ const KEYS_KEPT_MS: i64 = 30 * 86_400_000;
 /// Names that Socket.IO keeps for itself, and clients could not hear.
 const RESERVED: &[&str] =
     &["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
-
-/// Names by which features tell what they alone know, on whichever topic: nobody else can say so in their place. What an
-/// application tells of its own modules and users (`rt_…`, `user:module:…`) has the names of modules on purpose.
-const TOLD_BY_FEATURES: [&[&str]; 3] = [chat::NAMES, live::NAMES, relay::NAMES];
 
 /// An event to be published.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -128,7 +123,9 @@ fn check(app: &App, principal: &Principal, event: NewEvent) -> Result<Checked, A
     if RESERVED.contains(&&*event.name) {
         return Err(invalid("name", format!("« {} » est réservé par Socket.IO", event.name)));
     }
-    if TOLD_BY_FEATURES.iter().any(|names| names.contains(&&*event.name)) {
+    // What an application tells of its own modules and users (`rt_…`, `user:module:…`) has the names of modules on
+    // purpose.
+    if features::ALL.iter().any(|feature| feature.event_names.contains(&&*event.name)) {
         let message =
             format!("« {} » est réservé à ce serveur, qui seul le dit : prenez un autre nom", event.name);
         return Err(invalid("name", message));

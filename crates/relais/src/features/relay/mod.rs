@@ -46,7 +46,74 @@ pub use name::{FileName, NameFault, SocieteName};
 pub use schema::Violation;
 pub use service::{Changes, Comparison, Relay};
 pub use store::MIGRATIONS;
-pub(crate) use watch::run as watch;
+
+use std::sync::Arc;
+
+use relais_hub::{Filter, Subscription};
+use relais_protocol::event::{Channel, Event};
+use relais_store::blobs::LocalBlobs;
+use utoipa::OpenApi as _;
+
+use crate::AppError;
+use crate::auth::{Access, Action, Auth, Principal};
+use crate::feature::{Feature, Observer, OpenError, Opening};
+
+/// The relay.
+pub const FEATURE: Feature = Feature {
+    migrations: &[MIGRATIONS],
+    open: |opening| Box::pin(open(opening)),
+    event_names: NAMES,
+    subscribe: |app, principal, channel| Box::pin(async { subscribe(app.auth(), principal, channel) }),
+    routes: |_| http::router(),
+    openapi: || vec![http::RelayApi::openapi()],
+    tasks: |app, stop| vec![Box::pin(watch::run(app.service::<Relay>().clone(), stop.clone()))],
+    gauges: |app| set_gauges(app.service()),
+    unreadable_rows: |store| Box::pin(broken_rows(store)),
+    ..Feature::named("relay")
+};
+
+/// The family of sociétés is open to everybody who may read some: a filter leaves the others out.
+fn subscribe(
+    auth: &Auth,
+    principal: &Principal,
+    channel: &Channel,
+) -> Result<Option<Subscription>, AppError> {
+    if !matches!(channel, Channel::Family(family) if &**family == TOPIC_FAMILY) {
+        return Ok(None);
+    }
+    auth.require(principal, Action::RelayList)?;
+    let filter: Option<Arc<dyn Filter>> = match auth.readable_societes(principal) {
+        Access::All => None,
+        only @ Access::Only(_) => Some(Arc::new(move |event: &Event| only.contains(event.topic.key()))),
+    };
+    Ok(Some(Subscription { channel: channel.clone(), filter }))
+}
+
+async fn open(opening: &mut Opening) -> Result<(), OpenError> {
+    let blobs = LocalBlobs::open(&opening.config.server.data.join("blobs"))
+        .map_err(|error| OpenError(format!("blobs: {error}")))?;
+    let (config, folder) = (opening.config.relay.clone(), opening.config.relay_files_dir());
+    let relay = Relay::open(opening.store.clone(), Arc::new(blobs), config, &folder)
+        .await
+        .map_err(|error| OpenError(format!("relay: {error}")))?;
+    opening.observers.add(relay.clone());
+    opening.services.add(relay);
+    Ok(())
+}
+
+impl Observer for Relay {
+    fn caught_up(&self, event: &Event) {
+        self.take_in(event);
+    }
+}
+
+fn set_gauges(relay: &Relay) {
+    let totals = relay.totals(|_| true);
+    metrics::gauge!("relais_relay_files").set(totals.files as f64);
+    metrics::gauge!("relais_relay_societes").set(totals.societes as f64);
+    metrics::gauge!("relais_relay_left_out").set(relay.left_out_count() as f64);
+    metrics::gauge!("relais_relay_watch_polling").set(f64::from(u8::from(relay.is_polling())));
+}
 
 /// What the relay alone tells.
 pub const NAMES: &[&str] = &["file_uploaded", "file_deleted", "sync_completed"];

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use relais_protocol::event::{Channel, Cursor, Event};
 use relais_store::blobs::LocalBlobs;
 use relais_store::{Store, StoreError};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::change::{Content, Ledger, TOPIC_FAMILY};
 use super::content::Cache;
@@ -21,6 +21,7 @@ use super::model::{Announced, FileMeta, Origin, Request, Stored, Totals, Version
 use super::name::{FileName, SocieteName};
 use super::schema::Schemas;
 use super::store;
+use crate::app::Counted;
 use crate::auth::{Action, Permit};
 use crate::config::{DuplicateKeys, RelayConfig};
 
@@ -51,6 +52,10 @@ pub(super) struct Inner {
     pub(super) catching_up: tokio::sync::Mutex<()>,
     /// How many packs have to be begun for the next compaction.
     next_compaction: AtomicU64,
+    /// Kilobytes that uploads may still hold in memory.
+    upload_memory: Arc<Semaphore>,
+    /// Clients of its WebSocket.
+    listeners: Arc<AtomicUsize>,
 }
 
 /// What a client that mirrors a société has to do: see [`Relay::compare`].
@@ -103,6 +108,7 @@ impl Relay {
         let folder = Folder::open(files_dir)?;
         let ledger = Arc::new(Ledger::new(folder, Arc::new(Index::default()), &config));
         let cache = Cache::new(config.cache_bytes);
+        let memory = usize::try_from(config.upload_memory_bytes / 1024).unwrap_or(Semaphore::MAX_PERMITS);
         let (settled_seq, next_compaction) = (AtomicU64::new(0), AtomicU64::new(0));
         let inner = Inner {
             store,
@@ -117,6 +123,8 @@ impl Relay {
             behind: Notify::new(),
             catching_up: tokio::sync::Mutex::new(()),
             next_compaction,
+            upload_memory: Arc::new(Semaphore::new(memory.min(Semaphore::MAX_PERMITS))),
+            listeners: Arc::default(),
         };
         let relay = Self(Arc::new(inner));
         relay.recover().await?;
@@ -127,6 +135,25 @@ impl Relay {
     #[must_use]
     pub fn config(&self) -> &RelayConfig {
         &self.0.config
+    }
+
+    /// Room for so many bytes of an upload; nothing if other uploads hold it all.
+    #[must_use]
+    pub fn upload_memory(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let kilobytes = u32::try_from(bytes.div_ceil(1024)).ok()?;
+        Arc::clone(&self.0.upload_memory).try_acquire_many_owned(kilobytes).ok()
+    }
+
+    /// How many WebSocket clients it has.
+    #[must_use]
+    pub fn listeners(&self) -> usize {
+        self.0.listeners.load(Ordering::Relaxed)
+    }
+
+    /// Counts a WebSocket client until the guard is dropped.
+    #[must_use]
+    pub fn count_listener(&self) -> Counted {
+        Counted::in_one(&self.0.listeners)
     }
 
     /// Where a listener stands that has heard of everything so far.

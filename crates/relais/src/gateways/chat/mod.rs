@@ -3,8 +3,9 @@
 //! Both turn what a client says into [`crate::features::chat::Chat::obey`], and both hear the same events under the
 //! same names: a client of one sees what a client of the other writes.
 
+mod asyncapi;
 mod channels;
-mod ears;
+mod followers;
 mod frames;
 mod names;
 mod namespace;
@@ -13,12 +14,22 @@ mod socket;
 pub use namespace::ChatNamespace;
 pub(super) use socket::open_socket;
 
+use axum::Router;
 use axum::http::StatusCode;
+use axum::routing::get;
 use relais_hub::{CloseCode, CloseReason};
 
 use crate::AppError;
 use crate::auth::Principal;
+use crate::feature::Feature;
 use crate::features::chat::Me;
+
+/// The chat's WebSocket. Its namespaces are in [`super::namespaces`].
+pub(super) const DIALECT: Feature = Feature {
+    routes: |_| Router::new().route("/ws/chat", get(open_socket)),
+    asyncapi: asyncapi::part,
+    ..Feature::named("chat")
+};
 
 /// Whether a credential is that of the person who is here already.
 fn is_of(me: &Me, principal: &Principal) -> bool {

@@ -14,11 +14,12 @@ use serde_json::{Value, json};
 
 use super::super::other_identity;
 use super::channels::Listening;
-use super::ears::{Ears, Here, Line, arrive};
+use super::followers::{Followers, Here, Line, arrive};
 use super::frames::error_fields;
 use super::names::former_name;
 use super::{close_code, is_of, missed_something};
 use crate::auth::{Credential, Principal};
+use crate::features::chat::Chat;
 use crate::features::chat::{Me, Outcome};
 use crate::gateways::socketio::{
     Admission, Because, ConnectRequest, Incoming, Namespace, Refused, Reply, Socket, Welcome,
@@ -111,19 +112,19 @@ async fn note_arrival(
     app: &App,
     people: &People,
     socket: &Socket,
-    ears: &Arc<Ears<SocketLine>>,
+    followers: &Arc<Followers<SocketLine>>,
 ) -> Result<(), AppError> {
     let (app, people, socket) = (app.clone(), Arc::clone(people), socket.clone());
     let keep = move |here| {
         let earlier = people.lock().insert(socket.id().to_owned(), here);
         if let Some(Here { me, device, .. }) = earlier {
             // A client is one device.
-            spawn(async move { app.chat().depart(&me, device).await });
+            spawn(async move { app.service::<Chat>().depart(&me, device).await });
         }
         // Whoever leaves from here on is taken out of `people` by `disconnected`.
         socket.is_in() || people.lock().remove(socket.id()).is_none()
     };
-    arrive(ears, keep).await
+    arrive(followers, keep).await
 }
 
 fn say(socket: &Socket, name: &str, fields: &Value) {
@@ -144,8 +145,8 @@ impl Namespace for ChatNamespace {
                 let within = app.config().hub.authenticate_timeout_s;
                 return Ok(Admission { principal, identify_within_s: Some(within), ..Admission::default() });
             }
-            let me = app.chat().enter(&principal).await?;
-            let channels = Listening::new(&me, given.include_own).to_all(app.chat(), &me).await?;
+            let me = app.service::<Chat>().enter(&principal).await?;
+            let channels = Listening::new(&me, given.include_own).to_all(app.service::<Chat>(), &me).await?;
             let since = given.since.as_deref().and_then(|since| since.parse().ok());
             Ok(Admission { principal, channels, since, identify_within_s: None })
         })
@@ -160,14 +161,14 @@ impl Namespace for ChatNamespace {
             }
             let given = credentials(welcome.auth.as_ref().map(Text::as_str));
             let entered = async {
-                let me = app.chat().enter(&principal).await?;
+                let me = app.service::<Chat>().enter(&principal).await?;
                 let listening = Listening::new(&me, given.include_own);
                 let fields = json!({ "success": true, "user_id": me.id(), "recovered": welcome.recovered });
-                let ears = Ears::new(&app, SocketLine(socket.clone()), me, listening);
-                note_arrival(&app, &people, &socket, &ears).await?;
-                ears.open(&socket.channels(), welcome.head).await?;
+                let followers = Followers::new(&app, SocketLine(socket.clone()), me, listening);
+                note_arrival(&app, &people, &socket, &followers).await?;
+                followers.open(&socket.channels(), welcome.head).await?;
                 say(&socket, "authenticated", &fields);
-                ears.tell_present(welcome.recovered || given.since.is_some()).await?;
+                followers.tell_present(welcome.recovered || given.since.is_some()).await?;
                 Ok::<_, AppError>(())
             };
             if let Err(error) = entered.await {
@@ -196,12 +197,12 @@ impl Namespace for ChatNamespace {
                 say(&socket, "error", &fields);
                 return Some(reply(&fields));
             };
-            let outcome = app.chat().obey(&here.me, here.device, &name, data).await;
+            let outcome = app.service::<Chat>().obey(&here.me, here.device, &name, data).await;
             let (told, fields) = match outcome {
                 Ok(Outcome::Done) => (None, json!({ "success": true })),
                 Ok(Outcome::Reply(name, fields)) => (Some(name), fields),
                 Ok(Outcome::Join(topic, name, fields)) => {
-                    let joined = here.ears.join(&topic, app.hub().head()).await;
+                    let joined = here.followers.join(&topic, app.hub().head()).await;
                     joined
                         .map_or_else(|error| (Some("error"), error_fields(&error)), |()| (Some(name), fields))
                 }
@@ -237,7 +238,7 @@ impl Namespace for ChatNamespace {
     fn disconnected(&self, socket: &Socket) {
         let Some(here) = self.people.lock().remove(socket.id()) else { return };
         let app = self.app.clone();
-        spawn(async move { app.chat().depart(&here.me, here.device).await });
+        spawn(async move { app.service::<Chat>().depart(&here.me, here.device).await });
     }
 }
 
@@ -289,7 +290,7 @@ async fn recognize(app: &App, socket: &Socket, me: &Me, given: &Credentials) -> 
     if !is_of(me, &principal) {
         return Err(other_identity());
     }
-    app.chat().enter(&principal).await?;
+    app.service::<Chat>().enter(&principal).await?;
     socket.identify(&principal).map_err(|refused| AppError::forbidden("forbidden", refused.message))?;
     let fields = json!({ "success": true, "user_id": me.id() });
     say(socket, "authenticated", &fields);
@@ -298,15 +299,15 @@ async fn recognize(app: &App, socket: &Socket, me: &Me, given: &Credentials) -> 
 
 async fn let_in(app: &App, people: &People, socket: &Socket, given: &Credentials) -> Result<Value, AppError> {
     let principal = bearer_of(app, given).await?;
-    let me = app.chat().enter(&principal).await?;
+    let me = app.service::<Chat>().enter(&principal).await?;
     let refused = |refused: Refused| AppError::forbidden("forbidden", refused.message);
     socket.identify(&principal).map_err(refused)?;
     let listening = Listening::new(&me, given.include_own);
-    let ears = Ears::new(app, SocketLine(socket.clone()), me.clone(), listening.clone());
-    note_arrival(app, people, socket, &ears).await?;
+    let followers = Followers::new(app, SocketLine(socket.clone()), me.clone(), listening.clone());
+    note_arrival(app, people, socket, &followers).await?;
     let since: Option<Cursor> = given.since.as_deref().and_then(|since| since.parse().ok());
     let head = app.hub().head();
-    let all = listening.to_all(app.chat(), &me).await?;
+    let all = listening.to_all(app.service::<Chat>(), &me).await?;
     let fields = |joined: &Joined| {
         let recovered = since.is_some() && joined.recovered;
         let cursor = since.filter(|_| recovered).unwrap_or(joined.cursor);
@@ -318,7 +319,7 @@ async fn let_in(app: &App, people: &People, socket: &Socket, given: &Credentials
     let from = since.map_or(Place::Now, Place::Cursor);
     let welcome = |joined: &Joined| ("authenticated", fields(joined).to_string());
     let joined = socket.join_welcomed(all, Because::Belongs, from, welcome).await?;
-    ears.open(&socket.channels(), head).await?;
-    ears.tell_present(given.since.is_some()).await?;
+    followers.open(&socket.channels(), head).await?;
+    followers.tell_present(given.since.is_some()).await?;
     Ok(fields(&joined))
 }

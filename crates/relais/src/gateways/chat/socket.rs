@@ -17,19 +17,20 @@ use serde_json::{Value, json};
 
 use super::super::other_identity;
 use super::channels::Listening;
-use super::ears::{Ears, Here, Line, arrive};
+use super::followers::{Followers, Here, Line, arrive};
 use super::frames::{dialect, error_fields, frame};
 use super::{close_code, is_of, missed_something};
 use crate::auth::http::Visitor;
 use crate::auth::{Credential, Principal};
+use crate::features::chat::Chat;
 use crate::features::chat::{Me, Outcome};
 use crate::gateways::opening::open_guest;
 use crate::gateways::pace::{Pace, too_fast};
 use crate::gateways::relay::limits;
 use crate::gateways::upgrade::{Handshake, Upgraded};
 use crate::gateways::{belongs_to, identity, renew, spawn, unreadable};
-use crate::http::Guest;
-use crate::http::form::form_pairs;
+use crate::web::Guest;
+use crate::web::form::form_pairs;
 use crate::{App, AppError};
 
 /// One connection.
@@ -130,12 +131,12 @@ impl Client {
             fields.remove("type");
             fields.remove("id");
         }
-        let outcome = self.app.chat().obey(&here.me, here.device, &name, command).await;
+        let outcome = self.app.service::<Chat>().obey(&here.me, here.device, &name, command).await;
         let answer = match outcome {
             Ok(Outcome::Done) => id.is_some().then(|| ("done", json!({ "success": true }))),
             Ok(Outcome::Reply(name, fields)) => Some((name, fields)),
             Ok(Outcome::Join(topic, name, fields)) => {
-                let joined = here.ears.join(&topic, self.app.hub().head()).await;
+                let joined = here.followers.join(&topic, self.app.hub().head()).await;
                 Some(joined.map_or_else(|error| ("error", error_fields(&error)), |()| (name, fields)))
             }
             Ok(Outcome::Leave(topic, name, fields)) => {
@@ -174,7 +175,7 @@ impl Client {
             Err(error) => return self.turn_away(&error),
         };
         if let Some(here) = self.here() {
-            return match self.app.chat().enter(&principal).await {
+            return match self.app.service::<Chat>().enter(&principal).await {
                 Ok(_) => self.recognize(&here.me, &principal, command),
                 Err(error) => self.say("error", &error_fields(&error)),
             };
@@ -210,16 +211,16 @@ impl Client {
 
     /// Lets the client in: it hears everything that is for it, from now on or from where it was.
     async fn enter(&self, principal: &Principal, command: &Value) -> Result<(), AppError> {
-        let chat = self.app.chat();
+        let chat = self.app.service::<Chat>();
         let me = chat.enter(principal).await?;
         self.app.hub().identify(&self.session, identity(principal))?;
         belongs_to(&self.app, principal, &self.session);
         *self.principal.lock() = principal.clone();
         let listening = Listening::new(&me, command["include_own"].as_bool().unwrap_or(false));
         let line = HubLine { app: self.app.clone(), session: Arc::clone(&self.session) };
-        let ears = Ears::new(&self.app, line, me.clone(), listening.clone());
+        let followers = Followers::new(&self.app, line, me.clone(), listening.clone());
         let attendance = Arc::clone(&self.here);
-        arrive(&ears, move |here| keep(&attendance, here)).await?;
+        arrive(&followers, move |here| keep(&attendance, here)).await?;
         let head = self.app.hub().head();
         let all = listening.to_all(chat, &me).await?;
         let heard: Vec<Channel> = all.iter().map(|subscription| subscription.channel.clone()).collect();
@@ -235,8 +236,8 @@ impl Client {
             frame("authenticated", &fields)
         };
         self.app.hub().subscribe_members(&self.session, all, place, welcome).await?;
-        ears.open(&heard, head).await?;
-        ears.tell_present(asked).await
+        followers.open(&heard, head).await?;
+        followers.tell_present(asked).await
     }
 }
 
@@ -289,7 +290,7 @@ pub(in crate::gateways) async fn open_socket(
             run_socket(session, leftover, client.clone(), limits).await;
             let attendance = std::mem::replace(&mut *client.here.lock(), Attendance::Over);
             if let Attendance::Here(here) = attendance {
-                client.app.chat().depart(&here.me, here.device).await;
+                client.app.service::<Chat>().depart(&here.me, here.device).await;
             }
         }
     });

@@ -28,7 +28,7 @@ use crate::AppError;
 use crate::auth::Principal;
 use crate::gateways::identity;
 use crate::gateways::opening::{await_name, open_session};
-use crate::http::Guest;
+use crate::web::Guest;
 
 /// Random bytes in an id: whoever knows one can take part in the connection.
 const ID_BYTES: usize = 18;

@@ -18,7 +18,7 @@ use super::websocket::{limits, run};
 use super::{Endpoint, wire};
 use crate::gateways::opening::write_close;
 use crate::gateways::upgrade::{Handshake, Upgraded};
-use crate::http::Guest;
+use crate::web::Guest;
 
 /// Bytes read at once: a probe says `2probe` and `5`.
 const READ_BYTES: usize = 1024;

@@ -2,7 +2,7 @@
 
 use relais_protocol::engineio::{Refusal, Version};
 
-use crate::http::form::form_pairs;
+use crate::web::form::form_pairs;
 
 /// Parameters that one request may have.
 const PARAMETERS_MAX: usize = 32;

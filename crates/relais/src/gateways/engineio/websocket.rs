@@ -18,7 +18,7 @@ use super::query::Query;
 use super::{Arrival, Endpoint};
 use crate::auth::Principal;
 use crate::gateways::upgrade::{Handshake, Upgraded};
-use crate::http::Guest;
+use crate::web::Guest;
 
 /// Hands a socket's messages to its connection.
 pub(super) struct Reader {

@@ -21,13 +21,14 @@ use relais_protocol::websocket::{Limits, ProtocolError, close_frame};
 use serde_json::{Map, Value, json};
 
 use crate::error::beginning_of;
+use crate::features::live::Live;
 use crate::features::live::{ANSWERS, Link, LinkEnd, LinkId, Message, Report, ReportError, Unreadable};
 use crate::gateways::dialects::text_frame;
 use crate::gateways::opening::open_guest;
 use crate::gateways::pace::{Pace, too_fast};
 use crate::gateways::spawn;
 use crate::gateways::upgrade::{Handshake, Upgraded};
-use crate::http::Guest;
+use crate::web::Guest;
 use crate::{App, AppError};
 
 /// One connection.
@@ -115,14 +116,14 @@ impl Device {
             if let Some(module) = self.module() {
                 let most = self.app.config().live.reports_per_s;
                 let text = format!("more than {most} messages per second (live.reports_per_s): disconnected");
-                self.app.live().refused(&module, "too_many_reports", &text);
+                self.app.service::<Live>().refused(&module, "too_many_reports", &text);
             }
             return Flow::Close(too_fast(self.app.config().live.reports_per_s));
         }
         match (message, self.module()) {
             (Ok(message), None) => Flow::Await(Box::pin(self.clone().identify(message))),
             (Ok(message), Some(module)) => {
-                self.app.live().note_mended(&module, message.mended);
+                self.app.service::<Live>().note_mended(&module, message.mended);
                 self.obey(&module, &kind_of(&message.fields), message.fields);
                 Flow::Continue
             }
@@ -134,7 +135,7 @@ impl Device {
             }
             (Err(error), module) => {
                 if let Some(module) = module {
-                    self.app.live().refused(&module, "invalid_json", &error.to_string());
+                    self.app.service::<Live>().refused(&module, "invalid_json", &error.to_string());
                 }
                 Flow::Close(CloseReason::new(CloseCode::Unsupported, "a JSON object is expected"))
             }
@@ -156,7 +157,7 @@ impl Device {
     /// Tells the device, and whoever watches the module, that a message was not taken.
     fn refuse_message(&self, module: &str, code: &'static str, text: &str) {
         self.say(&json!({ "type": "error", "code": code, "message": text }));
-        self.app.live().refused(module, code, text);
+        self.app.service::<Live>().refused(module, code, text);
     }
 
     /// Lets the device in, or tells it why not and closes.
@@ -166,10 +167,10 @@ impl Device {
             return self.refuse("module_identify est attendu en premier");
         }
         let (id, credential) = (given("moduleId"), given("password"));
-        let module = match self.app.live().identify(id, credential, self.session.address()).await {
+        let module = match self.app.service::<Live>().identify(id, credential, self.session.address()).await {
             Ok(module) => module,
             Err(error) if error.status().is_client_error() => {
-                self.app.live().refused(id, "wrong_credential", error.message());
+                self.app.service::<Live>().refused(id, "wrong_credential", error.message());
                 return self.refuse(error.message());
             }
             // What is the matter is in the log already.
@@ -181,10 +182,12 @@ impl Device {
             return Flow::Close(CloseReason::new(CloseCode::TryLater, error.to_string()));
         }
         // Asked again once the connection is the module's: from here on another credential, or the module's end, ends it.
-        if !self.take_over(&module.id) || self.app.live().modules().identify(id, credential).await.is_err() {
+        if !self.take_over(&module.id)
+            || self.app.service::<Live>().modules().identify(id, credential).await.is_err()
+        {
             return self.refuse("Identifiant ou mot de passe de module incorrect");
         }
-        let known = self.app.live().telemetry(&module.id);
+        let known = self.app.service::<Live>().telemetry(&module.id);
         let now = self.app.clock().now();
         let initial = json!({ "uptime": known.get("uptime"), "position": known.get("position") });
         self.say(&json!({
@@ -192,9 +195,9 @@ impl Device {
             "timestamp": now,
         }));
         self.say(&json!({ "type": "auth_success", "moduleId": module.id, "timestamp": now }));
-        self.app.live().note_mended(&module.id, mended);
+        self.app.service::<Live>().note_mended(&module.id, mended);
         self.take_values(&module.id, message);
-        self.app.live().ready(&module.id);
+        self.app.service::<Live>().ready(&module.id);
         Flow::Continue
     }
 
@@ -205,7 +208,7 @@ impl Device {
             return true;
         }
         let wire = Arc::new(Wire { app: self.app.clone(), session: Arc::clone(&self.session) });
-        let Some(link) = self.app.live().link(module, wire) else { return false };
+        let Some(link) = self.app.service::<Live>().link(module, wire) else { return false };
         *identified = Identified::As(module.into(), link);
         true
     }
@@ -228,7 +231,9 @@ impl Device {
                 self.say(&json!({ "type": "auth_success", "moduleId": module, "timestamp": self.app.clock().now() }));
             }
             "ping" => self.say(&json!({ "type": "pong", "timestamp": self.app.clock().now() })),
-            answer if ANSWERS.contains(&answer) => self.app.live().answered(module, answer, message),
+            answer if ANSWERS.contains(&answer) => {
+                self.app.service::<Live>().answered(module, answer, message);
+            }
             other => {
                 let text = format!("Message de type {} inconnu", beginning_of(&format_args!("{other:?}")));
                 self.refuse_message(module, "unknown_type", &text);
@@ -245,12 +250,12 @@ impl Device {
             | ProtocolError::TooManyFragments(_) => ("message_too_large", " (live.report_bytes)"),
             _ => ("protocol_error", ""),
         };
-        self.app.live().refused(&module, code, &format!("{error}{remedy}: disconnected"));
+        self.app.service::<Live>().refused(&module, code, &format!("{error}{remedy}: disconnected"));
     }
 
     fn take_values(&self, module: &str, message: Map<String, Value>) {
         let taken: Result<(), ReportError> =
-            Report::of(message).and_then(|report| self.app.live().report(module, report));
+            Report::of(message).and_then(|report| self.app.service::<Live>().report(module, report));
         if let Err(error) = taken {
             self.refuse_message(module, "report_refused", &error.to_string());
         }
@@ -278,7 +283,7 @@ pub(in crate::gateways) async fn open_socket(
         device.note_end(ended);
         let identified = std::mem::replace(&mut *device.module.lock(), Identified::Over);
         if let Identified::As(module, link) = identified {
-            device.app.live().unlink(&module, link);
+            device.app.service::<Live>().unlink(&module, link);
         }
     });
     Ok(response)

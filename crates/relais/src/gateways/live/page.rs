@@ -9,7 +9,8 @@ use crate::App;
 use crate::AppError;
 use crate::aliases::{Aliased, United};
 use crate::auth::{Action, Principal};
-use crate::features::live::{FLEET, MODULE, Sight, TELEMETRY, Tier};
+use crate::features::live::Live;
+use crate::features::live::{FLEET, MODULE, TELEMETRY, Tier, Visibility};
 
 /// The longest name of a page, in bytes.
 const PAGE_BYTES_MAX: usize = 64;
@@ -52,7 +53,7 @@ impl PageRequest {
 pub(super) struct Page {
     pub(super) name: Option<String>,
     pub(super) tier: Tier,
-    pub(super) sight: Sight,
+    pub(super) visibility: Visibility,
 }
 
 impl Page {
@@ -66,7 +67,7 @@ impl Page {
         former: Option<&Self>,
         request: &PageRequest,
     ) -> Result<Self, AppError> {
-        let sight = Sight::of(principal)?;
+        let visibility = Visibility::of(principal)?;
         let name = match &request.page {
             Some(name) => Some(checked(app, principal, name)?),
             None => former.and_then(|former| former.name.clone()),
@@ -75,8 +76,8 @@ impl Page {
             Some(interval) => Tier::for_interval(interval),
             None => former.map_or(Tier::Live, |former| former.tier),
         };
-        app.live().want(tier);
-        Ok(Self { name, tier, sight })
+        app.service::<Live>().want(tier);
+        Ok(Self { name, tier, visibility })
     }
 
     /// Everything that it listens to.
@@ -84,13 +85,13 @@ impl Page {
         let (suffix, topic) = (self.tier.suffix(), |name: &str| Topic::new(name).ok().map(Channel::Topic));
         let page = self.name.as_deref().and_then(|name| topic(&format!("page:{name}")));
         let of_all = |family: String| Channel::Family(family.into());
-        let modules = match &self.sight {
-            Sight::All => {
+        let modules = match &self.visibility {
+            Visibility::All => {
                 let role = topic("role:admin");
                 let families = [of_all(MODULE.to_owned()), of_all(format!("{TELEMETRY}{suffix}"))];
                 role.into_iter().chain(families).collect()
             }
-            Sight::Own(owner) => Vec::from_iter(topic(&format!("{FLEET}{suffix}:{owner}"))),
+            Visibility::Own(owner) => Vec::from_iter(topic(&format!("{FLEET}{suffix}:{owner}"))),
         };
         topic("system").into_iter().chain(page).chain(modules).collect()
     }

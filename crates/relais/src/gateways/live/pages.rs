@@ -16,7 +16,7 @@ use crate::aliases::{Aliased, United, unite};
 use crate::auth::{Principal, unauthenticated};
 use crate::error::said_back;
 use crate::features::accounts::Actor;
-use crate::features::live::{Claim, Live, NewClaim, NewCommand, Sight};
+use crate::features::live::{Claim, Live, NewClaim, NewCommand, Visibility};
 use crate::gateways::socketio::{Because, Incoming, Socket};
 use crate::{App, AppError};
 
@@ -162,7 +162,7 @@ impl Pages {
     }
 
     fn tell_stats(&self, asked: &Asked<'_>) -> Result<Value, AppError> {
-        let fields = self.app.live().simple_statistics(&Sight::of(&asked.principal)?);
+        let fields = self.app.service::<Live>().simple_statistics(&Visibility::of(&asked.principal)?);
         say(asked.socket, "simple_stats_update", &fields);
         Ok(json!({ "success": true }))
     }
@@ -178,10 +178,10 @@ impl Pages {
     }
 
     fn tell_snapshot(&self, asked: &Asked<'_>, name: &str, since: Option<u64>) -> Result<Value, AppError> {
-        let sight = Sight::of(&asked.principal)?;
-        let live = self.app.live();
-        let stats = live.simple_statistics(&sight);
-        live.snapshot(&sight, since, |snapshot| {
+        let visibility = Visibility::of(&asked.principal)?;
+        let live = self.app.service::<Live>();
+        let stats = live.simple_statistics(&visibility);
+        live.snapshot(&visibility, since, |snapshot| {
             // Whoever left meanwhile needs nothing.
             let _ = asked.socket.emit_snapshot(name, &snapshot.fields(&[("stats", stats)]));
         });
@@ -190,7 +190,7 @@ impl Pages {
 
     /// Everything that a page begins with.
     async fn tell_all(&self, socket: &Socket, page: &Page) -> Result<(), AppError> {
-        let live = self.app.live();
+        let live = self.app.service::<Live>();
         match page.name.as_deref() {
             Some("admin") => {
                 let statistics = live.statistics().await?;
@@ -201,11 +201,11 @@ impl Pages {
                 );
             }
             Some("dashboard") => {
-                say(socket, "dashboard:initial:summary", &live.simple_statistics(&page.sight));
+                say(socket, "dashboard:initial:summary", &live.simple_statistics(&page.visibility));
             }
             _ => {}
         }
-        tell_initial(live, socket, &page.sight);
+        tell_initial(live, socket, &page.visibility);
         Ok(())
     }
 
@@ -269,7 +269,7 @@ impl Pages {
             _ => United::default(),
         };
         let actor = Actor::caller(self.app.auth(), &asked.principal, Some(asked.socket.address()));
-        let modules = self.app.live().modules();
+        let modules = self.app.service::<Live>().modules();
         let (module, code) = match (&request.code, &asked.principal) {
             (Some(code), Principal::User(user)) => {
                 let module_id = Some(request.module_id).filter(|id| !id.is_empty());
@@ -277,8 +277,8 @@ impl Pages {
                 (modules.claim(user, &actor, claim).await?.id, Some(code.clone()))
             }
             _ => {
-                let sight = Sight::of(&asked.principal)?;
-                let code = modules.offer(&sight, &actor, &request.module_id).await?;
+                let visibility = Visibility::of(&asked.principal)?;
+                let code = modules.offer(&visibility, &actor, &request.module_id).await?;
                 (request.module_id.clone(), Some(code))
             }
         };
@@ -304,11 +304,11 @@ impl Pages {
         let new: NewCommand =
             serde_json::from_value(Value::Object(said)).map_err(|error| unreadable(&error))?;
         let actor = Actor::caller(self.app.auth(), &asked.principal, Some(asked.socket.address()));
-        let sight = Sight::of(&asked.principal)?;
-        let live = self.app.live();
+        let visibility = Visibility::of(&asked.principal)?;
+        let live = self.app.service::<Live>();
         let command = match new.ttl_s {
-            Some(_) => live.command(&sight, &actor, &module_id, new).await?,
-            None => live.command_now(&sight, &actor, &module_id, new).await?,
+            Some(_) => live.command(&visibility, &actor, &module_id, new).await?,
+            None => live.command_now(&visibility, &actor, &module_id, new).await?,
         };
         let fields = json!({
             "success": true, "moduleId": module_id, "command": command.command, "id": command.id,
@@ -331,8 +331,8 @@ fn refuse_command(asked: &Asked<'_>, error: &AppError) -> Value {
     fields
 }
 
-fn tell_initial(live: &Live, socket: &Socket, sight: &Sight) {
-    live.snapshot(sight, None, |snapshot| {
+fn tell_initial(live: &Live, socket: &Socket, visibility: &Visibility) {
+    live.snapshot(visibility, None, |snapshot| {
         let _ = socket.emit_snapshot("modules:initial:state", &snapshot.states());
     });
 }

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use rumqttc_v4 as v4;
 use rumqttc_v5 as v5;
 
-use super::address::{Address, tls};
 use super::fault::{Fault, fault, fault_of_v4, fault_of_v5};
 use super::session::Afresh;
 use crate::config::MqttConfig;
+use crate::config::mqtt::{Address, tls};
 
 /// Messages that may wait for the connection, each way: commands, and receipts.
 const REQUESTS_MAX: usize = 2_048;

@@ -3,7 +3,7 @@
 use rumqttc_v4 as v4;
 use rumqttc_v5 as v5;
 
-use super::address::TlsError;
+use crate::config::mqtt::TlsError;
 
 const REFUSED: &str = "check live.mqtt.user and its password, and that the broker's rules let this user in";
 const VERSION: &str = "the broker speaks another version: set live.mqtt.version to 3 or 5";

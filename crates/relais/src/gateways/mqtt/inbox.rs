@@ -8,9 +8,10 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::broker::Message as Publication;
-use super::layout::{Layout, Purpose};
 use super::outlet::{Outlet, Way};
 use crate::App;
+use crate::config::mqtt::{Layout, Purpose};
+use crate::features::live::Live;
 use crate::features::live::{ANSWERS, Arrival, Message, Refused, Showing};
 
 /// How often messages of what is no module are complained about at most.
@@ -97,8 +98,8 @@ impl Inbox {
         };
         metrics::counter!("relais_mqtt_messages_total", "outcome" => outcome.name()).increment(1);
         match (outcome.remedy(), found) {
-            (Some(remedy), Some((_, module))) if self.app.live().knows(&module) => {
-                self.app.live().refused(&module, outcome.name(), remedy);
+            (Some(remedy), Some((_, module))) if self.app.service::<Live>().knows(&module) => {
+                self.app.service::<Live>().refused(&module, outcome.name(), remedy);
             }
             (Some(remedy), Some((_, module))) => self.complain(&module, &topic, outcome, remedy),
             _ => {}
@@ -153,13 +154,13 @@ impl Inbox {
         let showing = match &password {
             _ if !config.mqtt.require_password => Showing::Vouched,
             Some(password) => Showing::Password(password, None),
-            None if !self.app.live().knows(module) => return Ok(Outcome::UnknownModule),
+            None if !self.app.service::<Live>().knows(module) => return Ok(Outcome::UnknownModule),
             None => return Ok(Outcome::WrongPassword),
         };
-        match self.app.live().admit(module, showing, arrival).await {
+        match self.app.service::<Live>().admit(module, showing, arrival).await {
             Ok(()) if named.is_some_and(|named| named != module) => Ok(Outcome::ForeignModule),
             Ok(()) => {
-                self.app.live().note_mended(module, mended);
+                self.app.service::<Live>().note_mended(module, mended);
                 Ok(self.obey(module, said))
             }
             Err(Refused::Unknown) => Ok(Outcome::UnknownModule),
@@ -170,7 +171,7 @@ impl Inbox {
     }
 
     fn obey(&self, module: &str, said: Said) -> Outcome {
-        let live = self.app.live();
+        let live = self.app.service::<Live>();
         if matches!(said, Said::Went) {
             live.went(module);
             return Outcome::Taken;

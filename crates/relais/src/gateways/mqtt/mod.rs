@@ -5,11 +5,9 @@
 //! went. While there is no broker its silence does not count, for `live.mqtt.outage_grace_s`. What is published while
 //! this server is away waits at the broker, whose receipts are sent once what a message says is in the database.
 
-mod address;
 mod broker;
 mod fault;
 mod inbox;
-mod layout;
 mod outlet;
 mod receipts;
 mod session;
@@ -24,14 +22,26 @@ use tokio_util::sync::CancellationToken;
 
 use crate::App;
 use crate::config::MqttConfig;
+use crate::config::mqtt::{Address, Layout};
+use crate::feature::Feature;
+use crate::features::live::Live;
 use broker::{Account, Ear, Happening};
 use fault::Fault;
 use inbox::Inbox;
 use outlet::Outlet;
 use receipts::Owed;
 
-pub use address::Address;
-pub use layout::{Layout, LayoutError};
+/// Devices behind a broker.
+pub(super) const DIALECT: Feature = Feature {
+    tasks: |app, stop| {
+        if app.config().live.mqtt.is_on() {
+            vec![Box::pin(run(app.clone(), stop.clone()))]
+        } else {
+            Vec::new()
+        }
+    },
+    ..Feature::named("mqtt")
+};
 
 /// The first pause after a lost connection, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
@@ -101,7 +111,7 @@ pub async fn run(app: App, stop: CancellationToken) {
 /// What the broker has been sending and is not to send any more. Without the database it goes on sending it, and it is
 /// counted as of another topic.
 async fn outdated(app: &App, client_id: &str, filters: &[String]) -> Vec<String> {
-    let mut former = app.live().broker_filters(client_id).await.unwrap_or_else(|error| {
+    let mut former = app.service::<Live>().broker_filters(client_id).await.unwrap_or_else(|error| {
         tracing::warn!(%error, "what the MQTT broker was asked for before could not be read");
         Vec::new()
     });
@@ -169,8 +179,8 @@ impl Line {
                 metrics::gauge!("relais_mqtt_connected").set(1.0);
                 self.complained = None;
                 // From now on they can be heard again.
-                self.app.live().excuse_silence(self.app.config().live.offline_after_s);
-                self.app.live().resume_ways();
+                self.app.service::<Live>().excuse_silence(self.app.config().live.offline_after_s);
+                self.app.service::<Live>().resume_ways();
                 let url = Address::of(&self.config().url).map(|address| address.shown()).unwrap_or_default();
                 tracing::info!(url, "connected to the MQTT broker");
                 self.keep_filters();
@@ -196,7 +206,7 @@ impl Line {
         let (app, outdated) = (self.app.clone(), Arc::clone(&self.outdated));
         let (client_id, filters) = (self.client_id.clone(), self.filters.clone());
         self.writes.spawn(async move {
-            match app.live().keep_broker_filters(&client_id, &filters).await {
+            match app.service::<Live>().keep_broker_filters(&client_id, &filters).await {
                 Ok(()) => outdated.lock().clear(),
                 Err(error) => tracing::warn!(%error, "what the MQTT broker was asked for could not be noted"),
             }
@@ -210,8 +220,8 @@ impl Line {
         metrics::counter!("relais_mqtt_faults_total").increment(1);
         let stood = self.since.take();
         if let Some(since) = stood {
-            self.app.live().excuse_silence(self.config().outage_grace_s);
-            self.app.live().pause_ways();
+            self.app.service::<Live>().excuse_silence(self.config().outage_grace_s);
+            self.app.service::<Live>().pause_ways();
             if since.elapsed() > GOOD {
                 self.pause = PAUSE_MIN;
             }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::broker::Receipt;
 use super::outlet::Outlet;
 use crate::App;
+use crate::features::live::Live;
 
 /// Receipts that may wait: more than a broker sends without them.
 const OWED_MAX: usize = 4_096;
@@ -31,7 +32,7 @@ pub(super) fn channel() -> (mpsc::Sender<Owed>, mpsc::Receiver<Owed>) {
 }
 
 async fn store(app: &App, messages: usize) {
-    while let Err(error) = app.live().stored().await {
+    while let Err(error) = app.service::<Live>().stored().await {
         tracing::warn!(%error, messages, "messages over MQTT could not be stored; trying again");
         tokio::time::sleep(PAUSE).await;
     }

@@ -13,8 +13,9 @@ use tokio::sync::oneshot;
 use super::dialect::Reads;
 use super::entrance::Entrance;
 use super::server::{Registered, SocketIo};
-use super::{Incoming, Namespace, Recovery, Socket};
+use super::{Incoming, Namespace, Socket};
 use crate::auth::Principal;
+use crate::config::Recovery;
 use crate::gateways::engineio::{Arrival, Client, Conversation, Opened};
 use crate::gateways::pace::{Pace, too_fast};
 

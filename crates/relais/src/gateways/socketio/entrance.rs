@@ -14,8 +14,9 @@ use super::recovery::{is_asked_in, place, private_id};
 use super::server::Registered;
 use super::{Admission, ConnectRequest, Refused, Socket, Welcome};
 use crate::auth::Principal;
+use crate::auth::ending::rights_changed;
 use crate::gateways::engineio::new_id;
-use crate::gateways::{identity, other_identity, rights_changed};
+use crate::gateways::{identity, other_identity};
 
 /// What clients know the absence of a namespace by.
 const NO_NAMESPACE: &str = "Invalid namespace";

@@ -19,6 +19,10 @@ mod socket;
 
 pub use incoming::{Incoming, Reply};
 pub use namespace::{Admission, ConnectRequest, Namespace, Refused, Welcome};
-pub use recovery::Recovery;
 pub use server::{Settings, SocketIo};
 pub use socket::{AskError, Because, Socket};
+
+use crate::feature::Feature;
+
+/// Socket.IO, with the namespaces of the features.
+pub(super) const DIALECT: Feature = Feature { routes: routes::router, ..Feature::named("socketio") };

@@ -4,26 +4,10 @@ use std::borrow::Cow;
 
 use relais_protocol::event::Cursor;
 use relais_protocol::socketio::Recovery as Asked;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::auth::Principal;
-
-/// Who gets an offset with every event and can recover.
-///
-/// A client that does not know of offsets would take them for an argument of its events, and only the library for
-/// JavaScript ignores an argument too many: so clients ask for them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Recovery {
-    /// Whoever asks: `recovery: true` in the `auth` object, or `recovery=1` in the query.
-    #[default]
-    Asked,
-    /// Everybody, for servers whose clients all use `socket.io-client`.
-    Always,
-    /// Nobody.
-    Never,
-}
 
 /// Bytes of the mark that ties a private id to its owner.
 const MARK_BYTES: usize = 12;

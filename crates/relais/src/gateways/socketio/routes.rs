@@ -69,13 +69,13 @@ impl Callers for AppCallers {
         Box::pin(async move {
             // A page of a foreign origin could not read the answer, but would hold a connection open.
             if !shows_credential(&request.headers)
-                && !crate::http::is_known_origin(
+                && !crate::web::origins::is_known_origin(
                     &request.headers,
                     &request.extensions,
                     &self.0.config().server.allowed_origins,
                 )
             {
-                return Err(crate::http::origin_refused());
+                return Err(crate::web::origins::origin_refused());
             }
             Visitor::of(request, &self.0).await.map(|visitor| visitor.0)
         })

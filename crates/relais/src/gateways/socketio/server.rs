@@ -8,9 +8,10 @@ use parking_lot::Mutex;
 use relais_protocol::engineio::Version;
 use relais_protocol::socketio::{Config, Limits, Parser};
 
+use super::Namespace;
 use super::conversation::Talk;
 use super::dialect::Dialects;
-use super::{Namespace, Recovery};
+use crate::config::Recovery;
 use crate::gateways::engineio::{Application, Arrival, Callers, Opened};
 
 /// Dynamic namespaces that were joined since the start, at most: the hub knows their dialects for as long.

@@ -4,12 +4,14 @@ use relais::AppError;
 use relais::auth::{Credential, Principal};
 use relais::features::accounts::{Actor, Grant, NewUser, UserChanges};
 use relais::features::chat::NewMessage;
-use relais::features::live::{ModuleChanges, NewClaim, NewCommand, NewModule, Sight};
+use relais::features::live::{ModuleChanges, NewClaim, NewCommand, NewModule, Visibility};
 use relais::features::publish::{NewEvent, publish};
 use serde_json::json;
 
 use super::rights::{accounts, disable, key, tester};
 use super::{Person, World, on_both};
+use relais::features::chat::Chat;
+use relais::features::live::Live;
 
 const STATION: &str = "MC-1001-STN";
 
@@ -65,17 +67,17 @@ async fn neither_modules_nor_commands_obey_whom_the_rights_ended() {
     on_both(|world| async move {
         let eve = world.user("Eve", true).await;
         world.user("Ada", true).await;
-        let live = world.running.app().live();
+        let live = world.running.app().service::<Live>();
         let (modules, commands) = (live.modules(), live.commands());
         let new = |id: &str| NewModule { id: id.into(), ..NewModule::default() };
         let added = modules.add(&tester(), new(STATION)).await.unwrap();
         let ring = || NewCommand { command: "ring".into(), ..NewCommand::default() };
-        let given = commands.give(&Sight::All, &tester(), STATION, ring()).await.unwrap();
+        let given = commands.give(&Visibility::All, &tester(), STATION, ring()).await.unwrap();
         let her = principal(&world, &eve).await;
         let late = Actor::caller(world.running.app().auth(), &her, None);
         disable(&accounts(&world), &eve).await;
 
-        let all = Sight::All;
+        let all = Visibility::All;
         refused("a module", modules.add(&late, new("MC-1002-STN")).await);
         let renamed = ModuleChanges { name: Some("mine".into()), kind: None };
         refused("a name", modules.change(&all, &late, STATION, renamed).await);
@@ -100,7 +102,7 @@ async fn nothing_is_said_or_published_by_whom_the_rights_ended() {
         let conversation = world.befriend(&lea, &paul).await;
         let sent = world.send(&lea, &conversation, "before").await;
         let (app, message) = (world.running.app(), sent["id"].as_str().unwrap());
-        let chat = app.chat();
+        let chat = app.service::<Chat>();
         let me = chat.enter(&principal(&world, &lea).await).await.unwrap();
         let (program, key_id) = key(&world, &["events:publish:flow:*"]).await;
         let program = principal(&world, &program).await;

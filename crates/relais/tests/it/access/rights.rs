@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::wire::{Raw, Socket, emit, socket};
 use super::{Person, World, on_both, on_both_with};
+use relais::features::relay::Relay;
 
 /// Less than the time that a request waits, more than what an answer takes on a busy computer.
 const BEFORE_THE_WAIT_IS_OVER: Duration = Duration::from_secs(40);
@@ -141,7 +142,7 @@ async fn an_upload_under_way_is_not_stored_for_whom_the_rights_ended() {
         upload.write(rest).await;
         assert_eq!(upload.answer().await.0, 401, "revoked");
 
-        assert_eq!(world.running.app().relay().totals(|_| true).files, 0);
+        assert_eq!(world.running.app().service::<Relay>().totals(|_| true).files, 0);
         accounts.set_grant(&tester(), &paul.id, grant()).await.unwrap();
         let (mut upload, rest) = upload_under_way(&world, &paul).await;
         upload.write(rest).await;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{World, on_both};
 use crate::world::{Person, text_until, until};
+use relais::features::chat::Chat;
 
 const SECRET: &str = "rendez-vous-secret";
 
@@ -185,7 +186,7 @@ async fn where_a_text_was_told_is_forgotten_with_the_log() {
             world.put(&lea, &format!("messages/{message}"), json!({ "content": SECRET })).await;
             messages.push(message);
         }
-        let (store, chat) = (world.running.app().store(), world.running.app().chat());
+        let (store, chat) = (world.running.app().store(), world.running.app().service::<Chat>());
         let all = store.retention_now().plus_millis(3_600_000);
         assert!(store.trim_events(all, 1).await.unwrap() > 0);
         chat.forget_trimmed().await.unwrap();

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::{World, on_both};
 use crate::world::Person;
+use relais::features::chat::Chat;
 
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -21,7 +22,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 async fn me(world: &World, who: &Person) -> Me {
     let app = world.running.app();
     let principal = app.auth().authenticate(Some(Credential::Bearer(who.token.clone()))).await.unwrap();
-    app.chat().enter(&principal).await.unwrap()
+    app.service::<Chat>().enter(&principal).await.unwrap()
 }
 
 /// Makes a call that stores events, and gives it up once they are stored and before it is answered.
@@ -65,7 +66,7 @@ async fn who_asked_hears_that_an_invitation_to_a_group_is_accepted() {
         let invited = world.post(&lea, &path, json!({ "to_user_id": paul.id })).await;
         let (mut of_lea, mut of_paul) = (world.connect(&lea).await, world.connect(&paul).await);
         let id = invited["invitation_id"].as_str().unwrap();
-        let chat = world.running.app().chat();
+        let chat = world.running.app().service::<Chat>();
         give_up(&world, chat.respond(&me(&world, &paul).await, id, Answer::Accept)).await;
         let names = |heard: Vec<serde_json::Value>| -> Vec<String> {
             heard.iter().map(|frame| frame["type"].as_str().unwrap().to_owned()).collect()
@@ -90,7 +91,7 @@ async fn both_are_told_how_the_other_is_after_a_block() {
         let (mut of_lea, mut of_paul) = (world.connect(&lea).await, world.connect(&paul).await);
         of_lea.heard().await;
         of_paul.heard().await;
-        let (chat, actor) = (world.running.app().chat(), Actor::named("test", None));
+        let (chat, actor) = (world.running.app().service::<Chat>(), Actor::named("test", None));
         for (blocked, is_online) in [(true, false), (false, true)] {
             give_up(&world, chat.set_blocked(&me(&world, &lea).await, &actor, &paul.id, blocked)).await;
             for (socket, other) in [(&mut of_lea, &paul), (&mut of_paul, &lea)] {
@@ -116,7 +117,7 @@ async fn whoever_has_sent_types_no_more() {
         of_paul.say(&json!({ "type": "typing", "conversation_id": id })).await;
         assert_eq!(of_lea.hear("user_typing").await["is_typing"], true);
         let new = NewMessage { content: "voilà".into(), ..NewMessage::default() };
-        give_up(&world, world.running.app().chat().send(&me(&world, &paul).await, &id, new)).await;
+        give_up(&world, world.running.app().service::<Chat>().send(&me(&world, &paul).await, &id, new)).await;
         let heard = of_lea.heard().await;
         let names: Vec<&str> = heard.iter().map(|frame| frame["type"].as_str().unwrap()).collect();
         assert_eq!(names, ["new_message", "user_typing"]);

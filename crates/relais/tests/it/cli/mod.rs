@@ -4,6 +4,7 @@
 
 mod commanding;
 mod guarding;
+mod jobs;
 mod listening;
 mod mirroring;
 mod output;

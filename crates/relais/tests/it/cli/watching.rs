@@ -74,13 +74,13 @@ fn a_removed_file_is_deleted_only_when_asked() {
     let desk = Desk::new();
     desk.write("exports/a.json", "[1]");
     desk.write("exports/b.json", "[1]");
-    let keeper = watch(&desk, &["--societe", "s"]);
-    assert!(keeper.out().contains("a.json") && keeper.out().contains("b.json"));
+    let state_writer = watch(&desk, &["--societe", "s"]);
+    assert!(state_writer.out().contains("a.json") && state_writer.out().contains("b.json"));
     std::fs::remove_file(desk.path("exports/a.json")).unwrap();
     desk.write("exports/c.json", "[1]");
-    assert!(keeper.out().contains("sent     s/c.json"), "the removal is not passed on");
+    assert!(state_writer.out().contains("sent     s/c.json"), "the removal is not passed on");
     assert!(desk.stored("s", "a.json").is_some());
-    assert!(keeper.finish());
+    assert!(state_writer.finish());
 
     let mirror = watch(&desk, &["--societe", "s", "--delete"]);
     assert_eq!(mirror.out(), "deleted  s/a.json", "what was removed while nobody watched");

@@ -1,13 +1,14 @@
 //! Commands to devices: told in their turn, answered or not, once or until they are.
 
 use relais::features::accounts::Actor;
-use relais::features::live::{Command, CommandState, Delivery, NewCommand, Sight};
+use relais::features::live::{Command, CommandState, Delivery, NewCommand, Visibility};
 use relais_store::{StoreError, params};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::wire::Wire;
 use super::{Person, World, on_both, on_both_in_time};
+use relais::features::live::Live;
 
 const STATION: &str = "MC-1001-STN";
 const COMMANDS: &str = "/api/v1/modules/MC-1001-STN/commands";
@@ -23,12 +24,12 @@ fn ring(delivery: Delivery) -> NewCommand {
 impl World {
     /// Gives a command as an administrator.
     async fn command(&self, new: NewCommand) -> Command {
-        let live = self.running.app().live();
-        live.commands().give(&Sight::All, &actor(), STATION, new).await.unwrap()
+        let live = self.running.app().service::<Live>();
+        live.commands().give(&Visibility::All, &actor(), STATION, new).await.unwrap()
     }
 
     async fn shown(&self, id: &str) -> Command {
-        self.running.app().live().commands().find(&Sight::All, STATION, id).await.unwrap()
+        self.running.app().service::<Live>().commands().find(&Visibility::All, STATION, id).await.unwrap()
     }
 
     async fn state(&self, id: &str) -> CommandState {
@@ -229,9 +230,12 @@ async fn after_a_restart_what_was_told_once_is_not_told_again_and_the_rest_goes_
         let credential = world.module(STATION, None).await;
         let once = world.command(ring(Delivery::AtMostOnce)).await.id;
         let again = world.command(ring(Delivery::AtLeastOnce)).await.id;
-        let frames = world.running.app().live().take_commands(STATION).await.unwrap();
+        let frames = world.running.app().service::<Live>().take_commands(STATION).await.unwrap();
         assert_eq!(frames.iter().map(|frame| &frame["id"]).collect::<Vec<_>>(), [&once, &again]);
-        assert!(world.running.app().live().take_commands(STATION).await.unwrap().is_empty(), "each once");
+        assert!(
+            world.running.app().service::<Live>().take_commands(STATION).await.unwrap().is_empty(),
+            "each once"
+        );
         let queued = world.command(ring(Delivery::AtMostOnce)).await.id;
 
         let world = world.restart().await;
@@ -254,7 +258,7 @@ async fn time_ends_what_is_not_answered_and_what_is_of_no_use_any_more() {
     on_both_in_time(|world, clock| async move {
         let credential = world.module(STATION, None).await;
         let (_, mut watcher) = watch(&world).await;
-        let live = world.running.app().live().clone();
+        let live = world.running.app().service::<Live>().clone();
         let pass = |seconds: i64| {
             clock.advance_ms(seconds * 1000);
             live.look();
@@ -289,7 +293,7 @@ async fn time_ends_what_is_not_answered_and_what_is_of_no_use_any_more() {
         assert_eq!(world.state(&late).await, CommandState::Expired);
         clock.advance_ms(30 * 86_400_000 + 1);
         live.forget_commands().await.unwrap();
-        let left = live.commands().list(&Sight::All, STATION, None, "", 10).await.unwrap();
+        let left = live.commands().list(&Visibility::All, STATION, None, "", 10).await.unwrap();
         assert_eq!(left, [], "kept for thirty days");
     })
     .await;
@@ -300,7 +304,7 @@ async fn a_device_that_is_at_it_has_until_the_end_of_the_commands_time() {
     on_both_in_time(|world, clock| async move {
         let credential = world.module(STATION, None).await;
         let (_, mut watcher) = watch(&world).await;
-        let live = world.running.app().live().clone();
+        let live = world.running.app().service::<Live>().clone();
         let mut device = Wire::device(&world, STATION, &credential).await;
         let id = world.command(ring(Delivery::AtMostOnce)).await.id;
         assert_eq!(device.told().await, id);
@@ -315,8 +319,8 @@ async fn a_device_that_is_at_it_has_until_the_end_of_the_commands_time() {
         clock.advance_ms(59_000);
         live.look();
         assert_eq!(world.state(&id).await, CommandState::InProgress);
-        let (sight, page) = (Sight::All, live.commands());
-        let shown = page.list(&sight, STATION, Some(CommandState::InProgress), "", 10).await.unwrap();
+        let (visibility, page) = (Visibility::All, live.commands());
+        let shown = page.list(&visibility, STATION, Some(CommandState::InProgress), "", 10).await.unwrap();
         assert_eq!(shown.len(), 1);
         device.say(json!({ "type": "command_response", "id": id, "status": "Done" })).await;
         watcher.until_command(&id, "acknowledged").await;
@@ -332,12 +336,12 @@ async fn a_device_answers_its_own_commands_only() {
         let other = world.module("MC-1002-STN", None).await;
         let (_, mut watcher) = watch(&world).await;
         let id = world.command(ring(Delivery::AtMostOnce)).await.id;
-        world.running.app().live().take_commands(STATION).await.unwrap();
+        world.running.app().service::<Live>().take_commands(STATION).await.unwrap();
         let mut stranger = Wire::device(&world, "MC-1002-STN", &other).await;
         stranger.done(&id).await;
         watcher.until("module_command_response").await;
         let own = world.command(ring(Delivery::AtMostOnce)).await.id;
-        world.running.app().live().take_commands(STATION).await.unwrap();
+        world.running.app().service::<Live>().take_commands(STATION).await.unwrap();
         watcher.until_command(&own, "sent").await;
         assert_eq!(world.state(&id).await, CommandState::Sent);
     })
@@ -503,8 +507,14 @@ async fn rows_that_cannot_be_read_keep_neither_the_server_nor_other_commands() {
         spoil.await.unwrap();
         let world = world.restart().await;
         assert_eq!(world.state(&good.id).await, CommandState::Queued);
-        let listed =
-            world.running.app().live().commands().list(&Sight::All, STATION, None, "", 10).await.unwrap();
+        let listed = world
+            .running
+            .app()
+            .service::<Live>()
+            .commands()
+            .list(&Visibility::All, STATION, None, "", 10)
+            .await
+            .unwrap();
         assert_eq!(listed.iter().map(|command| &*command.id).collect::<Vec<_>>(), [&*good.id]);
         let named = relais::features::live::unreadable_rows(world.running.app().store()).await.unwrap();
         assert!(

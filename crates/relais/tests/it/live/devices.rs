@@ -1,7 +1,7 @@
 //! Devices on their WebSocket, and who hears of them.
 
 use relais::features::accounts::Actor;
-use relais::features::live::{NewModule, Report, Sight};
+use relais::features::live::{NewModule, Report, Visibility};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -9,6 +9,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::Data;
 
 use super::wire::Wire;
 use super::{Person, World, on_both, on_both_in_time, on_both_with};
+use relais::features::live::Live;
 
 const STATION: &str = "MC-1001-STN";
 
@@ -21,7 +22,7 @@ impl World {
     pub(super) async fn module(&self, id: &str, owner: Option<&Person>) -> String {
         let owner = owner.map(|owner| owner.id.clone());
         let new = NewModule { id: id.into(), owner, ..NewModule::default() };
-        let added = self.running.app().live().modules().add(&Self::actor(), new).await.unwrap();
+        let added = self.running.app().service::<Live>().modules().add(&Self::actor(), new).await.unwrap();
         added.credential.unwrap()
     }
 
@@ -105,7 +106,7 @@ async fn online_and_offline_are_told_when_they_change_and_a_restart_is_no_outage
         let passing = async {
             loop {
                 clock.advance_ms(1_000);
-                world.running.app().live().look();
+                world.running.app().service::<Live>().look();
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             }
         };
@@ -132,12 +133,12 @@ async fn what_a_device_said_last_outlives_the_server() {
         device.say(json!({ "type": "telemetry", "position": "quai", "uptime": 7 })).await;
         let version = owner.until("rt_telemetry_updated").await["version"].as_u64().unwrap();
         let world = world.restart().await;
-        let live = world.running.app().live();
-        let sight = Sight::Own(format!("user:{}", lea.id));
-        let state: Value = serde_json::from_str(&live.state(&sight, STATION).unwrap()).unwrap();
+        let live = world.running.app().service::<Live>();
+        let visibility = Visibility::Own(format!("user:{}", lea.id));
+        let state: Value = serde_json::from_str(&live.state(&visibility, STATION).unwrap()).unwrap();
         assert_eq!(state["telemetry"], json!({ "position": "quai", "uptime": 7 }));
         assert_eq!((&state["online"], &state["uptime"]), (&json!(true), &json!(7)));
-        live.snapshot(&sight, None, |snapshot| {
+        live.snapshot(&visibility, None, |snapshot| {
             assert!(snapshot.full && snapshot.version > version, "versions go on");
         });
         let mut device = Wire::nameless(&world).await;
@@ -438,7 +439,7 @@ async fn a_connection_ends_when_it_is_not_the_devices_any_more() {
         let path = format!("/api/v1/modules/{STATION}");
         world.request(&admin, Method::DELETE, &path, Value::Null).await;
         assert_eq!(device.closed().await.0, 1008, "removed");
-        assert_eq!(world.running.app().live().count(&Sight::All), (0, 0));
+        assert_eq!(world.running.app().service::<Live>().count(&Visibility::All), (0, 0));
     })
     .await;
 }
@@ -491,7 +492,7 @@ async fn every_turn_is_told_once_whatever_is_written_meanwhile() {
         let lea = world.person("Lea").await;
         world.module(STATION, Some(&lea)).await;
         let mut owner = Wire::watcher(&world, &lea, &[&format!("module:{STATION}")]).await;
-        let live = world.running.app().live();
+        let live = world.running.app().service::<Live>();
         for turn in 0..120 {
             let fields = serde_json::Map::from_iter([("turn".to_owned(), json!(turn))]);
             live.report(STATION, Report::of(fields).unwrap()).unwrap();

@@ -1,13 +1,14 @@
 //! Devices that report by calls.
 
 use relais::features::accounts::Actor;
-use relais::features::live::{Arrival, Refused, Showing, Sight};
+use relais::features::live::{Arrival, Refused, Showing, Visibility};
 use relais_testkit::TestDb;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::wire::Wire;
 use super::{World, on_both, on_both_with};
+use relais::features::live::Live;
 
 const STATION: &str = "MC-1001-STN";
 
@@ -38,7 +39,7 @@ impl World {
     }
 
     fn is_online(&self, module: &str) -> bool {
-        let state = self.running.app().live().state(&Sight::All, module).unwrap();
+        let state = self.running.app().service::<Live>().state(&Visibility::All, module).unwrap();
         state.contains("\"online\":true")
     }
 }
@@ -113,7 +114,7 @@ async fn a_report_that_is_refused_says_why_and_does_nothing() {
         assert!(!world.is_online(STATION), "none of them is a sign of life");
         let (got, reply) = world.report(STATION, right, Value::from(many).to_string()).await;
         assert_eq!((got, &reply["code"]), (400, &json!("report_refused")));
-        assert!(world.running.app().live().telemetry(STATION).is_empty());
+        assert!(world.running.app().service::<Live>().telemetry(STATION).is_empty());
 
         let lea = world.person("Lea").await;
         let (got, _) = world.report(STATION, Some(&lea.token), "{}").await;
@@ -167,7 +168,7 @@ async fn a_credential_that_was_changed_counts_no_more() {
 async fn whoever_guesses_does_not_learn_which_modules_there_are() {
     on_both(|world| async move {
         world.module(STATION, None).await;
-        let live = world.running.app().live();
+        let live = world.running.app().service::<Live>();
         // Before anything else: names that there are not, more than an address may look up.
         let guesser = "198.51.100.1".parse().unwrap();
         for number in 0..60 {
@@ -199,9 +200,9 @@ async fn a_credential_of_another_process_counts_at_once() {
         (World::on(database.address(), secret).await, World::on(database.address(), secret).await);
     let added = first.module(STATION, None).await;
     assert_eq!(second.report(STATION, Some(&added), "{}").await.0, 200, "just added");
-    let modules = first.running.app().live().modules();
+    let modules = first.running.app().service::<Live>().modules();
     let actor = Actor::named("test", None);
-    let changed = modules.rotate(&Sight::All, &actor, STATION, None).await.unwrap();
+    let changed = modules.rotate(&Visibility::All, &actor, STATION, None).await.unwrap();
     assert_eq!(second.report(STATION, changed.as_deref(), "{}").await.0, 200, "just changed");
     let added = first.module("MC-1002-STN", None).await;
     Wire::device(&second, "MC-1002-STN", &added).await.leave().await;
@@ -211,7 +212,7 @@ async fn a_credential_of_another_process_counts_at_once() {
 async fn whoever_guesses_a_credential_is_slowed_and_the_device_is_not() {
     on_both(|world| async move {
         let credential = world.module(STATION, None).await;
-        let live = world.running.app().live();
+        let live = world.running.app().service::<Live>();
         let [device, guesser] = ["192.0.2.7", "198.51.100.1"].map(|address| address.parse().ok());
         assert!(live.admit(STATION, Showing::Password(&credential, device), Arrival::Now).await.is_ok());
         let mut reached_limit = false;
@@ -231,7 +232,7 @@ async fn whoever_guesses_a_credential_is_slowed_and_the_device_is_not() {
 async fn whoever_guesses_from_the_address_of_a_device_that_was_there_does_not_shut_it_out() {
     on_both(|world| async move {
         let credential = world.module(STATION, None).await;
-        let live = world.running.app().live();
+        let live = world.running.app().service::<Live>();
         let shared = "192.0.2.7".parse().unwrap();
         assert!(live.identify(STATION, &credential, shared).await.is_ok());
         let mut codes = Vec::new();

@@ -5,6 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{Person, World, on_both, on_both_in_time};
+use relais::features::live::Live;
 
 const HOUR: i64 = 3_600_000;
 const STATION: &str = "MC-1001-STN";
@@ -50,7 +51,7 @@ async fn what_is_an_owners_begins_with_the_hand_over_whatever_the_clock_said() {
         world.pass_on(&paul, &zoe, None).await;
         clock.leap_ms(-HOUR);
         clock.advance_ms(1000);
-        let live = world.running.app().live();
+        let live = world.running.app().service::<Live>();
         let values = json!({ "t": 5 });
         live.report(STATION, Report::of(values.as_object().unwrap().clone()).unwrap()).unwrap();
         live.look();

@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{Person, World, on_both};
+use relais::features::live::Live;
 
 const STATION: &str = "MC-1001-STN";
 /// What a browser takes.
@@ -176,7 +177,7 @@ async fn a_device_shows_its_credential_until_that_is_changed() {
         let new = json!({ "id": STATION, "owner": lea.id });
         let added = world.accepted(&admin, Method::POST, "/api/v1/modules", new).await;
         let first = added["credential"].as_str().unwrap();
-        let live = world.running.app().live().modules();
+        let live = world.running.app().service::<Live>().modules();
         assert_eq!(live.identify(STATION, first).await.unwrap().id, STATION);
         for (id, credential) in [(STATION, ""), (STATION, "faux"), ("MC-1002-STN", first), ("", "")] {
             assert_eq!(live.identify(id, credential).await.unwrap_err().code(), "unauthenticated");
@@ -219,7 +220,16 @@ async fn an_owner_gives_a_module_back_and_only_an_administrator_removes_it_for_g
             assert_eq!((world.ids(&lea).await, world.ids(&admin).await.len()), (vec![], 1));
             let expected = [told(&own, "user:module:removed"), told("role:admin", "rt_module_updated")];
             assert_eq!(world.told(since).await, expected);
-            assert!(world.running.app().live().modules().identify(STATION, "F674iaRftVsHGKOA").await.is_ok());
+            assert!(
+                world
+                    .running
+                    .app()
+                    .service::<Live>()
+                    .modules()
+                    .identify(STATION, "F674iaRftVsHGKOA")
+                    .await
+                    .is_ok()
+            );
             let again = world.accepted(&lea, Method::POST, "/modules/claim", claim.clone()).await;
             assert_eq!(again["module"]["userId"], json!(lea.id), "the same code claims it again");
             assert_eq!(
@@ -305,7 +315,7 @@ async fn forms_of_existing_pages_are_answered_with_the_way_back() {
 async fn a_device_may_have_the_password_that_is_in_its_firmware_and_what_is_not_known_is_refused() {
     on_both(|world| async move {
         let admin = world.user("Ada", true).await;
-        let modules = world.running.app().live().modules();
+        let modules = world.running.app().service::<Live>().modules();
         let new = json!({ "id": STATION, "password": "F674iaRftVsHGKOA" });
         let added = world.accepted(&admin, Method::POST, "/api/v1/modules", new).await;
         assert!(added.get("credential").is_none(), "who gave it knows it: {added}");

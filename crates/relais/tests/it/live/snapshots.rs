@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use relais::features::accounts::Actor;
-use relais::features::live::{Link, LinkEnd, LinkId, Live, ModuleChanges, NewModule, Report, Sight};
+use relais::features::live::{Link, LinkEnd, LinkId, Live, ModuleChanges, NewModule, Report, Visibility};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
@@ -146,11 +146,12 @@ impl Life<'_> {
                 let _ = modules.add(&actor, new).await;
             }
             1 => {
-                let _ = modules.remove(&Sight::All, &actor, &id).await;
+                let _ = modules.remove(&Visibility::All, &actor, &id).await;
             }
             2 => {
                 let name = Some(format!("module {}", self.random.u8(..4)));
-                let _ = modules.change(&Sight::All, &actor, &id, ModuleChanges { name, kind: None }).await;
+                let _ =
+                    modules.change(&Visibility::All, &actor, &id, ModuleChanges { name, kind: None }).await;
             }
             3..=5 => match self.links[module].take() {
                 Some(link) => self.live.unlink(&id, link),
@@ -159,7 +160,7 @@ impl Life<'_> {
             6 => self.live.look(),
             7 => {
                 // It may not be there.
-                let Ok(code) = modules.offer(&Sight::All, &actor, &id).await else { return };
+                let Ok(code) = modules.offer(&Visibility::All, &actor, &id).await else { return };
                 let owner = &self.owners[self.random.usize(..self.owners.len())];
                 let path = "/api/v1/modules/claim";
                 let (status, reply) =
@@ -167,7 +168,7 @@ impl Life<'_> {
                 assert_eq!(status, 200, "{reply}");
             }
             8 => {
-                let _ = modules.give_back(&Sight::All, &actor, &id).await;
+                let _ = modules.give_back(&Visibility::All, &actor, &id).await;
             }
             _ => {
                 let (field, value) = (["a", "b", "c"][self.random.usize(..3)], self.random.u8(..3));
@@ -200,7 +201,7 @@ async fn a_snapshot_and_the_events_after_it_are_a_fresh_snapshot() {
             Watcher::new(lea.clone(), own(&lea)),
             Watcher::new(paul.clone(), own(&paul)),
         ];
-        let live = world.running.app().live().clone();
+        let live = world.running.app().service::<Live>().clone();
         let mut life = Life {
             world: &world,
             live: &live,
@@ -240,7 +241,7 @@ async fn a_snapshot_and_the_events_after_it_are_a_fresh_snapshot() {
 
 /// Everything that happened is told, and after it that it is.
 async fn settle(world: &World, step: usize) {
-    let live = world.running.app().live();
+    let live = world.running.app().service::<Live>();
     live.look();
     live.settled().await;
     let topic = relais_protocol::event::Topic::new("system").unwrap();

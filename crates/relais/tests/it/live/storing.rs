@@ -8,6 +8,7 @@ use relais::features::live::Report;
 use serde_json::json;
 
 use super::on_both;
+use relais::features::live::Live;
 
 const STATION: &str = "MC-1001-STN";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -16,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 async fn whoever_waits_until_everything_is_stored_is_answered_under_steady_reports() {
     on_both(|world| async move {
         world.module(STATION, None).await;
-        let live = world.running.app().live().clone();
+        let live = world.running.app().service::<Live>().clone();
         let is_over = Arc::new(AtomicBool::new(false));
         let (reporter, ends) = (live.clone(), Arc::clone(&is_over));
         // A text, so that the history has none of it.

@@ -3,6 +3,7 @@
 use relais_testkit::TestDb;
 
 use super::{PATIENCE, TestServer, on_both};
+use relais::features::relay::Relay;
 
 async fn next_change(server: &TestServer, cursor: &str) -> serde_json::Value {
     let changes =
@@ -129,7 +130,7 @@ async fn uploads_are_not_taken_for_the_work_of_other_programs() {
     on_both(|server| async move {
         let uploads = (0..200).map(|n| server.upload("a_2023.json", format!("[{n}]")));
         futures_util::future::join_all(uploads).await;
-        server.running.app().relay().rescan().await.unwrap();
+        server.running.app().service::<Relay>().rescan().await.unwrap();
         let feed = server.whole_feed().await;
         assert_eq!(feed.len(), 200);
         assert!(feed.iter().all(|change| change["origin"] == "upload"));

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use relais::boot::{self, Running};
 use relais::config::Config;
+use relais::features::relay::Relay;
 use relais_protocol::event::Cursor;
 use relais_testkit::TestDb;
 use reqwest::{Client, Response, StatusCode};
@@ -59,7 +60,7 @@ impl TestServer {
     }
 
     fn cursor(&self) -> Cursor {
-        self.running.app().relay().cursor()
+        self.running.app().service::<Relay>().cursor()
     }
 
     async fn upload(&self, name: &str, content: impl Into<String>) -> Response {

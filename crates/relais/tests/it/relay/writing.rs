@@ -5,6 +5,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::{TestServer, on_both, on_both_with};
+use relais::features::relay::Relay;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_content_again_makes_no_version_and_no_event() {
@@ -68,14 +69,14 @@ async fn what_versions_need_outlives_the_room_of_those_that_are_gone() {
     for n in 0..full_pack + 2 {
         server.uploaded("a_2023.json", format!("[{n},\"{filling}\"]")).await;
     }
-    let done = server.running.app().relay().compact().await.unwrap();
+    let done = server.running.app().service::<Relay>().compact().await.unwrap();
     assert_eq!((done.moved, done.removed, done.kept), (2, 1, 0));
     assert_eq!(server.downloaded("b_2023.json?version=1").await, "[\"kept\"]");
     let server = server.restart(|_| {}).await;
     assert_eq!(server.downloaded("b_2023.json?version=1").await, "[\"kept\"]");
     assert_eq!(server.downloaded("b_2023.json").await, "[\"present\"]");
     assert!(server.downloaded(&format!("a_2023.json?version={}", full_pack + 1)).await.ends_with("x\"]"));
-    assert_eq!(server.running.app().relay().compact().await.unwrap().removed, 0);
+    assert_eq!(server.running.app().service::<Relay>().compact().await.unwrap().removed, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,7 +92,7 @@ async fn a_damaged_version_keeps_the_others_from_nothing() {
     let pack = server.config.server.data.join("relais.packs/00000000.pack");
     let pack = std::fs::File::options().write(true).open(pack).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&pack, b"[0", 0).unwrap();
-    let relay = server.running.app().relay();
+    let relay = server.running.app().service::<Relay>();
     let done = relay.compact().await.unwrap();
     assert_eq!((done.moved, done.damaged, done.removed, done.kept), (2, 1, 0, 1), "its pack stays");
     assert_eq!(relay.compact().await.unwrap().damaged, 1, "and the next pass does not stop there");

@@ -1,6 +1,6 @@
 //! Going on after a lost connection, as `socket.io-client` asks for it.
 
-use relais::gateways::socketio::Recovery;
+use relais::config::Recovery;
 use serde_json::{Value, json};
 
 use super::world::World;

@@ -15,7 +15,7 @@ use relais::gateways::engineio::{Callers, Endpoint, Settings as EngineSettings};
 use relais::gateways::socketio::{
     Admission, ConnectRequest, Incoming, Namespace, Refused, Reply, Settings, Socket, SocketIo, Welcome,
 };
-use relais::http::{Server, listen};
+use relais::web::{Server, listen};
 use relais_hub::{EventLog, Hub, HubConfig, LogBounds, LogError, NobodyWatches, Subscription, Ticks};
 use relais_protocol::engineio::PayloadLimits;
 use relais_protocol::event::{Channel, Cursor, Epoch, Event, Topic};

@@ -141,7 +141,7 @@ impl FromRequestParts<App> for Here {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, AppError> {
         let Caller(principal) = Caller::from_request_parts(parts, app).await?;
-        let chat = app.chat().clone();
+        let chat = app.service::<Chat>().clone();
         let me = chat.enter(&principal).await?;
         Ok(Self { chat, me })
     }

@@ -9,10 +9,13 @@ use utoipa::OpenApi;
 use super::SeriesList;
 use super::asked::Asked;
 use super::range::Range;
+use crate::auth::Auth;
 use crate::auth::http::Caller;
-use crate::features::live::Sight;
+use crate::features::live::Live;
+use crate::features::live::Visibility;
 use crate::features::live::http::readable;
 use crate::{App, AppError};
+use relais_protocol::time::SharedClock;
 
 /// The routes of history.
 pub fn router() -> Router<App> {
@@ -34,23 +37,25 @@ pub struct HistoryApi;
     (status = 200, body = Range), (status = 400, description = "`invalid_value`, `invalid_query`"),
     (status = 404, description = "`module_not_found`")))]
 async fn show_history(
-    State(app): State<App>,
+    State(auth): State<Auth>,
+    State(live): State<Live>,
+    State(clock): State<SharedClock>,
     Caller(principal): Caller,
     Path(id): Path<String>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Json<Range>, AppError> {
     let Query(asked) = asked.map_err(|e| AppError::bad_request("invalid_query", e.body_text()))?;
-    let now = app.clock().now();
+    let now = clock.now();
     let mut query = asked.read(now)?;
-    let sight = readable(&app, &principal)?;
-    let module = app.live().modules().find(&sight, &id).await?;
+    let visibility = readable(&auth, &principal)?;
+    let module = live.modules().find(&visibility, &id).await?;
     // What was before belongs to whoever had the module then. Its series went at the hand-over; what is left are values
     // that its device says it measured before. A hand-over in the future was noted by a clock that leapt: it hides nothing.
-    if sight != Sight::All && module.owned_at <= now {
+    if visibility != Visibility::All && module.owned_at <= now {
         let begin = module.owned_at.as_millis();
         (query.from, query.to) = (query.from.max(begin), query.to.max(begin + 1));
     }
-    Ok(Json(app.live().history().range(&module.id, query).await?))
+    Ok(Json(live.history().range(&module.id, query).await?))
 }
 
 /// List the series of a module
@@ -58,10 +63,11 @@ async fn show_history(
     (status = 200, body = SeriesList),
     (status = 404, description = "`module_not_found`")))]
 async fn list_series(
-    State(app): State<App>,
+    State(auth): State<Auth>,
+    State(live): State<Live>,
     Caller(principal): Caller,
     Path(id): Path<String>,
 ) -> Result<Json<SeriesList>, AppError> {
-    let module = app.live().modules().find(&readable(&app, &principal)?, &id).await?;
-    Ok(Json(app.live().history().series(&module.id)))
+    let module = live.modules().find(&readable(&auth, &principal)?, &id).await?;
+    Ok(Json(live.history().series(&module.id)))
 }

@@ -10,10 +10,11 @@ use serde_json::Value;
 use utoipa::OpenApi;
 
 use super::super::command::{Command, CommandState, NewCommand};
-use super::super::modules::Sight;
-use super::Keeper;
-use crate::auth::http::{Caller, ClientAddress};
-use crate::http::paging::{Page, listed};
+use super::super::modules::Visibility;
+use super::Viewer;
+use crate::auth::http::Caller;
+use crate::features::live::Live;
+use crate::web::paging::{Page, listed};
 use crate::{App, AppError};
 
 /// The routes of commands.
@@ -49,14 +50,12 @@ struct InState {
     (status = 409, description = "`too_many_commands`, `idempotency_key_in_use`"),
     (status = 429, description = "`too_many_commands`")))]
 async fn give_command(
-    State(app): State<App>,
-    caller: Caller,
-    address: ClientAddress,
+    State(live): State<Live>,
+    Viewer { visibility, actor }: Viewer,
     Path(id): Path<String>,
     headers: HeaderMap,
     given: Result<Json<NewCommand>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Command>), AppError> {
-    let Keeper { sight, actor } = Keeper::of(&app, &caller, address)?;
     let Json(mut new) = given?;
     let key = headers.get("idempotency-key").map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned());
     if let (Some(client_id), Some(key)) = (&new.client_id, &key)
@@ -66,7 +65,7 @@ async fn give_command(
         return Err(AppError::bad_request("invalid_value", message).with("field", "client_id"));
     }
     new.client_id = new.client_id.or(key);
-    Ok((StatusCode::ACCEPTED, Json(app.live().command(&sight, &actor, &id, new).await?)))
+    Ok((StatusCode::ACCEPTED, Json(live.command(&visibility, &actor, &id, new).await?)))
 }
 
 /// List the commands of a module
@@ -77,15 +76,15 @@ async fn give_command(
     (status = 200, description = "`commands`, and `cursor` if there are more", body = Vec<Command>),
     (status = 404, description = "`module_not_found`")))]
 async fn list_commands(
-    State(app): State<App>,
+    State(live): State<Live>,
     Caller(principal): Caller,
     Path(id): Path<String>,
     state: Result<Query<InState>, QueryRejection>,
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Value>, AppError> {
     let state = state.map_err(|error| AppError::bad_request("invalid_query", error.body_text()))?;
-    let ((before, limit), sight) = (Page::read(page)?, Sight::of(&principal)?);
-    let commands = app.live().commands().list(&sight, &id, state.0.state, &before, limit + 1).await?;
+    let ((before, limit), visibility) = (Page::read(page)?, Visibility::of(&principal)?);
+    let commands = live.commands().list(&visibility, &id, state.0.state, &before, limit + 1).await?;
     Ok(listed("commands", commands, limit, |command| &command.id))
 }
 
@@ -94,11 +93,11 @@ async fn list_commands(
     params(("id" = String, Path), ("command" = String, Path)), responses(
     (status = 200, body = Command), (status = 404, description = "`module_not_found`, `command_not_found`")))]
 async fn show_command(
-    State(app): State<App>,
+    State(live): State<Live>,
     Caller(principal): Caller,
     Path((id, command)): Path<(String, String)>,
 ) -> Result<Json<Command>, AppError> {
-    app.live().commands().find(&Sight::of(&principal)?, &id, &command).await.map(Json)
+    live.commands().find(&Visibility::of(&principal)?, &id, &command).await.map(Json)
 }
 
 /// Take a command back
@@ -110,11 +109,9 @@ async fn show_command(
     (status = 200, body = Command), (status = 404, description = "`module_not_found`, `command_not_found`"),
     (status = 409, description = "`command_not_cancellable`")))]
 async fn cancel_command(
-    State(app): State<App>,
-    caller: Caller,
-    address: ClientAddress,
+    State(live): State<Live>,
+    Viewer { visibility, actor }: Viewer,
     Path((id, command)): Path<(String, String)>,
 ) -> Result<Json<Command>, AppError> {
-    let Keeper { sight, actor } = Keeper::of(&app, &caller, address)?;
-    app.live().commands().cancel(&sight, &actor, &id, &command).await.map(Json)
+    live.commands().cancel(&visibility, &actor, &id, &command).await.map(Json)
 }

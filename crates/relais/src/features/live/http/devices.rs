@@ -6,12 +6,14 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::post;
 use axum::{Json, Router};
+use relais_protocol::time::SharedClock;
 use serde_json::{Map, Value, json};
 
 use super::super::guests::{Arrival, Refused, Showing};
 use super::super::message::Message;
 use crate::auth::http::{address_of, credential};
 use crate::auth::{Credential, unauthenticated};
+use crate::features::live::Live;
 use crate::{App, AppError};
 
 /// The routes of devices.
@@ -33,7 +35,8 @@ pub(super) fn router() -> Router<App> {
     (status = 413, description = "`report_too_large`: see `live.report_bytes`"),
     (status = 429, description = "`too_many_reports`, with `Retry-After`: see `live.reports_per_s`")))]
 pub(super) async fn report_values(
-    State(app): State<App>,
+    State(live): State<Live>,
+    State(clock): State<SharedClock>,
     Path(module): Path<String>,
     request: Request,
 ) -> Result<Json<Value>, AppError> {
@@ -45,28 +48,28 @@ pub(super) async fn report_values(
     };
     // Whoever says who they are before the values is refused before they are read.
     if let Some(shown) = &shown {
-        admit(&app, &module, shown, from).await?;
+        admit(&live, &module, shown, from).await?;
     }
-    let Message { fields: message, mended } = match read(&app, &parts.headers, body).await {
+    let Message { fields: message, mended } = match read(&live, &parts.headers, body).await {
         Ok(message) => message,
         // Whoever has not shown that they are the module says nothing of it.
         Err(error) if shown.is_none() => return Err(error),
-        Err(error) => return Err(refuse(&app, &module, error)),
+        Err(error) => return Err(refuse(&live, &module, error)),
     };
     if shown.is_none() {
         let password = message.get("password").and_then(Value::as_str).unwrap_or_default();
-        admit(&app, &module, password, from).await?;
+        admit(&live, &module, password, from).await?;
     }
-    app.live().note_mended(&module, mended);
-    take(&app, &module, message).map_err(|error| refuse(&app, &module, error))?;
+    live.note_mended(&module, mended);
+    take(&live, &module, message).map_err(|error| refuse(&live, &module, error))?;
     // Whoever is answered need not say it again.
-    app.live().stored().await?;
-    let commands = app.live().take_commands(&module).await?;
-    Ok(Json(json!({ "success": true, "timestamp": app.clock().now(), "commands": commands })))
+    live.stored().await?;
+    let commands = live.take_commands(&module).await?;
+    Ok(Json(json!({ "success": true, "timestamp": clock.now(), "commands": commands })))
 }
 
-async fn admit(app: &App, module: &str, password: &str, from: Option<IpAddr>) -> Result<(), AppError> {
-    let admitted = app.live().admit(module, Showing::Password(password, from), Arrival::Now).await;
+async fn admit(live: &Live, module: &str, password: &str, from: Option<IpAddr>) -> Result<(), AppError> {
+    let admitted = live.admit(module, Showing::Password(password, from), Arrival::Now).await;
     let error = match admitted {
         Ok(()) => return Ok(()),
         // Which of the two it is nobody learns.
@@ -74,37 +77,36 @@ async fn admit(app: &App, module: &str, password: &str, from: Option<IpAddr>) ->
             unauthenticated("Identifiant ou mot de passe de module incorrect")
         }
         Err(Refused::TooFast) => {
-            let most = app.config().live.reports_per_s;
+            let most = live.config().reports_per_s;
             let message = format!("Trop de messages : {most} par seconde au plus. Réessayez dans 1 s.");
             AppError::too_many_requests("too_many_reports", message).retry_after(1)
         }
         Err(Refused::Unavailable(error)) => return Err(error.into()),
     };
-    Err(refuse(app, module, error))
+    Err(refuse(live, module, error))
 }
 
 /// The module says what of it was refused.
-fn refuse(app: &App, module: &str, error: AppError) -> AppError {
-    app.live().refused(module, error.code(), error.message());
+fn refuse(live: &Live, module: &str, error: AppError) -> AppError {
+    live.refused(module, error.code(), error.message());
     error
 }
 
-fn take(app: &App, module: &str, message: Map<String, Value>) -> Result<(), AppError> {
+fn take(live: &Live, module: &str, message: Map<String, Value>) -> Result<(), AppError> {
     let said = message.get("moduleId").and_then(Value::as_str);
     if said.is_some_and(|said| said != module) {
         let text = format!("Cette adresse est celle du module {module}");
         return Err(AppError::bad_request("foreign_module", text));
     }
-    app.live().heard(module);
+    live.heard(module);
     let kind = message.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-    app.live()
-        .take_message(module, &kind, message)
+    live.take_message(module, &kind, message)
         .map_err(|error| AppError::bad_request("report_refused", format!("Valeurs refusées : {error}")))
 }
 
 /// The values that were sent, bounded in bytes.
-async fn read(app: &App, headers: &HeaderMap, body: axum::body::Body) -> Result<Message, AppError> {
-    let most = app.config().live.report_bytes as usize;
+async fn read(live: &Live, headers: &HeaderMap, body: axum::body::Body) -> Result<Message, AppError> {
+    let most = live.config().report_bytes as usize;
     let too_large = || {
         let text = format!("Message trop volumineux : {most} octets au plus");
         AppError::new(StatusCode::PAYLOAD_TOO_LARGE, "report_too_large", text)

@@ -8,9 +8,12 @@ mod states;
 pub use commands::CommandsApi;
 pub use states::StatesApi;
 
+use std::sync::Arc;
+
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{FromRef, FromRequestParts, Path, Query, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
@@ -19,12 +22,19 @@ use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
 use super::model::{AddedModule, Claim, Module, ModuleChanges, NewModule};
-use super::modules::{NewClaim, Sight};
-use crate::auth::http::{Caller, ClientAddress};
-use crate::auth::{Action, Principal, unauthenticated};
-use crate::features::accounts::Actor;
-use crate::http::paging::{Page, listed};
+use super::modules::{NewClaim, Visibility};
+use crate::auth::http::{Caller, address_of};
+use crate::auth::{Auth, Principal, User, unauthenticated};
+use crate::features::accounts::{Actor, Administrator};
+use crate::features::live::Live;
+use crate::web::paging::{Page, listed};
 use crate::{App, AppError};
+
+impl FromRef<App> for Live {
+    fn from_ref(app: &App) -> Self {
+        app.service::<Self>().clone()
+    }
+}
 
 /// The routes of modules.
 pub fn router() -> Router<App> {
@@ -102,42 +112,67 @@ pub struct ClaimCode {
 /// Which modules a caller may look at: in open mode, where nobody is asked who they are, all.
 ///
 /// # Errors
-/// As [`Sight::of`].
-pub(in crate::features::live) fn readable(app: &App, principal: &Principal) -> Result<Sight, AppError> {
+/// As [`Visibility::of`].
+pub(in crate::features::live) fn readable(
+    auth: &Auth,
+    principal: &Principal,
+) -> Result<Visibility, AppError> {
     match principal {
-        Principal::Anonymous if app.auth().open_mode() => Ok(Sight::All),
-        principal => Sight::of(principal),
+        Principal::Anonymous if auth.open_mode() => Ok(Visibility::All),
+        principal => Visibility::of(principal),
     }
 }
 
-/// A caller who sees some modules.
-struct Keeper {
-    sight: Sight,
+/// A caller, with the modules that they see.
+struct Viewer {
+    visibility: Visibility,
     actor: Actor,
 }
 
-impl Keeper {
-    fn of(app: &App, caller: &Caller, address: ClientAddress) -> Result<Self, AppError> {
-        let actor = Actor::caller(app.auth(), &caller.0, address.0);
-        Ok(Self { sight: Sight::of(&caller.0)?, actor })
+impl<S> FromRequestParts<S> for Viewer
+where
+    Auth: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
+        let Caller(caller) = Caller::from_request_parts(parts, state).await?;
+        let actor = Actor::caller(&Auth::from_ref(state), &caller, address_of(parts));
+        Ok(Self { visibility: Visibility::of(&caller)?, actor })
     }
 }
 
-/// Refuses whoever does not administer.
-fn administer(app: &App, caller: &Caller, address: ClientAddress) -> Result<Actor, AppError> {
-    app.auth().require(&caller.0, Action::Administer)?;
-    Ok(Actor::caller(app.auth(), &caller.0, address.0))
+/// Who may take a module on.
+struct Claimant {
+    user: Arc<User>,
+    actor: Actor,
 }
 
-async fn claim(app: &App, caller: &Caller, address: ClientAddress, claim: Claim) -> Result<Module, AppError> {
-    match &caller.0 {
-        Principal::User(user) => {
-            let actor = Actor::caller(app.auth(), &caller.0, address.0);
-            let Claim { code, module_id, name } = claim;
-            app.live().modules().claim(user, &actor, NewClaim { code, module_id, name }).await
+impl<S> FromRequestParts<S> for Claimant
+where
+    Auth: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
+        let Caller(caller) = Caller::from_request_parts(parts, state).await?;
+        let actor = Actor::caller(&Auth::from_ref(state), &caller, address_of(parts));
+        match caller {
+            Principal::User(user) => Ok(Self { user, actor }),
+            Principal::Anonymous => Err(unauthenticated("Authentification requise")),
+            Principal::Service(_) => {
+                Err(AppError::forbidden("forbidden", "Un module appartient à une personne"))
+            }
         }
-        Principal::Anonymous => Err(unauthenticated("Authentification requise")),
-        Principal::Service(_) => Err(AppError::forbidden("forbidden", "Un module appartient à une personne")),
+    }
+}
+
+impl Claimant {
+    async fn claim(&self, live: &Live, claim: Claim) -> Result<Module, AppError> {
+        let Claim { code, module_id, name } = claim;
+        live.modules().claim(&self.user, &self.actor, NewClaim { code, module_id, name }).await
     }
 }
 
@@ -145,12 +180,13 @@ async fn claim(app: &App, caller: &Caller, address: ClientAddress, claim: Claim)
 #[utoipa::path(get, path = "/api/v1/modules", tag = "modules", params(Page), responses(
     (status = 200, description = "`modules` that the caller sees, and `cursor` if there are more", body = Vec<Module>)))]
 async fn list_modules(
-    State(app): State<App>,
+    State(auth): State<Auth>,
+    State(live): State<Live>,
     Caller(principal): Caller,
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Value>, AppError> {
     let (after, limit) = Page::read(page)?;
-    let modules = app.live().modules().list(&readable(&app, &principal)?, &after, limit + 1).await?;
+    let modules = live.modules().list(&readable(&auth, &principal)?, &after, limit + 1).await?;
     Ok(listed("modules", modules, limit, |module| &module.id))
 }
 
@@ -161,36 +197,34 @@ async fn list_modules(
     (status = 201, body = AddedModule), (status = 400, description = "`invalid_value`"),
     (status = 404, description = "No such owner"), (status = 409, description = "`module_exists`")))]
 async fn add_module(
-    State(app): State<App>,
-    caller: Caller,
-    address: ClientAddress,
+    State(live): State<Live>,
+    Administrator(actor): Administrator,
     given: Body<crate::aliases::United<NewModule>>,
 ) -> Result<(StatusCode, Json<AddedModule>), AppError> {
-    let actor = administer(&app, &caller, address)?;
-    Ok((StatusCode::CREATED, Json(app.live().modules().add(&actor, given?.0.0).await?)))
+    Ok((StatusCode::CREATED, Json(live.modules().add(&actor, given?.0.0).await?)))
 }
 
 /// Claim a module
 #[utoipa::path(post, path = "/api/v1/modules/claim", tag = "modules", request_body = Claim, responses(
     (status = 200, body = Module), (status = 404, description = "`claim_code_unknown`")))]
 async fn claim_module(
-    State(app): State<App>,
-    caller: Caller,
-    address: ClientAddress,
+    State(live): State<Live>,
+    claimant: Claimant,
     given: Body<crate::aliases::United<Claim>>,
 ) -> Result<Json<Module>, AppError> {
-    claim(&app, &caller, address, given?.0.0).await.map(Json)
+    claimant.claim(&live, given?.0.0).await.map(Json)
 }
 
 /// Show a module
 #[utoipa::path(get, path = "/api/v1/modules/{id}", tag = "modules", params(("id" = String, Path)), responses(
     (status = 200, body = Module), (status = 404, description = "`module_not_found`")))]
 async fn show_module(
-    State(app): State<App>,
+    State(auth): State<Auth>,
+    State(live): State<Live>,
     Caller(principal): Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Module>, AppError> {
-    app.live().modules().find(&readable(&app, &principal)?, &id).await.map(Json)
+    live.modules().find(&readable(&auth, &principal)?, &id).await.map(Json)
 }
 
 /// Change a module
@@ -199,14 +233,12 @@ async fn show_module(
     (status = 200, body = Module), (status = 400, description = "`invalid_value`"),
     (status = 404, description = "`module_not_found`")))]
 async fn update_module(
-    State(app): State<App>,
-    caller: Caller,
-    address: ClientAddress,
+    State(live): State<Live>,
+    Viewer { visibility, actor }: Viewer,
     Path(id): Path<String>,
     given: Body<crate::aliases::United<ModuleChanges>>,
 ) -> Result<Json<Module>, AppError> {
-    let Keeper { sight, actor } = Keeper::of(&app, &caller, address)?;
-    app.live().modules().change(&sight, &actor, &id, given?.0.0).await.map(Json)
+    live.modules().change(&visibility, &actor, &id, given?.0.0).await.map(Json)
 }
 
 /// Remove a module
@@ -216,16 +248,14 @@ async fn update_module(
 #[utoipa::path(delete, path = "/api/v1/modules/{id}", tag = "modules", params(("id" = String, Path)), responses(
     (status = 204, description = "Removed, or given back"), (status = 404, description = "`module_not_found`")))]
 async fn delete_module(
-    State(app): State<App>,
-    caller: Caller,
-    address: ClientAddress,
+    State(live): State<Live>,
+    Viewer { visibility, actor }: Viewer,
     Path(id): Path<String>,
 ) -> Result<StatusCode, AppError> {
-    let Keeper { sight, actor } = Keeper::of(&app, &caller, address)?;
-    let modules = app.live().modules();
-    match sight {
-        Sight::All => drop(modules.remove(&sight, &actor, &id).await?),
-        Sight::Own(_) => drop(modules.give_back(&sight, &actor, &id).await?),
+    let modules = live.modules();
+    match visibility {
+        Visibility::All => drop(modules.remove(&visibility, &actor, &id).await?),
+        Visibility::Own(_) => drop(modules.give_back(&visibility, &actor, &id).await?),
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -237,19 +267,17 @@ async fn delete_module(
     request_body = Option<GivenCredential>, responses(
     (status = 200, body = Credential), (status = 400, description = "`invalid_value`, `invalid_body`"), (status = 404, description = "`module_not_found`")))]
 async fn rotate_credential(
-    State(app): State<App>,
-    caller: Caller,
-    address: ClientAddress,
+    State(live): State<Live>,
+    Viewer { visibility, actor }: Viewer,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Json<Credential>, AppError> {
-    let Keeper { sight, actor } = Keeper::of(&app, &caller, address)?;
     let given = if body.is_empty() {
         GivenCredential::default()
     } else {
         Json::<GivenCredential>::from_bytes(&body)?.0
     };
-    let credential = app.live().modules().rotate(&sight, &actor, &id, given.password).await?;
+    let credential = live.modules().rotate(&visibility, &actor, &id, given.password).await?;
     Ok(Json(Credential { credential }))
 }
 
@@ -259,12 +287,10 @@ async fn rotate_credential(
 #[utoipa::path(post, path = "/api/v1/modules/{id}/claim-code", tag = "modules", params(("id" = String, Path)), responses(
     (status = 200, body = ClaimCode), (status = 404, description = "`module_not_found`")))]
 async fn make_claim_code(
-    State(app): State<App>,
-    caller: Caller,
-    address: ClientAddress,
+    State(live): State<Live>,
+    Viewer { visibility, actor }: Viewer,
     Path(id): Path<String>,
 ) -> Result<Json<ClaimCode>, AppError> {
-    let Keeper { sight, actor } = Keeper::of(&app, &caller, address)?;
-    let claim_code = app.live().modules().offer(&sight, &actor, &id).await?;
+    let claim_code = live.modules().offer(&visibility, &actor, &id).await?;
     Ok(Json(ClaimCode { claim_code }))
 }

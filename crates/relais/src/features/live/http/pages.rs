@@ -12,13 +12,15 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
 use super::super::model::{AddedModule, Module, ModuleChanges, NewModule};
-use super::super::modules::Sight;
-use super::{Claim, ClaimForm, Keeper, administer, claim};
+use super::super::modules::Visibility;
+use super::{Claim, ClaimForm, Claimant, Viewer};
 use crate::aliases::{Aliased, names_of, unite};
-use crate::auth::http::{Caller, ClientAddress};
+use crate::auth::http::Caller;
 use crate::config::nearest;
 use crate::error::beginning_of;
-use crate::http::form::form_pairs;
+use crate::features::accounts::Administrator;
+use crate::features::live::Live;
+use crate::web::form::form_pairs;
 use crate::{App, AppError};
 
 /// Modules that `GET /modules/api` gives at most: it says so if there are more, and the paged list has them all.
@@ -160,19 +162,19 @@ fn back(flash: &str, error: Option<&str>) -> Response {
         of `total`: `truncated` says whether there are more, which `GET /api/v1/modules` lists"),
     (status = 401, description = "`unauthenticated`")))]
 pub(super) async fn list_for_page(
-    State(app): State<App>,
+    State(live): State<Live>,
     Caller(principal): Caller,
 ) -> Result<Json<Value>, AppError> {
     let failed = |error: AppError| error.with("success", false);
-    let sight = Sight::of(&principal).map_err(failed)?;
-    let mut modules = app.live().modules().list(&sight, "", PAGE_OF_ALL + 1).await.map_err(failed)?;
+    let visibility = Visibility::of(&principal).map_err(failed)?;
+    let mut modules = live.modules().list(&visibility, "", PAGE_OF_ALL + 1).await.map_err(failed)?;
     let truncated = modules.len() > PAGE_OF_ALL;
     if truncated {
         modules.truncate(PAGE_OF_ALL);
         metrics::counter!("relais_live_lists_truncated_total").increment(1);
     }
     // More than are listed, also if some are removed in this moment.
-    let total = if truncated { app.live().count(&sight).0.max(PAGE_OF_ALL + 1) } else { modules.len() };
+    let total = if truncated { live.count(&visibility).0.max(PAGE_OF_ALL + 1) } else { modules.len() };
     Ok(Json(json!({ "success": true, "modules": modules, "total": total, "truncated": truncated })))
 }
 
@@ -186,13 +188,12 @@ pub(super) async fn list_for_page(
     (status = 403, description = "Not an administrator: others claim a module"),
     (status = 409, description = "`module_exists`")))]
 pub(super) async fn add_for_page(
-    State(app): State<App>,
-    caller: Result<Caller, AppError>,
-    address: ClientAddress,
+    State(live): State<Live>,
+    administrator: Result<Administrator, AppError>,
     mut sent: Sent,
 ) -> Response {
     let added = async {
-        let actor = administer(&app, &caller?, address)?;
+        let Administrator(actor) = administrator?;
         let fields = sent.read::<NewModule>(&["id", "name", "type", "owner", "password"])?;
         let new = NewModule {
             id: fields.required("id")?,
@@ -201,7 +202,7 @@ pub(super) async fn add_for_page(
             owner: fields.text("owner")?,
             password: fields.text("password")?,
         };
-        let AddedModule { module, credential, claim_code } = app.live().modules().add(&actor, new).await?;
+        let AddedModule { module, credential, claim_code } = live.modules().add(&actor, new).await?;
         Ok(json!({
             "success": true, "message": "Module ajouté", "module": module, "credential": credential,
             "claim_code": claim_code,
@@ -220,20 +221,19 @@ pub(super) async fn add_for_page(
     (status = 303, description = "To a form: back to `/modules?flash=…`, with `error` if it was refused"),
     (status = 404, description = "`claim_code_unknown`")))]
 pub(super) async fn claim_for_page(
-    State(app): State<App>,
-    caller: Result<Caller, AppError>,
-    address: ClientAddress,
+    State(live): State<Live>,
+    claimant: Result<Claimant, AppError>,
     mut sent: Sent,
 ) -> Response {
     let claimed = async {
-        let caller = caller?;
+        let claimant = claimant?;
         let fields = sent.read::<Claim>(&["code", "moduleId", "name"])?;
         let said = Claim {
             code: fields.required("code")?,
             module_id: fields.text("moduleId")?,
             name: fields.text("name")?.filter(|name| !name.trim().is_empty()),
         };
-        let module = claim(&app, &caller, address, said).await?;
+        let module = claimant.claim(&live, said).await?;
         Ok(json!({ "success": true, "message": "Module ajouté à votre compte", "module": module }))
     };
     let claimed = claimed.await;
@@ -249,14 +249,13 @@ pub(super) async fn claim_for_page(
     (status = 303, description = "To a form: back to `/modules?flash=…`"),
     (status = 404, description = "`module_not_found`")))]
 pub(super) async fn update_for_page(
-    State(app): State<App>,
-    caller: Result<Caller, AppError>,
-    address: ClientAddress,
+    State(live): State<Live>,
+    viewer: Result<Viewer, AppError>,
     Path(id): Path<String>,
     mut sent: Sent,
 ) -> Response {
     let changed = async {
-        let Keeper { sight, actor } = Keeper::of(&app, &caller?, address)?;
+        let Viewer { visibility, actor } = viewer?;
         let fields = sent.read::<ModuleChanges>(&["name", "type", "moduleId", "module_id"])?;
         for name in ["moduleId", "module_id"] {
             if fields.text(name)?.is_some_and(|said| said != id) {
@@ -264,7 +263,7 @@ pub(super) async fn update_for_page(
             }
         }
         let changes = ModuleChanges { name: fields.text("name")?, kind: fields.text("type")? };
-        let module: Module = app.live().modules().change(&sight, &actor, &id, changes).await?;
+        let module: Module = live.modules().change(&visibility, &actor, &id, changes).await?;
         Ok(json!({ "success": true, "message": "Module modifié", "module": module }))
     };
     let changed = changed.await;
@@ -280,19 +279,18 @@ pub(super) async fn update_for_page(
     (status = 303, description = "To a form: back to `/modules?flash=…`"),
     (status = 404, description = "`module_not_found`")))]
 pub(super) async fn delete_for_page(
-    State(app): State<App>,
-    caller: Result<Caller, AppError>,
-    address: ClientAddress,
+    State(live): State<Live>,
+    viewer: Result<Viewer, AppError>,
     Path(id): Path<String>,
     sent: Sent,
 ) -> Response {
     let removed = async {
-        let Keeper { sight, actor } = Keeper::of(&app, &caller?, address)?;
-        let modules = app.live().modules();
-        let message = if modules.give_back(&sight, &actor, &id).await? {
+        let Viewer { visibility, actor } = viewer?;
+        let modules = live.modules();
+        let message = if modules.give_back(&visibility, &actor, &id).await? {
             "Module retiré de votre compte"
         } else {
-            modules.remove(&sight, &actor, &id).await?;
+            modules.remove(&visibility, &actor, &id).await?;
             "Module supprimé"
         };
         Ok(json!({ "success": true, "message": message }))
@@ -308,8 +306,8 @@ pub(super) async fn delete_for_page(
     (status = 200, description = "`{success, users: {online}, modules: {online, offline, total}, totalModules, onlineModules, activeUsers, timestamp, …}`"),
     (status = 401, description = "`unauthenticated`")))]
 pub(super) async fn show_dashboard(
-    State(app): State<App>,
+    State(live): State<Live>,
     Caller(principal): Caller,
 ) -> Result<Json<Value>, AppError> {
-    app.live().dashboard(&Sight::of(&principal)?).await.map(Json)
+    live.dashboard(&Visibility::of(&principal)?).await.map(Json)
 }

@@ -12,8 +12,9 @@ use utoipa::OpenApi;
 use super::super::refusal::no_module;
 use super::super::stats::Statistics;
 use super::readable;
-use crate::auth::Action;
 use crate::auth::http::Caller;
+use crate::auth::{Action, Auth};
+use crate::features::live::Live;
 use crate::{App, AppError};
 
 /// The routes of states.
@@ -44,13 +45,14 @@ struct Since {
     (status = 200, description = "`{version, full, removed, cursor, timestamp, states: {moduleId: state}}`"), (status = 400, description = "`invalid_parameter`"),
     (status = 401, description = "`unauthenticated`")))]
 async fn list_states(
-    State(app): State<App>,
+    State(auth): State<Auth>,
+    State(live): State<Live>,
     Caller(principal): Caller,
     since: Result<Query<Since>, QueryRejection>,
 ) -> Result<Response, AppError> {
     let since = since.map_err(|error| AppError::bad_request("invalid_parameter", error.body_text()))?;
-    let sight = readable(&app, &principal)?;
-    Ok(written(app.live().snapshot(&sight, since.0.version, |snapshot| snapshot).fields(&[])))
+    let visibility = readable(&auth, &principal)?;
+    Ok(written(live.snapshot(&visibility, since.0.version, |snapshot| snapshot).fields(&[])))
 }
 
 /// Last known state of a module
@@ -58,11 +60,12 @@ async fn list_states(
     (status = 200, description = "`{moduleId, name, type, userId, online, lastSeen, telemetry, version, …}`"),
     (status = 404, description = "`module_not_found`")))]
 async fn show_state(
-    State(app): State<App>,
+    State(auth): State<Auth>,
+    State(live): State<Live>,
     Caller(principal): Caller,
     Path(id): Path<String>,
 ) -> Result<Response, AppError> {
-    let state = app.live().state(&readable(&app, &principal)?, &id).ok_or_else(no_module)?;
+    let state = live.state(&readable(&auth, &principal)?, &id).ok_or_else(no_module)?;
     Ok(written(state.to_string()))
 }
 
@@ -75,9 +78,10 @@ fn written(text: String) -> Response {
 #[utoipa::path(get, path = "/api/v1/statistics", tag = "modules", responses(
     (status = 200, body = Statistics), (status = 403, description = "`forbidden`: administrators only")))]
 async fn show_statistics(
-    State(app): State<App>,
+    State(auth): State<Auth>,
+    State(live): State<Live>,
     Caller(principal): Caller,
 ) -> Result<Json<Statistics>, AppError> {
-    app.auth().require(&principal, Action::Administer)?;
-    app.live().statistics().await.map(Json)
+    auth.require(&principal, Action::Administer)?;
+    live.statistics().await.map(Json)
 }

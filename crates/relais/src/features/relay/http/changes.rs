@@ -14,7 +14,8 @@ use super::super::service::Changes;
 use super::{may_read, societe};
 use crate::auth::http::Caller;
 use crate::auth::{Access, Action, Principal};
-use crate::http::form::form_pairs;
+use crate::features::relay::Relay;
+use crate::web::form::form_pairs;
 use crate::{App, AppError};
 
 /// Events of one page at most, and by default.
@@ -69,7 +70,7 @@ impl ListenQuery {
             return Ok(app.auth().readable_societes(caller));
         }
         for name in &self.societes {
-            may_read(app, caller, name)?;
+            may_read(app.auth(), caller, name)?;
         }
         Ok(Access::only(self.societes.iter().map(SocieteName::as_str)))
     }
@@ -113,21 +114,23 @@ async fn answer(app: &App, caller: &Principal, query: ListenQuery) -> Result<Jso
     let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
     let deadline = tokio::time::Instant::now() + Duration::from_secs(query.wait_s);
     let mut heads = app.heads();
-    let (mut since, mut waited) = (query.since, false);
+    let mut since = query.since;
     loop {
         let head = *heads.borrow_and_update();
-        if waited {
+        if query.wait_s > 0 {
             // Rights may have ended meanwhile; that is in the log, so it wakes whoever waits. Asked after `head`: what
-            // came before is theirs.
+            // came before is theirs, and what ended before that wakes nobody any more.
             access = query.wanted(app, &app.auth().renewed(caller).await?)?;
         }
-        let page =
-            app.relay().changes(since, head, limit, |event| access.contains(event.topic.key())).await?;
+        let page = app
+            .service::<Relay>()
+            .changes(since, head, limit, |event| access.contains(event.topic.key()))
+            .await?;
         let nothing = page.events.is_empty() && !page.has_more;
         if !nothing || !app.next_event(&mut heads, deadline).await {
             return Ok(Json(render(&page)));
         }
-        (since, waited) = (Some(page.cursor), true);
+        since = Some(page.cursor);
     }
 }
 

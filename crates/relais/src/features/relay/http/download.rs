@@ -10,8 +10,11 @@ use super::super::content::COMPRESS_BYTES_MIN;
 use super::super::{Coding, FileName};
 use super::precondition::{Verdict, etag, of_read, range_applies, told_date};
 use super::{existing, may_read};
+use crate::AppError;
+use crate::auth::Auth;
 use crate::auth::http::Caller;
-use crate::{App, AppError};
+use crate::features::relay::Relay;
+use relais_protocol::time::SharedClock;
 
 /// Room for every header of a download, so that it is made once.
 const HEADERS: usize = 12;
@@ -51,7 +54,9 @@ struct Selected<'a> {
         (status = 412, description = "`precondition_failed`, with the `current_sha256`"),
         (status = 416, description = "`range_not_satisfiable`")))]
 pub(super) async fn download_file(
-    State(app): State<App>,
+    State(auth): State<Auth>,
+    State(relay): State<Relay>,
+    State(clock): State<SharedClock>,
     Caller(caller): Caller,
     Path((name, file)): Path<(String, String)>,
     Query(query): Query<DownloadQuery>,
@@ -59,23 +64,28 @@ pub(super) async fn download_file(
 ) -> Result<Response, AppError> {
     let file = existing(&file)?;
     let name = super::SocieteName::new(&name).map_err(|_| super::RelayError::NoFile)?;
-    may_read(&app, &caller, &name)?;
+    may_read(&auth, &caller, &name)?;
     let selected = match query.version {
         None => {
-            let (meta, content) = app.relay().content(&name, &file).await?;
+            let (meta, content) = relay.content(&name, &file).await?;
             let (sha256, modified_s) = (meta.sha256.clone(), meta.modified_at.as_secs());
-            let date_s = Some(told_date(modified_s, app.clock().now().as_secs()));
+            let date_s = Some(told_date(modified_s, clock.now().as_secs()));
             Selected { filename: &file, sha256, modified_s: Some(modified_s), date_s, content }
         }
         Some(version) => {
-            let (sha256, content) = app.relay().version(&name, &file, version).await?;
+            let (sha256, content) = relay.version(&name, &file, version).await?;
             Selected { filename: &file, sha256, modified_s: None, date_s: None, content }
         }
     };
-    respond(&app, request.headers(), selected).await
+    respond(&relay, request.headers(), selected, clock.now().as_secs()).await
 }
 
-async fn respond(app: &App, headers: &HeaderMap, selected: Selected<'_>) -> Result<Response, AppError> {
+async fn respond(
+    relay: &Relay,
+    headers: &HeaderMap,
+    selected: Selected<'_>,
+    now_s: i64,
+) -> Result<Response, AppError> {
     let coding = negotiate(headers, selected.content.len());
     match of_read(headers, &selected.sha256, selected.modified_s) {
         Verdict::Send => {}
@@ -88,11 +98,11 @@ async fn respond(app: &App, headers: &HeaderMap, selected: Selected<'_>) -> Resu
         }
     }
     if let Some(range) = range(headers, selected.content.len())
-        && range_applies(headers, &selected.sha256, selected.modified_s, app.clock().now().as_secs())
+        && range_applies(headers, &selected.sha256, selected.modified_s, now_s)
     {
         return part(&selected, &range);
     }
-    let content = app.relay().encoded(&selected.sha256, selected.content.clone(), coding).await?;
+    let content = relay.encoded(&selected.sha256, selected.content.clone(), coding).await?;
     let length = content.len();
     let mut response = with_headers(StatusCode::OK, &selected, coding, Body::from(content));
     response.headers_mut().insert(header::CONTENT_LENGTH, length.into());

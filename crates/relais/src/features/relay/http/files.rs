@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use super::super::left_out::{LeftOut, Spot};
 use super::super::model::{FileMeta, Request};
 use super::{existing, may_read, may_write, permit, societe};
+use crate::AppError;
 use crate::auth::http::Caller;
-use crate::auth::{Access, Action, Principal};
-use crate::{App, AppError};
+use crate::auth::{Access, Action, Auth, Principal};
+use crate::features::relay::Relay;
 
 /// Bytes of a manifest at most.
 const MANIFEST_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -24,13 +25,13 @@ const LEFT_OUT_NAMED_MAX: usize = 100;
 #[utoipa::path(get, path = "/api/files/societes", tag = "relay",
     responses((status = 200, description = "`{\"societes\": [\"rsp-bgs\", …]}` in order; an empty list if nothing is stored")))]
 pub(super) async fn list_societes(
-    State(app): State<App>,
+    State(auth): State<Auth>,
+    State(relay): State<Relay>,
     Caller(caller): Caller,
 ) -> Result<Json<Value>, AppError> {
-    may_list(&app, &caller)?;
-    let readable = app.auth().readable_societes(&caller);
-    let names: Vec<String> = app
-        .relay()
+    may_list(&auth, &caller)?;
+    let readable = auth.readable_societes(&caller);
+    let names: Vec<String> = relay
         .societes()
         .iter()
         .filter(|name| readable.contains(name.as_str()))
@@ -46,16 +47,16 @@ pub(super) async fn list_societes(
         (status = 200, description = "`{\"societe\", \"files\": [{\"filename\", \"societe\", \"size\" (bytes), \"last_modified\" (RFC 3339), \"type_data\", \"annee\", \"sha256\", \"version\"}], \"cursor\"}`: this list plus the changes since `cursor` is the list at any later time"),
         (status = 404, description = "`societe_not_found`")))]
 pub(super) async fn list_files(
-    State(app): State<App>,
+    State(auth): State<Auth>,
+    State(relay): State<Relay>,
     Caller(caller): Caller,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, AppError> {
     let name = societe(&name)?;
-    may_read(&app, &caller, &name)?;
+    may_read(&auth, &caller, &name)?;
     // The cursor first: a change in between is then told again, and telling it twice does no harm.
-    let cursor = app.relay().cursor();
-    let files: Vec<Value> =
-        app.relay().files(&name)?.iter().map(|meta| describe(name.as_str(), meta)).collect();
+    let cursor = relay.cursor();
+    let files: Vec<Value> = relay.files(&name)?.iter().map(|meta| describe(name.as_str(), meta)).collect();
     Ok(Json(json!({ "societe": name.as_str(), "files": files, "cursor": cursor.to_string() })))
 }
 
@@ -76,12 +77,13 @@ fn describe(societe: &str, meta: &FileMeta) -> Value {
 #[utoipa::path(get, path = "/api/files/status", tag = "relay",
     responses((status = 200, description = "`{\"status\": \"ready\", \"societes_count\", \"total_files\", \"websocket_connections\", \"last_update\", \"cursor\"}`, or `{\"status\": \"no_data\", \"message\"}` while nothing is stored. If something in the folder is not served, also `left_out_count` and `left_out` (`[{\"societe\", \"name\", \"code\", \"reason\"}]`, at most 100); `folder_watch` is `polling` while the folder cannot be watched live")))]
 pub(super) async fn get_status(
-    State(app): State<App>,
+    State(auth): State<Auth>,
+    State(relay): State<Relay>,
     Caller(caller): Caller,
 ) -> Result<Json<Value>, AppError> {
-    may_list(&app, &caller)?;
-    let readable = app.auth().readable_societes(&caller);
-    let totals = app.relay().totals(|name| readable.contains(name.as_str()));
+    may_list(&auth, &caller)?;
+    let readable = auth.readable_societes(&caller);
+    let totals = relay.totals(|name| readable.contains(name.as_str()));
     let mut status = if totals.societes == 0 {
         json!({ "status": "no_data", "message": "Aucune donnée disponible" })
     } else {
@@ -89,32 +91,32 @@ pub(super) async fn get_status(
             "status": "ready",
             "societes_count": totals.societes,
             "total_files": totals.files,
-            "websocket_connections": app.relay_listeners(),
+            "websocket_connections": relay.listeners(),
             "last_update": totals.last_update,
-            "cursor": app.relay().cursor().to_string(),
+            "cursor": relay.cursor().to_string(),
         })
     };
-    add_left_out(&mut status, &app, |spot| match &spot.societe {
+    add_left_out(&mut status, &relay, |spot| match &spot.societe {
         Some(societe) => readable.contains(societe),
         None => readable == Access::All,
     });
-    if app.relay().is_polling() {
+    if relay.is_polling() {
         status["folder_watch"] = "polling".into();
     }
     Ok(Json(status))
 }
 
 /// Names what is not served, if there is something.
-fn add_left_out(reply: &mut Value, app: &App, visible: impl Fn(&Spot) -> bool) {
-    let left_out = app.relay().left_out(visible);
+fn add_left_out(reply: &mut Value, relay: &Relay, visible: impl Fn(&Spot) -> bool) {
+    let left_out = relay.left_out(visible);
     if !left_out.is_empty() {
         reply["left_out_count"] = left_out.len().into();
         reply["left_out"] = left_out.iter().take(LEFT_OUT_NAMED_MAX).map(LeftOut::to_json).collect();
     }
 }
 
-fn may_list(app: &App, caller: &Principal) -> Result<(), AppError> {
-    app.auth().require(caller, Action::RelayList)
+fn may_list(auth: &Auth, caller: &Principal) -> Result<(), AppError> {
+    auth.require(caller, Action::RelayList)
 }
 
 /// Synchronise a société.
@@ -129,22 +131,23 @@ fn may_list(app: &App, caller: &Principal) -> Result<(), AppError> {
         (status = 200, description = "`{\"message\", \"societe\", \"files_count\", \"cursor\"}`; with a manifest also `fetch` (`[{\"filename\", \"sha256\", \"size\"}]`), `send`, `delete` (names), `refused` (`[{\"filename\", \"code\", \"detail\"}]`, names that no file can have) and `unchanged` (count)"),
         (status = 400, description = "`invalid_manifest`"), (status = 404, description = "`societe_not_found`")))]
 pub(super) async fn sync_societe(
-    State(app): State<App>,
+    State(auth): State<Auth>,
+    State(relay): State<Relay>,
     Caller(caller): Caller,
     Path(name): Path<String>,
     body: axum::body::Body,
 ) -> Result<Json<Value>, AppError> {
     let name = societe(&name)?;
     // First of all: nothing is read from whoever may not even read.
-    may_read(&app, &caller, &name)?;
+    may_read(&auth, &caller, &name)?;
     let body = axum::body::to_bytes(body, MANIFEST_BYTES_MAX)
         .await
         .map_err(|_| manifest_fault("trop long ou interrompu"))?;
     if let Some(manifest) = manifest(&body)? {
-        return compare(&app, name, manifest).await;
+        return compare(&relay, name, manifest).await;
     }
-    may_write(&app, &caller, &name)?;
-    let (count, announced) = app.relay().sync(permit(&app, caller), &name).await?;
+    may_write(&auth, &caller, &name)?;
+    let (count, announced) = relay.sync(permit(&auth, caller), &name).await?;
     let mut reply = json!({
         "message": format!("Synchronisation terminée pour {name}"),
         "societe": name.as_str(),
@@ -152,7 +155,7 @@ pub(super) async fn sync_societe(
         "offset": announced.offset,
         "cursor": announced.cursor.to_string(),
     });
-    add_left_out(&mut reply, &app, |spot| spot.societe.as_deref() == Some(name.as_str()));
+    add_left_out(&mut reply, &relay, |spot| spot.societe.as_deref() == Some(name.as_str()));
     Ok(Json(reply))
 }
 
@@ -170,11 +173,11 @@ fn manifest_fault(what: &str) -> AppError {
 }
 
 async fn compare(
-    app: &App,
+    relay: &Relay,
     name: super::SocieteName,
     manifest: BTreeMap<String, String>,
 ) -> Result<Json<Value>, AppError> {
-    let result = app.relay().compare(&name, manifest).await?;
+    let result = relay.compare(&name, manifest).await?;
     let fetch: Vec<Value> = result
         .fetch
         .iter()
@@ -209,16 +212,17 @@ async fn compare(
         (status = 200, description = "`{\"message\", \"offset\", \"cursor\"}`"),
         (status = 404, description = "`file_not_found`"), (status = 412, description = "`precondition_failed`")))]
 pub(super) async fn delete_file(
-    State(app): State<App>,
+    State(auth): State<Auth>,
+    State(relay): State<Relay>,
     Caller(caller): Caller,
     Path((name, file)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, AppError> {
     let name = societe(&name)?;
-    may_write(&app, &caller, &name)?;
-    let mut request = Request::new(permit(&app, caller), name, existing(&file)?);
+    may_write(&auth, &caller, &name)?;
+    let mut request = Request::new(permit(&auth, caller), name, existing(&file)?);
     request.precondition = super::precondition::of_change(&headers);
-    let announced = app.relay().delete(request).await?;
+    let announced = relay.delete(request).await?;
     Ok(Json(json!({
         "message": "Fichier supprimé avec succès",
         "offset": announced.offset,

@@ -8,13 +8,14 @@ mod upload;
 mod versions;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::http::StatusCode;
 use axum::routing::{delete, get, post};
 
+use super::Relay;
 use super::error::RelayError;
 use super::name::{FileName, SocieteName};
-use crate::auth::{Action, Permit, Principal};
+use crate::auth::{Action, Auth, Permit, Principal};
 use crate::{App, AppError};
 
 /// The OpenAPI document of these calls.
@@ -28,6 +29,12 @@ use crate::{App, AppError};
     tags((name = "relay", description = "JSON files per société, and what happens to them"))
 )]
 pub struct RelayApi;
+
+impl FromRef<App> for Relay {
+    fn from_ref(app: &App) -> Self {
+        app.service::<Self>().clone()
+    }
+}
 
 /// The routes.
 pub fn router() -> Router<App> {
@@ -60,17 +67,17 @@ fn existing(text: &str) -> Result<FileName, RelayError> {
     FileName::new(text).map_err(|_| RelayError::NoFile)
 }
 
-fn may_read(app: &App, principal: &Principal, societe: &SocieteName) -> Result<(), AppError> {
-    app.auth().require(principal, Action::RelayRead(societe.as_str()))
+fn may_read(auth: &Auth, principal: &Principal, societe: &SocieteName) -> Result<(), AppError> {
+    auth.require(principal, Action::RelayRead(societe.as_str()))
 }
 
-fn may_write(app: &App, principal: &Principal, societe: &SocieteName) -> Result<(), AppError> {
-    app.auth().require(principal, Action::RelayWrite(societe.as_str()))
+fn may_write(auth: &Auth, principal: &Principal, societe: &SocieteName) -> Result<(), AppError> {
+    auth.require(principal, Action::RelayWrite(societe.as_str()))
 }
 
 /// The caller, to be asked again in the transaction that stores.
-fn permit(app: &App, principal: Principal) -> Permit {
-    Permit::new(app.auth().clone(), principal)
+fn permit(auth: &Auth, principal: Principal) -> Permit {
+    Permit::new(auth.clone(), principal)
 }
 
 impl From<RelayError> for AppError {

@@ -13,10 +13,12 @@ use super::super::error::RelayError;
 use super::super::model::{Request, Stored};
 use super::super::name::SocieteName;
 use super::{filename, may_write, permit, precondition, societe};
+use crate::AppError;
+use crate::auth::Auth;
 use crate::auth::http::Caller;
-use crate::http::Activity;
-use crate::http::multipart::{Form, FormFault, Part};
-use crate::{App, AppError};
+use crate::features::relay::Relay;
+use crate::web::Activity;
+use crate::web::multipart::{Form, FormFault, Part};
 
 /// The first so many bytes of a larger upload are checked at once, to refuse a flood early.
 const BEGINNING_BYTES: usize = 64 * 1024;
@@ -39,14 +41,15 @@ const FORM_BYTES_SPARE: usize = 64 * 1024;
         (status = 503, description = "`upload_memory_exhausted`, `folder_not_writable`, `database_unavailable`"),
         (status = 507, description = "`disk_full`, `quota_exceeded`, `too_many_files`")))]
 pub(super) async fn upload_file(
-    State(app): State<App>,
+    State(auth): State<Auth>,
+    State(relay): State<Relay>,
     Caller(caller): Caller,
     Path(name): Path<String>,
     request: HttpRequest,
 ) -> Result<Response, AppError> {
     let name = societe(&name)?;
-    may_write(&app, &caller, &name)?;
-    refuse_announced_size(&app, request.headers())?;
+    may_write(&auth, &caller, &name)?;
+    refuse_announced_size(&relay, request.headers())?;
     let precondition = precondition::of_change(request.headers());
     if let Some(activity) = request.extensions().get::<Arc<Activity>>() {
         // In `upload_memory`, which is for those who may upload.
@@ -57,10 +60,10 @@ pub(super) async fn upload_file(
             format!("Champ « file » manquant : un formulaire multipart/form-data est attendu ({fault})");
         AppError::new(StatusCode::UNPROCESSABLE_ENTITY, "missing_field", text)
     })?;
-    let (file, bytes, _memory) = read_form(&app, &mut form).await?;
-    let mut request = Request::new(permit(&app, caller), name.clone(), file);
+    let (file, bytes, _memory) = read_form(&relay, &mut form).await?;
+    let mut request = Request::new(permit(&auth, caller), name.clone(), file);
     request.precondition = precondition;
-    let stored = app.relay().upload(request, bytes).await?;
+    let stored = relay.upload(request, bytes).await?;
     Ok(reply(&name, &stored, "Fichier uploadé avec succès"))
 }
 
@@ -101,8 +104,8 @@ pub(super) fn reply(societe: &SocieteName, stored: &Stored, message: &str) -> Re
 }
 
 /// A client that says beforehand that it will send too much is answered before it does.
-fn refuse_announced_size(app: &App, headers: &HeaderMap) -> Result<(), AppError> {
-    let max = app.relay().config().file_bytes_max;
+fn refuse_announced_size(relay: &Relay, headers: &HeaderMap) -> Result<(), AppError> {
+    let max = relay.config().file_bytes_max;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|bytes| bytes > max + FORM_BYTES_SPARE as u64) {
         return Err(RelayError::TooLarge { max }.into());
@@ -112,7 +115,7 @@ fn refuse_announced_size(app: &App, headers: &HeaderMap) -> Result<(), AppError>
 
 type Upload = (super::super::FileName, Bytes, Option<OwnedSemaphorePermit>);
 
-async fn read_form(app: &App, form: &mut Form) -> Result<Upload, AppError> {
+async fn read_form(relay: &Relay, form: &mut Form) -> Result<Upload, AppError> {
     let (mut found, mut spare, mut stray) = (None, FORM_BYTES_SPARE, None);
     while let Some(part) = form.next_part().await? {
         if part.name.as_deref() != Some("file") {
@@ -135,8 +138,8 @@ async fn read_form(app: &App, form: &mut Form) -> Result<Upload, AppError> {
             Err(_) if !name.to_lowercase().ends_with(".json") => return Err(RelayError::Extension.into()),
             other => other?,
         };
-        app.relay().check_extension(&file)?;
-        let (bytes, memory) = read_file(app, form).await?;
+        relay.check_extension(&file)?;
+        let (bytes, memory) = read_file(relay, form).await?;
         found = Some((file, bytes, memory));
     }
     found.ok_or_else(missing_field)
@@ -173,8 +176,11 @@ impl From<FormFault> for AppError {
 }
 
 /// Reads the file's bytes, bounded one by one and in sum with all other uploads.
-async fn read_file(app: &App, form: &mut Form) -> Result<(Bytes, Option<OwnedSemaphorePermit>), AppError> {
-    let max = app.relay().config().file_bytes_max;
+async fn read_file(
+    relay: &Relay,
+    form: &mut Form,
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), AppError> {
+    let max = relay.config().file_bytes_max;
     let mut first = Bytes::new();
     let mut rest: Option<BytesMut> = None;
     let mut memory: Option<OwnedSemaphorePermit> = None;
@@ -184,7 +190,7 @@ async fn read_file(app: &App, form: &mut Form) -> Result<(Bytes, Option<OwnedSem
         if so_far as u64 > max {
             return Err(RelayError::TooLarge { max }.into());
         }
-        let permit = app.upload_memory(chunk.len()).ok_or_else(no_memory)?;
+        let permit = relay.upload_memory(chunk.len()).ok_or_else(no_memory)?;
         match &mut memory {
             Some(held) => held.merge(permit),
             None => memory = Some(permit),
@@ -202,7 +208,7 @@ async fn read_file(app: &App, form: &mut Form) -> Result<(Bytes, Option<OwnedSem
         }
         if !checked && so_far >= BEGINNING_BYTES {
             checked = true;
-            app.relay().check_beginning(rest.as_deref().unwrap_or(&first))?;
+            relay.check_beginning(rest.as_deref().unwrap_or(&first))?;
         }
     }
     Ok((rest.map_or(first, BytesMut::freeze), memory))

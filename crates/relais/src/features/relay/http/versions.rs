@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 
 use super::super::model::Request;
 use super::{existing, may_read, may_write, permit, precondition, societe, upload};
+use crate::AppError;
+use crate::auth::Auth;
 use crate::auth::http::Caller;
-use crate::{App, AppError};
+use crate::features::relay::Relay;
 
 /// Versions of a file that are kept, also of a deleted one.
 #[utoipa::path(get, path = "/api/files/versions/{societe}/{filename}", tag = "relay",
@@ -19,14 +21,14 @@ use crate::{App, AppError};
         (status = 200, description = "`{\"societe\", \"filename\", \"versions\": [{\"version\", \"size\", \"sha256\", \"created_at\", \"created_by\", \"origin\", \"current\"}]}`, newest first"),
         (status = 404, description = "`file_not_found`")))]
 pub(super) async fn list_versions(
-    State(app): State<App>,
+    State(auth): State<Auth>,
+    State(relay): State<Relay>,
     Caller(caller): Caller,
     Path((name, file)): Path<(String, String)>,
 ) -> Result<Json<Value>, AppError> {
     let (name, file) = (societe(&name)?, existing(&file)?);
-    may_read(&app, &caller, &name)?;
-    let versions: Vec<Value> = app
-        .relay()
+    may_read(&auth, &caller, &name)?;
+    let versions: Vec<Value> = relay
         .versions(&name, &file)
         .await?
         .into_iter()
@@ -58,18 +60,19 @@ pub(super) struct RestoreBody {
     params(("societe" = String, Path), ("filename" = String, Path)), request_body = RestoreBody,
     responses((status = 200, description = "As for an upload"), (status = 404, description = "`version_not_found`")))]
 pub(super) async fn restore_version(
-    State(app): State<App>,
+    State(auth): State<Auth>,
+    State(relay): State<Relay>,
     Caller(caller): Caller,
     Path((name, file)): Path<(String, String)>,
     headers: HeaderMap,
     body: Result<Json<RestoreBody>, JsonRejection>,
 ) -> Result<Response, AppError> {
     let (name, file) = (societe(&name)?, existing(&file)?);
-    may_write(&app, &caller, &name)?;
+    may_write(&auth, &caller, &name)?;
     // Only who may write is told what is wrong with the body.
     let Json(body) = body?;
-    let mut request = Request::new(permit(&app, caller), name.clone(), file);
+    let mut request = Request::new(permit(&auth, caller), name.clone(), file);
     request.precondition = precondition::of_change(&headers);
-    let stored = app.relay().restore(request, body.version).await?;
+    let stored = relay.restore(request, body.version).await?;
     Ok(upload::reply(&name, &stored, "Version restaurée avec succès"))
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::super::on_both_in_time;
 use super::{Bench, HOUR, MINUTE, START, kept_for_ever, runtime};
+use relais::features::live::Live;
 
 /// A counter that rises by 2 each ten seconds and begins afresh each hour at 1, for `hours`.
 pub(super) fn counted(bench: &Bench, module: &str, hours: i64) {
@@ -96,7 +97,7 @@ async fn a_device_says_when_it_measured_what_it_reports_late() {
             say(json!({ "t": 30 - second, "measured_at": now - second * 1000 })).await;
         }
         say(json!({ "t": 99, "measured_at": 5 })).await;
-        let history = world.running.app().live().history();
+        let history = world.running.app().service::<Live>().history();
         let query = RangeQuery { series: vec!["t".into()], from: now - 11_000, to: now + 1, points: 12 };
         let chart = history.range("MC-1001-STN", query).await.unwrap();
         let told: Vec<(i64, f64)> = chart.series[0].buckets.iter().map(|b| (b.t, b.last)).collect();
@@ -107,7 +108,7 @@ async fn a_device_says_when_it_measured_what_it_reports_late() {
             .collect();
         assert_eq!(told, expected.into_iter().collect::<Vec<_>>());
         assert_eq!(history.series("MC-1001-STN").series.len(), 1, "when it was measured is no value");
-        let known = world.running.app().live().telemetry("MC-1001-STN");
+        let known = world.running.app().service::<Live>().telemetry("MC-1001-STN");
         assert_eq!(Value::from(known), json!({ "t": 99 }), "what is late does not put values back");
     })
     .await;

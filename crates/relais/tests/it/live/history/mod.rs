@@ -19,6 +19,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::on_both;
+use relais::features::live::Live;
 
 const START: i64 = 1_800_000_000_000;
 const MINUTE: i64 = 60_000;
@@ -484,7 +485,7 @@ async fn whoever_sees_a_module_sees_its_history() {
         let now = app.clock().now();
         for (seconds, temp) in [(-3000, 20.0), (-10, 21.0), (-10, 23.0)] {
             let values = [("temp", temp), ("hum", 50.0)];
-            app.live().history().record("MC-1001-STN", now.plus_millis(seconds * 1000), values.into_iter());
+            app.service::<Live>().history().record("MC-1001-STN", now.plus_millis(seconds * 1000), values.into_iter());
         }
         let path = "/api/v1/modules/MC-1001-STN/history";
         let get = async |who, query: &str| {
@@ -514,7 +515,7 @@ async fn whoever_sees_a_module_sees_its_history() {
         assert_eq!(status, 200);
         assert_eq!(series["series"][1], json!({ "name": "temp", "first": first, "last": last }));
         let said = json!({ "temp": 24.5, "on": true, "wifi": { "rssi": -60, "ssid": "Quai" } });
-        app.live().report("MC-1001-STN", Report::of(said.as_object().unwrap().clone()).unwrap()).unwrap();
+        app.service::<Live>().report("MC-1001-STN", Report::of(said.as_object().unwrap().clone()).unwrap()).unwrap();
         let (_, series) = get(&lea, "/series").await;
         let names: Vec<&Value> = series["series"].as_array().unwrap().iter().map(|s| &s["name"]).collect();
         assert_eq!(names, ["hum", "on", "temp", "wifi.rssi"], "what a device reports is kept");
@@ -533,7 +534,7 @@ async fn whoever_sees_a_module_sees_its_history() {
         let (status, _) =
             world.request(&admin, Method::DELETE, "/api/v1/modules/MC-1001-STN", Value::Null).await;
         assert_eq!(status, 204);
-        assert!(app.live().history().series("MC-1001-STN").series.is_empty(), "gone with the module");
+        assert!(app.service::<Live>().history().series("MC-1001-STN").series.is_empty(), "gone with the module");
     })
     .await;
 }

@@ -1,0 +1,42 @@
+//! Old events are forgotten, once an hour by one server.
+
+use std::time::Duration;
+
+use relais_store::jobs::schedule::{CatchUp, Schedule};
+use relais_store::jobs::{JobKind, Outcome, Rule};
+
+use crate::App;
+use crate::http::declared;
+
+/// Events that are kept however old they are.
+const EVENTS_KEPT_MIN: u64 = 1000;
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// What fails is tried again within the hour; after that the next one comes anyway.
+pub(super) const KIND: JobKind = JobKind::new("log.trim")
+    .attempts(5)
+    .timeout(HOUR)
+    .concurrency(1)
+    .backoff(Duration::from_secs(30), Duration::from_secs(600));
+
+pub(super) fn schedule() -> Option<Schedule> {
+    let rule = Rule::every(HOUR).ok()?;
+    Some(Schedule { name: "hourly".into(), payload: "{}".into(), rule, catch_up: CatchUp::Once })
+}
+
+pub(super) async fn run(app: &App) -> Outcome {
+    let kept_ms = i64::from(app.config().database.events_days) * 86_400_000;
+    let before = app.store().retention_now().plus_millis(-kept_ms);
+    match app.store().trim_events(before, EVENTS_KEPT_MIN).await {
+        Ok(0) => {}
+        Ok(gone) => tracing::info!(gone, "old events were forgotten"),
+        Err(error) => return Outcome::Failed(format!("old events could not be forgotten: {error}")),
+    }
+    for feature in declared() {
+        if let Err(error) = (feature.trimmed)(app).await {
+            let what = "what belongs to old events could not be forgotten";
+            return Outcome::Failed(format!("{}: {what}: {error}", feature.name));
+        }
+    }
+    Outcome::Done
+}

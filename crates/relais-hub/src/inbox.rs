@@ -130,8 +130,8 @@ impl Drop for Cork<'_> {
 /// The hub's inbox. Its order is the order of everything: an event that was put in before a join is not live
 /// for the joiner, one after it is.
 ///
-/// Events, and what amends them, are bounded by their bytes: durable ones by whoever publishes them, who asks before; the other commands by the number of sessions and of requests that
-/// await their answer.
+/// Events, and what amends them, are bounded by their bytes: durable ones by whoever publishes them, who asks before. The other
+/// commands are bounded by the number of sessions and of requests that await their answer.
 pub(crate) struct Inbox {
     queue: Mutex<Queue>,
     filled: Condvar,

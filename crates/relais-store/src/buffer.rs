@@ -35,8 +35,8 @@ pub(crate) struct LogBuffer {
     /// How much of all that the transaction has.
     written: Mark,
     waiting_bytes: usize,
-    /// Whether a statement sees the log, by the address of its text.
-    sees_log: HashMap<usize, bool>,
+    /// Whether a statement sees the log, by the place of its text in memory: address and length.
+    sees_log: HashMap<(usize, usize), bool>,
 }
 
 /// How far the buffer is filled.
@@ -54,13 +54,13 @@ pub(crate) struct Undoing {
     filled: Mark,
     written: Mark,
     /// Topics that it moved, and where they stood before; `None` if they began with it.
-    stood: Vec<(Topic, Option<TopicHead>)>,
+    stood: HashMap<Topic, Option<TopicHead>>,
 }
 
 impl LogBuffer {
     /// Where a closure begins.
     pub(crate) fn begin(&self) -> Undoing {
-        Undoing { filled: self.filled(), written: self.written, stood: Vec::new() }
+        Undoing { filled: self.filled(), written: self.written, stood: HashMap::new() }
     }
 
     fn filled(&self) -> Mark {
@@ -81,8 +81,8 @@ impl LogBuffer {
         undoing: &mut Undoing,
     ) {
         let topic = &event.topic;
-        if !undoing.stood.iter().any(|(noted, _)| noted == topic) {
-            undoing.stood.push((topic.clone(), before));
+        if !undoing.stood.contains_key(topic) {
+            undoing.stood.insert(topic.clone(), before);
         }
         if before.is_none() {
             self.begun.push((id, topic.clone()));
@@ -138,7 +138,7 @@ impl LogBuffer {
     pub(crate) fn concerns(&mut self, sql: &'static str) -> bool {
         *self
             .sees_log
-            .entry(sql.as_ptr().addr())
+            .entry((sql.as_ptr().addr(), sql.len()))
             .or_insert_with(|| TABLES.iter().any(|table| sql.contains(table)))
     }
 
@@ -155,8 +155,9 @@ impl LogBuffer {
 
     /// Topics that stand elsewhere than their rows say: id and last offset.
     pub(crate) fn moved_topics(&self) -> impl Iterator<Item = (i64, u64)> {
+        // Topics begin in the order of their ids.
         let lacking = &self.begun[self.written.begun..];
-        let has_row = move |id: &i64| !lacking.iter().any(|(begun, _)| begun == id);
+        let has_row = move |id: &i64| lacking.binary_search_by_key(id, |(begun, _)| *begun).is_err();
         self.moved.iter().map(|(id, offset)| (*id, *offset)).filter(move |(id, _)| has_row(id))
     }
 

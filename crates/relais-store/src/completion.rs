@@ -57,6 +57,11 @@ pub(crate) trait Work: Send {
     /// Tells the caller: the closure's own result, or why it does not count.
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
 
+    /// How many commands it is.
+    fn count(&self) -> usize {
+        1
+    }
+
     /// What was run as one and failed, by itself or in a statement, as parts that may succeed one by one; none if it is
     /// one or did not fail.
     fn parts(&mut self, _has_failed_statement: bool) -> Option<Vec<Box<dyn Work>>> {

@@ -139,6 +139,10 @@ where
         keep
     }
 
+    fn count(&self) -> usize {
+        self.commands.len()
+    }
+
     fn parts(&mut self, has_failed_statement: bool) -> Option<Vec<Box<dyn Work>>> {
         let is_done = matches!(self.results, Some(Ok(_))) && !has_failed_statement;
         if is_done || self.commands.len() < 2 {

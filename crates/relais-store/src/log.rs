@@ -48,6 +48,9 @@ const AMENDED_PAGE: usize = 500;
 /// Records where the log stands after a group.
 pub(crate) const MOVE_HEAD: &str = "UPDATE log_head SET seq = $1 WHERE id = 1";
 
+/// Changes a row that is always there to what it is.
+pub(crate) const TOUCH_HEAD: &str = "UPDATE log_head SET seq = seq WHERE id = 1";
+
 /// Records where the contents end that a group and those before it put beside the database.
 pub(crate) const MOVE_PACK_END: &str = "UPDATE log_head SET pack_end = $1 WHERE id = 1";
 

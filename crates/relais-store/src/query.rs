@@ -17,7 +17,8 @@ pub enum Backend {
     Postgres,
 }
 
-/// Runs statements and reads their answers; implemented by [`WriteTx`](crate::WriteTx), [`RowTx`](crate::RowTx) and [`ReadTx`].
+/// Runs statements and reads their answers; implemented by [`WriteTx`](crate::WriteTx), [`RowTx`](crate::RowTx) and
+/// [`ReadTx`].
 ///
 /// The same SQL text runs on both databases. Parameters are written `$1`, `$2` … and may be used several
 /// times. Statements are prepared once per connection, hence the static text.

@@ -255,8 +255,8 @@ impl<'a> WriteTx<'a> {
         self.effects.hooks.push(Box::new(hook));
     }
 
-    /// As [`WriteTx::after_commit`], but once this closure's events have reached the sink: for what is told after them. While
-    /// the sink has no room and follows from the log, it does not wait for that.
+    /// As [`WriteTx::after_commit`], but once this closure's events have reached the sink: for what is told after them.
+    /// While the sink has no room and follows from the log, it does not wait for that.
     pub fn after_events(&mut self, hook: impl FnOnce() + Send + 'static) {
         self.effects.last_hooks.push(Box::new(hook));
     }

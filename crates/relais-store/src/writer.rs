@@ -103,8 +103,8 @@ impl Writer {
 
     fn run_group(&mut self, works: VecDeque<Box<dyn Work>>) {
         let started = Instant::now();
-        let count = works.len();
         let (after, finished) = self.decide(works);
+        let count: usize = finished.iter().map(|one| one.work.count()).sum();
         metrics::counter!("relais_store_groups_total").increment(1);
         metrics::counter!("relais_store_commands_total").increment(count as u64);
         metrics::histogram!("relais_store_group_seconds").record(started.elapsed());
@@ -154,13 +154,19 @@ impl Writer {
     /// group hands out them before.
     fn start(&mut self) -> Result<Group, StoreError> {
         let head = self.connection.begin()?;
-        if head.epoch != self.epoch {
+        let lost = if head.epoch != self.epoch {
+            "the log was started afresh while this server was running: restart it"
+        } else if head.seq < self.seq {
+            // Numbers that were told once would be given to other events.
+            "the log ends before events that this server has stored, as after an incomplete restore: restart it"
+        } else {
+            ""
+        };
+        if !lost.is_empty() {
             self.rollback();
-            return Err(StoreError::Schema(
-                "the log was started afresh while this server was running: restart it".to_owned(),
-            ));
+            return Err(StoreError::Schema(lost.to_owned()));
         }
-        if head.seq != self.seq {
+        if head.seq > self.seq {
             self.log.forget();
             self.seq = head.seq;
         }

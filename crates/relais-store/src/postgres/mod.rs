@@ -58,7 +58,8 @@ impl Server {
             .application_name("relais")
             .connect_timeout(Duration::from_secs(3))
             .tcp_user_timeout(Duration::from_secs(10))
-            .keepalives_idle(Duration::from_secs(30));
+            .keepalives_idle(Duration::from_secs(30))
+            .keepalives_interval(Duration::from_secs(10));
         let tls = tls::connector(&address)?;
         Ok(Self {
             config: address.config,

@@ -22,6 +22,8 @@ use crate::param::Param;
 use crate::row::Row;
 use crate::tx::Backend;
 
+/// How long a server may take, all of its addresses together, until it has let a connection in.
+const HELLO: Duration = Duration::from_secs(30);
 /// How long the end of a connection may take that is not used any more.
 const GOODBYE: Duration = Duration::from_millis(200);
 /// Statements that go to the server together.
@@ -45,7 +47,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Connects; the outer error has no runtime, the inner one no server.
+    /// Connects; the outer error has no runtime or no answer in time, the inner one is the server's.
     pub(super) fn connect<T>(
         config: &Config,
         tls: T,
@@ -58,7 +60,10 @@ impl Session {
             .enable_all()
             .build()
             .map_err(|e| StoreError::Unavailable(format!("no runtime for a connection: {e}")))?;
-        let connected = runtime.block_on(config.connect(tls));
+        let connected = runtime.block_on(async { tokio::time::timeout(HELLO, config.connect(tls)).await });
+        let connected = connected.map_err(|_| {
+            StoreError::Unavailable(format!("no connection within {} seconds", HELLO.as_secs()))
+        })?;
         Ok(connected.map(|(client, connection)| {
             let connection = runtime.spawn(async move {
                 if let Err(error) = connection.await {

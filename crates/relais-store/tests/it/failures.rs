@@ -4,7 +4,7 @@ use relais_protocol::time::SharedClock;
 use relais_store::{Migration, Query, Store, StoreConfig, StoreError, params};
 use relais_testkit::{TestClock, TestDb};
 
-use super::{Bench, NOTES, add_note, on_each, open};
+use super::{Bench, NOTES, add_note, emit, on_each, open};
 
 #[test]
 fn a_second_server_on_the_same_file_is_told_so() {
@@ -138,6 +138,25 @@ fn refuse_large_events(tx: &mut relais_store::WriteTx<'_>) -> Result<(), StoreEr
         params![],
     )?;
     Ok(())
+}
+
+#[test]
+fn a_log_that_lost_events_takes_no_more_of_them_before_a_restart() {
+    on_each(|mut bench| {
+        for name in ["one", "two"] {
+            bench.write(move |tx| emit(tx, "notes", name)).unwrap();
+        }
+        let lose = |tx: &mut relais_store::WriteTx<'_>| {
+            tx.execute("DELETE FROM events WHERE seq = 2", params![])?;
+            tx.execute("UPDATE topics SET last_offset = 1", params![])?;
+            tx.execute("UPDATE log_head SET seq = 1 WHERE id = 1", params![])
+        };
+        bench.write(lose).unwrap();
+        let refused = bench.write(|tx| emit(tx, "notes", "three"));
+        assert!(matches!(refused, Err(StoreError::Schema(_))), "{refused:?}");
+        bench.reopen();
+        assert_eq!(bench.write(|tx| emit(tx, "notes", "three")), Ok(2));
+    });
 }
 
 #[test]

@@ -35,13 +35,21 @@ pub struct Ended {
     pub session: Option<Arc<str>>,
 }
 
-/// Tells every server on this database that the rights of a principal changed, or that one session of it ended.
+/// Tells every server on this database that the rights of a principal changed, or that one session of it ended. This one
+/// forgets them before its caller is answered, even while events wait for room in the hub.
 ///
 /// # Errors
 /// What the database reports.
-pub(crate) fn tell(tx: &mut WriteTx<'_>, principal: String, session: Option<&str>) -> Result<(), StoreError> {
+pub(crate) fn tell(
+    tx: &mut WriteTx<'_>,
+    auth: &Auth,
+    principal: String,
+    session: Option<&str>,
+) -> Result<(), StoreError> {
     let ended = Ended { principal: principal.into(), session: session.map(Into::into) };
     let data = serde_json::to_string(&ended).map_err(|error| StoreError::Value(error.to_string()))?;
+    let auth = auth.clone();
+    tx.after_commit(move || auth.forget(&ended));
     tx.emit(&TOPIC, "rights_changed", data).map(drop)
 }
 
@@ -58,13 +66,18 @@ impl Auth {
                 |error| tracing::error!(%error, seq = event.seq, "a change of rights is not understood"),
             )
             .ok()?;
+        self.forget(&ended);
+        Some(ended)
+    }
+
+    /// What was remembered of these rights no longer counts.
+    fn forget(&self, ended: &Ended) {
         match (&ended.session, ended.principal.split_once(':')) {
             (Some(session), _) => self.session_changed(session),
             (None, Some(("user", id))) => self.user_changed(id),
             (None, Some(("key", id))) => self.key_changed(id),
             (None, _) => {}
         }
-        Some(ended)
     }
 
     /// The same caller with the rights of now: asked again before an answer that took its time.

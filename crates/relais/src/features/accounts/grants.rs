@@ -45,7 +45,7 @@ impl Accounts {
         if format!("relay:read:{societe}").parse::<Scope>().is_err() {
             return Err(bad_request("societe", format!("Nom de société invalide : {societe}")));
         }
-        let (id, by) = (user_id.to_owned(), actor.clone());
+        let (id, by, auth) = (user_id.to_owned(), actor.clone(), self.auth.clone());
         actor
             .write(self.auth.store(), move |tx| {
                 find_account(tx, &id)?.ok_or_else(user_unknown)?;
@@ -59,7 +59,7 @@ impl Accounts {
                 store::set_grant(tx, &id, &societe, writes)?;
                 let details = format!("{} {societe}", access(writes));
                 record(tx, &by.did(tx.now(), "grant_set", format!("user:{id}"), details))?;
-                Ok(rights::tell(tx, format!("user:{id}"), None)?)
+                Ok(rights::tell(tx, &auth, format!("user:{id}"), None)?)
             })
             .await
     }
@@ -70,13 +70,14 @@ impl Accounts {
     /// 404 if there was none.
     pub async fn remove_grant(&self, actor: &Actor, user_id: &str, societe: &str) -> Result<(), AppError> {
         let (id, societe, by) = (user_id.to_owned(), composed(societe).into_owned(), actor.clone());
+        let auth = self.auth.clone();
         actor
             .write(self.auth.store(), move |tx| {
                 if !delete_every_form(tx, &id, &societe)? {
                     return Err(not_found("Cet utilisateur n'a pas d'accès à cette société"));
                 }
                 record(tx, &by.did(tx.now(), "grant_removed", format!("user:{id}"), societe))?;
-                Ok(rights::tell(tx, format!("user:{id}"), None)?)
+                Ok(rights::tell(tx, &auth, format!("user:{id}"), None)?)
             })
             .await
     }

@@ -22,8 +22,8 @@ pub struct Found {
     pub messages: Vec<Message>,
     /// Where it ends, if there is more.
     pub cursor: Option<u64>,
-    /// Whether all messages were looked through: after an upgrade the words of older ones are noted little by little, and those
-    /// of the latest later if nothing can be written.
+    /// Whether all messages were looked through: after an upgrade the words of older ones are noted little by little,
+    /// and those of the latest later if nothing can be written.
     pub complete: bool,
 }
 

@@ -226,18 +226,19 @@ impl PostgresWriter {
 
     fn begin_with<T>(&mut self, begin: impl Fn(&mut Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
         self.reconnect()?;
-        match begin(self) {
-            Ok(begun) => Ok(begun),
-            // Nothing has run yet, so a connection that went stale is replaced without anybody noticing.
-            Err(_) if self.session().is_err() => {
+        let mut begun = begin(self);
+        if begun.is_err() {
+            self.rollback();
+            if self.session().is_err() {
+                // Nothing has run yet, so a connection that went stale is replaced without anybody noticing.
                 self.reconnect()?;
-                begin(self)
-            }
-            Err(error) => {
-                self.rollback();
-                Err(error)
+                begun = begin(self);
             }
         }
+        if begun.is_err() {
+            self.rollback();
+        }
+        begun
     }
 
     fn try_begin(&mut self) -> Result<Head, StoreError> {

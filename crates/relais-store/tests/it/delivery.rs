@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -126,7 +126,7 @@ fn events_of_others_are_told_apart_from_own_ones_that_found_no_room() {
 }
 
 /// Holds up whoever tells it of an event of others.
-struct Slow(Mutex<Option<(Sender<()>, Receiver<()>)>>);
+struct Slow(Mutex<Option<(SyncSender<()>, Receiver<()>)>>);
 
 impl EventSink for Slow {
     fn committed(&self, _: Arc<Event>) {}
@@ -143,8 +143,8 @@ impl EventSink for Slow {
 fn events_of_others_are_handed_out_while_the_log_is_free() {
     for make in TestDb::each() {
         let db = make();
-        let (told, is_told) = channel();
-        let (go_on, may_go_on) = channel();
+        let (told, is_told) = sync_channel(1);
+        let (go_on, may_go_on) = sync_channel(1);
         let store = open_with(&db, Arc::new(Slow(Mutex::new(Some((told, may_go_on))))));
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let mut config = StoreConfig::new(db.url());

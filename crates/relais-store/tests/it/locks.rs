@@ -1,7 +1,7 @@
 //! Others that hold what a transaction needs: for too long, or while they wait for it themselves. And rows beside the log,
 //! which wait for nobody's events.
 
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,15 +13,15 @@ use super::{Bench, NOTES, add_note, emit, on_each};
 
 /// Somebody else with a transaction that is open until this goes.
 struct Stranger {
-    end: Option<Sender<()>>,
+    end: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Stranger {
     /// `sql` is what they did in it, on PostgreSQL; on SQLite they write, whatever it is.
     fn holding(db: &TestDb, sql: &'static str) -> Self {
-        let (end, ends) = channel::<()>();
-        let (begun, has_begun) = channel();
+        let (end, ends) = sync_channel::<()>(1);
+        let (begun, has_begun) = sync_channel(1);
         let (url, address) = (db.url(), db.address().to_owned());
         let thread = std::thread::spawn(move || match url {
             DatabaseUrl::Sqlite(path) => {
@@ -169,8 +169,8 @@ fn rows_without_events_give_way_to_whoever_waits_for_them_and_are_written_after(
         .block_on(bench.store.write_rows(|tx| set(tx, "a", "0").and_then(|_| set(tx, "b", "0"))))
         .unwrap();
     // One holds `a` and wants `b`, the other holds `b` and wants `a`.
-    let (holds, is_held) = channel();
-    let (go_on, may_go_on) = channel::<()>();
+    let (holds, is_held) = sync_channel(1);
+    let (go_on, may_go_on) = sync_channel::<()>(1);
     let may_go_on = parking_lot::Mutex::new(Some(may_go_on));
     let store = bench.store.clone();
     let rows = bench.runtime.spawn(async move {

@@ -62,7 +62,7 @@ type Job<T> = Box<dyn FnOnce(&mut WriteTx<'_>) -> Result<T, StoreError> + Send>;
 
 /// The writer waits until this is gone.
 struct Held {
-    _release: std::sync::mpsc::Sender<()>,
+    _release: std::sync::mpsc::SyncSender<()>,
     _done: tokio::task::JoinHandle<()>,
 }
 
@@ -98,8 +98,8 @@ impl Bench {
 
     /// Holds the writer inside a closure until the end of what is returned, so that what comes meanwhile is one group.
     fn hold_writer(&self) -> Held {
-        let (started, has_started) = std::sync::mpsc::channel();
-        let (release, released) = std::sync::mpsc::channel::<()>();
+        let (started, has_started) = std::sync::mpsc::sync_channel(1);
+        let (release, released) = std::sync::mpsc::sync_channel::<()>(1);
         let store = self.store.clone();
         let done = self.runtime.spawn(async move {
             let held = store.write(move |_| {

@@ -88,13 +88,16 @@ const FIND_WITH_GRANTS: &str = concat!(
     " FROM users WHERE id = $1) AS u LEFT JOIN grants g ON g.user_id = u.id ORDER BY g.societe LIMIT 10000"
 );
 
+/// Each société and whether it may be written.
+type GrantPairs = Vec<(String, bool)>;
+
 /// The users with these ids.
 pub(crate) fn find_accounts(
     tx: &mut impl Query,
     ids: &BTreeSet<&str>,
 ) -> Result<HashMap<String, Account>, StoreError> {
     let asked: Vec<[Param<'_>; 1]> = ids.iter().map(|id| [Param::from(*id)]).collect();
-    let mut found: Vec<Option<(Account, Vec<(String, bool)>)>> = asked.iter().map(|_| None).collect();
+    let mut found: Vec<Option<(Account, GrantPairs)>> = asked.iter().map(|_| None).collect();
     tx.visit_each(FIND_WITH_GRANTS, &asked, &mut |number, row| {
         let Some(found) = found.get_mut(number) else { return Ok(()) };
         if found.is_none() {
@@ -121,7 +124,7 @@ pub(crate) fn find_account(tx: &mut impl Query, id: &str) -> Result<Option<Accou
 }
 
 /// The grants of a user: each société and whether it may be written.
-pub(crate) fn grants(tx: &mut impl Query, id: &str) -> Result<Vec<(String, bool)>, StoreError> {
+pub(crate) fn grants(tx: &mut impl Query, id: &str) -> Result<GrantPairs, StoreError> {
     tx.query(FIND_GRANTS, params![id], |row| Ok((row.text(0)?, row.bool(1)?)))
 }
 

@@ -85,7 +85,7 @@ pub const FEATURE: Feature = Feature {
         vec![
             Box::pin(tell_changes(chat.clone(), stop.clone())),
             Box::pin(catch_up(chat.clone(), stop.clone())),
-            Box::pin(index_messages(chat, stop.clone())),
+            Box::pin(index_messages(chat.clone(), stop.clone())),
         ]
     },
     trimmed: |app| Box::pin(app.service::<Chat>().forget_trimmed()),

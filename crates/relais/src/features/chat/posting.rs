@@ -18,7 +18,7 @@ use super::refusal::no_conversation;
 use super::sending::{Asked, NewMessage, Sent, mentioned, name_in_use, sent_before};
 use super::service::Chat;
 use super::store;
-use super::store::conversations::{Added, ConversationRow, Place};
+use super::store::conversations::{Added, ConversationRow, Place, WithMembers};
 use super::store::messages::{Addition, MessageRow};
 use crate::AppError;
 use crate::auth::Permit;
@@ -72,6 +72,9 @@ pub(super) fn post(tx: &mut WriteTx<'_>, all: &[Posted]) -> Result<Vec<Result<Se
     Ok(results)
 }
 
+/// Who has blocked whom, by the conversations between two.
+type Blocks<'a> = HashMap<&'a str, Vec<(String, String)>>;
+
 /// A conversation in which something is posted.
 struct Room {
     row: ConversationRow,
@@ -92,7 +95,7 @@ struct Post<'a> {
     /// Those that were sent before, by their number.
     before: HashMap<usize, MessageRow>,
     /// Who has blocked whom, of the conversations between two.
-    blocks: HashMap<&'a str, Vec<(String, String)>>,
+    blocks: Blocks<'a>,
     next_key: u64,
     /// Names that their senders gave the messages of this post.
     names: HashMap<(&'a str, &'a str), usize>,
@@ -177,10 +180,7 @@ impl<'a> Post<'a> {
 }
 
 /// Who has blocked whom, by the conversations between two.
-fn blocks_of<'a>(
-    tx: &mut WriteTx<'_>,
-    rooms: &HashMap<&'a str, Room>,
-) -> Result<HashMap<&'a str, Vec<(String, String)>>, StoreError> {
+fn blocks_of<'a>(tx: &mut WriteTx<'_>, rooms: &HashMap<&'a str, Room>) -> Result<Blocks<'a>, StoreError> {
     let direct: Vec<(&'a str, (&str, &str))> = rooms
         .iter()
         .filter(|(_, room)| room.row.kind == Kind::Direct)
@@ -195,7 +195,7 @@ fn blocks_of<'a>(
 }
 
 impl Room {
-    fn new((row, members): (ConversationRow, Vec<(String, Place)>)) -> Self {
+    fn new((row, members): WithMembers) -> Self {
         let is_complete = members.len() < MEMBERS_AT_ONCE;
         let last_seen = members.last().map(|(id, _)| id.clone());
         let places = members.into_iter().collect();

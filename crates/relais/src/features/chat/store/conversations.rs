@@ -147,17 +147,20 @@ pub(crate) fn counts(tx: &mut impl Query, id: &str) -> Result<Option<(u64, u64)>
     tx.query_opt(sql, params![id], |row| Ok((row.u64(0)?, row.u64(1)?)))
 }
 
+/// A conversation and members of it, each with their place.
+pub(crate) type WithMembers = (ConversationRow, Vec<(String, Place)>);
+
 /// Conversations, each with its first members in the order of ids and their places; nothing of one that is not there.
 pub(crate) fn find_each(
     tx: &mut impl Query,
     ids: &[&str],
     members_max: usize,
-) -> Result<Vec<Option<(ConversationRow, Vec<(String, Place)>)>>, StoreError> {
+) -> Result<Vec<Option<WithMembers>>, StoreError> {
     let sql = "SELECT c.id, c.kind, c.name, c.created_at, c.messages, c.members, m.role, m.read_to, m.unread, m.user_id \
                FROM chat_conversations c JOIN chat_members m ON m.conversation_id = c.id \
                WHERE c.id = $1 ORDER BY m.user_id LIMIT $2";
     let asked: Vec<[Param<'_>; 2]> = ids.iter().map(|id| [(*id).into(), members_max.into()]).collect();
-    let mut found: Vec<Option<(ConversationRow, Vec<(String, Place)>)>> = ids.iter().map(|_| None).collect();
+    let mut found: Vec<Option<WithMembers>> = ids.iter().map(|_| None).collect();
     tx.visit_each(sql, &asked, &mut |number, row| {
         let Some(found) = found.get_mut(number) else { return Ok(()) };
         if found.is_none() {

@@ -141,7 +141,7 @@ impl Endpoint {
             (Transport::WebSocket, &Method::GET, None) => websocket::open(self, request, query).await,
             (Transport::WebSocket, &Method::GET, Some(known)) => probe::open(&self, known, request),
             (Transport::Polling, &Method::GET, None) => polling::open(self, request, query).await,
-            (Transport::Polling, &Method::GET, Some(known)) => polling::get(&known).await,
+            (Transport::Polling, &Method::GET, Some(known)) => polling::get(&self.registry, &known).await,
             (Transport::Polling, &Method::POST, Some(known)) => polling::post(&self, &known, request).await,
             (_, _, None) => reply::refused(Refusal::BadHandshakeMethod),
             (_, _, Some(_)) => reply::refused(Refusal::BadRequest),

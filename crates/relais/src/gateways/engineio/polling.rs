@@ -21,6 +21,7 @@ use super::body::{BodyError, is_binary, read_body};
 use super::connection::{Connection, Outcome, State, Turn, follow};
 use super::endpoint::{address, new_id};
 use super::query::Query;
+use super::registry::Registry;
 use super::{Arrival, Endpoint, Settings, reply, wire};
 
 /// The request that opens a connection has no other beside it.
@@ -62,8 +63,19 @@ pub(super) async fn open(endpoint: Arc<Endpoint>, request: Request, query: Query
     }
 }
 
-/// A GET of a connection: answered with what waits, or when there is something.
-pub(super) async fn get(connection: &Arc<Connection>) -> HttpResponse {
+/// A GET of a connection: answered with what waits, or when there is something. One that crosses the POST by which its
+/// client closes is answered as if it had come before.
+pub(super) async fn get(registry: &Registry, connection: &Arc<Connection>) -> HttpResponse {
+    let refused = match next_answer(connection).await {
+        Ok(packets @ Response::Packets(_)) => return reply::of(packets),
+        Ok(refusal) => connection.reply(refusal),
+        Err(unknown) => unknown,
+    };
+    registry.take_last_get(connection.sid()).map_or(refused, last_get)
+}
+
+/// The answer to a GET of a connection, or that the connection is no more.
+async fn next_answer(connection: &Arc<Connection>) -> Result<Response, HttpResponse> {
     connection.probe_is_read().await;
     let session = connection.client.session();
     session.touch();
@@ -72,7 +84,7 @@ pub(super) async fn get(connection: &Arc<Connection>) -> HttpResponse {
         let mut state = connection.state.lock();
         if !session.is_open() && !has_last_words(connection, &mut state) {
             drop(state);
-            return unknown(connection);
+            return Err(unknown(connection));
         }
         Connection::await_answer(&mut state, request.number)
     };
@@ -93,7 +105,7 @@ pub(super) async fn get(connection: &Arc<Connection>) -> HttpResponse {
     });
     let response = response.await;
     request.is_answered = true;
-    response.map_or_else(|_| unknown(connection), |response| connection.reply(response))
+    response.map_err(|_| unknown(connection))
 }
 
 /// To a request whose credential ended with the connection: why it did. What still waits there is for nobody any more.
@@ -254,19 +266,21 @@ async fn deal_with(
         }
         state.engine.post_body(number, body, binary, Instant::now(), &mut actions);
         let outcome = connection.carry_out(&mut state, actions, Some(number));
+        if outcome.closed.as_ref().is_some_and(|reason| reason.code == CloseCode::Normal) && !outcome.answered
+        {
+            // With the lock held, so that a GET which finds the session closed finds this.
+            endpoint.registry.expect_last_get(connection);
+        }
         let turn = (!outcome.messages.is_empty()).then(|| Turn::new(connection, &mut state));
         (outcome, turn)
     };
-    let Outcome { messages, held_answer, closed, answered, .. } = outcome;
+    let Outcome { messages, held_answer, closed, .. } = outcome;
     let (handed_on, stopped) = match turn {
         Some(turn) => hand_on(turn, messages).await,
         None => (true, None),
     };
-    if let Some(reason) = closed {
+    if closed.is_some() {
         connection.finish();
-        if reason.code == CloseCode::Normal && !answered {
-            endpoint.registry.expect_last_get(connection);
-        }
     }
     if let Some(reason) = stopped {
         let text = reason.text.to_string();

@@ -9,8 +9,8 @@ pub struct HubConfig {
     /// A stream's batch is written out when it reaches this size. A slow session's queue keeps the whole
     /// batch alive, so this also bounds what a small remainder pins.
     pub batch_bytes: usize,
-    /// What may wait in the hub's inbox. Beyond it [`Hub::publish`](crate::Hub::publish) waits for durable
-    /// events and drops ephemeral ones.
+    /// What may wait in the hub's inbox. Beyond it [`Hub::has_room`](crate::Hub::has_room) says no to whoever
+    /// publishes durable events, and ephemeral ones are dropped.
     pub inbox_bytes: usize,
     /// The least pause before a pass in which more frames gather, while bursts are seen, in microseconds; 0 for
     /// none at all.

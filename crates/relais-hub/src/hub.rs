@@ -108,11 +108,25 @@ impl Hub {
     /// Hands over a committed event, in `seq` order, from one thread. An ephemeral event (`seq` 0) may come
     /// from any thread; for a slow session only the newest of its topic and name waits.
     ///
-    /// Blocks while the inbox is full if the event is durable; drops it if it is ephemeral.
+    /// Never blocks. An ephemeral event is dropped while the inbox is full; a durable one is taken, and whoever publishes it
+    /// asks [`Hub::has_room`] before.
     pub fn publish(&self, event: Arc<Event>) {
         if !self.shared().inbox.publish(event, None) {
             self.shared().figures.ephemeral_dropped.fetch_add(1, Relaxed);
         }
+    }
+
+    /// Whether the inbox has room for durable events. Its bound is exceeded by no more than what one who asks before each
+    /// event puts in.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.shared().inbox.has_room()
+    }
+
+    /// Runs `publish`, which hands over several events: the hub delivers them together instead of the first one alone.
+    pub fn publish_together(&self, publish: impl FnOnce()) {
+        let _cork = self.shared().inbox.cork();
+        publish();
     }
 
     /// Hands over an ephemeral event of which a slow session gets the newest per topic, name and `key`. Says whether
@@ -126,7 +140,7 @@ impl Hub {
     }
 
     /// Whoever recovers the event `seq` from here on gets it with this data. What is on its way to a session stays as
-    /// it is. Blocks while the inbox is full, like [`Hub::publish`].
+    /// it is. Taken in any case, like a durable event of [`Hub::publish`].
     pub fn amend(&self, seq: u64, data: Arc<str>) {
         self.shared().inbox.amend(seq, data);
     }

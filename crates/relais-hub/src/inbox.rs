@@ -130,12 +130,11 @@ impl Drop for Cork<'_> {
 /// The hub's inbox. Its order is the order of everything: an event that was put in before a join is not live
 /// for the joiner, one after it is.
 ///
-/// Events, and what amends them, are bounded by their bytes; the other commands by the number of sessions and of requests that
-/// await their answer.
+/// Events, and what amends them, are bounded by their bytes: durable ones by whoever publishes them, who asks before. The other
+/// commands are bounded by the number of sessions and of requests that await their answer.
 pub(crate) struct Inbox {
     queue: Mutex<Queue>,
     filled: Condvar,
-    room: Condvar,
     bytes_max: usize,
     /// How often somebody began to wait; for tests that have to know.
     #[cfg(test)]
@@ -154,42 +153,47 @@ impl Inbox {
         Self {
             queue: Mutex::default(),
             filled: Condvar::new(),
-            room: Condvar::new(),
             bytes_max,
             #[cfg(test)]
             waits: std::sync::atomic::AtomicU32::new(0),
         }
     }
 
-    /// Puts in an event. A durable one waits for room; an ephemeral one is refused (`false`) without.
+    /// Puts in an event. A durable one is taken in any case: whoever publishes it has asked [`Inbox::has_room`]. An
+    /// ephemeral one is refused (`false`) without room.
     pub(crate) fn publish(&self, event: Arc<Event>, key: Option<Arc<str>>) -> bool {
-        let (data_bytes, waits) = (event.data.len(), event.is_durable());
-        let taken = self.push_counted(Command::Publish { event, key }, data_bytes, waits);
+        let (data_bytes, is_owed) = (event.data.len(), event.is_durable());
+        let taken = self.push_counted(Command::Publish { event, key }, data_bytes, is_owed);
         if taken && !self.is_corked() {
             self.filled.notify_one();
         }
         taken
     }
 
-    /// Puts in that an event has other data: nobody awaits it. Waits for room.
+    /// Whether there is room for an event. Without, the hub's thread is woken: it may not have heard of what is in.
+    pub(crate) fn has_room(&self) -> bool {
+        let has_room = {
+            let queue = self.queue.lock();
+            queue.bytes < self.bytes_max || queue.stopped
+        };
+        if !has_room {
+            self.filled.notify_one();
+        }
+        has_room
+    }
+
+    /// Puts in that an event has other data: nobody awaits it. Taken in any case, as a durable event.
     pub(crate) fn amend(&self, seq: u64, data: Arc<str>) {
         let data_bytes = data.len();
         self.push_counted(Command::Amend { seq, data }, data_bytes, true);
     }
 
-    /// Puts in a command with data and counts its bytes; says whether it did. Without room it waits, or refuses.
-    fn push_counted(&self, command: Command, data_bytes: usize, waits: bool) -> bool {
+    /// Puts in a command with data and counts its bytes; says whether it did. One that is not `is_owed` needs room.
+    fn push_counted(&self, command: Command, data_bytes: usize, is_owed: bool) -> bool {
         let bytes = size_of::<Command>() + data_bytes;
         let mut queue = self.queue.lock();
-        while queue.bytes > 0 && queue.bytes + bytes > self.bytes_max && !queue.stopped {
-            if !waits {
-                return false;
-            }
-            // Whoever makes room may not have heard of what is in.
-            self.filled.notify_one();
-            self.room.wait(&mut queue);
-        }
-        if queue.stopped {
+        let is_full = queue.bytes > 0 && queue.bytes + bytes > self.bytes_max;
+        if queue.stopped || (is_full && !is_owed) {
             return false;
         }
         queue.bytes += bytes;
@@ -253,8 +257,6 @@ impl Inbox {
         }
         std::mem::swap(&mut queue.commands, commands);
         queue.bytes = 0;
-        drop(queue);
-        self.room.notify_all();
         Woken::Commands
     }
 
@@ -263,15 +265,12 @@ impl Inbox {
         let mut queue = self.queue.lock();
         commands.append(&mut queue.commands);
         queue.bytes = 0;
-        drop(queue);
-        self.room.notify_all();
     }
 
     /// Refuses everything from now on; what is in the queue is still taken.
     pub(crate) fn stop(&self) {
         self.queue.lock().stopped = true;
         self.filled.notify_all();
-        self.room.notify_all();
     }
 }
 
@@ -367,16 +366,13 @@ mod tests {
         let ephemeral =
             Arc::new(Event { seq: 0, offset: 0, data: "x".repeat(2_000).into(), ..(*event(1)).clone() });
         assert!(!inbox.publish(Arc::clone(&ephemeral), None), "there is no room");
-        std::thread::scope(|scope| {
-            scope.spawn(|| inbox.amend(2, "x".repeat(9_000).into()));
-            let (mut commands, mut taken) = (VecDeque::new(), 0);
-            let began = Instant::now();
-            while taken < 2 {
-                assert!(began.elapsed() < Duration::from_secs(10), "it waits for room alone");
-                inbox.take(&mut commands, Some(Instant::now() + Duration::from_millis(10)));
-                taken += commands.drain(..).count();
-            }
-        });
+        assert!(inbox.has_room(), "for one more that is owed");
+        inbox.amend(2, "x".repeat(9_000).into());
+        assert!(!inbox.has_room());
+        let mut commands = VecDeque::new();
+        assert_eq!(inbox.take(&mut commands, None), Woken::Commands);
+        assert_eq!(commands.len(), 2, "what is owed is taken without room");
+        assert!(inbox.has_room());
         assert!(inbox.publish(ephemeral, None), "there is room again");
     }
 
@@ -384,16 +380,26 @@ mod tests {
     fn a_full_inbox_is_emptied_although_its_cork_is_on() {
         let inbox = Inbox::new(1);
         std::thread::scope(|scope| {
-            scope.spawn(|| {
+            let hub = scope.spawn(|| {
                 let mut commands = VecDeque::new();
+                let mut taken = 0;
                 while inbox.take(&mut commands, None) == Woken::Commands {
-                    commands.clear();
+                    taken += commands.drain(..).count();
                 }
+                taken
             });
             let cork = inbox.cork();
-            assert!((1..=100).all(|seq| inbox.publish(event(seq), None)));
+            for seq in 1..=100 {
+                let began = Instant::now();
+                while !inbox.has_room() {
+                    assert!(began.elapsed() < Duration::from_secs(10), "there is no room any more");
+                    std::thread::yield_now();
+                }
+                assert!(inbox.publish(event(seq), None));
+            }
             drop(cork);
             inbox.stop();
+            assert_eq!(hub.join().unwrap(), 100);
         });
     }
 }

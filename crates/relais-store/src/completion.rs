@@ -2,21 +2,36 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use relais_protocol::event::Event;
+use tokio::sync::oneshot;
 
+use crate::delivery::Delivery;
 use crate::error::StoreError;
-use crate::head::SharedHead;
-use crate::log::Amended;
 use crate::tx::{Effects, Hook, WriteTx};
+
+/// How often a sink that had no room is asked again.
+const ROOM_CHECK: Duration = Duration::from_millis(2);
 
 /// Where committed events go.
 pub trait EventSink: Send + Sync {
     /// Called once per committed event, in the order of `seq` and without gaps, by one thread. Must be quick
-    /// and must not wait for the store.
+    /// and must not wait: neither for the store nor for room.
     fn committed(&self, event: Arc<Event>);
+
+    /// Asked before each event, and before what amends one: whether there is room. Without room the store keeps nothing in
+    /// memory and holds nobody up. It asks again, and then gives what is due from the log.
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    /// Called by the same thread around the events of one group, for sinks that pass several on at once.
+    fn together(&self, events: &mut dyn FnMut()) {
+        events();
+    }
 
     /// Called just before [`EventSink::committed`] for an event whose hooks did not run here: another process
     /// committed it, or this one without learning of it.
@@ -41,6 +56,17 @@ pub(crate) trait Work: Send {
 
     /// Tells the caller: the closure's own result, or why it does not count.
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
+
+    /// How many commands it is.
+    fn count(&self) -> usize {
+        1
+    }
+
+    /// What was run as one and failed, by itself or in a statement, as parts that may succeed one by one; none if it is
+    /// one or did not fail.
+    fn parts(&mut self, _has_failed_statement: bool) -> Option<Vec<Box<dyn Work>>> {
+        None
+    }
 }
 
 /// A closure whose fate is decided.
@@ -50,46 +76,70 @@ pub(crate) struct Finished {
     pub(crate) effects: Effects,
 }
 
+impl Finished {
+    /// What the writer has to run again, one by one, in place of this.
+    pub(crate) fn parts_to_retry(&mut self, is_lost: bool) -> Option<Vec<Box<dyn Work>>> {
+        if is_lost { None } else { self.work.parts(self.outcome.is_err()) }
+    }
+}
+
 /// What the writer hands over.
 pub(crate) enum Batch {
-    /// A group, after its commit.
-    Group(Vec<Finished>),
-    /// Events of the log that another writer committed, or this one without learning of it.
-    CaughtUp(Vec<Event>),
-    /// Earlier events that those amended which are caught up next.
-    Amended(Vec<Amended>),
+    /// A group, after its commit, and where the log stood before.
+    Group { after: u64, finished: Vec<Finished> },
+    /// To look for events that others committed, and who wants to know that it is done.
+    Follow(Vec<oneshot::Sender<Result<(), StoreError>>>),
 }
 
 /// Works through what the writer hands over, until the writer is gone.
-pub(crate) fn run(batches: &Receiver<Batch>, sink: &SharedSink, head: &SharedHead) {
-    for batch in batches {
-        let sink = sink.read().clone();
+pub(crate) fn run(batches: &Receiver<Batch>, mut delivery: Delivery) {
+    loop {
+        let batch = if delivery.is_behind() {
+            match batches.recv_timeout(ROOM_CHECK) {
+                Ok(batch) => Some(batch),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        } else {
+            match batches.recv() {
+                Ok(batch) => Some(batch),
+                Err(_) => return,
+            }
+        };
         match batch {
-            Batch::Group(group) => {
-                for finished in group {
-                    complete(finished, sink.as_ref(), head);
+            Some(Batch::Group { after, finished }) => complete_group(after, finished, &mut delivery),
+            Some(Batch::Follow(replies)) => {
+                let result = delivery.follow();
+                for reply in replies {
+                    let _ = reply.send(result.clone());
                 }
             }
-            Batch::Amended(amended) => amend(amended, sink.as_ref()),
-            Batch::CaughtUp(events) => {
-                for event in events {
-                    if let Some(sink) = &sink {
-                        guarded("the event sink panicked", || sink.caught_up(&event));
-                    }
-                    publish(Arc::new(event), sink.as_ref(), head);
-                }
-            }
+            None => delivery.go_on(),
         }
     }
 }
 
-fn complete(finished: Finished, sink: Option<&Arc<dyn EventSink>>, head: &SharedHead) {
+fn complete_group(after: u64, finished: Vec<Finished>, delivery: &mut Delivery) {
+    delivery.reach(after);
+    let sink = delivery.sink();
+    let mut all = Some(finished);
+    let mut complete_all = || {
+        for one in all.take().into_iter().flatten() {
+            complete(one, delivery);
+        }
+    };
+    match sink {
+        Some(sink) => sink.together(&mut complete_all),
+        None => complete_all(),
+    }
+    // A sink that does not call back keeps nobody from an answer.
+    complete_all();
+}
+
+fn complete(finished: Finished, delivery: &mut Delivery) {
     let Effects { hooks, amended, events, last_hooks } = finished.effects;
     run_hooks(hooks);
-    amend(amended, sink);
-    for event in events {
-        publish(event, sink, head);
-    }
+    delivery.give(amended, events);
     run_hooks(last_hooks);
     finished.work.answer(finished.outcome);
 }
@@ -100,25 +150,8 @@ fn run_hooks(hooks: Vec<Hook>) {
     }
 }
 
-fn amend(amended: Vec<Amended>, sink: Option<&Arc<dyn EventSink>>) {
-    let Some(sink) = sink else { return };
-    for (seq, data) in amended {
-        guarded("the event sink panicked", || sink.amended(seq, data));
-    }
-}
-
-fn publish(event: Arc<Event>, sink: Option<&Arc<dyn EventSink>>, head: &SharedHead) {
-    let seq = event.seq;
-    if let Some(sink) = sink {
-        guarded("the event sink panicked", || sink.committed(event));
-    }
-    head.advance(seq);
-    if let Some(sink) = sink {
-        guarded("the event sink panicked", || sink.advanced(seq));
-    }
-}
-
-fn guarded(what: &'static str, action: impl FnOnce()) {
+/// Runs what others gave us to run: a panic of theirs ends nothing of ours.
+pub(crate) fn guarded(what: &'static str, action: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(action)).is_err() {
         tracing::error!("{what}");
     }

@@ -114,6 +114,8 @@ pub struct StoreConfig {
     pub sqlite_bytes_max: Option<u64>,
     /// Whether this program may work on the SQLite file while a server has it, as short commands do.
     pub beside_server: bool,
+    /// How long a command waits for a lock that another connection holds before it fails as [`StoreError::Locked`].
+    pub lock_timeout: Duration,
     /// How long a PostgreSQL outage may last before waiting commands fail as temporarily unavailable.
     pub outage_patience: Duration,
     /// How much work may wait.
@@ -131,6 +133,7 @@ impl StoreConfig {
             readers: 4,
             sqlite_bytes_max: None,
             beside_server: false,
+            lock_timeout: Duration::from_secs(10),
             outage_patience: Duration::from_secs(5),
             jobs: JobLimits::default(),
         }

@@ -2,6 +2,7 @@
 
 use relais_protocol::event::Epoch;
 
+use crate::buffer::LogBuffer;
 use crate::error::StoreError;
 use crate::packs::Place;
 use crate::param::Param;
@@ -18,6 +19,9 @@ pub(crate) struct Head {
 /// Called with each row of an answer, in order.
 pub(crate) type Visit<'v> = &'v mut dyn FnMut(&Row<'_>) -> Result<(), StoreError>;
 
+/// Called with each row of several answers: the number of the question, and the row.
+pub(crate) type VisitEach<'v> = &'v mut dyn FnMut(usize, &Row<'_>) -> Result<(), StoreError>;
+
 /// Runs statements. Statements are prepared once per connection and kept.
 pub(crate) trait Connection: Send {
     /// Which database it is.
@@ -28,6 +32,23 @@ pub(crate) trait Connection: Send {
 
     /// Runs a statement and shows each row of its answer.
     fn visit(&mut self, sql: &'static str, params: &[Param<'_>], visit: Visit<'_>) -> Result<(), StoreError>;
+
+    /// Runs a statement once for each of `all`, in one round trip where there are any, and returns how many rows each
+    /// changed. The first failure ends it.
+    fn execute_each(&mut self, sql: &'static str, all: &[&[Param<'_>]]) -> Result<Vec<u64>, StoreError> {
+        all.iter().map(|params| self.execute(sql, params)).collect()
+    }
+
+    /// As [`Connection::execute_each`], for answers.
+    fn visit_each(
+        &mut self,
+        sql: &'static str,
+        all: &[&[Param<'_>]],
+        visit: VisitEach<'_>,
+    ) -> Result<(), StoreError> {
+        let mut each = all.iter().enumerate();
+        each.try_for_each(|(number, params)| self.visit(sql, params, &mut |row| visit(number, row)))
+    }
 }
 
 /// A connection that reads one snapshot at a time.
@@ -57,11 +78,18 @@ pub(crate) trait WriteConnection: Connection {
         Ok(None)
     }
 
-    /// Makes the transaction durable and, where `seq` is given, the log's head with it.
+    /// Starts a transaction that appends nothing to the log and locks no head.
+    fn begin_rows(&mut self) -> Result<(), StoreError>;
+
+    /// Writes what waits in the buffer, which stays as it is: whoever calls notes what of it is written.
+    fn append(&mut self, log: &LogBuffer) -> Result<(), StoreError>;
+
+    /// Writes what waits in the buffer and makes the transaction durable, and with it, where `seq` is given, the log's
+    /// head.
     ///
-    /// After an error nothing of it is stored and no transaction is open, except after
+    /// After an error nothing of it is stored and the transaction has to be rolled back, except after
     /// [`StoreError::CommitUnknown`].
-    fn commit(&mut self, seq: Option<u64>) -> Result<(), StoreError>;
+    fn commit(&mut self, log: &LogBuffer, seq: Option<u64>) -> Result<(), StoreError>;
 
     /// Undoes the transaction. Never fails: a lost connection has undone it as well.
     fn rollback(&mut self);

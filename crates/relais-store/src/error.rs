@@ -16,6 +16,10 @@ pub enum StoreError {
     /// The database cannot be reached or is too busy; nothing was stored. Trying again later can succeed.
     #[error("the database is not available at the moment, nothing was stored, try again: {0}")]
     Unavailable(String),
+    /// Another transaction held for too long what this one needs, or both waited for each other; nothing was stored. Trying
+    /// again later can succeed.
+    #[error("another transaction held for too long what this one needs, nothing was stored, try again: {0}")]
+    Locked(String),
     /// The connection was lost between asking for the commit and hearing of it.
     #[error(
         "the connection to the database was lost during the commit: whether the change was stored is not \
@@ -67,7 +71,12 @@ impl StoreError {
     pub fn is_temporary(&self) -> bool {
         matches!(
             self,
-            Self::Unavailable(_) | Self::CommitUnknown(_) | Self::Full | Self::Closed | Self::Tls(_)
+            Self::Unavailable(_)
+                | Self::Locked(_)
+                | Self::CommitUnknown(_)
+                | Self::Full
+                | Self::Closed
+                | Self::Tls(_)
         )
     }
 

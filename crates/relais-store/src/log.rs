@@ -11,12 +11,15 @@ use crate::params;
 use crate::row::Row;
 use crate::tx::{Query, WriteTx};
 
+/// Which life of the log it is, and where it stands.
+pub(crate) const FIND_HEAD: &str = "SELECT epoch, seq FROM log_head WHERE id = 1";
+
 /// Where a topic stands.
 pub(crate) const FIND_TOPIC: &str = "SELECT id, last_offset FROM topics WHERE name = $1";
 
 /// A topic begins with its first event, whose `seq` is its id.
 pub(crate) const ADD_TOPIC: &str =
-    "INSERT INTO topics (id, name, family, last_offset) VALUES ($1, $2, $3, 0)";
+    "INSERT INTO topics (id, name, family, last_offset) VALUES ($1, $2, $3, $4)";
 
 /// Records where a topic stands after a group.
 pub(crate) const MOVE_TOPIC: &str = "UPDATE topics SET last_offset = $2 WHERE id = $1";
@@ -44,6 +47,9 @@ const AMENDED_PAGE: usize = 500;
 
 /// Records where the log stands after a group.
 pub(crate) const MOVE_HEAD: &str = "UPDATE log_head SET seq = $1 WHERE id = 1";
+
+/// Changes a row that is always there to what it is.
+pub(crate) const TOUCH_HEAD: &str = "UPDATE log_head SET seq = seq WHERE id = 1";
 
 /// Records where the contents end that a group and those before it put beside the database.
 pub(crate) const MOVE_PACK_END: &str = "UPDATE log_head SET pack_end = $1 WHERE id = 1";

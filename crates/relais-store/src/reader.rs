@@ -11,7 +11,7 @@ use crate::error::StoreError;
 use crate::tx::ReadTx;
 
 /// Opens one more connection.
-pub(crate) type Opener = Box<dyn Fn() -> Result<Box<dyn ReadConnection>, StoreError> + Send + Sync>;
+pub(crate) type Opener = Arc<dyn Fn() -> Result<Box<dyn ReadConnection>, StoreError> + Send + Sync>;
 
 /// The idle connections, and as many permits as there may be connections.
 pub(crate) struct ReaderPool {

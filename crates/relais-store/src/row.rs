@@ -1,7 +1,7 @@
 //! One row of an answer, the same to read on both databases.
 
-use postgres::types::{FromSql, Type};
 use relais_protocol::time::Timestamp;
+use tokio_postgres::types::{FromSql, Type};
 
 use crate::error::StoreError;
 
@@ -13,7 +13,7 @@ pub struct Row<'a>(Inner<'a>);
 
 enum Inner<'a> {
     Sqlite(&'a rusqlite::Row<'a>),
-    Postgres(&'a postgres::Row),
+    Postgres(&'a tokio_postgres::Row),
 }
 
 impl<'a> Row<'a> {
@@ -21,7 +21,7 @@ impl<'a> Row<'a> {
         Self(Inner::Sqlite(row))
     }
 
-    pub(crate) fn postgres(row: &'a postgres::Row) -> Self {
+    pub(crate) fn postgres(row: &'a tokio_postgres::Row) -> Self {
         Self(Inner::Postgres(row))
     }
 

@@ -9,7 +9,9 @@ use relais_protocol::time::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{CachedStatement, ErrorCode, OpenFlags};
 
+use crate::buffer::LogBuffer;
 use crate::checkpoint::Checkpointer;
+use crate::config::StoreConfig;
 use crate::connection::{Connection, Head, ReadConnection, Visit, WriteConnection};
 use crate::error::StoreError;
 use crate::log;
@@ -43,8 +45,7 @@ pub(crate) struct SqliteWriter {
 /// Opens the file for writing, creating and migrating it as needed.
 pub(crate) fn open_writer(
     path: &Path,
-    bytes_max: Option<u64>,
-    beside_server: bool,
+    config: &StoreConfig,
     plan: &[Migration],
     now: Timestamp,
 ) -> Result<(SqliteWriter, Option<Arc<Packs>>), StoreError> {
@@ -52,9 +53,9 @@ pub(crate) fn open_writer(
         private::create_folder(folder).map_err(|e| cannot_open(folder, &e))?;
     }
     close_to_others(path).map_err(|e| cannot_open(path, &e))?;
-    let (lock, is_alone) = lock(path, beside_server)?;
+    let (lock, is_alone) = lock(path, config.beside_server)?;
     let mut inner = rusqlite::Connection::open(path).map_err(|e| cannot_open(path, &e))?;
-    configure_writer(&inner, bytes_max).map_err(store_error)?;
+    configure_writer(&inner, config).map_err(store_error)?;
     migrate(&mut inner, plan, now)?;
     let pages = Arc::new(AtomicU64::new(0));
     let seen = Arc::clone(&pages);
@@ -136,13 +137,14 @@ fn configure(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "cache_size", -16384)
 }
 
-fn configure_writer(connection: &rusqlite::Connection, bytes_max: Option<u64>) -> rusqlite::Result<()> {
+fn configure_writer(connection: &rusqlite::Connection, config: &StoreConfig) -> rusqlite::Result<()> {
     configure(connection)?;
+    connection.busy_timeout(config.lock_timeout)?;
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
-    if let Some(bytes) = bytes_max {
+    if let Some(bytes) = config.sqlite_bytes_max {
         let page: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         connection.pragma_update(None, "max_page_count", (bytes / page).max(1))?;
@@ -182,7 +184,7 @@ fn applied(connection: &rusqlite::Connection) -> rusqlite::Result<Vec<(i64, Stri
 
 fn load_head(connection: &mut SqliteConnection) -> Result<Head, StoreError> {
     let mut found = None;
-    connection.visit("SELECT epoch, seq FROM log_head WHERE id = 1", params![], &mut |row| {
+    connection.visit(log::FIND_HEAD, params![], &mut |row| {
         found = Some(Head { epoch: log::parse_epoch(row.str(0)?)?, seq: row.u64(1)? });
         Ok(())
     })?;
@@ -288,7 +290,27 @@ impl WriteConnection for SqliteWriter {
         self.packs.as_mut().map(|packs| packs.append(content)).transpose()
     }
 
-    fn commit(&mut self, seq: Option<u64>) -> Result<(), StoreError> {
+    fn begin_rows(&mut self) -> Result<(), StoreError> {
+        self.connection.run("BEGIN IMMEDIATE")
+    }
+
+    fn append(&mut self, log: &LogBuffer) -> Result<(), StoreError> {
+        for (id, topic, last_offset) in log.waiting_topics() {
+            let row = params![id, topic.as_str(), topic.family(), last_offset];
+            self.connection.execute(log::ADD_TOPIC, row)?;
+        }
+        for (id, last_offset) in log.moved_topics() {
+            self.connection.execute(log::MOVE_TOPIC, params![id, last_offset])?;
+        }
+        for (id, event) in log.waiting_events() {
+            let row = params![event.seq, *id, event.offset, &*event.name, &*event.data, event.at];
+            self.connection.execute(log::APPEND, row)?;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, log: &LogBuffer, seq: Option<u64>) -> Result<(), StoreError> {
+        self.append(log)?;
         if let Some(packs) = self.packs.as_mut().filter(|packs| packs.is_waiting()) {
             packs.sync()?;
             self.connection.execute(log::MOVE_PACK_END, params![packs.end().0])?;
@@ -351,9 +373,8 @@ pub(crate) fn store_error(error: rusqlite::Error) -> StoreError {
             Some(constraint) => StoreError::Conflict { constraint },
             None => StoreError::Internal(error.to_string()),
         },
-        ErrorCode::DatabaseBusy
-        | ErrorCode::DatabaseLocked
-        | ErrorCode::SystemIoFailure
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => StoreError::Locked(error.to_string()),
+        ErrorCode::SystemIoFailure
         | ErrorCode::CannotOpen
         | ErrorCode::ReadOnly
         | ErrorCode::FileLockingProtocolFailed => StoreError::Unavailable(error.to_string()),

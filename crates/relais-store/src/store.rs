@@ -9,24 +9,29 @@ use relais_protocol::event::{Channel, Cursor, Epoch, Event, Position, Topic};
 use relais_protocol::time::{SharedClock, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::buffer::LogBuffer;
 use crate::calendar::Calendar;
 use crate::completion::{self, EventSink, SharedSink};
 use crate::config::{DatabaseUrl, StoreConfig};
 use crate::connection::WriteConnection;
+use crate::delivery::Delivery;
 use crate::error::StoreError;
 use crate::head::SharedHead;
 use crate::jobs::Backlog;
+use crate::lane::Lane;
 use crate::log::{self, LogBounds};
 use crate::migration::{self, Migration};
 use crate::packs::Packs;
 use crate::reader::{Opener, ReaderPool};
-use crate::topics::Topics;
+use crate::rows::{RowClosure, RowTx, RowsWriter};
 use crate::tx::{Query, ReadTx, WriteTx};
 use crate::writer::{Closure, Command, Writer};
 use crate::{params, postgres, sqlite};
 
 /// Groups that may wait for the completion thread before the writer waits for it.
 const COMPLETION_MAX: usize = 4;
+/// Commands that may wait to write rows beside the log.
+const ROWS_QUEUE_MAX: usize = 64;
 
 /// A database: one writer that commits in groups, several readers, and the event log.
 ///
@@ -38,6 +43,8 @@ pub struct Store {
 
 struct Shared {
     queue: mpsc::Sender<Command>,
+    /// Where rows beside the log are written; nothing if the database has one writer.
+    rows: Option<mpsc::Sender<Command>>,
     readers: Arc<ReaderPool>,
     readers_max: usize,
     packs: Option<Arc<Packs>>,
@@ -64,9 +71,9 @@ impl Store {
         clock: SharedClock,
     ) -> Result<Self, StoreError> {
         let plan = migration::plan(migrations)?;
-        let Connected { writer: mut connection, opener, packs } = connect(config, &plan, clock.now())?;
+        let Connected { writer: mut connection, rows, opener, packs } = connect(config, &plan, clock.now())?;
         let readers_max = config.readers.max(1);
-        let readers = Arc::new(ReaderPool::open(opener, readers_max)?);
+        let readers = Arc::new(ReaderPool::open(Arc::clone(&opener), readers_max)?);
         let head = connection.begin()?;
         let calendar = Calendar::load(&mut *connection, Arc::clone(&clock));
         connection.rollback();
@@ -77,7 +84,7 @@ impl Store {
         let (completion, batches) = sync_channel(COMPLETION_MAX);
         let shared_head = Arc::new(SharedHead::new(head.epoch, head.seq));
         let sink = SharedSink::default();
-        let (seen_head, seen_sink) = (Arc::clone(&shared_head), Arc::clone(&sink));
+        let delivery = Delivery::new(Arc::clone(&sink), Arc::clone(&shared_head), opener);
         let writer = Writer {
             connection,
             clock: Arc::clone(&clock),
@@ -85,16 +92,28 @@ impl Store {
             backlog: Arc::clone(&backlog),
             completion,
             epoch: head.epoch,
-            topics: Topics::default(),
-            published: head.seq,
+            log: LogBuffer::default(),
+            seq: head.seq,
             group_max: config.group_max.max(1),
         };
-        let threads = vec![
+        let mut threads = vec![
             spawn("store-writer", move || writer.run(commands))?,
-            spawn("store-completion", move || completion::run(&batches, &seen_sink, &seen_head))?,
+            spawn("store-completion", move || completion::run(&batches, delivery))?,
         ];
+        let rows = match rows {
+            Some(connection) => {
+                let (rows, commands) = mpsc::channel(ROWS_QUEUE_MAX);
+                let (clock, calendar) = (Arc::clone(&clock), Arc::clone(&calendar));
+                let backlog = Arc::clone(&backlog);
+                let writer = RowsWriter { connection, clock, calendar, backlog, epoch: head.epoch };
+                threads.push(spawn("store-rows", move || writer.run(commands))?);
+                Some(rows)
+            }
+            None => None,
+        };
         let shared = Shared {
             queue,
+            rows,
             readers,
             readers_max,
             packs,
@@ -145,6 +164,39 @@ impl Store {
         let command = Command::Write(Box::new(Closure::new(f, reply)));
         self.shared.queue.send(command).await.map_err(|_| E::from(StoreError::Closed))?;
         answer.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
+    }
+
+    /// As [`Store::write`], for rows that are no part of the log and that no event tells: periodic states, measurements,
+    /// what is noted now and then. On PostgreSQL they have a connection of their own and never hold the head of the log,
+    /// so that events do not wait for them; the order in which the two are committed is not said.
+    ///
+    /// `f` may run several times: a row that another transaction holds for half a second is given up, everything undone and
+    /// tried again. Whoever writes several rows writes them in the order of their keys.
+    ///
+    /// # Errors
+    /// What `f` returns, or why its changes are not stored.
+    pub async fn write_rows<T, E>(
+        &self,
+        f: impl Fn(&mut RowTx<'_, '_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Write(Box::new(RowClosure::new(f, reply)));
+        let queue = self.shared.rows.as_ref().unwrap_or(&self.shared.queue);
+        queue.send(command).await.map_err(|_| E::from(StoreError::Closed))?;
+        answer.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
+    }
+
+    /// A way for commands that come in crowds: whatever waits when the writer comes to it is run by one call of `run`,
+    /// which can ask and write for all of them at once. See [`Lane`].
+    pub fn lane<I, T, E>(
+        &self,
+        run: impl Fn(&mut WriteTx<'_>, &[I]) -> Result<Vec<Result<T, E>>, E> + Send + Sync + 'static,
+    ) -> Lane<I, T, E> {
+        Lane::new(self.shared.queue.clone(), run)
     }
 
     /// Runs `f` on a snapshot of what is committed, on the runtime's blocking pool.
@@ -287,25 +339,37 @@ impl Store {
     }
 
     /// Hands on what other processes committed, which otherwise waits for the next write of this one. Costs a short
-    /// read if there is nothing.
+    /// read if there is nothing, and locks nothing.
     ///
     /// # Errors
-    /// Why the database cannot be read or written.
+    /// Why the database cannot be read.
     pub async fn catch_up(&self) -> Result<(), StoreError> {
-        if self.log_bounds().await?.head.seq > self.head().seq {
-            self.write(|_| Ok(())).await
-        } else {
-            Ok(())
+        if self.log_bounds().await?.head.seq <= self.head().seq {
+            return Ok(());
         }
+        let (reply, answer) = oneshot::channel();
+        self.shared.queue.send(Command::Follow(reply)).await.map_err(|_| StoreError::Closed)?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Whether the database can be read and a transaction be started.
+    /// Whether the database answers: a short read, which waits for no writer.
     ///
     /// # Errors
     /// Why not.
     pub async fn check(&self) -> Result<(), StoreError> {
-        self.log_bounds().await?;
-        self.write(|_| Ok(())).await
+        if self.shared.queue.is_closed() {
+            return Err(StoreError::Closed);
+        }
+        self.log_bounds().await.map(drop)
+    }
+
+    /// Whether the database takes a change: one that leaves everything as it is.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn check_writes(&self) -> Result<(), StoreError> {
+        let changed = self.write(|tx| tx.execute(log::TOUCH_HEAD, params![])).await;
+        changed.map(drop)
     }
 
     /// The version of TLS that protects the way to the database server; `None` if nothing does, or if the
@@ -326,6 +390,9 @@ impl Store {
     /// with [`StoreError::Closed`].
     pub async fn shutdown(&self) {
         let _ = self.shared.queue.send(Command::Stop).await;
+        if let Some(rows) = &self.shared.rows {
+            let _ = rows.send(Command::Stop).await;
+        }
         self.shared.readers.close(self.shared.readers_max).await;
         let threads = std::mem::take(&mut *self.shared.threads.lock());
         let joined = tokio::task::spawn_blocking(move || {
@@ -343,6 +410,8 @@ impl Store {
 
 struct Connected {
     writer: Box<dyn WriteConnection>,
+    /// A second one, if the database takes several.
+    rows: Option<Box<dyn WriteConnection>>,
     opener: Opener,
     packs: Option<Arc<Packs>>,
 }
@@ -350,17 +419,17 @@ struct Connected {
 fn connect(config: &StoreConfig, plan: &[Migration], now: Timestamp) -> Result<Connected, StoreError> {
     match &config.url {
         DatabaseUrl::Sqlite(path) => {
-            let (writer, packs) =
-                sqlite::open_writer(path, config.sqlite_bytes_max, config.beside_server, plan, now)?;
+            let (writer, packs) = sqlite::open_writer(path, config, plan, now)?;
             let path = path.clone();
-            let opener: Opener = Box::new(move || Ok(Box::new(sqlite::open_reader(&path)?)));
-            Ok(Connected { writer: Box::new(writer), opener, packs })
+            let opener: Opener = Arc::new(move || Ok(Box::new(sqlite::open_reader(&path)?)));
+            Ok(Connected { writer: Box::new(writer), rows: None, opener, packs })
         }
         DatabaseUrl::Postgres(url) => {
-            let server = postgres::Server::new(url, config.outage_patience)?;
+            let server = postgres::Server::new(url, config)?;
             let writer = server.open_writer(plan, now)?;
-            let opener: Opener = Box::new(move || Ok(Box::new(server.open_reader()?)));
-            Ok(Connected { writer: Box::new(writer), opener, packs: None })
+            let rows: Box<dyn WriteConnection> = Box::new(server.rows_writer());
+            let opener: Opener = Arc::new(move || Ok(Box::new(server.open_reader()?)));
+            Ok(Connected { writer: Box::new(writer), rows: Some(rows), opener, packs: None })
         }
     }
 }

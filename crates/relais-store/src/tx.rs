@@ -2,134 +2,21 @@
 
 use std::sync::Arc;
 
-use relais_protocol::event::{Cursor, Epoch, Event, Position, Topic};
+use relais_protocol::event::{Epoch, Event, Position, Topic};
 use relais_protocol::time::Timestamp;
 
+use crate::buffer::{LogBuffer, TopicHead, Undoing};
 use crate::calendar::Calendar;
-use crate::connection::{Connection, WriteConnection};
+use crate::connection::WriteConnection;
 use crate::error::StoreError;
 use crate::jobs::Backlog;
 use crate::log::{self, Amended};
 use crate::packs::Place;
 use crate::param::Param;
 use crate::params;
+pub use crate::query::{Backend, Query, ReadTx};
 use crate::row::Row;
-use crate::topics::{Standing, Topics};
-
-/// Which database it is, for the few statements that only one of them has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backend {
-    /// The embedded one.
-    Sqlite,
-    /// The server.
-    Postgres,
-}
-
-/// Runs statements and reads their answers; implemented by [`WriteTx`] and [`ReadTx`].
-///
-/// The same SQL text runs on both databases. Parameters are written `$1`, `$2` … and may be used several
-/// times. Statements are prepared once per connection, hence the static text.
-pub trait Query {
-    /// Which database it is.
-    fn backend(&self) -> Backend;
-
-    /// Runs `sql` and shows each row to `visit`, in order.
-    ///
-    /// # Errors
-    /// Whatever the database or `visit` reports.
-    fn visit(
-        &mut self,
-        sql: &'static str,
-        params: &[Param<'_>],
-        visit: &mut dyn FnMut(&Row<'_>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError>;
-
-    /// Every row of the answer through `map`. The statement carries its own `LIMIT`.
-    ///
-    /// # Errors
-    /// Whatever the database or `map` reports.
-    fn query<T>(
-        &mut self,
-        sql: &'static str,
-        params: &[Param<'_>],
-        mut map: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
-    ) -> Result<Vec<T>, StoreError> {
-        let mut found = Vec::new();
-        self.visit(sql, params, &mut |row| {
-            found.push(map(row)?);
-            Ok(())
-        })?;
-        Ok(found)
-    }
-
-    /// The first row of the answer through `map`, or nothing.
-    ///
-    /// # Errors
-    /// Whatever the database or `map` reports.
-    fn query_opt<T>(
-        &mut self,
-        sql: &'static str,
-        params: &[Param<'_>],
-        mut map: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
-    ) -> Result<Option<T>, StoreError> {
-        let mut found = None;
-        self.visit(sql, params, &mut |row| {
-            if found.is_none() {
-                found = Some(map(row)?);
-            }
-            Ok(())
-        })?;
-        Ok(found)
-    }
-
-    /// The one row that the answer always has.
-    ///
-    /// # Errors
-    /// Whatever the database or `map` reports; [`StoreError::Internal`] if there is no row.
-    fn query_one<T>(
-        &mut self,
-        sql: &'static str,
-        params: &[Param<'_>],
-        map: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        self.query_opt(sql, params, map)?.ok_or_else(|| StoreError::Internal(format!("no row from: {sql}")))
-    }
-}
-
-/// A consistent, unchanging view of the database.
-pub struct ReadTx<'a> {
-    connection: &'a mut dyn Connection,
-}
-
-impl<'a> ReadTx<'a> {
-    pub(crate) fn new(connection: &'a mut dyn Connection) -> Self {
-        Self { connection }
-    }
-
-    /// The last event that this view contains. What this view shows, plus every event after this cursor, is
-    /// what a later view shows.
-    ///
-    /// # Errors
-    /// Whatever the database reports.
-    pub fn cursor(&mut self) -> Result<Cursor, StoreError> {
-        log::bounds(self).map(|bounds| bounds.head)
-    }
-}
-
-impl Query for ReadTx<'_> {
-    fn backend(&self) -> Backend {
-        self.connection.backend()
-    }
-
-    fn visit(
-        &mut self,
-        sql: &'static str,
-        params: &[Param<'_>],
-        visit: &mut dyn FnMut(&Row<'_>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        self.connection.visit(sql, params, visit)
-    }
-}
+use crate::rows::RowTx;
 
 /// Runs after the commit, on the completion thread.
 pub(crate) type Hook = Box<dyn FnOnce() + Send>;
@@ -139,12 +26,40 @@ pub(crate) struct Group {
     pub(crate) epoch: Epoch,
     /// The last `seq` given out.
     pub(crate) seq: u64,
-    /// Whether a closure before this one has changes waiting for the commit.
-    pub(crate) dirty: bool,
-    /// Whether the connection has a savepoint.
-    pub(crate) savepoint: bool,
+    pub(crate) held: Held,
     /// The time of the database server, once a closure has asked for it.
-    pub(crate) server_now: Option<Timestamp>,
+    server_now: Option<Timestamp>,
+}
+
+impl Group {
+    /// Closures of a transaction that has begun with the log there.
+    pub(crate) fn new(epoch: Epoch, seq: u64) -> Self {
+        Self { epoch, seq, held: Held::Nothing, server_now: None }
+    }
+}
+
+/// What the open transaction holds of the closures that have run, and so what undoing the next one takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// Nothing: the transaction is undone whole.
+    Nothing,
+    /// Changes, and no savepoint yet.
+    Unmarked,
+    /// Changes, and a savepoint after the last of them.
+    Marked,
+    /// Changes, and a savepoint before the last of them: it is replaced before it is of use.
+    Outdated,
+}
+
+/// How what one closure did so far is undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Undo {
+    /// It has changed nothing.
+    Nothing,
+    /// Back to the savepoint.
+    ToSavepoint,
+    /// With the transaction, in which it is alone.
+    Whole,
 }
 
 /// What happens once the closure's changes are committed.
@@ -166,16 +81,14 @@ pub(crate) struct Effects {
 pub struct WriteTx<'a> {
     connection: &'a mut dyn WriteConnection,
     group: &'a mut Group,
-    topics: &'a mut Topics,
+    log: &'a mut LogBuffer,
     calendar: &'a Calendar,
     backlog: &'a Arc<Backlog>,
-    /// Topics that this closure moved, and where they stood before.
-    stood: Vec<(Topic, Option<Standing>)>,
     effects: Effects,
     now: Timestamp,
     seq_before: u64,
-    marked: bool,
-    wrote: bool,
+    undoing: Undoing,
+    undo: Undo,
     failed: Option<StoreError>,
 }
 
@@ -192,24 +105,23 @@ impl<'a> WriteTx<'a> {
     pub(crate) fn new(
         connection: &'a mut dyn WriteConnection,
         group: &'a mut Group,
-        topics: &'a mut Topics,
+        log: &'a mut LogBuffer,
         calendar: &'a Calendar,
         backlog: &'a Arc<Backlog>,
         now: Timestamp,
     ) -> Self {
-        let seq_before = group.seq;
+        let (seq_before, undoing) = (group.seq, log.begin());
         Self {
             connection,
             group,
-            topics,
+            log,
             calendar,
             backlog,
-            stood: Vec::new(),
             effects: Effects::default(),
             now,
             seq_before,
-            marked: false,
-            wrote: false,
+            undoing,
+            undo: Undo::Nothing,
             failed: None,
         }
     }
@@ -219,8 +131,26 @@ impl<'a> WriteTx<'a> {
     /// # Errors
     /// Whatever the database reports; the closure's changes are then undone.
     pub fn execute(&mut self, sql: &'static str, params: &[Param<'_>]) -> Result<u64, StoreError> {
-        self.prepare_for(true)?;
+        self.prepare_for(sql, true)?;
         let result = self.connection.execute(sql, params);
+        self.note(result)
+    }
+
+    /// Runs a statement once with each of `all`, in one round trip, and returns how many rows each changed.
+    ///
+    /// # Errors
+    /// Whatever the database reports first; the closure's changes are then undone.
+    pub fn execute_each<'p>(
+        &mut self,
+        sql: &'static str,
+        all: &[impl AsRef<[Param<'p>]>],
+    ) -> Result<Vec<u64>, StoreError> {
+        if all.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.prepare_for(sql, true)?;
+        let all: Vec<&[Param<'p>]> = all.iter().map(AsRef::as_ref).collect();
+        let result = self.connection.execute_each(sql, &all);
         self.note(result)
     }
 
@@ -231,14 +161,16 @@ impl<'a> WriteTx<'a> {
     /// # Errors
     /// Whatever the database reports; the closure's changes are then undone.
     pub fn emit(&mut self, topic: &Topic, name: &str, data: String) -> Result<Emitted, StoreError> {
+        Param::check(params![name, &data]).or_else(|error| self.note(Err(error)))?;
         let seq = self.group.seq + 1;
-        let Standing { id, last_offset } = self.standing(topic, seq)?;
-        let offset = last_offset + 1;
-        self.execute(log::APPEND, params![seq, id, offset, name, &data, self.now])?;
-        self.topics.put(topic, Standing { id, last_offset: offset });
-        self.group.seq = seq;
+        let before = self.topic_head(topic)?;
+        let id = match before {
+            Some(head) => head.id,
+            None => i64::try_from(seq).map_err(|_| StoreError::Value(format!("{seq} is too large")))?,
+        };
+        let offset = before.map_or(0, |head| head.last_offset) + 1;
         let epoch = self.group.epoch;
-        self.effects.events.push(Arc::new(Event {
+        let event = Arc::new(Event {
             topic: topic.clone(),
             epoch,
             offset,
@@ -246,7 +178,13 @@ impl<'a> WriteTx<'a> {
             name: name.into(),
             data: data.into(),
             at: self.now,
-        }));
+        });
+        self.log.add(Arc::clone(&event), id, before, &mut self.undoing);
+        self.group.seq = seq;
+        self.effects.events.push(event);
+        if self.log.is_full() {
+            self.write_log()?;
+        }
         Ok(Emitted { position: Position { epoch, offset }, seq })
     }
 
@@ -278,29 +216,36 @@ impl<'a> WriteTx<'a> {
     /// [`StoreError::Value`] if it is larger, [`StoreError::Full`], or what the disk reports; the closure's
     /// changes are then undone.
     pub fn pack(&mut self, content: &[u8]) -> Result<Option<Place>, StoreError> {
-        self.prepare_for(true)?;
+        self.prepare_for("", true)?;
         let result = self.connection.pack(content);
         self.note(result)
     }
 
-    /// Where the topic stands, and notes it for the case that this closure is undone.
-    fn standing(&mut self, topic: &Topic, seq: u64) -> Result<Standing, StoreError> {
-        let noted = self.stood.iter().any(|(noted, _)| noted == topic);
-        let before = match self.topics.get(topic) {
-            Some(standing) => Some(standing),
-            None => self.query_opt(log::FIND_TOPIC, params![topic.as_str()], |row| {
-                Ok(Standing { id: row.i64(0)?, last_offset: row.u64(1)? })
-            })?,
-        };
-        if !noted {
-            self.stood.push((topic.clone(), before));
+    /// Where the topic stands; nothing if it begins with this event. What the buffer lacks, the database has.
+    fn topic_head(&mut self, topic: &Topic) -> Result<Option<TopicHead>, StoreError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
         }
-        if let Some(standing) = before {
-            return Ok(standing);
+        if let Some(head) = self.log.head(topic) {
+            return Ok(Some(head));
         }
-        self.execute(log::ADD_TOPIC, params![seq, topic.as_str(), topic.family()])?;
-        let id = i64::try_from(seq).map_err(|_| StoreError::Value(format!("{seq} is too large")))?;
-        Ok(Standing { id, last_offset: 0 })
+        let mut found = None;
+        self.prepare_for("", false)?;
+        let result = self.connection.visit(log::FIND_TOPIC, params![topic.as_str()], &mut |row| {
+            found = Some(TopicHead { id: row.i64(0)?, last_offset: row.u64(1)? });
+            Ok(())
+        });
+        self.note(result)?;
+        Ok(found)
+    }
+
+    /// Writes what waits of the log before the end of the group, for a statement that has to see it.
+    fn write_log(&mut self) -> Result<(), StoreError> {
+        self.mark(true)?;
+        let result = self.connection.append(self.log);
+        self.note(result)?;
+        self.log.set_written();
+        Ok(())
     }
 
     /// Runs `hook` after the commit, on the completion thread: before this closure's events reach the sink and
@@ -311,8 +256,14 @@ impl<'a> WriteTx<'a> {
     }
 
     /// As [`WriteTx::after_commit`], but once this closure's events have reached the sink: for what is told after them.
+    /// While the sink has no room and follows from the log, it does not wait for that.
     pub fn after_events(&mut self, hook: impl FnOnce() + Send + 'static) {
         self.effects.last_hooks.push(Box::new(hook));
+    }
+
+    /// What writes rows and no events, in this transaction.
+    pub fn rows(&mut self) -> RowTx<'_, 'a> {
+        RowTx::new(self)
     }
 
     /// The time of this command; events carry it.
@@ -355,19 +306,37 @@ impl<'a> WriteTx<'a> {
         self.group.epoch
     }
 
-    /// Takes a savepoint if this closure's changes could not otherwise be told from those of others.
-    fn prepare_for(&mut self, write: bool) -> Result<(), StoreError> {
+    /// Makes the transaction ready for a statement.
+    fn prepare_for(&mut self, sql: &'static str, write: bool) -> Result<(), StoreError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        let needed = write || self.connection.reads_need_savepoint();
-        if needed && self.group.dirty && !self.marked {
-            let result = self.connection.savepoint(self.group.savepoint);
-            self.note(result)?;
-            self.group.savepoint = true;
-            self.marked = true;
+        if self.log.is_waiting() && self.log.concerns(sql) {
+            self.write_log()?;
         }
-        self.wrote |= write;
+        self.mark(write)
+    }
+
+    /// Takes a savepoint if this closure's changes could not otherwise be told from those of others.
+    fn mark(&mut self, write: bool) -> Result<(), StoreError> {
+        let held = self.group.held;
+        if held == Held::Nothing {
+            if write {
+                self.undo = Undo::Whole;
+            }
+            return Ok(());
+        }
+        if self.undo == Undo::Nothing && (write || self.connection.reads_need_savepoint()) {
+            if held != Held::Marked {
+                let result = self.connection.savepoint(held == Held::Outdated);
+                self.note(result)?;
+            }
+            self.group.held = Held::Marked;
+            self.undo = Undo::ToSavepoint;
+        }
+        if write {
+            self.group.held = Held::Outdated;
+        }
         Ok(())
     }
 
@@ -381,24 +350,30 @@ impl<'a> WriteTx<'a> {
     /// Ends the closure's part. `Ok` has what to do after the commit.
     pub(crate) fn finish(mut self, keep: bool) -> Result<Effects, Undone> {
         if keep && self.failed.is_none() {
-            self.group.dirty |= self.wrote;
+            let has_added = self.group.seq > self.seq_before;
+            if self.group.held == Held::Nothing && (self.undo == Undo::Whole || has_added) {
+                self.group.held = Held::Unmarked;
+            }
             return Ok(self.effects);
         }
         self.group.seq = self.seq_before;
-        for (topic, before) in self.stood.drain(..) {
-            self.topics.restore(&topic, before);
-        }
+        self.log.undo(std::mem::take(&mut self.undoing));
         let error = self.failed.take();
         let rest = if !self.connection.in_transaction() {
             Rest::GroupLost(error.clone().unwrap_or_else(ended))
-        } else if self.marked {
-            self.connection.rollback_to_savepoint().map_or_else(Rest::GroupLost, |()| Rest::Untouched)
-        } else if self.group.dirty {
-            Rest::Untouched
-        } else if self.wrote || error.is_some() {
-            Rest::StartAgain
         } else {
-            Rest::Untouched
+            match (self.undo, self.group.held) {
+                (Undo::ToSavepoint, _) => match self.connection.rollback_to_savepoint() {
+                    Ok(()) => {
+                        self.group.held = Held::Marked;
+                        Rest::Untouched
+                    }
+                    Err(error) => Rest::GroupLost(error),
+                },
+                (Undo::Whole, _) => Rest::StartAgain,
+                (Undo::Nothing, Held::Nothing) if error.is_some() => Rest::StartAgain,
+                (Undo::Nothing, _) => Rest::Untouched,
+            }
         };
         Err(Undone { error, rest })
     }
@@ -437,8 +412,23 @@ impl Query for WriteTx<'_> {
         params: &[Param<'_>],
         visit: &mut dyn FnMut(&Row<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        self.prepare_for(!sql.starts_with("SELECT"))?;
+        self.prepare_for(sql, !sql.starts_with("SELECT"))?;
         let result = self.connection.visit(sql, params, visit);
+        self.note(result)
+    }
+
+    fn visit_each<'p>(
+        &mut self,
+        sql: &'static str,
+        all: &[impl AsRef<[Param<'p>]>],
+        visit: &mut dyn FnMut(usize, &Row<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        if all.is_empty() {
+            return Ok(());
+        }
+        let all: Vec<&[Param<'p>]> = all.iter().map(AsRef::as_ref).collect();
+        self.prepare_for(sql, !sql.starts_with("SELECT"))?;
+        let result = self.connection.visit_each(sql, &all, visit);
         self.note(result)
     }
 }

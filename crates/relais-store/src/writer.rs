@@ -1,5 +1,6 @@
 //! The writer thread: gathers closures, runs them in one transaction, commits once.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -10,21 +11,19 @@ use relais_protocol::time::SharedClock;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
+use crate::buffer::LogBuffer;
 use crate::calendar::Calendar;
 use crate::completion::{Batch, Finished, Work};
-use crate::connection::{Head, WriteConnection};
+use crate::connection::WriteConnection;
 use crate::error::StoreError;
 use crate::jobs::Backlog;
-use crate::log;
-use crate::topics::Topics;
 use crate::tx::{Effects, Group, Rest, WriteTx};
-
-/// Events per step when catching up with other writers.
-const CATCH_UP_MAX: u64 = 1000;
 
 /// What is sent to the writer thread.
 pub(crate) enum Command {
     Write(Box<dyn Work>),
+    /// Tell the sink what other processes committed.
+    Follow(oneshot::Sender<Result<(), StoreError>>),
     /// Finish what is queued, then end.
     Stop,
 }
@@ -72,9 +71,9 @@ pub(crate) struct Writer {
     pub(crate) backlog: Arc<Backlog>,
     pub(crate) completion: SyncSender<Batch>,
     pub(crate) epoch: Epoch,
-    pub(crate) topics: Topics,
-    /// The last event handed to the completion thread.
-    pub(crate) published: u64,
+    pub(crate) log: LogBuffer,
+    /// Where the log stood when this writer last knew.
+    pub(crate) seq: u64,
     pub(crate) group_max: usize,
 }
 
@@ -83,39 +82,53 @@ impl Writer {
     pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Command>) {
         let mut commands = Vec::with_capacity(self.group_max);
         while queue.blocking_recv_many(&mut commands, self.group_max) > 0 {
-            let mut works = Vec::with_capacity(commands.len());
+            let mut works = VecDeque::with_capacity(commands.len());
+            let mut follow = Vec::new();
             for command in commands.drain(..) {
                 match command {
-                    Command::Write(work) => works.push(work),
+                    Command::Write(work) => works.push_back(work),
+                    Command::Follow(reply) => follow.push(reply),
                     Command::Stop => queue.close(),
                 }
             }
-            self.run_group(works);
+            if !works.is_empty() {
+                self.run_group(works);
+            }
+            if !follow.is_empty() {
+                self.hand_over(Batch::Follow(follow));
+            }
         }
         self.connection.close();
     }
 
-    fn run_group(&mut self, works: Vec<Box<dyn Work>>) {
+    fn run_group(&mut self, works: VecDeque<Box<dyn Work>>) {
         let started = Instant::now();
-        let count = works.len();
-        let finished = self.decide(works);
+        let (after, finished) = self.decide(works);
+        let count: usize = finished.iter().map(|one| one.work.count()).sum();
         metrics::counter!("relais_store_groups_total").increment(1);
         metrics::counter!("relais_store_commands_total").increment(count as u64);
         metrics::histogram!("relais_store_group_seconds").record(started.elapsed());
-        self.hand_over(Batch::Group(finished));
+        self.hand_over(Batch::Group { after, finished });
     }
 
-    /// Runs every closure and commits; afterwards the fate of each is known.
-    fn decide(&mut self, works: Vec<Box<dyn Work>>) -> Vec<Finished> {
+    /// Runs every closure and commits; afterwards the fate of each is known. The first is where the log stood before.
+    fn decide(&mut self, mut works: VecDeque<Box<dyn Work>>) -> (u64, Vec<Finished>) {
         let mut finished = Vec::with_capacity(works.len());
         let mut group = match self.start() {
             Ok(group) => group,
-            Err(error) => return works.into_iter().map(|work| refused(work, &error)).collect(),
+            Err(error) => {
+                return (self.seq, works.into_iter().map(|work| refused(work, &error)).collect());
+            }
         };
-        let mut works = works.into_iter();
-        while let Some(work) = works.next() {
-            let (done, rest) = self.run_one(work, &mut group);
-            finished.push(done);
+        let mut after = group.seq;
+        while let Some(work) = works.pop_front() {
+            let (mut done, rest) = self.run_one(work, &mut group);
+            let is_lost = matches!(rest, Rest::GroupLost(_));
+            match done.parts_to_retry(is_lost) {
+                // What several commands did together is undone: each may succeed alone.
+                Some(parts) => parts.into_iter().rev().for_each(|part| works.push_front(part)),
+                None => finished.push(done),
+            }
             if matches!(rest, Rest::Untouched) {
                 continue;
             }
@@ -127,73 +140,47 @@ impl Writer {
                 Ok(fresh) => group = fresh,
                 Err(error) => {
                     fail_all(&mut finished, &error);
-                    finished.extend(works.map(|work| refused(work, &error)));
-                    return finished;
+                    finished.extend(works.into_iter().map(|work| refused(work, &error)));
+                    return (after, finished);
                 }
             }
+            after = group.seq;
         }
         self.commit(&group, &mut finished);
-        finished
+        (after, finished)
     }
 
-    /// Starts a transaction and makes sure that events committed by others go out before those of this group.
+    /// Starts a transaction. Events that others committed meanwhile are no concern of it: whoever hands out those of this
+    /// group hands out them before.
     fn start(&mut self) -> Result<Group, StoreError> {
         let head = self.connection.begin()?;
-        match self.catch_up(head) {
-            Ok(()) => Ok(Group {
-                epoch: head.epoch,
-                seq: head.seq,
-                dirty: false,
-                savepoint: false,
-                server_now: None,
-            }),
-            Err(error) => {
-                self.rollback();
-                Err(error)
-            }
+        let lost = if head.epoch != self.epoch {
+            "the log was started afresh while this server was running: restart it"
+        } else if head.seq < self.seq {
+            // Numbers that were told once would be given to other events.
+            "the log ends before events that this server has stored, as after an incomplete restore: restart it"
+        } else {
+            ""
+        };
+        if !lost.is_empty() {
+            self.rollback();
+            return Err(StoreError::Schema(lost.to_owned()));
         }
+        if head.seq > self.seq {
+            self.log.forget();
+            self.seq = head.seq;
+        }
+        Ok(Group::new(head.epoch, head.seq))
     }
 
     fn rollback(&mut self) {
         self.connection.rollback();
-        self.topics.forget();
-    }
-
-    fn catch_up(&mut self, head: Head) -> Result<(), StoreError> {
-        if head.epoch != self.epoch {
-            return Err(StoreError::Schema(
-                "the log was started afresh while this server was running: restart it".to_owned(),
-            ));
-        }
-        if self.published < head.seq {
-            self.topics.forget();
-        }
-        while self.published < head.seq {
-            let up_to = head.seq.min(self.published + CATCH_UP_MAX);
-            self.catch_up_amended(up_to)?;
-            let events = log::events_between(&mut *self.connection, head.epoch, self.published, up_to)?;
-            self.hand_over(Batch::CaughtUp(events));
-            self.published = up_to;
-        }
-        Ok(())
-    }
-
-    /// Hands over what the events up to there have amended of those before them.
-    fn catch_up_amended(&mut self, up_to: u64) -> Result<(), StoreError> {
-        let mut from = Some(0);
-        while let Some(first) = from {
-            let (amended, next) = log::amended_between(&mut *self.connection, self.published, up_to, first)?;
-            if !amended.is_empty() {
-                self.hand_over(Batch::Amended(amended));
-            }
-            from = next;
-        }
-        Ok(())
+        self.log.forget();
     }
 
     fn run_one(&mut self, mut work: Box<dyn Work>, group: &mut Group) -> (Finished, Rest) {
         let (calendar, backlog, now) = (&self.calendar, &self.backlog, self.clock.now());
-        let mut tx = WriteTx::new(&mut *self.connection, group, &mut self.topics, calendar, backlog, now);
+        let mut tx = WriteTx::new(&mut *self.connection, group, &mut self.log, calendar, backlog, now);
         let run = catch_unwind(AssertUnwindSafe(|| work.run(&mut tx)));
         match tx.finish(matches!(run, Ok(true))) {
             Ok(effects) => (Finished { work, outcome: Ok(()), effects }, Rest::Untouched),
@@ -213,10 +200,12 @@ impl Writer {
     }
 
     fn commit(&mut self, group: &Group, finished: &mut [Finished]) {
-        let seq = (group.seq > self.published).then_some(group.seq);
-        let moved = self.topics.write(&mut *self.connection);
-        match moved.and_then(|()| self.connection.commit(seq)) {
-            Ok(()) => self.published = group.seq,
+        let seq = (group.seq > self.seq).then_some(group.seq);
+        match self.connection.commit(&self.log, seq) {
+            Ok(()) => {
+                self.seq = group.seq;
+                self.log.committed();
+            }
             Err(error) => {
                 tracing::error!(%error, commands = finished.len(), "the commit of a group failed");
                 self.rollback();

@@ -288,7 +288,7 @@ pub(crate) fn in_language(mut response: Response, language: Language) -> Respons
 impl From<StoreError> for AppError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) | StoreError::Tls(_) | StoreError::Closed => {
+            StoreError::Unavailable(_) | StoreError::Locked(_) | StoreError::Tls(_) | StoreError::Closed => {
                 tracing::warn!(%error, "database unavailable");
                 Self::new(
                     StatusCode::SERVICE_UNAVAILABLE,

@@ -102,6 +102,14 @@ impl EventSink for Publisher {
         self.observers.for_each(|observer| observer.published(&event));
     }
 
+    fn has_room(&self) -> bool {
+        self.hub.has_room()
+    }
+
+    fn together(&self, events: &mut dyn FnMut()) {
+        self.hub.publish_together(events);
+    }
+
     fn caught_up(&self, event: &Event) {
         self.observers.for_each(|observer| observer.caught_up(event));
     }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
-use postgres::config::Host;
+use tokio_postgres::config::Host;
 
 use crate::error::StoreError;
 
@@ -37,7 +37,7 @@ pub(crate) enum Authorities {
 /// An address, understood.
 #[derive(Clone)]
 pub(crate) struct Address {
-    pub(crate) config: postgres::Config,
+    pub(crate) config: tokio_postgres::Config,
     pub(crate) mode: SslMode,
     /// What the server's certificate is checked against; `None` leaves it unchecked.
     pub(crate) authorities: Option<Authorities>,
@@ -47,16 +47,18 @@ impl Address {
     /// Understands `postgres://USER:PASSWORD@HOST:PORT/NAME?PARAMETER=VALUE&…`. No error repeats the password.
     pub(crate) fn parse(url: &str) -> Result<Self, StoreError> {
         let (url, asked) = Asked::take_from(url)?;
-        let mut config: postgres::Config = url.parse().map_err(|e| wrong(&super::failure::text(&e)))?;
+        let mut config: tokio_postgres::Config = url.parse().map_err(|e| wrong(&super::failure::text(&e)))?;
         let (mode, authorities) = asked.settle()?;
         // A socket file leads to this computer only; libpq does not encrypt it either.
         let hosts = config.get_hosts();
         let local = !hosts.is_empty() && hosts.iter().all(|host| matches!(host, Host::Unix(_)));
         let mode = if local { SslMode::Disable } else { mode };
         config.ssl_mode(match mode {
-            SslMode::Disable => postgres::config::SslMode::Disable,
-            SslMode::Prefer => postgres::config::SslMode::Prefer,
-            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => postgres::config::SslMode::Require,
+            SslMode::Disable => tokio_postgres::config::SslMode::Disable,
+            SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
+            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
+                tokio_postgres::config::SslMode::Require
+            }
         });
         Ok(Self { config, mode, authorities })
     }
@@ -232,7 +234,7 @@ mod tests {
         assert_eq!(config.get_connect_timeout(), Some(&std::time::Duration::from_secs(7)));
         assert_eq!(config.get_options(), Some("-c a=b"));
         assert_eq!(config.get_password(), Some(b"p?x".as_slice()));
-        assert_eq!(config.get_ssl_mode(), postgres::config::SslMode::Require);
+        assert_eq!(config.get_ssl_mode(), tokio_postgres::config::SslMode::Require);
     }
 
     #[test]

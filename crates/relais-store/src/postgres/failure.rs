@@ -3,13 +3,13 @@
 use std::error::Error;
 use std::io;
 
-use postgres::error::{DbError, SqlState};
 use rustls::CertificateError;
+use tokio_postgres::error::{DbError, SqlState};
 
 use crate::error::StoreError;
 
 /// Sorts an error by what the caller can do about it.
-pub(super) fn store_error(error: &postgres::Error) -> StoreError {
+pub(super) fn store_error(error: &tokio_postgres::Error) -> StoreError {
     if is_tls(error) {
         return StoreError::Tls(tls_text(error));
     }
@@ -24,25 +24,30 @@ pub(super) fn store_error(error: &postgres::Error) -> StoreError {
             StoreError::Conflict { constraint: unique_constraint(reported) }
         }
         code if *code == SqlState::DISK_FULL => StoreError::Full,
+        code if *code == SqlState::T_R_DEADLOCK_DETECTED => {
+            metrics::counter!("relais_store_deadlocks_total").increment(1);
+            StoreError::Locked(text(error))
+        }
+        code if *code == SqlState::LOCK_NOT_AVAILABLE => StoreError::Locked(text(error)),
         code if is_temporary(code) => StoreError::Unavailable(text(error)),
         _ => StoreError::Internal(text(error)),
     }
 }
 
 /// Whether TLS is what failed, before anything was asked of the database. The client tells it by its text only.
-pub(super) fn is_tls(error: &postgres::Error) -> bool {
+pub(super) fn is_tls(error: &tokio_postgres::Error) -> bool {
     error.to_string() == "error performing TLS handshake"
 }
 
 /// Whether the server takes this user's connection only the other way, encrypted or not.
-pub(super) fn is_refused(error: &postgres::Error) -> bool {
+pub(super) fn is_refused(error: &tokio_postgres::Error) -> bool {
     error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
 }
 
-/// Connection failures, refused and ended sessions, deadlocks, timeouts and exhausted resources.
+/// Connection failures, refused and ended sessions, timeouts and exhausted resources.
 fn is_temporary(code: &SqlState) -> bool {
     let class = &code.code()[..2];
-    matches!(class, "08" | "40" | "53" | "57" | "58") || *code == SqlState::LOCK_NOT_AVAILABLE
+    matches!(class, "08" | "40" | "53" | "57" | "58")
 }
 
 /// `jobs(kind, dedup_key)` from the table and the detail `Key (kind, dedup_key)=(…) already exists.`
@@ -59,14 +64,14 @@ fn unique_constraint(error: &DbError) -> String {
 }
 
 /// The error with its cause; the client's own text leaves the cause out.
-pub(super) fn text(error: &postgres::Error) -> String {
+pub(super) fn text(error: &tokio_postgres::Error) -> String {
     match error.source() {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
     }
 }
 
-fn tls_text(error: &postgres::Error) -> String {
+fn tls_text(error: &tokio_postgres::Error) -> String {
     let cause = error.source();
     let inner = cause.and_then(|cause| cause.downcast_ref::<io::Error>()).and_then(io::Error::get_ref);
     match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {

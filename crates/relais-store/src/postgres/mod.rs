@@ -1,27 +1,30 @@
-//! PostgreSQL, through the synchronous client.
+//! PostgreSQL.
 
 mod address;
+mod append;
 mod failure;
+mod schema;
+mod session;
 mod tls;
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use postgres::types::ToSql;
-use postgres::{Client, NoTls, SimpleQueryMessage, Statement};
 use relais_protocol::time::Timestamp;
+use tokio_postgres::{NoTls, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub(crate) use self::address::Address;
 use self::address::SslMode;
-use self::failure::{is_refused, is_tls, store_error, text};
-use crate::connection::{Connection, Head, ReadConnection, Visit, WriteConnection};
+use self::failure::{is_refused, is_tls, store_error};
+use self::session::Session;
+use crate::buffer::LogBuffer;
+use crate::config::StoreConfig;
+use crate::connection::{Connection, Head, ReadConnection, Visit, VisitEach, WriteConnection};
 use crate::error::StoreError;
 use crate::log;
-use crate::migration::{self, Migration};
+use crate::migration::Migration;
 use crate::param::Param;
 use crate::params;
-use crate::row::Row;
 use crate::tx::Backend;
 
 /// The first pause between two attempts to connect.
@@ -30,33 +33,41 @@ const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// What every connection is set to: a lock that is not granted, or a statement that does not end, becomes an
 /// error instead of a standstill.
-const SESSION: &str = "SET lock_timeout = '10s'; SET statement_timeout = '60s'; SET timezone = 'UTC'; \
+const SESSION: &str = "SET statement_timeout = '60s'; SET timezone = 'UTC'; \
      SET idle_in_transaction_session_timeout = '60s'; SET synchronous_commit = 'on'";
-/// Names the lock under which one server at a time changes the schema.
-const MIGRATION_LOCK: i64 = 0x5265_6c61_6973;
+/// How long rows that are no part of the log wait for a row at most; PostgreSQL looks for a deadlock after a second.
+const ROW_LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 
 const BEGIN: &str = "BEGIN; SELECT epoch, seq FROM log_head WHERE id = 1 FOR UPDATE";
 
 /// How to reach the server.
 #[derive(Clone)]
 pub(crate) struct Server {
-    config: postgres::Config,
+    config: tokio_postgres::Config,
     mode: SslMode,
     tls: Option<MakeRustlsConnect>,
     patience: Duration,
+    lock_timeout: Duration,
 }
 
 impl Server {
-    pub(crate) fn new(url: &str, patience: Duration) -> Result<Self, StoreError> {
+    pub(crate) fn new(url: &str, config: &StoreConfig) -> Result<Self, StoreError> {
         let mut address = Address::parse(url)?;
         address
             .config
             .application_name("relais")
             .connect_timeout(Duration::from_secs(3))
             .tcp_user_timeout(Duration::from_secs(10))
-            .keepalives_idle(Duration::from_secs(30));
+            .keepalives_idle(Duration::from_secs(30))
+            .keepalives_interval(Duration::from_secs(10));
         let tls = tls::connector(&address)?;
-        Ok(Self { config: address.config, mode: address.mode, tls, patience })
+        Ok(Self {
+            config: address.config,
+            mode: address.mode,
+            tls,
+            patience: config.outage_patience,
+            lock_timeout: config.lock_timeout,
+        })
     }
 
     /// Connects for writing, and applies the steps of `plan` that are missing.
@@ -66,10 +77,17 @@ impl Server {
         now: Timestamp,
     ) -> Result<PostgresWriter, StoreError> {
         let mut session = self.connect()?;
-        migrate(&mut session.client, plan, now)?;
+        schema::migrate(&mut session, plan, now)?;
         let epoch = crate::random_epoch()?.to_string();
         session.execute(log::CREATE_HEAD, params![&epoch])?;
         Ok(PostgresWriter { server: self.clone(), session: Some(session), outage: None })
+    }
+
+    /// Connects for rows that are no part of the log, once there is one to write. It waits for a row that another
+    /// connection holds no longer than the server waits before it looks for a deadlock: this one gives way.
+    pub(crate) fn rows_writer(&self) -> PostgresWriter {
+        let server = Self { lock_timeout: self.lock_timeout.min(ROW_LOCK_TIMEOUT), ..self.clone() };
+        PostgresWriter { server, session: None, outage: None }
     }
 
     /// Connects for reading.
@@ -78,133 +96,24 @@ impl Server {
     }
 
     fn connect(&self) -> Result<Session, StoreError> {
-        let mut client = self.reach().map_err(|e| store_error(&e))?;
-        client.batch_execute(SESSION).map_err(|e| store_error(&e))?;
-        Ok(Session { client, statements: HashMap::new() })
+        let mut session = self.reach()?;
+        let lock_ms = self.lock_timeout.as_millis().max(1);
+        session.batch(&format!("SET lock_timeout = '{lock_ms}ms'; {SESSION}"))?;
+        Ok(session)
     }
 
-    fn reach(&self) -> Result<Client, postgres::Error> {
-        let Some(tls) = &self.tls else { return self.config.connect(NoTls) };
-        match self.config.connect(tls.clone()) {
+    fn reach(&self) -> Result<Session, StoreError> {
+        let plain = || Session::connect(&self.config, NoTls)?.map_err(|e| store_error(&e));
+        let Some(tls) = &self.tls else { return plain() };
+        match Session::connect(&self.config, tls.clone())? {
             // `prefer` takes what it can get: a server may offer an encryption too old for us, or not want any.
             Err(error) if self.mode == SslMode::Prefer && (is_tls(&error) || is_refused(&error)) => {
                 tracing::warn!(error = %store_error(&error), "the database is asked without encryption");
-                self.config.connect(NoTls)
+                plain()
             }
-            other => other,
+            other => other.map_err(|e| store_error(&e)),
         }
     }
-}
-
-fn migrate(client: &mut Client, plan: &[Migration], now: Timestamp) -> Result<(), StoreError> {
-    client.execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]).map_err(|e| store_error(&e))?;
-    let result = migrate_locked(client, plan, now);
-    client.execute("SELECT pg_advisory_unlock($1)", &[&MIGRATION_LOCK]).map_err(|e| store_error(&e))?;
-    result
-}
-
-fn migrate_locked(client: &mut Client, plan: &[Migration], now: Timestamp) -> Result<(), StoreError> {
-    client.batch_execute(migration::TABLE).map_err(|e| store_error(&e))?;
-    let rows = client
-        .query("SELECT version, name FROM migrations ORDER BY version", &[])
-        .map_err(|e| store_error(&e))?;
-    let applied: Vec<(i64, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-    for step in migration::pending(plan, &applied)? {
-        let sql = step.statements(Backend::Postgres);
-        let failed = |e: postgres::Error| {
-            StoreError::Schema(format!("step {} ({}) failed: {}", step.version, step.name, text(&e)))
-        };
-        let mut tx = client.transaction().map_err(failed)?;
-        tx.batch_execute(&sql).map_err(failed)?;
-        tx.execute(
-            "INSERT INTO migrations (version, name, applied_at) VALUES ($1, $2, $3)",
-            &[&step.version, &step.name, &now.as_millis()],
-        )
-        .map_err(failed)?;
-        tx.commit().map_err(failed)?;
-    }
-    compare_by_bytes(client, plan)
-}
-
-/// Texts are compared by their bytes also in tables that an earlier version made, in which the language of the database
-/// decided: an order that the other database does not know. Rebuilds indexes, once.
-fn compare_by_bytes(client: &mut Client, plan: &[Migration]) -> Result<(), StoreError> {
-    const OTHERS: &str = "SELECT format('ALTER TABLE %s %s', c.oid::regclass, \
-             string_agg(format('ALTER COLUMN %I TYPE text COLLATE \"C\"', a.attname), ', ')) \
-         FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
-         WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace AND c.relname::text = ANY($1) \
-             AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid = 'text'::regtype \
-             AND a.attcollation <> \
-                 (SELECT oid FROM pg_collation WHERE collname = 'C' AND collnamespace = 'pg_catalog'::regnamespace) \
-         GROUP BY c.oid";
-    let tables: Vec<&str> = plan.iter().flat_map(Migration::tables).collect();
-    let changes = client.query(OTHERS, &[&tables]).map_err(|e| store_error(&e))?;
-    if changes.is_empty() {
-        return Ok(());
-    }
-    let failed = |e: postgres::Error| {
-        StoreError::Schema(format!("texts could not be made to compare by their bytes: {}", text(&e)))
-    };
-    let mut tx = client.transaction().map_err(failed)?;
-    tx.batch_execute("SET LOCAL statement_timeout = 0").map_err(failed)?;
-    for change in &changes {
-        tx.batch_execute(change.get(0)).map_err(failed)?;
-    }
-    tx.commit().map_err(failed)?;
-    tracing::info!(tables = changes.len(), "texts in the database are compared by their bytes from now on");
-    Ok(())
-}
-
-/// A connection and the statements it has prepared.
-struct Session {
-    client: Client,
-    statements: HashMap<&'static str, Statement>,
-}
-
-impl Session {
-    fn statement(&mut self, sql: &'static str) -> Result<Statement, StoreError> {
-        if let Some(statement) = self.statements.get(sql) {
-            return Ok(statement.clone());
-        }
-        let statement = self.client.prepare(sql).map_err(|e| store_error(&e))?;
-        self.statements.insert(sql, statement.clone());
-        Ok(statement)
-    }
-
-    fn batch(&mut self, sql: &str) -> Result<(), StoreError> {
-        self.client.batch_execute(sql).map_err(|e| store_error(&e))
-    }
-}
-
-impl Connection for Session {
-    fn backend(&self) -> Backend {
-        Backend::Postgres
-    }
-
-    fn execute(&mut self, sql: &'static str, params: &[Param<'_>]) -> Result<u64, StoreError> {
-        Param::check(params)?;
-        let statement = self.statement(sql)?;
-        check_count(&statement, sql, params)?;
-        let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|p| p as &(dyn ToSql + Sync)).collect();
-        self.client.execute(&statement, &params).map_err(|e| store_error(&e))
-    }
-
-    fn visit(&mut self, sql: &'static str, params: &[Param<'_>], visit: Visit<'_>) -> Result<(), StoreError> {
-        Param::check(params)?;
-        let statement = self.statement(sql)?;
-        check_count(&statement, sql, params)?;
-        let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|p| p as &(dyn ToSql + Sync)).collect();
-        let rows = self.client.query(&statement, &params).map_err(|e| store_error(&e))?;
-        rows.iter().try_for_each(|row| visit(&Row::postgres(row)))
-    }
-}
-
-/// The client panics on a wrong number of parameters, so it is told before.
-fn check_count(statement: &Statement, sql: &str, params: &[Param<'_>]) -> Result<(), StoreError> {
-    if statement.params().len() == params.len() {
-        return Ok(());
-    }
-    Err(StoreError::Internal(format!("{} parameters do not fit the $1, $2 … of: {sql}", params.len())))
 }
 
 /// A connection for reading.
@@ -224,6 +133,15 @@ impl Connection for PostgresReader {
 
     fn visit(&mut self, sql: &'static str, params: &[Param<'_>], visit: Visit<'_>) -> Result<(), StoreError> {
         self.session.visit(sql, params, visit)
+    }
+
+    fn visit_each(
+        &mut self,
+        sql: &'static str,
+        all: &[&[Param<'_>]],
+        visit: VisitEach<'_>,
+    ) -> Result<(), StoreError> {
+        self.session.visit_each(sql, all, visit)
     }
 }
 
@@ -259,7 +177,7 @@ struct Outage {
 impl PostgresWriter {
     fn session(&mut self) -> Result<&mut Session, StoreError> {
         match &mut self.session {
-            Some(session) if !session.client.is_closed() => Ok(session),
+            Some(session) if !session.is_closed() => Ok(session),
             _ => Err(StoreError::Unavailable("the connection was lost".to_owned())),
         }
     }
@@ -267,7 +185,7 @@ impl PostgresWriter {
     /// Connects again if the connection is lost: at once, then with growing pauses. Waits only until the outage
     /// has lasted as long as the configuration allows; beyond that it fails at once between two attempts.
     fn reconnect(&mut self) -> Result<(), StoreError> {
-        if self.session.as_ref().is_some_and(|session| !session.client.is_closed()) {
+        if self.session.as_ref().is_some_and(|session| !session.is_closed()) {
             return Ok(());
         }
         self.session = None;
@@ -306,8 +224,25 @@ impl PostgresWriter {
         }
     }
 
+    fn begin_with<T>(&mut self, begin: impl Fn(&mut Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.reconnect()?;
+        let mut begun = begin(self);
+        if begun.is_err() {
+            self.rollback();
+            if self.session().is_err() {
+                // Nothing has run yet, so a connection that went stale is replaced without anybody noticing.
+                self.reconnect()?;
+                begun = begin(self);
+            }
+        }
+        if begun.is_err() {
+            self.rollback();
+        }
+        begun
+    }
+
     fn try_begin(&mut self) -> Result<Head, StoreError> {
-        let answer = self.session()?.client.simple_query(BEGIN).map_err(|e| store_error(&e))?;
+        let answer = self.session()?.simple_query(BEGIN)?;
         for message in answer {
             if let SimpleQueryMessage::Row(row) = message {
                 let (epoch, seq) = (row.get(0).unwrap_or(""), row.get(1).unwrap_or(""));
@@ -331,55 +266,65 @@ impl Connection for PostgresWriter {
     fn visit(&mut self, sql: &'static str, params: &[Param<'_>], visit: Visit<'_>) -> Result<(), StoreError> {
         self.session()?.visit(sql, params, visit)
     }
+
+    fn execute_each(&mut self, sql: &'static str, all: &[&[Param<'_>]]) -> Result<Vec<u64>, StoreError> {
+        self.session()?.execute_each(sql, all)
+    }
+
+    fn visit_each(
+        &mut self,
+        sql: &'static str,
+        all: &[&[Param<'_>]],
+        visit: VisitEach<'_>,
+    ) -> Result<(), StoreError> {
+        self.session()?.visit_each(sql, all, visit)
+    }
 }
 
 impl WriteConnection for PostgresWriter {
     fn begin(&mut self) -> Result<Head, StoreError> {
-        self.reconnect()?;
-        match self.try_begin() {
-            Ok(head) => Ok(head),
-            // Nothing has run yet, so a connection that went stale is replaced without anybody noticing.
-            Err(_) if self.session().is_err() => {
-                self.reconnect()?;
-                self.try_begin()
-            }
-            Err(error) => {
-                self.rollback();
-                Err(error)
-            }
-        }
+        self.begin_with(Self::try_begin)
+    }
+
+    fn begin_rows(&mut self) -> Result<(), StoreError> {
+        self.begin_with(|writer| writer.session()?.batch("BEGIN"))
     }
 
     fn savepoint(&mut self, replace: bool) -> Result<(), StoreError> {
         let sql = if replace { "RELEASE SAVEPOINT one; SAVEPOINT one" } else { "SAVEPOINT one" };
-        self.session()?.batch(sql)
+        let session = self.session()?;
+        if !session.has_ahead() {
+            session.send_ahead(sql);
+        }
+        Ok(())
     }
 
     fn rollback_to_savepoint(&mut self) -> Result<(), StoreError> {
-        self.session()?.batch("ROLLBACK TO SAVEPOINT one")
+        let session = self.session()?;
+        // One that has not gone yet has nothing after it, and is still to come.
+        if session.has_ahead() { Ok(()) } else { session.batch("ROLLBACK TO SAVEPOINT one") }
     }
 
-    fn commit(&mut self, seq: Option<u64>) -> Result<(), StoreError> {
-        if let Some(seq) = seq {
-            self.session()?.execute(log::MOVE_HEAD, params![seq])?;
-        }
-        // The SELECT fails in a spoilt transaction, where COMMIT alone would undo everything and report success.
-        match self.session()?.batch("SELECT 1; COMMIT") {
-            // The server may have committed before whatever cut its answer off.
-            Err(StoreError::Unavailable(reason)) => Err(StoreError::CommitUnknown(reason)),
-            other => other,
-        }
+    fn append(&mut self, log: &LogBuffer) -> Result<(), StoreError> {
+        append::append(self.session()?, log)
+    }
+
+    fn commit(&mut self, log: &LogBuffer, seq: Option<u64>) -> Result<(), StoreError> {
+        append::commit(self.session()?, log, seq)
     }
 
     fn rollback(&mut self) {
-        // A connection that cannot even roll back is not used again.
-        if self.session().is_ok_and(|session| session.batch("ROLLBACK").is_err()) {
-            self.session = None;
+        if let Ok(session) = self.session() {
+            session.forget_ahead();
+            // A connection that cannot even roll back is not used again.
+            if session.batch("ROLLBACK").is_err() {
+                self.session = None;
+            }
         }
     }
 
     fn in_transaction(&self) -> bool {
-        self.session.as_ref().is_some_and(|session| !session.client.is_closed())
+        self.session.as_ref().is_some_and(|session| !session.is_closed())
     }
 
     fn reads_need_savepoint(&self) -> bool {

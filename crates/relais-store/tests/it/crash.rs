@@ -1,15 +1,14 @@
 //! A process killed in the middle of writing: what it acknowledged is there.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use relais_protocol::time::SharedClock;
-use relais_store::{DatabaseUrl, Store, StoreConfig, StoreError, WriteTx};
-use relais_testkit::TestClock;
+use relais_store::{Lane, Store, StoreConfig, StoreError, WriteTx};
+use relais_testkit::{TestClock, TestDb};
 
 use super::{NOTES, packs, topic};
 
@@ -20,9 +19,9 @@ const ROUNDS: usize = 8;
 const ACKNOWLEDGED: usize = 40;
 const WRITERS: usize = 16;
 
-fn open(path: &Path) -> Store {
+fn open(address: &str) -> Store {
     let clock: SharedClock = TestClock::at(0);
-    Store::open(&StoreConfig::new(DatabaseUrl::sqlite(path)), &[NOTES], clock).unwrap()
+    Store::open(&StoreConfig::new(address.parse().unwrap()), &[NOTES], clock).unwrap()
 }
 
 fn put(tx: &mut WriteTx<'_>, id: &str) -> Result<(), StoreError> {
@@ -34,15 +33,25 @@ fn put(tx: &mut WriteTx<'_>, id: &str) -> Result<(), StoreError> {
 /// Writes without end and prints each id when it is acknowledged. Only a process of its own does anything here.
 #[test]
 fn victim() {
-    let Ok(path) = std::env::var(VICTIM) else { return };
-    let store = open(Path::new(&path));
+    let Ok(address) = std::env::var(VICTIM) else { return };
+    let store = open(&address);
     let first = store.head().seq;
+    let lane: Lane<String, (), StoreError> = store.lane(|tx, ids: &[String]| {
+        ids.iter()
+            .map(|id| put(tx, id))
+            .collect::<Result<Vec<_>, _>>()
+            .map(|all| all.into_iter().map(Ok).collect())
+    });
     let write = |number: u64| {
         let id = format!("{first}-{number}");
-        let store = &store;
+        let (store, lane) = (&store, &lane);
         async move {
             let own = id.clone();
-            store.write(move |tx| put(tx, &own)).await.unwrap();
+            // By either way.
+            match number % 2 {
+                0 => store.write(move |tx| put(tx, &own)).await.unwrap(),
+                _ => lane.write(own).await.unwrap(),
+            }
             id
         }
     };
@@ -56,10 +65,10 @@ fn victim() {
     });
 }
 
-fn start_victim(path: &Path) -> Child {
+fn start_victim(address: &str) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "crash::victim", "--nocapture", "--test-threads=1"])
-        .env(VICTIM, path)
+        .env(VICTIM, address)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -85,14 +94,16 @@ fn kill_in_the_midst(mut victim: Child) -> Vec<String> {
 
 #[test]
 fn every_acknowledged_write_survives_kill_9_once_and_in_order() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("relais.db");
+    TestDb::each().into_iter().for_each(|make| survives(&make()));
+}
+
+fn survives(db: &TestDb) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut acknowledged = Vec::new();
     for _ in 0..ROUNDS {
-        acknowledged.extend(kill_in_the_midst(start_victim(&path)));
+        acknowledged.extend(kill_in_the_midst(start_victim(db.address())));
     }
-    let store = open(&path);
+    let store = open(db.address());
     let head = store.head().seq;
     let all = "notes".parse().unwrap();
     let events = runtime.block_on(store.events_after(&all, 0, head, 1_000_000)).unwrap();

@@ -4,7 +4,7 @@ use relais_protocol::time::SharedClock;
 use relais_store::{Migration, Query, Store, StoreConfig, StoreError, params};
 use relais_testkit::{TestClock, TestDb};
 
-use super::{Bench, NOTES, add_note, on_each, open};
+use super::{Bench, NOTES, add_note, emit, on_each, open};
 
 #[test]
 fn a_second_server_on_the_same_file_is_told_so() {
@@ -89,6 +89,74 @@ fn a_full_database_refuses_and_goes_on_when_there_is_space() {
     runtime.block_on(store.write(|tx| tx.execute("DELETE FROM notes WHERE id = $1", params!["a"]))).unwrap();
     fill("d", 200 * 1024).unwrap();
     runtime.block_on(store.shutdown());
+}
+
+#[test]
+fn a_disk_that_is_full_when_the_events_of_a_group_are_written_undoes_all_of_it_and_tells_nothing() {
+    for make in TestDb::each() {
+        let db = make();
+        let mut config = StoreConfig::new(db.url());
+        config.sqlite_bytes_max = Some(512 * 1024);
+        let clock: SharedClock = TestClock::at(0);
+        let store = Store::open(&config, &[NOTES], clock).unwrap();
+        let sink = std::sync::Arc::new(super::Recorder::default());
+        store.set_sink(sink.clone());
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        if db.is_postgres() {
+            runtime.block_on(store.write(refuse_large_events)).unwrap();
+        }
+        let write = |bytes: usize| {
+            let write = store.write(move |tx| {
+                add_note(tx, &bytes.to_string())?;
+                let data = format!("{{\"a\":\"{}\"}}", "x".repeat(bytes));
+                tx.emit(&super::topic("notes"), "added", data).map(|emitted| emitted.position.offset)
+            });
+            runtime.block_on(write)
+        };
+        assert_eq!(write(10), Ok(1));
+        assert_eq!(write(900_000), Err(StoreError::Full));
+        assert_eq!(write(11), Ok(2), "the number of what was not stored is given out again");
+        assert_eq!(sink.seqs(), [1, 2]);
+        let notes =
+            store.read(|tx| tx.query("SELECT id FROM notes ORDER BY id", params![], |row| row.text(0)));
+        let notes: Result<Vec<String>, StoreError> = runtime.block_on(notes);
+        assert_eq!(notes.unwrap(), ["10", "11"]);
+        runtime.block_on(store.shutdown());
+    }
+}
+
+/// As a full disk refuses them.
+fn refuse_large_events(tx: &mut relais_store::WriteTx<'_>) -> Result<(), StoreError> {
+    tx.execute(
+        "CREATE FUNCTION no_space() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = 'disk_full'; END $$",
+        params![],
+    )?;
+    tx.execute(
+        "CREATE TRIGGER no_space BEFORE INSERT ON events FOR EACH ROW WHEN (LENGTH(NEW.data) > 100000) \
+         EXECUTE FUNCTION no_space()",
+        params![],
+    )?;
+    Ok(())
+}
+
+#[test]
+fn a_log_that_lost_events_takes_no_more_of_them_before_a_restart() {
+    on_each(|mut bench| {
+        for name in ["one", "two"] {
+            bench.write(move |tx| emit(tx, "notes", name)).unwrap();
+        }
+        let lose = |tx: &mut relais_store::WriteTx<'_>| {
+            tx.execute("DELETE FROM events WHERE seq = 2", params![])?;
+            tx.execute("UPDATE topics SET last_offset = 1", params![])?;
+            tx.execute("UPDATE log_head SET seq = 1 WHERE id = 1", params![])
+        };
+        bench.write(lose).unwrap();
+        let refused = bench.write(|tx| emit(tx, "notes", "three"));
+        assert!(matches!(refused, Err(StoreError::Schema(_))), "{refused:?}");
+        bench.reopen();
+        assert_eq!(bench.write(|tx| emit(tx, "notes", "three")), Ok(2));
+    });
 }
 
 #[test]

@@ -153,6 +153,15 @@ fn however_many_events_another_process_amended_all_are_amended_here() {
 }
 
 #[test]
+fn what_is_amended_without_an_event_is_amended_here_at_once() {
+    on_each(|bench| {
+        emit(&bench, "societe:a", 2);
+        bench.write(|tx| tx.amend(1, |_| Some("{\"a\":2}".into()))).unwrap();
+        assert_eq!(*bench.sink.1.lock(), [(1, "{\"a\":2}".to_owned(), 2)]);
+    });
+}
+
+#[test]
 fn what_was_amended_is_forgotten_with_the_event_that_told_so() {
     on_each(|bench| {
         emit(&bench, "societe:a", 3);

@@ -4,10 +4,15 @@
 
 mod commits;
 mod crash;
+mod delivery;
 mod failures;
+mod groups;
 mod jobs;
+mod lane;
+mod locks;
 mod log;
 mod order;
+mod outage;
 mod packs;
 mod tls;
 
@@ -42,9 +47,23 @@ impl EventSink for Recorder {
 }
 
 impl Recorder {
+    /// What was told: name and offset, in order.
+    fn told(&self) -> Vec<(String, u64)> {
+        self.0.lock().iter().map(|event| (event.name.to_string(), event.offset)).collect()
+    }
+
     fn seqs(&self) -> Vec<u64> {
         self.0.lock().iter().map(|event| event.seq).collect()
     }
+}
+
+/// A closure of a group.
+type Job<T> = Box<dyn FnOnce(&mut WriteTx<'_>) -> Result<T, StoreError> + Send>;
+
+/// The writer waits until this is gone.
+struct Held {
+    _release: std::sync::mpsc::SyncSender<()>,
+    _done: tokio::task::JoinHandle<()>,
 }
 
 /// One test on one database.
@@ -77,6 +96,33 @@ impl Bench {
         self.runtime.block_on(self.store.write(f))
     }
 
+    /// Holds the writer inside a closure until the end of what is returned, so that what comes meanwhile is one group.
+    fn hold_writer(&self) -> Held {
+        let (started, has_started) = std::sync::mpsc::sync_channel(1);
+        let (release, released) = std::sync::mpsc::sync_channel::<()>(1);
+        let store = self.store.clone();
+        let done = self.runtime.spawn(async move {
+            let held = store.write(move |_| {
+                let _ = started.send(());
+                let _ = released.recv();
+                Ok::<_, StoreError>(())
+            });
+            held.await.unwrap();
+        });
+        has_started.recv().unwrap();
+        Held { _release: release, _done: done }
+    }
+
+    /// The results of closures that ran in one group, in their order.
+    fn group<T: Send + 'static>(&self, closures: Vec<Job<T>>) -> Vec<Result<T, StoreError>> {
+        let held = self.hold_writer();
+        let writes = closures.into_iter().map(|run| self.store.write(run));
+        // They are polled in their order, so all are queued when the last is polled.
+        let release = async { drop(held) };
+        self.runtime
+            .block_on(async { futures_util::join!(futures_util::future::join_all(writes), release).0 })
+    }
+
     fn notes(&self) -> Vec<String> {
         let read = self
             .store
@@ -101,6 +147,18 @@ fn on_each(test: impl Fn(Bench)) {
 
 fn topic(name: &str) -> Topic {
     Topic::new(name).unwrap()
+}
+
+/// A second process on the same database, which hears nothing.
+fn other_process(bench: &Bench) -> Store {
+    let mut config = StoreConfig::new(bench.db.url());
+    config.beside_server = true;
+    let clock: SharedClock = bench.clock.clone();
+    Store::open(&config, &[NOTES], clock).unwrap()
+}
+
+fn emit(tx: &mut WriteTx<'_>, to: &str, name: &str) -> Result<u64, StoreError> {
+    tx.emit(&topic(to), name, "{}".into()).map(|emitted| emitted.position.offset)
 }
 
 fn add_note(tx: &mut WriteTx<'_>, id: &str) -> Result<(), StoreError> {

@@ -5,6 +5,7 @@
 //! before any later event reaches them, and whoever waits for an event wakes. Work under way asks again:
 //! [`Auth::renewed`] before an answer, [`Permit`] in the transaction that stores.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
@@ -32,13 +33,21 @@ pub struct Ended {
     pub session: Option<Arc<str>>,
 }
 
-/// Tells every server on this database that the rights of a principal changed, or that one session of it ended.
+/// Tells every server on this database that the rights of a principal changed, or that one session of it ended. This one
+/// forgets them before its caller is answered, even while events wait for room in the hub.
 ///
 /// # Errors
 /// What the database reports.
-pub(crate) fn tell(tx: &mut WriteTx<'_>, principal: String, session: Option<&str>) -> Result<(), StoreError> {
+pub(crate) fn tell(
+    tx: &mut WriteTx<'_>,
+    auth: &Auth,
+    principal: String,
+    session: Option<&str>,
+) -> Result<(), StoreError> {
     let ended = Ended { principal: principal.into(), session: session.map(Into::into) };
     let data = serde_json::to_string(&ended).map_err(|error| StoreError::Value(error.to_string()))?;
+    let auth = auth.clone();
+    tx.after_commit(move || auth.forget(&ended));
     tx.emit(&TOPIC, "rights_changed", data).map(drop)
 }
 
@@ -55,13 +64,18 @@ impl Auth {
                 |error| tracing::error!(%error, seq = event.seq, "a change of rights is not understood"),
             )
             .ok()?;
+        self.forget(&ended);
+        Some(ended)
+    }
+
+    /// What was remembered of these rights no longer counts.
+    fn forget(&self, ended: &Ended) {
         match (&ended.session, ended.principal.split_once(':')) {
             (Some(session), _) => self.session_changed(session),
             (None, Some(("user", id))) => self.user_changed(id),
             (None, Some(("key", id))) => self.key_changed(id),
             (None, _) => {}
         }
-        Some(ended)
     }
 
     /// The same caller with the rights of now: asked again before an answer that took its time.
@@ -212,6 +226,41 @@ impl Permit {
     pub fn stands(&self, tx: &mut impl Query) -> Result<(), AppError> {
         let now = self.auth.renewed_in(tx, &self.principal)?;
         if now.has_rights_of(&self.principal) { Ok(()) } else { Err(rights_changed()) }
+    }
+
+    /// As [`Permit::stands`], for several: what the database knows of them is asked at once.
+    ///
+    /// # Errors
+    /// What the database reports; what becomes of each is in its own result.
+    pub fn stand_each(
+        tx: &mut impl Query,
+        permits: &[Self],
+    ) -> Result<Vec<Result<(), AppError>>, StoreError> {
+        let users = || permits.iter().filter_map(|permit| permit.principal.user());
+        let with_account: BTreeSet<&str> =
+            users().filter(|user| user.generation.is_some()).map(|user| &*user.id).collect();
+        let with_session: BTreeSet<&str> = users().filter_map(|user| user.session.as_deref()).collect();
+        let accounts = store::find_accounts(tx, &with_account)?;
+        let sessions = store::find_sessions(tx, &with_session)?;
+        let mut each = Vec::with_capacity(permits.len());
+        for permit in permits {
+            let (auth, now) = (&permit.auth, permit.auth.now());
+            let renewed = match &permit.principal {
+                Principal::Anonymous => Ok(Principal::Anonymous),
+                Principal::Service(service) => {
+                    auth.valid_key(store::find_key(tx, &service.id)?.as_ref(), now)
+                }
+                Principal::User(user) => {
+                    let account = user.generation.and_then(|_| accounts.get(&*user.id));
+                    let session = user.session.as_deref().and_then(|id| sessions.get(id));
+                    auth.valid_user(user, account, session, now)
+                }
+            };
+            each.push(renewed.and_then(|now| {
+                if now.has_rights_of(&permit.principal) { Ok(()) } else { Err(rights_changed()) }
+            }));
+        }
+        Ok(each)
     }
 
     /// Runs `f` in a transaction that asks first whether the caller's rights still stand.

@@ -1,9 +1,10 @@
 //! The rows that prove who somebody is: accounts, sessions and keys, as authentication reads them.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use relais_protocol::time::Timestamp;
-use relais_store::{Query, Row, StoreError, WriteTx, params};
+use relais_store::{Param, Query, Row, StoreError, WriteTx, params};
 
 use super::principal::{Grants, Service, User};
 use super::scope::Scope;
@@ -76,19 +77,55 @@ pub(crate) fn account(row: &Row<'_>) -> Result<Account, StoreError> {
     })
 }
 
+const FIND_ACCOUNT: &str = concat!("SELECT ", account_columns!(), " FROM users WHERE id = $1");
+const FIND_GRANTS: &str =
+    "SELECT societe, writes FROM grants WHERE user_id = $1 ORDER BY societe LIMIT 10000";
+
+/// As [`FIND_ACCOUNT`], a row for each grant, or one without.
+const FIND_WITH_GRANTS: &str = concat!(
+    "SELECT u.*, g.societe, g.writes FROM (SELECT ",
+    account_columns!(),
+    " FROM users WHERE id = $1) AS u LEFT JOIN grants g ON g.user_id = u.id ORDER BY g.societe LIMIT 10000"
+);
+
+/// Each société and whether it may be written.
+type GrantPairs = Vec<(String, bool)>;
+
+/// The users with these ids.
+pub(crate) fn find_accounts(
+    tx: &mut impl Query,
+    ids: &BTreeSet<&str>,
+) -> Result<HashMap<String, Account>, StoreError> {
+    let asked: Vec<[Param<'_>; 1]> = ids.iter().map(|id| [Param::from(*id)]).collect();
+    let mut found: Vec<Option<(Account, GrantPairs)>> = asked.iter().map(|_| None).collect();
+    tx.visit_each(FIND_WITH_GRANTS, &asked, &mut |number, row| {
+        let Some(found) = found.get_mut(number) else { return Ok(()) };
+        if found.is_none() {
+            *found = Some((account(row)?, Vec::new()));
+        }
+        if let (Some((_, pairs)), Some(societe)) = (found, row.opt_text(11)?) {
+            pairs.push((societe, row.bool(12)?));
+        }
+        Ok(())
+    })?;
+    let with_grants = found.into_iter().flatten().map(|(mut found, pairs)| {
+        found.grants = Grants::from_pairs(pairs.iter().map(|(name, writes)| (&**name, *writes)));
+        (found.id.clone(), found)
+    });
+    Ok(with_grants.collect())
+}
+
 /// The user with this id.
 pub(crate) fn find_account(tx: &mut impl Query, id: &str) -> Result<Option<Account>, StoreError> {
-    let sql = concat!("SELECT ", account_columns!(), " FROM users WHERE id = $1");
-    let Some(mut found) = tx.query_opt(sql, params![id], account)? else { return Ok(None) };
+    let Some(mut found) = tx.query_opt(FIND_ACCOUNT, params![id], account)? else { return Ok(None) };
     let pairs = grants(tx, id)?;
     found.grants = Grants::from_pairs(pairs.iter().map(|(name, writes)| (&**name, *writes)));
     Ok(Some(found))
 }
 
 /// The grants of a user: each société and whether it may be written.
-pub(crate) fn grants(tx: &mut impl Query, id: &str) -> Result<Vec<(String, bool)>, StoreError> {
-    let sql = "SELECT societe, writes FROM grants WHERE user_id = $1 ORDER BY societe LIMIT 10000";
-    tx.query(sql, params![id], |row| Ok((row.text(0)?, row.bool(1)?)))
+pub(crate) fn grants(tx: &mut impl Query, id: &str) -> Result<GrantPairs, StoreError> {
+    tx.query(FIND_GRANTS, params![id], |row| Ok((row.text(0)?, row.bool(1)?)))
 }
 
 /// The id and the password hash of whoever signs in with this address.
@@ -118,18 +155,32 @@ impl SessionRow {
     }
 }
 
+const FIND_SESSION: &str =
+    "SELECT user_id, created_at, last_seen, expires_at, generation FROM sessions WHERE id = $1";
+
+fn session(row: &Row<'_>) -> Result<SessionRow, StoreError> {
+    Ok(SessionRow {
+        user_id: row.text(0)?,
+        created_at: row.timestamp(1)?,
+        last_seen: row.timestamp(2)?,
+        expires_at: row.timestamp(3)?,
+        generation: row.u64(4)?,
+    })
+}
+
 /// The session with this digest.
 pub(crate) fn find_session(tx: &mut impl Query, id: &str) -> Result<Option<SessionRow>, StoreError> {
-    let sql = "SELECT user_id, created_at, last_seen, expires_at, generation FROM sessions WHERE id = $1";
-    tx.query_opt(sql, params![id], |row| {
-        Ok(SessionRow {
-            user_id: row.text(0)?,
-            created_at: row.timestamp(1)?,
-            last_seen: row.timestamp(2)?,
-            expires_at: row.timestamp(3)?,
-            generation: row.u64(4)?,
-        })
-    })
+    tx.query_opt(FIND_SESSION, params![id], session)
+}
+
+/// The sessions with these digests.
+pub(crate) fn find_sessions(
+    tx: &mut impl Query,
+    ids: &BTreeSet<&str>,
+) -> Result<HashMap<String, SessionRow>, StoreError> {
+    let asked: Vec<[Param<'_>; 1]> = ids.iter().map(|id| [Param::from(*id)]).collect();
+    let found = tx.query_opt_each(FIND_SESSION, &asked, session)?;
+    Ok(ids.iter().zip(found).filter_map(|(id, row)| Some(((*id).to_owned(), row?))).collect())
 }
 
 /// Keeps a new session, and lets go those that have ended.

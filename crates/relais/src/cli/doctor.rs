@@ -118,7 +118,7 @@ async fn check_database(config: &Config) -> Result<String, String> {
         Store::open(&store_config, &crate::features::migrations(), Arc::new(SystemClock))
     });
     let store = opened.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
-    let works = store.check().await;
+    let works = store.check_writes().await;
     let tls = store.tls_version().await;
     let head = store.head();
     let broken = unreadable_rows(&store).await;

@@ -13,8 +13,8 @@ pub(super) async fn get_health() -> Json<serde_json::Value> {
     Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
 }
 
-/// The server takes requests: its database reads and writes, and it is not stopping. How the jobs stand is told beside it
-/// and decides nothing: dead letters are for people.
+/// The server takes requests: its database answers, and it is not stopping. A short read, so that asking holds up nobody.
+/// How the jobs stand is told beside it and decides nothing: dead letters are for people.
 pub(super) async fn get_readiness(State(app): State<App>) -> Response {
     if !app.is_accepting() {
         return not_ready("stopping");

@@ -48,7 +48,7 @@ impl Accounts {
                 said!("Nom de société invalide : {societe}", "Invalid name of a société: {societe}");
             return Err(bad_request("societe", message));
         }
-        let (id, by) = (user_id.to_owned(), actor.clone());
+        let (id, by, auth) = (user_id.to_owned(), actor.clone(), self.auth.clone());
         actor
             .write(self.auth.store(), move |tx| {
                 find_account(tx, &id)?.ok_or_else(user_unknown)?;
@@ -65,7 +65,7 @@ impl Accounts {
                 store::set_grant(tx, &id, &societe, writes)?;
                 let details = format!("{} {societe}", access(writes));
                 record(tx, &by.did(tx.now(), "grant_set", format!("user:{id}"), details))?;
-                Ok(rights::tell(tx, format!("user:{id}"), None)?)
+                Ok(rights::tell(tx, &auth, format!("user:{id}"), None)?)
             })
             .await
     }
@@ -76,6 +76,7 @@ impl Accounts {
     /// 404 if there was none.
     pub async fn remove_grant(&self, actor: &Actor, user_id: &str, societe: &str) -> Result<(), AppError> {
         let (id, societe, by) = (user_id.to_owned(), composed(societe).into_owned(), actor.clone());
+        let auth = self.auth.clone();
         actor
             .write(self.auth.store(), move |tx| {
                 if !delete_every_form(tx, &id, &societe)? {
@@ -85,7 +86,7 @@ impl Accounts {
                     )));
                 }
                 record(tx, &by.did(tx.now(), "grant_removed", format!("user:{id}"), societe))?;
-                Ok(rights::tell(tx, format!("user:{id}"), None)?)
+                Ok(rights::tell(tx, &auth, format!("user:{id}"), None)?)
             })
             .await
     }

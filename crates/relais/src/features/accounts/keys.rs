@@ -85,7 +85,7 @@ impl Accounts {
     /// # Errors
     /// 404 if there is no such key that counts.
     pub async fn revoke_key(&self, actor: &Actor, id: &str) -> Result<(), AppError> {
-        let (id, by) = (id.to_owned(), actor.clone());
+        let (id, by, auth) = (id.to_owned(), actor.clone(), self.auth.clone());
         actor
             .write(self.auth.store(), move |tx| {
                 let now = tx.now();
@@ -96,7 +96,7 @@ impl Accounts {
                     )));
                 }
                 record(tx, &by.did(now, "key_revoked", format!("key:{id}"), String::new()))?;
-                Ok(rights::tell(tx, format!("key:{id}"), None)?)
+                Ok(rights::tell(tx, &auth, format!("key:{id}"), None)?)
             })
             .await
     }

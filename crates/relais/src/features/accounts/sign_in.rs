@@ -11,7 +11,7 @@ use super::refusal::user_unknown;
 use super::service::Accounts;
 use crate::AppError;
 use crate::auth::store::{SessionRow, delete_session, find_account, find_sign_in, insert_session};
-use crate::auth::{rights, secret};
+use crate::auth::{Auth, rights, secret};
 use crate::said::said;
 
 /// The longest address that is looked up, in bytes.
@@ -93,7 +93,7 @@ impl Accounts {
             let row = SessionRow { user_id, created_at: now, last_seen: now, expires_at, generation };
             insert_session(tx, &session_id, &row)?;
             if let Some(replaced) = replaced {
-                end_session(tx, &replaced)?;
+                end_session(tx, &auth, &replaced)?;
             }
             record(tx, &actor.did(now, "sign_in", format!("user:{id}"), String::new()))?;
             let user = UserInfo::from(&account);
@@ -120,11 +120,11 @@ impl Accounts {
     /// # Errors
     /// What the database reports.
     pub async fn sign_out(&self, session: &str, address: Option<IpAddr>) -> Result<(), AppError> {
-        let id = secret::digest(session);
+        let (id, auth) = (secret::digest(session), self.auth.clone());
         self.auth
             .store()
             .write(move |tx| {
-                let Some(user_id) = end_session(tx, &id)? else { return Ok(()) };
+                let Some(user_id) = end_session(tx, &auth, &id)? else { return Ok(()) };
                 if let Some(account) = find_account(tx, &user_id)? {
                     announce(tx, UserEvent::SignedOut, &UserInfo::from(&account))?;
                 }
@@ -161,10 +161,10 @@ impl Accounts {
 }
 
 /// Ends a session, if it is there, and says whose it was. Its live connections end on every server.
-fn end_session(tx: &mut WriteTx<'_>, id: &str) -> Result<Option<String>, StoreError> {
+fn end_session(tx: &mut WriteTx<'_>, auth: &Auth, id: &str) -> Result<Option<String>, StoreError> {
     let user_id = delete_session(tx, id)?;
     if let Some(user_id) = &user_id {
-        rights::tell(tx, format!("user:{user_id}"), Some(id))?;
+        rights::tell(tx, auth, format!("user:{user_id}"), Some(id))?;
     }
     Ok(user_id)
 }

@@ -130,7 +130,7 @@ impl Accounts {
             Some(password) => Some(self.auth.passwords().hash(password).await?),
             None => None,
         };
-        let (id, by) = (id.to_owned(), actor.clone());
+        let (id, by, auth) = (id.to_owned(), actor.clone(), self.auth.clone());
         actor
             .write(self.auth.store(), move |tx| {
                 let (user, details) = change(tx, &id, &changes, hash.as_deref())?;
@@ -138,7 +138,7 @@ impl Accounts {
                 record(tx, &entry)?;
                 let user = UserInfo::from(&user);
                 announce(tx, UserEvent::Changed, &user)?;
-                rights::tell(tx, format!("user:{id}"), None)?;
+                rights::tell(tx, &auth, format!("user:{id}"), None)?;
                 Ok(user)
             })
             .await

@@ -83,17 +83,21 @@ fn check_pause(now: Timestamp, until: Timestamp) -> Result<(), AppError> {
 
 /// Whether neither has blocked the other.
 fn check_blocks(tx: &mut impl Query, from: &str, to: &str) -> Result<(), AppError> {
-    if store::blocks::has(tx, from, to)? {
+    let blocks = store::blocks::between_each(tx, &[(from, to)])?.pop().unwrap_or_default();
+    check_between(&blocks, from, to)
+}
+
+/// Whether neither of two is among those who have blocked the other.
+pub(super) fn check_between(blocks: &[(String, String)], from: &str, to: &str) -> Result<(), AppError> {
+    let has = |one: &str, other: &str| blocks.iter().any(|(by, of)| by == one && of == other);
+    if has(from, to) {
         let message = said!(
             "Vous avez bloqué cette personne : débloquez-la d'abord",
             "You have blocked this person: unblock them first"
         );
         return Err(AppError::conflict("you_blocked", message).with("user_id", to));
     }
-    if store::blocks::has(tx, to, from)? {
-        return Err(refuses());
-    }
-    Ok(())
+    if has(to, from) { Err(refuses()) } else { Ok(()) }
 }
 
 /// Whether one may write in a conversation that one is in: between two people, neither has blocked the other.

@@ -98,7 +98,7 @@ impl Chat {
                 };
                 store::messages::edit(tx, &row.id, &content, &mentions, tx.now())?;
                 if store::search::forget(tx, row.key)? {
-                    store::search::index(tx, row.key, &stored(&content))?;
+                    store::search::index_each(&mut tx.rows(), &[(row.key, stored(&content))])?;
                 }
                 changed(tx, &id, &row, "message_edited")
             })

@@ -19,11 +19,13 @@ mod commands;
 mod conversations;
 mod devices;
 pub mod http;
+mod indexing;
 mod invitations;
 mod messages;
 mod model;
 mod names;
 mod people;
+mod posting;
 mod presence;
 mod receipts;
 mod refusal;
@@ -41,6 +43,7 @@ mod words;
 pub use commands::Outcome;
 pub use conversations::{Listing, Overview};
 pub use devices::{Device, DeviceId};
+use indexing::index_messages;
 pub use invitations::{Answer, Waiting};
 pub use messages::Part;
 pub use model::{
@@ -83,6 +86,7 @@ pub const FEATURE: Feature = Feature {
         vec![
             Box::pin(tell_changes(chat.clone(), stop.clone())),
             Box::pin(catch_up(chat.clone(), stop.clone())),
+            Box::pin(index_messages(chat.clone(), stop.clone())),
         ]
     },
     trimmed: |app| Box::pin(app.service::<Chat>().forget_trimmed()),

@@ -23,7 +23,8 @@ pub struct Found {
     pub messages: Vec<Message>,
     /// Where it ends, if there is more.
     pub cursor: Option<u64>,
-    /// Whether all messages were looked through: after an upgrade the words of older ones are noted little by little.
+    /// Whether all messages were looked through: after an upgrade the words of older ones are noted little by little,
+    /// and those of the latest later if nothing can be written.
     pub complete: bool,
 }
 
@@ -48,11 +49,16 @@ impl Chat {
             );
             return Err(invalid("q", message));
         }
+        // What was said before the question is found.
+        let is_noted = self.note_words().await;
+        if let Err(error) = &is_noted {
+            tracing::warn!(%error, "the words of the latest messages could not be noted: they are not found yet");
+        }
         let (id, before) = (me.person.id.clone(), before.unwrap_or(i64::MAX.unsigned_abs()));
         self.0
             .store
             .read(move |tx: &mut ReadTx<'_>| {
-                let complete = store::backfill::below(tx, store::backfill::WORDS)? == 0;
+                let complete = is_noted.is_ok() && store::backfill::below(tx, store::backfill::WORDS)? == 0;
                 if terms.is_empty() {
                     return Ok(Found { messages: Vec::new(), cursor: None, complete });
                 }

@@ -7,12 +7,14 @@ use parking_lot::Mutex;
 use relais_hub::Hub;
 use relais_protocol::event::{Event, Topic};
 use relais_protocol::time::SharedClock;
-use relais_store::Store;
+use relais_store::{Lane, Store};
 use tokio::sync::Notify;
 
 use super::devices::Devices;
 use super::model::Person;
+use super::posting::{self, Posted};
 use super::refusal::no_conversation;
+use super::sending::Sent;
 use super::typing::Typing;
 use super::watching::Watches;
 use crate::AppError;
@@ -29,6 +31,12 @@ pub struct Chat(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) store: Store,
+    /// Messages on their way into the database.
+    pub(super) posts: Lane<Posted, Sent, AppError>,
+    /// Wakes whoever notes the words of messages for the search.
+    pub(super) unindexed: Notify,
+    /// Held while words are noted.
+    pub(super) indexing: tokio::sync::Mutex<()>,
     pub(super) accounts: Accounts,
     pub(super) hub: Hub,
     pub(super) clock: SharedClock,
@@ -77,6 +85,9 @@ impl Chat {
         let (devices, people, telling_presence) = (Devices::default(), Names::default(), Mutex::default());
         let notices = Pace::default();
         Self(Arc::new(Inner {
+            posts: store.lane(posting::post),
+            unindexed: Notify::new(),
+            indexing: tokio::sync::Mutex::new(()),
             store,
             accounts,
             hub,

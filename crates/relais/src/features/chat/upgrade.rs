@@ -63,9 +63,8 @@ impl Chat {
 fn index_some(tx: &mut WriteTx<'_>) -> Result<bool, StoreError> {
     let below = store::backfill::below(tx, WORDS)?;
     let some = store::backfill::messages_below(tx, below, MESSAGES_AT_ONCE)?;
-    for (key, content) in &some {
-        store::search::index(tx, *key, &stored(content))?;
-    }
+    let words: Vec<_> = some.iter().map(|(key, content)| (*key, stored(content))).collect();
+    store::search::index_each(&mut tx.rows(), &words)?;
     let left = some.last().map_or(0, |(key, _)| *key);
     store::backfill::set_below(tx, WORDS, left)?;
     Ok(left > 0)

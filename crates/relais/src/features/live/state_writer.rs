@@ -191,6 +191,6 @@ impl Live {
     }
 
     async fn write_values(&self, kept: Vec<Kept>) -> Result<(), StoreError> {
-        self.0.store.write(move |tx| store::states::write_values(tx, &kept)).await
+        self.0.store.write_rows(move |tx| store::states::write_values(tx, &kept)).await
     }
 }

@@ -1,7 +1,7 @@
 //! Whom somebody wants to hear nothing of, and how often they have refused whom.
 
 use relais_protocol::time::Timestamp;
-use relais_store::{Query, StoreError, WriteTx, params};
+use relais_store::{Param, Query, StoreError, WriteTx, params};
 
 use super::super::model::Person;
 use super::people::person_at;
@@ -41,10 +41,22 @@ pub(crate) fn list(
     tx.query(sql, params![user_id, limit], |row| Ok((person_at(row, 0)?, row.timestamp(4)?)))
 }
 
-/// Whether `user_id` has blocked `other`.
-pub(crate) fn has(tx: &mut impl Query, user_id: &str, other: &str) -> Result<bool, StoreError> {
-    let sql = "SELECT CAST(1 AS BIGINT) FROM chat_blocks WHERE user_id = $1 AND blocked_id = $2";
-    Ok(tx.query_opt(sql, params![user_id, other], |row| row.u64(0))?.is_some())
+/// Of each two people, who of them has blocked whom.
+pub(crate) fn between_each(
+    tx: &mut impl Query,
+    pairs: &[(&str, &str)],
+) -> Result<Vec<Vec<(String, String)>>, StoreError> {
+    let sql =
+        "SELECT user_id, blocked_id FROM chat_blocks WHERE user_id IN ($1, $2) AND blocked_id IN ($1, $2)";
+    let asked: Vec<[Param<'_>; 2]> =
+        pairs.iter().map(|(one, other)| [(*one).into(), (*other).into()]).collect();
+    let mut found = vec![Vec::new(); pairs.len()];
+    tx.visit_each(sql, &asked, &mut |number, row| {
+        let blocks = (row.text(0)?, row.text(1)?);
+        found.get_mut(number).into_iter().for_each(|found: &mut Vec<_>| found.push(blocks.clone()));
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 /// Those whom somebody has blocked, and those who have blocked them.

@@ -147,13 +147,71 @@ pub(crate) fn counts(tx: &mut impl Query, id: &str) -> Result<Option<(u64, u64)>
     tx.query_opt(sql, params![id], |row| Ok((row.u64(0)?, row.u64(1)?)))
 }
 
-/// Makes room for one more message and returns its number.
-pub(crate) fn count_message(tx: &mut WriteTx<'_>, id: &str, at: Timestamp) -> Result<u64, StoreError> {
-    tx.query_one(
-        "UPDATE chat_conversations SET messages = messages + 1, active_at = $1 WHERE id = $2 RETURNING messages",
-        params![at, id],
-        |row| row.u64(0),
-    )
+/// A conversation and members of it, each with their place.
+pub(crate) type WithMembers = (ConversationRow, Vec<(String, Place)>);
+
+/// Conversations, each with its first members in the order of ids and their places; nothing of one that is not there.
+pub(crate) fn find_each(
+    tx: &mut impl Query,
+    ids: &[&str],
+    members_max: usize,
+) -> Result<Vec<Option<WithMembers>>, StoreError> {
+    let sql = "SELECT c.id, c.kind, c.name, c.created_at, c.messages, c.members, m.role, m.read_to, m.unread, m.user_id \
+               FROM chat_conversations c JOIN chat_members m ON m.conversation_id = c.id \
+               WHERE c.id = $1 ORDER BY m.user_id LIMIT $2";
+    let asked: Vec<[Param<'_>; 2]> = ids.iter().map(|id| [(*id).into(), members_max.into()]).collect();
+    let mut found: Vec<Option<WithMembers>> = ids.iter().map(|_| None).collect();
+    tx.visit_each(sql, &asked, &mut |number, row| {
+        let Some(found) = found.get_mut(number) else { return Ok(()) };
+        if found.is_none() {
+            *found = Some((conversation(row)?, Vec::new()));
+        }
+        if let Some((_, members)) = found {
+            members.push((row.text(9)?, place(row, 6)?));
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// What is new in a conversation after messages were added to it.
+pub(crate) struct Added<'a> {
+    pub(crate) conversation_id: &'a str,
+    /// The number of the last message now.
+    pub(crate) messages: u64,
+    /// Messages that everybody has not read, before [`Added::places`] counts.
+    pub(crate) unread: u64,
+    /// The places of those whose place is known.
+    pub(crate) places: Vec<(&'a str, Place)>,
+}
+
+/// Counts messages that were added: in their conversations, and with those who have not read them.
+pub(crate) fn count_messages(
+    tx: &mut WriteTx<'_>,
+    all: &[Added<'_>],
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let counted: Vec<[Param<'_>; 3]> =
+        all.iter().map(|added| [added.messages.into(), at.into(), added.conversation_id.into()]).collect();
+    tx.execute_each("UPDATE chat_conversations SET messages = $1, active_at = $2 WHERE id = $3", &counted)?;
+    let everybody: Vec<[Param<'_>; 2]> = all
+        .iter()
+        .filter(|added| added.unread > 0)
+        .map(|added| [added.unread.into(), added.conversation_id.into()])
+        .collect();
+    tx.execute_each("UPDATE chat_members SET unread = unread + $1 WHERE conversation_id = $2", &everybody)?;
+    let places: Vec<[Param<'_>; 4]> = all
+        .iter()
+        .flat_map(|added| added.places.iter().map(move |(user_id, place)| (added, user_id, place)))
+        .map(|(added, user_id, place)| {
+            [place.read_to.into(), place.unread.into(), added.conversation_id.into(), (*user_id).into()]
+        })
+        .collect();
+    tx.execute_each(
+        "UPDATE chat_members SET read_to = $1, unread = $2 WHERE conversation_id = $3 AND user_id = $4",
+        &places,
+    )?;
+    Ok(())
 }
 
 /// Everybody in a conversation, in the order in which they came.
@@ -303,13 +361,6 @@ pub(crate) fn promote(tx: &mut WriteTx<'_>, id: &str, user_id: &str) -> Result<(
     Ok(())
 }
 
-/// One more message that everybody but its sender has not read.
-pub(crate) fn count_unread(tx: &mut WriteTx<'_>, id: &str, sender_id: &str) -> Result<(), StoreError> {
-    let sql = "UPDATE chat_members SET unread = unread + 1 WHERE conversation_id = $1 AND user_id <> $2";
-    tx.execute(sql, params![id, sender_id])?;
-    Ok(())
-}
-
 /// A message is gone: whoever had not read it has one less to read.
 pub(crate) fn uncount_unread(
     tx: &mut WriteTx<'_>,
@@ -320,18 +371,6 @@ pub(crate) fn uncount_unread(
     let sql = "UPDATE chat_members SET unread = unread - 1 \
                WHERE conversation_id = $1 AND user_id <> $2 AND read_to < $3";
     tx.execute(sql, params![id, sender_id, number])?;
-    Ok(())
-}
-
-/// A member has read on without anything to tell.
-pub(crate) fn move_read(
-    tx: &mut WriteTx<'_>,
-    id: &str,
-    user_id: &str,
-    read_to: u64,
-) -> Result<(), StoreError> {
-    let sql = "UPDATE chat_members SET read_to = $1 WHERE conversation_id = $2 AND user_id = $3";
-    tx.execute(sql, params![read_to, id, user_id])?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Messages, who has read them, and where they were delivered.
 
 use relais_protocol::time::Timestamp;
-use relais_store::{Query, Row, StoreError, WriteTx, params};
+use relais_store::{Param, Query, Row, StoreError, WriteTx, params};
 
 use super::super::model::Person;
 use super::people::person_at;
@@ -57,33 +57,41 @@ pub(crate) fn next_key(tx: &mut impl Query) -> Result<u64, StoreError> {
     tx.query_one("SELECT COALESCE(MAX(key), 0) + 1 FROM chat_messages", params![], |row| row.u64(0))
 }
 
-/// Adds a message, which the event `seq` tells.
-pub(crate) fn insert(
-    tx: &mut WriteTx<'_>,
-    row: &MessageRow,
-    client_digest: Option<&str>,
-    seq: u64,
-) -> Result<(), StoreError> {
-    tx.execute(
-        "INSERT INTO chat_messages (key, id, conversation_id, number, sender_id, client_id, content, mentions, \
-         attachments, created_at, delivered_at, client_digest, edited_at, deleted_at, seq) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, NULL, NULL, $13)",
-        params![
-            row.key,
-            &row.id,
-            &row.conversation_id,
-            row.number,
-            &row.sender.id,
-            row.client_id.as_deref(),
-            &row.content,
-            &row.mentions,
-            &row.attachments,
-            row.created_at,
-            row.delivered_at,
-            client_digest,
-            seq
-        ],
-    )?;
+/// A message to be added.
+pub(crate) struct Addition {
+    pub(crate) row: MessageRow,
+    /// Of what was asked for under its `client_id`.
+    pub(crate) client_digest: Option<String>,
+    /// The event that tells it.
+    pub(crate) seq: u64,
+}
+
+/// Adds messages.
+pub(crate) fn insert_all(tx: &mut WriteTx<'_>, all: &[Addition]) -> Result<(), StoreError> {
+    let sql = "INSERT INTO chat_messages (key, id, conversation_id, number, sender_id, client_id, content, mentions, \
+               attachments, created_at, delivered_at, client_digest, edited_at, deleted_at, seq) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, NULL, NULL, $13)";
+    let rows: Vec<[Param<'_>; 13]> = all
+        .iter()
+        .map(|Addition { row, client_digest, seq }| {
+            [
+                row.key.into(),
+                (&row.id).into(),
+                (&row.conversation_id).into(),
+                row.number.into(),
+                (&row.sender.id).into(),
+                row.client_id.as_deref().into(),
+                (&row.content).into(),
+                (&row.mentions).into(),
+                (&row.attachments).into(),
+                row.created_at.into(),
+                row.delivered_at.into(),
+                client_digest.as_deref().into(),
+                (*seq).into(),
+            ]
+        })
+        .collect();
+    tx.execute_each(sql, &rows)?;
     Ok(())
 }
 
@@ -97,14 +105,25 @@ pub(crate) fn find_by_key(tx: &mut impl Query, key: u64) -> Result<Option<Messag
     tx.query_opt(concat!(columns!(), "WHERE m.key = $1"), params![key], message)
 }
 
-/// What the sender's program has called so before.
-pub(crate) fn find_sent(
+/// What senders' programs have called so before: of each sender and name the message, if there is one.
+pub(crate) fn find_sent_each(
     tx: &mut impl Query,
-    sender_id: &str,
-    client_id: &str,
-) -> Result<Option<MessageRow>, StoreError> {
+    names: &[(&str, &str)],
+) -> Result<Vec<Option<MessageRow>>, StoreError> {
     let sql = concat!(columns!(), "WHERE m.sender_id = $1 AND m.client_id = $2");
-    tx.query_opt(sql, params![sender_id, client_id], message)
+    let asked: Vec<[Param<'_>; 2]> =
+        names.iter().map(|(sender_id, client_id)| [(*sender_id).into(), (*client_id).into()]).collect();
+    tx.query_opt_each(sql, &asked, message)
+}
+
+/// Messages from a key on: each key, and the text.
+pub(crate) fn from_key(
+    tx: &mut impl Query,
+    key: u64,
+    limit: usize,
+) -> Result<Vec<(u64, String)>, StoreError> {
+    let sql = "SELECT key, content FROM chat_messages WHERE key >= $1 ORDER BY key LIMIT $2";
+    tx.query(sql, params![key, limit], |row| Ok((row.u64(0)?, row.text(1)?)))
 }
 
 /// The digest of what was asked for under the sender's name for a message; none of one that was deleted.

@@ -45,6 +45,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "chat: where invitations were told",
         sql: include_str!("../schema_340.sql"),
     },
+    Migration {
+        version: 350,
+        name: "chat: words are noted after the message",
+        sql: include_str!("../schema_350.sql"),
+    },
 ];
 
 #[cfg(test)]

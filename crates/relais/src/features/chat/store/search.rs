@@ -3,30 +3,39 @@
 
 use std::collections::BTreeSet;
 
-use relais_store::{Backend, Query, StoreError, WriteTx, params};
+use relais_store::{Backend, Param, Query, RowTx, StoreError, WriteTx, params};
 
 use super::super::words::Term;
 use super::backfill;
 
-/// Notes the words of a new message.
-pub(crate) fn index(tx: &mut WriteTx<'_>, key: u64, words: &BTreeSet<String>) -> Result<(), StoreError> {
-    let sql = match tx.backend() {
+fn insert(backend: Backend) -> &'static str {
+    match backend {
         Backend::Sqlite => "INSERT INTO chat_words (rowid, words) VALUES ($1, $2)",
         Backend::Postgres => {
             "INSERT INTO chat_words (key, words) VALUES ($1, array_to_tsvector(string_to_array($2::text, ' ')))"
         }
-    };
-    if !words.is_empty() {
-        let words = words.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
-        tx.execute(sql, params![key, &words])?;
     }
-    Ok(())
+}
+
+fn joined(words: &BTreeSet<String>) -> String {
+    words.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
+}
+
+/// Notes the words of several messages.
+pub(crate) fn index_each(tx: &mut RowTx<'_, '_>, all: &[(u64, BTreeSet<String>)]) -> Result<(), StoreError> {
+    let rows: Vec<(u64, String)> =
+        all.iter().filter(|(_, words)| !words.is_empty()).map(|(key, words)| (*key, joined(words))).collect();
+    let rows: Vec<[Param<'_>; 2]> = rows.iter().map(|(key, words)| [(*key).into(), words.into()]).collect();
+    tx.execute_each(insert(tx.backend()), &rows).map(drop)
 }
 
 /// Forgets the words of a message, unless they are still to be noted: then they will be those of its text by then. Says
 /// whether they were noted.
 pub(crate) fn forget(tx: &mut WriteTx<'_>, key: u64) -> Result<bool, StoreError> {
     if key < backfill::below(tx, backfill::WORDS)? {
+        return Ok(false);
+    }
+    if key >= backfill::below(tx, backfill::FRESH)? && key >= backfill::hold_fresh(tx)? {
         return Ok(false);
     }
     let sql = match tx.backend() {

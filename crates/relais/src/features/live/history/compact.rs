@@ -1,6 +1,6 @@
 //! From the journal into blocks: module by module, each in a transaction that also says how far the journal is done.
 
-use relais_store::{ReadTx, StoreError, WriteTx};
+use relais_store::{ReadTx, RowTx, StoreError};
 
 use super::aggregate::{Aggregate, Aggregates, DAY, HOUR, MINUTE};
 use super::codec::Packer;
@@ -125,11 +125,13 @@ impl History {
     }
 
     /// Writes changes, and moves in memory what they moved. The batch is the caller's from before these were prepared.
-    pub(super) async fn apply(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+    pub(super) async fn apply(&self, mut changes: Vec<Change>) -> Result<(), StoreError> {
+        changes.sort_unstable_by_key(|change| change.row.id);
         let seen: Vec<(i64, Vec<Series>)> =
             changes.iter().map(|change| (change.row.id, change.series.clone())).collect();
-        let write = move |tx: &mut WriteTx<'_>| changes.iter().map(|change| apply_one(tx, change)).collect();
-        let outcomes: Vec<Outcome> = self.0.store.write(write).await?;
+        let write =
+            move |tx: &mut RowTx<'_, '_>| changes.iter().map(|change| apply_one(tx, change)).collect();
+        let outcomes: Vec<Outcome> = self.0.store.write_rows(write).await?;
         let mut memory = self.0.memory.lock();
         for ((id, series), outcome) in seen.into_iter().zip(outcomes) {
             match outcome {
@@ -150,7 +152,7 @@ impl History {
     async fn trim_journal(&self) -> Result<(), StoreError> {
         let before = self.0.memory.lock().first_needed();
         while self.0.memory.lock().trimmed < before {
-            let step = self.0.store.write(move |tx| store::trim_journal(tx, before, ENTRIES_PER_STEP));
+            let step = self.0.store.write_rows(move |tx| store::trim_journal(tx, before, ENTRIES_PER_STEP));
             if step.await? < ENTRIES_PER_STEP as u64 {
                 self.0.memory.lock().trimmed = before;
             }
@@ -159,7 +161,7 @@ impl History {
     }
 }
 
-fn apply_one(tx: &mut WriteTx<'_>, change: &Change) -> Result<Outcome, StoreError> {
+fn apply_one(tx: &mut RowTx<'_, '_>, change: &Change) -> Result<Outcome, StoreError> {
     let id = change.row.id;
     if !store::advance(tx, &change.row, change.before)? {
         return Ok(store::find_marks(tx, id)?.map_or(Outcome::Gone, Outcome::Known));

@@ -286,7 +286,7 @@ impl History {
             let packed = pack_entries(&entries)?;
             self.0
                 .store
-                .write(move |tx| packed.iter().try_for_each(|(id, data)| store::append(tx, *id, data)))
+                .write_rows(move |tx| packed.iter().try_for_each(|(id, data)| store::append(tx, *id, data)))
                 .await?;
             let mut memory = self.0.memory.lock();
             memory.waiting.retain(|entry| entry.id > last);
@@ -309,7 +309,7 @@ impl History {
                 new.iter().map(|(_, row)| (row.id, row.series.clone())).collect();
             self.0
                 .store
-                .write(move |tx| new.iter().try_for_each(|(name, row)| store::put_module(tx, name, row)))
+                .write_rows(move |tx| new.iter().try_for_each(|(name, row)| store::put_module(tx, name, row)))
                 .await?;
             let mut memory = self.0.memory.lock();
             for (id, series) in written {

@@ -1,6 +1,6 @@
 //! What is older than its tier keeps goes, and so does what is left of modules that are gone.
 
-use relais_store::{StoreError, WriteTx};
+use relais_store::{RowTx, StoreError};
 
 use super::aggregate::{DAY, HOUR, MINUTE};
 use super::compact::floor;
@@ -30,16 +30,16 @@ impl History {
         for olds in due.chunks(MODULES_PER_STEP) {
             let mut olds = olds.to_vec();
             while !olds.is_empty() {
-                let step = move |tx: &mut WriteTx<'_>| {
+                let step = move |tx: &mut RowTx<'_, '_>| {
                     let mut rest = Vec::new();
-                    for old in olds {
-                        if delete_some(tx, old)? > 0 {
-                            rest.push(old);
+                    for old in &olds {
+                        if delete_some(tx, *old)? > 0 {
+                            rest.push(*old);
                         }
                     }
                     Ok::<_, StoreError>(rest)
                 };
-                olds = self.0.store.write(step).await?;
+                olds = self.0.store.write_rows(step).await?;
                 // What comes meanwhile does not wait for all of it.
                 self.write_waiting().await?;
             }
@@ -78,16 +78,16 @@ impl History {
 
     async fn purge(&self, module: i64) -> Result<(), StoreError> {
         let all = Old { module, blocks: i64::MAX, minutes: i64::MAX, hours: i64::MAX };
-        while self.0.store.write(move |tx| delete_some(tx, all)).await? > 0 {
+        while self.0.store.write_rows(move |tx| delete_some(tx, all)).await? > 0 {
             self.write_waiting().await?;
         }
         let _batch = self.0.batch.lock().await;
-        self.0.store.write(move |tx| store::delete_module(tx, module)).await
+        self.0.store.write_rows(move |tx| store::delete_module(tx, module)).await
     }
 }
 
 /// Deletes a part of what is old; says how many rows.
-fn delete_some(tx: &mut WriteTx<'_>, old: Old) -> Result<u64, StoreError> {
+fn delete_some(tx: &mut RowTx<'_, '_>, old: Old) -> Result<u64, StoreError> {
     let blocks = store::trim_blocks(tx, old.module, old.blocks, BLOCKS_SPAN_MS)?;
     let minutes = store::trim_aggregates(tx, old.module, MINUTE, old.minutes, MINUTES_SPAN_MS)?;
     let hours = store::trim_aggregates(tx, old.module, HOUR, old.hours, HOURS_SPAN_MS)?;

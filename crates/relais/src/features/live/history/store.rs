@@ -1,6 +1,6 @@
 //! The SQL of history.
 
-use relais_store::{Migration, Query, Row, StoreError, WriteTx, params};
+use relais_store::{Migration, Query, Row, RowTx, StoreError, WriteTx, params};
 
 /// The tables of history.
 pub const MIGRATIONS: &[Migration] =
@@ -54,7 +54,7 @@ pub(super) fn find_marks(tx: &mut impl Query, module: i64) -> Result<Option<Mark
 }
 
 /// Adds a module, or writes the names of its series.
-pub(super) fn put_module(tx: &mut WriteTx<'_>, name: &str, row: &ModuleRow) -> Result<(), StoreError> {
+pub(super) fn put_module(tx: &mut RowTx<'_, '_>, name: &str, row: &ModuleRow) -> Result<(), StoreError> {
     // One that is gone may have come in after it went.
     tx.execute(
         "UPDATE history_modules SET module = NULL WHERE module = $1 AND id <> $2",
@@ -69,7 +69,7 @@ pub(super) fn put_module(tx: &mut WriteTx<'_>, name: &str, row: &ModuleRow) -> R
 }
 
 /// Moves a module's marks if they are still where they are thought to be; says whether they were.
-pub(super) fn advance(tx: &mut WriteTx<'_>, row: &ModuleRow, before: Marks) -> Result<bool, StoreError> {
+pub(super) fn advance(tx: &mut RowTx<'_, '_>, row: &ModuleRow, before: Marks) -> Result<bool, StoreError> {
     let moved = tx.execute(
         "UPDATE history_modules SET series = $1, journal_done = $2, rolled_to = $3, last_hour = $4 \
          WHERE id = $5 AND journal_done = $6 AND rolled_to = $7 AND module IS NOT NULL",
@@ -93,7 +93,7 @@ pub(super) fn disown(tx: &mut WriteTx<'_>, name: &str) -> Result<(), StoreError>
 }
 
 /// Appends to the journal. Again is once.
-pub(super) fn append(tx: &mut WriteTx<'_>, id: i64, data: &[u8]) -> Result<(), StoreError> {
+pub(super) fn append(tx: &mut RowTx<'_, '_>, id: i64, data: &[u8]) -> Result<(), StoreError> {
     let sql = "INSERT INTO history_journal (id, data) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING";
     tx.execute(sql, params![id, data])?;
     Ok(())
@@ -110,7 +110,7 @@ pub(super) fn journal(
 }
 
 /// Deletes the oldest entries before `before`, a few; returns how many.
-pub(super) fn trim_journal(tx: &mut WriteTx<'_>, before: i64, limit: usize) -> Result<u64, StoreError> {
+pub(super) fn trim_journal(tx: &mut RowTx<'_, '_>, before: i64, limit: usize) -> Result<u64, StoreError> {
     tx.execute(
         "DELETE FROM history_journal WHERE id IN \
          (SELECT id FROM history_journal WHERE id < $1 ORDER BY id LIMIT $2)",
@@ -120,7 +120,7 @@ pub(super) fn trim_journal(tx: &mut WriteTx<'_>, before: i64, limit: usize) -> R
 
 /// Adds a block.
 pub(super) fn put_block(
-    tx: &mut WriteTx<'_>,
+    tx: &mut RowTx<'_, '_>,
     module: i64,
     hour: i64,
     part: i64,
@@ -192,7 +192,7 @@ pub(super) fn aggregates(
 
 /// Writes a row of aggregates.
 pub(super) fn put_aggregates(
-    tx: &mut WriteTx<'_>,
+    tx: &mut RowTx<'_, '_>,
     module: i64,
     width: i64,
     start: i64,
@@ -208,7 +208,7 @@ pub(super) fn put_aggregates(
 
 /// Deletes blocks of a module of hours before `before`: those within `span` of the oldest. Returns how many.
 pub(super) fn trim_blocks(
-    tx: &mut WriteTx<'_>,
+    tx: &mut RowTx<'_, '_>,
     module: i64,
     before: i64,
     span: i64,
@@ -222,7 +222,7 @@ pub(super) fn trim_blocks(
 
 /// Deletes rows of aggregates that begin before `before`: those within `span` of the oldest. Returns how many.
 pub(super) fn trim_aggregates(
-    tx: &mut WriteTx<'_>,
+    tx: &mut RowTx<'_, '_>,
     module: i64,
     width: i64,
     before: i64,
@@ -236,7 +236,7 @@ pub(super) fn trim_aggregates(
 }
 
 /// Deletes what is left of a module that is gone.
-pub(super) fn delete_module(tx: &mut WriteTx<'_>, module: i64) -> Result<(), StoreError> {
+pub(super) fn delete_module(tx: &mut RowTx<'_, '_>, module: i64) -> Result<(), StoreError> {
     tx.execute("DELETE FROM history_modules WHERE id = $1", params![module])?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use relais_store::{Param, Query, StoreError, WriteTx, params};
+use relais_store::{Param, Query, RowTx, StoreError, WriteTx, params};
 
 use super::super::entry::Kept;
 use super::super::model::Module;
@@ -34,10 +34,21 @@ static READ_MANY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
+/// Values go by another connection than turns: what is older than what is there changes nothing.
 fn upsert(rows: usize, part: Part) -> String {
-    let online = match part {
-        Part::Turn => "online = excluded.online, ",
-        Part::Values => "",
+    const VALUES: [&str; 3] = ["last_seen", "version", "telemetry"];
+    let newer = "excluded.version >= module_states.version";
+    let changes = match part {
+        Part::Turn => {
+            let kept = VALUES.map(|name| {
+                format!("{name} = CASE WHEN {newer} THEN excluded.{name} ELSE module_states.{name} END")
+            });
+            format!("online = excluded.online, {}", kept.join(", "))
+        }
+        Part::Values => {
+            let taken = VALUES.map(|name| format!("{name} = excluded.{name}"));
+            format!("{} WHERE {newer}", taken.join(", "))
+        }
     };
     let row = |row: usize| {
         let marks: Vec<String> = (1..=COLUMNS).map(|column| format!("${}", row * COLUMNS + column)).collect();
@@ -46,28 +57,30 @@ fn upsert(rows: usize, part: Part) -> String {
     let rows: Vec<String> = (0..rows).map(row).collect();
     format!(
         "INSERT INTO module_states (id, online, last_seen, version, telemetry) VALUES {} ON CONFLICT (id) \
-         DO UPDATE SET {online}last_seen = excluded.last_seen, version = excluded.version, \
-         telemetry = excluded.telemetry",
+         DO UPDATE SET {changes}",
         rows.join(", ")
     )
 }
 
 /// Writes who came and went, with their values; each module at most once.
 pub(crate) fn write_turns(tx: &mut WriteTx<'_>, states: &[Kept]) -> Result<(), StoreError> {
-    write(tx, states, &TURN_ONE, &TURN_MANY)
+    write(&mut tx.rows(), states, &TURN_ONE, &TURN_MANY)
 }
 
 /// Writes values; each module at most once. Whether it is online stays as it is written.
-pub(crate) fn write_values(tx: &mut WriteTx<'_>, states: &[Kept]) -> Result<(), StoreError> {
+pub(crate) fn write_values(tx: &mut RowTx<'_, '_>, states: &[Kept]) -> Result<(), StoreError> {
     write(tx, states, &VALUES_ONE, &VALUES_MANY)
 }
 
+/// In the order of ids, as whoever writes rows beside others does.
 fn write(
-    tx: &mut WriteTx<'_>,
+    tx: &mut RowTx<'_, '_>,
     states: &[Kept],
     one: &'static str,
     many: &'static str,
 ) -> Result<(), StoreError> {
+    let mut states: Vec<&Kept> = states.iter().collect();
+    states.sort_by(|one, other| one.id.cmp(&other.id));
     for chunk in states.chunks(ROWS) {
         let telemetry: Vec<String> = chunk.iter().map(|kept| json(&kept.telemetry)).collect();
         let values: Vec<Param<'_>> = chunk

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::config::HubConfig;
 use crate::error::OpenError;
-use crate::session::Identity;
+use crate::identity::Identity;
 
 /// Who has how many sessions.
 #[derive(Default)]

@@ -13,13 +13,16 @@ use relais_protocol::time::Timestamp;
 use relais_store::{Query, Store, StoreError, WriteTx};
 use serde::{Deserialize, Serialize};
 
-use super::policy::RIGHTS;
+use super::principal::USER;
 use super::store::{self, Account, KeyRow, SessionRow};
+use super::topics::TopicFamily;
 use super::{Action, Auth, Principal, SESSION_ENDED, User, unauthenticated};
 use crate::AppError;
 
-/// One topic for everybody, so that there are no more topics than before. Nobody may listen to it.
-static TOPIC: LazyLock<Topic> = LazyLock::new(|| Topic::new(RIGHTS).expect("it is a name"));
+/// Where servers tell each other whose rights changed: one topic, which nobody may hear.
+pub const FAMILY: TopicFamily = TopicFamily::named("rights");
+
+static TOPIC: LazyLock<Topic> = LazyLock::new(|| Topic::new(FAMILY.name).expect("it is a name"));
 
 const TOKEN_ENDED: &str = "Token invalide ou expiré";
 const KEY_ENDED: &str = "Clé d'API invalide, expirée ou révoquée";
@@ -59,7 +62,7 @@ impl Auth {
             .ok()?;
         match (&ended.session, ended.principal.split_once(':')) {
             (Some(session), _) => self.session_changed(session),
-            (None, Some(("user", id))) => self.user_changed(id),
+            (None, Some((USER, id))) => self.user_changed(id),
             (None, Some(("key", id))) => self.key_changed(id),
             (None, _) => {}
         }

@@ -14,9 +14,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 
-use crate::feature::Feature;
-use crate::features;
-use crate::gateways::DIALECTS;
+use crate::declared::declared;
 use crate::{App, AppError};
 
 /// Every route of the server.
@@ -37,11 +35,6 @@ pub fn router(app: &App) -> Router {
         .method_not_allowed_fallback(method_not_allowed);
     let routes = declared().fold(routes, |routes, feature| routes.merge((feature.routes)(app)));
     layers::around(routes, app).with_state(app.clone())
-}
-
-/// The features and the dialects.
-pub(crate) fn declared() -> impl Iterator<Item = &'static Feature> {
-    features::ALL.into_iter().chain(DIALECTS)
 }
 
 async fn not_found() -> AppError {

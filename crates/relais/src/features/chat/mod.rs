@@ -64,7 +64,7 @@ use relais_protocol::event::{Channel, Event};
 use utoipa::OpenApi as _;
 
 use crate::AppError;
-use crate::auth::Principal;
+use crate::auth::{Principal, TopicFamily};
 use crate::feature::{Feature, Observer, OpenError, Opening};
 use crate::features::accounts::Accounts;
 
@@ -72,6 +72,7 @@ use crate::features::accounts::Accounts;
 pub const FEATURE: Feature = Feature {
     migrations: &[MIGRATIONS],
     open: |opening| Box::pin(open(opening)),
+    topics: &[TopicFamily::named(TOPIC_FAMILY)],
     event_names: NAMES,
     subscribe: |app, principal, channel| Box::pin(subscribe(app.service(), principal, channel)),
     hidden_from: |app, user| Box::pin(app.service::<Chat>().apart_from(&user.id)),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use relais_protocol::event::{EVENT_DATA_BYTES_MAX, Event, Topic};
+use relais_protocol::socketio;
 use relais_store::{StoreError, WriteTx};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -11,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::store;
 use crate::auth::{Action, Permit, Principal};
-use crate::features;
+use crate::feature::Observers;
 use crate::{App, AppError};
 
 /// Events of one call at most.
@@ -20,9 +21,6 @@ const EVENTS_MAX: usize = 100;
 const NAME_BYTES_MAX: usize = 100;
 /// Milliseconds that a key is remembered.
 const KEYS_KEPT_MS: i64 = 30 * 86_400_000;
-/// Names that Socket.IO keeps for itself, and clients could not hear.
-const RESERVED: &[&str] =
-    &["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
 /// An event to be published.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -120,12 +118,10 @@ fn check(app: &App, principal: &Principal, event: NewEvent) -> Result<Checked, A
             format!("De 1 à {NAME_BYTES_MAX} lettres ASCII, chiffres, « _ », « - », « . » ou « : »");
         return Err(invalid("name", message));
     }
-    if RESERVED.contains(&&*event.name) {
+    if socketio::is_reserved(&event.name) {
         return Err(invalid("name", format!("« {} » est réservé par Socket.IO", event.name)));
     }
-    // What an application tells of its own modules and users (`rt_…`, `user:module:…`) has the names of modules on
-    // purpose.
-    if features::ALL.iter().any(|feature| feature.event_names.contains(&&*event.name)) {
+    if app.auth().topics().is_reserved(&event.name) {
         let message =
             format!("« {} » est réservé à ce serveur, qui seul le dit : prenez un autre nom", event.name);
         return Err(invalid("name", message));
@@ -136,6 +132,10 @@ fn check(app: &App, principal: &Principal, event: NewEvent) -> Result<Checked, A
     let Some(object) = object.ok().filter(|_| data.len() <= EVENT_DATA_BYTES_MAX) else {
         return Err(invalid("data", format!("Un objet JSON de {EVENT_DATA_BYTES_MAX} octets au plus")));
     };
+    if app.service::<Observers>().any(|observer| observer.tells_alone(&event.name, &object)) {
+        let message = format!("« {} » parle d'un module de ce serveur, qui seul en parle", event.name);
+        return Err(invalid("name", message));
+    }
     let ephemeral = event.ephemeral.then(|| event.key.unwrap_or_default());
     let data = serde_json::to_string(&object).map_err(AppError::internal)?;
     Ok(Checked { topic, name: event.name, data, ephemeral })

@@ -20,11 +20,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::DialectFeature;
 use crate::App;
 use crate::config::MqttConfig;
 use crate::config::mqtt::{Address, Layout};
 use crate::feature::Feature;
 use crate::features::live::Live;
+use crate::finding::Finding;
 use broker::{Account, Ear, Happening};
 use fault::Fault;
 use inbox::Inbox;
@@ -32,7 +34,7 @@ use outlet::Outlet;
 use receipts::Owed;
 
 /// Devices behind a broker.
-pub(super) const DIALECT: Feature = Feature {
+pub(super) const DIALECT: DialectFeature = DialectFeature::of(Feature {
     tasks: |app, stop| {
         if app.config().live.mqtt.is_on() {
             vec![Box::pin(run(app.clone(), stop.clone()))]
@@ -40,8 +42,16 @@ pub(super) const DIALECT: Feature = Feature {
             Vec::new()
         }
     },
+    checks: |config| {
+        Box::pin(async {
+            match config.live.mqtt.is_on() {
+                true => vec![Finding::new("MQTT broker", probe(&config.live.mqtt).await)],
+                false => Vec::new(),
+            }
+        })
+    },
     ..Feature::named("mqtt")
-};
+});
 
 /// The first pause after a lost connection, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
@@ -286,7 +296,7 @@ fn jittered(pause: Duration) -> Duration {
 ///
 /// # Errors
 /// What is wrong, and what to do.
-pub async fn probe(config: &MqttConfig) -> Result<String, String> {
+async fn probe(config: &MqttConfig) -> Result<String, String> {
     let layout = Layout::of(&config.topics).map_err(|error| error.to_string())?;
     let client_id = format!("relais-doctor-{}", std::process::id());
     let (speaker, mut ear) =

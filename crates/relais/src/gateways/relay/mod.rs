@@ -23,7 +23,7 @@ use utoipa::OpenApi as _;
 
 use super::opening::open_session;
 use super::upgrade::{Handshake, Upgraded};
-use super::{belongs_to, dialects, identity};
+use super::{DialectFeature, belongs_to, dialects, identity};
 use crate::auth::http::Caller;
 use crate::auth::{Access, Principal};
 use crate::feature::Feature;
@@ -32,14 +32,14 @@ use crate::features::relay::{Relay, TOPIC_FAMILY, frame};
 use crate::{App, AppError};
 
 /// The relay's WebSocket and event stream.
-pub(super) const DIALECT: Feature = Feature {
+pub(super) const DIALECT: DialectFeature = DialectFeature::of(Feature {
     routes: |_| {
         Router::new().route("/api/files/ws", get(open_socket)).route("/api/files/events", get(open_stream))
     },
     openapi: || vec![RelayStreamApi::openapi()],
     asyncapi: asyncapi::part,
     ..Feature::named("relay")
-};
+});
 
 /// The OpenAPI document of the event stream.
 #[derive(utoipa::OpenApi)]

@@ -8,7 +8,7 @@ use relais_protocol::network::ClientNetwork;
 
 use crate::config::HubConfig;
 use crate::error::OpenError;
-use crate::session::Identity;
+use crate::identity::Identity;
 
 /// Who has how many sessions.
 #[derive(Default)]

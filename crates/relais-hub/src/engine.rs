@@ -11,15 +11,15 @@ use tokio::sync::oneshot;
 use crate::close::CloseReason;
 use crate::config::{HubConfig, Ticks};
 use crate::dialect::Dialect;
-use crate::hub::Subscription;
+use crate::identity::Identity;
 use crate::inbox::{Command, Join, Woken};
 use crate::members::{Entry, Members};
 use crate::pass::Pass;
 use crate::presence::{Presence, PresenceWatcher};
-use crate::recovery::JoinPoint;
-use crate::session::{Identity, Session};
+use crate::session::{JoinPoint, Session};
 use crate::shared::Shared;
 use crate::stats::Meters;
+use crate::subscription::Subscription;
 use crate::wheel::Wheel;
 
 /// For so long after several frames went in one write, more are expected to come close together.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
-use relais_protocol::event::{Channel, Cursor, Epoch, Event, Position};
+use relais_protocol::event::{Channel, Cursor, Event};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
@@ -15,14 +15,16 @@ use crate::config::HubConfig;
 use crate::dialect::{Dialect, Filter};
 use crate::engine::Engine;
 use crate::error::{OpenError, SubscribeError};
+use crate::identity::Identity;
 use crate::inbox::{Command, Join};
 use crate::log::{EventLog, LogError};
 use crate::presence::{Presence, PresenceWatcher};
 use crate::queue::QueueBody;
-use crate::recovery::{JoinPoint, Replay, replay};
-use crate::session::{Identity, Session, SessionSpec};
+use crate::recovery::{Replay, replay};
+use crate::session::{JoinPoint, Session, SessionSpec};
 use crate::shared::Shared;
 use crate::stats::HubStats;
+use crate::subscription::{From, Joined, Subscription};
 use crate::transport::{Transport, configure};
 
 /// The handle of the hub; clones share it. When the last one is dropped the hub stops.
@@ -40,42 +42,6 @@ impl Drop for Thread {
     fn drop(&mut self) {
         self.shared.inbox.stop();
     }
-}
-
-/// Where a subscription starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
-    /// With the next event.
-    Now,
-    /// After the last event the client has seen.
-    Cursor(Cursor),
-    /// After the last event of this topic that the client has seen; for a single topic only.
-    Position(Position),
-}
-
-/// One channel to listen to.
-#[derive(Clone)]
-pub struct Subscription {
-    /// What to listen to.
-    pub channel: Channel,
-    /// Which of its events; all if absent.
-    pub filter: Option<Arc<dyn Filter>>,
-}
-
-/// The outcome of a subscription.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Joined {
-    /// The life of the log.
-    pub epoch: Epoch,
-    /// The topic's offset at the join, for a subscription to a single topic.
-    pub offset: Option<u64>,
-    /// The place in the whole log at the join: what comes live is after it, what was replayed is up to it.
-    pub cursor: Cursor,
-    /// Whether everything after the place the client named was replayed. Always true from [`From::Now`]; if
-    /// false, nothing was replayed and the client needs a fresh snapshot.
-    pub recovered: bool,
-    /// How many events were replayed.
-    pub replayed: usize,
 }
 
 impl Hub {

@@ -13,10 +13,10 @@ use tokio::sync::oneshot;
 use crate::close::CloseReason;
 use crate::dialect::Dialect;
 use crate::error::SubscribeError;
-use crate::hub::Subscription;
+use crate::identity::Identity;
 use crate::presence::Presence;
-use crate::recovery::JoinPoint;
-use crate::session::{Identity, Session};
+use crate::session::{JoinPoint, Session};
+use crate::subscription::Subscription;
 
 /// What the hub's thread is asked to do.
 pub(crate) enum Command {

@@ -7,11 +7,11 @@ use relais_protocol::event::Channel;
 
 use crate::dialect::{Dialect, Filter};
 use crate::error::SubscribeError;
-use crate::hub::Subscription;
 use crate::presence::PresenceWatcher;
 use crate::session::Session;
 use crate::slots::Slots;
 use crate::streams::{Form, Streams};
+use crate::subscription::Subscription;
 
 /// One session.
 pub(crate) struct Entry {

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use relais_protocol::event::{Channel, Cursor, Event, Position, Topic};
 
-use crate::close::CloseCode;
 use crate::dialect::Dialect;
-use crate::hub::{From, Subscription};
 use crate::log::LogError;
-use crate::session::Session;
+use crate::session::JoinPoint;
 use crate::shared::Shared;
+use crate::subscription::{From, Subscription};
 
 /// Events read from the log at once.
 const PAGE: usize = 512;
@@ -23,40 +22,6 @@ const EVENTS_PER_LOOKUP: u64 = 16;
 
 /// Bytes of replayed frames that are queued as one slice.
 const SLICE_BYTES: usize = 64 * 1024;
-
-/// Where a session joined: it gets live what comes after `head_seq`, and those frames wait for it until this
-/// is released.
-pub(crate) struct JoinPoint {
-    /// Whose frames are held; taken by the release.
-    session: Option<Arc<Session>>,
-    pub head_seq: u64,
-    /// The topic's offset there, if the hub knows it.
-    pub offset: Option<u64>,
-}
-
-impl JoinPoint {
-    pub(crate) fn new(session: Arc<Session>, head_seq: u64, offset: Option<u64>) -> Self {
-        Self { session: Some(session), head_seq, offset }
-    }
-
-    /// Puts `recovered` in front of the live frames and lets them all go.
-    pub(crate) fn release(mut self, recovered: Vec<Bytes>) {
-        if let Some(session) = self.session.take() {
-            session.release(recovered);
-        }
-    }
-}
-
-impl Drop for JoinPoint {
-    /// A join that is given up in the middle has held frames that can no longer be put in order: the client
-    /// comes back and resumes.
-    fn drop(&mut self) {
-        if let Some(session) = self.session.take() {
-            session.close(&CloseCode::Internal.into());
-            session.release(Vec::new());
-        }
-    }
-}
 
 /// What a session listens to, by name: somebody may be in thousands of conversations.
 struct Wanted<'a> {

@@ -1,4 +1,8 @@
 //! One live connection of a principal.
+//!
+//! A session puts commands about itself into the [inbox](crate::inbox), which it reaches through what they
+//! [share](crate::shared), and the commands name sessions. This is the one circle of this crate: whoever closes a session
+//! from elsewhere must be heard by the hub's thread, whose order decides.
 
 use std::io;
 use std::net::IpAddr;
@@ -17,6 +21,7 @@ use crate::close::{CloseCode, CloseReason};
 use crate::dialect::Dialect;
 use crate::error::OpenError;
 use crate::frame_batch::FrameBatch;
+use crate::identity::Identity;
 use crate::inbox::{Command, Cork};
 use crate::outbox::{Delivered, Drained, Outbox, State};
 use crate::shared::Shared;
@@ -24,31 +29,6 @@ use crate::transport::Transport;
 
 /// How long the kernel keeps what is still to be sent on a connection that has ended.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Who a session belongs to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The principal, such as `user:0198…`; presence, limits and revocation go by it.
-    pub principal: Arc<str>,
-    /// Whether many unrelated people share this principal, so that the limit per principal does not apply.
-    pub anonymous: bool,
-    /// Names the sign-in that it came with, if that can end while the principal's others go on.
-    pub sign_in: Option<Arc<str>>,
-}
-
-impl Identity {
-    /// A known principal.
-    #[must_use]
-    pub fn of(principal: &str) -> Self {
-        Self { principal: principal.into(), anonymous: false, sign_in: None }
-    }
-
-    /// Somebody who has not said who they are.
-    #[must_use]
-    pub fn anonymous() -> Self {
-        Self { principal: "anonymous".into(), anonymous: true, sign_in: None }
-    }
-}
 
 /// Names a session for as long as the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -460,6 +440,40 @@ impl Session {
         match self.stream() {
             Some(stream) => socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write),
             None => Ok(()),
+        }
+    }
+}
+
+/// Where a session joined: it gets live what comes after `head_seq`, and those frames wait for it until this
+/// is released.
+pub(crate) struct JoinPoint {
+    /// Whose frames are held; taken by the release.
+    session: Option<Arc<Session>>,
+    pub head_seq: u64,
+    /// The topic's offset there, if the hub knows it.
+    pub offset: Option<u64>,
+}
+
+impl JoinPoint {
+    pub(crate) fn new(session: Arc<Session>, head_seq: u64, offset: Option<u64>) -> Self {
+        Self { session: Some(session), head_seq, offset }
+    }
+
+    /// Puts `recovered` in front of the live frames and lets them all go.
+    pub(crate) fn release(mut self, recovered: Vec<Bytes>) {
+        if let Some(session) = self.session.take() {
+            session.release(recovered);
+        }
+    }
+}
+
+impl Drop for JoinPoint {
+    /// A join that is given up in the middle has held frames that can no longer be put in order: the client
+    /// comes back and resumes.
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            session.close(&CloseCode::Internal.into());
+            session.release(Vec::new());
         }
     }
 }

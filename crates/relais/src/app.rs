@@ -15,7 +15,6 @@ use tokio::sync::watch;
 use crate::auth::Auth;
 use crate::auth::expiry::Expiries;
 use crate::config::Config;
-use crate::jobs::JobsWatch;
 
 /// The parts of the running application. Cheap to clone; made once, in `boot`.
 #[derive(Clone)]
@@ -35,8 +34,6 @@ pub struct Parts {
     pub auth: Auth,
     /// What the features do.
     pub services: Services,
-    /// How the durable jobs stand.
-    pub jobs: Arc<JobsWatch>,
     /// Moves with every event that was published, for those who wait for one.
     pub heads: watch::Receiver<Cursor>,
     /// Sessions that end when their credential does.
@@ -113,12 +110,6 @@ impl App {
         self.0.services.require()
     }
 
-    /// How the durable jobs stand.
-    #[must_use]
-    pub fn jobs(&self) -> &Arc<JobsWatch> {
-        &self.0.jobs
-    }
-
     /// Moves with every event that was published.
     #[must_use]
     pub fn heads(&self) -> watch::Receiver<Cursor> {
@@ -185,6 +176,18 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl FromRef<App> for Auth {
+    fn from_ref(app: &App) -> Self {
+        app.auth().clone()
+    }
+}
+
+impl FromRef<App> for Arc<Config> {
+    fn from_ref(app: &App) -> Self {
+        Self::clone(&app.0.config)
     }
 }
 

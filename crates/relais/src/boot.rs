@@ -16,14 +16,15 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::{App, Parts, Services};
 use crate::auth::expiry::Expiries;
-use crate::auth::{Auth, AuthError};
+use crate::auth::{Auth, AuthError, Policy};
 use crate::config::Config;
+use crate::declared::declared;
 use crate::event_log::{Publisher, RightsObserver, StoredLog};
 use crate::feature::{Observers, OpenError, Opening};
 use crate::features;
 use crate::folder_lock::{FolderLock, FolderLockError};
-use crate::http::{self, declared};
-use crate::jobs;
+use crate::http;
+use crate::jobs::{self, JobsWatch};
 use crate::said::FrenchAddresses;
 use crate::web::{self, Server};
 
@@ -129,7 +130,8 @@ pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, B
     let sink = Publisher { hub: hub.clone(), heads: heads_sender, observers: observers.clone() };
     store.set_sink(Arc::new(sink));
     let open_mode = config.auth.is_open(config.server.listen.ip());
-    let auth = Auth::open(&config.auth, store.clone(), &data, open_mode, Arc::clone(&clock))?;
+    let policy = Policy { open_mode, topics: features::topics() };
+    let auth = Auth::open(&config.auth, store.clone(), &data, policy, Arc::clone(&clock))?;
     observers.add(RightsObserver { hub: hub.clone(), auth: auth.clone() });
     let mut opening = Opening {
         config: Arc::clone(&config),
@@ -145,6 +147,7 @@ pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, B
         (feature.open)(&mut opening).await?;
     }
 
+    opening.services.add(JobsWatch::default());
     let (accepting_sender, accepting) = watch::channel(true);
     let Opening { clock, store, hub, auth, services, folders, .. } = opening;
     let app = App::new(Parts {
@@ -154,7 +157,6 @@ pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, B
         hub,
         auth,
         services,
-        jobs: Arc::default(),
         heads,
         expiries: Arc::new(Expiries::default()),
         accepting,

@@ -1,6 +1,9 @@
-//! What to do about an error of a disk.
+//! Whether a folder can be written, and what to do about an error of a disk.
 
 use std::io::{Error, ErrorKind};
+use std::path::Path;
+
+use relais_store::private;
 
 /// The remedy for an error that writing to a file or folder met.
 #[must_use]
@@ -18,6 +21,20 @@ pub fn remedy(error: &Error) -> &'static str {
         }
         _ => "check its permissions and its mount",
     }
+}
+
+/// Whether the server can write into a folder, which is made if it is missing.
+///
+/// # Errors
+/// What to do.
+pub(crate) fn check_folder(path: &Path) -> Result<String, String> {
+    let fix = |error: Error| format!("{}: {error}; {}", path.display(), remedy(&error));
+    private::create_folder(path).map_err(fix)?;
+    let probe = path.join(format!(".relais-doctor-{}", std::process::id()));
+    let written = std::fs::write(&probe, b"probe");
+    let removed = std::fs::remove_file(&probe);
+    written.and(removed).map_err(fix)?;
+    Ok(format!("{} can be written", path.display()))
 }
 
 #[cfg(test)]

@@ -1,30 +1,34 @@
 //! How a feature plugs in: it declares itself, and `boot`, the router, the API documents and the command line walk the
-//! list of the declarations ([`crate::features::ALL`], [`crate::gateways::DIALECTS`]).
+//! list of the declarations.
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use futures_util::future::BoxFuture;
 use relais_hub::{Hub, Subscription};
 use relais_protocol::event::{Channel, Event};
 use relais_protocol::time::SharedClock;
+use relais_store::jobs::schedule::{CatchUp, Schedule};
+use relais_store::jobs::{Job, JobKind, Outcome, Rule};
 use relais_store::{Migration, Store, StoreError};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::Services;
 use crate::asyncapi::Part;
-use crate::auth::{Auth, Principal, User};
+use crate::auth::{Auth, Principal, TopicFamily, User};
 use crate::config::Config;
+use crate::finding::Finding;
 use crate::folder_lock::{FolderLock, FolderLockError};
 use crate::{App, AppError};
 
 /// What somebody hears of a channel; nothing if the channel is not the feature's to give.
 pub type Subscribing<'a> = BoxFuture<'a, Result<Option<Subscription>, AppError>>;
 
-/// What is found in the database.
-pub type Finding<'a, T, E> = BoxFuture<'a, Result<T, E>>;
+/// What is looked up.
+pub type LookUp<'a, T, E> = BoxFuture<'a, Result<T, E>>;
 
 /// What a feature, or a dialect in which features are spoken to, brings. What it does not have it leaves out:
 /// `Feature { routes: …, ..Feature::named("shop") }`.
@@ -35,12 +39,16 @@ pub struct Feature {
     pub migrations: &'static [&'static [Migration]],
     /// Opens its service, before anything is served. The features before it in the list are open.
     pub open: for<'a> fn(&'a mut Opening) -> BoxFuture<'a, Result<(), OpenError>>,
+    /// Its families of topics: who may hear and publish there.
+    pub topics: &'static [TopicFamily],
     /// Names of events that it alone publishes, on whichever topic.
     pub event_names: &'static [&'static str],
-    /// Whether somebody may hear a channel, if that is not for the policy to say: what they hear of it.
+    /// Whether somebody may hear a channel, if that is not for its family to say: what they hear of it.
     pub subscribe: for<'a> fn(&'a App, &'a Principal, &'a Channel) -> Subscribing<'a>,
+    /// What it hears on sockets.
+    pub messages: &'static [Message],
     /// Principals whose presence this one does not see.
-    pub hidden_from: for<'a> fn(&'a App, &'a User) -> Finding<'a, HashSet<String>, AppError>,
+    pub hidden_from: for<'a> fn(&'a App, &'a User) -> LookUp<'a, HashSet<String>, AppError>,
     /// Where the addresses begin that it has from an earlier system, whose errors are in French
     /// ([`FrenchAddresses`](crate::said::FrenchAddresses)).
     pub french: &'static [&'static str],
@@ -50,6 +58,8 @@ pub struct Feature {
     pub openapi: fn() -> Vec<utoipa::openapi::OpenApi>,
     /// What goes over its sockets and streams.
     pub asyncapi: fn() -> Part,
+    /// The durable jobs that it has done.
+    pub jobs: &'static [JobHandler],
     /// What it does beside requests, each until the token is cancelled.
     pub tasks: fn(&App, &CancellationToken) -> Vec<BoxFuture<'static, ()>>,
     /// Sets its gauges, before `/metrics` is read.
@@ -62,8 +72,10 @@ pub struct Feature {
     pub trimmed: fn(&App) -> BoxFuture<'_, Result<(), StoreError>>,
     /// What is told of an event, if that is not what the log has.
     pub told: fn(&Event) -> Option<Event>,
+    /// What `relais doctor` tries out of what the settings name, without a server.
+    pub checks: for<'a> fn(&'a Config) -> BoxFuture<'a, Vec<Finding>>,
     /// Rows that cannot be read and are left out, for `relais doctor`.
-    pub unreadable_rows: fn(&Store) -> Finding<'_, Vec<String>, StoreError>,
+    pub unreadable_rows: fn(&Store) -> LookUp<'_, Vec<String>, StoreError>,
 }
 
 impl Feature {
@@ -74,22 +86,51 @@ impl Feature {
             name,
             migrations: &[],
             open: |_| Box::pin(async { Ok(()) }),
+            topics: &[],
             event_names: &[],
             subscribe: |_, _, _| Box::pin(async { Ok(None) }),
+            messages: &[],
             hidden_from: |_, _| Box::pin(async { Ok(HashSet::new()) }),
             french: &[],
             routes: |_| Router::new(),
             openapi: Vec::new,
             asyncapi: || Part { channels: json!({}), operations: json!({}), messages: json!({}) },
+            jobs: &[],
             tasks: |_, _| Vec::new(),
             gauges: |_| {},
             stopping: |_| {},
             flush: |_| Box::pin(async { Ok(()) }),
             trimmed: |_| Box::pin(async { Ok(()) }),
             told: |_| None,
+            checks: |_| Box::pin(async { Vec::new() }),
             unreadable_rows: |_| Box::pin(async { Ok(Vec::new()) }),
         }
     }
+}
+
+/// Something that clients say on a socket.
+pub struct Message {
+    /// What it is called.
+    pub name: &'static str,
+    /// Does what it says, for whoever says it; the answer is an object.
+    pub handle: for<'a> fn(&'a App, &'a Principal, Value) -> BoxFuture<'a, Result<Value, AppError>>,
+}
+
+/// A kind of durable job, and who does it.
+pub struct JobHandler {
+    /// The kind.
+    pub kind: JobKind,
+    /// When it comes again by itself, if it does.
+    pub schedule: fn() -> Option<Schedule>,
+    /// Does one. It may run more than once for a job.
+    pub run: for<'a> fn(&'a App, Job) -> BoxFuture<'a, Outcome>,
+}
+
+/// Once an hour by one server, and once for all hours that were missed.
+#[must_use]
+pub fn hourly() -> Option<Schedule> {
+    let rule = Rule::every(Duration::from_secs(3600)).ok()?;
+    Some(Schedule { name: "hourly".into(), payload: "{}".into(), rule, catch_up: CatchUp::Once })
 }
 
 /// What a service is opened with.
@@ -146,6 +187,13 @@ pub trait Observer: Send + Sync {
     fn caught_up(&self, event: &Event) {
         let _ = event;
     }
+
+    /// Whether an event from outside speaks of something of which this feature alone does. Called before it is
+    /// published, by whoever publishes it.
+    fn tells_alone(&self, name: &str, data: &Map<String, Value>) -> bool {
+        let _ = (name, data);
+        false
+    }
 }
 
 /// Those who follow the log, in the order in which they are told.
@@ -161,5 +209,10 @@ impl Observers {
     /// Does something with each.
     pub fn for_each(&self, tell: impl Fn(&dyn Observer)) {
         self.0.read().iter().for_each(|observer| tell(&**observer));
+    }
+
+    /// Whether one of them says so.
+    pub fn any(&self, says: impl Fn(&dyn Observer) -> bool) -> bool {
+        self.0.read().iter().any(|observer| says(&**observer))
     }
 }

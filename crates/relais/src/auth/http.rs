@@ -11,9 +11,10 @@ use parking_lot::Mutex;
 
 use super::rights::rights_changed;
 use super::{Auth, Credential, Principal};
+use crate::AppError;
+use crate::config::Config;
 use crate::said::said;
 use crate::web::origins::{FETCH_SITE, is_from_own_page, is_known_origin};
-use crate::{App, AppError};
 
 /// The cookie that carries a session.
 pub const SESSION_COOKIE: &str = "relais_session";
@@ -95,8 +96,9 @@ impl Visitor {
     ///
     /// # Errors
     /// 401 if a token or a key is not valid, 403 if a foreign page made the browser send the cookie.
-    pub async fn of(parts: &Parts, app: &App) -> Result<Self, AppError> {
-        Self::visit(parts, app, check_same_origin(parts).and_then(|()| check_page(parts))).await
+    pub async fn of(parts: &Parts, auth: &Auth, config: &Config) -> Result<Self, AppError> {
+        let from = check_same_origin(parts).and_then(|()| check_page(parts));
+        Self::visit(parts, auth, config, from).await
     }
 
     /// Who makes a request that knows something which no other page knows, such as the id of a connection: a cookie needs
@@ -104,19 +106,24 @@ impl Visitor {
     ///
     /// # Errors
     /// As [`Visitor::of`].
-    pub async fn returning(parts: &Parts, app: &App) -> Result<Self, AppError> {
-        Self::visit(parts, app, check_page(parts)).await
+    pub async fn returning(parts: &Parts, auth: &Auth, config: &Config) -> Result<Self, AppError> {
+        Self::visit(parts, auth, config, check_page(parts)).await
     }
 
-    async fn visit(parts: &Parts, app: &App, from: Result<(), AppError>) -> Result<Self, AppError> {
+    async fn visit(
+        parts: &Parts,
+        auth: &Auth,
+        config: &Config,
+        from: Result<(), AppError>,
+    ) -> Result<Self, AppError> {
         let credential = credential(parts)?;
         let by_cookie = matches!(credential, Some(Credential::Session(_)));
         if by_cookie && let Err(refused) = from {
             let named = parts.headers.contains_key(header::ORIGIN)
-                && is_known_origin(&parts.headers, &parts.extensions, &app.config().server.allowed_origins);
+                && is_known_origin(&parts.headers, &parts.extensions, &config.server.allowed_origins);
             return if named { Ok(Self(Principal::Anonymous)) } else { Err(refused) };
         }
-        match app.auth().authenticate(credential).await {
+        match auth.authenticate(credential).await {
             Err(error) if by_cookie && error.status() == StatusCode::UNAUTHORIZED => {
                 Ok(Self(Principal::Anonymous))
             }
@@ -125,17 +132,16 @@ impl Visitor {
     }
 }
 
-impl FromRequestParts<App> for Visitor {
+impl<S> FromRequestParts<S> for Visitor
+where
+    Auth: FromRef<S>,
+    Arc<Config>: FromRef<S>,
+    S: Send + Sync,
+{
     type Rejection = AppError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, AppError> {
-        Self::of(parts, app).await
-    }
-}
-
-impl FromRef<App> for Auth {
-    fn from_ref(app: &App) -> Self {
-        app.auth().clone()
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
+        Self::of(parts, &Auth::from_ref(state), &Arc::<Config>::from_ref(state)).await
     }
 }
 

@@ -19,15 +19,17 @@ pub(crate) mod secret;
 pub(crate) mod store;
 mod throttle;
 mod token;
+mod topics;
 
 pub use cache::TTL_MS as CACHE_TTL_MS;
 pub use ending::end_connections;
 pub(crate) use key::NewKey;
 pub use password::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
 pub use policy::{Action, Policy};
-pub use principal::{Access, Grants, Principal, Service, User, address};
-pub use rights::{Ended, Permit};
+pub use principal::{Access, EXT, Grants, Principal, Service, USER, User, address, user_principal};
+pub use rights::{Ended, FAMILY as RIGHTS, Permit};
 pub use scope::{SCOPE_BYTES_MAX, Scope, ScopeError};
+pub use topics::{KeyAccess, TopicFamily, Topics};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -109,7 +111,7 @@ impl Auth {
         config: &AuthConfig,
         store: Store,
         data_dir: &Path,
-        open_mode: bool,
+        policy: Policy,
         clock: SharedClock,
     ) -> Result<Self, AuthError> {
         let secret = match &config.jwt.secret {
@@ -117,7 +119,7 @@ impl Auth {
             None => secret::load_or_create(&data_dir.join("secrets").join("jwt"))?,
         };
         let inner = Inner {
-            policy: Policy { open_mode },
+            policy,
             passwords: Passwords::new(),
             tokens: Tokens::new(&secret, config.jwt.clone()),
             jwks: Jwks::new(&config.jwks, config.jwt.leeway_s, clock.clone())?,
@@ -191,6 +193,12 @@ impl Auth {
     #[must_use]
     pub fn open_mode(&self) -> bool {
         self.inner.policy.open_mode
+    }
+
+    /// Which topics there are.
+    #[must_use]
+    pub fn topics(&self) -> &'static Topics {
+        self.inner.policy.topics
     }
 
     async fn session(&self, secret: &str) -> Result<Principal, AppError> {
@@ -290,7 +298,7 @@ impl Auth {
             },
             (Algorithm::RS256 | Algorithm::ES256, Some(jwks)) => {
                 let user = match jwks.verify(text, &signature).await {
-                    Ok(claims) => claims.user(&self.inner.config.claims, "ext").and_then(with_topic),
+                    Ok(claims) => claims.user(&self.inner.config.claims, EXT).and_then(with_topic),
                     Err(error) => Err(error),
                 };
                 Ok(user.map(|user| Principal::User(Arc::new(user))))
@@ -312,8 +320,8 @@ impl Auth {
             None => self.account(&id).await?,
         };
         let Some(account) = account else {
-            let user = claims.user(&self.inner.config.claims, "user").map(|user| match address {
-                Some(address) => user.with_id("user", address),
+            let user = claims.user(&self.inner.config.claims, USER).map(|user| match address {
+                Some(address) => user.with_id(USER, address),
                 None => user,
             });
             return Ok(user.and_then(with_topic).map(|user| Principal::User(Arc::new(user))));

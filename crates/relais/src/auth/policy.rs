@@ -3,28 +3,7 @@
 use relais_protocol::event::{Channel, Topic};
 
 use super::principal::{Access, Principal};
-
-/// The family of the relay's topics: `societe:<name>`.
-const SOCIETE: &str = "societe";
-/// The family of the topics of conversations, which their members alone hear: `conversation:<id>`.
-const CONVERSATION: &str = "conversation";
-
-/// The topic in which servers tell each other whose rights changed.
-pub(super) const RIGHTS: &str = "rights";
-
-/// The families of the topics of modules, without how often they are told: of one module, and of one owner's.
-const MODULES: [&str; 2] = ["module", "telemetry"];
-const FLEET: &str = "fleet";
-
-/// A family of topics of modules, however often they are told.
-fn bare_family(family: &str) -> &str {
-    family.strip_suffix("-1s").or_else(|| family.strip_suffix("-5s")).unwrap_or(family)
-}
-
-fn is_of_modules(family: &str) -> bool {
-    let family = bare_family(family);
-    family == FLEET || MODULES.contains(&family)
-}
+use super::topics::{KeyAccess, Topics};
 
 /// What somebody wants to do.
 #[derive(Clone, Copy, Debug)]
@@ -44,10 +23,12 @@ pub enum Action<'a> {
 }
 
 /// Decides without I/O, from what the principal carries. What is not allowed here is refused.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Policy {
     /// Whether everybody may use the relay.
     pub open_mode: bool,
+    /// Which topics there are.
+    pub topics: &'static Topics,
 }
 
 impl Policy {
@@ -59,7 +40,7 @@ impl Policy {
             Action::RelayWrite(societe) => self.may_write(principal, societe),
             Action::RelayList => !self.readable(principal).is_empty(),
             Action::Subscribe(channel) => self.may_subscribe(principal, channel),
-            Action::Publish(topic) => may_publish(principal, topic),
+            Action::Publish(topic) => self.may_publish(principal, topic),
             Action::Administer => principal.is_admin(),
         }
     }
@@ -97,64 +78,23 @@ impl Policy {
     }
 
     fn may_subscribe(self, principal: &Principal, channel: &Channel) -> bool {
-        let relay = match channel {
-            Channel::Topic(topic) => topic.family() == SOCIETE && self.may_read(principal, topic.key()),
-            Channel::Family(family) => &**family == SOCIETE && self.readable(principal) == Access::All,
-        };
-        relay
-            || match principal {
-                // As the files of the relay, what machines do may be seen by everybody there.
-                Principal::Anonymous => {
-                    let (Channel::Family(family), true) = (channel, self.open_mode) else { return false };
-                    MODULES.contains(&bare_family(family))
-                }
-                Principal::Service(service) => {
-                    let family = match channel {
-                        Channel::Topic(topic) => topic.family(),
-                        Channel::Family(family) => family,
-                    };
-                    !is_of_another_area(family)
-                        // What is told to a person or a role is heard by these alone.
-                        && !matches!(family, "user" | "ext" | "role")
-                        && service.scopes.iter().any(|scope| scope.allows_subscribe(channel))
-                }
-                Principal::User(user) => match channel {
-                    // Of single modules their owners hear too: what is whose changes, so it is asked elsewhere.
-                    Channel::Family(family) => user.admin && MODULES.contains(&bare_family(family)),
-                    // A person's own topic is the one named like the principal.
-                    Channel::Topic(topic) => match topic.family() {
-                        "user" | "ext" => topic.as_str() == &*user.principal_id,
-                        family if bare_family(family) == FLEET => topic.key() == &*user.principal_id,
-                        family if MODULES.contains(&bare_family(family)) => user.admin,
-                        "role" => match topic.key() {
-                            "admin" => user.admin,
-                            "staff" => user.staff || user.admin,
-                            _ => false,
-                        },
-                        // What a page of the application shows; the page of the administrators is theirs.
-                        "page" => topic.key() != "admin" || user.admin,
-                        "system" => true,
-                        _ => false,
-                    },
-                },
+        let family = self.topics.family_of(channel);
+        let by_scope = || match principal {
+            Principal::Service(service) if family.keys == KeyAccess::Everything => {
+                service.scopes.iter().any(|scope| scope.allows_subscribe(channel))
             }
+            Principal::Anonymous | Principal::User(_) | Principal::Service(_) => false,
+        };
+        (family.hears)(self, principal, channel) || by_scope()
     }
-}
 
-/// Whether topics of this family are another area's than `events`, so that no scope of `events` reaches them, however
-/// it is written: those of the relay need a scope of `relay`, conversations are their members', and who listens to
-/// modules is asked elsewhere.
-fn is_of_another_area(family: &str) -> bool {
-    matches!(family, SOCIETE | CONVERSATION | RIGHTS) || is_of_modules(family)
-}
-
-/// The topics of other areas are published by their features alone, whatever a scope says.
-fn may_publish(principal: &Principal, topic: &Topic) -> bool {
-    match principal {
-        Principal::Service(service) if !is_of_another_area(topic.family()) => {
-            service.scopes.iter().any(|scope| scope.allows_publish(topic))
+    fn may_publish(self, principal: &Principal, topic: &Topic) -> bool {
+        match principal {
+            Principal::Service(service) if self.topics.family(topic.family()).keys != KeyAccess::Nothing => {
+                service.scopes.iter().any(|scope| scope.allows_publish(topic))
+            }
+            Principal::Anonymous | Principal::User(_) | Principal::Service(_) => false,
         }
-        Principal::Anonymous | Principal::User(_) | Principal::Service(_) => false,
     }
 }
 
@@ -164,9 +104,14 @@ mod tests {
 
     use super::super::principal::{Grants, Service, User};
     use super::*;
+    use crate::features;
 
-    const CLOSED: Policy = Policy { open_mode: false };
-    const OPEN: Policy = Policy { open_mode: true };
+    const CLOSED: bool = false;
+    const OPEN: bool = true;
+
+    fn allows(open_mode: bool, principal: &Principal, action: Action<'_>) -> bool {
+        Policy { open_mode, topics: features::topics() }.allows(principal, action)
+    }
 
     fn user(admin: bool, staff: bool, grants: &[(&str, bool)]) -> Principal {
         Principal::User(Arc::new(User {
@@ -195,8 +140,8 @@ mod tests {
         }))
     }
 
-    fn hears(policy: Policy, principal: &Principal, channel: &str) -> bool {
-        policy.allows(principal, Action::Subscribe(&channel.parse().unwrap()))
+    fn hears(open_mode: bool, principal: &Principal, channel: &str) -> bool {
+        allows(open_mode, principal, Action::Subscribe(&channel.parse().unwrap()))
     }
 
     #[test]
@@ -223,7 +168,7 @@ mod tests {
                 Action::RelayList,
                 Action::Administer,
             ];
-            let actual = actions.map(|action| CLOSED.allows(&key, action));
+            let actual = actions.map(|action| allows(CLOSED, &key, action));
             assert_eq!(actual, expected, "{scope}");
         }
     }
@@ -231,9 +176,12 @@ mod tests {
     #[test]
     fn several_scopes_add_up() {
         let key = key(&["relay:read:a", "relay:write:b"]);
-        assert_eq!(CLOSED.readable(&key), Access::only(["a", "b"]));
+        assert_eq!(
+            Policy { open_mode: CLOSED, topics: features::topics() }.readable(&key),
+            Access::only(["a", "b"])
+        );
         assert!(
-            CLOSED.allows(&key, Action::RelayWrite("b")) && !CLOSED.allows(&key, Action::RelayWrite("a"))
+            allows(CLOSED, &key, Action::RelayWrite("b")) && !allows(CLOSED, &key, Action::RelayWrite("a"))
         );
     }
 
@@ -241,30 +189,36 @@ mod tests {
     fn roles_and_grants_decide_what_a_person_may_do() {
         let plain = user(false, false, &[("a", false), ("b", true)]);
         assert!(
-            CLOSED.allows(&plain, Action::RelayRead("a")) && !CLOSED.allows(&plain, Action::RelayWrite("a"))
+            allows(CLOSED, &plain, Action::RelayRead("a"))
+                && !allows(CLOSED, &plain, Action::RelayWrite("a"))
         );
         assert!(
-            CLOSED.allows(&plain, Action::RelayRead("b")) && CLOSED.allows(&plain, Action::RelayWrite("b"))
+            allows(CLOSED, &plain, Action::RelayRead("b")) && allows(CLOSED, &plain, Action::RelayWrite("b"))
         );
-        assert!(!CLOSED.allows(&plain, Action::RelayRead("c")) && !CLOSED.allows(&plain, Action::Administer));
+        assert!(
+            !allows(CLOSED, &plain, Action::RelayRead("c")) && !allows(CLOSED, &plain, Action::Administer)
+        );
         let staff = user(false, true, &[]);
         assert!(
-            CLOSED.allows(&staff, Action::RelayRead("c")) && !CLOSED.allows(&staff, Action::RelayWrite("c"))
+            allows(CLOSED, &staff, Action::RelayRead("c"))
+                && !allows(CLOSED, &staff, Action::RelayWrite("c"))
         );
         let admin = user(true, false, &[]);
-        assert!(CLOSED.allows(&admin, Action::RelayWrite("c")) && CLOSED.allows(&admin, Action::Administer));
-        assert!(!CLOSED.allows(&user(false, false, &[]), Action::RelayList));
+        assert!(
+            allows(CLOSED, &admin, Action::RelayWrite("c")) && allows(CLOSED, &admin, Action::Administer)
+        );
+        assert!(!allows(CLOSED, &user(false, false, &[]), Action::RelayList));
     }
 
     #[test]
     fn nobody_in_particular_has_the_relay_in_open_mode_and_nothing_otherwise() {
         let nobody = Principal::Anonymous;
-        assert!(OPEN.allows(&nobody, Action::RelayWrite("a")) && hears(OPEN, &nobody, "societe:*"));
-        assert!(!OPEN.allows(&nobody, Action::Administer) && !hears(OPEN, &nobody, "system"));
+        assert!(allows(OPEN, &nobody, Action::RelayWrite("a")) && hears(OPEN, &nobody, "societe:*"));
+        assert!(!allows(OPEN, &nobody, Action::Administer) && !hears(OPEN, &nobody, "system"));
         assert!(hears(OPEN, &nobody, "module:*") && hears(OPEN, &nobody, "telemetry-1s:*"));
         assert!(!hears(OPEN, &nobody, "role:admin") && !hears(OPEN, &nobody, "conversation:*"));
         assert!(!hears(CLOSED, &nobody, "module:*"));
-        assert!(!CLOSED.allows(&nobody, Action::RelayList) && !hears(CLOSED, &nobody, "societe:a"));
+        assert!(!allows(CLOSED, &nobody, Action::RelayList) && !hears(CLOSED, &nobody, "societe:a"));
     }
 
     #[test]
@@ -339,11 +293,11 @@ mod tests {
         let key = key(&["events:publish:*"]);
         let (flow, societe) = (Topic::new("flow:paie").unwrap(), Topic::new("societe:a").unwrap());
         assert!(
-            CLOSED.allows(&key, Action::Publish(&flow)) && !CLOSED.allows(&key, Action::Publish(&societe))
+            allows(CLOSED, &key, Action::Publish(&flow)) && !allows(CLOSED, &key, Action::Publish(&societe))
         );
         for modules in ["module:m", "telemetry:m", "telemetry-1s:m", "fleet:user:7", "fleet-5s:user:7"] {
-            assert!(!CLOSED.allows(&key, Action::Publish(&Topic::new(modules).unwrap())), "{modules}");
+            assert!(!allows(CLOSED, &key, Action::Publish(&Topic::new(modules).unwrap())), "{modules}");
         }
-        assert!(!OPEN.allows(&Principal::Anonymous, Action::Publish(&flow)));
+        assert!(!allows(OPEN, &Principal::Anonymous, Action::Publish(&flow)));
     }
 }

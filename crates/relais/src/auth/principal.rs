@@ -98,6 +98,18 @@ impl Grants {
     }
 }
 
+/// Users whom the server knows or whom a token with its secret names: `user:<id>`, as a principal and as the topic of what
+/// is told to them.
+pub const USER: &str = "user";
+/// Users whom only an identity provider knows: `ext:<id>`, likewise.
+pub const EXT: &str = "ext";
+
+/// The principal that an account with this id is.
+#[must_use]
+pub fn user_principal(id: &str) -> String {
+    format!("{USER}:{id}")
+}
+
 /// A person: one of our users, or one whom a token from elsewhere describes.
 #[derive(Clone, Debug)]
 pub struct User {

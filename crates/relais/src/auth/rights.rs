@@ -14,14 +14,17 @@ use relais_protocol::time::Timestamp;
 use relais_store::{Query, Store, StoreError, WriteTx};
 use serde::{Deserialize, Serialize};
 
-use super::policy::RIGHTS;
+use super::principal::USER;
 use super::store::{self, Account, KeyRow, SessionRow};
+use super::topics::TopicFamily;
 use super::{Action, Auth, Principal, User, key_refused, session_ended, token_refused};
 use crate::AppError;
 use crate::said::said;
 
-/// One topic for everybody, so that there are no more topics than before. Nobody may listen to it.
-static TOPIC: LazyLock<Topic> = LazyLock::new(|| Topic::new(RIGHTS).expect("it is a name"));
+/// Where servers tell each other whose rights changed: one topic, which nobody may hear.
+pub const FAMILY: TopicFamily = TopicFamily::named("rights");
+
+static TOPIC: LazyLock<Topic> = LazyLock::new(|| Topic::new(FAMILY.name).expect("it is a name"));
 
 /// What ended, so that the live connections that came with it end, too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,7 +75,7 @@ impl Auth {
     fn forget(&self, ended: &Ended) {
         match (&ended.session, ended.principal.split_once(':')) {
             (Some(session), _) => self.session_changed(session),
-            (None, Some(("user", id))) => self.user_changed(id),
+            (None, Some((USER, id))) => self.user_changed(id),
             (None, Some(("key", id))) => self.key_changed(id),
             (None, _) => {}
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use relais_protocol::time::Timestamp;
 use relais_store::{Param, Query, Row, StoreError, WriteTx, params};
 
-use super::principal::{Grants, Service, User};
+use super::principal::{Grants, Service, User, user_principal};
 use super::scope::Scope;
 
 /// One of our users, with their grants.
@@ -36,7 +36,7 @@ impl Account {
         let name = format!("{} {}", self.firstname, self.lastname);
         let display_name = if name.trim().is_empty() { self.email.clone() } else { name.trim().to_owned() };
         User {
-            principal_id: Arc::from(format!("user:{}", self.id)),
+            principal_id: user_principal(&self.id).into(),
             id: self.id.clone(),
             email: self.email.clone(),
             display_name,

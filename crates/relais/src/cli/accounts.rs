@@ -6,7 +6,8 @@ use relais_protocol::time::{SharedClock, SystemClock};
 use relais_store::{DatabaseUrl, Store, StoreConfig, StoreError};
 
 use super::{CliError, Globals, out};
-use crate::auth::Auth;
+use crate::auth::{Auth, Policy};
+use crate::features;
 use crate::features::accounts::{Accounts, Actor};
 
 /// Entries asked for at a time.
@@ -23,9 +24,10 @@ pub(super) async fn open(globals: &Globals) -> Result<Opened, CliError> {
     store_config.beside_server = true;
     store_config.readers = 1;
     let opened = tokio::task::spawn_blocking(move || {
-        let store = Store::open(&store_config, &crate::features::migrations(), clock.clone())?;
+        let store = Store::open(&store_config, &features::migrations(), clock.clone())?;
         let open_mode = config.auth.is_open(config.server.listen.ip());
-        let auth = Auth::open(&config.auth, store.clone(), &config.server.data, open_mode, clock)
+        let policy = Policy { open_mode, topics: features::topics() };
+        let auth = Auth::open(&config.auth, store.clone(), &config.server.data, policy, clock)
             .map_err(|e| CliError::new(e.to_string()))?;
         Ok::<_, CliError>(Opened { store, accounts: Accounts::new(auth) })
     });

@@ -4,64 +4,45 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use relais_protocol::time::SystemClock;
-use relais_store::{Store, StoreConfig, StoreError, private};
-use serde::Serialize;
+use relais_store::{Store, StoreConfig, StoreError};
 
 use super::{CliError, Globals, out};
 use crate::boot::listen_remedy;
 use crate::config::{Config, masked};
+use crate::declared::declared;
 use crate::disk;
+use crate::finding::{Finding, named};
 use crate::outbound::{self, Obstacle};
 
 /// How long a server may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Things of one kind that are named at most.
-const NAMED_MAX: usize = 50;
 
 /// Arguments of `relais doctor`.
 #[derive(Debug, clap::Args)]
 pub struct DoctorArgs {}
 
-/// One finding.
-#[derive(Debug, Serialize)]
-struct Finding {
-    what: &'static str,
-    ok: bool,
-    detail: String,
-}
-
 /// Tests one by one and reports all; fails if any test failed.
 pub async fn run(_args: DoctorArgs, globals: &Globals) -> Result<(), CliError> {
     let config = globals.load_config()?;
     let mut findings = vec![
-        finding("configuration", Ok("complete and consistent".into())),
-        finding(
+        Finding::new("configuration", Ok("complete and consistent".into())),
+        Finding::new(
             "data folder",
-            check_folder(&config.server.data).map(|found| found + shared_with(&config.server.data)),
+            disk::check_folder(&config.server.data).map(|found| found + shared_with(&config.server.data)),
         ),
-        finding("files folder", check_folder(&config.relay_files_dir())),
-        finding("files", check_files(&config).await),
-        finding("watching the files", check_watch(&config.relay_files_dir())),
-        finding("database", check_database(&config).await),
-        finding("schemas", check_schemas(&config)),
-        finding("server", check_server(&config).await),
+        Finding::new("database", check_database(&config).await),
+        Finding::new("server", check_server(&config).await),
     ];
-    if let Some(url) = config.auth.jwks.url.clone() {
-        findings.push(finding("keys of the identity provider", check_url(&url).await));
+    for feature in declared() {
+        findings.extend((feature.checks)(&config).await);
     }
-    if config.live.mqtt.is_on() {
-        findings.push(finding("MQTT broker", crate::gateways::mqtt::probe(&config.live.mqtt).await));
+    if let Some(url) = config.auth.jwks.url.clone() {
+        findings.push(Finding::new("keys of the identity provider", check_url(&url).await));
     }
     if let Some(endpoint) = config.telemetry.otlp_endpoint.clone() {
-        findings.push(finding("trace collector", check_reachable(&endpoint).await));
+        findings.push(Finding::new("trace collector", check_reachable(&endpoint).await));
     }
     report(&findings, globals.json)
-}
-
-fn finding(what: &'static str, outcome: Result<String, String>) -> Finding {
-    let ok = outcome.is_ok();
-    let (Ok(detail) | Err(detail)) = outcome;
-    Finding { what, ok, detail }
 }
 
 fn report(findings: &[Finding], json: bool) -> Result<(), CliError> {
@@ -69,23 +50,13 @@ fn report(findings: &[Finding], json: bool) -> Result<(), CliError> {
         out::json(&findings)?;
     } else {
         for found in findings {
-            out::line(&format!("{} {}: {}", if found.ok { "✓" } else { "✗" }, found.what, found.detail))?;
+            out::line(&found.line())?;
         }
     }
     match findings.iter().filter(|found| !found.ok).count() {
         0 => Ok(()),
         count => Err(CliError::after_result(format!("{count} of {} tests failed", findings.len()))),
     }
-}
-
-fn check_folder(path: &std::path::Path) -> Result<String, String> {
-    let fix = |error: std::io::Error| format!("{}: {error}; {}", path.display(), disk::remedy(&error));
-    private::create_folder(path).map_err(fix)?;
-    let probe = path.join(format!(".relais-doctor-{}", std::process::id()));
-    let written = std::fs::write(&probe, b"probe");
-    let removed = std::fs::remove_file(&probe);
-    written.and(removed).map_err(fix)?;
-    Ok(format!("{} can be written", path.display()))
 }
 
 /// The folder is the server's own; who made it may have left it open.
@@ -101,7 +72,7 @@ fn shared_with(path: &std::path::Path) -> &'static str {
 
 async fn unreadable_rows(store: &Store) -> Result<Vec<String>, StoreError> {
     let mut found = Vec::new();
-    for feature in crate::features::ALL {
+    for feature in declared() {
         found.extend((feature.unreadable_rows)(store).await?);
     }
     Ok(found)
@@ -143,56 +114,6 @@ fn describe_way(tls: Option<&str>, checked: bool, remote: bool) -> String {
             " without encryption: sslmode=verify-full in its address asks for it".to_owned()
         }
         (None, _) => String::new(),
-    }
-}
-
-/// The server leaves a broken schema out and goes on; that is no reason to call it well.
-fn check_schemas(config: &Config) -> Result<String, String> {
-    let (all, broken) =
-        (config.relay.schemas.len(), crate::features::relay::broken_schemas(&config.relay.schemas));
-    if broken.is_empty() {
-        return Ok(format!("{all} compiled"));
-    }
-    Err(format!(
-        "{} of {all} cannot be used, files are not checked against them: {}",
-        broken.len(),
-        named(&broken)
-    ))
-}
-
-/// Looks at every file as the server would.
-async fn check_files(config: &Config) -> Result<String, String> {
-    let (path, relay) = (config.relay_files_dir(), config.relay.clone());
-    let looked = tokio::task::spawn_blocking(move || crate::features::relay::inspect(&path, &relay)).await;
-    let found = looked.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
-    let served = format!("{} file(s) of {} société(s) are served", found.files, found.societes);
-    if found.left_out.is_empty() {
-        return Ok(served);
-    }
-    let left: Vec<String> =
-        found.left_out.iter().map(|left| format!("{}: {}", left.spot, left.cause)).collect();
-    Err(format!("{served}, {} left out: {}", left.len(), named(&left)))
-}
-
-/// The first of some things, one a line, and how many more there are.
-fn named(things: &[String]) -> String {
-    let mut text: String = things.iter().take(NAMED_MAX).map(|thing| format!("\n    {thing}")).collect();
-    if things.len() > NAMED_MAX {
-        text.push_str(&format!("\n    and {} more", things.len() - NAMED_MAX));
-    }
-    text
-}
-
-fn check_watch(path: &std::path::Path) -> Result<String, String> {
-    use notify::Watcher as _;
-    let watched = notify::recommended_watcher(|_| {})
-        .and_then(|mut watcher| watcher.watch(path, notify::RecursiveMode::NonRecursive));
-    match watched {
-        Ok(()) => Ok("changes by other programs are noticed at once".to_owned()),
-        Err(error) => Err(format!(
-            "{error}; the server compares the folder every few seconds instead. If a limit is reached, raise \
-             fs.inotify.max_user_watches and fs.inotify.max_user_instances (sysctl)"
-        )),
     }
 }
 

@@ -4,18 +4,17 @@
 //! commands. No feature knows which of them carried a command. A client for which there is no session is turned
 //! away alike by all of them.
 
-pub mod chat;
+mod chat;
 mod dialects;
 pub mod engineio;
 mod live;
 mod membership;
-pub mod mqtt;
+mod mqtt;
 mod native;
 mod opening;
 mod pace;
 mod poll;
 mod relay;
-mod root;
 pub mod socketio;
 pub mod upgrade;
 mod websocket;
@@ -28,19 +27,51 @@ use relais_hub::{CloseCode, Identity, OpenError, Session, SubscribeError};
 use crate::auth::Principal;
 use crate::auth::ending::rights_changed;
 use crate::feature::Feature;
+use crate::features;
 use crate::said::{Said, said};
 use crate::{App, AppError};
 
 /// How the server is spoken to beside the calls of the features, a line each.
-pub const DIALECTS: [&Feature; 6] =
-    [&socketio::DIALECT, &chat::DIALECT, &live::DIALECT, &relay::DIALECT, &native::DIALECT, &mqtt::DIALECT];
+pub const DIALECTS: [&DialectFeature; 7] = [
+    &SOCKETIO,
+    &chat::DIALECT,
+    &live::DIALECT,
+    &relay::DIALECT,
+    &native::DIALECT,
+    &poll::DIALECT,
+    &mqtt::DIALECT,
+];
 
-/// The namespaces of Socket.IO, with the features behind them.
-fn namespaces(app: &App) -> Vec<(&'static str, Arc<dyn socketio::Namespace>)> {
-    let chat = Arc::new(chat::ChatNamespace::new(app.clone()));
-    let root = root::Root::new(Arc::clone(&chat), live::Pages::new(app.clone()));
-    vec![("/", Arc::new(root)), ("/chat", chat)]
+/// How a dialect declares itself: as a feature does, with what it adds to Socket.IO.
+pub struct DialectFeature {
+    /// What every feature has.
+    pub feature: Feature,
+    /// Adds its namespaces of Socket.IO, and what it hears in others.
+    namespaces: fn(&App, &mut socketio::Namespaces),
 }
+
+impl DialectFeature {
+    const fn of(feature: Feature) -> Self {
+        Self { feature, namespaces: |_, _| {} }
+    }
+}
+
+/// Socket.IO, with the namespaces of all dialects and the messages of all features.
+const SOCKETIO: DialectFeature = DialectFeature {
+    feature: Feature {
+        french: &["/socket.io"],
+        routes: |app| {
+            let mut namespaces = socketio::Namespaces::default();
+            DIALECTS.iter().for_each(|dialect| (dialect.namespaces)(app, &mut namespaces));
+            socketio::router(app, namespaces)
+        },
+        ..Feature::named("socketio")
+    },
+    namespaces: |app, namespaces| {
+        let messages = features::ALL.into_iter().flat_map(|feature| feature.messages);
+        namespaces.join("/", Arc::new(socketio::Messages::new(app.clone(), messages)));
+    },
+};
 
 /// Runs a connection. It ends with its socket, which the hub closes when the server drains.
 fn spawn(connection: impl Future<Output = ()> + Send + 'static) {

@@ -3,21 +3,36 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use relais_hub::Subscription;
 use relais_protocol::event::{Cursor, Event};
+use utoipa::OpenApi as _;
 
+use super::DialectFeature;
 use super::dialects::write_native;
 use super::native::{ChannelQuery, all_allowed};
 use crate::auth::http::Caller;
+use crate::feature::Feature;
 use crate::features;
 use crate::said::Said;
 use crate::{App, AppError};
 
-/// Events of one reply at most, and events of one channel that are looked at for it.
-pub(super) const EVENTS_MAX: usize = 500;
+/// Long polling.
+pub(super) const DIALECT: DialectFeature = DialectFeature::of(Feature {
+    routes: |_| Router::new().route("/api/v1/poll", get(poll_events)),
+    openapi: || vec![PollApi::openapi()],
+    ..Feature::named("poll")
+});
+
+/// The OpenAPI document of long polling.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(poll_events))]
+struct PollApi;
+
 /// Data of one reply at most, in bytes; a single event may have more.
 const DATA_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Events that are read at a time, so that what is read beyond the limits stays small.
@@ -37,7 +52,7 @@ const STEP: usize = 64;
         (status = 403, description = "`forbidden`, also if the channel was closed to the caller during the wait"),
         (status = 404, description = "`conversation_not_found`, also if the caller was taken out during the wait"),
         (status = 410, description = "`cursor_expired`, with the present `cursor`: take a fresh snapshot, then go on from it")))]
-pub(super) async fn poll_events(
+async fn poll_events(
     State(app): State<App>,
     Caller(principal): Caller,
     RawQuery(query): RawQuery,

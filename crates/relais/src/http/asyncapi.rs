@@ -6,9 +6,9 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::declared;
 use super::scripts::Script;
 use crate::asyncapi::merged;
+use crate::declared::declared;
 
 /// The document (AsyncAPI 3.0).
 #[must_use]

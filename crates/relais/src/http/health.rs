@@ -7,6 +7,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::App;
+use crate::declared::declared;
+use crate::jobs::JobsWatch;
 
 /// The process answers.
 pub(super) async fn get_health() -> Json<serde_json::Value> {
@@ -20,7 +22,9 @@ pub(super) async fn get_readiness(State(app): State<App>) -> Response {
         return not_ready("stopping");
     }
     match app.store().check().await {
-        Ok(()) => Json(json!({ "status": "ready", "jobs": app.jobs().summary() })).into_response(),
+        Ok(()) => {
+            Json(json!({ "status": "ready", "jobs": app.service::<JobsWatch>().summary() })).into_response()
+        }
         Err(error) => {
             tracing::warn!(%error, "not ready");
             not_ready("database")
@@ -39,7 +43,7 @@ pub(super) async fn get_metrics(State(app): State<App>) -> Response {
     metrics::gauge!("relais_sessions").set(stats.sessions as f64);
     metrics::gauge!("relais_polls_waiting").set(app.polls_waiting() as f64);
     metrics::gauge!("relais_log_head").set(app.store().head().seq as f64);
-    super::declared().for_each(|feature| (feature.gauges)(&app));
+    declared().for_each(|feature| (feature.gauges)(&app));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     ([(header::CONTENT_TYPE, kind)], app.render_metrics()).into_response()
 }

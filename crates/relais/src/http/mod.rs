@@ -14,9 +14,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 
-use crate::feature::Feature;
-use crate::features;
-use crate::gateways::DIALECTS;
+use crate::declared::declared;
 use crate::said::said;
 use crate::{App, AppError};
 
@@ -38,11 +36,6 @@ pub fn router(app: &App) -> Router {
     // Of the routes that are there by now.
     let routes = routes.fallback(not_found).method_not_allowed_fallback(method_not_allowed);
     layers::around(routes, app).with_state(app.clone())
-}
-
-/// The features and the dialects.
-pub(crate) fn declared() -> impl Iterator<Item = &'static Feature> {
-    features::ALL.into_iter().chain(DIALECTS)
 }
 
 async fn not_found() -> AppError {

@@ -11,6 +11,7 @@ use utoipa_swagger_ui::Config;
 
 use super::scripts::Script;
 use crate::AppError;
+use crate::declared::declared;
 use crate::said::Said;
 
 #[derive(OpenApi)]
@@ -29,7 +30,7 @@ struct Base;
 pub fn document() -> Document {
     let mut document = Base::openapi();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
-    super::declared().flat_map(|feature| (feature.openapi)()).for_each(|part| document.merge(part));
+    declared().flat_map(|feature| (feature.openapi)()).for_each(|part| document.merge(part));
     document
 }
 

@@ -1,5 +1,5 @@
-//! Durable jobs of this server: which kinds there are, the worker that runs them, and how they are watched. One file per
-//! kind.
+//! Durable jobs of this server: the worker that runs them, how they are watched, and the kinds that belong to no feature,
+//! a file each.
 
 mod trim_log;
 mod watch;
@@ -7,17 +7,21 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
-use relais_store::jobs::schedule::{self, Schedule};
-use relais_store::jobs::{Handlers, JobKind, Outcome, Worker, WorkerConfig};
-use relais_store::{Store, StoreError};
+use relais_store::jobs::schedule;
+use relais_store::jobs::{Handlers, Outcome, Worker, WorkerConfig};
+use relais_store::{Store, StoreError, WriteTx};
 use tokio_util::sync::CancellationToken;
 
 use crate::App;
+use crate::declared::declared;
+use crate::feature::JobHandler;
 
 pub use self::watch::{JobsWatch, Summary};
 
 /// Every kind that this server runs.
-pub const KINDS: &[JobKind] = &[trim_log::KIND];
+pub(crate) fn kinds() -> impl Iterator<Item = &'static JobHandler> {
+    [&trim_log::HANDLER].into_iter().chain(declared().flat_map(|feature| feature.jobs))
+}
 
 /// How often schedules that could not be stored are tried again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -42,12 +46,12 @@ pub async fn work(app: App, stop: CancellationToken) {
 
 /// Looks at the jobs now and then, until it is told to stop.
 pub async fn watch(app: App, stop: CancellationToken) {
-    app.jobs().run(app.store(), &stop).await;
+    app.service::<JobsWatch>().run(app.store(), &stop).await;
 }
 
 fn handlers(app: &App) -> Handlers {
     let app = Arc::new(app.clone());
-    Handlers::new().with(trim_log::KIND, &app, |app: &App, _| Box::pin(trim_log::run(app)))
+    kinds().fold(Handlers::new(), |handlers, known| handlers.with(known.kind, &app, known.run))
 }
 
 fn config(app: &App) -> WorkerConfig {
@@ -66,13 +70,24 @@ fn host() -> String {
     name.nodename().to_string_lossy().into_owned()
 }
 
-/// The schedules of this server; those that are there go on.
-fn schedules() -> Vec<(JobKind, Schedule)> {
-    [trim_log::schedule()].into_iter().flatten().map(|schedule| (trim_log::KIND, schedule)).collect()
+/// Stores the schedules of this server; those that are there go on.
+async fn keep_schedules(store: &Store) -> Result<(), StoreError> {
+    let put = |tx: &mut WriteTx<'_>| {
+        let scheduled = kinds().filter_map(|known| Some((known.kind, (known.schedule)()?)));
+        scheduled.into_iter().try_for_each(|(kind, schedule)| schedule::put(tx, &kind, &schedule))
+    };
+    store.write(put).await
 }
 
-async fn keep_schedules(store: &Store) -> Result<(), StoreError> {
-    store
-        .write(|tx| schedules().iter().try_for_each(|(kind, schedule)| schedule::put(tx, kind, schedule)))
-        .await
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_features_have_a_kind_of_the_same_name() {
+        let mut names = HashSet::new();
+        assert!(kinds().all(|known| names.insert(known.kind.name)));
+    }
 }

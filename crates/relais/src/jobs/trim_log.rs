@@ -2,27 +2,26 @@
 
 use std::time::Duration;
 
-use relais_store::jobs::schedule::{CatchUp, Schedule};
-use relais_store::jobs::{JobKind, Outcome, Rule};
+use relais_store::jobs::{JobKind, Outcome};
 
 use crate::App;
-use crate::http::declared;
+use crate::declared::declared;
+use crate::feature::{JobHandler, hourly};
 
 /// Events that are kept however old they are.
 const EVENTS_KEPT_MIN: u64 = 1000;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// What fails is tried again within the hour; after that the next one comes anyway.
-pub(super) const KIND: JobKind = JobKind::new("log.trim")
-    .attempts(5)
-    .timeout(HOUR)
-    .concurrency(1)
-    .backoff(Duration::from_secs(30), Duration::from_secs(600));
-
-pub(super) fn schedule() -> Option<Schedule> {
-    let rule = Rule::every(HOUR).ok()?;
-    Some(Schedule { name: "hourly".into(), payload: "{}".into(), rule, catch_up: CatchUp::Once })
-}
+pub(super) static HANDLER: JobHandler = JobHandler {
+    kind: JobKind::new("log.trim")
+        .attempts(5)
+        .timeout(HOUR)
+        .concurrency(1)
+        .backoff(Duration::from_secs(30), Duration::from_secs(600)),
+    schedule: hourly,
+    run: |app, _| Box::pin(run(app)),
+};
 
 pub(super) async fn run(app: &App) -> Outcome {
     let kept_ms = i64::from(app.config().database.events_days) * 86_400_000;

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use relais_store::jobs::JobState;
 use relais_store::jobs::inspect::{self, Count};
-use relais_store::jobs::{JobKind, JobState};
 use relais_store::{Store, StoreError};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::KINDS;
+use super::kinds;
 
 /// How often the jobs are counted.
 const LOOK: Duration = Duration::from_secs(15);
@@ -75,7 +75,7 @@ impl Summary {
     fn new(counts: &[Count], now_ms: i64) -> Self {
         let of = |state| counts.iter().filter(|count| count.state == state).map(|count| count.jobs).sum();
         let waits = |count: &&Count| matches!(count.state, JobState::Pending | JobState::Scheduled);
-        let unknown = counts.iter().filter(waits).filter(|count| known(&count.kind).is_none());
+        let unknown = counts.iter().filter(waits).filter(|count| !is_known(&count.kind));
         let pending = counts.iter().filter(|count| count.state == JobState::Pending);
         let oldest = pending.filter_map(|count| count.oldest).min();
         let oldest_ms = oldest.map_or(0, |at| (now_ms - at.as_millis()).max(0));
@@ -90,13 +90,13 @@ impl Summary {
     }
 }
 
-fn known(kind: &str) -> Option<&'static JobKind> {
-    KINDS.iter().find(|known| known.name == kind)
+fn is_known(kind: &str) -> bool {
+    kinds().any(|known| known.kind.name == kind)
 }
 
 /// Gauges of known kinds only, so that a database cannot make new ones without end; the others are counted together.
 fn show(counts: &[Count], summary: &Summary) {
-    for kind in KINDS {
+    for kind in kinds().map(|known| known.kind) {
         for state in COUNTED {
             let found = counts.iter().find(|count| count.kind == kind.name && count.state == state);
             let jobs = found.map_or(0, |count| count.jobs);

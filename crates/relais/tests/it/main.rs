@@ -14,6 +14,7 @@ mod live;
 mod polling;
 mod relay;
 mod socketio;
+mod structure;
 mod turned_away;
 mod two_servers;
 mod world;

@@ -5,6 +5,7 @@ use relais_store::{StoreError, WriteTx};
 use serde_json::{Value, json};
 
 use super::model::UserInfo;
+use crate::auth::user_principal;
 use crate::features::publish::{Target, tell};
 
 /// What happened to a user.
@@ -21,7 +22,7 @@ pub(super) fn announce(tx: &mut WriteTx<'_>, event: UserEvent, user: &UserInfo) 
     let (name, fields) = described(event, user, tx.now());
     tell(tx, Target::Administrators, name, &fields)?;
     if event == UserEvent::Changed {
-        tell(tx, Target::Person(&format!("user:{}", user.id)), name, &fields)?;
+        tell(tx, Target::Person(&user_principal(&user.id)), name, &fields)?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use super::service::Accounts;
 use super::store;
 use crate::AppError;
 use crate::auth::store::{find_account, grants};
-use crate::auth::{Scope, rights};
+use crate::auth::{Scope, rights, user_principal};
 use crate::said::said;
 use crate::text::composed;
 
@@ -64,8 +64,8 @@ impl Accounts {
                 delete_every_form(tx, &id, &societe)?;
                 store::set_grant(tx, &id, &societe, writes)?;
                 let details = format!("{} {societe}", access(writes));
-                record(tx, &by.did(tx.now(), "grant_set", format!("user:{id}"), details))?;
-                Ok(rights::tell(tx, &auth, format!("user:{id}"), None)?)
+                record(tx, &by.did(tx.now(), "grant_set", user_principal(&id), details))?;
+                Ok(rights::tell(tx, &auth, user_principal(&id), None)?)
             })
             .await
     }
@@ -85,8 +85,8 @@ impl Accounts {
                         "This user has no access to this société"
                     )));
                 }
-                record(tx, &by.did(tx.now(), "grant_removed", format!("user:{id}"), societe))?;
-                Ok(rights::tell(tx, &auth, format!("user:{id}"), None)?)
+                record(tx, &by.did(tx.now(), "grant_removed", user_principal(&id), societe))?;
+                Ok(rights::tell(tx, &auth, user_principal(&id), None)?)
             })
             .await
     }

@@ -20,7 +20,7 @@ use crate::auth::credentials_required;
 use crate::auth::http::{
     Caller, ClientAddress, address_of, check_same_origin, session_cookie, session_secret,
 };
-use crate::auth::{Action, Auth, Principal};
+use crate::auth::{Action, Auth, Principal, user_principal};
 use crate::web::paging::{Page, listed};
 
 /// The routes of accounts, for any state that has an [`Auth`].
@@ -217,7 +217,7 @@ async fn show_me(State(auth): State<Auth>, Caller(principal): Caller) -> Result<
         }
         Principal::Service(_) => Value::Null,
         Principal::User(user) => match Accounts::new(auth).find_user(&user.id).await {
-            Ok(info) if *user.principal_id == *format!("user:{}", info.id) => json!(info),
+            Ok(info) if *user.principal_id == *user_principal(&info.id) => json!(info),
             Err(error) if error.status() != StatusCode::NOT_FOUND => return Err(error),
             _ => json!({"id": user.id, "email": user.email, "firstname": user.display_name, "lastname": "",
                         "phone": "", "admin": user.admin, "staff": user.staff}),

@@ -22,8 +22,10 @@ pub use service::Accounts;
 pub use sign_in::SignedIn;
 pub use store::MIGRATIONS;
 
+use relais_protocol::event::Channel;
 use utoipa::OpenApi as _;
 
+use crate::auth::{EXT, KeyAccess, Policy, Principal, RIGHTS, TopicFamily, USER};
 use crate::feature::{Feature, OpenError};
 
 /// Accounts.
@@ -39,7 +41,20 @@ pub const FEATURE: Feature = Feature {
             Ok(())
         })
     },
+    topics: &[own_topic(USER), own_topic(EXT), RIGHTS],
     routes: |_| http::router(),
     openapi: || vec![http::AccountsApi::openapi()],
     ..Feature::named("accounts")
 };
+
+/// Topics that are named like the principal who hears them.
+const fn own_topic(name: &'static str) -> TopicFamily {
+    TopicFamily { hears: is_own, keys: KeyAccess::Publish, ..TopicFamily::named(name) }
+}
+
+fn is_own(_: Policy, principal: &Principal, channel: &Channel) -> bool {
+    match (principal, channel) {
+        (Principal::User(user), Channel::Topic(topic)) => topic.as_str() == &*user.principal_id,
+        _ => false,
+    }
+}

@@ -11,7 +11,7 @@ use super::refusal::user_unknown;
 use super::service::Accounts;
 use crate::AppError;
 use crate::auth::store::{SessionRow, delete_session, find_account, find_sign_in, insert_session};
-use crate::auth::{Auth, rights, secret};
+use crate::auth::{Auth, rights, secret, user_principal};
 use crate::said::said;
 
 /// The longest address that is looked up, in bytes.
@@ -78,7 +78,7 @@ impl Accounts {
         let session = secret::random_hex::<32>()?;
         let session_id = secret::digest(&session);
         let replaced = replaces.map(secret::digest);
-        let actor = Actor::named(format!("user:{id}"), address);
+        let actor = Actor::named(user_principal(&id), address);
         let (auth, email) = (self.auth.clone(), email.to_owned());
         let started = self.auth.store().write(move |tx| {
             let now = tx.now();
@@ -95,7 +95,7 @@ impl Accounts {
             if let Some(replaced) = replaced {
                 end_session(tx, &auth, &replaced)?;
             }
-            record(tx, &actor.did(now, "sign_in", format!("user:{id}"), String::new()))?;
+            record(tx, &actor.did(now, "sign_in", user_principal(&id), String::new()))?;
             let user = UserInfo::from(&account);
             announce(tx, UserEvent::SignedIn, &user)?;
             // An earlier request with this session may have found none.
@@ -128,7 +128,7 @@ impl Accounts {
                 if let Some(account) = find_account(tx, &user_id)? {
                     announce(tx, UserEvent::SignedOut, &UserInfo::from(&account))?;
                 }
-                let actor = Actor::named(format!("user:{user_id}"), address);
+                let actor = Actor::named(user_principal(&user_id), address);
                 record(tx, &actor.did(tx.now(), "sign_out", actor.name.clone(), String::new()))?;
                 Ok(())
             })
@@ -154,7 +154,7 @@ impl Accounts {
         let account = self.auth.store().read(move |tx| find_account(tx, &id)).await?;
         let generation = account.ok_or_else(user_unknown)?.generation;
         let token = self.auth.tokens().issue(&user.id, &user.email, generation, now, ttl_s)?;
-        let entry = actor.did(now, "token_issued", format!("user:{}", user.id), String::new());
+        let entry = actor.did(now, "token_issued", user_principal(&user.id), String::new());
         actor.write(self.auth.store(), move |tx| Ok(record(tx, &entry)?)).await?;
         Ok(token)
     }
@@ -164,7 +164,7 @@ impl Accounts {
 fn end_session(tx: &mut WriteTx<'_>, auth: &Auth, id: &str) -> Result<Option<String>, StoreError> {
     let user_id = delete_session(tx, id)?;
     if let Some(user_id) = &user_id {
-        rights::tell(tx, auth, format!("user:{user_id}"), Some(id))?;
+        rights::tell(tx, auth, user_principal(user_id), Some(id))?;
     }
     Ok(user_id)
 }

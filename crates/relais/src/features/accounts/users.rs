@@ -11,7 +11,7 @@ use super::service::Accounts;
 use super::store;
 use crate::AppError;
 use crate::auth::store::{Account, delete_sessions_of, find_account};
-use crate::auth::{Grants, rights};
+use crate::auth::{Grants, rights, user_principal};
 use crate::id::new_id;
 use crate::said::said;
 use crate::text::{direction_control, direction_refused};
@@ -57,7 +57,7 @@ impl Accounts {
         let now = self.auth.now();
         let user = account(new, email, now);
         let details = format!("email={} admin={} staff={}", user.email, user.admin, user.staff);
-        let entry = actor.did(now, "user_created", format!("user:{}", user.id), details);
+        let entry = actor.did(now, "user_created", user_principal(&user.id), details);
         let auth = self.auth.clone();
         actor
             .write(self.auth.store(), move |tx| {
@@ -134,11 +134,11 @@ impl Accounts {
         actor
             .write(self.auth.store(), move |tx| {
                 let (user, details) = change(tx, &id, &changes, hash.as_deref())?;
-                let entry = by.did(tx.now(), "user_changed", format!("user:{id}"), details);
+                let entry = by.did(tx.now(), "user_changed", user_principal(&id), details);
                 record(tx, &entry)?;
                 let user = UserInfo::from(&user);
                 announce(tx, UserEvent::Changed, &user)?;
-                rights::tell(tx, &auth, format!("user:{id}"), None)?;
+                rights::tell(tx, &auth, user_principal(&id), None)?;
                 Ok(user)
             })
             .await

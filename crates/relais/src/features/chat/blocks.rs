@@ -17,6 +17,7 @@ use super::service::Chat;
 use super::store;
 use super::told::withdraw;
 use crate::AppError;
+use crate::auth::user_principal;
 use crate::features::accounts::{Actor, record_action};
 use crate::said::said;
 
@@ -219,7 +220,7 @@ impl Chat {
                 }
                 let data = json!({ "by": mine.id(), "user_id": whom });
                 tx.emit(&mine.topic, name, data.to_string())?;
-                record_action(tx, &actor, action, &format!("user:{whom}"), "")?;
+                record_action(tx, &actor, action, &user_principal(&whom), "")?;
                 chat.tell_each_other(tx, mine.id(), &whom, !blocked)?;
             }
             Ok(())

@@ -67,7 +67,7 @@ use relais_protocol::event::{Channel, Event};
 use utoipa::OpenApi as _;
 
 use crate::AppError;
-use crate::auth::Principal;
+use crate::auth::{Principal, TopicFamily};
 use crate::feature::{Feature, Observer, OpenError, Opening};
 use crate::features::accounts::Accounts;
 
@@ -76,6 +76,7 @@ pub const FEATURE: Feature = Feature {
     french: &["/api/chat/", "/api/admin/chat/", "/chat/"],
     migrations: &[MIGRATIONS],
     open: |opening| Box::pin(open(opening)),
+    topics: &[TopicFamily::named(TOPIC_FAMILY)],
     event_names: NAMES,
     subscribe: |app, principal, channel| Box::pin(subscribe(app.service(), principal, channel)),
     hidden_from: |app, user| Box::pin(app.service::<Chat>().apart_from(&user.id)),

@@ -12,7 +12,7 @@ use super::refusal::{no_person, not_allowed};
 use super::service::{Chat, Known};
 use super::store;
 use crate::AppError;
-use crate::auth::{Permit, Principal, User, address, credentials_required};
+use crate::auth::{Permit, Principal, User, address, credentials_required, user_principal};
 use crate::config::ChatAccess;
 use crate::features::accounts::Actor;
 use crate::said::said;
@@ -78,7 +78,7 @@ impl Chat {
         if let Some(known) = known.filter(|known| is_named(&known.person, user)) {
             return Ok(Me { person: known.person, topic, permit });
         }
-        let account = match *user.principal_id == *format!("user:{}", user.id) {
+        let account = match *user.principal_id == *user_principal(&user.id) {
             true => self.account_of(&user.id).await?,
             false => None,
         };
@@ -157,7 +157,7 @@ impl Chat {
             Some(_) => Ok(()),
             None => {
                 let person = self.account_of(id).await?.ok_or_else(no_person)?;
-                let principal = format!("user:{id}").into();
+                let principal = user_principal(id).into();
                 self.remember(Known { person, principal }).await
             }
         }

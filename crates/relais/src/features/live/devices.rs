@@ -296,6 +296,11 @@ impl Live {
         }
     }
 
+    /// Whether there is such a module.
+    pub(super) fn has(&self, module: &str) -> bool {
+        self.0.states.lock().find(module).is_some()
+    }
+
     /// From which event of the log on a topic is that of a module of this principal, if it is.
     #[must_use]
     pub fn owned_since(&self, principal: &Principal, topic: &Topic) -> Option<u64> {

@@ -67,6 +67,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use relais_hub::{Filter, Subscription};
 use relais_protocol::event::{Channel, Event};
+use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi as _;
 
@@ -82,6 +83,7 @@ pub const FEATURE: Feature = Feature {
     french: &["/modules/", "/dashboard/"],
     migrations: &[MIGRATIONS, history::MIGRATIONS],
     open: |opening| Box::pin(open(opening)),
+    topics: topics::FAMILIES,
     event_names: NAMES,
     subscribe: |app, principal, channel| Box::pin(subscribe(app, principal, channel)),
     routes: |_| http::router(),
@@ -93,6 +95,7 @@ pub const FEATURE: Feature = Feature {
             http::CommandsApi::openapi(),
         ]
     },
+    jobs: &[history::TRIM],
     tasks,
     gauges: |app| {
         let (modules, online) = app.service::<Live>().count(&Visibility::All);
@@ -161,5 +164,10 @@ impl Observer for Live {
         if &*event.name == ADDED_TO_OWNER {
             self.tell_new_owner(event);
         }
+    }
+
+    /// What pages know of a module that is here comes from here, so that a snapshot and the events after it agree.
+    fn tells_alone(&self, name: &str, data: &Map<String, Value>) -> bool {
+        topics::modules_of(name, data).any(|module| self.has(module))
     }
 }

@@ -13,7 +13,7 @@ use super::secrets::{Secret, claim_hash};
 use super::store::{commands, modules as store, states};
 use super::topics::{ADDED_TO_OWNER, CREDENTIAL_CHANGED, MODULE, module_topic};
 use crate::AppError;
-use crate::auth::{Principal, User, credentials_required, secret, unauthenticated};
+use crate::auth::{Principal, User, credentials_required, secret, unauthenticated, user_principal};
 use crate::config::LiveConfig;
 use crate::features::accounts::{Accounts, Actor, record_action};
 use crate::features::pace::Pace;
@@ -99,7 +99,7 @@ impl Modules {
         let kind = self.0.catalogue.type_of(&id, new.kind.as_deref())?;
         let name = checked_name(new.name.as_deref().unwrap_or(&id))?;
         let owner = match new.owner.as_deref().map(str::trim).filter(|owner| !owner.is_empty()) {
-            Some(owner) => Some(format!("user:{}", self.0.accounts.find_user(owner).await?.id)),
+            Some(owner) => Some(user_principal(&self.0.accounts.find_user(owner).await?.id)),
             None => None,
         };
         let is_given = new.password.is_some();

@@ -1,8 +1,8 @@
 //! Publishing: [`tell`] from within, in the transaction of what is told, and from outside by HTTP. Any existing backend emits to a topic, a person, a role or a page, with a key whose scope
 //! allows it.
 //!
-//! What it publishes is stored and recovered like every other event, unless it is said to be ephemeral. The topics of
-//! features that have rules of their own (`societe:`, `conversation:`, `module:`) are published by these features alone.
+//! What it publishes is stored and recovered like every other event, unless it is said to be ephemeral. Where a key may
+//! publish, and which names are reserved, the table of topics says ([`crate::auth::Topics`]).
 
 pub mod http;
 mod service;
@@ -20,6 +20,13 @@ use crate::feature::Feature;
 /// Publishing.
 pub const FEATURE: Feature = Feature {
     migrations: &[MIGRATIONS],
+    open: |opening| {
+        Box::pin(async {
+            opening.services.add(opening.observers.clone());
+            Ok(())
+        })
+    },
+    topics: target::FAMILIES,
     routes: |_| http::router(),
     openapi: || vec![http::PublishApi::openapi()],
     ..Feature::named("publish")

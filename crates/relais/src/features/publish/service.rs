@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use relais_protocol::event::{EVENT_DATA_BYTES_MAX, Event, Topic};
+use relais_protocol::socketio;
 use relais_store::{StoreError, WriteTx};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -11,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::store;
 use crate::auth::{Action, Permit, Principal};
-use crate::features;
+use crate::feature::Observers;
 use crate::said::Said;
 use crate::{App, AppError};
 
@@ -21,9 +22,6 @@ const EVENTS_MAX: usize = 100;
 const NAME_BYTES_MAX: usize = 100;
 /// Milliseconds that a key is remembered.
 const KEYS_KEPT_MS: i64 = 30 * 86_400_000;
-/// Names that Socket.IO keeps for itself, and clients could not hear.
-const RESERVED: &[&str] =
-    &["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
 /// An event to be published.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -120,12 +118,10 @@ fn check(app: &App, principal: &Principal, event: NewEvent) -> Result<Checked, A
         let message = format!("1 to {NAME_BYTES_MAX} ASCII letters, digits, \"_\", \"-\", \".\" or \":\"");
         return Err(invalid("name", message));
     }
-    if RESERVED.contains(&&*event.name) {
+    if socketio::is_reserved(&event.name) {
         return Err(invalid("name", format!("\"{}\" is reserved by Socket.IO", event.name)));
     }
-    // What an application tells of its own modules and users (`rt_…`, `user:module:…`) has the names of modules on
-    // purpose.
-    if features::ALL.iter().any(|feature| feature.event_names.contains(&&*event.name)) {
+    if app.auth().topics().is_reserved(&event.name) {
         let message = format!("\"{}\" is published by this server alone: use another name", event.name);
         return Err(invalid("name", message));
     }
@@ -135,6 +131,11 @@ fn check(app: &App, principal: &Principal, event: NewEvent) -> Result<Checked, A
     let Some(object) = object.ok().filter(|_| data.len() <= EVENT_DATA_BYTES_MAX) else {
         return Err(invalid("data", format!("a JSON object of at most {EVENT_DATA_BYTES_MAX} bytes")));
     };
+    if app.service::<Observers>().any(|observer| observer.tells_alone(&event.name, &object)) {
+        let message =
+            format!("\"{}\" tells of a module of this server, which alone tells of its modules", event.name);
+        return Err(invalid("name", message));
+    }
     let ephemeral = event.ephemeral.then(|| event.key.unwrap_or_default());
     let data = serde_json::to_string(&object).map_err(AppError::internal)?;
     Ok(Checked { topic, name: event.name, data, ephemeral })

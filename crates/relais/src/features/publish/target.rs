@@ -1,8 +1,42 @@
 //! To whom something is told.
 
-use relais_protocol::event::{NameError, Topic};
+use relais_protocol::event::{Channel, NameError, Topic};
 use relais_store::{Emitted, StoreError, WriteTx};
 use serde::Serialize;
+
+use crate::auth::{KeyAccess, Policy, Principal, TopicFamily};
+
+const EVERYBODY: &str = "system";
+const ROLE: &str = "role";
+const PAGE: &str = "page";
+const ADMINISTRATORS: &str = "admin";
+const STAFF: &str = "staff";
+
+/// The topics of everybody who is signed in, of roles, and of what a page of an application shows.
+pub(super) const FAMILIES: &[TopicFamily] = &[
+    TopicFamily { hears: is_signed_in, keys: KeyAccess::Everything, ..TopicFamily::named(EVERYBODY) },
+    TopicFamily { hears: has_role, keys: KeyAccess::Publish, ..TopicFamily::named(ROLE) },
+    TopicFamily { hears: sees_page, keys: KeyAccess::Everything, ..TopicFamily::named(PAGE) },
+];
+
+fn is_signed_in(_: Policy, principal: &Principal, channel: &Channel) -> bool {
+    matches!((principal, channel), (Principal::User(_), Channel::Topic(_)))
+}
+
+fn has_role(_: Policy, principal: &Principal, channel: &Channel) -> bool {
+    let (Principal::User(user), Channel::Topic(topic)) = (principal, channel) else { return false };
+    match topic.key() {
+        ADMINISTRATORS => user.admin,
+        STAFF => user.staff || user.admin,
+        _ => false,
+    }
+}
+
+/// The page of the administrators is theirs.
+fn sees_page(_: Policy, principal: &Principal, channel: &Channel) -> bool {
+    let (Principal::User(user), Channel::Topic(topic)) = (principal, channel) else { return false };
+    topic.key() != ADMINISTRATORS || user.admin
+}
 
 /// To whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +58,9 @@ impl Target<'_> {
     /// [`NameError`] for the name of a page or person that can be none.
     pub fn topic(self) -> Result<Topic, NameError> {
         match self {
-            Self::Everybody => Topic::new("system"),
-            Self::Administrators => Topic::new("role:admin"),
-            Self::Page(name) => Topic::new(&format!("page:{name}")),
+            Self::Everybody => Topic::new(EVERYBODY),
+            Self::Administrators => Topic::new(&format!("{ROLE}:{ADMINISTRATORS}")),
+            Self::Page(name) => Topic::new(&format!("{PAGE}:{name}")),
             Self::Person(topic) => Topic::new(topic),
         }
     }

@@ -113,14 +113,14 @@ impl Ledger {
         origin: Origin,
     ) -> Result<Stored, RelayError> {
         let current = store::file(tx, &request.societe, &request.filename)?;
-        let live = current.as_ref().filter(|row| !row.deleted).map(|row| &row.meta);
-        if !request.precondition.holds(live) {
-            return Err(RelayError::Precondition { current: live.map(|meta| meta.sha256.to_string()) });
+        let present = current.as_ref().filter(|row| !row.deleted).map(|row| &row.meta);
+        if !request.precondition.holds(present) {
+            return Err(RelayError::Precondition { current: present.map(|meta| meta.sha256.to_string()) });
         }
-        if let Some(meta) = live.filter(|meta| meta.sha256 == content.sha256) {
+        if let Some(meta) = present.filter(|meta| meta.sha256 == content.sha256) {
             return self.put_again(tx, request, content, meta);
         }
-        self.check_room(tx, request, content, live)?;
+        self.check_room(tx, request, content, present)?;
         let in_flight = self.index.begin_change(&request.societe, &request.filename);
         let staged = self.folder.stage(&request.societe, &request.filename, &content.bytes)?;
         let mut meta = self.next_meta(tx, current.as_ref(), request, content, staged.stat());
@@ -150,12 +150,12 @@ impl Ledger {
         if only_after.is_some() && only_after != current.as_ref().map(|row| row.meta.seq) {
             return Ok(None);
         }
-        let live = current.as_ref().filter(|row| !row.deleted).map(|row| &row.meta);
-        let mut meta = match live {
+        let present = current.as_ref().filter(|row| !row.deleted).map(|row| &row.meta);
+        let mut meta = match present {
             Some(meta) if meta.sha256 == content.sha256 => meta.clone().looking_like(read_as),
             _ => self.next_meta(tx, current.as_ref(), request, content, read_as),
         };
-        let changed = live.is_none_or(|before| before.version != meta.version);
+        let changed = present.is_none_or(|before| before.version != meta.version);
         let emitted = if changed {
             let emitted = announce_upload(tx, societe, &mut meta, Origin::Folder)?;
             self.record(tx, request, content, &meta, Origin::Folder)?;
@@ -188,9 +188,9 @@ impl Ledger {
     ) -> Result<Announced, RelayError> {
         let (societe, filename) = (&request.societe, &request.filename);
         let current = store::file(tx, societe, filename)?.filter(|row| !row.deleted);
-        let live = current.as_ref().map(|row| &row.meta);
-        if !request.precondition.holds(live) {
-            return Err(RelayError::Precondition { current: live.map(|meta| meta.sha256.to_string()) });
+        let present = current.as_ref().map(|row| &row.meta);
+        if !request.precondition.holds(present) {
+            return Err(RelayError::Precondition { current: present.map(|meta| meta.sha256.to_string()) });
         }
         let mut meta = current.ok_or(RelayError::NoFile)?.meta;
         let data = json!({ "societe": societe.as_str(), "filename": filename.as_str() });
@@ -294,16 +294,16 @@ impl Ledger {
         tx: &mut WriteTx<'_>,
         request: &Request,
         content: &Content,
-        live: Option<&FileMeta>,
+        present: Option<&FileMeta>,
     ) -> Result<(), RelayError> {
-        if live.is_some() && self.quota_bytes == 0 {
+        if present.is_some() && self.quota_bytes == 0 {
             return Ok(());
         }
         let (files, bytes) = store::usage(tx, &request.societe)?;
-        if live.is_none() && files >= self.files_max as u64 {
+        if present.is_none() && files >= self.files_max as u64 {
             return Err(RelayError::TooManyFiles { societe: request.societe.clone(), max: self.files_max });
         }
-        let after = bytes - live.map_or(0, |meta| meta.size) + content.bytes.len() as u64;
+        let after = bytes - present.map_or(0, |meta| meta.size) + content.bytes.len() as u64;
         if self.quota_bytes > 0 && after > self.quota_bytes {
             return Err(RelayError::Quota { societe: request.societe.clone(), max: self.quota_bytes });
         }

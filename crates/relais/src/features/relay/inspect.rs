@@ -20,7 +20,7 @@ use crate::config::RelayConfig;
 
 /// What was found.
 #[derive(Debug, Default)]
-pub struct Inspection {
+pub(super) struct Inspection {
     /// Sociétés that are served.
     pub societes: usize,
     /// Files that are served.
@@ -33,7 +33,7 @@ pub struct Inspection {
 ///
 /// # Errors
 /// What the disk reports of the folder as a whole.
-pub fn inspect(path: &Path, config: &RelayConfig) -> io::Result<Inspection> {
+pub(super) fn inspect(path: &Path, config: &RelayConfig) -> io::Result<Inspection> {
     let base = fs::open(path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let (schemas, _) = Schemas::load(&config.schemas);
     let mut found = Inspection::default();

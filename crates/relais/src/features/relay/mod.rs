@@ -14,6 +14,7 @@
 mod change;
 mod compact;
 mod content;
+mod doctor;
 mod error;
 mod folder;
 mod folder_id;
@@ -39,7 +40,7 @@ mod watch;
 pub use change::{Content, TOPIC_FAMILY};
 pub use content::Coding;
 pub use error::RelayError;
-pub use inspect::{Inspection, broken_rows, inspect};
+pub use inspect::broken_rows;
 pub use left_out::{Cause, LeftOut, Spot};
 pub use model::{Announced, FileMeta, Origin, Precondition, Request, Stored, Totals, Version, sha256_hex};
 pub use name::{FileName, NameFault, SocieteName};
@@ -55,7 +56,7 @@ use relais_store::blobs::LocalBlobs;
 use utoipa::OpenApi as _;
 
 use crate::AppError;
-use crate::auth::{Access, Action, Auth, Principal};
+use crate::auth::{Access, Action, Auth, Principal, TopicFamily};
 use crate::feature::{Feature, Observer, OpenError, Opening};
 
 /// The relay.
@@ -63,12 +64,21 @@ pub const FEATURE: Feature = Feature {
     french: &["/api/files/"],
     migrations: &[MIGRATIONS],
     open: |opening| Box::pin(open(opening)),
+    topics: &[TopicFamily {
+        hears: |policy, principal, channel| match channel {
+            Channel::Topic(topic) => policy.allows(principal, Action::RelayRead(topic.key())),
+            Channel::Family(_) => policy.readable(principal) == Access::All,
+        },
+        composed: true,
+        ..TopicFamily::named(TOPIC_FAMILY)
+    }],
     event_names: NAMES,
     subscribe: |app, principal, channel| Box::pin(async { subscribe(app.auth(), principal, channel) }),
     routes: |_| http::router(),
     openapi: || vec![http::RelayApi::openapi()],
     tasks: |app, stop| vec![Box::pin(watch::run(app.service::<Relay>().clone(), stop.clone()))],
     gauges: |app| set_gauges(app.service()),
+    checks: |config| Box::pin(doctor::checks(config)),
     unreadable_rows: |store| Box::pin(broken_rows(store)),
     ..Feature::named("relay")
 };
@@ -120,13 +130,3 @@ fn set_gauges(relay: &Relay) {
 
 /// What the relay alone tells.
 pub const NAMES: &[&str] = &["file_uploaded", "file_deleted", "sync_completed"];
-
-/// The schemas of the configuration that cannot be used, each with what is wrong with it.
-#[must_use]
-pub fn broken_schemas(rules: &[crate::config::SchemaRule]) -> Vec<String> {
-    schema::Schemas::load(rules)
-        .1
-        .into_iter()
-        .map(|broken| format!("{}: {}", broken.file, broken.fault))
-        .collect()
-}

@@ -11,25 +11,34 @@ mod names;
 mod namespace;
 mod socket;
 
-pub use namespace::ChatNamespace;
-pub(super) use socket::open_socket;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 use relais_hub::{CloseCode, CloseReason};
 
+use super::DialectFeature;
 use crate::AppError;
 use crate::auth::Principal;
 use crate::feature::Feature;
 use crate::features::chat::Me;
+use namespace::ChatNamespace;
+use socket::open_socket;
 
-/// The chat's WebSocket. Its namespaces are in [`super::namespaces`].
-pub(super) const DIALECT: Feature = Feature {
-    french: &["/ws/chat"],
-    routes: |_| Router::new().route("/ws/chat", get(open_socket)),
-    asyncapi: asyncapi::part,
-    ..Feature::named("chat")
+/// The chat's WebSocket and its namespaces.
+pub(super) const DIALECT: DialectFeature = DialectFeature {
+    feature: Feature {
+        french: &["/ws/chat"],
+        routes: |_| Router::new().route("/ws/chat", get(open_socket)),
+        asyncapi: asyncapi::part,
+        ..Feature::named("chat")
+    },
+    namespaces: |app, namespaces| {
+        let chat = Arc::new(ChatNamespace::new(app.clone()));
+        namespaces.add("/", Arc::<ChatNamespace>::clone(&chat));
+        namespaces.add("/chat", chat);
+    },
 };
 
 /// Whether a credential is that of the person who is here already.

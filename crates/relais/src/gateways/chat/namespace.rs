@@ -30,7 +30,7 @@ use crate::said::said;
 use crate::{App, AppError};
 
 /// The chat's clients of Socket.IO.
-pub struct ChatNamespace {
+pub(super) struct ChatNamespace {
     app: App,
     /// Those who have said who they are, by the ids of their sockets.
     people: People,
@@ -74,26 +74,8 @@ impl Recipient for Member {
 impl ChatNamespace {
     /// The chat of this server.
     #[must_use]
-    pub fn new(app: App) -> Self {
+    pub(super) fn new(app: App) -> Self {
         Self { app, people: Arc::default() }
-    }
-
-    /// Lets a client in that connected without a credential.
-    ///
-    /// # Errors
-    /// 401 for the token, and why somebody is not let in.
-    pub(in crate::gateways) async fn identify(&self, socket: &Socket, token: String) -> Result<(), AppError> {
-        let given = Credentials { token: Some(token), ..Credentials::default() };
-        let_in(&self.app, &self.people, socket, &given).await.map(drop)
-    }
-
-    /// Whoever is in shows another token: the connection lasts as long as that does. One that is not theirs changes nothing.
-    ///
-    /// # Errors
-    /// 401 for a token that does not count, 403 for one of somebody else.
-    pub(in crate::gateways) async fn renew(&self, socket: &Socket, token: &str) -> Result<(), AppError> {
-        let principal = bearer(&self.app, token).await?;
-        socket.identify(&principal).map_err(|error| not_belonging(&error))
     }
 
     fn here(&self, socket: &Socket) -> Option<Here<Member>> {
@@ -221,6 +203,19 @@ impl Namespace for ChatNamespace {
                 say(&socket, told, &fields);
             }
             Some(reply(&fields))
+        })
+    }
+
+    /// A token that is not theirs changes nothing for whoever is in: 403.
+    fn identify(&self, socket: Socket, token: String) -> BoxFuture<'static, Result<(), AppError>> {
+        let (app, people) = (self.app.clone(), Arc::clone(&self.people));
+        Box::pin(async move {
+            if socket.principal().is_anonymous() {
+                let given = Credentials { token: Some(token), ..Credentials::default() };
+                return let_in(&app, &people, &socket, &given).await.map(drop);
+            }
+            let principal = bearer(&app, &token).await?;
+            socket.identify(&principal).map_err(|error| not_belonging(&error))
         })
     }
 

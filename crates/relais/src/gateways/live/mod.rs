@@ -5,17 +5,22 @@ pub(super) mod device;
 mod page;
 mod pages;
 
-pub(super) use pages::Pages;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::get;
 
+use super::DialectFeature;
 use crate::feature::Feature;
+use pages::Pages;
 
-/// The WebSocket of devices. What pages say is in [`super::namespaces`].
-pub(super) const DIALECT: Feature = Feature {
-    french: &["/esp32"],
-    routes: |_| Router::new().route("/esp32", get(device::open_socket)),
-    asyncapi: asyncapi::part,
-    ..Feature::named("live")
+/// The WebSocket of devices, and what pages say in the namespace `/`.
+pub(super) const DIALECT: DialectFeature = DialectFeature {
+    feature: Feature {
+        french: &["/esp32"],
+        routes: |_| Router::new().route("/esp32", get(device::open_socket)),
+        asyncapi: asyncapi::part,
+        ..Feature::named("live")
+    },
+    namespaces: |app, namespaces| namespaces.join("/", Arc::new(Pages::new(app.clone()))),
 };

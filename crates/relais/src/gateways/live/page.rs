@@ -11,6 +11,7 @@ use crate::aliases::{Aliased, United};
 use crate::auth::{Action, Principal};
 use crate::features::live::Live;
 use crate::features::live::{FLEET, MODULE, TELEMETRY, Tier, Visibility};
+use crate::features::publish::Target;
 use crate::said::{Said, said};
 
 /// The longest name of a page, in bytes.
@@ -86,25 +87,28 @@ impl Page {
 
     /// Everything that it listens to.
     pub(super) fn channels(&self) -> Vec<Channel> {
-        let (suffix, topic) = (self.tier.suffix(), |name: &str| Topic::new(name).ok().map(Channel::Topic));
-        let page = self.name.as_deref().and_then(|name| topic(&format!("page:{name}")));
+        let suffix = self.tier.suffix();
+        let told_to = |target: Target<'_>| target.topic().ok().map(Channel::Topic);
+        let page = self.name.as_deref().and_then(|name| told_to(Target::Page(name)));
         let of_all = |family: String| Channel::Family(family.into());
         let modules = match &self.visibility {
             Visibility::All => {
-                let role = topic("role:admin");
+                let role = told_to(Target::Administrators);
                 let families = [of_all(MODULE.to_owned()), of_all(format!("{TELEMETRY}{suffix}"))];
                 role.into_iter().chain(families).collect()
             }
-            Visibility::Own(owner) => Vec::from_iter(topic(&format!("{FLEET}{suffix}:{owner}"))),
+            Visibility::Own(owner) => {
+                let fleet = Topic::new(&format!("{FLEET}{suffix}:{owner}"));
+                Vec::from_iter(fleet.ok().map(Channel::Topic))
+            }
         };
-        topic("system").into_iter().chain(page).chain(modules).collect()
+        told_to(Target::Everybody).into_iter().chain(page).chain(modules).collect()
     }
 }
 
 fn checked(app: &App, principal: &Principal, name: &str) -> Result<String, AppError> {
     let name = name.trim();
-    let topic =
-        Topic::new(&format!("page:{name}")).ok().filter(|_| (1..=PAGE_BYTES_MAX).contains(&name.len()));
+    let topic = Target::Page(name).topic().ok().filter(|_| (1..=PAGE_BYTES_MAX).contains(&name.len()));
     let Some(topic) = topic else {
         let message = said!(
             "Nom de page invalide : de 1 à {PAGE_BYTES_MAX} octets",

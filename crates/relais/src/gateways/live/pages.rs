@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use relais_hub::{From as Place, Joined};
 use relais_protocol::event::Cursor;
@@ -17,7 +18,7 @@ use crate::auth::{Principal, unauthenticated};
 use crate::error::said_back;
 use crate::features::accounts::Actor;
 use crate::features::live::{Claim, Live, NewClaim, NewCommand, Visibility};
-use crate::gateways::socketio::{Because, Incoming, Socket};
+use crate::gateways::socketio::{Because, Guest, Incoming, Namespace, Reply, Socket};
 use crate::said::{Said, said};
 use crate::{App, AppError};
 
@@ -43,7 +44,7 @@ impl Aliased for ModuleRequest {
 
 /// The pages that are open, by the ids of their sockets. Cheap to clone.
 #[derive(Clone)]
-pub(in crate::gateways) struct Pages {
+pub(super) struct Pages {
     app: App,
     open: Arc<Mutex<HashMap<String, Page>>>,
 }
@@ -81,29 +82,24 @@ struct Asked<'a> {
 }
 
 impl Pages {
-    pub(in crate::gateways) fn new(app: App) -> Self {
+    pub(super) fn new(app: App) -> Self {
         Self { app, open: Arc::default() }
     }
 
-    /// Whether an event is one of pages.
-    pub(in crate::gateways) fn knows(name: &str) -> bool {
-        EVENTS.contains(&name)
-    }
-
     /// The token with which somebody wants to be let in who has no session; pages of today have one.
-    pub(in crate::gateways) fn token(name: &str, incoming: &Incoming) -> Option<String> {
+    fn token(name: &str, incoming: &Incoming) -> Option<String> {
         let asks =
             (name == "client:authenticate").then(|| incoming.first::<PageRequest>().unwrap_or_default());
         asks?.token.filter(|token| !token.is_empty())
     }
 
     /// A page left.
-    pub(in crate::gateways) fn closed(&self, socket: &Socket) {
+    fn closed(&self, socket: &Socket) {
         self.open.lock().remove(socket.id());
     }
 
     /// Does what a page asks for; the answer for those who want an acknowledgement.
-    pub(in crate::gateways) async fn obey(&self, socket: &Socket, name: &str, incoming: &Incoming) -> Value {
+    async fn obey(&self, socket: &Socket, name: &str, incoming: &Incoming) -> Value {
         let data = match incoming.value() {
             Ok(data) => data,
             Err(error) => return Self::refuse(socket, name, &error),
@@ -126,7 +122,7 @@ impl Pages {
     }
 
     /// Tells a page why something is not done; the answer for those who want an acknowledgement.
-    pub(in crate::gateways) fn refuse(socket: &Socket, name: &str, error: &AppError) -> Value {
+    fn refuse(socket: &Socket, name: &str, error: &AppError) -> Value {
         let fields = json!({ "success": false, "message": error.french(), "code": error.code() });
         let told = match name {
             "client:authenticate" => "client:auth:error",
@@ -323,6 +319,40 @@ impl Pages {
         });
         say(asked.socket, "command_sent", &fields);
         Ok(fields)
+    }
+}
+
+impl Guest for Pages {
+    fn knows(&self, name: &str) -> bool {
+        EVENTS.contains(&name)
+    }
+
+    fn event(
+        &self,
+        host: Arc<dyn Namespace>,
+        socket: Socket,
+        incoming: Incoming,
+    ) -> BoxFuture<'static, Option<Reply>> {
+        let pages = self.clone();
+        Box::pin(async move {
+            let name = incoming.event().name.into_owned();
+            if let Some(token) = Self::token(&name, &incoming) {
+                // Whoever is in stays in, with what they came with.
+                let stays = !socket.principal().is_anonymous();
+                if let Err(error) = host.identify(socket.clone(), token).await {
+                    let refused = Self::refuse(&socket, &name, &error);
+                    if !stays {
+                        socket.disconnect();
+                    }
+                    return Some(Reply::json(&refused));
+                }
+            }
+            Some(Reply::json(&pages.obey(&socket, &name, &incoming).await))
+        })
+    }
+
+    fn disconnected(&self, socket: &Socket) {
+        self.closed(socket);
     }
 }
 

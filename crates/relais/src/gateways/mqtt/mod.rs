@@ -21,18 +21,20 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::DialectFeature;
 use crate::App;
 use crate::config::MqttConfig;
 use crate::config::mqtt::{Address, Layout};
 use crate::feature::Feature;
 use crate::features::live::Live;
+use crate::finding::Finding;
 use broker::{Account, Ear, Happening, Message};
 use fault::Fault;
 use inbox::{Heard, Inbox};
 use outlet::Outlet;
 
 /// Devices behind a broker.
-pub(super) const DIALECT: Feature = Feature {
+pub(super) const DIALECT: DialectFeature = DialectFeature::of(Feature {
     tasks: |app, stop| {
         if app.config().live.mqtt.is_on() {
             vec![Box::pin(run(app.clone(), stop.clone()))]
@@ -40,8 +42,16 @@ pub(super) const DIALECT: Feature = Feature {
             Vec::new()
         }
     },
+    checks: |config| {
+        Box::pin(async {
+            match config.live.mqtt.is_on() {
+                true => vec![Finding::new("MQTT broker", probe(&config.live.mqtt).await)],
+                false => Vec::new(),
+            }
+        })
+    },
     ..Feature::named("mqtt")
-};
+});
 
 /// The first pause after a lost connection, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
@@ -304,7 +314,7 @@ fn jittered(pause: Duration) -> Duration {
 ///
 /// # Errors
 /// What is wrong, and what to do.
-pub async fn probe(config: &MqttConfig) -> Result<String, String> {
+async fn probe(config: &MqttConfig) -> Result<String, String> {
     let layout = Layout::of(&config.topics).map_err(|error| error.to_string())?;
     let client_id = format!("relais-doctor-{}", std::process::id());
     let (speaker, mut ear) =

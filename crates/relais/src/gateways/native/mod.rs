@@ -18,40 +18,33 @@ use utoipa::OpenApi as _;
 
 use super::membership::admit;
 use super::opening::open_session;
-use super::poll;
-use super::poll::poll_events;
 use super::relay::{last_event_id, stream_response};
 use super::upgrade::Handshake;
 use super::websocket::{Connection, Opened, Protocol, Terms, serve};
-use super::{belongs_to, dialects, identity, unreadable};
+use super::{DialectFeature, belongs_to, dialects, identity, unreadable};
 use crate::auth::http::{Caller, Visitor};
 use crate::auth::{Action, Credential, Principal};
 use crate::feature::Feature;
 use crate::features;
-use crate::features::relay::TOPIC_FAMILY;
 use crate::said::Said;
-use crate::text::composed;
 use crate::{App, AppError};
 
-/// The hub's own protocol, its event stream and long polling.
-pub(super) const DIALECT: Feature = Feature {
-    routes: |_| {
-        Router::new()
-            .route("/api/v1/ws", get(open_socket))
-            .route("/api/v1/events", get(open_stream))
-            .route("/api/v1/poll", get(poll_events))
-    },
+/// The hub's own protocol and its event stream.
+pub(super) const DIALECT: DialectFeature = DialectFeature::of(Feature {
+    routes: |_| Router::new().route("/api/v1/ws", get(open_socket)).route("/api/v1/events", get(open_stream)),
     openapi: || vec![NativeApi::openapi()],
     asyncapi: asyncapi::part,
     ..Feature::named("native")
-};
+});
 
 /// Channels that one event stream or poll may name.
 const CHANNELS_MAX: usize = 50;
+/// Events of one reply to a poll at most.
+pub(super) const EVENTS_MAX: usize = 500;
 
 /// The OpenAPI document of the event stream.
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(open_stream, super::poll::poll_events))]
+#[openapi(paths(open_stream))]
 pub struct NativeApi;
 
 /// What a client says.
@@ -156,7 +149,7 @@ impl Client {
     }
 
     fn unsubscribe(&self, channel: &str) -> Result<Value, AppError> {
-        self.0.app.hub().unsubscribe(&self.0.session, parse_channel(channel)?);
+        self.0.app.hub().unsubscribe(&self.0.session, parse_channel(&self.0.app, channel)?);
         Ok(json!({ "type": "unsubscribed", "channel": channel }))
     }
 
@@ -194,19 +187,16 @@ fn place(since: Option<String>, position: Option<WirePosition>) -> Result<Place,
     }
 }
 
-pub(super) fn parse_channel(text: &str) -> Result<Channel, AppError> {
-    // The name of a société has one form; any other topic is called as its publisher calls it.
-    let is_societe = text.split_once(':').is_some_and(|(family, _)| family == TOPIC_FAMILY);
-    let text = if is_societe { composed(text) } else { text.into() };
-    text.parse().map_err(|error| {
+fn parse_channel(app: &App, text: &str) -> Result<Channel, AppError> {
+    app.auth().topics().channel(text).map_err(|error| {
         let message = format!("Invalid channel {text:?}: {error}");
         AppError::bad_request("invalid_channel", Said::in_english(message))
     })
 }
 
-/// A channel that the caller may hear: a feature says so, else the policy.
+/// A channel that the caller may hear: its feature says so, else the policy.
 pub(super) async fn allowed(app: &App, principal: &Principal, text: &str) -> Result<Subscription, AppError> {
-    let channel = parse_channel(text)?;
+    let channel = parse_channel(app, text)?;
     for feature in features::ALL {
         if let Some(subscription) = (feature.subscribe)(app, principal, &channel).await? {
             return Ok(subscription);
@@ -255,7 +245,7 @@ pub(super) struct ChannelQuery {
 
 impl ChannelQuery {
     pub(super) fn parse(query: Option<&str>) -> Result<Self, AppError> {
-        let mut parsed = Self { channels: Vec::new(), since: None, wait_s: 0, limit: poll::EVENTS_MAX };
+        let mut parsed = Self { channels: Vec::new(), since: None, wait_s: 0, limit: EVENTS_MAX };
         let wrong = |what: String| AppError::bad_request("invalid_parameter", Said::in_english(what));
         for (key, value) in crate::web::form::form_pairs(query.unwrap_or_default()) {
             match key.as_str() {
@@ -274,9 +264,8 @@ impl ChannelQuery {
                         wait.ok_or_else(|| wrong("wait: a number of seconds from 0 to 60".into()))?;
                 }
                 "limit" => {
-                    let limit = value.parse().ok().filter(|limit| (1..=poll::EVENTS_MAX).contains(limit));
-                    let refused =
-                        || wrong(format!("limit: a number of events from 1 to {}", poll::EVENTS_MAX));
+                    let limit = value.parse().ok().filter(|limit| (1..=EVENTS_MAX).contains(limit));
+                    let refused = || wrong(format!("limit: a number of events from 1 to {EVENTS_MAX}"));
                     parsed.limit = limit.ok_or_else(refused)?;
                 }
                 _ => {}

@@ -22,7 +22,7 @@ use utoipa::OpenApi as _;
 use super::opening::open_session;
 use super::upgrade::Handshake;
 use super::websocket::{Connection, Opened, Protocol, Terms, serve};
-use super::{belongs_to, dialects, identity};
+use super::{DialectFeature, belongs_to, dialects, identity};
 use crate::app::Counted;
 use crate::auth::http::Caller;
 use crate::auth::{Access, Principal};
@@ -33,14 +33,14 @@ use crate::said::said;
 use crate::{App, AppError};
 
 /// The relay's WebSocket and event stream.
-pub(super) const DIALECT: Feature = Feature {
+pub(super) const DIALECT: DialectFeature = DialectFeature::of(Feature {
     routes: |_| {
         Router::new().route("/api/files/ws", get(open_socket)).route("/api/files/events", get(open_stream))
     },
     openapi: || vec![RelayStreamApi::openapi()],
     asyncapi: asyncapi::part,
     ..Feature::named("relay")
-};
+});
 
 /// The OpenAPI document of the event stream.
 #[derive(utoipa::OpenApi)]

@@ -11,19 +11,18 @@ mod conversation;
 mod dialect;
 mod entrance;
 mod incoming;
+mod messages;
 mod namespace;
 mod recovery;
-pub(super) mod routes;
+mod routes;
 mod server;
+mod shared;
 mod socket;
 
 pub use incoming::{Incoming, Reply};
+pub use messages::Messages;
 pub use namespace::{Admission, ConnectRequest, Namespace, Refused, Welcome};
+pub(super) use routes::router;
 pub use server::{Settings, SocketIo};
+pub use shared::{Guest, Namespaces};
 pub use socket::{AskError, Because, Socket};
-
-use crate::feature::Feature;
-
-/// Socket.IO, with the namespaces of the features.
-pub(super) const DIALECT: Feature =
-    Feature { french: &["/socket.io"], routes: routes::router, ..Feature::named("socketio") };

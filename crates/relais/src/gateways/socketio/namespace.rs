@@ -31,6 +31,12 @@ pub trait Namespace: Send + Sync + 'static {
     /// The client sent an event. If it asked for an acknowledgement, it gets the reply, or an empty one.
     fn event(&self, socket: Socket, incoming: Incoming) -> BoxFuture<'static, Option<Reply>>;
 
+    /// A client shows a token later than on its connection: it is let in, or stays in for as long as that lasts.
+    fn identify(&self, socket: Socket, token: String) -> BoxFuture<'static, Result<(), crate::AppError>> {
+        let _ = (socket, token);
+        Box::pin(std::future::ready(Err(crate::auth::credentials_required())))
+    }
+
     /// Another name under which clients are told the same event once more, after it; none for most.
     fn former_name(&self, event: &Event) -> Option<&'static str> {
         let _ = event;

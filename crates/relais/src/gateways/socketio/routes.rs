@@ -1,4 +1,4 @@
-//! Socket.IO at `/socket.io/`, with the server's rules and the namespaces of its features.
+//! Socket.IO at `/socket.io/`, with the server's rules and the namespaces that were declared.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use relais_hub::Session;
 use relais_protocol::engineio::PayloadLimits;
 use relais_protocol::socketio::Limits;
 
-use super::{Settings, SocketIo};
+use super::{Namespaces, Settings, SocketIo};
 use crate::auth::Principal;
 use crate::auth::http::{Visitor, shows_credential};
 use crate::config::{Config, SocketIoConfig};
@@ -19,12 +19,9 @@ use crate::gateways::engineio::{Callers, Endpoint, Settings as EngineSettings};
 use crate::{App, AppError};
 
 /// The routes of Socket.IO.
-pub(in crate::gateways) fn router(app: &App) -> Router<App> {
+pub(in crate::gateways) fn router(app: &App, namespaces: Namespaces) -> Router<App> {
     let callers: Arc<dyn Callers> = Arc::new(AppCallers(app.clone()));
-    let mut server = SocketIo::new(settings(&app.config().socketio), Arc::clone(&callers));
-    for (name, namespace) in super::super::namespaces(app) {
-        server = server.with(name, namespace);
-    }
+    let server = SocketIo::new(settings(&app.config().socketio), Arc::clone(&callers)).with_all(namespaces);
     Endpoint::new(app.hub().clone(), engine_settings(app.config()), callers, server.serve())
         .router("/socket.io/")
 }
@@ -77,12 +74,14 @@ impl Callers for AppCallers {
             {
                 return Err(crate::web::origins::origin_refused());
             }
-            Visitor::of(request, &self.0).await.map(|visitor| visitor.0)
+            Visitor::of(request, self.0.auth(), self.0.config()).await.map(|visitor| visitor.0)
         })
     }
 
     fn presenter<'a>(&'a self, request: &'a Parts) -> BoxFuture<'a, Result<Principal, AppError>> {
-        Box::pin(async move { Visitor::returning(request, &self.0).await.map(|visitor| visitor.0) })
+        Box::pin(async move {
+            Visitor::returning(request, self.0.auth(), self.0.config()).await.map(|visitor| visitor.0)
+        })
     }
 
     fn expects_names(&self) -> bool {

@@ -8,9 +8,9 @@ use parking_lot::Mutex;
 use relais_protocol::engineio::Version;
 use relais_protocol::socketio::{Config, Limits, Parser};
 
-use super::Namespace;
 use super::conversation::Talk;
 use super::dialect::Dialects;
+use super::{Namespace, Namespaces};
 use crate::config::Recovery;
 use crate::gateways::engineio::{Application, Arrival, Callers, Opened};
 
@@ -95,6 +95,12 @@ impl SocketIo {
         let dialects = Dialects::new(name, &feature);
         self.namespaces.insert(name, Arc::new(Registered { feature, dialects }));
         self
+    }
+
+    /// Adds namespaces, each with its guests.
+    #[must_use]
+    pub fn with_all(self, namespaces: Namespaces) -> Self {
+        namespaces.into_all().fold(self, |server, (name, namespace)| server.with(name, namespace))
     }
 
     /// Adds all namespaces of which `is_member` says that they are the feature's, such as `/project-7`. Events are

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use relais::auth::Auth;
+use relais::auth::{Auth, Policy};
+use relais::features;
 use relais::features::accounts::{Accounts, Actor, Grant, UserChanges};
 use relais_protocol::time::SystemClock;
 use relais_store::{Store, StoreConfig};
@@ -255,7 +256,8 @@ async fn what_the_command_line_takes_away_ends_here_too() {
         let (data, clock) = (config.server.data.clone(), Arc::new(SystemClock));
         let opened = tokio::task::spawn_blocking(move || {
             let store = Store::open(&store_config, &relais::features::migrations(), clock.clone()).unwrap();
-            let auth = Auth::open(&config.auth, store.clone(), &data, false, clock).unwrap();
+            let policy = Policy { open_mode: false, topics: features::topics() };
+            let auth = Auth::open(&config.auth, store.clone(), &data, policy, clock).unwrap();
             (store, Accounts::new(auth))
         });
         let (store, accounts) = opened.await.unwrap();

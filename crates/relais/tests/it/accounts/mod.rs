@@ -17,8 +17,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Request, StatusCode, header};
-use relais::auth::{Auth, Ended};
+use relais::auth::{Auth, Ended, Policy};
 use relais::config::AuthConfig;
+use relais::features;
 use relais::features::accounts::{self, Accounts, Actor, NewUser, UserInfo};
 use relais_protocol::event::{Channel, Cursor, Event, Topic};
 use relais_protocol::time::{Clock, Timestamp};
@@ -164,7 +165,8 @@ fn open(url: &DatabaseUrl, data: &Path, config: &AuthConfig, clock: Arc<StoppedC
     let mut store_config = StoreConfig::new(url.clone());
     store_config.beside_server = true;
     let store = Store::open(&store_config, accounts::MIGRATIONS, clock.clone()).unwrap();
-    let auth = Auth::open(config, store.clone(), data, false, clock).unwrap();
+    let policy = Policy { open_mode: false, topics: features::topics() };
+    let auth = Auth::open(config, store.clone(), data, policy, clock).unwrap();
     store.set_sink(Arc::new(Observer(auth.clone())));
     (store, auth)
 }

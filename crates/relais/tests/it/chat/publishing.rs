@@ -1,7 +1,7 @@
 //! Publishing from outside, and the hub's own protocols for conversations.
 
 use relais::features::accounts::{Accounts, Actor};
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{World, on_both};
@@ -133,6 +133,44 @@ async fn what_may_not_be_published_is_refused_and_nothing_of_its_call_is() {
         let offsets: Vec<&Value> =
             done["published"].as_array().unwrap().iter().map(|p| &p["offset"]).collect();
         assert_eq!(offsets, [&json!(1), &json!(2)], "nothing of the refused calls is there");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_module_of_this_server_the_server_alone_tells() {
+    on_both(|world| async move {
+        let (admin, lea) = (world.user("Ada", true).await, world.person("Lea").await);
+        let new = json!({ "id": "MC-1001-STN", "owner": lea.id });
+        assert_eq!(world.request(&admin, Method::POST, "/api/v1/modules", new).await.0, 201);
+        let (key, own) = (key(&world, "events:publish:*").await, format!("user:{}", lea.id));
+        let told = |topic: &str, name: &str, data: Value| {
+            let event = json!({ "topic": topic, "name": name, "data": data });
+            let (world, key) = (&world, &key);
+            async move { publish(world, key, &[], &event).await }
+        };
+        let (ours, theirs) = (json!({ "moduleId": "MC-1001-STN" }), json!({ "moduleId": "MC-2002-APP" }));
+        for (topic, name, data) in [
+            ("role:admin", "rt_module_offline", ours.clone()),
+            ("page:modules", "rt_telemetry_updated", ours.clone()),
+            ("page:modules", "module_telemetry", ours.clone()),
+            ("flow:modules", "rt_module_removed", ours.clone()),
+            (&own, "user:module:removed", json!({ "module": { "module_id": "MC-1001-STN" } })),
+            (&own, "user:module:added", json!({ "module_id": "MC-1001-STN", "moduleId": "MC-2002-APP" })),
+        ] {
+            let (status, refused) = told(topic, name, data).await;
+            let expected = (StatusCode::BAD_REQUEST, &json!("invalid_event"), &json!("name"));
+            assert_eq!((status, &refused["code"], &refused["field"]), expected, "{topic} {name}: {refused}");
+        }
+        for (topic, name, data) in [
+            ("role:admin", "rt_module_offline", theirs.clone()),
+            (&own, "user:module:added", theirs),
+            ("role:admin", "rt_user_logged_in", json!({ "id": lea.id })),
+            (&own, "invoice.paid", ours),
+        ] {
+            let (status, published) = told(topic, name, data).await;
+            assert_eq!(status, StatusCode::OK, "{topic} {name}: {published}");
+        }
     })
     .await;
 }

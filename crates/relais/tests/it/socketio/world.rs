@@ -13,7 +13,8 @@ use relais::auth::{Access, Grants, Principal, User};
 use relais::config::ServerConfig;
 use relais::gateways::engineio::{Callers, Endpoint, Settings as EngineSettings};
 use relais::gateways::socketio::{
-    Admission, ConnectRequest, Incoming, Namespace, Refused, Reply, Settings, Socket, SocketIo, Welcome,
+    Admission, ConnectRequest, Guest, Incoming, Namespace, Namespaces, Refused, Reply, Settings, Socket,
+    SocketIo, Welcome,
 };
 use relais::said::FrenchAddresses;
 use relais::web::{Server, listen};
@@ -82,6 +83,21 @@ impl World {
     }
 
     pub(crate) fn on(log: Arc<MemoryLog>, config: HubConfig, change: impl Fn(&mut Settings)) -> Self {
+        Self::shared(log, config, change, None)
+    }
+
+    /// With somebody who hears some of what clients say in the room.
+    pub(crate) fn with_guest(guest: Arc<dyn Guest>) -> Self {
+        let config = HubConfig { ticks: Ticks::Manual, ..HubConfig::default() };
+        Self::shared(Arc::default(), config, |_| {}, Some(guest))
+    }
+
+    fn shared(
+        log: Arc<MemoryLog>,
+        config: HubConfig,
+        change: impl Fn(&mut Settings),
+        guest: Option<Arc<dyn Guest>>,
+    ) -> Self {
         let head = log.head(EPOCH);
         let hub = Hub::start(config, head, Arc::clone(&log) as _, Arc::new(NobodyWatches));
         let mut settings = Settings::default();
@@ -91,8 +107,11 @@ impl World {
         let (gate, kept) = (Arc::new(Semaphore::new(0)), Kept::default());
         let room = Room { calls: calls.clone(), gate: Arc::clone(&gate), kept: Arc::clone(&kept) };
         let room: Arc<dyn Namespace> = Arc::new(room);
+        let mut namespaces = Namespaces::default();
+        namespaces.add("/room", Arc::clone(&room));
+        guest.into_iter().for_each(|guest| namespaces.join("/room", guest));
         let served = SocketIo::new(settings, Arc::clone(&callers))
-            .with("/room", Arc::clone(&room))
+            .with_all(namespaces)
             .with_family(|name| name.starts_with("/room-"), room)
             .serve();
         let rules = EngineSettings {

@@ -36,8 +36,6 @@ pub(super) struct Slot {
     /// Whether the database has every name of a series.
     pub(super) is_stored: bool,
     pub(super) segments: VecDeque<Segment>,
-    /// When its old rows are looked for next, in milliseconds of steady time.
-    pub(super) expires_at: i64,
     /// Something of it cannot be moved: when that is tried again, in milliseconds of steady time.
     pub(super) retry_at: i64,
     /// Names that have no place.
@@ -242,19 +240,17 @@ impl Memory {
         let hour = said.at.div_euclid(HOUR) * HOUR;
         // Entries before this one have nothing of it, whatever they say of another module that had this id.
         let marks = Marks { journal_done: self.next_entry - 1, rolled_to: hour, last_hour: hour - HOUR };
-        self.insert(id, said.module, Vec::new(), marks, said.steady);
+        self.insert(id, said.module, Vec::new(), marks);
         Some(id)
     }
 
-    pub(super) fn insert(&mut self, id: i64, name: &str, series: Vec<Series>, marks: Marks, now: i64) {
+    pub(super) fn insert(&mut self, id: i64, name: &str, series: Vec<Series>, marks: Marks) {
         let is_stored = !series.is_empty();
         let segments = VecDeque::new();
-        // Not all at the same time.
-        let expires_at = now + spread(id, HOUR);
         self.by_name.insert(name.into(), id);
         let (retry_at, unplaced) = (i64::MIN, Unplaced::default());
         let name = name.into();
-        let slot = Slot { name, series, marks, is_stored, segments, expires_at, retry_at, unplaced };
+        let slot = Slot { name, series, marks, is_stored, segments, retry_at, unplaced };
         self.slots.insert(id, slot);
     }
 

@@ -38,6 +38,7 @@ use store::ModuleRow;
 
 pub use points::SERIES_MAX;
 pub use range::{Bucket, Range, RangeQuery, SeriesList, SeriesRange, SeriesSpan};
+pub use retain::TRIM;
 pub use store::MIGRATIONS;
 pub use tier::Tier;
 
@@ -179,7 +180,7 @@ impl History {
         Ok(())
     }
 
-    /// Moves on what is due: into blocks, into aggregates, away.
+    /// Moves on what is due, into blocks and into aggregates, and deletes what is left of modules that are gone.
     ///
     /// # Errors
     /// If the database cannot be written; what was done so far stands.
@@ -188,9 +189,8 @@ impl History {
         // Each whatever became of the others: what cannot be moved must not keep what is old.
         let compacted = self.compact_due().await;
         let rolled = self.roll_due().await;
-        let expired = self.expire_due().await;
         let purged = self.purge_gone().await;
-        compacted.and(rolled).and(expired).and(purged)
+        compacted.and(rolled).and(purged)
     }
 
     async fn flush_and_keep(&self) -> Result<(), StoreError> {
@@ -392,7 +392,7 @@ async fn load_modules(store: &Store, memory: &mut Memory, moment: Moment) -> Res
                 // Those that said something last before the server stopped are the last to lose their places.
                 one.seen = steady - one.last.map_or(0, |last| (now - last).max(0));
             }
-            memory.insert(row.id, &name, series, row.marks, steady);
+            memory.insert(row.id, &name, series, row.marks);
         }
     }
     memory.next_id = after + 1;

@@ -11,14 +11,16 @@ use proptest::test_runner::{Config as Cases, TestRunner};
 use relais::config::HistoryConfig;
 use relais::features;
 use relais::features::live::Report;
-use relais::features::live::history::{History, Range, RangeQuery, SERIES_MAX, Tier, disown};
+use relais::features::live::history::{History, Range, RangeQuery, SERIES_MAX, TRIM, Tier, disown};
 use relais_protocol::time::{Clock, Timestamp};
-use relais_store::{Query, Store, StoreConfig, params};
+use relais_store::jobs::NewJob;
+use relais_store::{Query, Store, StoreConfig, StoreError, params};
 use relais_testkit::{TestClock, TestDb};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::on_both;
+use crate::world::until;
 use relais::features::live::Live;
 
 const START: i64 = 1_800_000_000_000;
@@ -57,6 +59,7 @@ impl Bench {
         self.history.flush().await.unwrap();
         self.clock.advance_ms(ms);
         self.history.keep().await.unwrap();
+        self.history.trim().await.unwrap();
     }
 
     async fn range(&self, module: &str, from: i64, to: i64, points: u32) -> Range {
@@ -471,6 +474,35 @@ fn the_rows_of_a_module_that_is_forgotten_go_and_one_of_the_same_name_starts_afr
             assert_eq!(bench.rows("SELECT COUNT(*) FROM history_modules").await, 1);
         });
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_trims_the_tiers_every_hour_whichever_server_has_the_module() {
+    on_both(|world| async move {
+        let store = world.running.app().store();
+        let count = async |sql: &'static str| {
+            store.read(move |tx| tx.query_one(sql, params![], |row| row.i64(0))).await.unwrap()
+        };
+        until("the schedule is stored", async || {
+            count("SELECT COUNT(*) FROM job_schedules WHERE kind = 'history.trim' AND name = 'hourly'").await == 1
+        })
+        .await;
+        let hour = world.running.app().clock().now().as_millis() / HOUR * HOUR;
+        let given = store.write(move |tx| {
+            // This server has never heard of it.
+            let module = "INSERT INTO history_modules (id, module, series, journal_done, rolled_to, last_hour) \
+                VALUES (77, 'MC-7', '[]', 0, $1, $1)";
+            tx.execute(module, params![hour])?;
+            for hour in [hour - 30 * DAY, hour] {
+                let block = "INSERT INTO history_blocks (module, hour, part, data) VALUES (77, $1, 1, $2)";
+                tx.execute(block, params![hour, &b"x"[..]])?;
+            }
+            Ok::<_, StoreError>(tx.enqueue(&NewJob::new(&TRIM.kind, "{}")).is_ok())
+        });
+        assert!(given.await.unwrap());
+        until("the old block is deleted", async || count(COUNT_BLOCKS).await == 1).await;
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use relais_protocol::event::Epoch;
 
 use super::*;
+use crate::said::Said;
 
 const TOPICS: [&str; 3] = ["conversation:a", "conversation:b", "conversation:c"];
 const OWN: &str = "user:lea";
@@ -141,7 +142,7 @@ impl Membership for Member {
         match is_in {
             _ if self.0.is_broken.load(Relaxed) => Err(AppError::internal("the database is gone")),
             true => Ok(Subscription { channel: Channel::Topic(topic.clone()), filter: None }),
-            false => Err(AppError::not_found("not_found", "nobody is in it")),
+            false => Err(AppError::not_found("not_found", Said::in_english("nobody is in it"))),
         }
     }
 
@@ -237,7 +238,13 @@ async fn whoever_is_put_out_while_the_join_is_under_way_hears_nothing() {
     let ask = || {
         asked.fetch_add(1, Relaxed);
         let is_in = world.members.lock().contains(&topic("conversation:a"));
-        async move { if is_in { Ok(()) } else { Err(AppError::not_found("not_found", "nobody is in it")) } }
+        async move {
+            if is_in {
+                Ok(())
+            } else {
+                Err(AppError::not_found("not_found", Said::in_english("nobody is in it")))
+            }
+        }
     };
     let join = |()| async {
         world.commit("conversation:a", false);

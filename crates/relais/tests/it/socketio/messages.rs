@@ -5,6 +5,7 @@ use std::sync::Arc;
 use relais::AppError;
 use relais::feature::Message;
 use relais::gateways::socketio::Messages;
+use relais::said::Said;
 use serde_json::json;
 
 use super::world::World;
@@ -14,7 +15,8 @@ static ADD: Message = Message {
     handle: |_, principal, data| {
         Box::pin(async move {
             let number = data["number"].as_i64();
-            let number = number.ok_or_else(|| AppError::bad_request("invalid_value", "a number"))?;
+            let number =
+                number.ok_or_else(|| AppError::bad_request("invalid_value", Said::in_english("a number")))?;
             Ok(json!({ "sum": number + 1, "by": &*principal.id() }))
         })
     },

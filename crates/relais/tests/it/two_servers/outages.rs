@@ -59,6 +59,8 @@ async fn a_server_whose_database_is_away_says_so_and_goes_on_once_it_is_back() {
     let (lea, paul) = (world.person("Lea").await, world.person("Paul").await);
     let id = world.befriend(&lea, &paul).await;
     let mut of_paul = world.connect(&paul).await;
+    // What his coming asks of the database is answered.
+    of_paul.heard().await;
     wire.refuse();
     let said = json!({ "content": "1", "client_id": "a1" });
     let path = format!("conversations/{id}/messages");

@@ -28,9 +28,9 @@ const FRENCH: [&str; 11] = [
 ];
 
 /// Words that no English sentence has.
-const FRENCH_WORDS: &str = "le la les un une du des au aux de et ou est sont ne pas en dans avec pour par sur ce cette ces cet \
-    il elle vous votre vos se sa ses que qui trop invalide inconnu inconnue requis octets demande \
-    utilisateur";
+const FRENCH_WORDS: &str = "le la les un une du des au aux de et ou est sont ne pas en dans avec pour par sur ce cette ces cet à \
+    où il elle vous votre vos se sa ses que qui trop invalide inconnu inconnue requis octets demande \
+    été utilisateur";
 
 /// What of a text is French. A société is one in English, too.
 fn french_in(text: &str) -> Option<String> {

@@ -13,5 +13,6 @@ mod live;
 mod polling;
 mod relay;
 mod socketio;
+mod structure;
 mod turned_away;
 mod world;

@@ -251,7 +251,7 @@ async fn what_the_command_line_takes_away_ends_here_too() {
         store_config.beside_server = true;
         let (data, clock) = (config.server.data.clone(), Arc::new(SystemClock));
         let opened = tokio::task::spawn_blocking(move || {
-            let store = Store::open(&store_config, &relais::features::migrations(), clock.clone()).unwrap();
+            let store = Store::open(&store_config, &features::migrations(), clock.clone()).unwrap();
             let policy = Policy { open_mode: false, topics: features::topics() };
             let auth = Auth::open(&config.auth, store.clone(), &data, policy, clock).unwrap();
             (store, Accounts::new(auth))

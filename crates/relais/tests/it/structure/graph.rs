@@ -38,9 +38,10 @@ impl Graph {
         Self(graph)
     }
 
-    /// What does not stand on these floors, the lowest first.
+    /// What does not stand on these floors, the lowest first; `*` is for those that are not named.
     pub(super) fn upwards(&self, floors: &[&[&str]]) -> Vec<String> {
-        let floor = |module: &str| floors.iter().position(|floor| floor.contains(&module));
+        let named = |module: &str| floors.iter().position(|floor| floor.contains(&module));
+        let floor = |module: &str| named(module).or_else(|| named("*"));
         let mut found = Vec::new();
         for (module, imports) in &self.0 {
             let Some(own) = floor(module) else {

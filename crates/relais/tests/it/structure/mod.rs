@@ -13,8 +13,9 @@ use source::Source;
 
 /// The modules of the application, from the ground. Each imports from the floors below its own, and nothing from its own.
 const FLOORS: &[&[&str]] = &[
+    &["said"],
     &["aliases", "asyncapi", "disk", "error", "finding", "id", "memory", "outbound", "pace", "text"],
-    &["config"],
+    &["config", "folder_lock"],
     &["telemetry", "web"],
     &["auth"],
     &["app"],
@@ -29,8 +30,8 @@ const FLOORS: &[&[&str]] = &[
     &["main"],
 ];
 
-/// The features likewise, with what they share at the bottom and their list at the top.
-const FEATURES: &[&[&str]] = &[&["pace"], &["publish"], &["accounts"], &["chat", "live", "relay"], &["mod"]];
+/// The features likewise: those that others build on, all others beside each other, and their list.
+const FEATURES: &[&[&str]] = &[&["pace"], &["publish"], &["accounts"], &["*"], &["mod"]];
 
 /// Where a feature's name may be said: the list, and places that are the feature's own although they are elsewhere.
 const NAMED: &[(&str, &[&str], &str)] = &[

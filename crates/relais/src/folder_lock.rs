@@ -41,7 +41,7 @@ pub struct FolderLock {
 }
 
 impl FolderLock {
-    /// Takes a folder, by a lock on a file in it; `remedy` names the settings that choose another folder.
+    /// Takes a folder, by a lock on `file`, which is the folder or in it; `remedy` names the settings that choose another folder.
     ///
     /// # Errors
     /// [`FolderLockError`], at once.

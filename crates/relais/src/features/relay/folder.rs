@@ -39,16 +39,16 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Keeps other servers out of the folder, which is made if it is missing.
+    /// Keeps other servers out of the folder, which is made if it is missing. The folder itself is locked: a file of it that
+    /// is open for writing would keep an operator from making the disk read-only.
     ///
     /// # Errors
     /// [`FolderLockError::InUse`], or why the folder cannot be used.
     pub fn lock(path: &Path) -> Result<FolderLock, FolderLockError> {
-        let marker = std::fs::create_dir_all(path)
+        let folder = std::fs::create_dir_all(path)
             .and_then(|()| File::open(path))
-            .and_then(|base| folder_id::marker(&base))
             .map_err(|error| FolderLockError::Io { folder: path.to_owned(), error })?;
-        FolderLock::take(path, marker, "relay.files_dir or BASE_FILES_DIR")
+        FolderLock::take(path, folder, "relay.files_dir or BASE_FILES_DIR")
     }
 
     /// Opens the folder, creating it if it is missing, and removes what an interrupted write left behind.

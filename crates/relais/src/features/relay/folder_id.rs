@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{self, Mode, OFlags};
 
@@ -14,21 +14,13 @@ const MARKER: &str = ".relais-folder";
 /// Random bytes of an id.
 const ID_BYTES: usize = 16;
 
-/// The file that carries the id. The server that has the folder has it locked.
-///
-/// # Errors
-/// Why it cannot be opened.
-pub(super) fn marker(base: impl AsFd) -> io::Result<File> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    Ok(File::from(fs::openat(base, MARKER, flags, Mode::from(0o644))?))
-}
-
 /// The id that the folder carries; a folder without one is given one.
 ///
 /// # Errors
 /// Why the marker cannot be read or written.
 pub(super) fn of(base: &OwnedFd) -> io::Result<String> {
-    let mut marker = marker(base)?;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let mut marker = File::from(fs::openat(base, MARKER, flags, Mode::from(0o644))?);
     let mut found = Vec::new();
     Read::by_ref(&mut marker).take(ID_BYTES as u64 * 4).read_to_end(&mut found)?;
     if found.len() == ID_BYTES * 2

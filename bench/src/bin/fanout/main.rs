@@ -13,6 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use clap::Parser;
 use relais::config::ServerConfig;
+use relais::said::FrenchAddresses;
 use relais::web::{Server, listen};
 
 use room::Room;
@@ -37,7 +38,8 @@ async fn main() -> std::io::Result<()> {
     let room = Arc::new(Room::open());
     let routes: Router<()> = socketio::routes(&room).merge(plain::routes(&room));
     let config = ServerConfig { connections_max: 100_000, ..ServerConfig::default() };
-    let mut server = Server::start(listen(Arguments::parse().address)?, routes, &config);
+    let address = Arguments::parse().address;
+    let mut server = Server::start(listen(address)?, routes, &config, FrenchAddresses::default());
     let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     terminated.recv().await;
     tokio::join!(server.stop(), room.hub.drain(Duration::ZERO));

@@ -38,8 +38,8 @@ async fn main() -> std::io::Result<()> {
     let room = Arc::new(Room::open());
     let routes: Router<()> = socketio::routes(&room).merge(plain::routes(&room));
     let config = ServerConfig { connections_max: 100_000, ..ServerConfig::default() };
-    let mut server =
-        Server::start(listen(Arguments::parse().address)?, routes, &config, FrenchAddresses::default());
+    let address = Arguments::parse().address;
+    let mut server = Server::start(listen(address)?, routes, &config, FrenchAddresses::default());
     let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     terminated.recv().await;
     tokio::join!(server.stop(), room.hub.drain(Duration::ZERO));

@@ -47,10 +47,11 @@ async fn whoever_sends_too_much_is_told_and_counted_on_every_websocket() {
         config.live.reports_per_s = 1;
     })
     .await;
-    let call = json!({ "id": "m-1", "name": "M" });
+    let call = json!({ "id": "MC-1001-STN" });
     let added = edge.client.post(edge.url("/api/v1/modules")).bearer_auth(&edge.token).json(&call).send();
-    let module: serde_json::Value = added.await.unwrap().json().await.unwrap();
-    let identify = json!({ "type": "module_identify", "moduleId": "m-1", "password": module["credential"] });
+    let module: serde_json::Value = added.await.unwrap().error_for_status().unwrap().json().await.unwrap();
+    let identify =
+        json!({ "type": "module_identify", "moduleId": "MC-1001-STN", "password": module["credential"] });
     for (path, said, dialect) in SOCKETS {
         let said = if said.is_empty() { identify.to_string() } else { said.to_owned() };
         // More than are allowed in all the time that the test may take.

@@ -44,7 +44,6 @@ const NAMED: &[(&str, &[&str], &str)] = &[
     ("gateways/mqtt/", &["live"], "its other dialect"),
     ("gateways/dialects.rs", &["relay"], "its dialect, beside the native one that shares the encoders"),
     ("gateways/native/mod.rs", &["relay"], "event streams share the response"),
-    ("gateways/chat/socket.rs", &["relay"], "WebSockets share the limits"),
     ("http/mod.rs", &["live"], "the settings of the script that pages reconnect with"),
 ];
 

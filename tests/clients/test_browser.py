@@ -64,8 +64,11 @@ def test_the_page_shows_what_is_there_and_what_happens(server, browser):
     shows(browser, "#events li", "supprimé")
     eventually(lambda: len(texts(browser, "#files tr")) == 1, "a deleted file leaves the list")
 
+    neighbour = browser.find_element(By.ID, "s/rsp-neg")
     server.put("rsp-sb", "comptes_2025.json", "[1]")
-    shows(browser, "#societes li", "rsp-sb")
+    eventually(lambda: any("rsp-sb" in text and "1" in text for text in texts(browser, "#societes li")),
+               "the files of the new société are counted")
+    assert "rsp-neg" in neighbour.text, "what did not change is not drawn anew: a click on it is not lost"
     browser.find_element(By.ID, "s/rsp-sb").click()
     shows(browser, "#files tr", "comptes_2025.json")
     assert complaints(browser) == []

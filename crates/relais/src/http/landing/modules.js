@@ -1,7 +1,7 @@
 // The modules that somebody sees, as they are now, and for administrators the server in numbers.
 import {
-  $, T, access, askSignIn, make, offerLogout, order, pair, pause, read, showLink, showProblem, speak, together, told,
-  when,
+  $, T, access, askSignIn, fill, make, offerLogout, order, pair, pause, read, showLink, showProblem, speak, together,
+  told, when,
 } from "./shared.js";
 
 const PAGE = 100;
@@ -137,7 +137,7 @@ const draw = together(100, () => {
   }
   const found = all.filter(isWanted).sort((one, other) => order.compare(one.moduleId, other.moduleId));
   start = Math.min(start, Math.floor(Math.max(found.length - 1, 0) / PAGE) * PAGE);
-  $("modules").replaceChildren(...found.slice(start, start + PAGE).map(line));
+  fill($("modules"), found.slice(start, start + PAGE).map(line));
   const last = Math.min(start + PAGE, found.length);
   $("range").textContent = found.length ? T.range(start + 1, last, found.length) : all.length ? T.noneSuch : T.noModules;
   $("previous").disabled = start === 0;

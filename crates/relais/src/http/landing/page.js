@@ -1,6 +1,6 @@
 // The live page: sociétés, their files, what happens to them.
 import {
-  $, T, access, askSignIn as ask, bytes, call, make, offerLogout, order, pair, pause, read, showLink, showProblem,
+  $, T, access, askSignIn as ask, bytes, call, fill, make, offerLogout, order, pair, pause, read, showLink, showProblem,
   speak, together, when,
 } from "./shared.js";
 import { closeFile, downloadLink, fileAt, fileChanged, openFile } from "./file.js";
@@ -116,14 +116,14 @@ const refreshStatus = together(1500, () => showStatus().catch(() => {}));
 const render = together(60, () => {
   const names = [...societes.keys()].sort(order.compare), focused = document.activeElement.id;
   $("empty").hidden = names.length > 0;
-  $("known").replaceChildren(...names.map((value) => make("option", null, { value })));
-  $("societes").replaceChildren(...names.map(societeItem));
+  fill($("known"), names.map((value) => make("option", null, { value })));
+  fill($("societes"), names.map(societeItem));
   $("target").value ||= chosen || "";
   $("files-title").textContent = chosen ? T.filesOf(chosen) : $("files-title").textContent;
   const wanted = $("filter").value.toLowerCase(), all = [...(societes.get(chosen)?.files?.values() || [])];
   const files = all.filter((file) => file.filename.toLowerCase().includes(wanted))
     .sort((a, b) => order.compare(a.filename, b.filename));
-  $("files").replaceChildren(...files.slice(0, ROWS_MAX).map(fileRow));
+  fill($("files"), files.slice(0, ROWS_MAX).map(fileRow));
   $("more").hidden = files.length > 0 && files.length <= ROWS_MAX;
   $("more").textContent = files.length ? T.more(files.length - ROWS_MAX) : T.noFiles;
   if (focused && document.activeElement.id !== focused) $(focused)?.focus({ preventScroll: true });

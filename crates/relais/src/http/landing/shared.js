@@ -47,6 +47,22 @@ export function make(tag, text, attributes = {}, ...children) {
   return node;
 }
 
+/** Fills a list. What is there already stays, so that a click or the focus is not lost when the list is drawn again. */
+export function fill(list, nodes) {
+  const wanted = new Set(nodes.map((node) => node.outerHTML));
+  for (const old of [...list.children]) if (!wanted.has(old.outerHTML)) old.remove();
+  let next = list.firstElementChild;
+  for (const node of nodes) {
+    if (next?.isEqualNode(node)) next = next.nextElementSibling;
+    else list.insertBefore(node, next);
+  }
+  while (next) {
+    const rest = next.nextElementSibling;
+    next.remove();
+    next = rest;
+  }
+}
+
 /** A row of a description list. */
 export const pair = (name, value) => make("div", null, {}, make("dt", name), make("dd", value));
 

@@ -291,7 +291,8 @@ impl Shared {
                 let _ = to.shutdown(if place == Break::After { Shutdown::Write } else { Shutdown::Both });
                 self.change(|state| state.broken += 1);
             }
-            if count == 0 || !passed || breaks.is_some() {
+            // For a client that is gone the server is heard to its end: it does all that it was told before.
+            if count == 0 || (is_client && !passed) || breaks.is_some() {
                 let _ = to.shutdown(Shutdown::Write);
                 return;
             }

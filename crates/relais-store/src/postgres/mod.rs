@@ -32,9 +32,10 @@ const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// The longest pause between two attempts to connect.
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// What every connection is set to: a lock that is not granted, or a statement that does not end, becomes an
-/// error instead of a standstill.
+/// error instead of a standstill. A server that vanishes in a transaction, with the head of the log locked, loses it
+/// before those who wait for that lock give up ([`StoreConfig::lock_timeout`](crate::StoreConfig::lock_timeout)).
 const SESSION: &str = "SET statement_timeout = '60s'; SET timezone = 'UTC'; \
-     SET idle_in_transaction_session_timeout = '60s'; SET synchronous_commit = 'on'";
+     SET idle_in_transaction_session_timeout = '8s'; SET synchronous_commit = 'on'";
 /// How long rows that are no part of the log wait for a row at most; PostgreSQL looks for a deadlock after a second.
 const ROW_LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 

@@ -234,11 +234,13 @@ fn is_close_after_write(access: notify::event::AccessKind) -> bool {
 }
 
 impl Relay {
-    /// Whether a folder came, or one that was noted may be gone: there may be files in it that are not served.
-    fn may_be_too_deep(&self, societe: &SocieteName, name: &str, path: &Path) -> bool {
-        let is_folder = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
-        let is_noted = || self.0.left_out.has(&Spot::entry(societe, name));
-        is_folder || (!std::fs::exists(path).unwrap_or(true) && is_noted())
+    /// Whether something came that is no plain file (a folder, in which there may be files that are not served, a link, a
+    /// pipe), or whether what was noted may be gone: the comparison of the folder says what is to be said of it.
+    fn is_for_the_comparison(&self, societe: &SocieteName, name: &str, path: &Path) -> bool {
+        match std::fs::symlink_metadata(path) {
+            Ok(found) => !found.is_file(),
+            Err(_) => self.0.left_out.has(&Spot::entry(societe, name)),
+        }
     }
 
     /// Looks at what changed. What is wrong with one thing does not keep the others waiting.
@@ -269,7 +271,7 @@ impl Relay {
             match second.to_str().map(FileName::new) {
                 Some(Ok(filename)) => {
                     let on_disk = second.to_str().unwrap_or_default();
-                    if self.may_be_too_deep(&societe, on_disk, &path) {
+                    if self.is_for_the_comparison(&societe, on_disk, &path) {
                         odd.insert(societe);
                         continue;
                     }

@@ -138,6 +138,21 @@ async fn what_goes_bad_while_the_server_runs_is_named_until_it_is_mended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_comes_alone_is_named_until_it_is_gone() {
+    on_both(|server| async move {
+        server.uploaded("good_2023.json", "[0]").await;
+        let folder = server.config.relay_files_dir().join("rsp-bgs");
+        for target in ["nowhere", "good_2023.json"] {
+            std::os::unix::fs::symlink(target, folder.join("link_2023.json")).unwrap();
+            until_left_out(&server, &["link_2023.json: link"]).await;
+            std::fs::remove_file(folder.join("link_2023.json")).unwrap();
+            until_left_out(&server, &[]).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_upload_to_a_societe_that_no_topic_can_be_named_after_is_refused_with_the_character() {
     on_both(|server| async move {
         let part = reqwest::multipart::Part::text("[1]").file_name("a_2023.json");

@@ -49,6 +49,21 @@ pub trait EventSink: Send + Sync {
 /// The sink, once there is one.
 pub(crate) type SharedSink = Arc<RwLock<Option<Arc<dyn EventSink>>>>;
 
+/// Tells a caller what its closure said, unless the transaction came to nothing.
+pub(crate) fn answer<T, E: From<StoreError>>(
+    reply: oneshot::Sender<Result<T, E>>,
+    outcome: Result<(), StoreError>,
+    said: Option<Result<T, E>>,
+) {
+    let result = match (outcome, said) {
+        (Err(error), _) => Err(error.into()),
+        (Ok(()), Some(said)) => said,
+        (Ok(()), None) => Err(StoreError::Panicked.into()),
+    };
+    // A caller that no longer waits has lost interest in the answer, not in the change.
+    let _ = reply.send(result);
+}
+
 /// A closure on its way through the writer, and its caller who waits.
 pub(crate) trait Work: Send {
     /// Runs the closure; returns whether its changes are to be kept.

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::buffer::LogBuffer;
 use crate::calendar::Calendar;
-use crate::completion::Work;
+use crate::completion::{Work, answer};
 use crate::connection::WriteConnection;
 use crate::error::StoreError;
 use crate::jobs::Backlog;
@@ -115,13 +115,7 @@ where
     }
 
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
-        let result = match (outcome, self.result) {
-            (Err(error), _) => Err(error.into()),
-            (Ok(()), Some(result)) => result,
-            (Ok(()), None) => Err(StoreError::Panicked.into()),
-        };
-        // A caller that no longer waits has lost interest in the answer, not in the change.
-        let _ = self.reply.send(result);
+        answer(self.reply, outcome, self.result);
     }
 }
 

@@ -18,6 +18,7 @@ mod blocks;
 mod commands;
 mod conversations;
 mod devices;
+mod groups;
 pub mod http;
 mod indexing;
 mod invitations;

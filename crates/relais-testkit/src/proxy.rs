@@ -284,10 +284,13 @@ impl Shared {
                 return;
             }
             let breaks = if is_client { self.take_trap(piece, &mut said) } else { None };
+            if breaks.is_some() {
+                // Before the server hears of it: no answer is quicker.
+                let _ = from.shutdown(Shutdown::Both);
+            }
             let passed = breaks == Some(Break::Before) || to.write_all(piece).is_ok();
             if let Some(place) = breaks {
                 // What reached the server is still worked on there; nothing comes back.
-                let _ = from.shutdown(Shutdown::Both);
                 let _ = to.shutdown(if place == Break::After { Shutdown::Write } else { Shutdown::Both });
                 self.change(|state| state.broken += 1);
             }

@@ -231,7 +231,7 @@ impl Auth {
     async fn touch_session(&self, id: String, created: Timestamp, now: Timestamp) -> Result<(), StoreError> {
         let expires = self.session_end(created, now);
         let wanted = id.clone();
-        self.inner.store.write(move |tx| store::touch_session(tx, &wanted, now, expires)).await?;
+        self.inner.store.write_rows(move |tx| store::touch_session(tx, &wanted, now, expires)).await?;
         self.inner.sessions.forget(&id);
         Ok(())
     }
@@ -255,7 +255,7 @@ impl Auth {
         let used_before = row.last_used_at.map_or(i64::MIN, Timestamp::as_millis);
         if now.as_millis().saturating_sub(used_before) >= TOUCH_MS {
             let wanted = row.service.id.clone();
-            let noted = self.inner.store.write(move |tx| store::touch_key(tx, &wanted, now)).await;
+            let noted = self.inner.store.write_rows(move |tx| store::touch_key(tx, &wanted, now)).await;
             if let Err(error) = noted {
                 tracing::warn!(%error, "the use of a key could not be noted");
             }

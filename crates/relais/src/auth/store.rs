@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use relais_protocol::time::Timestamp;
-use relais_store::{Param, Query, Row, StoreError, WriteTx, params};
+use relais_store::{Param, Query, Row, RowTx, StoreError, WriteTx, params};
 
 use super::principal::{Grants, Service, User, user_principal};
 use super::scope::Scope;
@@ -197,7 +197,7 @@ pub(crate) fn insert_session(tx: &mut WriteTx<'_>, id: &str, row: &SessionRow) -
 
 /// Notes that a session was used.
 pub(crate) fn touch_session(
-    tx: &mut WriteTx<'_>,
+    tx: &mut RowTx<'_, '_>,
     id: &str,
     now: Timestamp,
     expires_at: Timestamp,
@@ -272,6 +272,6 @@ pub(crate) fn find_key(tx: &mut impl Query, id: &str) -> Result<Option<KeyRow>, 
 }
 
 /// Notes that a key was used.
-pub(crate) fn touch_key(tx: &mut WriteTx<'_>, id: &str, now: Timestamp) -> Result<u64, StoreError> {
+pub(crate) fn touch_key(tx: &mut RowTx<'_, '_>, id: &str, now: Timestamp) -> Result<u64, StoreError> {
     tx.execute("UPDATE api_keys SET last_used_at = $1 WHERE id = $2", params![now, id])
 }

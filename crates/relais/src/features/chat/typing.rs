@@ -205,7 +205,7 @@ pub async fn tell_changes(chat: Chat, stop: CancellationToken) {
             if !chat.0.devices.is_anybody_here() {
                 continue;
             }
-            let noted: Result<(), StoreError> = chat.0.store.write(store::people::note_alive).await;
+            let noted: Result<(), StoreError> = chat.0.store.write_rows(store::people::note_alive).await;
             if let Err(error) = noted {
                 tracing::warn!(%error, "that the server runs could not be noted");
             }

@@ -153,7 +153,7 @@ impl Commands {
 
     /// Forgets commands that were finished before `before`; says whether there may be more.
     pub(super) async fn forget(&self, before: Timestamp) -> Result<bool, StoreError> {
-        let gone = self.store.write(move |tx| store::delete_finished(tx, before, FORGOTTEN_MAX)).await?;
+        let gone = self.store.write_rows(move |tx| store::delete_finished(tx, before, FORGOTTEN_MAX)).await?;
         Ok(gone >= FORGOTTEN_MAX as u64)
     }
 }

@@ -381,7 +381,7 @@ impl Live {
     /// What the database reports.
     pub async fn keep_broker_filters(&self, client_id: &str, filters: &[String]) -> Result<(), StoreError> {
         let (client_id, filters) = (client_id.to_owned(), filters.to_vec());
-        self.0.store.write(move |tx| store::filters::replace(tx, &client_id, &filters)).await
+        self.0.store.write_rows(move |tx| store::filters::replace(tx, &client_id, &filters)).await
     }
 
     /// What a module said: an answer if `kind` is one of [`ANSWERS`], else values.

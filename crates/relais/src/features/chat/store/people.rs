@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use relais_protocol::time::Timestamp;
-use relais_store::{Param, Query, Row, StoreError, WriteTx, params};
+use relais_store::{Param, Query, Row, RowTx, StoreError, WriteTx, params};
 
 use super::super::model::Person;
 
@@ -50,7 +50,7 @@ pub(crate) fn set_online(
 }
 
 /// The server runs, and somebody is connected.
-pub(crate) fn note_alive(tx: &mut WriteTx<'_>) -> Result<(), StoreError> {
+pub(crate) fn note_alive(tx: &mut RowTx<'_, '_>) -> Result<(), StoreError> {
     let now = tx.now();
     tx.execute("UPDATE chat_alive SET at = $1 WHERE id = 1", params![now])?;
     Ok(())

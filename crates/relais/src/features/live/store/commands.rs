@@ -1,7 +1,7 @@
 //! Commands to devices.
 
 use relais_protocol::time::Timestamp;
-use relais_store::{Param, Query, Row, StoreError, WriteTx, params};
+use relais_store::{Param, Query, Row, RowTx, StoreError, WriteTx, params};
 use serde_json::Value;
 
 use super::super::command::{Command, CommandState, Delivery};
@@ -165,7 +165,7 @@ pub(crate) fn delete(tx: &mut WriteTx<'_>, module: &str) -> Result<(), StoreErro
 
 /// Forgets at most `limit` commands that were finished before `before`; says how many.
 pub(crate) fn delete_finished(
-    tx: &mut WriteTx<'_>,
+    tx: &mut RowTx<'_, '_>,
     before: Timestamp,
     limit: usize,
 ) -> Result<u64, StoreError> {

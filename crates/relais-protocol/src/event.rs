@@ -1,4 +1,4 @@
-//! Topics, positions, cursors and events: the words every other crate uses.
+//! Topics, positions, cursors and events: the vocabulary of all other crates.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,21 +8,21 @@ use crate::time::Timestamp;
 
 /// The longest topic name, in bytes.
 pub const TOPIC_BYTES_MAX: usize = 200;
-/// The most data that somebody may give an event of their own, in bytes.
+/// The maximum size of the data of an event that a client publishes, in bytes.
 pub const EVENT_DATA_BYTES_MAX: usize = 64 * 1024;
 
 /// The name of an ordered stream of events, such as `societe:rsp-bgs` or `conversation:0198…`.
 ///
 /// A name is a family, a colon and the rest (`family:rest`), or a family alone (`system`). It has 1 to
-/// [`TOPIC_BYTES_MAX`] bytes, no control characters, no `*`, and no white space but single-width spaces.
+/// [`TOPIC_BYTES_MAX`] bytes, no control characters, no `*`, and no white space other than single-width spaces.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Topic(Arc<str>);
 
 impl Topic {
-    /// Checks `name` and makes it a topic.
+    /// Validates `name` and creates the topic.
     ///
     /// # Errors
-    /// [`NameError`] if the name is empty, too long, or has a character that is not allowed.
+    /// [`NameError`] if the name is empty, too long, or contains a character that is not allowed.
     pub fn new(name: &str) -> Result<Self, NameError> {
         check_name(name)?;
         Ok(Self(name.into()))
@@ -66,31 +66,31 @@ fn check_name(name: &str) -> Result<(), NameError> {
     }
 }
 
-/// Why a text is not the name of a topic.
+/// Why a text is not a valid topic name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// The name has no characters.
+    /// The name is empty.
     #[error("a topic needs a name")]
     Empty,
     /// The name has more than [`TOPIC_BYTES_MAX`] bytes.
     #[error("a topic name has at most {TOPIC_BYTES_MAX} bytes, this one has {0}")]
     TooLong(usize),
-    /// The name has a control character, `*`, or white space other than a space.
+    /// The name contains a control character, `*`, or white space other than a space.
     #[error("a topic name cannot contain {0:?}")]
     Character(char),
 }
 
-/// What a session listens to: one topic, or every topic of a family.
+/// What a session subscribes to: one topic, or every topic of a family.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Channel {
     /// One topic: `societe:rsp-bgs`.
     Topic(Topic),
-    /// Every topic of a family, now and later: `societe:*`.
+    /// Every topic of a family, present and future: `societe:*`.
     Family(Arc<str>),
 }
 
 impl Channel {
-    /// Whether an event of `topic` is heard here.
+    /// Whether events of `topic` are delivered to this channel.
     #[must_use]
     pub fn covers(&self, topic: &Topic) -> bool {
         match self {
@@ -123,8 +123,8 @@ impl fmt::Display for Channel {
     }
 }
 
-/// Names one life of the event log. It changes when the log is started afresh or restored from a backup, so
-/// that a position from another life is never mistaken for one of this life.
+/// Identifies one incarnation of the event log. It changes when the log is recreated or restored from a backup, so that
+/// a position of another incarnation is never mistaken for one of this one.
 ///
 /// Written as 16 lower-case hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -147,14 +147,14 @@ impl FromStr for Epoch {
     }
 }
 
-/// A place in the whole log: everything up to and including `seq` has been seen.
+/// A position in the whole log: everything up to and including `seq` has been seen.
 ///
 /// `seq` counts the events of all durable topics in the order in which they were committed, from 1 and
 /// without gaps. One cursor therefore resumes any set of topics. Written as `<epoch>-<seq>`, for instance
 /// `9f3c2a77b1e0d544-1832`; clients treat it as opaque.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cursor {
-    /// The life of the log that `seq` counts in.
+    /// The incarnation of the log that `seq` belongs to.
     pub epoch: Epoch,
     /// The last event seen; 0 is before the first.
     pub seq: u64,
@@ -184,42 +184,42 @@ impl FromStr for Cursor {
 #[error("not a cursor: expected <epoch>-<seq> as an earlier reply gave it")]
 pub struct CursorError;
 
-/// A place in one topic: everything up to and including `offset` has been seen.
+/// A position in one topic: everything up to and including `offset` has been seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
-    /// The life of the log that `offset` counts in.
+    /// The incarnation of the log that `offset` belongs to.
     pub epoch: Epoch,
-    /// The last event of the topic seen; 0 is before the first.
+    /// The last event of the topic that was seen; 0 is before the first.
     pub offset: u64,
 }
 
 /// Something that happened, as every dialect encodes it and every client receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// The stream it belongs to.
+    /// The topic it belongs to.
     pub topic: Topic,
-    /// The life of the log.
+    /// The incarnation of the log.
     pub epoch: Epoch,
-    /// The place in the topic, from 1 and without gaps; 0 for an ephemeral event.
+    /// The position in the topic, from 1 and without gaps; 0 for an ephemeral event.
     pub offset: u64,
-    /// The place in the whole log, from 1 and without gaps; 0 for an ephemeral event.
+    /// The position in the whole log, from 1 and without gaps; 0 for an ephemeral event.
     pub seq: u64,
-    /// What happened, in the past tense: `file_uploaded`.
+    /// The event's name, in the past tense: `file_uploaded`.
     pub name: Arc<str>,
-    /// A JSON object, already serialised.
+    /// A serialised JSON object.
     pub data: Arc<str>,
     /// When it was committed, or for an ephemeral event when it was published.
     pub at: Timestamp,
 }
 
 impl Event {
-    /// Where a client stands that has seen this event and all before it.
+    /// The cursor of a client that has seen this event and all before it.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
         Cursor { epoch: self.epoch, seq: self.seq }
     }
 
-    /// Whether the event is kept in the log and so can be recovered.
+    /// Whether the event is stored in the log and can therefore be recovered.
     #[must_use]
     pub fn is_durable(&self) -> bool {
         self.seq > 0

@@ -1,9 +1,9 @@
-//! Which clients count together where limits go by address.
+//! Which clients count as one for limits by address.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Clients that count as one: an IPv4 address, or the 64 bits of an IPv6 address that name the network of one customer of
-/// an internet provider.
+/// Clients that count as one: an IPv4 address, or the 64-bit prefix of an IPv6 address, which identifies the network of
+/// one customer of an internet provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientNetwork(IpAddr);
 

@@ -1,11 +1,11 @@
-//! Timestamps, and the clock that is passed to whoever needs one.
+//! Timestamps, and the clock that is passed as an argument.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
-/// A moment in UTC: milliseconds since 1970-01-01T00:00:00Z.
+/// A point in time in UTC: milliseconds since 1970-01-01T00:00:00Z.
 ///
 /// Stored as a 64-bit integer in both databases and written as RFC 3339 with milliseconds and `Z` on the
 /// wire.
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The moment that is `ms` milliseconds after the Unix epoch.
+    /// The time `ms` milliseconds after the Unix epoch.
     #[must_use]
     pub const fn from_millis(ms: i64) -> Self {
         Self(ms)
@@ -31,7 +31,7 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
-    /// This moment moved by `ms` milliseconds, saturating at the ends of the range.
+    /// This time plus `ms` milliseconds, saturating at the ends of the range.
     #[must_use]
     pub const fn plus_millis(self, ms: i64) -> Self {
         Self(self.0.saturating_add(ms))
@@ -61,22 +61,22 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// Where the time comes from. Production code takes one as an argument; tests pass one that stands still.
+/// The source of time. Production code takes one as an argument; tests pass one that stands still.
 pub trait Clock: Send + Sync + 'static {
-    /// The time of day: what is told and stored. It may be wrong, and leap whenever somebody or something sets it.
+    /// The wall clock: for what is displayed and stored. It may be wrong, and jumps whenever it is set.
     fn now(&self) -> Timestamp;
 
-    /// A time that passes evenly whatever becomes of the time of day, and that nobody sets: for waits, paces and
-    /// deadlines in memory. It begins at some time of day when the process starts, so it is neither told nor stored.
+    /// A monotonic clock, unaffected by changes of the wall clock: for waits, rates and deadlines in memory. It starts
+    /// at some wall-clock time when the process starts, so it is neither displayed nor stored.
     fn steady(&self) -> Timestamp;
 
-    /// This moment on both.
+    /// The current time on both clocks.
     fn moment(&self) -> Moment {
         Moment { now: self.now(), steady: self.steady() }
     }
 }
 
-/// A moment, as both times of a [`Clock`] show it.
+/// A point in time, as both clocks of a [`Clock`] show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     /// See [`Clock::now`].
@@ -86,7 +86,7 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// The steady time at which it will be `at`, if the time of day is right now.
+    /// The steady time that corresponds to the wall-clock time `at`, if the wall clock is right now.
     #[must_use]
     pub const fn steady_at(self, at: Timestamp) -> Timestamp {
         self.steady.plus_millis(at.0.saturating_sub(self.now.0))
@@ -96,7 +96,7 @@ impl Moment {
 /// A clock that several owners share.
 pub type SharedClock = Arc<dyn Clock>;
 
-/// The computer's own clock.
+/// The clock of the computer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -114,7 +114,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// Time in which the computer sleeps passes as well, where the system can tell.
+/// Includes the time in which the computer sleeps, where the system reports it.
 fn since_boot_ms() -> i64 {
     #[cfg(target_os = "linux")]
     let clock = rustix::time::ClockId::Boottime;

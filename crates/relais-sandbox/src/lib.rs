@@ -1,7 +1,7 @@
-//! Stand-ins of what Relais connects to, executing and honest: for trials, tests and measurements.
+//! Stand-ins for the systems that Relais connects to, functional and realistic: for trials, tests and measurements.
 //!
-//! [`devices`]: machines in the field that speak the firmware's JSON over a WebSocket, thousands in one process.
+//! [`devices`]: machines in the field that send the firmware's JSON over a WebSocket, thousands in one process.
 //!
-//! Nothing here knows the server from the inside: the stand-ins speak its wire formats over real connections.
+//! Nothing here depends on the server's internals: the stand-ins use its wire formats over real connections.
 
 pub mod devices;

@@ -1,11 +1,11 @@
-//! A clock that moves only when told.
+//! A clock that moves only when the test advances it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use relais_protocol::time::{Clock, Timestamp};
 
-/// A clock that moves only when told.
+/// A clock that moves only when the test advances it.
 #[derive(Debug)]
 pub struct TestClock {
     now: AtomicI64,
@@ -19,13 +19,13 @@ impl TestClock {
         Arc::new(Self { now: AtomicI64::new(ms), steady: AtomicI64::new(ms) })
     }
 
-    /// Time passes.
+    /// Advances the time.
     pub fn advance_ms(&self, ms: i64) {
         self.leap_ms(ms);
         self.steady.fetch_add(ms, Ordering::SeqCst);
     }
 
-    /// The time of day is set forward, or back if `ms` is negative, without any time that passes.
+    /// Sets the wall clock forward, or back if `ms` is negative, without any time passing.
     pub fn leap_ms(&self, ms: i64) {
         self.now.fetch_add(ms, Ordering::SeqCst);
     }

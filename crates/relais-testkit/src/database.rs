@@ -1,4 +1,4 @@
-//! A database of its own per test.
+//! A database per test.
 
 use std::net::ToSocketAddrs as _;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,7 +7,7 @@ use relais_store::DatabaseUrl;
 
 use crate::Proxy;
 
-/// A database that is there for one test and gone after it.
+/// A database that exists for one test.
 pub struct TestDb {
     url: String,
     _folder: Option<tempfile::TempDir>,
@@ -26,10 +26,10 @@ impl TestDb {
         Self { url, _folder: Some(folder), server: None }
     }
 
-    /// An empty database on the server that `RELAIS_TEST_POSTGRES` names. Blocks for a moment.
+    /// An empty database on the server that `RELAIS_TEST_POSTGRES` names. Blocks briefly.
     ///
     /// # Panics
-    /// If there is no such server: a test that needs one does not pass without.
+    /// If there is no such server: a test that needs one must not pass without it.
     #[must_use]
     pub fn postgres() -> Self {
         let server = std::env::var("RELAIS_TEST_POSTGRES").expect(
@@ -44,7 +44,7 @@ impl TestDb {
         Self { url: format!("{base}/{name}"), _folder: None, server: Some(server) }
     }
 
-    /// Both, one after the other.
+    /// Both kinds, one after the other.
     #[must_use]
     pub fn each() -> [fn() -> Self; 2] {
         [Self::sqlite, Self::postgres]
@@ -53,13 +53,13 @@ impl TestDb {
     /// Its address.
     ///
     /// # Panics
-    /// Never: the address is one that this type made.
+    /// Never: this type built the address.
     #[must_use]
     pub fn url(&self) -> DatabaseUrl {
         self.url.parse().expect("an address")
     }
 
-    /// Its address, as settings take it.
+    /// Its address, in the form that settings take.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.url
@@ -71,7 +71,7 @@ impl TestDb {
         self.server.is_some()
     }
 
-    /// A wire to a PostgreSQL database, and the address of the database by it.
+    /// A proxy to a PostgreSQL database, and the address of the database through it.
     ///
     /// # Panics
     /// If the database is not PostgreSQL.
@@ -86,10 +86,10 @@ impl TestDb {
         (proxy, address)
     }
 
-    /// Ends every connection to a PostgreSQL database, as a restart of the server does.
+    /// Closes every connection to a PostgreSQL database, as a restart of the server does.
     ///
     /// # Panics
-    /// If the database is not PostgreSQL, or does not obey.
+    /// If the database is not PostgreSQL, or the command fails.
     pub fn cut_connections(&self) {
         let server = self.server.as_deref().expect("only PostgreSQL has connections");
         let (_, name) = self.url.rsplit_once('/').expect("an address ends with the name of a database");

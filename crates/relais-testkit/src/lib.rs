@@ -1,5 +1,5 @@
-//! What the tests share: a database of its own per test, a clock that moves only when told, a log in memory, and a wire
-//! that breaks when told. Development only.
+//! Test infrastructure: a database per test, a clock under the test's control, a log in memory, and a proxy that
+//! injects network faults. Development only.
 
 mod clock;
 mod database;

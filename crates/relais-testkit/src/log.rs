@@ -8,21 +8,21 @@ use parking_lot::Mutex;
 use relais_hub::{EventLog, Hub, LogBounds, LogError};
 use relais_protocol::event::{Channel, Cursor, Epoch, Event, Topic};
 
-/// A log in memory that forgets, breaks and stalls when told. Empty until something is appended.
+/// A log in memory that forgets, fails and stalls on request. Empty until something is appended.
 #[derive(Default)]
 pub struct MemoryLog {
-    /// All that was ever appended, in order.
+    /// Everything ever appended, in order.
     pub events: Mutex<Vec<Arc<Event>>>,
     first_seq_kept: Mutex<u64>,
     is_broken: Mutex<bool>,
-    /// No events are read while it is held.
+    /// While it is held, reads block.
     pub held: tokio::sync::Mutex<()>,
-    /// What another server committed, and the hub that has not heard of it yet.
+    /// What another server committed, and the hub that has not been notified yet.
     elsewhere: Mutex<Vec<(Arc<Event>, Hub)>>,
 }
 
 impl MemoryLog {
-    /// Commits an event: it gets its places in the log and in its topic.
+    /// Commits an event: assigns its positions in the log and in its topic.
     pub fn append(&self, event: Event) -> Arc<Event> {
         let mut events = self.events.lock();
         let offset = 1 + events.iter().rev().find(|e| e.topic == event.topic).map_or(0, |e| e.offset);
@@ -31,24 +31,24 @@ impl MemoryLog {
         event
     }
 
-    /// Another server commits an event: `hub` is given it when it catches up.
+    /// Another server commits an event: `hub` receives it when it catches up.
     pub fn append_elsewhere(&self, event: Event, hub: &Hub) {
         let event = self.append(event);
         self.elsewhere.lock().push((event, hub.clone()));
     }
 
-    /// The place of the last event.
+    /// The position of the last event.
     #[must_use]
     pub fn head(&self, epoch: Epoch) -> Cursor {
         Cursor { epoch, seq: self.events.lock().len() as u64 }
     }
 
-    /// Keeps nothing that came before `seq`.
+    /// Drops everything before `seq`.
     pub fn forget_before(&self, seq: u64) {
         *self.first_seq_kept.lock() = seq;
     }
 
-    /// Events can no longer be read.
+    /// From now on, reads fail.
     pub fn break_down(&self) {
         *self.is_broken.lock() = true;
     }
@@ -74,7 +74,7 @@ impl EventLog for MemoryLog {
     ) -> BoxFuture<'a, Result<Vec<Arc<Event>>, LogError>> {
         let wanted = move |e: &Event| channel.covers(&e.topic) && e.seq > after_seq && e.seq <= up_to_seq;
         async move {
-            // As a database does, it lets others come first.
+            // Yields to other tasks, as a database does.
             tokio::task::yield_now().await;
             self.read(wanted, limit).await
         }

@@ -1,4 +1,5 @@
-//! A wire between a client and a server, with the faults of real networks: it is cut, held, slow, or breaks at a word.
+//! A proxy between a client and a server that injects network faults: cut, stalled or slow connections, or a break at
+//! given words.
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
@@ -9,47 +10,47 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-/// Bytes that are passed on at once, at most.
+/// The most bytes forwarded at once.
 const PIECE_BYTES: usize = 64 * 1024;
-/// Pieces per second of a slow wire.
+/// Chunks per second of a throttled connection.
 const PIECES_PER_S: u32 = 50;
-/// How long a test waits for something to happen on a wire.
+/// How long a test waits for something to happen on a connection.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Where a wire breaks, once the client has said certain words.
+/// Where a connection breaks once the client has sent certain words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Break {
     /// Before the last word, which does not reach the server.
     Before,
-    /// After the last word, which reaches the server; its answer does not reach the client.
+    /// After the last word, which reaches the server; its response does not reach the client.
     After,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Gate {
-    /// What comes is passed on.
+    /// Forwards everything.
     Open,
-    /// Nothing gets through, neither bytes nor ends; nobody is told.
+    /// Forwards nothing, neither bytes nor closes; neither side is notified.
     Held,
-    /// As a server that is down.
+    /// Refuses connections, like a server that is down.
     Refusing,
 }
 
-/// The two ends of one connection; the server's is there once the client is connected to it.
+/// The two sides of one connection; the server's is set once the client is connected to it.
 struct Ends {
     client: TcpStream,
     server: Option<TcpStream>,
 }
 
-/// Words at which a connection breaks on which they are said, one after the other.
+/// Words, in sequence, at which the connection that carries them breaks.
 struct Trap {
     words: Vec<Vec<u8>>,
     place: Break,
-    /// Which of all traps it is.
+    /// Its number among all traps.
     number: u64,
 }
 
-/// How much of a trap's words a connection has carried.
+/// How many of a trap's words a connection has carried.
 #[derive(Default)]
 struct Said {
     trap: u64,
@@ -61,11 +62,11 @@ struct State {
     delay: Duration,
     bytes_per_s: Option<u32>,
     trap: Option<Trap>,
-    /// How many traps there have been.
+    /// How many traps have been set.
     traps: u64,
     /// How often a connection broke at a trap.
     broken: u64,
-    /// How many connections there have been.
+    /// How many connections have been accepted.
     accepted: u64,
     connections: HashMap<u64, Ends>,
     has_ended: bool,
@@ -77,11 +78,11 @@ struct Shared {
     changed: Condvar,
 }
 
-/// Passes on what clients and a server tell each other, and does to it what the test says, while it runs. Clients connect
-/// to [`Proxy::address`].
+/// Forwards what clients and a server send each other, with the faults that the test injects. Clients connect to
+/// [`Proxy::address`].
 ///
-/// It works in threads of its own, so that tests with and without a runtime can use it. What it does takes effect for
-/// every connection at once, those that are under way included.
+/// It runs in its own threads, so that tests with and without a runtime can use it. A fault takes effect for every
+/// connection at once, including those already open.
 pub struct Proxy {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -89,10 +90,10 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A wire to a server, without a fault at first.
+    /// A proxy to a server, without faults at first.
     ///
     /// # Panics
-    /// If the system gives no port.
+    /// If the system assigns no port.
     #[must_use]
     pub fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
@@ -120,12 +121,12 @@ impl Proxy {
         self.address
     }
 
-    /// Ends every connection. New ones pass.
+    /// Closes every connection. New ones are accepted.
     pub fn cut(&self) {
         self.shared.change(State::cut);
     }
 
-    /// Ends every connection, and every new one at once, until [`Proxy::restore`].
+    /// Closes every connection, and every new one at once, until [`Proxy::restore`].
     pub fn refuse(&self) {
         self.shared.change(|state| {
             state.gate = Gate::Refusing;
@@ -133,29 +134,29 @@ impl Proxy {
         });
     }
 
-    /// Lets nothing through any more, in both directions, until [`Proxy::restore`]: a cable that was pulled. Neither side
-    /// is told; new connections stand and get no answer.
+    /// Forwards nothing, in either direction, until [`Proxy::restore`], like a pulled cable. Neither side is notified;
+    /// new connections are accepted and receive nothing.
     pub fn hold(&self) {
         self.shared.change(|state| state.gate = Gate::Held);
     }
 
-    /// Ends [`Proxy::hold`] and [`Proxy::refuse`]. What was held goes on, the ends of connections included.
+    /// Ends [`Proxy::hold`] and [`Proxy::refuse`]. What was held is forwarded, including closes.
     pub fn restore(&self) {
         self.shared.change(|state| state.gate = Gate::Open);
     }
 
-    /// What is passed on from here on comes later by at least so much.
+    /// Adds this latency, at least, to everything forwarded from now on.
     pub fn delay(&self, delay: Duration) {
         self.shared.change(|state| state.delay = delay);
     }
 
-    /// Passes on no more than so many bytes per second and direction from here on.
+    /// Limits each direction to this many bytes per second from now on.
     pub fn throttle(&self, bytes_per_s: Option<u32>) {
         self.shared.change(|state| state.bytes_per_s = bytes_per_s);
     }
 
-    /// The first connection on which the client says these words, one after the other and each in one piece, breaks at
-    /// the last of them. Others go on, and so does everything after it.
+    /// The first connection on which the client sends these words, in sequence and each within one chunk, breaks at the
+    /// last of them. Other connections continue, and so does everything after it.
     pub fn break_at(&self, words: &[&str], place: Break) {
         let words = words.iter().map(|word| word.as_bytes().to_owned()).collect();
         self.shared.change(|state| {
@@ -167,21 +168,21 @@ impl Proxy {
     /// Waits until a connection has broken for each [`Proxy::break_at`] so far.
     ///
     /// # Panics
-    /// If that takes too long.
+    /// If it takes too long.
     pub fn wait_broken(&self) {
         self.shared.wait("no connection broke", |state| state.broken >= state.traps);
     }
 
-    /// How many connections there have been.
+    /// How many connections have been accepted.
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.shared.state.lock().accepted
     }
 
-    /// Waits until there have been so many connections.
+    /// Waits until this many connections have been accepted.
     ///
     /// # Panics
-    /// If that takes too long.
+    /// If it takes too long.
     pub fn wait_accepted(&self, count: u64) {
         self.shared.wait("nobody connects", |state| state.accepted >= count);
     }
@@ -204,7 +205,7 @@ impl Drop for Proxy {
 impl State {
     fn cut(&mut self) {
         for (_, Ends { client, server }) in self.connections.drain() {
-            // An end that is closed already is as it should be.
+            // An already closed connection is fine.
             let _ = client.shutdown(Shutdown::Both);
             let _ = server.map(|server| server.shutdown(Shutdown::Both));
         }
@@ -248,7 +249,7 @@ impl Shared {
         }
     }
 
-    /// One connection, from its beginning to its end.
+    /// Serves one connection from start to end.
     fn carry(&self, id: u64, client: &TcpStream) {
         if let Some(server) = self.reach(id) {
             let _ = (client.set_nodelay(true), server.set_nodelay(true));
@@ -260,7 +261,7 @@ impl Shared {
         self.change(|state| drop(state.connections.remove(&id)));
     }
 
-    /// The server's end, once the wire lets the client through to it.
+    /// Connects to the server, once the proxy lets the client through.
     fn reach(&self, id: u64) -> Option<TcpStream> {
         if !self.admit(id, 0) {
             return None;
@@ -272,7 +273,7 @@ impl Shared {
         Some(server)
     }
 
-    /// Passes on one direction until its end, which is passed on too.
+    /// Forwards one direction until it is closed, and forwards the close.
     fn pass(&self, id: u64, mut from: &TcpStream, mut to: &TcpStream, is_client: bool) {
         let (mut buffer, mut said) = (vec![0; PIECE_BYTES], Said::default());
         loop {
@@ -285,16 +286,17 @@ impl Shared {
             }
             let breaks = if is_client { self.take_trap(piece, &mut said) } else { None };
             if breaks.is_some() {
-                // Before the server hears of it: no answer is quicker.
+                // Before the server receives it, so that no response can be faster.
                 let _ = from.shutdown(Shutdown::Both);
             }
             let passed = breaks == Some(Break::Before) || to.write_all(piece).is_ok();
             if let Some(place) = breaks {
-                // What reached the server is still worked on there; nothing comes back.
+                // The server still processes what reached it; nothing comes back.
                 let _ = to.shutdown(if place == Break::After { Shutdown::Write } else { Shutdown::Both });
                 self.change(|state| state.broken += 1);
             }
-            // For a client that is gone the server is heard to its end: it does all that it was told before.
+            // If the client is gone, the server's side is still read to its end: the server completes what it has
+            // received.
             if count == 0 || (is_client && !passed) || breaks.is_some() {
                 let _ = to.shutdown(Shutdown::Write);
                 return;
@@ -302,7 +304,7 @@ impl Shared {
         }
     }
 
-    /// Waits until bytes may go on, or an end; false if the connection was cut meanwhile.
+    /// Waits until bytes or a close may be forwarded; false if the connection was cut meanwhile.
     fn admit(&self, id: u64, bytes: usize) -> bool {
         let came = Instant::now();
         let mut state = self.state.lock();
@@ -321,7 +323,7 @@ impl Shared {
         }
     }
 
-    /// Whether the connection breaks at what the client says, and where.
+    /// Whether the connection breaks at what the client sends, and where.
     fn take_trap(&self, mut piece: &[u8], said: &mut Said) -> Option<Break> {
         let mut state = self.state.lock();
         let trap = state.trap.as_ref()?;

@@ -1,4 +1,4 @@
-//! The wire does what tests rely on.
+//! The proxy does what tests rely on.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,7 +13,7 @@ use relais_testkit::{Break, Proxy};
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server that says everything again, on each of its connections.
+/// A server that echoes everything, on each of its connections.
 fn echo() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
@@ -36,7 +36,7 @@ fn say(mut client: &TcpStream, text: &str) {
     client.write_all(text.as_bytes()).unwrap();
 }
 
-/// So many bytes, or fewer if the connection ends before.
+/// Reads this many bytes, or fewer if the connection ends first.
 fn hear(mut client: &TcpStream, count: usize) -> String {
     let (mut heard, mut byte) = (Vec::new(), [0]);
     while heard.len() < count && client.read(&mut byte).is_ok_and(|read| read == 1) {

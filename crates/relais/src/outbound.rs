@@ -1,11 +1,11 @@
-//! HTTP calls of ours to other servers: which proxy they take, and what they really failed on.
+//! Outgoing HTTP calls to other servers: which proxy they use, and the actual cause of a failure.
 
 use std::error::Error;
 use std::net::IpAddr;
 
 use reqwest::{ClientBuilder, Url};
 
-/// A client for one server. A proxy of the environment is for other computers: what is on this one is asked directly.
+/// A client for one server. Proxies from the environment are for other computers: this one is called directly.
 pub fn client_for(url: &str) -> ClientBuilder {
     let client = reqwest::Client::builder();
     match Url::parse(url) {
@@ -14,8 +14,7 @@ pub fn client_for(url: &str) -> ClientBuilder {
     }
 }
 
-/// The proxy of the environment through which calls to `url` go, as `http://proxy:3128 (HTTPS_PROXY)`, without its
-/// password.
+/// The proxy from the environment for calls to `url`, as `http://proxy:3128 (HTTPS_PROXY)`, without its password.
 #[must_use]
 pub fn proxy_for(url: &Url, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     if is_this_computer(url) || is_excepted(url.host_str().unwrap_or_default(), &variable) {
@@ -40,7 +39,7 @@ fn is_excepted(host: &str, variable: &impl Fn(&str) -> Option<String>) -> bool {
     })
 }
 
-/// Whether an address can only be on this computer.
+/// Whether an address is certainly on this computer.
 #[must_use]
 pub fn is_this_computer(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
@@ -48,32 +47,32 @@ pub fn is_this_computer(url: &Url) -> bool {
     named || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Why a call had no answer.
+/// Why a call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// Nobody listens there, or the connection fell silent.
+    /// Nothing listens there, or the connection failed.
     Connection,
-    /// It took the connection and ended it before it had answered.
+    /// The connection was accepted and closed before a response.
     Broken,
-    /// No answer in time.
+    /// Timed out.
     Silence,
-    /// No computer of this name.
+    /// The host name does not resolve.
     Name,
-    /// Its certificate is not to be trusted.
+    /// The certificate is not trusted.
     Certificate,
-    /// It does not speak TLS, or none that both sides know.
+    /// Not TLS, or no common version.
     Tls,
-    /// It speaks something else than HTTP.
+    /// Not HTTP.
     Http,
 }
 
 impl Obstacle {
-    /// What a failed call failed on, and the innermost cause in words.
+    /// The kind of failure of a call, and the text of the innermost cause.
     #[must_use]
     pub fn of(error: &(dyn Error + 'static), timed_out: bool) -> (Self, String) {
         let chain = causes(error);
         let innermost = chain.last().cloned().unwrap_or_default();
-        // The outermost names the address, which may have any of these words in it.
+        // The outermost error names the address, which may contain any of these words.
         let whole = chain[usize::from(chain.len() > 1)..].join("\n").to_lowercase();
         let has = |words: &[&str]| words.iter().any(|word| whole.contains(word));
         let obstacle = if timed_out || has(&["timed out"]) {
@@ -95,7 +94,7 @@ impl Obstacle {
         (obstacle, innermost)
     }
 
-    /// Whether waiting may help.
+    /// Whether the failure may be temporary.
     #[must_use]
     pub fn may_pass(self) -> bool {
         !matches!(self, Self::Certificate | Self::Tls | Self::Http)
@@ -127,7 +126,7 @@ impl Obstacle {
     }
 }
 
-/// An error and what caused it, outermost first; also what an I/O error wraps without naming it as its source.
+/// An error and its causes, outermost first, including what an I/O error wraps without exposing it as its source.
 fn causes(error: &(dyn Error + 'static)) -> Vec<String> {
     let (mut chain, mut next) = (Vec::new(), Some(error));
     while let Some(cause) = next {

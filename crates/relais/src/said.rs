@@ -1,14 +1,14 @@
-//! What a client is told, in the language of the address that it called.
+//! Texts for clients, in the language of the requested address.
 //!
 //! The address decides: those of the systems that this server stands in for are answered in French, since their clients
-//! show these texts to their users; all others in English. Whatever makes a text knows neither the address nor the
-//! language, so it gives both.
+//! show these texts to their users; all others in English. Code that produces a text knows neither the address nor the
+//! language, so it provides both.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-/// Stand around a [`Said`] in the message of another error, and between its languages.
+/// Delimit a [`Said`] inside the message of another error, and separate its languages.
 const BEGIN: char = '\u{1}';
 const BETWEEN: char = '\u{2}';
 const END: char = '\u{3}';
@@ -16,9 +16,9 @@ const END: char = '\u{3}';
 /// A language of texts for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Language {
-    /// Of the addresses of earlier systems.
+    /// For the addresses of earlier systems.
     French,
-    /// Of all others.
+    /// For all others.
     English,
 }
 
@@ -36,7 +36,7 @@ impl Said {
         Self { french: text(french), english: text(english) }
     }
 
-    /// A text that is English at every address: that of a library, or one that no earlier address gives.
+    /// A text that is English at every address: from a library, or not used by any earlier address.
     #[must_use]
     pub fn in_english(text: impl Into<Cow<'static, str>>) -> Self {
         let english = text.into();
@@ -64,20 +64,20 @@ impl Said {
         }
     }
 
-    /// Changes both texts.
+    /// Transforms both texts.
     #[must_use]
     pub fn map(self, change: impl Fn(Cow<'static, str>) -> Cow<'static, str>) -> Self {
         Self { french: change(self.french), english: change(self.english) }
     }
 
-    /// Both languages in one text, for the message of an error that has one only, as those of serde;
-    /// [`Said::carried_in`] takes them out again.
+    /// Both languages in one text, for an error type that has a single message, such as serde's; [`Said::carried_in`]
+    /// extracts them.
     #[must_use]
     pub fn carried(&self) -> String {
         format!("{BEGIN}{}{BETWEEN}{}{END}", self.french, self.english)
     }
 
-    /// A text of a library, with what it carries in the language of each.
+    /// The text of a library's error, with the texts embedded in it, in each language.
     #[must_use]
     pub fn carried_in(text: &str) -> Self {
         let parts = || {
@@ -100,8 +100,8 @@ fn text(text: fmt::Arguments<'_>) -> Cow<'static, str> {
     text.as_str().map_or_else(|| text.to_string().into(), Cow::Borrowed)
 }
 
-/// A [`Said`] of a French and an English format string: `said!("Module {id} non trouvé", "Module {id} not found")`.
-/// Arguments after them are for both; after a semicolon follows another `Said`, whose texts are the first argument of each.
+/// A [`Said`] from a French and an English format string: `said!("Module {id} non trouvé", "Module {id} not found")`.
+/// Further arguments are for both; another `Said` after a semicolon provides the first argument of each.
 macro_rules! said {
     ($french:literal, $english:literal; $inner:expr) => {{
         let inner: $crate::said::Said = $inner;
@@ -124,13 +124,13 @@ pub(crate) use said;
 pub struct FrenchAddresses(Arc<[&'static str]>);
 
 impl FrenchAddresses {
-    /// Each covers what is below it; one that ends with a slash covers that alone.
+    /// Each covers the paths below it too; one that ends with a slash covers only those.
     #[must_use]
     pub fn new(beginnings: impl IntoIterator<Item = &'static str>) -> Self {
         Self(beginnings.into_iter().collect())
     }
 
-    /// The language of everything that this address refuses.
+    /// The language of errors at this address.
     #[must_use]
     pub fn language_of(&self, path: &str) -> Language {
         let covers = |beginning: &&str| {

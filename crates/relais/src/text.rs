@@ -1,4 +1,4 @@
-//! Texts that people write: what can be seen of them, and how they are compared.
+//! Text written by people: visibility, normalisation and comparison.
 
 use std::borrow::Cow;
 
@@ -6,13 +6,13 @@ use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 
 use crate::said::{Said, said};
 
-/// Whether anybody sees anything of it: more than spaces, controls and characters without a shape.
+/// Whether it has any visible character: other than white space, controls and invisible characters.
 #[must_use]
 pub fn is_visible(text: &str) -> bool {
     text.chars().any(|c| !c.is_whitespace() && !c.is_control() && !has_no_shape(c))
 }
 
-/// Characters that Unicode lets a program show as nothing, and the fillers and the blank that look like it.
+/// Characters that Unicode lets a program render as nothing, and the fillers and the blank that look like it.
 fn has_no_shape(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{2800}' | '\u{3164}'
@@ -21,14 +21,14 @@ fn has_no_shape(c: char) -> bool {
         | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// The first character that turns the direction of what is written after it, beyond the end of a name: U+202A to
-/// U+202E and U+2066 to U+2069.
+/// The first character that changes the direction of the text after it, even beyond the end of a name: U+202A to U+202E
+/// and U+2066 to U+2069.
 #[must_use]
 pub fn direction_control(text: &str) -> Option<char> {
     text.chars().find(|c| turns_direction(*c))
 }
 
-/// Why a name with such a character is not taken.
+/// Why a name with such a character is rejected.
 #[must_use]
 pub fn direction_refused(field: &str, c: char) -> Said {
     said!(
@@ -42,19 +42,19 @@ fn turns_direction(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A name from elsewhere, without the characters that would turn the text around it.
+/// A name from elsewhere, without the characters that would change the direction of the text around it.
 #[must_use]
 pub fn without_direction_controls(text: &str) -> String {
     text.chars().filter(|c| !turns_direction(*c)).collect()
 }
 
-/// A name in the form that names of sociétés and files have here (Unicode NFC), however its author's system writes it.
+/// A name in the form used for names of sociétés and files (Unicode NFC), however its author's system encodes it.
 #[must_use]
 pub fn composed(name: &str) -> Cow<'_, str> {
     if is_nfc(name) { Cow::Borrowed(name) } else { Cow::Owned(name.nfc().collect()) }
 }
 
-/// A text as it is compared: small letters without accents, and without ligatures.
+/// A text in the form used for comparison: lower case, without accents and ligatures.
 #[must_use]
 pub fn fold(text: &str) -> String {
     if text.is_ascii() {
@@ -68,12 +68,12 @@ pub fn fold(text: &str) -> String {
             None => folded.push(c),
         }
     }
-    // Syllables of Hangul, and kana with their marks, are one character again.
+    // Recompose Hangul syllables and kana with their marks.
     folded.nfc().collect()
 }
 
-/// Marks that people leave out when they look for a word. Those of Indic scripts, and the voicing marks of kana, make
-/// another word and stay.
+/// Marks that people omit when searching. Those of Indic scripts, and the voicing marks of kana, distinguish words and
+/// are kept.
 fn is_accent(c: char) -> bool {
     matches!(c,
         '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{591}'..='\u{5bd}' | '\u{5bf}' | '\u{5c1}' | '\u{5c2}'
@@ -83,7 +83,7 @@ fn is_accent(c: char) -> bool {
         || has_no_shape(c)
 }
 
-/// Letters that Unicode does not take apart, as people type them.
+/// Letters that Unicode does not decompose, as people type them.
 fn letters(c: char) -> Option<&'static str> {
     Some(match c {
         'œ' => "oe",

@@ -1,31 +1,31 @@
-//! What a peer may not send.
+//! What makes a packet or payload from a peer invalid.
 
-/// A packet that cannot be read.
+/// A packet that cannot be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PacketError {
-    /// No type, no data.
+    /// An empty packet, without even a type.
     #[error("an empty packet: a packet begins with its type, 0 to 6")]
     Empty,
-    /// A type that does not exist.
+    /// An unknown packet type.
     #[error("packet type {0:?} does not exist: the types are 0 to 6")]
     UnknownKind(char),
-    /// A binary packet that is not in base64 where only text can be sent.
+    /// Invalid base64 in a binary packet on a text-only transport.
     #[error("the binary packet is not in base64")]
     Base64,
 }
 
-/// An HTTP body that cannot be read.
+/// An HTTP body that cannot be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PayloadError {
-    /// A packet in it cannot be read.
+    /// One of its packets cannot be parsed.
     #[error("packet {index} of the payload: {source}")]
     Packet {
-        /// Its place in the payload, from 0.
+        /// The packet's index in the payload, from 0.
         index: usize,
         /// What is wrong with it.
         source: PacketError,
     },
-    /// Larger than the `maxPayload` of the handshake.
+    /// Larger than the handshake's `maxPayload`.
     #[error("a payload of {bytes} bytes: the handshake allows {max} (maxPayload)")]
     TooLarge {
         /// Its size.
@@ -39,10 +39,10 @@ pub enum PayloadError {
     /// Text that is not UTF-8.
     #[error("the payload is not UTF-8")]
     NotUtf8,
-    /// A version 3 length that is not a number of at most nine digits with its end mark.
+    /// A version 3 length that is not a number of at most nine digits followed by its terminator.
     #[error("the length of packet {0} is not a number of at most 9 digits and its end mark")]
     Length(usize),
-    /// A version 3 length that points beyond the payload or into a character.
+    /// A version 3 length that runs past the end of the payload or splits a character.
     #[error("packet {0} is longer than the rest of the payload, or ends inside a character")]
     Truncated(usize),
 }

@@ -1,13 +1,13 @@
-//! What travels alone in one WebSocket frame.
+//! A packet as one WebSocket frame carries it.
 
 use bytes::Bytes;
 
-/// Bytes that are known to be UTF-8, shared instead of copied.
+/// Bytes known to be valid UTF-8, shared rather than copied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Text(Bytes);
 
 impl Text {
-    /// The bytes as text, if they are UTF-8.
+    /// Wraps the bytes if they are valid UTF-8.
     #[must_use]
     pub fn from_utf8(bytes: Bytes) -> Option<Self> {
         std::str::from_utf8(&bytes).is_ok().then_some(Self(bytes))
@@ -19,19 +19,19 @@ impl Text {
         std::str::from_utf8(&self.0).expect("checked when it was made")
     }
 
-    /// As bytes that may be shared.
+    /// As shareable bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &Bytes {
         &self.0
     }
 
-    /// The same text without its first `bytes` bytes, which must end a character.
+    /// The same text without its first `bytes` bytes, which must end on a character boundary.
     pub(crate) fn skip(&self, bytes: usize) -> Self {
         debug_assert!(self.as_str().is_char_boundary(bytes), "a cut between characters");
         Self(self.0.slice(bytes..))
     }
 
-    /// The part of this text that `part` borrows.
+    /// The slice of this text that `part` borrows from.
     pub(crate) fn slice_of(&self, part: &str) -> Self {
         Self(self.0.slice_ref(part.as_bytes()))
     }
@@ -49,13 +49,13 @@ impl From<&'static str> for Text {
     }
 }
 
-/// A packet as it travels alone: a text begins with the packet's type, a binary is the data of a message.
+/// A packet in a frame of its own: text starts with the packet's type, binary is the data of a message.
 ///
-/// Version 3 puts the type in front of a binary too, as a byte; that happens where frames leave, so that one
-/// frame serves clients of both versions.
+/// Version 3 prefixes binary with the type too, as a byte; that is added when frames are written, so that one frame
+/// serves clients of both versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
-    /// Type and text.
+    /// Type and data as text.
     Text(Text),
     /// The bytes of a binary message.
     Binary(Bytes),
@@ -77,7 +77,7 @@ impl Frame {
         }
     }
 
-    /// Whether there is nothing in it.
+    /// Whether it is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len() == 0

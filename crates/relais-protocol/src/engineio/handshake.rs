@@ -1,4 +1,4 @@
-//! What a client is told when it comes.
+//! The handshake, and the refusal of a request.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use super::{Frame, Text};
 /// The data of the open packet (section "Handshake").
 #[derive(Clone, Copy, Debug)]
 pub struct Handshake<'a> {
-    /// The session's id: as hard to guess as a key, for whoever has it can take part.
+    /// The session's id, as hard to guess as a key: anyone who has it can use the session.
     pub sid: &'a str,
-    /// Whether the WebSocket is offered.
+    /// Whether the upgrade to WebSocket is offered.
     pub upgrade: bool,
     /// Time between two heartbeats.
     pub ping_interval: Duration,
-    /// How long the answer to a heartbeat may take.
+    /// How long the reply to a heartbeat may take.
     pub ping_timeout: Duration,
-    /// Bytes of a payload or frame.
+    /// Maximum bytes of a payload or frame.
     pub max_payload: u32,
 }
 
@@ -48,37 +48,37 @@ impl Handshake<'_> {
     }
 }
 
-/// Why a request is answered with 400, with the numbers that Engine.IO clients know.
+/// Why a request is answered with 400, with the error codes that Engine.IO clients know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// `transport` is neither `polling` nor `websocket`.
     #[error("Transport unknown")]
     UnknownTransport,
-    /// `sid` names no session.
+    /// `sid` is not a known session.
     #[error("Session ID unknown")]
     UnknownSession,
-    /// A session begins with GET.
+    /// A session must start with a GET.
     #[error("Bad handshake method")]
     BadHandshakeMethod,
-    /// Anything else that the protocol forbids.
+    /// Any other violation of the protocol.
     #[error("Bad request")]
     BadRequest,
     /// The request is not allowed.
     #[error("Forbidden")]
     Forbidden,
-    /// `EIO` is not a version that is served.
+    /// `EIO` is not a supported version.
     #[error("Unsupported protocol version")]
     UnsupportedVersion,
 }
 
 impl Refusal {
-    /// Its number.
+    /// The error code.
     #[must_use]
     pub const fn code(self) -> u8 {
         self as u8
     }
 
-    /// The body of the answer.
+    /// The response body.
     #[must_use]
     pub fn to_json(self) -> String {
         format!(r#"{{"code":{},"message":"{self}"}}"#, self.code())

@@ -1,9 +1,9 @@
-//! Engine.IO, versions 3 and 4: a connection over HTTP long-polling, WebSocket, or the first and then the
+//! Engine.IO, versions 3 and 4: a connection over HTTP long-polling, over WebSocket, or upgraded from the first to the
 //! second. Section names refer to the published protocol document of the version.
 //!
-//! - [`Packet`] and [`Frame`]: one packet, and how it travels alone;
+//! - [`Packet`] and [`Frame`]: one packet, and its form as a frame of its own;
 //! - [`encode_payload`], [`decode_payload`]: many packets in one HTTP body;
-//! - [`Handshake`], [`Refusal`]: what a client is told when it comes;
+//! - [`Handshake`], [`Refusal`]: what a client receives when it connects;
 //! - [`Session`]: the server's side of one connection.
 
 mod error;

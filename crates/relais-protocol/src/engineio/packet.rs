@@ -1,4 +1,4 @@
-//! One packet.
+//! A single packet.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Frame, PacketError, Text};
 
-/// The version of the protocol, `EIO` in the query.
+/// The protocol version, `EIO` in the query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     /// Clients of Socket.IO 2.
@@ -15,27 +15,27 @@ pub enum Version {
     V4,
 }
 
-/// What a packet is for ("Protocol", packet types).
+/// The packet types ("Protocol", packet types).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The handshake.
     Open = 0,
-    /// The transport can be closed.
+    /// Asks to close the transport.
     Close = 1,
-    /// A sign of life is asked for.
+    /// A heartbeat request.
     Ping = 2,
-    /// A sign of life.
+    /// A heartbeat reply.
     Pong = 3,
     /// Data.
     Message = 4,
-    /// The WebSocket takes over.
+    /// Completes the upgrade to WebSocket.
     Upgrade = 5,
-    /// Nothing: ends a poll.
+    /// No content: ends a poll.
     Noop = 6,
 }
 
 impl Kind {
-    /// The kind behind a digit.
+    /// The type of a digit.
     pub(crate) const fn from_digit(digit: u8) -> Option<Self> {
         Some(match digit {
             b'0' => Self::Open,
@@ -50,17 +50,17 @@ impl Kind {
     }
 }
 
-/// A packet that was read.
+/// A parsed packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// What it is for.
+    /// Its type.
     pub kind: Kind,
     /// Its data, without the type.
     pub data: Frame,
 }
 
 impl Packet {
-    /// Reads what came in one WebSocket frame.
+    /// Parses a packet from one WebSocket frame.
     ///
     /// # Errors
     /// [`PacketError`]: close the connection.
@@ -79,7 +79,7 @@ impl Packet {
         }
     }
 
-    /// Reads a packet from text, where a binary one is `b` and base64.
+    /// Parses a packet from text, where binary is `b` followed by base64.
     pub(crate) fn from_text(version: Version, text: &Text) -> Result<Self, PacketError> {
         let first = text.as_str().chars().next().ok_or(PacketError::Empty)?;
         if first == 'b' {
@@ -90,8 +90,8 @@ impl Packet {
         Ok(Self { kind, data: Frame::Text(text.skip(1)) })
     }
 
-    /// Version 3 writes the type in front of the base64; some of its clients leave it out, and as base64 comes
-    /// in fours, its length tells.
+    /// Version 3 writes the type before the base64. Some of its clients omit it, which the length shows: base64 comes
+    /// in groups of four.
     fn from_base64(version: Version, text: &[u8]) -> Result<Self, PacketError> {
         let typed = version == Version::V3 && text.len() % 4 == 1;
         let kind = match text.first() {

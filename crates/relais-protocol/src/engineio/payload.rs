@@ -9,15 +9,15 @@ use bytes::Bytes;
 use super::payload_v3;
 use super::{Frame, Packet, PayloadError, Text, Version};
 
-/// Stands between two packets of version 4.
+/// Separates two packets of version 4.
 const SEPARATOR: u8 = 0x1e;
 
-/// What one payload may hold.
+/// The limits of one payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PayloadLimits {
-    /// Bytes of the body, `maxPayload` of the handshake.
+    /// Maximum bytes of the body: `maxPayload` of the handshake.
     pub bytes: u32,
-    /// Packets in it.
+    /// Maximum number of packets.
     pub packets: u32,
 }
 
@@ -36,7 +36,7 @@ pub struct Payload {
     pub binary: bool,
 }
 
-/// Takes frames from the front of `queue` into one body, as many as fit `bytes_max`, but at least one.
+/// Takes frames from the front of `queue` into one body: as many as fit in `bytes_max`, but at least one.
 ///
 /// `base64` is for clients of version 3 that asked for it (`b64=1`); version 4 always sends text.
 #[must_use]
@@ -79,7 +79,7 @@ fn encode_text(frame: &Frame, separated: bool, out: &mut Vec<u8>) {
     }
 }
 
-/// Reads the body of a POST; `binary` says that it came as `application/octet-stream`.
+/// Parses the body of a POST; `binary` is set if it was sent as `application/octet-stream`.
 ///
 /// # Errors
 /// [`PayloadError`]: answer 400 and close the session.

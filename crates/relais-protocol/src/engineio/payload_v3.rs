@@ -1,4 +1,4 @@
-//! Payloads of version 3 (its section "Payload"): every packet behind its length.
+//! Payloads of version 3 (its section "Payload"): every packet is prefixed with its length.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,11 +6,11 @@ use bytes::Bytes;
 
 use super::{Frame, Packet, PayloadError, Text, Version};
 
-/// Ends a length in the binary form.
+/// Terminates a length in the binary form.
 const LENGTH_END: u8 = 255;
 const LENGTH_DIGITS_MAX: usize = 9;
 
-/// `<length>:<packet>`, the length in UTF-16 code units, as scripts count; binary as `b4` and base64.
+/// `<length>:<packet>`, the length in UTF-16 code units, as JavaScript counts; binary as `b4` and base64.
 pub(super) fn encode_text(frame: &Frame, out: &mut Vec<u8>) {
     match frame {
         Frame::Text(text) => {
@@ -63,7 +63,7 @@ pub(super) fn decode_text(text: &Text, packets_max: u32) -> Result<Vec<Packet>, 
     Ok(packets)
 }
 
-/// How many bytes the first `units` UTF-16 code units of `text` take.
+/// The number of bytes in the first `units` UTF-16 code units of `text`.
 fn bytes_of_units(text: &str, mut units: usize) -> Option<usize> {
     for (at, char) in text.char_indices() {
         if units == 0 {
@@ -100,7 +100,7 @@ pub(super) fn decode_binary(body: &Bytes, packets_max: u32) -> Result<Vec<Packet
     Ok(packets)
 }
 
-/// Whether a packet is binary, its length, and the length of this head.
+/// Whether a packet is binary, its length, and the length of this header.
 fn read_head(rest: &[u8]) -> Option<(bool, usize, usize)> {
     let (&form, rest) = rest.split_first().filter(|(form, _)| **form <= 1)?;
     let mut bytes = 0;

@@ -1,4 +1,4 @@
-//! The JSON of a packet: its shape, its limits and its placeholders.
+//! The JSON of a packet: its shape, limits and placeholders.
 
 use std::borrow::Cow;
 
@@ -8,11 +8,11 @@ use serde_json::value::RawValue;
 use super::{DecodeError, Kind, Limits, Packet};
 use crate::engineio::Text;
 
-/// The names that the libraries use for themselves.
+/// The event names reserved by the libraries.
 const RESERVED: [&str; 6] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
-/// Whether an event cannot have this name.
+/// Whether this event name is reserved.
 #[must_use]
 pub fn is_reserved(name: &str) -> bool {
     RESERVED.contains(&name)
@@ -21,14 +21,14 @@ pub fn is_reserved(name: &str) -> bool {
 /// An event's name and arguments, borrowed from its data.
 #[derive(Clone, Debug)]
 pub struct EventArguments<'a> {
-    /// The first element; of a number its text.
+    /// The first element; for a number, its text.
     pub name: Cow<'a, str>,
-    /// The others, as they came.
+    /// The other elements, as received.
     pub arguments: Vec<&'a RawValue>,
 }
 
 impl<'a> EventArguments<'a> {
-    /// Of the data of an event that a decoder let pass; `None` for other data.
+    /// Reads them from the data of an event that a decoder accepted; `None` for other data.
     #[must_use]
     pub fn of(data: &'a Text) -> Option<Self> {
         let mut elements: Vec<&RawValue> = serde_json::from_str(data.as_str()).ok()?;
@@ -39,7 +39,7 @@ impl<'a> EventArguments<'a> {
 
 fn name(first: &RawValue) -> Option<Cow<'_, str>> {
     let text = first.get();
-    // A number is a name too, as the libraries have it.
+    // The libraries accept a number as a name too.
     if text.starts_with(|first: char| first.is_ascii_digit() || first == '-') {
         return Some(Cow::Borrowed(text));
     }
@@ -50,7 +50,7 @@ fn name(first: &RawValue) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Checks everything but the attachments of a packet.
+/// Checks everything in a packet but its attachments.
 pub(super) fn check(packet: &Packet, limits: &Limits) -> Result<(), DecodeError> {
     let kind = packet.kind;
     match (kind, packet.id) {
@@ -149,7 +149,7 @@ fn mark_placeholders(value: &Value, seen: &mut [bool]) -> Result<(), DecodeError
     }
 }
 
-/// Which of `count` attachments an object stands for, if it is a placeholder.
+/// The index of the attachment (out of `count`) that an object stands for, if it is a placeholder.
 pub(super) fn placeholder(value: &Value, count: usize) -> Result<Option<usize>, DecodeError> {
     if value.get("_placeholder") != Some(&Value::Bool(true)) {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Reading the default parser's packets ("Packet encoding").
+//! Decoding packets of the default parser ("Packet encoding").
 
 use bytes::Bytes;
 
@@ -6,11 +6,11 @@ use super::data::{check, check_placeholders};
 use super::{DecodeError, Kind, Limits, Packet};
 use crate::engineio::{Frame, Text};
 
-/// Puts packets together from the data of Engine.IO messages, in their order.
+/// Assembles packets from the data of Engine.IO messages, in order.
 #[derive(Debug)]
 pub struct Decoder {
     limits: Limits,
-    /// A binary packet whose attachments are on their way.
+    /// A binary packet whose attachments have not all arrived.
     waiting: Option<Box<Waiting>>,
 }
 
@@ -28,10 +28,10 @@ impl Decoder {
         Self { limits, waiting: None }
     }
 
-    /// Takes the next message; returns the packet that it completes.
+    /// Consumes the next message; returns the packet that it completes.
     ///
     /// # Errors
-    /// [`DecodeError`]: close the connection; the decoder is of no further use.
+    /// [`DecodeError`]: close the connection; the decoder must not be used again.
     pub fn message(&mut self, message: Frame) -> Result<Option<Packet>, DecodeError> {
         match message {
             Frame::Text(text) => self.text(&text),
@@ -108,7 +108,7 @@ fn read_count(rest: &mut &str, limits: &Limits) -> Result<usize, DecodeError> {
     Ok(count)
 }
 
-/// A namespace ends at a comma or with the packet; a query behind it, as old clients send, is left out.
+/// A namespace ends at a comma or at the end of the packet; a query after it, which old clients send, is dropped.
 fn read_namespace<'a>(rest: &mut &'a str, limits: &Limits) -> Result<&'a str, DecodeError> {
     if !rest.starts_with('/') {
         return Ok("/");

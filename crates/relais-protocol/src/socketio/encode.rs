@@ -1,4 +1,4 @@
-//! Writing the default parser's packets, as whole Engine.IO messages.
+//! Encoding packets of the default parser, as whole Engine.IO messages.
 
 use super::{Kind, Packet};
 use crate::engineio::{Frame, Text};
@@ -6,8 +6,8 @@ use crate::engineio::{Frame, Text};
 /// The Engine.IO type in front of every packet.
 const MESSAGE: u8 = b'4';
 
-/// Appends an event as a whole text message, `42["name",…]`. `arguments` is JSON values with commas between
-/// them, written as they are; so is `offset`, the last argument for a client that recovers, as a JSON string.
+/// Appends an event as a whole text message, `42["name",…]`. `arguments` is comma-separated JSON values, written
+/// unchanged; so is `offset`, a JSON string that is the last argument for a client that recovers.
 pub fn write_event(
     namespace: &str,
     id: Option<u64>,
@@ -71,7 +71,7 @@ fn write_head(kind: Kind, attachments: usize, namespace: &str, id: Option<u64>, 
     }
 }
 
-/// What was written from text is text.
+/// Bytes written from text are valid UTF-8.
 pub(super) fn text(bytes: Vec<u8>) -> Text {
     Text::from_utf8(bytes.into()).expect("made of text only")
 }

@@ -2,10 +2,10 @@
 //! binary attachments over the messages of [`crate::engineio`]. Section names refer to the published protocol
 //! document.
 //!
-//! - [`Packet`]: what is said, whatever the parser; its data stays the JSON text that came or that is sent;
+//! - [`Packet`]: one packet, independent of the parser; its data stays the JSON text as received or sent;
 //! - [`Decoder`], [`encode`], [`write_event`]: the default parser, text and binary attachments;
 //! - [`msgpack`]: the parser of `socket.io-msgpack-parser`, one binary message per packet;
-//! - [`Session`]: the server's side of one connection.
+//! - [`Session`]: the server side of one connection.
 
 mod data;
 mod decode;

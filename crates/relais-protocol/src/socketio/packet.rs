@@ -1,13 +1,13 @@
-//! What is said, whatever the parser.
+//! A packet, independent of the parser.
 
 use bytes::Bytes;
 
 use crate::engineio::Text;
 
-/// What a packet is for ("Exchange protocol"). Binary packets are events and acknowledgements with attachments.
+/// The packet types ("Exchange protocol"). Binary packets are events and acknowledgements with attachments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Joins a namespace, or says that it is joined.
+    /// Joins a namespace, or confirms that it is joined.
     Connect = 0,
     /// Leaves a namespace.
     Disconnect = 1,
@@ -15,20 +15,20 @@ pub enum Kind {
     Event = 2,
     /// An acknowledgement.
     Ack = 3,
-    /// A namespace cannot be joined.
+    /// Refuses to join a namespace.
     ConnectError = 4,
 }
 
 /// One packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// What it is for.
+    /// Its type.
     pub kind: Kind,
     /// With its slash, without a query.
     pub namespace: String,
-    /// Of the acknowledgement that is asked for or given.
+    /// The id of the acknowledgement that is requested or given.
     pub id: Option<u64>,
-    /// JSON text; attachment `n` stands in it as `{"_placeholder":true,"num":n}`.
+    /// JSON text; attachment `n` appears in it as `{"_placeholder":true,"num":n}`.
     pub data: Option<Text>,
     /// The binary parts.
     pub attachments: Vec<Bytes>,
@@ -42,20 +42,20 @@ impl Packet {
     }
 }
 
-/// What one packet may hold.
+/// The limits of one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a packet without its attachments.
+    /// Maximum bytes of a packet without its attachments.
     pub packet_bytes: u32,
-    /// Bytes of a namespace's name.
+    /// Maximum bytes of a namespace's name.
     pub namespace_bytes: u32,
-    /// How deep its data is nested; at most 120.
+    /// Maximum nesting of its data; at most 120.
     pub depth: u32,
-    /// Elements of its array, the event's name included.
+    /// Maximum number of elements of its array, the event's name included.
     pub elements: u32,
-    /// Attachments.
+    /// Maximum number of attachments.
     pub attachments: u32,
-    /// Bytes of all its attachments together.
+    /// Maximum bytes of all its attachments together.
     pub attachment_bytes: u32,
 }
 

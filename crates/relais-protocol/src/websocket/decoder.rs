@@ -1,11 +1,11 @@
-//! Reading what a client sends.
+//! Decoding what a client sends.
 
 use super::ProtocolError;
 use super::deflate::unpack;
 use super::header::{Header, Opcode};
 use super::mask::apply_mask;
 
-/// What a connection may send before it is refused.
+/// The limits of what a connection may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Payload of one frame, in bytes.
@@ -14,10 +14,11 @@ pub struct Limits {
     pub message_bytes: u32,
     /// Fragments of one message.
     pub fragments: u32,
-    /// Whether messages may be compressed: agreed in the handshake. Their limit is `message_bytes` once unpacked.
+    /// Whether messages may be compressed, as negotiated in the handshake. `message_bytes` then limits the decompressed
+    /// size.
     pub deflate: bool,
-    /// Whether a text that is not UTF-8 is handed out as a binary message. Section 8.1 has the connection fail, which is
-    /// right for browsers; firmware that writes Latin-1 is better told what is wrong.
+    /// Whether a text that is not UTF-8 is returned as a binary message. Section 8.1 requires the connection to fail,
+    /// which is right for browsers; firmware that writes Latin-1 is better sent an error that names the problem.
     pub any_text: bool,
 }
 
@@ -33,16 +34,16 @@ impl Default for Limits {
     }
 }
 
-/// What a client said.
+/// A message from a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
     /// A whole text message.
     Text(&'a str),
     /// A whole binary message.
     Binary(&'a [u8]),
-    /// Answer with a pong of the same bytes.
+    /// Answer with a pong of the same payload.
     Ping(&'a [u8]),
-    /// A sign of life.
+    /// A pong.
     Pong(&'a [u8]),
     /// The end; answer with a close frame. What follows is not read (section 5.5.1).
     Close(Option<Close<'a>>),
@@ -51,23 +52,23 @@ pub enum Message<'a> {
 /// Why a client closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Close<'a> {
-    /// A code that may be on the wire (section 7.4).
+    /// A code that may be sent on the wire (section 7.4).
     pub code: u16,
-    /// A text for people, often empty.
+    /// A human-readable text, often empty.
     pub reason: &'a str,
 }
 
-/// Reads the frames of a client, piece by piece as they arrive, and refuses everything that RFC 6455 refuses.
+/// Decodes the frames of a client as their bytes arrive, and rejects everything that RFC 6455 rejects.
 ///
-/// A frame that arrived whole is unmasked where it lies and borrowed from there; bytes are kept only while a
-/// frame or a fragmented message is incomplete, so a silent connection costs the size of this struct.
+/// A frame that arrives whole is unmasked in place and borrowed from there; bytes are buffered only while a frame or a
+/// fragmented message is incomplete, so an idle connection costs the size of this struct.
 #[derive(Debug)]
 pub struct Decoder {
     limits: Limits,
-    /// The front of a frame of which more is to come, or a whole frame that was just handed out.
+    /// The start of an incomplete frame, or a whole frame that was just returned.
     partial: Vec<u8>,
     fragments: Option<Box<Fragments>>,
-    /// What was handed out last is released by the next call.
+    /// What was returned last; the next call releases it.
     handed_out: HandedOut,
     closed: bool,
 }
@@ -79,14 +80,14 @@ enum HandedOut {
     Fragments,
 }
 
-/// Where a whole frame lies.
+/// Where a whole frame is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Input,
     Partial,
 }
 
-/// A message that has begun.
+/// A message in progress.
 #[derive(Debug)]
 struct Fragments {
     text: bool,
@@ -104,12 +105,12 @@ impl Decoder {
         Self { limits, partial: Vec::new(), fragments: None, handed_out: HandedOut::Nothing, closed: false }
     }
 
-    /// The next message in `input`, of which the part that was read is cut off; `None` when all is read and
-    /// more must arrive. The message borrows from `input` or from the decoder.
+    /// The next message in `input`, which is advanced past what was read; `None` if all is read and more must arrive.
+    /// The message borrows from `input` or from the decoder.
     ///
     /// # Errors
-    /// [`ProtocolError`]: answer with a close frame of its code and end the connection; the decoder is of no
-    /// further use.
+    /// [`ProtocolError`]: answer with a close frame of its code and end the connection; the decoder must not be used
+    /// again.
     pub fn next<'a, 'b: 'a>(
         &'a mut self,
         input: &mut &'b mut [u8],
@@ -148,13 +149,13 @@ impl Decoder {
         Ok(None)
     }
 
-    /// Whether a frame or a fragmented message has begun and not ended, once [`Decoder::next`] has asked for more.
+    /// Whether a frame or a fragmented message is incomplete, once [`Decoder::next`] has returned `None`.
     #[must_use]
     pub fn is_under_way(&self) -> bool {
         self.handed_out == HandedOut::Nothing && (!self.partial.is_empty() || self.fragments.is_some())
     }
 
-    /// Bytes that are kept for what is incomplete, or for the message that was handed out last.
+    /// Bytes buffered for what is incomplete, or for the message that was returned last.
     #[must_use]
     pub fn kept_bytes(&self) -> usize {
         self.partial.capacity() + self.fragments.as_ref().map_or(0, |f| f.bytes.capacity())
@@ -169,7 +170,7 @@ impl Decoder {
         self.handed_out = HandedOut::Nothing;
     }
 
-    /// Finds the next whole frame, or keeps what there is of it.
+    /// Finds the next whole frame, or buffers what there is of it.
     fn locate(&mut self, input: &mut &mut [u8]) -> Result<Option<(Header, Place)>, ProtocolError> {
         if self.partial.is_empty() {
             return match Header::read(input, &self.limits)? {
@@ -180,7 +181,7 @@ impl Decoder {
                 }
             };
         }
-        // Never beyond the head until its length is known, then never beyond the frame.
+        // Never beyond the header until the length is known, then never beyond the frame.
         let mut header = Header::read(&self.partial, &self.limits)?;
         while header.is_none() && !input.is_empty() {
             self.keep(input, 1);
@@ -210,7 +211,7 @@ impl Decoder {
         }
     }
 
-    /// Adds a fragment to its message; true if it was the last.
+    /// Adds a fragment to its message; true if it is the last.
     fn gather(
         &mut self,
         header: &Header,
@@ -233,7 +234,7 @@ impl Decoder {
         Ok(header.fin)
     }
 
-    /// A compressed message that came in one frame.
+    /// A compressed message in a single frame.
     fn unpacked(&mut self, opcode: Opcode, payload: &[u8]) -> Result<Message<'_>, ProtocolError> {
         let bytes = unpack(payload, self.limits.message_bytes)?;
         let text = opcode == Opcode::Text;
@@ -270,8 +271,8 @@ impl Fragments {
         if self.text && !self.compressed && !limits.any_text { self.check_text() } else { Ok(()) }
     }
 
-    /// Section 8.1: fails at the first byte that cannot be UTF-8; a character cut by the end of a fragment
-    /// is looked at again with the next one.
+    /// Section 8.1: fails at the first byte that cannot be UTF-8; a character split by the end of a fragment is checked
+    /// again with the next one.
     fn check_text(&mut self) -> Result<(), ProtocolError> {
         match std::str::from_utf8(&self.bytes[self.checked..]) {
             Ok(text) => self.checked += text.len(),
@@ -282,7 +283,7 @@ impl Fragments {
     }
 }
 
-/// Cuts a whole frame off the front of `input` and unmasks its payload there.
+/// Splits a whole frame off the front of `input` and unmasks its payload in place.
 fn cut<'b>(input: &mut &'b mut [u8], header: &Header) -> &'b mut [u8] {
     let (frame, rest) = std::mem::take(input).split_at_mut(header.frame_bytes());
     *input = rest;

@@ -9,24 +9,24 @@ use super::ProtocolError;
 use super::encode::{FIN, encode_frame, frame_len, head_len};
 use super::header::Opcode;
 
-/// What ends every compressed message, and is left out on the wire (section 7.2.1).
+/// The end of every compressed message, omitted on the wire (section 7.2.1).
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 /// RSV1 marks a compressed message (section 6).
 pub(super) const COMPRESSED: u8 = 0x40;
 thread_local! {
-    // Their tables are larger than most messages, and each message starts afresh.
+    // Their tables are larger than most messages, and each message starts from a reset state.
     static COMPRESS: RefCell<Compress> = RefCell::new(Compress::new(Compression::fast(), false));
     static DECOMPRESS: RefCell<Decompress> = RefCell::new(Decompress::new(false));
 }
 
-/// Messages below this size are not worth it.
+/// Messages below this size are not worth compressing.
 const MIN_BYTES: usize = 256;
 
-/// Growth of the buffer that a message is unpacked into.
+/// Growth of the buffer that a message is decompressed into.
 const STEP_BYTES: usize = 4 * 1024;
 
-/// The answer to a client's offers (the values of `Sec-WebSocket-Extensions`), if one of them can be taken: both
-/// sides compress each message on its own (section 7.1).
+/// The response to a client's offers (the values of `Sec-WebSocket-Extensions`), if one is acceptable: both sides
+/// compress each message on its own (section 7.1).
 #[must_use]
 pub fn accept_deflate<'a>(offers: impl IntoIterator<Item = &'a str>) -> Option<&'static str> {
     let mut each = offers.into_iter().flat_map(|value| value.split(','));
@@ -34,7 +34,7 @@ pub fn accept_deflate<'a>(offers: impl IntoIterator<Item = &'a str>) -> Option<&
         .then_some("permessage-deflate; server_no_context_takeover; client_no_context_takeover")
 }
 
-/// An offer that wants a window of ours to be smaller than the usual one cannot be taken: the shared frames have it.
+/// An offer that requires a smaller window from the server is not acceptable: the shared frames use the default one.
 fn is_acceptable(offer: &str) -> bool {
     let mut parts = offer.split(';').map(str::trim);
     parts.next() == Some("permessage-deflate")
@@ -50,7 +50,7 @@ fn is_window(bits: &str) -> bool {
     bits.trim_matches('"').parse().is_ok_and(|bits: u8| (8..=15).contains(&bits))
 }
 
-/// Appends whole frames that a server sends, with those messages compressed that become shorter by it.
+/// Appends whole frames that a server sends, compressing those messages that become shorter.
 pub fn compress_frames(mut wire: &[u8], out: &mut Vec<u8>) {
     while let Some(length) = frame_len(wire).filter(|length| *length <= wire.len()) {
         let (frame, rest) = wire.split_at(length);
@@ -66,7 +66,7 @@ pub fn compress_frames(mut wire: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(wire);
 }
 
-/// Appends a whole compressed frame. Falls back to a plain frame if that is shorter.
+/// Appends a whole compressed frame, or an uncompressed one if that is shorter.
 pub(super) fn encode_compressed(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     match compress(payload) {
@@ -99,7 +99,7 @@ fn compress_with(stream: &mut Compress, payload: &[u8]) -> Option<Vec<u8>> {
     Some(packed)
 }
 
-/// Unpacks the payload of a compressed message; stops where it grows beyond `bytes_max`.
+/// Decompresses the payload of a compressed message; stops where it exceeds `bytes_max`.
 pub(super) fn unpack(payload: &[u8], bytes_max: u32) -> Result<Vec<u8>, ProtocolError> {
     DECOMPRESS.with_borrow_mut(|stream| {
         stream.reset(false);
@@ -129,7 +129,7 @@ fn unpack_with(stream: &mut Decompress, payload: &[u8], bytes_max: u32) -> Resul
             }
         }
         if !input.is_empty() {
-            // A last block in the middle of a message (section 7.2.3.5) ends the stream: nothing may follow it.
+            // A final block in the middle of a message (section 7.2.3.5) ends the stream: nothing may follow it.
             return Err(ProtocolError::Compression);
         }
     }
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn the_examples_of_the_rfc_are_read() {
-        // Section 7.2.3.1 and, without compression, 7.2.3.3.
+        // Section 7.2.3.1 and, uncompressed, 7.2.3.3.
         assert_eq!(unpack(&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], 100).unwrap(), b"Hello");
         let stored = [0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00];
         assert_eq!(unpack(&stored, 100).unwrap(), b"Hello");

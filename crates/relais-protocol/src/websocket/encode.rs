@@ -1,4 +1,4 @@
-//! Writing frames.
+//! Encoding frames.
 
 use super::header::{CONTROL_BYTES_MAX, Opcode};
 use super::mask::apply_mask;
@@ -14,10 +14,10 @@ pub fn encode_frame(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
 }
 
-/// Appends an unmasked text frame whose payload `write` appends: for serialisers that do not know the length
-/// beforehand. `write` must only append, and append UTF-8.
+/// Appends an unmasked text frame whose payload `write` appends: for serialisers that do not know the length in
+/// advance. `write` must only append, and append UTF-8.
 pub fn text_frame_with(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-    // Most events take the four-byte head; the payload is moved only if it turns out shorter or much longer.
+    // Most events take the four-byte header; the payload is moved only if it is shorter or much longer.
     const GUESS: usize = 4;
     let start = out.len();
     out.extend_from_slice(&[0; GUESS]);
@@ -30,7 +30,7 @@ pub fn text_frame_with(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     out[start..start + head_bytes].copy_from_slice(&head[..head_bytes]);
 }
 
-/// Appends a close frame (section 5.5.1). A reason that does not fit is cut at a character.
+/// Appends a close frame (section 5.5.1). A reason that does not fit is cut at a character boundary.
 pub fn close_frame(code: u16, reason: &str, out: &mut Vec<u8>) {
     let mut fits = reason.len().min(CONTROL_BYTES_MAX - 2);
     while !reason.is_char_boundary(fits) {
@@ -43,8 +43,8 @@ pub fn close_frame(code: u16, reason: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(reason.as_bytes());
 }
 
-/// Appends a masked frame, as a client sends it (section 5.3). A real client takes `key` from a strong source
-/// of randomness for every frame.
+/// Appends a masked frame, as a client sends it (section 5.3). A real client takes `key` from a strong source of
+/// randomness for every frame.
 pub fn encode_masked(opcode: Opcode, fin: bool, payload: &[u8], key: [u8; 4], out: &mut Vec<u8>) {
     let (head, head_bytes) = head(opcode, fin, payload.len(), MASKED);
     out.extend_from_slice(&head[..head_bytes]);
@@ -54,7 +54,7 @@ pub fn encode_masked(opcode: Opcode, fin: bool, payload: &[u8], key: [u8; 4], ou
     apply_mask(&mut out[start..], key);
 }
 
-/// Length of the unmasked frame at the front of `wire`, head included; `None` if its head is not complete.
+/// Length of the unmasked frame at the front of `wire`, header included; `None` if its header is incomplete.
 #[must_use]
 pub fn frame_len(wire: &[u8]) -> Option<usize> {
     let rest = wire.get(2..)?;
@@ -65,7 +65,7 @@ pub fn frame_len(wire: &[u8]) -> Option<usize> {
     }
 }
 
-/// Length of the head of the unmasked frame at the front of `wire`, which is complete.
+/// Length of the header of the unmasked frame at the front of `wire`, which is complete.
 #[must_use]
 pub fn head_len(wire: &[u8]) -> usize {
     match wire[1] & 0x7f {
@@ -75,7 +75,7 @@ pub fn head_len(wire: &[u8]) -> usize {
     }
 }
 
-/// The head of a frame up to the mask, in the shortest form (section 5.2), and its length.
+/// The header of a frame up to the mask, in the shortest form (section 5.2), and its length.
 #[expect(clippy::cast_possible_truncation, reason = "each arm's range fits")]
 fn head(opcode: Opcode, fin: bool, length: usize, masked: u8) -> ([u8; 10], usize) {
     let mut head = [0; 10];

@@ -1,4 +1,4 @@
-//! The head of a frame (section 5.2).
+//! The header of a frame (section 5.2).
 
 use super::deflate::COMPRESSED;
 use super::{Limits, ProtocolError};
@@ -6,7 +6,7 @@ use super::{Limits, ProtocolError};
 /// The longest payload of a control frame (section 5.5).
 pub const CONTROL_BYTES_MAX: usize = 125;
 
-/// What a frame is (section 5.2).
+/// The type of a frame (section 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {
@@ -16,11 +16,11 @@ pub enum Opcode {
     Text = 0x1,
     /// A binary message, or its first fragment.
     Binary = 0x2,
-    /// The end.
+    /// Closes the connection.
     Close = 0x8,
-    /// A question whether the peer lives.
+    /// Asks the peer for a pong.
     Ping = 0x9,
-    /// The answer to a ping, or a sign of life without one.
+    /// The reply to a ping, or an unsolicited heartbeat.
     Pong = 0xa,
 }
 
@@ -44,15 +44,15 @@ impl Opcode {
     }
 }
 
-/// The head of a client's frame, checked.
+/// The header of a client's frame, validated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub fin: bool,
     pub opcode: Opcode,
-    /// Whether it begins a compressed message (RFC 7692 section 6).
+    /// Whether it starts a compressed message (RFC 7692 section 6).
     pub compressed: bool,
     pub key: [u8; 4],
-    /// Bytes of the head itself.
+    /// Bytes of the header itself.
     pub head_bytes: usize,
     pub payload_bytes: usize,
 }
@@ -62,8 +62,8 @@ impl Header {
         self.head_bytes + self.payload_bytes
     }
 
-    /// Reads the head at the front of `input`; `None` if more bytes are needed. What is already there is
-    /// checked at once, so that a wrong peer is told before it has sent the rest.
+    /// Parses the header at the front of `input`; `None` if more bytes are needed. What has arrived is checked at once,
+    /// so that a faulty peer is rejected before it has sent the rest.
     pub(super) fn read(input: &[u8], limits: &Limits) -> Result<Option<Self>, ProtocolError> {
         let Some(&first) = input.first() else { return Ok(None) };
         let compressed = first & COMPRESSED != 0;
@@ -95,7 +95,7 @@ impl Header {
     }
 }
 
-/// The payload's length and how many bytes its extended form took.
+/// The payload's length and how many bytes its extended form takes.
 fn read_length(short: u8, rest: &[u8]) -> Result<Option<(u64, usize)>, ProtocolError> {
     match short {
         126 => match rest.first_chunk::<2>().map(|b| u16::from_be_bytes(*b)) {

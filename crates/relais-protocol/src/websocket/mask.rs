@@ -1,6 +1,6 @@
 //! Masking (section 5.3).
 
-/// Combines `bytes` with `key`, repeated from its first byte: masks what is plain and unmasks what is masked.
+/// XORs `bytes` with `key`, repeated from its first byte: masks plain bytes and unmasks masked ones.
 pub fn apply_mask(bytes: &mut [u8], key: [u8; 4]) {
     let [a, b, c, d] = key;
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);

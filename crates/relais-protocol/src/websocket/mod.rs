@@ -1,9 +1,9 @@
-//! Frames and messages of RFC 6455, server side and the client's encoding. Section numbers refer to it.
+//! Frames and messages of RFC 6455, for the server, and the client's encoding. Section numbers refer to it.
 //!
-//! - [`Decoder`]: what a client sends, strictly checked, without copying a frame that arrived whole;
+//! - [`Decoder`]: what a client sends, strictly checked, without copying a frame that arrives whole;
 //! - [`encode_frame`], [`text_frame_with`], [`close_frame`]: what a server sends;
-//! - [`accept_deflate`], [`compress_frames`]: messages that are compressed, each on its own;
-//! - [`encode_masked`]: what a client sends, for tests and load.
+//! - [`accept_deflate`], [`compress_frames`]: compressed messages, each on its own;
+//! - [`encode_masked`]: what a client sends, for tests and load generation.
 
 mod decoder;
 mod deflate;

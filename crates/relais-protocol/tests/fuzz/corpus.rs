@@ -1,4 +1,4 @@
-//! The seeds of a fuzz target, and a fixed set of variations of them.
+//! The seeds of a fuzz target, and a fixed set of mutations of them.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ impl Chance {
     }
 }
 
-/// Runs `target` on every seed and on variations of it: bytes changed, doubled and cut out.
+/// Runs `target` on every seed and on mutations of it: bytes changed, duplicated and removed.
 pub fn run(corpus: &str, target: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(corpus);
     let mut seeds: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();

@@ -1,12 +1,12 @@
-//! Any bytes, cut anywhere.
+//! Arbitrary bytes, split anywhere.
 
 use relais_protocol::websocket::{Decoder, Limits, ProtocolError};
 
 const LIMITS: Limits =
     Limits { frame_bytes: 2_000, message_bytes: 3_000, fragments: 8, deflate: true, any_text: false };
 
-/// The first byte says where the rest is cut. Whole, cut, and byte by byte must say the same, and the decoder
-/// never keeps much more than a message and a frame.
+/// The first byte chooses where the rest is split. Whole, split, and byte by byte must give the same result, and the
+/// decoder never buffers much more than a message and a frame.
 pub fn whole_and_in_pieces(data: &[u8]) {
     let Some((&cut, wire)) = data.split_first() else { return };
     let whole = read(&[wire]);

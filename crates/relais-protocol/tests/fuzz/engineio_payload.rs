@@ -1,4 +1,4 @@
-//! Any HTTP body.
+//! Arbitrary HTTP bodies.
 
 use bytes::Bytes;
 use relais_protocol::engineio::{
@@ -7,8 +7,8 @@ use relais_protocol::engineio::{
 
 const LIMITS: PayloadLimits = PayloadLimits { bytes: 2_000, packets: 50 };
 
-/// The first byte chooses the version and the form, the rest is the body. Its messages, written again, are read
-/// the same.
+/// The first byte chooses the version and the form, the rest is the body. Its messages, encoded again, decode to the
+/// same.
 pub fn read_and_written_again(data: &[u8]) {
     let Some((&choice, body)) = data.split_first() else { return };
     let version = if choice & 1 == 0 { Version::V4 } else { Version::V3 };

@@ -1,4 +1,4 @@
-//! Any order of what can happen to an Engine.IO session.
+//! Arbitrary sequences of inputs to an Engine.IO session.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use relais_protocol::engineio::{
 const SAID: [&str; 12] =
     ["2probe", "5", "4hello", "3", "2", "1", "6", "0", "abc", "4a\u{1e}4b", "4\u{1e}1", ""];
 
-/// What the outside knows of a session, checked against every action.
+/// What the caller knows of a session, checked against every action.
 struct Witness {
     version: Version,
     open_requests: BTreeSet<RequestId>,
@@ -21,8 +21,8 @@ struct Witness {
     closed: bool,
 }
 
-/// Every byte is an event: its low half says which, its high half with what. Every request is answered once,
-/// what is sent arrives in order, and nothing comes behind the end.
+/// Every byte is an input: its low half is the kind, its high half the argument. Every request is answered once,
+/// packets are delivered in order, and nothing follows the end.
 pub fn any_order_of_events(data: &[u8]) {
     let Some((&first, events)) = data.split_first() else { return };
     let version = if first & 1 == 0 { Version::V4 } else { Version::V3 };
@@ -77,7 +77,7 @@ fn happen(
             session.ws_open(id, *now, out);
         }
         5..=7 => {
-            // A socket in use says something; the newest that is open is the likely one.
+            // Prefer a socket that is in use: the newest open one.
             let ws = witness.open_sockets.last().copied().unwrap_or(earlier);
             let said = Frame::Text(Text::from(SAID[with % SAID.len()]));
             session.ws_frame(ws, said, *now, out);
@@ -142,7 +142,7 @@ impl Witness {
         }
     }
 
-    /// What was sent counts up, so order and loss show in the numbers.
+    /// Messages carry consecutive numbers, which show order and loss.
     fn see_packet(&mut self, packet: &str) {
         if let Some(number) = packet.strip_prefix('4') {
             assert_eq!(number, self.arrived.to_string());

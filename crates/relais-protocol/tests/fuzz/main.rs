@@ -1,4 +1,4 @@
-//! The functions of the fuzz targets on their seed corpus and on a fixed set of variations of it.
+//! The functions of the fuzz targets on their seed corpus and on a fixed set of mutations of it.
 
 #![expect(clippy::unwrap_used, reason = "a test, and what it shares")]
 

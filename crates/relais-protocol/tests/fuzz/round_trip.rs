@@ -1,9 +1,8 @@
-//! Any message, in any fragments.
+//! Arbitrary messages, in arbitrary fragments.
 
 use relais_protocol::websocket::{Decoder, Limits, Message, Opcode, encode_masked};
 
-/// The first four bytes are the mask, the fifth the size of a fragment, the rest the message: text if it is
-/// UTF-8.
+/// The first four bytes are the mask, the fifth the size of a fragment, the rest the message: text if it is UTF-8.
 pub fn encoded_and_read_back(data: &[u8]) {
     let Some((&[a, b, c, d, size], payload)) = data.split_first_chunk::<5>() else { return };
     let text = std::str::from_utf8(payload).ok();

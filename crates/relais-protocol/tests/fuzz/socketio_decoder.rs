@@ -1,4 +1,4 @@
-//! Any messages of a Socket.IO client.
+//! Arbitrary messages of a Socket.IO client.
 
 use bytes::Bytes;
 use relais_protocol::engineio::{Frame, Text};
@@ -13,8 +13,8 @@ const LIMITS: Limits = Limits {
     attachment_bytes: 200,
 };
 
-/// Messages with 0x1e between them, a binary one begins with `b`. What is accepted keeps the limits, can be taken
-/// apart, and is read the same when it is written again.
+/// Messages are separated by 0x1e; a binary one starts with `b`. What is accepted respects the limits, its arguments
+/// can be read, and it decodes to the same when encoded again.
 pub fn read_and_written_again(data: &[u8]) {
     let mut decoder = Decoder::new(LIMITS);
     for message in data.split(|byte| *byte == 0x1e) {

@@ -1,4 +1,4 @@
-//! Any binary message of a client of the msgpack parser.
+//! Arbitrary binary messages of a client of the msgpack parser.
 
 use bytes::Bytes;
 use relais_protocol::socketio::{Limits, msgpack};
@@ -13,11 +13,11 @@ const LIMITS: Limits = Limits {
     attachment_bytes: 200,
 };
 
-/// What is accepted is read the same when it is written again.
+/// What is accepted decodes to the same when encoded again.
 pub fn read_and_written_again(data: &[u8]) {
     let Ok(packet) = msgpack::decode(&Bytes::copy_from_slice(data), &LIMITS) else { return };
     assert!(packet.attachments.len() <= 4);
-    // A key that comes twice stands once when it is written again; what it stood for may be gone with it.
+    // A duplicate key is encoded once; the value it replaces, and its attachment, may be gone.
     let Ok(value) = serde_json::from_str::<Value>(data_of(&packet)) else { return };
     if data_of(&packet).matches("\"_placeholder\"").count()
         != value.to_string().matches("\"_placeholder\"").count()

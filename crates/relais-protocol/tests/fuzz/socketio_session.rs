@@ -1,4 +1,4 @@
-//! Any messages to a Socket.IO connection.
+//! Arbitrary messages to a Socket.IO connection.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -7,9 +7,9 @@ use bytes::Bytes;
 use relais_protocol::engineio::{Frame, Text, Version};
 use relais_protocol::socketio::{Config, Input, Session};
 
-/// Messages with 0x1e between them, a binary one begins with `b`; the first byte chooses the version. Whatever
-/// comes, events come from joined namespaces only, each that asks is acknowledged once, and what is counted
-/// keeps its limits.
+/// Messages are separated by 0x1e; a binary one starts with `b`; the first byte chooses the version. For any input,
+/// events come only from joined namespaces, each that requests it is acknowledged once, and everything counted stays
+/// within its limits.
 pub fn any_messages(data: &[u8]) {
     let Some((&first, messages)) = data.split_first() else { return };
     let version = if first & 1 == 0 { Version::V4 } else { Version::V3 };
@@ -40,7 +40,7 @@ pub fn any_messages(data: &[u8]) {
     }
 }
 
-/// An application that lets everybody in, acknowledges what has an even id, and asks for an acknowledgement.
+/// An application that accepts every client, acknowledges even ids, and requests an acknowledgement.
 fn answer(session: &mut Session, joined: &mut BTreeSet<String>, input: Input, now: Instant) {
     match input {
         Input::Connect { namespace, .. } => {
@@ -50,7 +50,7 @@ fn answer(session: &mut Session, joined: &mut BTreeSet<String>, input: Input, no
         Input::Event { namespace, id, .. } => {
             assert!(joined.contains(&namespace), "an event from outside");
             session.emit(&namespace, "a", "1", Vec::new(), None).expect("it is joined");
-            // Refused once too many are missing, which is the limit at work.
+            // Refused once too many are pending, which is the limit at work.
             drop(session.emit_with_ack(&namespace, "a", "1", Vec::new(), now));
             if let Some(id) = id.filter(|id| id % 2 == 0) {
                 session.acknowledge(&namespace, id, "", Vec::new()).expect("it waits for it");

@@ -60,7 +60,7 @@ fn a_payload_of_version_4_is_separated_by_0x1e() {
     );
 }
 
-/// [v3, Payload] `<length>:<packet>`, in characters as scripts count them.
+/// [v3, Payload] `<length>:<packet>`, in characters as JavaScript counts them.
 #[test]
 fn a_length_of_version_3_counts_utf_16_code_units() {
     let payload = encode(Version::V3, false, &[text("4hello"), text("4€€€"), text("4😀")]);
@@ -103,7 +103,7 @@ fn a_payload_of_version_3_with_binary_is_binary() {
     }
 }
 
-/// [Handshake] `maxPayload` bounds what a client puts into one payload; the server keeps to it too.
+/// [Handshake] `maxPayload` limits what a client puts into one payload; the server respects it too.
 #[test]
 fn a_payload_takes_what_fits_and_leaves_the_rest_in_order() {
     let mut queue = VecDeque::from([text("4aaaa"), text("4bbbb"), text("4cccc")]);

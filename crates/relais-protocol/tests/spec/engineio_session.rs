@@ -1,4 +1,4 @@
-//! A session over long-polling or a WebSocket: messages, heartbeat and close.
+//! A session over long-polling or WebSocket: messages, heartbeat and close.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use relais_protocol::engineio::{
 
 use crate::{binary, text};
 
-/// A session, the time, and what happened since it was last asked.
+/// A session, the time, and the actions since the last check.
 pub struct Driven {
     pub session: Session,
     pub now: Instant,
@@ -28,7 +28,7 @@ pub fn config(version: Version) -> Config {
 }
 
 impl Driven {
-    /// In polling, the handshake read.
+    /// In polling, after the handshake.
     pub fn polling(config: Config) -> Self {
         let (now, mut out) = (Instant::now(), Vec::new());
         let session = Session::open_polling(config, "sid", 1, now, &mut out);
@@ -36,7 +36,7 @@ impl Driven {
         Self { session, now, out: Vec::new() }
     }
 
-    /// On WebSocket 1, the handshake read.
+    /// On WebSocket 1, after the handshake.
     pub fn websocket(config: Config) -> Self {
         let (now, mut out) = (Instant::now(), Vec::new());
         let session = Session::open_websocket(config, "sid", 1, now, &mut out);
@@ -91,7 +91,7 @@ impl Driven {
         self.done()
     }
 
-    /// A GET that comes so much later.
+    /// A GET after this much time.
     pub fn get_after(&mut self, ms: u64, id: RequestId) -> Vec<Action> {
         self.now += Duration::from_millis(ms);
         self.get(id)
@@ -117,7 +117,7 @@ pub fn ok(id: RequestId) -> Action {
     Action::Answer(id, Response::Ok)
 }
 
-/// [Message] a POST is answered `ok` after its messages, in their order.
+/// [Message] a POST is answered `ok` after its messages, in order.
 #[test]
 fn the_messages_of_a_post_arrive_in_order_and_it_is_answered_ok() {
     let mut it = Driven::polling(config(Version::V4));
@@ -127,7 +127,7 @@ fn the_messages_of_a_post_arrive_in_order_and_it_is_answered_ok() {
     assert_eq!(done, expected);
 }
 
-/// [HTTP long-polling] a GET waits until there is something to say; what waits goes with the next.
+/// [HTTP long-polling] a GET is held until there is something to send; queued packets are sent together.
 #[test]
 fn a_get_is_held_until_there_is_something_to_say() {
     let mut it = Driven::polling(config(Version::V4));
@@ -140,7 +140,7 @@ fn a_get_is_held_until_there_is_something_to_say() {
     assert_eq!(it.session.queued_bytes(), 0);
 }
 
-/// [HTTP long-polling, Test suite "message"] a second GET closes; the first is told with CLOSE.
+/// [HTTP long-polling, Test suite "message"] a second GET closes; the first is answered with CLOSE.
 #[test]
 fn a_second_get_closes_the_session() {
     let mut it = Driven::polling(config(Version::V4));
@@ -162,7 +162,7 @@ fn a_second_post_closes_the_session() {
     assert_eq!(out, [], "what comes behind the end means nothing");
 }
 
-/// [HTTP long-polling] a POST is under way until what it brought is dealt with.
+/// [HTTP long-polling] a POST is in progress until its messages are handled.
 #[test]
 fn a_post_while_another_is_dealt_with_closes_the_session() {
     let mut it = Driven::polling(config(Version::V4));
@@ -236,7 +236,7 @@ fn the_server_of_version_4_pings_and_the_first_ping_is_not_at_once() {
     }
 }
 
-/// [Heartbeat] without a pong within `pingTimeout` the connection counts as closed.
+/// [Heartbeat] without a pong within `pingTimeout` the connection is considered closed.
 #[test]
 fn a_ping_without_its_pong_closes_the_session() {
     let mut it = Driven::polling(config(Version::V4));
@@ -248,7 +248,7 @@ fn a_ping_without_its_pong_closes_the_session() {
     assert_eq!(it.session.next_deadline(), None);
 }
 
-/// [Heartbeat] the direction is the server's in version 4 and the client's in version 3.
+/// [Heartbeat] the server pings in version 4, the client in version 3.
 #[test]
 fn a_heartbeat_in_the_wrong_direction_closes_the_session() {
     for (version, packet) in [(Version::V4, "2"), (Version::V3, "3")] {
@@ -270,7 +270,7 @@ fn the_client_of_version_3_pings_and_is_closed_when_it_is_silent() {
     assert_eq!(it.after(500), [Action::Closed(CloseReason::PingTimeout)]);
 }
 
-/// [Test suite "close"] a client that closes: the GET that waits is ended with NOOP.
+/// [Test suite "close"] when a client closes, the held GET is answered with NOOP.
 #[test]
 fn a_client_closes() {
     let mut it = Driven::polling(config(Version::V4));
@@ -283,7 +283,7 @@ fn a_client_closes() {
     assert_eq!(it.lost(1), [Action::Closed(CloseReason::Client)]);
 }
 
-/// A server that closes: what waits still arrives, then CLOSE.
+/// When the server closes, queued packets are still delivered, then CLOSE.
 #[test]
 fn the_server_closes() {
     let mut it = Driven::polling(config(Version::V4));
@@ -304,7 +304,7 @@ fn the_server_closes() {
     assert_eq!(it.close(), [Action::CloseSocket(1, 1000), Action::Closed(CloseReason::Server)]);
 }
 
-/// A server that has a reason says it in the refusal of a GET, after what waits.
+/// A server that has a reason sends it in the refusal of a GET, after the queue.
 #[test]
 fn a_close_that_has_a_reason_refuses_the_get_behind_what_waits() {
     let mut it = Driven::polling(config(Version::V4));
@@ -323,8 +323,8 @@ fn a_close_that_has_a_reason_refuses_the_get_behind_what_waits() {
     assert_eq!(it.after(200), [Action::Closed(CloseReason::Server)], "nobody came for it");
 }
 
-/// What the answers to the GETs of a client hold of `count` messages of 500 bytes, and whether a ping is among it, when
-/// it needs so long for each.
+/// What the responses to a client's GETs contain of `count` messages of 500 bytes, and whether a ping is among them, if
+/// each takes the client this long.
 fn answers(count: usize, each_ms: u64) -> Vec<(usize, bool)> {
     let mut it = Driven::polling(config(Version::V4));
     let message = format!("4{}", "x".repeat(499));
@@ -345,7 +345,7 @@ fn answers(count: usize, each_ms: u64) -> Vec<(usize, bool)> {
     answers
 }
 
-/// A client on a slow line has each answer whole, with a ping, long before it takes the silence for the end.
+/// A client on a slow connection receives each response whole, with a ping, long before its heartbeat timeout.
 #[test]
 fn answers_fit_the_line_of_a_client_and_pings_are_not_behind_what_waits() {
     let slow = answers(7, 5000);
@@ -356,7 +356,7 @@ fn answers_fit_the_line_of_a_client_and_pings_are_not_behind_what_waits() {
     assert!(quick.len() < 8, "{quick:?}");
 }
 
-/// What comes first, the end of a handshake, does not wait for the transfer of what is behind it.
+/// The first packet, the end of a handshake, does not wait for the transfer of those queued behind it.
 #[test]
 fn a_small_packet_does_not_wait_for_a_large_one_behind_it() {
     let mut it = Driven::polling(config(Version::V4));

@@ -11,7 +11,7 @@ fn write(ws: SocketId, packet: &str) -> Action {
     Action::Write(ws, text(packet))
 }
 
-/// In polling, with WebSocket 9 open beside it.
+/// In polling, with WebSocket 9 opened for the upgrade.
 fn probing() -> Driven {
     let mut it = Driven::polling(config(Version::V4));
     assert_eq!(it.open(9), NOTHING);
@@ -60,7 +60,7 @@ fn a_get_that_came_between_is_ended_when_the_websocket_takes_over() {
     assert_eq!(it.frame(9, text("5")), [refused(3), Action::Upgraded(9)], "a body now would be out of order");
 }
 
-/// [Upgrade] requests and WebSockets with the session's id are refused afterwards, and change nothing.
+/// [Upgrade] later requests and WebSockets with the session's id are refused, and change nothing.
 #[test]
 fn after_the_upgrade_other_requests_are_refused() {
     let mut it = probing();
@@ -126,7 +126,7 @@ fn a_session_that_ends_takes_its_probe_with_it() {
     assert_eq!(it.post(2, b"1"), [ok(2), Action::CloseSocket(9, 1000), Action::Closed(CloseReason::Client)]);
 }
 
-/// Version 3 has its NOOP on the poll if there is one, else on the WebSocket.
+/// Version 3 gets its NOOP on the poll if there is one, else on the WebSocket.
 #[test]
 fn a_client_of_version_3_gets_its_noop_once() {
     let mut it = Driven::polling(config(Version::V3));

@@ -1,5 +1,4 @@
-//! The rules of the published Engine.IO and Socket.IO documents, one test each. Names in brackets are their
-//! sections.
+//! The rules of the published Engine.IO and Socket.IO documents, one test each. Names in brackets are their sections.
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 

@@ -18,7 +18,7 @@ fn read(wire: &[u8]) -> Result<Packet, DecodeError> {
     decode(&Bytes::copy_from_slice(wire), &LIMITS)
 }
 
-/// The packet of an event of "/" whose one argument is `value`.
+/// The packet of an event in "/" whose one argument is `value`.
 fn event(value: &[u8]) -> Vec<u8> {
     [b"\x83\xa4type\x02\xa3nsp\xa1/\xa4data\x92\xa1a", value].concat()
 }
@@ -114,7 +114,8 @@ fn what_is_not_a_packet_is_refused() {
     assert_eq!(argument(b"\x81\xac_placeholder\xc3"), Err(DecodeError::PlaceholderInline));
 }
 
-/// The encoder of the JavaScript parser writes typed arrays and an `ArrayBuffer` as its extension 0 with a length.
+/// The encoder of the JavaScript parser writes typed arrays and an `ArrayBuffer` as extension 0 with an explicit
+/// length.
 #[test]
 fn typed_arrays_are_binary_like_buffers() {
     for wire in [&b"\xc7\x03\0\x01\x02\x03"[..], b"\xc8\0\x03\0\x01\x02\x03", b"\xc9\0\0\0\x03\0\x01\x02\x03"]

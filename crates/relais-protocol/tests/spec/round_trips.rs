@@ -1,4 +1,4 @@
-//! What is written is read back, whatever it is.
+//! What is encoded decodes to the same, whatever it is.
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,7 @@ use relais_protocol::engineio::{
 use relais_protocol::socketio::{Decoder, Kind, Limits, Packet, encode, msgpack};
 use serde_json::{Value, json};
 
-/// A message that version 4 can put in a payload: its text has no separator.
+/// A message that version 4 can put in a payload: its text contains no separator.
 fn frame() -> impl Strategy<Value = Frame> {
     prop_oneof![
         "[^\u{1e}]{0,20}".prop_map(|text| Frame::message(&text)),
@@ -19,7 +19,7 @@ fn frame() -> impl Strategy<Value = Frame> {
     ]
 }
 
-/// No whole number: that comes back without its fraction, as another kind of JSON number.
+/// Not an integer: that would come back without its fraction, as another kind of JSON number.
 fn fraction() -> impl Strategy<Value = f64> {
     proptest::num::f64::NORMAL
         .prop_map(|number| if number.fract() == 0.0 { number.signum() * 1e-9 } else { number })

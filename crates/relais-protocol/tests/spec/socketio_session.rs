@@ -1,4 +1,4 @@
-//! The server's side of a connection [Exchange protocol].
+//! The server side of a connection [Exchange protocol].
 
 use std::time::{Duration, Instant};
 
@@ -110,7 +110,7 @@ fn a_namespace_is_joined_once_and_their_number_is_bounded() {
     assert_eq!(it.hears("0/c,"), Err(SessionError::TooManyNamespaces(3)));
 }
 
-/// [Sending and receiving data] in the order in which they came, binary whole.
+/// [Sending and receiving data] delivered in the order of arrival, binary intact.
 #[test]
 fn events_are_handed_on_in_order() {
     let mut it = Driven::joined();
@@ -175,7 +175,7 @@ fn an_event_of_the_server_is_acknowledged_or_not() {
     assert_eq!(it.hears(&format!("3{late}[]")), Ok(None));
 }
 
-/// [Disconnection from a namespace] the connection stays for the others.
+/// [Disconnection from a namespace] the connection stays open for the others.
 #[test]
 fn leaving_one_namespace_leaves_the_others() {
     let mut it = Driven::joined();
@@ -218,7 +218,7 @@ fn a_client_that_recovers_is_given_its_pid_and_the_offset_of_every_event() {
     assert_eq!(plain, Ok(vec![text(r#"42["a",1]"#)]), "not for others: it would be an argument");
 }
 
-/// [Difference between v5 and v4] the main namespace is joined without asking; errors are bare values.
+/// [Difference between v5 and v4] the main namespace is joined without a CONNECT; errors are bare values.
 #[test]
 fn a_client_of_protocol_4_is_in_the_main_namespace_by_itself() {
     let now = Instant::now();

@@ -1,11 +1,11 @@
-//! How long a device waits before it connects again.
+//! How long a device waits before it reconnects.
 
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Pauses that double, each with chance in it, so that a fleet does not return all at once.
+/// Exponential backoff with jitter, so that a fleet does not reconnect all at once.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Backoff {
     failures: u32,
@@ -19,7 +19,7 @@ impl Backoff {
         full / 2 + (full / 2).mul_f64(chance.f64())
     }
 
-    /// After a success.
+    /// Starts over after a success.
     pub(super) fn reset(&mut self) {
         self.failures = 0;
     }

@@ -1,4 +1,4 @@
-//! What happens to a fleet, in numbers.
+//! Counters of a fleet.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::failure::{Failure, KINDS, REPORT};
 
-/// Counted by all devices.
+/// Counters shared by all devices.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) online: AtomicU64,
@@ -20,27 +20,27 @@ pub(super) struct Counts {
     last_error: Mutex<Option<String>>,
 }
 
-/// What has happened to a fleet since it began.
+/// What has happened to a fleet since it started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
     /// Devices that are connected and identified now.
     pub online: u64,
-    /// Reports handed to the system.
+    /// Reports handed to the operating system.
     pub reports: u64,
     /// Heartbeats, likewise.
     pub heartbeats: u64,
-    /// How often a device came back.
+    /// Number of reconnections.
     pub reconnects: u64,
     /// Commands answered.
     pub commands_answered: u64,
-    /// What went wrong, by kind; kinds that did not happen are absent.
+    /// Errors by kind; kinds that did not occur are absent.
     pub errors: BTreeMap<&'static str, u64>,
-    /// The last of them in words, with the device.
+    /// The text of the last error, with the device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
 }
 
-/// A device that is online, until it is dropped.
+/// Counts a device as online until dropped.
 pub(super) struct Online<'a>(&'a Counts);
 
 impl Counts {

@@ -1,4 +1,4 @@
-//! One device: its connection, its timers, and its return after a failure.
+//! One device: its connection, its timers, and its reconnection after a failure.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use super::socket::{Frame, Socket};
 
 /// From the first attempt to connect to the welcome.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a device that flaps is online.
+/// How long a flapping device stays online.
 const FLAP_AFTER_S: std::ops::Range<u64> = 20..60;
-/// How long a device that falls silent now and then talks.
+/// How long a device that goes silent intermittently sends.
 const TALK_S: std::ops::Range<u64> = 30..90;
-/// How long it is silent: longer than servers wait.
+/// How long it stays silent: longer than servers wait.
 const SILENCE_S: std::ops::Range<u64> = 100..200;
 
 /// One device.
@@ -43,7 +43,7 @@ enum Habit {
     Steady,
     /// Its connection breaks.
     Flaps,
-    /// It says nothing for long, while its connection stands.
+    /// It sends nothing for a long time, while its connection stays open.
     FallsSilent,
 }
 
@@ -51,11 +51,11 @@ enum Habit {
 struct Timers {
     report: Instant,
     heartbeat: Instant,
-    /// When it does what its habit is.
+    /// When its habit is due next.
     lapse: Option<Instant>,
 }
 
-/// What a server's frames ask for.
+/// What a server's frames request.
 #[derive(Default)]
 struct Received {
     answers: Vec<String>,
@@ -85,7 +85,7 @@ impl Device {
         Self { fleet, place, address, began, firmware, habit, backoff, was_online: false, chance }
     }
 
-    /// Connects, again and again, until `stop`.
+    /// Connects and reconnects until `stop`.
     pub(super) async fn live(mut self, stop: CancellationToken) {
         let mut pause = self.within(self.fleet.config.interval);
         while stop.run_until_cancelled(sleep(pause)).await.is_some() {
@@ -96,9 +96,9 @@ impl Device {
         }
     }
 
-    /// One connection, to its end or `stop`.
+    /// One connection, until it ends or `stop`.
     async fn connection(&mut self, stop: &CancellationToken) -> Result<(), Failure> {
-        // In a box, so that its room is given back once it stands.
+        // Boxed, so that its memory is freed once the connection is up.
         let welcomed = Box::pin(timeout(WELCOME_TIMEOUT, self.enter()));
         let Some(welcomed) = stop.run_until_cancelled(welcomed).await else { return Ok(()) };
         let mut socket = welcomed.map_err(|_| Failure::Unwelcome(WELCOME_TIMEOUT.as_secs()))??;
@@ -128,7 +128,7 @@ impl Device {
         }
     }
 
-    /// Connects and says who it is, until it is let in.
+    /// Connects and identifies itself, until it is welcomed.
     async fn enter(&mut self) -> Result<Socket, Failure> {
         let fleet = Arc::clone(&self.fleet);
         let mut socket = Socket::open(self.address, &fleet.config.endpoint, &mut self.chance).await?;
@@ -142,12 +142,12 @@ impl Device {
         }
     }
 
-    /// Takes what the server sent and answers it; whether it let the device in.
+    /// Reads what the server sent and answers it; returns whether the device was welcomed.
     async fn receive(&mut self, socket: &mut Socket) -> Result<bool, Failure> {
         let (mut received, now) = (Received::default(), self.now());
         let read = socket.read(|frame| self.take(frame, now, &mut received));
         let Received { answers, pongs, welcome, failure } = received;
-        // Why the server closed says more than that it did.
+        // The server's reason for closing is more specific than the close itself.
         failure.map_or(read, Err)?;
         for payload in pongs {
             socket.send(Opcode::Pong, &payload, self.mask()).await?;
@@ -178,7 +178,7 @@ impl Device {
         }
     }
 
-    /// Does what is due; whether it leaves.
+    /// Does what is due; returns whether it disconnects.
     async fn act(
         &mut self,
         socket: &mut Socket,
@@ -226,7 +226,7 @@ impl Device {
         Timers { report: now + self.within(interval), heartbeat: now + self.within(heartbeat), lapse }
     }
 
-    /// Since the fleet began.
+    /// Time since the fleet started.
     fn now(&self) -> Duration {
         self.began.elapsed()
     }
@@ -251,7 +251,7 @@ impl Timers {
     }
 }
 
-/// The next time in a rhythm; what was missed is not made up for.
+/// The next tick of an interval; missed ticks are skipped.
 fn after(due: Instant, interval: Duration, now: Instant) -> Instant {
     (due + interval).max(now)
 }

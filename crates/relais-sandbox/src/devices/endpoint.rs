@@ -1,15 +1,15 @@
-//! Where the server is.
+//! The address of the server.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The WebSocket of devices if an address names no path.
+/// The WebSocket of devices if the address has no path.
 const DEVICE_PATH: &str = "/esp32";
 
 /// The WebSocket that devices connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// A name or an address; IPv6 without its brackets.
+    /// A host name or IP address; IPv6 without brackets.
     pub host: String,
     /// Its port.
     pub port: u16,
@@ -17,7 +17,7 @@ pub struct Endpoint {
     pub path: String,
 }
 
-/// An address that is none.
+/// An invalid address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{given:?} is no address of a WebSocket: {why}; it looks like ws://127.0.0.1:8000")]
 pub struct EndpointError {
@@ -26,7 +26,7 @@ pub struct EndpointError {
 }
 
 impl Endpoint {
-    /// Host and port as a `Host` header and an HTTP address have them.
+    /// Host and port, as in a `Host` header or a URL.
     #[must_use]
     pub fn authority(&self) -> String {
         let Self { host, port, .. } = self;

@@ -1,8 +1,8 @@
-//! Why a device lost its connection or did not get one.
+//! Why a device lost its connection or could not connect.
 
 use std::io;
 
-/// Why; counted by kind.
+/// The reason, counted by kind.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     #[error("no connection: {0}")]
@@ -21,7 +21,7 @@ pub(super) enum Failure {
     Stalled,
     #[error("the server sent {0}")]
     Protocol(&'static str),
-    /// The device's own doing: no error.
+    /// The device disconnected by itself: not an error.
     #[error("left by itself")]
     Left,
 }
@@ -29,11 +29,11 @@ pub(super) enum Failure {
 /// The kinds that are counted.
 pub(super) const KINDS: [&str; 8] =
     ["connect", "handshake", "refused", "closed", "lost", "stalled", "protocol", "report"];
-/// A report that the server did not take, while the connection goes on.
+/// A report that the server rejected while the connection continues.
 pub(super) const REPORT: usize = 7;
 
 impl Failure {
-    /// The place in [`KINDS`]; none for what is no error.
+    /// The index in [`KINDS`]; `None` if it is not an error.
     pub(super) fn kind(&self) -> Option<usize> {
         Some(match self {
             Self::Connect(_) => 0,

@@ -1,4 +1,4 @@
-//! What the firmware says and understands: JSON in, JSON out. No I/O; time is passed in.
+//! The messages of the firmware: JSON in, JSON out. No I/O; time is passed in.
 
 use std::time::Duration;
 
@@ -9,39 +9,39 @@ use super::fleet::Module;
 use super::names::kind_of;
 use super::values::Values;
 
-/// The field of a report that says when it was sent, in microseconds, if that is asked for.
+/// The field of a report for its time of sending, in microseconds, if requested.
 pub const STAMP_FIELD: &str = "sentUs";
 
-/// One device's program.
+/// The firmware of one device.
 pub(super) struct Firmware {
     module: Module,
     values: Values,
-    /// Since the fleet began, when it was switched on.
+    /// When it was switched on, since the fleet started.
     on_since: Duration,
     has: Has,
 }
 
-/// What the server has said since the connection stands.
+/// What the server has sent on this connection.
 #[derive(Clone, Copy, Default)]
 struct Has {
     connected: bool,
     authenticated: bool,
 }
 
-/// What something that the server said means for the connection.
+/// What a message from the server means for the connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Heard {
     Nothing,
-    /// The server has said both words that the firmware in the field waits for.
+    /// The server has sent both messages that the firmware in the field waits for.
     Welcome,
     Refused(String),
-    /// A message was not taken.
+    /// A message was rejected.
     ReportRefused(String),
-    /// A command's response, to be sent.
+    /// The response to a command, to be sent.
     Answer(String),
 }
 
-/// Anything that the server says.
+/// Any message of the server.
 #[derive(Deserialize)]
 struct Said {
     #[serde(rename = "type")]
@@ -74,7 +74,7 @@ impl Firmware {
         &self.module.id
     }
 
-    /// The first words of a connection.
+    /// The first message of a connection.
     pub(super) fn identify(&mut self, now: Duration) -> String {
         self.has = Has::default();
         let fields = json!({
@@ -83,7 +83,7 @@ impl Firmware {
         self.say("module_identify", now, fields, None)
     }
 
-    /// What it measures now.
+    /// The current measurements.
     pub(super) fn telemetry(
         &mut self,
         now: Duration,
@@ -94,7 +94,7 @@ impl Firmware {
         self.say("telemetry", now, self.values, stamp)
     }
 
-    /// A sign of life.
+    /// A heartbeat.
     pub(super) fn heartbeat(&self, now: Duration, chance: &mut fastrand::Rng) -> String {
         let fields = json!({
             "position": self.values.position, "wifiRSSI": chance.i32(-75..=-45),
@@ -103,7 +103,7 @@ impl Firmware {
         self.say("heartbeat", now, fields, None)
     }
 
-    /// The server said something. What is no message of a server is passed over, as the firmware does.
+    /// Handles a message of the server. Anything else is ignored, as the firmware does.
     pub(super) fn hear(&mut self, text: &[u8], now: Duration) -> Heard {
         let Ok(said) = serde_json::from_slice::<Said>(text) else { return Heard::Nothing };
         let words = said.message.unwrap_or_default();
@@ -126,14 +126,14 @@ impl Firmware {
         let command = data.get("command").and_then(Value::as_str).unwrap_or_default().to_owned();
         let status = if self.perform(&command, data, now) { "success" } else { "unknown_command" };
         let mut fields = json!({ "command": command, "status": status, "position": self.values.position });
-        // Whoever names commands gets the name back.
+        // A server that gives its commands ids gets the id back.
         if let Some(id) = id {
             fields["id"] = id;
         }
         self.say("command_response", now, fields, None)
     }
 
-    /// False for what it does not know.
+    /// False for an unknown command.
     fn perform(&mut self, command: &str, data: &Map<String, Value>, now: Duration) -> bool {
         match command {
             "start" | "stop" => self.values.set_running(command == "start"),
@@ -155,7 +155,7 @@ impl Firmware {
         let Module { id, credential } = &self.module;
         let uptime = now.saturating_sub(self.on_since).as_secs();
         let message = Message { kind, module: id, password: credential, uptime, fields, stamp };
-        // Numbers, texts and objects always have a JSON.
+        // Numbers, texts and objects can always be serialised.
         serde_json::to_string(&message).unwrap_or_default()
     }
 }

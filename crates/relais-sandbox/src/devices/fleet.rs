@@ -18,7 +18,7 @@ use super::endpoint::Endpoint;
 pub struct Module {
     /// Its id.
     pub id: String,
-    /// What its device proves itself with.
+    /// The credential of its device.
     pub credential: String,
 }
 
@@ -33,35 +33,35 @@ impl std::fmt::Debug for Module {
 pub struct FleetConfig {
     /// Where they connect to.
     pub endpoint: Endpoint,
-    /// Between two reports of a device. Starts are spread over the same time.
+    /// Interval between two reports of a device. Starts are spread over the same time.
     pub interval: Duration,
-    /// Between two heartbeats of a device.
+    /// Interval between two heartbeats of a device.
     pub heartbeat: Duration,
-    /// Devices in a hundred whose connection breaks every half minute or so.
+    /// Percentage of devices whose connection breaks every half minute or so.
     pub flap_percent: u8,
-    /// Devices in a hundred that fall silent for minutes now and then, while their connection stands.
+    /// Percentage of devices that go silent for minutes now and then, while their connection stays open.
     pub silent_percent: u8,
-    /// Decides everything that chance decides.
+    /// The seed of everything random.
     pub seed: u64,
-    /// With it, each report says in [`STAMP_FIELD`](super::STAMP_FIELD) how many microseconds after this moment it
-    /// was sent.
+    /// If set, each report carries in [`STAMP_FIELD`](super::STAMP_FIELD) the time of its sending, in microseconds
+    /// after this instant.
     pub stamps_since: Option<std::time::Instant>,
 }
 
 /// Why a fleet cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
-    /// There is no such host.
+    /// The host does not exist.
     #[error("{host} cannot be resolved: {reason}; check --url")]
     Host {
-        /// As it was given.
+        /// The host as configured.
         host: String,
-        /// What the system says.
+        /// The error of the operating system.
         reason: String,
     },
 }
 
-/// Devices. Cheap to clone; clones are the same fleet.
+/// A fleet of devices. Cheap to clone; clones share the same fleet.
 #[derive(Clone)]
 pub struct Fleet(Arc<Inner>);
 
@@ -69,23 +69,23 @@ pub struct Fleet(Arc<Inner>);
 pub(super) struct Inner {
     pub(super) config: FleetConfig,
     pub(super) counts: Counts,
-    /// Of each device's newest report.
+    /// The stamp of each device's latest report.
     stamps: Vec<AtomicU64>,
     modules: Vec<Module>,
 }
 
 impl Fleet {
-    /// Devices for these modules. Nothing happens until [`run`](Self::run).
+    /// A fleet for these modules. Nothing happens until [`run`](Self::run).
     #[must_use]
     pub fn new(config: FleetConfig, modules: Vec<Module>) -> Self {
         let stamps = modules.iter().map(|_| AtomicU64::new(0)).collect();
         Self(Arc::new(Inner { config, counts: Counts::default(), stamps, modules }))
     }
 
-    /// Switches all devices on, one after the other within an interval, until `stop`; then they say goodbye.
+    /// Starts all devices, spread over one interval, and runs them until `stop`; then they close their connections.
     ///
     /// # Errors
-    /// [`FleetError::Host`]. What happens to single devices is counted instead.
+    /// [`FleetError::Host`]. Failures of single devices are counted instead.
     pub async fn run(&self, stop: CancellationToken) -> Result<(), FleetError> {
         let address = self.resolve().await?;
         let began = Instant::now();
@@ -106,7 +106,7 @@ impl Fleet {
         found.next().ok_or_else(|| failed("it has no address".into()))
     }
 
-    /// What has happened so far.
+    /// The counters so far.
     #[must_use]
     pub fn totals(&self) -> Totals {
         self.0.counts.totals()
@@ -124,7 +124,7 @@ impl Fleet {
         self.0.modules.is_empty()
     }
 
-    /// The stamp of the newest report of the device at `place`; 0 if it has sent none or reports have no stamps.
+    /// The stamp of the latest report of the device at `place`; 0 if it has sent none or reports carry no stamps.
     #[must_use]
     pub fn newest_stamp(&self, place: usize) -> u64 {
         self.0.stamps.get(place).map_or(0, |stamp| stamp.load(Relaxed))
@@ -139,7 +139,7 @@ impl Fleet {
 }
 
 impl Inner {
-    /// The stamp of a report that is sent now.
+    /// The stamp for a report sent now.
     pub(super) fn stamp(&self) -> Option<u64> {
         let since = self.config.stamps_since?;
         Some(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX))

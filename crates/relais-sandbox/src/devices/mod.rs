@@ -1,12 +1,12 @@
-//! Simulated devices: they identify themselves, report, answer commands and pings, and come back after a lost
+//! Simulated devices: they identify themselves, send reports, answer commands and pings, and reconnect after a lost
 //! connection, as the firmware in the field does.
 //!
 //! - [`Fleet`]: runs any number of devices against one server and counts what happens to them;
 //! - [`Endpoint`]: where that server is;
-//! - [`module_id`]: how the modules of a fleet are called.
+//! - [`module_id`]: the names of a fleet's modules.
 //!
-//! A device is one task of about two kilobytes: it keeps bytes only while a frame is incomplete, and reads into a
-//! buffer that the devices of a thread share.
+//! A device is one task of about two kilobytes: it buffers bytes only while a frame is incomplete, and reads into a
+//! buffer shared by all devices of a thread.
 
 mod backoff;
 mod counts;

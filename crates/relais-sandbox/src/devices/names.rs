@@ -1,11 +1,11 @@
-//! How the modules of a fleet are called.
+//! The names of a fleet's modules.
 
-/// The most devices of one fleet: what the usual ids have room for. One address has fewer ports for connections to one
-/// server (`ip_local_port_range`, usually 28,232).
+/// The maximum number of devices in a fleet: what the usual ids can number. One address has fewer ports for connections
+/// to one server (`ip_local_port_range`, usually 28,232).
 pub const DEVICES_MAX: u32 = 60_000;
-/// Numbers in an id of four digits.
+/// Numbers in a four-digit id.
 const NUMBERS: u32 = 10_000;
-/// What ids end with, and the type that it stands for.
+/// The suffixes of ids, and the type each stands for.
 const KINDS: [(&str, &str); 6] = [
     ("STN", "Station"),
     ("LFX", "Light FX"),
@@ -15,15 +15,15 @@ const KINDS: [(&str, &str); 6] = [
     ("LT", "Launch Track"),
 ];
 
-/// The id of the device at `place`, such as `MC-0007-LFX`: four digits and a type. Different for every place below
-/// [`DEVICES_MAX`]; the first ten thousand differ in their numbers alone.
+/// The id of the device at `place`, such as `MC-0007-LFX`: four digits and a type. Unique for every place below
+/// [`DEVICES_MAX`]; the first ten thousand differ by number alone.
 #[must_use]
 pub fn module_id(prefix: &str, place: u32) -> String {
     let kind = (place + place / NUMBERS) as usize % KINDS.len();
     format!("{prefix}{:04}-{}", place % NUMBERS, KINDS[kind].0)
 }
 
-/// The type that the end of an id stands for.
+/// The type for the suffix of an id.
 pub(super) fn kind_of(id: &str) -> &'static str {
     let code = id.rsplit('-').next().unwrap_or_default();
     KINDS.iter().find(|(known, _)| *known == code).map_or("Station", |(_, kind)| kind)

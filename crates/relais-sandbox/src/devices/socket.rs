@@ -1,4 +1,4 @@
-//! The client's side of one WebSocket, with no buffer of its own while nothing is incomplete.
+//! The client side of a WebSocket, without a buffer while no frame is incomplete.
 
 use std::cell::RefCell;
 use std::io;
@@ -13,29 +13,29 @@ use tokio::time::timeout;
 use super::endpoint::Endpoint;
 use super::failure::Failure;
 
-/// The longest reply to a handshake.
+/// The maximum size of the response to a handshake.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// The longest frame that a device takes.
+/// The largest frame that a device accepts.
 const FRAME_BYTES_MAX: usize = 64 * 1024;
-/// Room for the longest frame and the head of another, so that a read always makes progress.
+/// Room for the largest frame and the header of another, so that a read always makes progress.
 const SCRATCH_BYTES: usize = FRAME_BYTES_MAX + 16;
-/// How long the server may take nothing.
+/// How long a write may block.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Says that nothing follows in this message.
+/// Marks the final frame of a message.
 const FIN: u8 = 0x80;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH_BYTES]);
 }
 
-/// One connection that is a WebSocket.
+/// A WebSocket connection.
 pub(super) struct Socket {
     stream: TcpStream,
-    /// The beginning of a frame whose rest has not come yet.
+    /// The start of an incomplete frame.
     rest: Vec<u8>,
 }
 
-/// A frame of the server.
+/// A frame from the server.
 pub(super) enum Frame<'a> {
     Text(&'a [u8]),
     Ping(&'a [u8]),
@@ -43,12 +43,12 @@ pub(super) enum Frame<'a> {
         code: u16,
         reason: String,
     },
-    /// Nothing to do about it.
+    /// Requires no action.
     Other,
 }
 
 impl Socket {
-    /// Connects and shakes hands.
+    /// Connects and performs the handshake.
     pub(super) async fn open(
         address: SocketAddr,
         endpoint: &Endpoint,
@@ -83,12 +83,12 @@ impl Socket {
         Ok(Self { stream, rest: received.split_off(end) })
     }
 
-    /// Waits until there is something to read. May be dropped while it waits.
+    /// Waits until there is something to read. Safe to cancel.
     pub(super) async fn readable(&self) -> Result<(), Failure> {
         self.stream.readable().await.map_err(Failure::Lost)
     }
 
-    /// Reads everything that has come and hands over every frame that is whole.
+    /// Reads everything that has arrived and passes on every whole frame.
     pub(super) fn read(&mut self, mut on: impl FnMut(Frame<'_>)) -> Result<(), Failure> {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut filled = self.rest.len();
@@ -109,7 +109,7 @@ impl Socket {
         })
     }
 
-    /// Sends one frame. It is small: the system takes it at once, unless the server has not read for long.
+    /// Sends one frame. It is small: the system accepts it at once, unless the server has not read for a long time.
     pub(super) async fn send(
         &mut self,
         opcode: Opcode,
@@ -129,22 +129,22 @@ impl Socket {
         }
     }
 
-    /// Says goodbye, if the system takes it at once.
+    /// Sends a close frame, if the system accepts it at once.
     pub(super) fn close(self, mask: [u8; 4]) {
         let mut frame = Vec::with_capacity(8);
         encode_masked(Opcode::Close, true, &1000_u16.to_be_bytes(), mask, &mut frame);
-        // Whoever is gone needs no goodbye.
+        // A peer that is gone needs no close frame.
         let _ = self.stream.try_write(&frame);
     }
 }
 
-/// 16 bytes in base64 (RFC 6455 section 4.1); the last of 22 letters stands for two bits.
+/// 16 bytes in base64 (RFC 6455 section 4.1); the last of 22 characters encodes two bits.
 fn key(chance: &mut fastrand::Rng) -> String {
     let letters = (0..21).map(|_| chance.alphanumeric());
     letters.chain(['A', '=', '=']).collect()
 }
 
-/// Hands over the frames that are whole; how many bytes they are.
+/// Passes on the whole frames; returns how many bytes they are.
 fn take_frames(bytes: &[u8], on: &mut impl FnMut(Frame<'_>)) -> Result<usize, Failure> {
     let mut used = 0;
     while let Some(length) = frame_len(&bytes[used..]) {

@@ -1,11 +1,11 @@
-//! What a device measures: numbers that move as real ones do, a little each time and within bounds.
+//! The measurements of a device: values that change as real ones do, a little each time and within bounds.
 
 use serde::Serialize;
 
 /// The end of the track.
 const POSITION_MAX: i64 = 100;
 
-/// The values of one moment.
+/// The values at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Values {
     pub(super) position: i64,
@@ -29,7 +29,7 @@ impl Values {
         }
     }
 
-    /// Some time passes.
+    /// Advances the values.
     pub(super) fn move_on(&mut self, chance: &mut fastrand::Rng) {
         let runs = self.status == "running";
         if chance.u8(0..10) == 0 {
@@ -44,12 +44,12 @@ impl Values {
         self.current = rounded(if runs { 1.0 } else { 0.1 } + 0.2 * chance.f64());
     }
 
-    /// Starts or stops it.
+    /// Starts or stops the machine.
     pub(super) fn set_running(&mut self, runs: bool) {
         self.status = if runs { "running" } else { "idle" };
     }
 
-    /// Moves it; a place beyond the end is the end.
+    /// Moves it; a position beyond the end is the end.
     pub(super) fn move_to(&mut self, position: i64) {
         self.position = position.clamp(0, POSITION_MAX);
     }
@@ -67,7 +67,7 @@ fn drift(
     rounded((value + sign * step * chance.f64()).clamp(*bounds.start(), *bounds.end()))
 }
 
-/// As precise as such sensors are.
+/// Rounds to the precision of such sensors.
 fn rounded(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }

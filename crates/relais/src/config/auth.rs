@@ -1,44 +1,44 @@
-//! Settings of identity and access.
+//! Settings for authentication and authorisation.
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// The shortest secret that may sign tokens, in bytes.
+/// The minimum length of a secret that signs tokens, in bytes.
 pub const JWT_SECRET_BYTES_MIN: usize = 32;
 
-/// Whether callers have to say who they are.
+/// Whether callers must authenticate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AuthMode {
-    /// Open on a loopback address; elsewhere the server does not start until a mode is chosen by name.
+    /// Open on a loopback address; elsewhere the server does not start until a mode is set explicitly.
     #[default]
     Auto,
-    /// Everybody may use the relay. A credential that is sent is still checked.
+    /// The relay requires no credential. One that is sent is still verified.
     Open,
-    /// Every call needs a credential.
+    /// Every call requires a credential.
     Required,
 }
 
-/// Who may do what, and how callers prove who they are.
+/// Who may do what, and how callers authenticate.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuthConfig {
-    /// Whether callers have to say who they are.
+    /// Whether callers must authenticate.
     pub mode: AuthMode,
-    /// The address of the first administrator, made on an empty database.
+    /// The e-mail address of the first administrator, created on an empty database.
     pub admin_email: Option<String>,
     /// The password of the first administrator.
     pub admin_password: Option<String>,
-    /// Seconds without use after which a session ends.
+    /// Idle time, in seconds, after which a session ends.
     pub session_idle_s: u64,
-    /// Seconds after which a session ends however much it is used.
+    /// Seconds after which a session ends even if it is in use.
     pub session_max_s: u64,
-    /// Tokens signed with a shared secret: ours, and those of an existing backend that knows the secret.
+    /// Tokens signed with a shared secret: our own, and those of an existing backend that has the secret.
     pub jwt: JwtConfig,
     /// Tokens signed by an identity provider that publishes its keys.
     pub jwks: JwksConfig,
-    /// Where a token says who its bearer is.
+    /// Which claims of a token describe its bearer.
     pub claims: ClaimsConfig,
 }
 
@@ -61,15 +61,15 @@ impl Default for AuthConfig {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct JwtConfig {
-    /// The secret, at least 32 bytes; none: one is generated in `<data>/secrets/jwt`.
+    /// The secret, at least 32 bytes; if unset, one is generated in `<data>/secrets/jwt`.
     pub secret: Option<String>,
-    /// Seconds that a token of ours is valid.
+    /// Lifetime of our own tokens, in seconds.
     pub ttl_s: u64,
-    /// Seconds that the clocks of two machines may differ.
+    /// Clock skew allowed between two machines, in seconds.
     pub leeway_s: u64,
-    /// The `iss` that tokens must have; ours then have it too.
+    /// The `iss` that tokens must have; our own then have it too.
     pub issuer: Option<String>,
-    /// The `aud` that tokens must have; ours then have it too.
+    /// The `aud` that tokens must have; our own then have it too.
     pub audience: Option<String>,
 }
 
@@ -83,15 +83,15 @@ impl Default for JwtConfig {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct JwksConfig {
-    /// Where the provider publishes its keys; none: no such tokens.
+    /// Where the provider publishes its keys; if unset, such tokens are not accepted.
     pub url: Option<String>,
-    /// The `iss` that tokens must have; needed, since a provider may serve others with the same keys.
+    /// The `iss` that tokens must have; required, since a provider may serve others with the same keys.
     pub issuer: Option<String>,
-    /// The `aud` that tokens must have; none: any.
+    /// The `aud` that tokens must have; if unset, any.
     pub audience: Option<String>,
-    /// Seconds that fetched keys count as current.
+    /// Seconds for which fetched keys are considered fresh.
     pub max_age_s: u64,
-    /// Seconds between two fetches at least, however many unknown keys are named.
+    /// Minimum number of seconds between two fetches, however many unknown keys are requested.
     pub min_interval_s: u64,
 }
 
@@ -101,7 +101,7 @@ impl Default for JwksConfig {
     }
 }
 
-/// What a claim on sociétés allows.
+/// What a claim on sociétés permits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClaimedAccess {
@@ -112,8 +112,8 @@ pub enum ClaimedAccess {
     Write,
 }
 
-/// Where a token says who its bearer is. Each list has paths (`realm_access.roles`) and the first that the
-/// token has counts.
+/// Which claims of a token describe its bearer. Each list contains paths (`realm_access.roles`); the first that is
+/// present in the token is used.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClaimsConfig {
@@ -121,19 +121,19 @@ pub struct ClaimsConfig {
     pub user_id: Vec<String>,
     /// The e-mail address.
     pub email: Vec<String>,
-    /// The name that others see.
+    /// The display name.
     pub name: Vec<String>,
-    /// A boolean that makes an administrator.
+    /// A boolean that grants administrator rights.
     pub admin: Vec<String>,
     /// The roles, a list of texts.
     pub roles: Vec<String>,
-    /// The role that makes an administrator.
+    /// The role of an administrator.
     pub admin_role: String,
-    /// The role that makes a member of staff.
+    /// The role of a member of staff.
     pub staff_role: String,
-    /// The sociétés, a list of texts or one text with commas; `*` is every société.
+    /// The sociétés, a list of texts or one comma-separated text; `*` is every société.
     pub societes: Vec<String>,
-    /// What the claim on sociétés allows.
+    /// What the claim on sociétés permits.
     pub societes_access: ClaimedAccess,
 }
 
@@ -155,7 +155,7 @@ impl Default for ClaimsConfig {
 }
 
 impl AuthConfig {
-    /// Whether everybody may use the relay when the server listens on `address`.
+    /// Whether the relay is open to everyone when the server listens on `address`.
     #[must_use]
     pub fn is_open(&self, address: IpAddr) -> bool {
         match self.mode {
@@ -165,7 +165,7 @@ impl AuthConfig {
         }
     }
 
-    /// What does not fit together when the server listens on `address`, each with a remedy.
+    /// Inconsistencies when the server listens on `address`, each with a remedy.
     #[must_use]
     pub fn mistakes(&self, address: IpAddr) -> Vec<String> {
         let mut found = Vec::new();

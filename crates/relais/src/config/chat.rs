@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Whom the chat is for.
+/// Who may use the chat.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChatAccess {
@@ -19,11 +19,11 @@ pub enum ChatAccess {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ChatConfig {
-    /// Who takes part, and is found by the others with name and address.
+    /// Who takes part and can be found by the others by name and address.
     pub access: ChatAccess,
-    /// Bytes of one message's text.
+    /// Maximum bytes of a message's text.
     pub message_bytes_max: usize,
-    /// Groups that one person owns at most.
+    /// Maximum number of groups that one user owns.
     pub groups_owned_max: u32,
 }
 

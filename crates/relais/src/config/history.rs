@@ -2,21 +2,21 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What is kept of the numbers that modules report, and how long: in tiers, the finer the shorter.
+/// Which values reported by modules are kept, and for how long: in tiers, the finer the shorter.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HistoryConfig {
     /// Whether anything is kept.
     pub enabled: bool,
-    /// Hours that single values are kept; 0 is none beyond what aggregates need.
+    /// Hours for which raw values are kept; 0 keeps none beyond what aggregates need.
     pub raw_hours: u32,
-    /// Days that aggregates of a minute are kept; 0 is none.
+    /// Days for which one-minute aggregates are kept; 0 keeps none.
     pub minute_days: u32,
-    /// Days that aggregates of an hour are kept; 0 is none.
+    /// Days for which one-hour aggregates are kept; 0 keeps none.
     pub hour_days: u32,
-    /// Milliseconds between two writes: what a power cut costs at most.
+    /// Milliseconds between two writes: the most that a power failure loses.
     pub flush_ms: u64,
-    /// Bytes of values in memory at most; what comes beyond it while the database does not keep up is lost.
+    /// Maximum bytes of values in memory; values beyond it are dropped while the database does not keep up.
     pub memory_bytes: usize,
 }
 
@@ -34,7 +34,7 @@ impl Default for HistoryConfig {
 }
 
 impl HistoryConfig {
-    /// Days beyond which a retention is a slip of the pen.
+    /// A retention of more days than this is a typing error.
     const DAYS_MAX: u32 = 36_500;
 
     pub(super) fn mistakes(&self) -> Vec<String> {

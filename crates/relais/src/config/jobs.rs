@@ -7,23 +7,23 @@ use relais_store::jobs::lease::LEASE_MAX;
 use relais_store::jobs::retention::Retention;
 use serde::{Deserialize, Serialize};
 
-/// Work that is stored and done beside requests.
+/// Durable work that runs outside requests.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct JobsConfig {
-    /// Jobs that run at once.
+    /// Maximum number of jobs that run concurrently.
     pub concurrency: usize,
-    /// Jobs of one kind that may wait.
+    /// Maximum number of pending jobs of one kind.
     pub waiting_max: usize,
-    /// Bytes of one job's payload.
+    /// Maximum bytes of a job's payload.
     pub payload_bytes_max: usize,
-    /// Seconds after which a job of a server that is gone is given to another.
+    /// Lease of a job, in seconds: when its server is gone for this long, another takes over the job.
     pub lease_s: u32,
-    /// Hours that jobs which are done are kept.
+    /// Hours for which completed jobs are kept.
     pub done_hours: u32,
-    /// Days that dead letters and cancelled jobs are kept.
+    /// Days for which dead letters and cancelled jobs are kept.
     pub dead_days: u32,
-    /// Jobs that are kept in each of these states at most.
+    /// Maximum number of jobs kept in each of these states.
     pub kept_max: usize,
 }
 
@@ -42,7 +42,7 @@ impl Default for JobsConfig {
 }
 
 impl JobsConfig {
-    /// What is wrong with the settings.
+    /// Invalid settings.
     pub(super) fn mistakes(&self) -> Vec<String> {
         let lease_max = LEASE_MAX.as_secs();
         let mut found = Vec::new();
@@ -65,7 +65,7 @@ impl JobsConfig {
         found
     }
 
-    /// What may wait, for the store.
+    /// The limits on pending jobs, for the store.
     #[must_use]
     pub fn limits(&self) -> JobLimits {
         JobLimits {
@@ -75,7 +75,7 @@ impl JobsConfig {
         }
     }
 
-    /// How long what ended is kept.
+    /// How long finished jobs are kept.
     #[must_use]
     pub fn retention(&self) -> Retention {
         Retention {

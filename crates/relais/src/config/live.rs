@@ -5,56 +5,56 @@ use serde::{Deserialize, Serialize};
 use super::HistoryConfig;
 use super::MqttConfig;
 
-/// Longest pause between two attempts that a page may be told to keep, in milliseconds: a day.
+/// The longest delay between two attempts that a page can be configured with, in milliseconds: a day.
 const PAUSE_MAX_MS: u64 = 86_400_000;
 
-/// Live pages; modules, and what may be one.
+/// Live pages, and which modules are accepted.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LiveConfig {
-    /// What the whole id of a module looks like, as a regular expression.
+    /// The regular expression that the whole id of a module must match.
     pub id_pattern: String,
-    /// The types that there are; empty is any.
+    /// The known types; if empty, any.
     pub types: Vec<ModuleType>,
-    /// Seconds without a report after which a module that has no connection is offline, and that modules have to
-    /// come back after a restart of the server.
+    /// Seconds without a report after which a module without a connection is offline; also the time that modules have
+    /// to reconnect after a restart of the server.
     pub offline_after_s: u32,
-    /// Seconds that a module has to come back after its connection ended; longer if it flaps.
+    /// Seconds that a module has to reconnect after its connection ended; longer if it flaps.
     pub offline_delay_s: u32,
-    /// Milliseconds for which changes are gathered before watchers are told.
+    /// Milliseconds for which changes are coalesced before watchers are notified.
     pub window_ms: u32,
-    /// How often watchers are told of one module at most, each second; in between, the newest counts.
+    /// Maximum updates per second and module sent to watchers; in between, only the latest is kept.
     pub updates_per_s: u32,
-    /// The longest message of a device, in bytes.
+    /// Maximum size of a device's message, in bytes.
     pub report_bytes: u32,
-    /// Messages of one device each second; one that sends more is disconnected.
+    /// Messages per second and device; a device that sends more is disconnected.
     pub reports_per_s: u32,
-    /// Seconds for which a device's answer to a command is waited for.
+    /// Seconds to wait for a device's response to a command.
     pub command_timeout_s: u32,
-    /// Days that commands are kept after they were finished.
+    /// Days for which finished commands are kept.
     pub commands_kept_days: u32,
-    /// What devices say when they answer.
+    /// The words that devices use in responses.
     pub answers: AnswerWords,
-    /// The time zone of times that are written for people, such as `Europe/Paris`; empty is the computer's.
+    /// The time zone of human-readable times, such as `Europe/Paris`; if empty, the computer's.
     pub time_zone: String,
-    /// Whether administrators are told statistics without asking.
+    /// Whether administrators are sent statistics without requesting them.
     pub stats: bool,
-    /// How pages come back.
+    /// How pages reconnect.
     pub reconnect: ReconnectConfig,
-    /// What is kept of what modules report.
+    /// Which values reported by modules are kept.
     pub history: HistoryConfig,
-    /// The broker that modules are connected to.
+    /// The broker that modules connect to.
     pub mqtt: MqttConfig,
 }
 
-/// Words of devices in the `status` of an answer, in any case; spaces and hyphens are underscores. Any other word says
-/// that it failed.
+/// Words of devices in the `status` of a response, case-insensitive; spaces and hyphens count as underscores. Any other
+/// word means failure.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AnswerWords {
-    /// It is done.
+    /// Completed.
     pub done: Vec<String>,
-    /// The device is at it, and another answer follows.
+    /// In progress; another response follows.
     pub in_progress: Vec<String>,
 }
 
@@ -90,15 +90,15 @@ impl Default for AnswerWords {
     }
 }
 
-/// What `/js/reconnection-manager.js` does where a page says nothing else.
+/// The defaults of `/js/reconnection-manager.js`, which a page may override.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReconnectConfig {
-    /// Attempts in a row.
+    /// Consecutive attempts.
     pub max_attempts: u32,
-    /// Milliseconds before the first attempt; each further one waits twice as long.
+    /// Milliseconds before the first attempt; the delay doubles with each further one.
     pub delay_ms: u64,
-    /// The longest pause, in milliseconds.
+    /// The longest delay, in milliseconds.
     pub max_delay_ms: u64,
 }
 
@@ -112,9 +112,9 @@ impl Default for ReconnectConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModuleType {
-    /// Its name, as people see it.
+    /// Its display name.
     pub name: String,
-    /// What ids of this type end with after a hyphen; empty if that says nothing.
+    /// The suffix of ids of this type, after a hyphen; empty if ids do not show the type.
     #[serde(default)]
     pub code: String,
 }
@@ -152,10 +152,10 @@ impl Default for LiveConfig {
 }
 
 impl LiveConfig {
-    /// The zone of [`time_zone`](Self::time_zone).
+    /// The time zone named by [`time_zone`](Self::time_zone).
     ///
     /// # Errors
-    /// There is no zone of this name.
+    /// The time zone does not exist.
     pub fn zone(&self) -> Result<jiff::tz::TimeZone, jiff::Error> {
         match self.time_zone.as_str() {
             "" => Ok(jiff::tz::TimeZone::system()),

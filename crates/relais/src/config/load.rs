@@ -1,4 +1,4 @@
-//! Reading the configuration from its four sources and reporting every mistake at once.
+//! Loading the configuration from its four sources and reporting all mistakes at once.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use super::masked::{HIDDEN, masked, masked_text};
 use super::near::nearest;
 use super::variables::{FILE, FIXED_NAMES, has_other_use, meant_variable, resolve, settings};
 
-/// What the command line sets; it wins over every other source.
+/// Settings from the command line; they override every other source.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     /// `--config FILE`: the file to read instead of `relais.toml`.
@@ -25,10 +25,10 @@ pub struct Overrides {
 #[error("the configuration has {} error(s):\n{}", .0.len(), .0.iter().map(|e| format!("  - {e}")).collect::<Vec<_>>().join("\n"))]
 pub struct ConfigError(pub Vec<String>);
 
-/// The greatest number of mistakes that one reading of a file reports.
+/// The maximum number of mistakes reported for one file.
 const FILE_ERRORS_MAX: usize = 20;
 
-/// Reads the configuration: defaults, then the file, then `env`, then `flags`.
+/// Loads the configuration: defaults, then the file, then `env`, then `flags`.
 ///
 /// # Errors
 /// [`ConfigError`] with every mistake found, each with its source and a remedy.
@@ -41,10 +41,10 @@ pub fn load(
     if mistakes.is_empty() { Ok(config) } else { Err(ConfigError(mistakes)) }
 }
 
-/// As [`load`], but does not ask whether a server could run with it: for commands that only talk to one.
+/// Like [`load`], but without checking whether a server could run with it: for client commands.
 ///
 /// # Errors
-/// [`ConfigError`] if a source cannot be read or a value has the wrong kind.
+/// [`ConfigError`] if a source cannot be read or a value has the wrong type.
 pub fn read(
     flags: &Overrides,
     env: impl IntoIterator<Item = (String, String)>,
@@ -60,7 +60,7 @@ pub fn read(
         }
     }
     for (name, value) in &env {
-        // One that is wrong is left out: what is wrong with the rest is found beside it.
+        // An invalid one is left out, so that mistakes in the others are found too.
         let checked = check_alone(&defaults, name, value);
         if let Err(error) = checked.and_then(|()| apply_variable(&mut tree, &defaults, name, value)) {
             errors.push(error);
@@ -69,7 +69,7 @@ pub fn read(
     apply_flags(&mut tree, flags);
     match serde_json::from_value::<Config>(tree) {
         Ok(mut config) if errors.is_empty() => {
-            // Endings of names are compared in small letters.
+            // Extensions are compared in lower case.
             config.relay.extensions.iter_mut().for_each(|ending| *ending = ending.to_lowercase());
             Ok(config)
         }
@@ -94,7 +94,8 @@ fn config_file(flags: &Overrides, env: &[(String, String)]) -> Option<PathBuf> {
     })
 }
 
-/// Reads one file. A wrong line is reported, blanked and the rest is read again, so that all are found.
+/// Reads one file. An invalid line is reported and blanked and the rest is parsed again, so that all mistakes are
+/// found.
 fn read_file(file: &Path) -> Result<Value, Vec<String>> {
     let mut text = std::fs::read_to_string(file)
         .map_err(|e| vec![format!("{}: {e}; check the path and the permissions", file.display())])?;
@@ -122,7 +123,7 @@ fn describe(file: &Path, text: &str, error: &toml::de::Error) -> String {
     format!("{}:{line}: {message}", file.display())
 }
 
-/// The message about a key that is none: with the key that was probably meant, or the section that has it.
+/// The message for an unknown key: with the key that was probably meant, or the section that contains it.
 fn unknown_key(message: &str) -> Option<String> {
     let quoted =
         |text: &str| -> Vec<String> { text.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
@@ -165,7 +166,7 @@ fn apply_variable(tree: &mut Value, defaults: &Value, name: &str, text: &str) ->
             (None, Some(meant)) => {
                 return Err(format!("{name}: there is no such setting; {meant} was probably meant"));
             }
-            // Somebody else's: see `unknown_variables`.
+            // Not one of ours: see `unknown_variables`.
             (None, None) => return Ok(()),
         },
         (None, None) => return Ok(()),
@@ -177,7 +178,7 @@ fn apply_variable(tree: &mut Value, defaults: &Value, name: &str, text: &str) ->
     Ok(())
 }
 
-/// Whether a variable of a setting has a value of its kind: on its own, so that the error can name it.
+/// Checks in isolation that a variable's value has the type of its setting, so that the error can name the variable.
 fn check_alone(defaults: &Value, name: &str, text: &str) -> Result<(), String> {
     let mut alone = defaults.clone();
     apply_variable(&mut alone, defaults, name, text)?;
@@ -193,7 +194,7 @@ fn check_alone(defaults: &Value, name: &str, text: &str) -> Result<(), String> {
     }
 }
 
-/// The original's way to say the port; the address stays what it is.
+/// The port as the earlier system sets it; the address is unchanged.
 fn apply_port(tree: &mut Value, text: &str) -> Result<(), String> {
     let port: u16 = text.parse().map_err(|_| format!("RELAY_PORT: {text:?} is not a port (1 to 65535)"))?;
     let slot = &mut tree["server"]["listen"];
@@ -204,7 +205,7 @@ fn apply_port(tree: &mut Value, text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads a text as the kind of value that the default has.
+/// Parses a text as the type of the default value.
 fn parse_like(like: &Value, text: &str) -> Result<Value, &'static str> {
     match like {
         Value::Bool(_) => match text.to_ascii_lowercase().as_str() {
@@ -229,7 +230,7 @@ fn apply_flags(tree: &mut Value, flags: &Overrides) {
 }
 
 impl Config {
-    /// What does not fit together, each with a remedy.
+    /// Inconsistencies, each with a remedy.
     fn mistakes(&self) -> Vec<String> {
         let mut found = Vec::new();
         if !(1..=127).contains(&self.relay.depth_max) {
@@ -262,7 +263,7 @@ impl Config {
         found
     }
 
-    /// The same configuration with every secret hidden, to be shown.
+    /// The same configuration for display, with every secret masked.
     #[must_use]
     pub fn without_secrets(&self) -> Value {
         let mut tree = serde_json::to_value(self).unwrap_or_default();

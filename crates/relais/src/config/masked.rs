@@ -1,19 +1,19 @@
-//! What people may see of addresses: never a password, a token or a key in them.
+//! Addresses for display: without passwords, tokens and keys.
 
 use std::borrow::Cow;
 
-/// Stands for what is hidden.
+/// Replaces what is masked.
 pub(super) const HIDDEN: &str = "••••••";
 
-/// Parts of the names of parameters whose values are secret.
+/// Substrings that mark a parameter's value as secret.
 const SECRET_NAMES: &[&str] = &["pass", "pwd", "secret", "token", "key", "sig", "auth", "cred"];
 
-/// The same of the keywords of a text such as `host=db password=…`: fewer, since such texts are not only addresses.
+/// The same for keywords of a text such as `host=db password=…`: fewer, since such texts are not only addresses.
 const SECRET_WORDS: &[&str] = &["pass", "pwd", "secret", "token"];
 
-/// An address without its secrets: the password before an `@`, a lone user of the web (which is a token there), and the
-/// values of parameters named like secrets; also if its scheme is missing, or it is written in keywords. In doubt more is
-/// hidden. Any other text stays as it is.
+/// An address without its secrets: the password before an `@`, a user without password in an HTTP URL (which is a token
+/// there), and the values of parameters named like secrets; also without a scheme, or in keyword form. When in doubt,
+/// more is masked. Any other text is unchanged.
 #[must_use]
 pub fn masked(url: &str) -> Cow<'_, str> {
     let is_scheme =
@@ -22,7 +22,7 @@ pub fn masked(url: &str) -> Cow<'_, str> {
         return masked_keywords(masked_user(url));
     };
     let (place, query) = match rest.split_once('?') {
-        // A password that was not encoded may have a question mark in it.
+        // A password that is not percent-encoded may contain a question mark.
         Some((_, query)) if query.contains('@') && !rest.split('?').next().is_some_and(is_whole) => {
             (rest, None)
         }
@@ -42,7 +42,7 @@ pub fn masked(url: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{scheme}://{place}{query}"))
 }
 
-/// `user:password@…` without the password. A file of the embedded database has none.
+/// `user:password@…` without the password. The path of a SQLite file has none.
 fn masked_user(text: &str) -> Cow<'_, str> {
     match text.rsplit_once('@').and_then(|(who, place)| Some((who.split_once(':')?.0, place))) {
         Some((user, place)) if user != "sqlite" => Cow::Owned(format!("{user}:{HIDDEN}@{place}")),
@@ -50,8 +50,8 @@ fn masked_user(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// `host=db password=…` up to the first secret: what follows may belong to it. A level of the log, such as
-/// `relais::auth::token=debug`, is no keyword.
+/// `host=db password=…` up to the first secret: what follows may be part of it. A log directive such as
+/// `relais::auth::token=debug` is not a keyword.
 fn masked_keywords(text: Cow<'_, str>) -> Cow<'_, str> {
     let is_secret_at = |at: &usize| {
         let before = text[..*at].trim_end();
@@ -68,7 +68,7 @@ fn masked_keywords(text: Cow<'_, str>) -> Cow<'_, str> {
     }
 }
 
-/// Whether an authority and a path are not perhaps cut off inside a password: the port is a number.
+/// Whether authority and path are complete, not cut inside a password: the port is a number.
 fn is_whole(place: &str) -> bool {
     let authority = place.split('/').next().unwrap_or_default();
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
@@ -91,7 +91,7 @@ fn is_secret(name: &str) -> bool {
     SECRET_NAMES.iter().any(|word| name.contains(word))
 }
 
-/// A text with every address in it masked: for what others wrote into it, such as the error of a library.
+/// A text with every address in it masked: for texts from elsewhere, such as a library's error.
 #[must_use]
 pub fn masked_text(text: &str) -> Cow<'_, str> {
     if !text.contains("://") {

@@ -1,4 +1,4 @@
-//! The configuration: defaults, then `relais.toml`, then the environment, then flags, checked as a whole.
+//! The configuration: defaults, then `relais.toml`, then the environment, then flags, validated as a whole.
 
 mod auth;
 mod chat;
@@ -39,17 +39,17 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// Everything that can be set, one struct per concern.
+/// All settings, one struct per concern.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where the server listens and how it stops.
     pub server: ServerConfig,
-    /// Which database.
+    /// The database.
     pub database: DatabaseConfig,
     /// The relay of JSON files.
     pub relay: RelayConfig,
-    /// Who may do what.
+    /// Authentication and authorisation.
     pub auth: AuthConfig,
     /// Conversations and messages.
     pub chat: ChatConfig,
@@ -65,7 +65,7 @@ pub struct Config {
     pub log: LogConfig,
     /// Traces.
     pub telemetry: TelemetryConfig,
-    /// What the commands that talk to a server use.
+    /// Settings of the client commands.
     pub client: ClientConfig,
 }
 

@@ -1,6 +1,6 @@
-//! The known name that a wrong one was probably meant to be.
+//! Suggests the known name that a misspelt one was probably meant to be.
 
-/// The nearest of `known`, if so few letters differ that it was probably meant: one in four, and at most three.
+/// The nearest of `known`, if at most one letter in four differs, and at most three.
 pub(crate) fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let most = (wrong.chars().count() / 4).clamp(1, 3);
     let measured = known.map(|name| (strsim::damerau_levenshtein(wrong, name), name));

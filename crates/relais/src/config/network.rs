@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub struct Network(IpNet);
 
 impl Network {
-    /// Whether the address is in it. An IPv4 address counts as itself also when it is written as IPv6.
+    /// Whether it contains the address. An IPv4-mapped IPv6 address counts as IPv4.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())

@@ -1,4 +1,4 @@
-//! Origins of pages, and names of this server, in the configuration.
+//! Origins of pages, and host names of this server.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,28 +8,28 @@ use serde::{Deserialize, Serialize};
 
 const SETTING: &str = "server.allowed_origins (ALLOWED_ORIGINS)";
 
-/// Whose pages a browser may call from: an origin as browsers write it (RFC 6454 section 6.2), or `*`, which is every
+/// An origin whose pages may call from a browser, as browsers serialise it (RFC 6454 section 6.2), or `*` for every
 /// origin.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Origin(String);
 
 impl Origin {
-    /// Whether it is every origin.
+    /// Whether it matches every origin.
     #[must_use]
     pub fn is_any(&self) -> bool {
         self.0 == "*"
     }
 
-    /// As browsers write it, or `*`.
+    /// As browsers serialise it, or `*`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// An origin in the one spelling that browsers have for it: lower case, without the port that goes without saying. None
-/// if the text is no origin, `null` among them.
+/// An origin as browsers serialise it: lower case, without the default port. `None` if the text is not an origin, as
+/// for `null`.
 #[must_use]
 pub fn canonical_origin(text: &str) -> Option<String> {
     let (scheme, authority) = text.split_once("://")?;
@@ -39,7 +39,7 @@ pub fn canonical_origin(text: &str) -> Option<String> {
         && letters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c));
     let authority = authority.to_ascii_lowercase();
     let (host, port) = split_port(&authority)?;
-    // Only shells of applications have origins without a host, such as `file://`.
+    // Only application shells have origins without a host, such as `file://`.
     let web = matches!(&*scheme, "http" | "https");
     if !named || (host.is_empty() && (web || port.is_some())) {
         return None;
@@ -51,7 +51,7 @@ pub fn canonical_origin(text: &str) -> Option<String> {
     }
 }
 
-/// The host and the port of an authority without user information, in lower case. None if it is none.
+/// The host and the port of an authority without user information, in lower case. `None` if invalid.
 pub(crate) fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     let end = match authority.strip_prefix('[') {
         Some(inside) => {
@@ -79,7 +79,7 @@ pub(crate) fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
 impl FromStr for Origin {
     type Err = String;
 
-    /// Takes an origin in any spelling, and refuses what no browser ever sends, since it could never match.
+    /// Accepts an origin in any spelling, and rejects what no browser ever sends, since it could never match.
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if text == "*" {
@@ -99,7 +99,7 @@ impl FromStr for Origin {
             return wrong("is more than an origin: leave only the scheme, the host and the port");
         }
         let web = matches!(&*scheme.to_ascii_lowercase(), "http" | "https");
-        // Browsers write names beyond ASCII in their other form.
+        // Browsers send non-ASCII names in Punycode.
         let ascii = match reqwest::Url::parse(text) {
             Ok(url) if web && !rest.is_ascii() => url.origin().ascii_serialization(),
             _ => format!("{scheme}://{rest}"),
@@ -137,7 +137,7 @@ impl fmt::Display for Origin {
 pub struct HostName(String);
 
 impl HostName {
-    /// In the one spelling that is compared: lower case, an IPv6 address without brackets, no dot at the end.
+    /// The normalised form used in comparisons: lower case, an IPv6 address without brackets, no trailing dot.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -153,7 +153,7 @@ impl HostName {
         (!host.is_empty()).then(|| Self(host.to_owned()))
     }
 
-    /// The address, if it is one.
+    /// The IP address, if it is one.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         self.0.parse().ok()

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// What to do with a JSON object that names a key twice.
+/// What to do with a JSON object that has duplicate keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DuplicateKeys {
-    /// Refuse the file: readers disagree on which value counts, so one of them would be lost.
+    /// Reject the file: parsers disagree on which value counts, so one of them would be lost.
     #[default]
     Reject,
-    /// Take it as it is.
+    /// Accept it unchanged.
     Accept,
 }
 
@@ -19,13 +19,13 @@ pub enum DuplicateKeys {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct SchemaRule {
-    /// Sociétés it holds for, as a glob: `rsp-*`.
+    /// The sociétés it applies to, as a glob: `rsp-*`.
     #[serde(default = "any")]
     pub societe: String,
-    /// File names it holds for, as a glob: `comptes_*.json`.
+    /// The file names it applies to, as a glob: `comptes_*.json`.
     #[serde(default = "any")]
     pub files: String,
-    /// The file of the schema.
+    /// The schema file.
     pub schema: PathBuf,
 }
 
@@ -37,27 +37,27 @@ fn any() -> String {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RelayConfig {
-    /// The folder of the plain files; none: `payloads_societes` in the data folder.
+    /// The folder of the plain files; if unset, `payloads_societes` in the data folder.
     pub files_dir: Option<PathBuf>,
-    /// Bytes of one file at most.
+    /// Maximum bytes of one file.
     pub file_bytes_max: u64,
-    /// Bytes of one société's current files at most; 0 is no limit.
+    /// Maximum bytes of one société's current files; 0 is no limit.
     pub quota_bytes: u64,
-    /// Files of one société at most.
+    /// Maximum number of files of one société.
     pub files_per_societe_max: usize,
-    /// File name endings that are taken, in lower case. Their contents are JSON whatever the ending.
+    /// Accepted file name extensions, in lower case. The content is JSON whatever the extension.
     pub extensions: Vec<String>,
-    /// Levels of nesting that a JSON text may have, at most 127.
+    /// Maximum nesting depth of a JSON text, at most 127.
     pub depth_max: usize,
-    /// What to do with an object that names a key twice.
+    /// What to do with an object that has duplicate keys.
     pub duplicate_keys: DuplicateKeys,
-    /// Earlier versions kept of each file.
+    /// Earlier versions kept per file.
     pub versions_kept: u32,
     /// Bytes of file contents kept in memory for downloads.
     pub cache_bytes: u64,
-    /// Bytes of uploads that may be in memory at once; beyond it an upload is asked to come back (503).
+    /// Maximum bytes of uploads in memory at once; beyond it an upload is asked to retry (503).
     pub upload_memory_bytes: u64,
-    /// Seconds between two comparisons of the folder with the database, beside the live watch.
+    /// Seconds between two full comparisons of the folder with the database, in addition to live change notification.
     pub rescan_s: u64,
     /// JSON Schemas.
     pub schemas: Vec<SchemaRule>,

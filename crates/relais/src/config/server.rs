@@ -12,33 +12,34 @@ use super::origin::{HostName, Origin};
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerConfig {
-    /// Address and port; in a configuration the address may be a name, as in `localhost:8000`.
+    /// Address and port; in the configuration the address may be a host name, as in `localhost:8000`.
     #[serde(deserialize_with = "listen_address")]
     pub listen: SocketAddr,
-    /// The folder for everything the server keeps.
+    /// The folder for all data of the server.
     pub data: PathBuf,
-    /// Names by which clients reach a server that is open to everybody, beside `localhost` and addresses: it answers to
-    /// no other, since a foreign page may have its own name point here.
+    /// Host names accepted by a server that is open to everyone, besides `localhost` and IP addresses: requests for any
+    /// other are rejected, since a foreign page may point its own name at this server.
     pub names: Vec<HostName>,
-    /// Origins that browsers may call from; `*` is every origin, without cookies. Empty: the server's own origin only.
+    /// Origins that browsers may call from; `*` is every origin, without cookies. If empty, only the server's own
+    /// origin.
     pub allowed_origins: Vec<Origin>,
-    /// Addresses or networks of the reverse proxies in front. From them, and from nobody else, `X-Forwarded-For`
-    /// says where a client is, and `X-Forwarded-Proto` whether it uses https.
+    /// Addresses or networks of the reverse proxies in front. Only from them are `X-Forwarded-For`, for the client's
+    /// address, and `X-Forwarded-Proto`, for https, trusted.
     pub trusted_proxies: Vec<Network>,
-    /// Connections at most, live ones included; fewer if the system allows fewer open files.
+    /// Maximum number of connections, live ones included; fewer if the system allows fewer open files.
     pub connections_max: usize,
-    /// Connections of one address at most (one IPv6 network of 64 bits); 0 is no limit.
+    /// Maximum number of connections from one address (one IPv6 network of 64 bits); 0 is no limit.
     pub connections_per_address_max: usize,
-    /// Addresses or networks that this limit does not hold for.
+    /// Addresses or networks exempt from this limit.
     pub connections_unlimited_from: Vec<Network>,
-    /// Seconds a client may take to send its request headers, and an idle connection is kept.
+    /// Seconds that a client may take to send its request headers, and that an idle connection is kept.
     pub header_timeout_s: u64,
-    /// Seconds for a request body or an answer to make progress. A client that does not send its body gets 408, one
-    /// that does not read its answer is closed.
+    /// Seconds within which a request body or a response must make progress. A client that does not send its body gets
+    /// 408; one that does not read its response is disconnected.
     pub body_stall_timeout_s: u64,
-    /// Bytes per second that count as progress.
+    /// Minimum rate that counts as progress, in bytes per second.
     pub transfer_rate_min: u64,
-    /// Bytes of request bodies in memory at once, all together, uploads apart.
+    /// Maximum bytes of all request bodies in memory at once, excluding uploads.
     pub body_memory_bytes: u64,
     /// Seconds over which live clients are asked to reconnect elsewhere when the server stops.
     pub drain_s: u64,
@@ -49,11 +50,11 @@ fn listen_address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<S
     parse_listen(&text).map_err(serde::de::Error::custom)
 }
 
-/// The address to listen on. A name stands for its address on this computer, of the fourth version if it has one, which
-/// `localhost` always has.
+/// Parses the address to listen on. A host name is resolved on this computer, preferring IPv4, which `localhost` always
+/// has.
 ///
 /// # Errors
-/// What is wrong with it, and how it should look.
+/// What is wrong with it, and the expected form.
 pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse() {
         return Ok(address);
@@ -100,15 +101,15 @@ impl Default for ServerConfig {
     }
 }
 
-/// Which database.
+/// The database.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatabaseConfig {
-    /// `sqlite:PATH` or `postgres://…`; none: `relais.db` in the data folder.
+    /// `sqlite:PATH` or `postgres://…`; if unset, `relais.db` in the data folder.
     pub url: Option<String>,
-    /// Connections for reading.
+    /// Number of read connections.
     pub readers: usize,
-    /// Days that events stay in the log, so that a client that was away for so long still recovers.
+    /// Days for which events stay in the log, so that a client that was away for that long can still recover.
     pub events_days: u32,
 }
 
@@ -122,32 +123,32 @@ impl Default for DatabaseConfig {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HubLimits {
-    /// Live sessions at most.
+    /// Maximum number of live sessions.
     pub sessions_max: usize,
-    /// Live sessions at most from one address; 0 is no limit.
+    /// Maximum number of live sessions from one address; 0 is no limit.
     pub sessions_per_address_max: usize,
-    /// Live sessions at most from one address whose client has not said who it is, where credentials are required; 0 is
-    /// no limit. All addresses together may have half of `sessions_max`.
+    /// Maximum number of unauthenticated live sessions from one address, where credentials are required; 0 is no limit.
+    /// All addresses together may have half of `sessions_max`.
     pub anonymous_per_address_max: usize,
-    /// Live sessions at most of one user or key; 0 is no limit.
+    /// Maximum number of live sessions of one user or key; 0 is no limit.
     pub sessions_per_principal_max: usize,
-    /// Topics that one session may ask for. What its person belongs to is not counted.
+    /// Topics that one session may request. What its user is a member of is not counted.
     pub subscriptions_per_session_max: usize,
-    /// Bytes that may wait for a client that reads slowly, before it is told to reconnect and resume.
+    /// Maximum bytes queued for a slow reader before it is told to reconnect and resume.
     pub queue_bytes: usize,
-    /// Bytes of one message from a client.
+    /// Maximum bytes of one message from a client.
     pub message_bytes: usize,
-    /// Messages of one connection per second; twice as many may come at once.
+    /// Messages per second and connection; bursts may be twice as large.
     pub messages_per_s: u32,
-    /// Whether WebSockets may be compressed (permessage-deflate), each message on its own.
+    /// Whether WebSockets may use compression (permessage-deflate), each message on its own.
     pub compression: bool,
-    /// Events that a returning client is sent at most; one that missed more starts afresh.
+    /// Maximum number of events replayed to a returning client; one that missed more starts over.
     pub recover_events_max: usize,
-    /// Seconds between two pings to a quiet client.
+    /// Seconds between two pings to an idle client.
     pub ping_interval_s: u32,
-    /// Seconds without any sign of life after which a client counts as gone.
+    /// Seconds without any traffic after which a client is considered gone.
     pub idle_timeout_s: u32,
-    /// Seconds that a client which has to authenticate may take for it.
+    /// Seconds within which a client must authenticate, where that is required.
     pub authenticate_timeout_s: u32,
 }
 
@@ -171,14 +172,14 @@ impl Default for HubLimits {
     }
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people on a terminal, JSON elsewhere.
+    /// Text on a terminal, JSON elsewhere.
     #[default]
     Auto,
-    /// For people.
+    /// Human-readable text.
     Text,
     /// One JSON object per line.
     Json,
@@ -188,9 +189,9 @@ pub enum LogFormat {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
-    /// What is logged, as `tracing` filters: `info`, `relais=debug`, ….
+    /// The filter, in `tracing` syntax: `info`, `relais=debug`, ….
     pub filter: String,
-    /// How a line looks.
+    /// The format of a line.
     pub format: LogFormat,
 }
 
@@ -204,7 +205,7 @@ impl Default for LogConfig {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TelemetryConfig {
-    /// Where traces go by OTLP over HTTP (`http://collector:4318`); none: nowhere.
+    /// Where traces are exported by OTLP over HTTP (`http://collector:4318`); if unset, nowhere.
     pub otlp_endpoint: Option<String>,
 }
 

@@ -2,48 +2,48 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Who gets an offset with every event and can recover.
+/// Which clients receive an offset with every event and can recover.
 ///
-/// A client that does not know of offsets would take them for an argument of its events, and only the library for
-/// JavaScript ignores an argument too many: so clients ask for them.
+/// A client that does not know of offsets would take them for an argument of its events, and only the JavaScript
+/// library ignores extra arguments: so clients opt in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Recovery {
-    /// Whoever asks: `recovery: true` in the `auth` object, or `recovery=1` in the query.
+    /// Clients that opt in: `recovery: true` in the `auth` object, or `recovery=1` in the query.
     #[default]
     Asked,
-    /// Everybody, for servers whose clients all use `socket.io-client`.
+    /// All clients, for servers whose clients all use `socket.io-client`.
     Always,
-    /// Nobody.
+    /// No clients.
     Never,
 }
 
-/// Rules for Socket.IO clients. Heartbeats, and how many connections there may be, are those of all live
-/// connections (`hub`).
+/// Settings for Socket.IO clients. Heartbeats and the maximum number of connections are those of all live connections
+/// (`hub`).
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SocketIoConfig {
-    /// Whether clients of Socket.IO 2 (Engine.IO 3) are served.
+    /// Whether clients of Socket.IO 2 (Engine.IO 3) are supported.
     pub allow_eio3: bool,
-    /// Bytes of one message or one polling request of a client.
+    /// Maximum bytes of one message or one polling request of a client.
     pub message_bytes: u32,
-    /// Binary attachments of one event.
+    /// Maximum number of binary attachments of one event.
     pub attachments_max: u32,
-    /// Bytes of all attachments of one event together.
+    /// Maximum bytes of all attachments of one event together.
     pub attachment_bytes: u32,
-    /// Messages of one connection per second; twice as many may come at once.
+    /// Messages per second and connection; bursts may be twice as large.
     pub events_per_s: u32,
-    /// Namespaces of one connection.
+    /// Maximum number of namespaces per connection.
     pub namespaces_max: usize,
-    /// Seconds within which a client joins its first namespace.
+    /// Seconds within which a client must join its first namespace.
     pub connect_timeout_s: u32,
-    /// Seconds that a WebSocket may take to take over from polling.
+    /// Seconds that an upgrade from polling to WebSocket may take.
     pub upgrade_timeout_s: u64,
-    /// Seconds that an acknowledgement may take, in both directions.
+    /// Seconds that an acknowledgement may take, in either direction.
     pub ack_timeout_s: u64,
-    /// Whether WebSockets may be compressed (permessage-deflate). It costs processor time and saves bandwidth.
+    /// Whether WebSockets may use compression (permessage-deflate). It costs CPU time and saves bandwidth.
     pub compression: bool,
-    /// Who gets offsets with events, to go on after a lost connection: `asked`, `always` or `never`.
+    /// Which clients receive offsets with events, to recover after a lost connection: `asked`, `always` or `never`.
     pub recovery: Recovery,
 }
 
@@ -66,7 +66,7 @@ impl Default for SocketIoConfig {
 }
 
 impl SocketIoConfig {
-    /// What a server could not run with.
+    /// Settings that a server cannot run with.
     pub(super) fn mistakes(&self) -> Vec<String> {
         let mut found = Vec::new();
         if self.message_bytes < 1_000 {

@@ -1,11 +1,11 @@
-//! The environment: which variables are settings, and what to make of those that only look like it.
+//! Environment variables: which are settings, and how to treat those that only look like one.
 
 use serde_json::Value;
 
 use super::Config;
 use super::near::nearest;
 
-/// Names that other systems and the documentation use, beside `RELAIS_<SECTION>_<FIELD>`.
+/// Names used by other systems and the documentation, in addition to `RELAIS_<SECTION>_<FIELD>`.
 pub(super) const FIXED_NAMES: &[(&str, &str)] = &[
     ("RELAIS_LISTEN", "server.listen"),
     ("RELAIS_DATA", "server.data"),
@@ -23,17 +23,17 @@ pub(super) const FIXED_NAMES: &[(&str, &str)] = &[
     ("REALTIME_ENABLE_STATS", "live.stats"),
 ];
 
-/// Names the file of settings.
+/// The variable with the path of the settings file.
 pub(super) const FILE: &str = "RELAIS_CONFIG";
 
-/// Variables of that shape that mean something else; RELAIS_URL is for applications that publish.
-/// What `listen --exec` tells its command is there too, for the commands that it runs.
+/// Variables of that form with another meaning. RELAIS_URL is for applications that publish; those that `listen --exec`
+/// sets for its command are inherited by the commands that it runs.
 const OTHER_USES: &[&str] = &[FILE, "RELAIS_URL", "RELAIS_EVENT", "RELAIS_SOCIETE", "RELAIS_FILENAME"];
 
-/// Beginnings of the names of variables that are for tests and measurements.
+/// Prefixes of variables for tests and measurements.
 const OTHER_FAMILIES: &[&str] = &["RELAIS_TEST_", "RELAIS_BENCH_"];
 
-/// Whether a variable of that shape means something else than a setting.
+/// Whether a variable of that form has another meaning than a setting.
 pub(super) fn has_other_use(name: &str) -> bool {
     OTHER_USES.contains(&name) || OTHER_FAMILIES.iter().any(|family| name.starts_with(family))
 }
@@ -56,8 +56,8 @@ pub(super) fn settings() -> Vec<String> {
     found
 }
 
-/// The variables that look like settings and are none, each with a word about it. One that is nearly a setting's name is
-/// an error instead: see [`super::read`].
+/// The variables that look like settings but are not, each with an explanation. One that nearly matches a setting's
+/// name is an error instead: see [`super::read`].
 pub fn unknown_variables(env: impl IntoIterator<Item = (String, String)>) -> Vec<String> {
     let defaults = serde_json::to_value(Config::default()).unwrap_or_default();
     let names = env.into_iter().map(|(name, _)| name).filter(|name| is_unknown(&defaults, name));
@@ -65,7 +65,7 @@ pub fn unknown_variables(env: impl IntoIterator<Item = (String, String)>) -> Vec
     strange.map(|name| format!("{name} is no setting and is ignored; {}", known_beside(&name))).collect()
 }
 
-/// Where the settings are that somebody may have looked for: a name may be that of a whole section.
+/// Where to find the settings that may have been meant: a name may be that of a whole section.
 fn known_beside(name: &str) -> String {
     let section = name.strip_prefix("RELAIS_").unwrap_or_default().to_ascii_lowercase();
     let all = settings();
@@ -77,7 +77,7 @@ fn known_beside(name: &str) -> String {
     format!("[{section}] is a section of settings: {}", within.join(", "))
 }
 
-/// The variable of a setting.
+/// The variable for a setting.
 fn variable_of(path: &str) -> String {
     format!("RELAIS_{}", path.replace('.', "_").to_ascii_uppercase())
 }
@@ -89,7 +89,7 @@ fn is_unknown(defaults: &Value, name: &str) -> bool {
     !other && !fixed && rest.is_some_and(|rest| resolve(defaults, &rest.to_ascii_lowercase()).is_none())
 }
 
-/// The variable that this one was probably meant to be: a slip of the finger, or a field without its section.
+/// The variable that was probably meant: a typing error, or a field without its section.
 pub(super) fn meant_variable(name: &str) -> Option<String> {
     let rest = name.strip_prefix("RELAIS_")?;
     let paths: Vec<String> =
@@ -104,8 +104,8 @@ pub(super) fn meant_variable(name: &str) -> Option<String> {
     nearest(rest, known()).or_else(without_section).map(|meant| format!("RELAIS_{meant}"))
 }
 
-/// Finds the setting that `SECTION_FIELD` names; fields have underscores too, so the known names decide. A section as a
-/// whole is none.
+/// Finds the setting that `SECTION_FIELD` names; fields contain underscores too, so it is matched against the known
+/// names. A section alone is not a setting.
 pub(super) fn resolve(node: &Value, rest: &str) -> Option<Vec<String>> {
     let fields = node.as_object()?;
     if let Some(found) = fields.get(rest) {

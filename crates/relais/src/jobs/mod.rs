@@ -1,5 +1,5 @@
-//! Durable jobs of this server: the worker that runs them, how they are watched, and the kinds that belong to no feature,
-//! a file each.
+//! Durable jobs of this server: the worker that runs them, their monitoring, and the kinds that belong to no feature,
+//! one per file.
 
 mod trim_log;
 mod watch;
@@ -23,12 +23,12 @@ pub(crate) fn kinds() -> impl Iterator<Item = &'static JobHandler> {
     [&trim_log::HANDLER].into_iter().chain(declared().flat_map(|feature| feature.jobs))
 }
 
-/// How often schedules that could not be stored are tried again.
+/// How often schedules that could not be stored are retried.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// Runs jobs until it is told to stop; then gives back what has not begun and waits for what runs.
+/// Runs jobs until `stop`; then releases those that have not started and waits for the running ones.
 pub async fn work(app: App, stop: CancellationToken) {
-    // At the start as well: whoever comes back finds the log as the settings want it, however short the server runs.
+    // At start as well, so that the log is trimmed as configured, however short the server runs.
     if let Outcome::Failed(error) = trim_log::run(&app).await {
         tracing::warn!(error, "trying again within the hour");
     }
@@ -44,7 +44,7 @@ pub async fn work(app: App, stop: CancellationToken) {
     worker.stop().await;
 }
 
-/// Looks at the jobs now and then, until it is told to stop.
+/// Monitors the jobs periodically, until `stop`.
 pub async fn watch(app: App, stop: CancellationToken) {
     app.service::<JobsWatch>().run(app.store(), &stop).await;
 }
@@ -57,7 +57,7 @@ fn handlers(app: &App) -> Handlers {
 fn config(app: &App) -> WorkerConfig {
     let settings = &app.config().jobs;
     let name = format!("{}:{}", host(), std::process::id());
-    // Chance spreads retries; nothing hangs on it.
+    // The randomness only spreads retries; nothing depends on its quality.
     let mut config = WorkerConfig::new(name, getrandom::u64().unwrap_or_default());
     config.concurrency = settings.concurrency;
     config.lease = Duration::from_secs(u64::from(settings.lease_s));
@@ -70,7 +70,7 @@ fn host() -> String {
     name.nodename().to_string_lossy().into_owned()
 }
 
-/// Stores the schedules of this server; those that are there go on.
+/// Stores the schedules of this server; existing ones continue.
 async fn keep_schedules(store: &Store) -> Result<(), StoreError> {
     let put = |tx: &mut WriteTx<'_>| {
         let scheduled = kinds().filter_map(|known| Some((known.kind, (known.schedule)()?)));

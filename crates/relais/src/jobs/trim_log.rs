@@ -1,4 +1,4 @@
-//! Old events are forgotten, once an hour by one server.
+//! Trims old events from the log, once an hour on one server.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use crate::App;
 use crate::declared::declared;
 use crate::feature::{JobHandler, hourly};
 
-/// Events that are kept however old they are.
+/// The number of events kept regardless of their age.
 const EVENTS_KEPT_MIN: u64 = 1000;
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// What fails is tried again within the hour; after that the next one comes anyway.
+/// A failure is retried within the hour; after that the next run is due anyway.
 pub(super) static HANDLER: JobHandler = JobHandler {
     kind: JobKind::new("log.trim")
         .attempts(5)

@@ -1,4 +1,4 @@
-//! How the jobs stand: gauges, and a line for whoever asks whether the server is well.
+//! Monitoring of the jobs: gauges, and a summary for health checks.
 
 use std::time::Duration;
 
@@ -11,34 +11,34 @@ use tokio_util::sync::CancellationToken;
 
 use super::kinds;
 
-/// How often the jobs are counted.
+/// How often jobs are counted.
 const LOOK: Duration = Duration::from_secs(15);
 /// The states that are counted.
 const COUNTED: [JobState; 4] = [JobState::Scheduled, JobState::Pending, JobState::Running, JobState::Dead];
 
-/// How the jobs of the database stood when they were last counted.
+/// The jobs in the database, as last counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
-    /// Jobs that wait for a worker.
+    /// Jobs waiting for a worker.
     pub pending: u64,
-    /// Jobs that wait for their time.
+    /// Jobs scheduled for later.
     pub scheduled: u64,
-    /// Jobs that run.
+    /// Running jobs.
     pub running: u64,
     /// Dead letters.
     pub dead: u64,
-    /// Jobs that wait and whose kind this server does not know.
+    /// Waiting jobs whose kind this server does not know.
     pub unknown: u64,
-    /// For how many seconds the first of those that wait for a worker has been due.
+    /// For how many seconds the oldest job waiting for a worker has been due.
     pub oldest_s: u64,
 }
 
-/// What was last seen of the jobs.
+/// The last summary of the jobs.
 #[derive(Default)]
 pub struct JobsWatch(Mutex<Option<Summary>>);
 
 impl JobsWatch {
-    /// How the jobs stood lately; nothing until they were counted once.
+    /// The last summary; `None` before the first count.
     #[must_use]
     pub fn summary(&self) -> Option<Summary> {
         self.0.lock().clone()
@@ -60,7 +60,7 @@ impl JobsWatch {
     /// Counts now.
     ///
     /// # Errors
-    /// Why the database cannot be read.
+    /// The database cannot be read.
     pub async fn look(&self, store: &Store) -> Result<(), StoreError> {
         let counts = store.read(|tx| inspect::overview(tx)).await?;
         let now_ms = store.clock().now().as_millis();
@@ -94,7 +94,8 @@ fn is_known(kind: &str) -> bool {
     kinds().any(|known| known.kind.name == kind)
 }
 
-/// Gauges of known kinds only, so that a database cannot make new ones without end; the others are counted together.
+/// Gauges exist for known kinds only, so that the database cannot create them without bound; others are counted
+/// together.
 fn show(counts: &[Count], summary: &Summary) {
     for kind in kinds().map(|known| known.kind) {
         for state in COUNTED {

@@ -1,11 +1,11 @@
-//! The files that the system lets this process have open: every connection is one.
+//! The limit on open files: every connection is one.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Files at most beside connections, and for clients that are turned away.
+/// Maximum number of files other than connections, including clients being rejected.
 const OTHERS_MAX: u64 = 1024;
 
-/// Raises the limit to what the system allows; how many connections fit in it, at most `wanted`.
+/// Raises the limit as far as the system allows; returns how many connections fit in it, at most `wanted`.
 pub(super) fn connections_that_fit(wanted: usize) -> usize {
     let limit = raise();
     let fitting = fitting(limit, wanted);

@@ -1,6 +1,6 @@
-//! Query strings as forms write them.
+//! Form-encoded query strings.
 
-/// The names and values of a query in its order, a name as often as it comes (WHATWG URL, section 5.1).
+/// The names and values of a query in order, including repeated names (WHATWG URL, section 5.1).
 pub(crate) fn form_pairs(query: &str) -> impl Iterator<Item = (String, String)> + '_ {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));

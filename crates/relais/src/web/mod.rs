@@ -1,5 +1,5 @@
-//! What every edge needs of HTTP, below identity and the features: connections and the end of every wait, bodies of
-//! several parts, forms, pages of lists, origins and proxies.
+//! The HTTP infrastructure of every edge, below identity and the features: connections and their timeouts, multipart
+//! bodies, forms, paging, origins and proxies.
 
 mod connections;
 mod descriptors;

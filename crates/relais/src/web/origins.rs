@@ -1,4 +1,4 @@
-//! From which pages a browser may call: scheme, host and port are compared.
+//! Which pages may call from a browser: scheme, host and port are compared.
 
 use axum::http::{Extensions, HeaderMap, HeaderName, Version, header};
 
@@ -6,18 +6,18 @@ use crate::AppError;
 use crate::config::{Origin, canonical_origin};
 use crate::said::said;
 
-/// Where a browser says from where it calls (Fetch Metadata Request Headers).
+/// The header in which a browser describes the origin of a call (Fetch Metadata Request Headers).
 pub(crate) const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Whether clients reach this server by https, as a trusted proxy in front says. Without one they do not: there is no
-/// TLS in this server.
+/// Whether clients reach this server over https, according to a trusted proxy in front. Without one they do not: this
+/// server has no TLS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Secure(pub(crate) bool);
 
 impl Secure {
-    /// Reads what a proxy says; of several in a row the nearest counts.
+    /// Reads the proxy's header; with several proxies in a row the nearest counts.
     pub(crate) fn of(headers: &HeaderMap, from_proxy: bool) -> Self {
         let last = headers.get_all(FORWARDED_PROTO).iter().next_back();
         let last = last.and_then(|value| value.to_str().ok()?.rsplit(',').next());
@@ -42,24 +42,24 @@ pub(crate) fn is_known_origin(headers: &HeaderMap, extensions: &Extensions, allo
     origin.is_some_and(|origin| allowed.iter().any(|known| known.as_str() == origin))
 }
 
-/// Why a request does not say sensibly which host it is for.
+/// Why a request does not identify its host properly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum HostFault {
-    /// HTTP/1.1 asks for one (RFC 9112 section 3.2); older programs send none.
+    /// HTTP/1.1 requires one (RFC 9112 section 3.2); older programs send none.
     Missing,
     /// More than one `Host`.
     Several,
-    /// A host that is not this server.
+    /// A host name that is not this server's.
     Foreign(String),
 }
 
-/// By which names an open server answers. A page that has its own name point to this server, as DNS rebinding does,
-/// otherwise reads and writes as if it were one of this server's: the browser takes it for that.
+/// The host names that an open server accepts. Otherwise a page that points its own name at this server (DNS rebinding)
+/// could read and write, since the browser treats it as one of this server's own pages.
 #[derive(Clone, Debug)]
 pub(crate) struct Hosts {
     names: Vec<crate::config::HostName>,
-    /// Whether an address is a name: what is called by its address cannot be rebound. A server on a loopback address is
-    /// called by that alone.
+    /// Whether IP addresses are accepted: they cannot be rebound. A server on a loopback address is reached only by
+    /// that.
     addresses: bool,
 }
 
@@ -70,7 +70,7 @@ impl Hosts {
         Self { names: names.iter().cloned().chain(usual).collect(), addresses: !listen.is_loopback() }
     }
 
-    /// Whether only programs of this computer reach the server.
+    /// Whether the server is reachable from this computer only.
     pub(crate) fn is_on_loopback(&self) -> bool {
         !self.addresses
     }
@@ -89,7 +89,7 @@ impl Hosts {
         if host.is_none() && target.is_none() && version >= Version::HTTP_11 {
             return Err(HostFault::Missing);
         }
-        // A target that is a whole address counts before the header (RFC 9112 section 3.2.2); here both have to fit.
+        // An absolute-form target takes precedence over the header (RFC 9112 section 3.2.2); here both must match.
         for named in target.into_iter().chain(host.as_deref()) {
             if !self.answers_to(named) {
                 return Err(HostFault::Foreign(named.to_owned()));
@@ -104,8 +104,8 @@ impl Hosts {
     }
 }
 
-/// Whether the browser says that this comes from a page of this server's own origin: by `Sec-Fetch-Site`, which no page
-/// can set, or where there is none by an `Origin` of the same scheme, host and port.
+/// Whether the browser states that this comes from a page of this server's own origin: by `Sec-Fetch-Site`, which no
+/// page can set, or without it by an `Origin` of the same scheme, host and port.
 pub(crate) fn is_from_own_page(headers: &HeaderMap, extensions: &Extensions) -> bool {
     if let Some(site) = headers.get(FETCH_SITE) {
         return site == "same-origin";
@@ -114,7 +114,7 @@ pub(crate) fn is_from_own_page(headers: &HeaderMap, extensions: &Extensions) -> 
     origin.is_some() && origin == own_origin(headers, extensions)
 }
 
-/// Why a page of a foreign origin is refused.
+/// Why a page of a foreign origin is rejected.
 pub(crate) fn origin_refused() -> AppError {
     let text = said!(
         "Origine refusée : ajoutez-la à ALLOWED_ORIGINS (server.allowed_origins) si cette page est la vôtre. Derrière \

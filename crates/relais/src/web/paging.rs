@@ -1,4 +1,4 @@
-//! Lists that are given page by page.
+//! Paginated lists.
 
 use axum::Json;
 use axum::extract::Query;
@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 use crate::AppError;
 use crate::error::unreadable_query;
 
-/// Entries of a page when nothing is said, and at most.
+/// The default number of entries per page, and the maximum.
 const PAGE: usize = 50;
 const PAGE_MAX: usize = 200;
 
@@ -31,7 +31,7 @@ impl Page {
     }
 }
 
-/// The reply of a list: one entry more was asked for, to know whether there is more.
+/// The reply of a list: one extra entry was requested, to know whether there are more.
 pub(crate) fn listed<T: Serialize>(
     name: &str,
     mut entries: Vec<T>,

@@ -1,4 +1,4 @@
-//! Where a client really is when reverse proxies stand between.
+//! The address of a client behind reverse proxies.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,15 +7,14 @@ use axum::http::{HeaderMap, HeaderName};
 use crate::config::Network;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// Proxies in a row at most.
+/// Maximum number of proxies in a row.
 const HOPS_MAX: usize = 16;
 
-/// The address of the client: the peer's, unless the peer is a trusted proxy. Then `X-Forwarded-For` is read from
-/// its end, where each proxy adds the address it was called from, up to the first that is not a proxy of ours:
-/// what stands before that one, anybody may have written.
+/// The address of the client: the peer's, unless the peer is a trusted proxy. Then `X-Forwarded-For` is read from its
+/// end, where each proxy appends the address it was called from, up to the first that is not a trusted proxy: anything
+/// before that one may be forged.
 ///
-/// `Forwarded` (RFC 7239) is not read: a proxy that sets only one of the two hands the other on as the client
-/// wrote it.
+/// `Forwarded` (RFC 7239) is not read: a proxy that sets only one of the two passes on the other as the client sent it.
 pub(super) fn client_address(peer: SocketAddr, headers: &HeaderMap, trusted: &[Network]) -> SocketAddr {
     let mut client = peer;
     let lines = headers.get_all(FORWARDED_FOR).iter().rev();
@@ -27,12 +26,12 @@ pub(super) fn client_address(peer: SocketAddr, headers: &HeaderMap, trusted: &[N
     client
 }
 
-/// Whether a proxy of ours has this address.
+/// Whether this is the address of a trusted proxy.
 pub(super) fn is_proxy(address: IpAddr, trusted: &[Network]) -> bool {
     trusted.iter().any(|network| network.contains(address))
 }
 
-/// An address with or without a port; some proxies write one.
+/// An address with or without a port; some proxies add one.
 fn address(hop: &str) -> Option<SocketAddr> {
     let bare = hop.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(hop);
     let without_port = bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0));

@@ -1,4 +1,4 @@
-//! What a client is told that took too long, or for which there is no place.
+//! Responses to clients that took too long, or for which there is no place.
 
 use axum::http::{StatusCode, header};
 
@@ -51,7 +51,7 @@ fn closing(status: StatusCode, code: &'static str, text: Said) -> AppError {
     AppError::new(status, code, text).with_header(header::CONNECTION, "close")
 }
 
-/// The whole answer as bytes, for a connection that HTTP is not spoken on any more.
+/// The whole response as bytes, for a connection that is no longer handled by the HTTP server.
 pub(super) fn raw(error: &AppError, language: Language) -> Vec<u8> {
     let (status, body) = (error.status(), error.to_json(language));
     let reason = status.canonical_reason().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Accepting connections, and ending them in good order.
+//! Accepting connections, and shutting them down gracefully.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,21 +20,21 @@ use super::{descriptors, refusal};
 use crate::config::ServerConfig;
 use crate::said::{FrenchAddresses, Language};
 
-/// Connections that may wait to be accepted.
+/// Maximum number of connections waiting to be accepted.
 const BACKLOG: i32 = 4096;
-/// Bytes that the HTTP server buffers per connection at most: request heads are far smaller.
+/// Maximum bytes buffered per connection by the HTTP server: request headers are far smaller.
 const HTTP_BUFFER_BYTES: usize = 64 * 1024;
-/// How long requests under way may take once the server stops.
+/// How long requests in progress may take once the server stops.
 const REQUESTS_TIMEOUT: Duration = Duration::from_secs(20);
-/// Clients that are told at the same time why they are turned away; others are only closed.
+/// Maximum number of clients being sent a rejection at the same time; others are only closed.
 const TURNED_AWAY_MAX: usize = 256;
-/// How long a client that was turned away has to close its side.
+/// How long a rejected client has to close its side.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Binds the address.
 ///
 /// # Errors
-/// Why not, for instance that another program listens there.
+/// The address cannot be bound, for instance because another program listens there.
 pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -61,7 +61,7 @@ struct Acceptor {
 }
 
 impl Server {
-    /// Serves `router` on `listener` from now on. Errors of the addresses in `french` are in French, others in English.
+    /// Starts serving `router` on `listener`. Errors of the addresses in `french` are in French, others in English.
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
@@ -73,7 +73,7 @@ impl Server {
         french: FrenchAddresses,
     ) -> Self {
         let mut settings = hyper::server::conn::http1::Builder::new();
-        // The sweep over all connections sees to heads that take too long.
+        // The sweep over all connections enforces the header timeout.
         settings.header_read_timeout(None).max_buf_size(HTTP_BUFFER_BYTES);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let connections_max = descriptors::connections_that_fit(config.connections_max);
@@ -90,14 +90,14 @@ impl Server {
         Self { connections, stop, tasks }
     }
 
-    /// How many connections were ended or turned away for this reason: `relais_http_ended_total` of this server alone,
+    /// How many connections were closed or rejected for this reason: `relais_http_ended_total` of this server alone,
     /// for tests.
     #[must_use]
     pub fn ended(&self, why: &str) -> u64 {
         self.connections.ended(why)
     }
 
-    /// Accepts no more connections and waits for the requests under way.
+    /// Stops accepting connections and waits for the requests in progress.
     pub async fn stop(&mut self) {
         self.stop.cancel();
         self.tasks.close();
@@ -109,7 +109,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // The acceptor holds the routes, and with them the application.
+        // The acceptor holds the routes, and through them the application.
         self.stop.cancel();
     }
 }
@@ -127,7 +127,7 @@ async fn accept(listener: TcpListener, acceptor: Acceptor) {
         match accepted {
             Ok((stream, peer)) => acceptor.serve(stream, peer),
             Err(error) => {
-                // Out of descriptors, usually. Others end meanwhile; trying at once would only spin.
+                // Usually out of descriptors. Others are closing meanwhile; retrying at once would only spin.
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -160,7 +160,7 @@ impl Acceptor {
                     connection.as_mut().graceful_shutdown();
                 }
                 match connection.as_mut().poll(cx) {
-                    // It has said its last word in this poll.
+                    // It has written its last output in this poll.
                     Poll::Pending if activity.course(cx) == Course::Leave => Poll::Ready(Ok(())),
                     outcome => outcome,
                 }
@@ -171,7 +171,7 @@ impl Acceptor {
         });
     }
 
-    /// Tells a client that its address has too many connections.
+    /// Sends a rejection to a client whose address has too many connections.
     fn turn_away(&self, stream: TcpStream) {
         let Ok(permit) = Arc::clone(&self.turned_away).try_acquire_owned() else { return };
         let answer = refusal::raw(
@@ -180,14 +180,14 @@ impl Acceptor {
         );
         tokio::spawn(async move {
             let farewell = tell(stream, &answer);
-            // Whoever is gone already has not waited for it.
+            // A client that is gone no longer waits for it.
             let _ = tokio::time::timeout(FAREWELL, farewell).await;
             drop(permit);
         });
     }
 }
 
-/// A connection that is closed with something unread is reset, and the answer may be lost with it.
+/// Closing a connection with unread input resets it, and the response may be lost.
 async fn tell(mut stream: TcpStream, answer: &[u8]) -> std::io::Result<()> {
     stream.write_all(answer).await?;
     stream.shutdown().await?;

@@ -1,10 +1,10 @@
-//! What a session tells its caller.
+//! What a session asks its caller to do.
 
 use super::super::{Frame, Payload, Refusal};
 
-/// The caller's name for an HTTP request of this session.
+/// The caller's identifier of an HTTP request of this session.
 pub type RequestId = u64;
-/// The caller's name for a WebSocket of this session.
+/// The caller's identifier of a WebSocket of this session.
 pub type SocketId = u64;
 
 /// What the caller does next.
@@ -12,19 +12,19 @@ pub type SocketId = u64;
 pub enum Action {
     /// Answer this request.
     Answer(RequestId, Response),
-    /// Write this to the WebSocket: a frame of its kind, its bytes as they are.
+    /// Write this frame to the WebSocket, as text or binary, its bytes unchanged.
     Write(SocketId, Frame),
     /// Close the WebSocket with this code.
     CloseSocket(SocketId, u16),
-    /// The client sent a message, in this order.
+    /// A message from the client, in the order of arrival.
     Message(Frame),
     /// This WebSocket is now the transport.
     Upgraded(SocketId),
-    /// The session is over: forget it. Nothing follows for the client.
+    /// The session has ended: forget it. Nothing more is sent to the client.
     Closed(CloseReason),
 }
 
-/// The answer to an HTTP request.
+/// The response to an HTTP request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Response {
     /// 200 with the packets, to a GET.
@@ -35,7 +35,7 @@ pub enum Response {
     Refused(Refusal),
 }
 
-/// Why a session is over.
+/// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CloseReason {
     /// The client sent a close packet or closed its WebSocket.
@@ -44,19 +44,19 @@ pub enum CloseReason {
     /// [`Session::close`](super::Session::close) was called.
     #[error("the server closed")]
     Server,
-    /// A heartbeat was not answered, or none came.
+    /// A heartbeat was not answered, or did not arrive.
     #[error("no heartbeat within pingTimeout")]
     PingTimeout,
-    /// A second GET or POST while the first is under way ("HTTP long-polling").
+    /// A second GET or POST while the first is in progress ("HTTP long-polling").
     #[error("two requests of one kind at once: a client has one GET and one POST under way")]
     ConcurrentRequests,
-    /// A packet or payload that cannot be read or that a client may not send.
+    /// A packet or payload that is invalid or that a client may not send.
     #[error("a packet that cannot be read, or that a client may not send here")]
     Protocol,
     /// A payload or frame larger than `maxPayload`.
     #[error("a payload larger than the maxPayload of the handshake")]
     TooLarge,
-    /// More is waiting for a polling client than it may.
+    /// The queue of a polling client exceeds its limit.
     #[error("more bytes wait for the client than queue_bytes allows")]
     SlowClient,
 }
@@ -74,13 +74,13 @@ impl CloseReason {
     }
 }
 
-/// Nothing more can be sent.
+/// Why a packet cannot be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// The session is closing or closed.
     #[error("the session is closed: nothing more can be sent on it")]
     Closed,
-    /// The message did not fit; the session is closed with [`CloseReason::SlowClient`].
+    /// The message does not fit in the queue; the session is closed with [`CloseReason::SlowClient`].
     #[error("more than {0} bytes wait for the client: the session was closed")]
     QueueFull(usize),
 }

@@ -1,23 +1,23 @@
-//! How much one answer to a GET holds, so that a client on a slow line has the whole of it, and a ping in it, well
-//! before it takes the silence for the end.
+//! The size of one response to a GET, so that a client on a slow connection receives all of it, and a ping in it, well
+//! before its heartbeat timeout.
 //!
-//! As TCP does with its window (RFC 5681, section 3.1), a session begins small and grows while the client comes back
-//! quickly for the rest. What comes first, the packet that says that a namespace is joined, so arrives at once.
+//! Like the TCP congestion window (RFC 5681, section 3.1), it starts small and grows while the client quickly polls for
+//! the rest. The first packet, which confirms that a namespace is joined, therefore arrives at once.
 
 use std::time::{Duration, Instant};
 
-/// Bytes of an answer at the start, and at least; a longer packet goes alone.
+/// The initial and smallest response, in bytes; a longer packet is sent alone.
 const BYTES_MIN: u32 = 1024;
-/// A client that is back within this time can take more at once.
+/// A client that polls again within this time is sent more at once.
 const QUICK: Duration = Duration::from_secs(1);
-/// One that needs longer than this gets less.
+/// A client that takes longer than this is sent less.
 const SLOW: Duration = Duration::from_secs(4);
 
-/// What is known of a polling client's line.
+/// The estimate for a polling client's connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AnswerSize {
     bytes: u32,
-    /// When the last GET came that was answered at once with a part of what waited.
+    /// When the last GET arrived that was answered at once with part of the queue.
     pursued: Option<Instant>,
     /// When the client was last pinged here.
     pinged: Instant,
@@ -32,7 +32,7 @@ impl AnswerSize {
         self.bytes.min(bytes_max)
     }
 
-    /// A GET came; `rest` says whether an earlier answer left something for it.
+    /// Records a GET; `rest` is set if an earlier response left frames in the queue for it.
     pub(super) fn asked(&mut self, rest: bool, bytes_max: u32, now: Instant) {
         let before = std::mem::replace(&mut self.pursued, rest.then_some(now));
         let Some(before) = before.filter(|_| rest) else { return };
@@ -44,7 +44,7 @@ impl AnswerSize {
         }
     }
 
-    /// Whether a ping is to go before what waits, because those of the server are behind it.
+    /// Whether a ping must be sent ahead of the queue, because the server's own pings are queued behind it.
     pub(super) fn wants_ping(&mut self, interval: Duration, now: Instant) -> bool {
         let due = now.saturating_duration_since(self.pinged) >= interval;
         if due {

@@ -1,32 +1,32 @@
-//! The rules of a session.
+//! The settings of a session.
 
 use std::time::Duration;
 
 use super::super::{PayloadLimits, Version};
 
-/// The rules of a session.
+/// The settings of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The client's version.
     pub version: Version,
-    /// A client of version 3 that takes text only (`b64=1`).
+    /// Whether a client of version 3 accepts text only (`b64=1`).
     pub base64: bool,
-    /// Whether the WebSocket is offered to a polling client.
+    /// Whether the upgrade to WebSocket is offered to a polling client.
     pub upgrade: bool,
-    /// Time between two heartbeats; the first comes after it, not at once.
+    /// Time between two heartbeats; the first is sent after one interval, not at once.
     pub ping_interval: Duration,
-    /// How long the answer to a heartbeat may take.
+    /// How long the reply to a heartbeat may take.
     pub ping_timeout: Duration,
-    /// How long a WebSocket may take to be probed and to take over.
+    /// How long the probe and the upgrade to WebSocket may take.
     pub upgrade_timeout: Duration,
-    /// What a payload may hold; its bytes are the limit of a WebSocket frame too.
+    /// The limits of a payload; its byte limit applies to a WebSocket frame too.
     pub payload: PayloadLimits,
-    /// Bytes that may wait for a polling client before it is given up.
+    /// Maximum bytes queued for a polling client before its session is closed.
     pub queue_bytes: usize,
 }
 
 impl Config {
-    /// The usual rules for a client of `version`.
+    /// The default settings for a client of `version`.
     #[must_use]
     pub fn new(version: Version) -> Self {
         Self {

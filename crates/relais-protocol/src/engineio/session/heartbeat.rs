@@ -1,4 +1,4 @@
-//! Signs of life (section "Heartbeat"): in version 4 the server asks, in version 3 the client does.
+//! Heartbeats (section "Heartbeat"): in version 4 the server sends pings, in version 3 the client does.
 
 use std::time::Instant;
 
@@ -7,15 +7,15 @@ use super::Config;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Heartbeat {
-    /// Version 4: a ping is sent then.
+    /// Version 4: when the next ping is sent.
     PingAt(Instant),
-    /// Version 4: the pong is here by then.
+    /// Version 4: the deadline for the pong.
     PongBy(Instant),
-    /// Version 3: something is heard by then.
+    /// Version 3: the deadline for the next packet.
     HearBy(Instant),
 }
 
-/// What the time asks for.
+/// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
     Nothing,
@@ -38,7 +38,7 @@ impl Heartbeat {
 
     pub(super) fn heard(&mut self, config: &Config, packet: &Packet, now: Instant) {
         match self {
-            // A pong that nobody asked for proves nothing and delays nothing.
+            // An unsolicited pong proves nothing and delays nothing.
             Self::PongBy(_) if packet.kind == Kind::Pong => *self = Self::PingAt(now + config.ping_interval),
             Self::HearBy(_) => *self = Self::new(config, now),
             Self::PongBy(_) | Self::PingAt(_) => {}

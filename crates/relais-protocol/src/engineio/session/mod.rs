@@ -1,19 +1,19 @@
-//! The server's side of one connection, as a state machine: inputs are what arrives, with the time; outputs are
-//! [`Action`]s for the caller to do in their order. It does no I/O and starts no timer: the caller asks
-//! [`Session::next_deadline`] and calls [`Session::tick`] then.
+//! The server side of one connection, as a state machine: inputs are what arrives, with the time; outputs are
+//! [`Action`]s for the caller to carry out in order. It does no I/O and starts no timer: the caller asks
+//! [`Session::next_deadline`] and then calls [`Session::tick`].
 //!
 //! | state | GET | POST | WebSocket opens | `2probe` | `5` | `send` |
 //! |---|---|---|---|---|---|---|
-//! | polling | held, or answered with what waits; a second one closes | read; a second one closes | → probing | – | – | answers the held GET, else waits |
+//! | polling | held, or answered with the queue; a second one closes | read; a second one closes | → probing | – | – | answers the held GET, else queues |
 //! | probing, before `2probe` | as polling | as polling | the new one is closed | `3probe`, the held GET gets NOOP | the probe is closed → polling | as polling |
-//! | probing, after it | answered at once, with NOOP if nothing waits | as polling | the new one is closed | the probe is closed → polling | → websocket, which gets what waits | as polling |
+//! | probing, after it | answered at once, with NOOP if the queue is empty | as polling | the new one is closed | the probe is closed → polling | → websocket, which gets the queue | as polling |
 //! | websocket | refused | refused | the new one is closed | closes | closes | written at once |
-//! | closing (by us, while no GET waits) | answered with what waits and CLOSE → closed, or refused → closed | refused | closed | – | – | refused |
+//! | closing (by the server, while no GET is held) | answered with the queue and CLOSE → closed, or refused → closed | refused | closed | – | – | refused |
 //! | closed | refused | refused | closed | – | – | refused |
 //!
-//! A probe that is closed, says anything else, or takes longer than `upgrade_timeout` leaves the session in
-//! polling. What is sent keeps its order across the upgrade: it waits in one queue, bounded in bytes, from which
-//! first the GETs and then the WebSocket are served.
+//! A probe that is closed, sends anything else, or takes longer than `upgrade_timeout` leaves the session in polling.
+//! Order is kept across the upgrade: packets wait in one queue, bounded in bytes, which is drained by GETs first and
+//! then by the WebSocket.
 
 mod action;
 mod answer_size;
@@ -37,31 +37,31 @@ use polling::Polling;
 enum State {
     Polling(Polling),
     WebSocket(SocketId),
-    /// We closed, and the client learns it with its next GET, until then.
+    /// Closed by the server; the client is notified by its next GET, within this deadline.
     Closing {
         until: Instant,
-        /// Whether that GET is refused, once the client has what waits.
+        /// Whether that GET is refused once the queue is drained.
         refuses: bool,
     },
     Closed,
 }
 
-/// One connection. See the module's documentation for the contract.
+/// One connection. See the module documentation for the contract.
 #[derive(Debug)]
 pub struct Session {
-    /// Shared: a server has many connections with the same rules.
+    /// Shared: a server has many connections with the same settings.
     config: Arc<Config>,
     state: State,
     heartbeat: Heartbeat,
-    /// What waits for a GET, or for the WebSocket to take over.
+    /// Frames waiting for a GET, or for the upgrade to WebSocket.
     queue: VecDeque<Frame>,
     queued_bytes: usize,
-    /// How much of that an answer to a GET holds.
+    /// How much of the queue one response to a GET carries.
     answer_size: AnswerSize,
 }
 
 impl Session {
-    /// A session that begins with a GET, which is answered with the handshake.
+    /// A session that starts with a GET, which is answered with the handshake.
     pub fn open_polling(
         config: impl Into<Arc<Config>>,
         sid: &str,
@@ -75,7 +75,7 @@ impl Session {
         session
     }
 
-    /// A session that begins with a WebSocket, whose first frame is the handshake.
+    /// A session that starts with a WebSocket, whose first frame is the handshake.
     pub fn open_websocket(
         config: impl Into<Arc<Config>>,
         sid: &str,
@@ -100,10 +100,10 @@ impl Session {
             .to_frame()
     }
 
-    /// Sends a packet; make messages with [`Frame::message`] or write the type `4` in front.
+    /// Sends a packet; build messages with [`Frame::message`] or prefix them with the type `4`.
     ///
     /// # Errors
-    /// [`SendError`]: it will not arrive.
+    /// [`SendError`]: the packet will not be delivered.
     pub fn send(&mut self, frame: Frame, out: &mut Vec<Action>) -> Result<(), SendError> {
         match &self.state {
             State::WebSocket(ws) => {
@@ -112,7 +112,7 @@ impl Session {
             }
             State::Closing { .. } | State::Closed => Err(SendError::Closed),
             State::Polling(_) => {
-                // An empty queue takes a frame of any size, or a large one could never be sent.
+                // An empty queue accepts a frame of any size; otherwise a large one could never be sent.
                 if !self.queue.is_empty() && self.queued_bytes + frame.len() > self.config.queue_bytes {
                     self.fail(CloseReason::SlowClient, out);
                     return Err(SendError::QueueFull(self.config.queue_bytes));
@@ -125,7 +125,7 @@ impl Session {
     }
 
     /// Sends packets that the caller has held back for a polling client, whose GET is answered with all that fit
-    /// together. What may be held back was the caller's to bound, so `queue_bytes` does not count here.
+    /// together. The caller has already bounded them, so `queue_bytes` does not apply.
     ///
     /// # Errors
     /// [`SendError::Closed`].
@@ -149,12 +149,12 @@ impl Session {
         }
     }
 
-    /// Sends a packet only if it would leave at once; otherwise it is dropped, which `false` says.
+    /// Sends a packet only if it can be sent at once; otherwise drops it and returns `false`.
     pub fn send_volatile(&mut self, frame: Frame, out: &mut Vec<Action>) -> bool {
         self.is_writable() && self.send(frame, out).is_ok()
     }
 
-    /// Whether a packet would leave at once.
+    /// Whether a packet would be sent at once.
     #[must_use]
     pub fn is_writable(&self) -> bool {
         match &self.state {
@@ -164,13 +164,13 @@ impl Session {
         }
     }
 
-    /// Ends the session. A polling client learns it with the GET that waits, or with its next.
+    /// Closes the session. A polling client is notified by the held GET, or by its next one.
     pub fn close(&mut self, now: Instant, out: &mut Vec<Action>) {
         self.close_by(false, now, out);
     }
 
-    /// Ends the session as [`close`](Self::close) does, but a polling client learns it by a GET that is refused after
-    /// what waits, so that the caller can say in the answer why. A close packet has no room for a reason.
+    /// Like [`close`](Self::close), but a polling client is notified by a GET that is refused once the queue is
+    /// drained, so that the response can carry a reason, for which a close packet has no room.
     pub fn close_refusing(&mut self, now: Instant, out: &mut Vec<Action>) {
         self.close_by(true, now, out);
     }
@@ -196,7 +196,7 @@ impl Session {
         }
     }
 
-    /// When [`Session::tick`] is due; `None` once it is closed.
+    /// When [`Session::tick`] is due; `None` once the session is closed.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         match &self.state {
@@ -222,25 +222,25 @@ impl Session {
         }
         match self.heartbeat.due(&self.config, now) {
             heartbeat::Due::Nothing => {}
-            // A session that is given up for its full queue is reported through `out`.
+            // A session closed because its queue is full is reported through `out`.
             heartbeat::Due::Ping => drop(self.send(Frame::Text("2".into()), out)),
             heartbeat::Due::Dead => self.fail(CloseReason::PingTimeout, out),
         }
     }
 
-    /// Whether the session is over and can be forgotten.
+    /// Whether the session has ended and can be forgotten.
     #[must_use]
     pub const fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
     }
 
-    /// Bytes that wait for the client.
+    /// Bytes queued for the client.
     #[must_use]
     pub const fn queued_bytes(&self) -> usize {
         self.queued_bytes
     }
 
-    /// What every transport does with a packet; `Err` is what ends the session.
+    /// Handles a packet on any transport; `Err` is the reason that ends the session.
     fn packet(&mut self, packet: Packet, now: Instant, out: &mut Vec<Action>) -> Result<(), CloseReason> {
         self.heartbeat.heard(&self.config, &packet, now);
         match (packet.kind, self.config.version) {
@@ -252,7 +252,7 @@ impl Session {
                 self.send(pong, out).map_err(|_| CloseReason::SlowClient)?;
             }
             (Kind::Close, _) => return Err(CloseReason::Client),
-            // Version 4 turned the heartbeat round; the rest only a server or a probe says.
+            // Version 4 reversed the heartbeat; the other types are only for servers or probes.
             (Kind::Ping | Kind::Pong | Kind::Open | Kind::Upgrade, _) => return Err(CloseReason::Protocol),
         }
         Ok(())
@@ -263,12 +263,12 @@ impl Session {
         self.queue.push_back(frame);
     }
 
-    /// Ends the session at once and releases whoever waits for it.
+    /// Ends the session at once and answers its pending requests.
     fn fail(&mut self, reason: CloseReason, out: &mut Vec<Action>) {
         match &mut self.state {
             State::WebSocket(ws) => out.push(Action::CloseSocket(*ws, reason.close_code())),
             State::Polling(polling) => {
-                // A client that closes knows; any other learns it from the packet.
+                // A client that closed already knows; any other is notified by the packet.
                 let last = if reason == CloseReason::Client { "6" } else { "1" };
                 if let Some(get) = polling.get.take() {
                     self.answer_only(get, Frame::Text(last.into()), out);

@@ -11,18 +11,18 @@ use super::{Action, CloseReason, RequestId, Response, Session, State};
 
 #[derive(Debug, Default)]
 pub(super) struct Polling {
-    /// The GET that waits for something to say.
+    /// The held GET, waiting for something to send.
     pub(super) get: Option<RequestId>,
-    /// The POST whose body is on its way.
+    /// The POST whose body is being received.
     pub(super) post: Option<RequestId>,
-    /// Whether what the last POST brought is still being dealt with.
+    /// Whether the messages of the last POST are still being handled.
     pub(super) dealing: bool,
-    /// The WebSocket that wants to take over.
+    /// The WebSocket that is probing the upgrade.
     pub(super) probe: Option<Probe>,
 }
 
 impl Session {
-    /// A GET of this session arrived: it is answered now or when there is something to say.
+    /// A GET of this session has arrived: it is answered now, or held until there is something to send.
     pub fn poll_get(&mut self, get: RequestId, now: Instant, out: &mut Vec<Action>) {
         self.fit_answer(now);
         match &mut self.state {
@@ -50,7 +50,7 @@ impl Session {
         }
     }
 
-    /// The head of a POST arrived: its body is read if this is `true`; else it is answered already.
+    /// The header of a POST has arrived. `true`: read its body; `false`: it is already answered.
     pub fn poll_post(&mut self, post: RequestId, out: &mut Vec<Action>) -> bool {
         match &mut self.state {
             State::Polling(polling) if polling.post.is_none() && !polling.dealing => {
@@ -66,7 +66,7 @@ impl Session {
         false
     }
 
-    /// The body of that POST; `binary` says that it came as `application/octet-stream`.
+    /// The body of that POST; `binary` is set if it was sent as `application/octet-stream`.
     pub fn post_body(
         &mut self,
         post: RequestId,
@@ -77,7 +77,7 @@ impl Session {
     ) {
         match &mut self.state {
             State::Polling(polling) if polling.post == Some(post) => polling.post = None,
-            // It was answered when the session ended or moved to the WebSocket.
+            // It was answered when the session ended or was upgraded to WebSocket.
             _ => return,
         }
         match self.read_body(body, binary, now, out) {
@@ -93,7 +93,7 @@ impl Session {
         }
     }
 
-    /// The messages of a POST are being dealt with, or no longer. Until then it is under way although
+    /// Sets whether the messages of a POST are still being handled. While they are, it counts as in progress although
     /// [`post_body`](Self::post_body) has answered it, and a second one closes the session.
     pub fn set_dealing(&mut self, dealing: bool) {
         if let State::Polling(polling) = &mut self.state {
@@ -101,7 +101,7 @@ impl Session {
         }
     }
 
-    /// The body of that POST will not be read: its head says that it is too large, for instance.
+    /// The body of that POST will not be read, for instance because its header shows that it is too large.
     pub fn post_refused(&mut self, post: RequestId, reason: CloseReason, out: &mut Vec<Action>) {
         if let State::Polling(polling) = &mut self.state
             && polling.post == Some(post)
@@ -112,7 +112,7 @@ impl Session {
         }
     }
 
-    /// A request went away before its answer. What was not yet sent on it waits for the next.
+    /// A request was dropped before its response. What was not yet sent on it waits for the next one.
     pub fn request_gone(&mut self, request: RequestId) {
         if let State::Polling(polling) = &mut self.state {
             polling.get = polling.get.filter(|get| *get != request);
@@ -135,7 +135,7 @@ impl Session {
         packets.into_iter().try_for_each(|packet| self.packet(packet, now, out))
     }
 
-    /// Answers the GET that waits, if there is one and something to say.
+    /// Answers the held GET, if there is one and the queue is not empty.
     pub(super) fn serve_held_get(&mut self, out: &mut Vec<Action>) {
         if self.queue.is_empty() {
             return;
@@ -147,8 +147,8 @@ impl Session {
         }
     }
 
-    /// Learns from the time at which a GET comes how much its answer may hold. One that comes for the rest of
-    /// what waited finds a ping before it if one is due.
+    /// Adjusts the response size by the time at which a GET arrives. If the GET fetches the rest of the queue and a
+    /// ping is due, the ping is put in front.
     fn fit_answer(&mut self, now: Instant) {
         let rest = !self.queue.is_empty();
         self.answer_size.asked(rest, self.config.payload.bytes, now);
@@ -174,7 +174,7 @@ impl Session {
         out.push(Action::Answer(get, Response::Packets(payload)));
     }
 
-    /// Refuses the POST under way and closes the probe.
+    /// Refuses the POST in progress and closes the probe.
     pub(super) fn drop_requests(&mut self, out: &mut Vec<Action>) {
         if let State::Polling(polling) = &mut self.state {
             if let Some(post) = polling.post.take() {

@@ -1,4 +1,4 @@
-//! The WebSocket side of a session, and how it takes over from polling (section "Upgrade").
+//! The WebSocket side of a session, and the upgrade from polling (section "Upgrade").
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use super::super::{Frame, Kind, Packet, Version};
 use super::polling::{Polling, refuse};
 use super::{Action, CloseReason, Session, SocketId, State};
 
-/// A WebSocket that wants to take over.
+/// A WebSocket that is probing the upgrade.
 #[derive(Debug)]
 pub(super) struct Probe {
     ws: SocketId,
@@ -18,11 +18,11 @@ pub(super) struct Probe {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// It has said nothing yet.
+    /// Nothing received yet.
     Opened,
     /// It was answered `3probe`.
     Probed {
-        /// Whether a GET was ended for it.
+        /// Whether a GET was answered to release it for the upgrade.
         released_get: bool,
     },
 }
@@ -50,7 +50,7 @@ impl Session {
             State::Polling(Polling { probe: Some(probe), .. }) if probe.ws == ws => {
                 self.read_probe(frame, out);
             }
-            // A socket that was told to close may have spoken before it read that.
+            // A socket being closed may have sent this before it read the close.
             _ => {}
         }
     }
@@ -74,7 +74,7 @@ impl Session {
         self.packet(packet, now, out)
     }
 
-    /// `2probe`, then `5`; anything else ends the attempt.
+    /// `2probe`, then `5`; anything else aborts the upgrade.
     fn read_probe(&mut self, frame: Frame, out: &mut Vec<Action>) {
         let State::Polling(Polling { probe: Some(probe), .. }) = &mut self.state else { return };
         let said = Packet::from_frame(self.config.version, frame).ok();
@@ -92,7 +92,7 @@ impl Session {
         }
     }
 
-    /// The client pauses its polling before it says `5`, so a GET must not be held back from now on.
+    /// The client pauses its polling before it sends `5`, so a GET must not be held from now on.
     pub(super) fn release_get_for_probe(&mut self, out: &mut Vec<Action>) {
         let State::Polling(Polling { get: held, probe: Some(probe), .. }) = &mut self.state else { return };
         let Stage::Probed { released_get } = &mut probe.stage else { return };
@@ -111,7 +111,7 @@ impl Session {
             self.release_requests(&polling, out);
         }
         out.push(Action::Upgraded(ws));
-        // Clients of version 3 expect the NOOP on the one transport or on the other.
+        // Clients of version 3 expect the NOOP on either transport.
         if self.config.version == Version::V3 && !released_get {
             out.push(Action::Write(ws, Frame::Text("6".into())));
         }
@@ -121,7 +121,7 @@ impl Session {
         }
     }
 
-    /// Requests that are still there when the WebSocket takes over: a GET ends, a POST is too late.
+    /// Requests still open at the upgrade to WebSocket: a GET ends, a POST is too late.
     fn release_requests(&self, polling: &Polling, out: &mut Vec<Action>) {
         if let Some(get) = polling.get {
             self.answer_only(get, Frame::Text("6".into()), out);
@@ -131,7 +131,7 @@ impl Session {
         }
     }
 
-    /// Closes the probe, if there is one; polling goes on.
+    /// Closes the probe, if any; polling continues.
     pub(super) fn drop_probe(&mut self, code: u16, out: &mut Vec<Action>) {
         if let State::Polling(polling) = &mut self.state
             && let Some(probe) = polling.probe.take()
@@ -140,7 +140,7 @@ impl Session {
         }
     }
 
-    /// A frame as it is written: version 3 has the type in front of binary too.
+    /// A frame as it is written: version 3 prefixes binary with the type too.
     pub(super) fn on_socket(&self, frame: Frame) -> Frame {
         match frame {
             Frame::Binary(bytes) if self.config.version == Version::V3 => {

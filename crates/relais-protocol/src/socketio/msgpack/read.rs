@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 
 const ENDS_EARLY: DecodeError = DecodeError::Msgpack("it ends early");
 
-/// Reads a packet.
+/// Decodes a packet.
 ///
 /// # Errors
 /// [`DecodeError`]: close the connection.
@@ -28,7 +28,7 @@ pub fn decode(message: &Bytes, limits: &Limits) -> Result<Packet, DecodeError> {
             "id" => id = read_id(&reader.json()?)?,
             "data" if data.is_some() => return Err(DecodeError::Msgpack("data comes twice")),
             "data" => data = Some(reader.json()?),
-            // What else clients put there (options) means nothing to a server.
+            // Other keys that clients send (options) have no meaning for a server.
             _ => reader.skip()?,
         }
     }
@@ -82,7 +82,7 @@ impl<'a> Reader<'a> {
         String::from_utf8(out).map_err(|_| DecodeError::Json)
     }
 
-    /// Reads a value and forgets it, with its attachments.
+    /// Reads a value and discards it, with its attachments.
     fn skip(&mut self) -> Result<(), DecodeError> {
         let (kept, bytes) = (self.attachments.len(), self.attachment_bytes);
         self.json()?;
@@ -95,7 +95,7 @@ impl<'a> Reader<'a> {
         if depth > self.limits.depth {
             return Err(DecodeError::TooDeep(self.limits.depth));
         }
-        // JSON of msgpack can be longer than it: six bytes for a control character.
+        // The JSON can be longer than the msgpack: six bytes for a control character.
         if out.len() > self.limits.packet_bytes as usize {
             return Err(DecodeError::TooLarge { bytes: out.len(), max: self.limits.packet_bytes });
         }
@@ -172,7 +172,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// A key as JSON has it: a number becomes text, as in what scripts write.
+    /// A key in JSON: a number becomes a string, as in JavaScript.
     fn key(&mut self, out: &mut Vec<u8>) -> Result<(), DecodeError> {
         let first = self.peek()?;
         if matches!(first, 0x00..=0x7f | 0xe0..=0xff | 0xcc..=0xd3) {
@@ -190,7 +190,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The length of the map that is next; `None` if something else is.
+    /// The length of the map that comes next; `None` if it is not a map.
     fn map_len(&mut self) -> Result<Option<usize>, DecodeError> {
         let first = self.byte()?;
         Ok(Some(match first {
@@ -237,8 +237,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The extensions of the parser's encoder, all of type 0: `undefined` in one byte, a date in milliseconds in
-    /// eight, and with a length of its own a typed array or an `ArrayBuffer`.
+    /// The extensions of the parser's encoder, all of type 0: `undefined` in one byte, a date in milliseconds in eight,
+    /// and, with an explicit length, a typed array or an `ArrayBuffer`.
     fn extension(&mut self, out: &mut Vec<u8>) -> Result<(), DecodeError> {
         let first = self.byte()?;
         let length = match first {
@@ -291,7 +291,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// As scripts write it: a whole number has no fraction, what is no number in JSON is null.
+/// As JavaScript writes it: an integer has no fraction, a number that JSON cannot represent is null.
 fn number(value: f64) -> String {
     if value.fract() == 0.0 && value.abs() < 1e15 {
         return value.to_string();

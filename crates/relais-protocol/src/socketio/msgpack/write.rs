@@ -6,10 +6,10 @@ use serde_json::{Number, Value};
 use super::super::data::placeholder;
 use super::{DecodeError, Packet};
 
-/// The message of a packet.
+/// Encodes a packet as one message.
 ///
 /// # Errors
-/// [`DecodeError`] if its data is not JSON or a placeholder names no attachment.
+/// [`DecodeError`] if its data is not JSON or a placeholder refers to no attachment.
 pub fn encode(packet: &Packet) -> Result<Bytes, DecodeError> {
     let mut out = Vec::new();
     let members = 2 + u8::from(packet.data.is_some()) + u8::from(packet.id.is_some());
@@ -58,7 +58,7 @@ fn write_value(value: &Value, attachments: &[Bytes], out: &mut Vec<u8>) -> Resul
     Ok(())
 }
 
-/// The head of an array or a map: up to 15 in one byte, else in two or four more.
+/// The header of an array or map: one byte up to 15 elements, else two or four more.
 #[expect(clippy::cast_possible_truncation, reason = "each arm's range fits; nothing here has 2^32 elements")]
 fn write_head(length: usize, short: u8, long: [u8; 2], out: &mut Vec<u8>) {
     match length {
@@ -88,7 +88,7 @@ fn write_binary(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
-/// A length in one, two or four bytes, behind the first of three marks.
+/// A length in one, two or four bytes, after the corresponding one of three markers.
 #[expect(clippy::cast_possible_truncation, reason = "each arm's range fits; nothing here has 2^32 bytes")]
 fn write_length(length: usize, mark: u8, out: &mut Vec<u8>) {
     match length {

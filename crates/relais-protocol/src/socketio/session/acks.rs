@@ -1,15 +1,14 @@
-//! Acknowledgements that are missing ("Acknowledgement").
+//! Pending acknowledgements ("Acknowledgement").
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::Input;
 
-/// More than may wait, or the same id twice.
+/// The limit of pending acknowledgements is reached, or an id is used twice.
 pub(super) struct Full;
 
-/// Both directions: what the client was asked for, and what it asks for. Each has the moment when it is given
-/// up.
+/// Both directions: what the client owes, and what the server owes. Each entry has a deadline.
 #[derive(Debug, Default)]
 pub(super) struct Acks {
     last_id: u64,
@@ -18,7 +17,7 @@ pub(super) struct Acks {
 }
 
 impl Acks {
-    /// A new id to ask the client with.
+    /// Allocates an id for an acknowledgement that the client is asked for.
     pub(super) fn ask(&mut self, namespace: &str, by: Instant, max: usize) -> Result<u64, Full> {
         if self.of_client.len() >= max {
             return Err(Full);
@@ -28,7 +27,7 @@ impl Acks {
         Ok(self.last_id)
     }
 
-    /// Whether the client was asked for this.
+    /// Whether the client was asked for this acknowledgement.
     pub(super) fn given_by_client(&mut self, namespace: &str, id: u64) -> bool {
         let asked = self.of_client.get(&id).is_some_and(|(asked, _)| asked == namespace);
         asked && self.of_client.remove(&id).is_some()
@@ -48,7 +47,7 @@ impl Acks {
         Ok(())
     }
 
-    /// Whether the client waits for this.
+    /// Whether the client is waiting for this acknowledgement.
     pub(super) fn give(&mut self, namespace: &str, id: u64) -> bool {
         self.of_server.remove(&(namespace.to_owned(), id)).is_some()
     }
@@ -62,7 +61,7 @@ impl Acks {
         self.of_client.values().map(|(_, by)| *by).chain(self.of_server.values().copied()).min()
     }
 
-    /// Gives up what is late, and names what the client owed.
+    /// Drops the expired ones, and returns those that the client owed.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Input> {
         self.of_server.retain(|_, by| now < *by);
         let mut late = Vec::new();

@@ -1,34 +1,35 @@
-//! What a client did.
+//! Inputs from a client.
 
 use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::engineio::Text;
 
-/// What the client did.
+/// An input from the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// It wants to join: answer with [`Session::accept`](super::Session::accept) or [`Session::refuse`](super::Session::refuse).
+    /// A request to join: answer with [`Session::accept`](super::Session::accept) or
+    /// [`Session::refuse`](super::Session::refuse).
     Connect {
         /// The namespace.
         namespace: String,
         /// The `auth` object, JSON.
         auth: Option<Text>,
-        /// What it wants to go on with.
+        /// The session to recover, if any.
         recovery: Option<Recovery>,
     },
-    /// It sent an event.
+    /// An event.
     Event {
         /// The namespace.
         namespace: String,
-        /// If it asks for an acknowledgement: for [`Session::acknowledge`](super::Session::acknowledge).
+        /// If it requests an acknowledgement: the id for [`Session::acknowledge`](super::Session::acknowledge).
         id: Option<u64>,
         /// The JSON array, for [`EventArguments::of`](super::super::EventArguments::of).
         data: Text,
-        /// What the placeholders in it stand for.
+        /// The attachments that its placeholders refer to.
         attachments: Vec<Bytes>,
     },
-    /// It acknowledged an event of ours.
+    /// An acknowledgement of one of our events.
     Acknowledged {
         /// The namespace.
         namespace: String,
@@ -36,28 +37,28 @@ pub enum Input {
         id: u64,
         /// The JSON array.
         data: Text,
-        /// What the placeholders in it stand for.
+        /// The attachments that its placeholders refer to.
         attachments: Vec<Bytes>,
     },
-    /// It did not acknowledge an event of ours in time; a late acknowledgement is ignored.
+    /// An event of ours was not acknowledged in time; a late acknowledgement is ignored.
     NotAcknowledged {
         /// The namespace.
         namespace: String,
         /// Of [`Session::emit_with_ack`](super::Session::emit_with_ack).
         id: u64,
     },
-    /// It left a namespace.
+    /// The client left a namespace.
     Disconnected {
         /// The namespace.
         namespace: String,
     },
 }
 
-/// What a client that lost its connection names to go on.
+/// What a client sends to recover after a lost connection.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Recovery {
-    /// The private id of the session that it had.
+    /// The private id of its previous session.
     pub pid: String,
-    /// The last argument of the last event that it got; absent if it got none.
+    /// The last argument of the last event received; absent if there was none.
     pub offset: Option<String>,
 }

@@ -1,17 +1,17 @@
-//! The server's side of one Socket.IO connection, as a state machine over the messages of an Engine.IO session:
-//! messages go in and [`Input`]s come out; what the server says comes out as [`Frame`]s for
-//! [`crate::engineio::Session::send`], to be sent in order and together.
+//! The server side of one Socket.IO connection, as a state machine over the messages of an Engine.IO session: messages
+//! go in and [`Input`]s come out; what the server sends comes out as [`Frame`]s for [`crate::engineio::Session::send`],
+//! to be sent in order and together.
 //!
 //! | namespace | CONNECT | EVENT, ACK | DISCONNECT | [`Session::accept`] | [`Session::refuse`] | [`Session::disconnect`] |
 //! |---|---|---|---|---|---|---|
 //! | unknown | → joining | ends the connection | ignored | error | error | error |
 //! | joining | ends the connection | ends the connection | → left | → joined | → left | → left |
 //! | joined | ends the connection | passed on | → left | error | error | → left |
-//! | left | → joining | ignored: it was under way | ignored | error | error | error |
+//! | left | → joining | ignored: it was in flight | ignored | error | error | error |
 //!
-//! A connection that sends anything else before its first CONNECT, or joins nothing within `connect_timeout`,
-//! is ended ("Connection to a namespace"). Events need no reply from the server, acknowledgements are bounded
-//! both ways and given up after `ack_timeout`.
+//! A connection that sends anything else before its first CONNECT, or joins nothing within `connect_timeout`, is closed
+//! ("Connection to a namespace"). Events need no reply from the server; acknowledgements are bounded in both directions
+//! and time out after `ack_timeout`.
 
 mod acks;
 mod error;
@@ -29,36 +29,36 @@ pub use error::{SendError, SessionError};
 pub use input::{Input, Recovery};
 use places::Places;
 
-/// How packets are written.
+/// How packets are encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parser {
-    /// Text, with attachments behind it.
+    /// Text, followed by the attachments.
     Default,
     /// `socket.io-msgpack-parser`.
     Msgpack,
 }
 
-/// The rules of a connection.
+/// The settings of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The client's Engine.IO: with version 3, Socket.IO protocol 4 is spoken.
+    /// The client's Engine.IO version; version 3 implies Socket.IO protocol 4.
     pub version: Version,
-    /// How packets are written.
+    /// How packets are encoded.
     pub parser: Parser,
-    /// What a packet may hold.
+    /// The limits of a packet.
     pub limits: Limits,
     /// How long a client may take to join its first namespace.
     pub connect_timeout: Duration,
-    /// Namespaces of one connection, with those it left.
+    /// Maximum number of namespaces of one connection, including those it left.
     pub namespaces: usize,
-    /// How long an acknowledgement may take, either way.
+    /// How long an acknowledgement may take, in either direction.
     pub ack_timeout: Duration,
-    /// Acknowledgements that may be missing, counted for each direction.
+    /// Maximum number of pending acknowledgements, in each direction.
     pub acks: usize,
 }
 
 impl Config {
-    /// The usual rules for a client of `version`.
+    /// The default settings for a client of `version`.
     #[must_use]
     pub fn new(version: Version) -> Self {
         Self {
@@ -83,21 +83,21 @@ enum Membership {
     Left,
 }
 
-/// One connection. See the module's documentation for the contract.
+/// One connection. See the module documentation for the contract.
 #[derive(Debug)]
 pub struct Session {
-    /// Shared: a server has many connections with the same rules.
+    /// Shared: a server has many connections with the same settings.
     config: Arc<Config>,
     decoder: Decoder,
     namespaces: Places,
-    /// Until the first namespace is joined.
+    /// Set until the first namespace is joined.
     connect_by: Option<Instant>,
     acks: Acks,
 }
 
 impl Session {
-    /// A connection that was opened at `now`. A client of version 3 is in `/` without asking, so for it the
-    /// [`Input::Connect`] of `/` comes first.
+    /// A connection opened at `now`. A client of version 3 is in `/` without a CONNECT, so for it the
+    /// [`Input::Connect`] of `/` is returned at once.
     #[must_use]
     pub fn open(config: impl Into<Arc<Config>>, now: Instant) -> (Self, Option<Input>) {
         let config = config.into();
@@ -115,7 +115,7 @@ impl Session {
         (session, implicit)
     }
 
-    /// The data of the next Engine.IO message.
+    /// Handles the data of the next Engine.IO message.
     ///
     /// # Errors
     /// [`SessionError`]: close the connection.
@@ -138,7 +138,7 @@ impl Session {
             Kind::ConnectError => Err(SessionError::ServerOnly),
             Kind::Event | Kind::Ack => match self.namespaces.get(&packet.namespace) {
                 Some(Membership::Joined { .. }) => self.data(packet, now),
-                // Under way when it left, or late.
+                // It was in flight when the client left, or is late.
                 Some(Membership::Left) => Ok(None),
                 Some(Membership::Joining) | None => Err(SessionError::NotConnected(packet.namespace)),
             },
@@ -157,7 +157,7 @@ impl Session {
             Some(Membership::Left) | None => {}
         }
         self.namespaces.insert(&namespace, Membership::Joining);
-        // Whatever else the object holds is the application's.
+        // Everything else in the object belongs to the application.
         let recovery = packet.data.as_ref().and_then(|auth| serde_json::from_str(auth.as_str()).ok());
         Ok(Input::Connect { namespace, auth: packet.data, recovery })
     }
@@ -191,7 +191,7 @@ impl Session {
         }
     }
 
-    /// When [`Session::tick`] is due, if anything waits.
+    /// When [`Session::tick`] is due, if anything is pending.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         self.connect_by.into_iter().chain(self.acks.next_deadline()).min()
@@ -208,7 +208,7 @@ impl Session {
         Ok(self.acks.expire(now))
     }
 
-    /// Whether no namespace is joined or being joined, after one was.
+    /// Whether every namespace has been left, after at least one was joined.
     #[must_use]
     pub fn is_deserted(&self) -> bool {
         self.connect_by.is_none() && self.namespaces.values().all(|one| *one == Membership::Left)

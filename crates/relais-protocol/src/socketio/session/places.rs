@@ -1,9 +1,9 @@
-//! Where a client is.
+//! The namespaces of a client.
 
 use super::Membership;
 
-/// The namespaces of one connection. They are few, mostly one: a list with room for just them is smaller than a
-/// tree, and as quick.
+/// The namespaces of one connection. There are few, mostly one: an exactly sized list is smaller than a tree, and as
+/// fast.
 #[derive(Debug, Default)]
 pub(super) struct Places(Vec<(Box<str>, Membership)>);
 

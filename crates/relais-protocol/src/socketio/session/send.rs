@@ -1,4 +1,4 @@
-//! What the server says.
+//! What the server sends.
 
 use std::time::Instant;
 
@@ -12,17 +12,17 @@ use super::{Input, Membership, Parser, SendError, Session};
 use crate::engineio::{Frame, Text, Version};
 
 impl Session {
-    /// Lets the client in. `pid` is the private id with which it can go on after a lost connection; with one,
-    /// events to it can carry offsets.
+    /// Accepts the client. `pid` is the private id with which it can recover after a lost connection; if it is set,
+    /// events to the client can carry offsets.
     ///
     /// # Errors
-    /// [`SendError::State`] if it is not waiting for an answer.
+    /// [`SendError::State`] if the client is not waiting to join.
     pub fn accept(&mut self, namespace: &str, sid: &str, pid: Option<&str>) -> Result<Vec<Frame>, SendError> {
         let joined = Membership::Joined { recovers: pid.is_some() };
         self.answer(namespace, joined)?;
         self.connect_by = None;
         let mut packet = Packet::new(Kind::Connect, namespace);
-        // Protocol 4 has no data here: its clients take the id of the Engine.IO session.
+        // Protocol 4 has no data here: its clients use the id of the Engine.IO session.
         packet.data = (self.config.version == Version::V4).then(|| match pid {
             Some(pid) => json!({ "sid": sid, "pid": pid }).to_string().into(),
             None => json!({ "sid": sid }).to_string().into(),
@@ -30,10 +30,10 @@ impl Session {
         self.write(&packet)
     }
 
-    /// Does not let the client in, and tells it why; `data` is further JSON for programs.
+    /// Refuses the client with a message; `data` is further JSON for programs.
     ///
     /// # Errors
-    /// [`SendError::State`] if it is not waiting for an answer.
+    /// [`SendError::State`] if the client is not waiting to join.
     pub fn refuse(
         &mut self,
         namespace: &str,
@@ -43,7 +43,7 @@ impl Session {
         self.answer(namespace, Membership::Left)?;
         let mut packet = Packet::new(Kind::ConnectError, namespace);
         let data = match (self.config.version, data) {
-            // Protocol 4 has one JSON value, which its clients hand on as it is ("Difference between v5 and v4").
+            // Protocol 4 has one JSON value, which its clients pass on unchanged ("Difference between v5 and v4").
             (Version::V3, None) => json!(message),
             (Version::V3, Some(data)) => data.clone(),
             (Version::V4, None) => json!({ "message": message }),
@@ -61,9 +61,8 @@ impl Session {
         Ok(())
     }
 
-    /// Sends an event. `arguments` is JSON values with commas between them; `offset` is left out for clients
-    /// that do not recover. A volatile event is the same, sent with
-    /// [`crate::engineio::Session::send_volatile`].
+    /// Sends an event. `arguments` is comma-separated JSON values; `offset` is omitted for clients that do not recover.
+    /// A volatile event is the same, sent with [`crate::engineio::Session::send_volatile`].
     ///
     /// # Errors
     /// [`SendError`] if the namespace is not joined, the name is reserved, or msgpack cannot carry the data.
@@ -78,7 +77,7 @@ impl Session {
         self.event(namespace, None, name, arguments, attachments, offset)
     }
 
-    /// Sends an event that asks for an acknowledgement: its id comes back with [`Input::Acknowledged`] or
+    /// Sends an event that requests an acknowledgement: its id is returned with [`Input::Acknowledged`] or
     /// [`Input::NotAcknowledged`].
     ///
     /// # Errors
@@ -124,10 +123,10 @@ impl Session {
         self.write_data(packet, array(Some(name), arguments, offset))
     }
 
-    /// Acknowledges an event of the client. `arguments` is JSON values with commas between them.
+    /// Acknowledges an event of the client. `arguments` is comma-separated JSON values.
     ///
     /// # Errors
-    /// [`SendError::NotAsked`] if the client does not wait for it.
+    /// [`SendError::NotAsked`] if the client is not waiting for it.
     pub fn acknowledge(
         &mut self,
         namespace: &str,
@@ -144,10 +143,10 @@ impl Session {
         self.write_data(packet, array(None, arguments, None))
     }
 
-    /// Makes the client leave a namespace.
+    /// Removes the client from a namespace.
     ///
     /// # Errors
-    /// [`SendError::State`] if it is not there.
+    /// [`SendError::State`] if the client is not in it.
     pub fn disconnect(&mut self, namespace: &str) -> Result<Vec<Frame>, SendError> {
         match self.leave(namespace.to_owned()) {
             Some(Input::Disconnected { .. }) => self.write(&Packet::new(Kind::Disconnect, namespace)),
@@ -163,7 +162,7 @@ impl Session {
         }
     }
 
-    /// Text only needs no look at its data: it is written as it is.
+    /// With the text parser, the data is written unchanged.
     fn write_data(&self, mut packet: Packet, data: Text) -> Result<Vec<Frame>, SendError> {
         if !packet.attachments.is_empty() {
             check_placeholders(&data, packet.attachments.len())?;

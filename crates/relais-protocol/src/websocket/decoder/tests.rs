@@ -28,7 +28,7 @@ impl Said {
     }
 }
 
-/// Feeds `pieces` one after the other and returns what was said before the end or the error.
+/// Feeds `pieces` one after the other and returns the messages before the end or the error.
 fn read(limits: Limits, pieces: &[&[u8]]) -> (Vec<Said>, Result<(), ProtocolError>) {
     let mut decoder = Decoder::new(limits);
     let mut said = Vec::new();
@@ -322,7 +322,7 @@ fn a_compressed_message_is_checked_as_it_is_unpacked() {
     let wire = compressed(Opcode::Text, true, b"not compressed");
     assert_eq!(read(agreed(), &[&wire]).1, Err(ProtocolError::Compression));
 
-    // A stored block with a byte that is no UTF-8.
+    // A stored block with a byte that is not UTF-8.
     let wire = compressed(Opcode::Text, true, &[0x00, 0x01, 0x00, 0xfe, 0xff, 0xff, 0x00]);
     assert_eq!(read(agreed(), &[&wire]).1, Err(ProtocolError::NotUtf8));
     let wire = compressed(Opcode::Binary, true, &[0x00, 0x01, 0x00, 0xfe, 0xff, 0xff, 0x00]);

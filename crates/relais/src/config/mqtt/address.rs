@@ -1,4 +1,4 @@
-//! Where the broker is, and how the way to it is made safe.
+//! The address of the broker, and TLS for the connection to it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,17 +8,17 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore, crypto};
 
-/// Where the broker is, as `live.mqtt.url` says it.
+/// The address of the broker, from `live.mqtt.url`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) tls: bool,
-    /// Who this server is, if the address says it.
+    /// This server's user name and password, if the address contains them.
     pub(crate) user: Option<(String, String)>,
 }
 
-/// Why there is no safe way to the broker.
+/// Why TLS to the broker cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
     #[error("{file}: {why}; live.mqtt.ca_file has to name a readable PEM file with certificates")]
@@ -32,10 +32,10 @@ pub(crate) enum TlsError {
 }
 
 impl Address {
-    /// Reads `mqtt://[USER:PASSWORD@]HOST[:PORT]`, `mqtts://` for TLS.
+    /// Parses `mqtt://[USER:PASSWORD@]HOST[:PORT]`, `mqtts://` for TLS.
     ///
     /// # Errors
-    /// What is expected in its place.
+    /// The expected form.
     pub fn of(url: &str) -> Result<Self, String> {
         let expected = || "expected mqtt://HOST:PORT, or mqtts://HOST:PORT for TLS".to_owned();
         let read = reqwest::Url::parse(url).map_err(|error| format!("{error}; {}", expected()))?;
@@ -59,13 +59,13 @@ impl Address {
         })
     }
 
-    /// For people, without a password.
+    /// For display, without a password.
     pub(crate) fn shown(&self) -> String {
         format!("{}://{}:{}", if self.tls { "mqtts" } else { "mqtt" }, self.host, self.port)
     }
 }
 
-/// What the broker's certificate must prove: that an authority that is trusted signed it, for this host.
+/// Verifies the broker's certificate: signed by a trusted authority, for this host.
 pub(crate) fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
     match ca_file {

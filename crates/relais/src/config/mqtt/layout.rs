@@ -1,42 +1,42 @@
-//! Which topic is whose, and what is said in it.
+//! The mapping between topics and modules.
 
 use crate::config::MqttTopics;
 
-/// Where the id of a module stands.
+/// The placeholder for a module's id.
 const PLACE: &str = "{module}";
-/// The longest topic of the settings, in bytes.
+/// Maximum length of a configured topic, in bytes.
 const TOPIC_BYTES_MAX: usize = 256;
 
 /// What a topic is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// Values and signs of life.
+    /// Values and heartbeats.
     Report,
-    /// Whether it is there.
+    /// Whether the device is online.
     Status,
-    /// What it answers.
+    /// Responses to commands.
     Response,
 }
 
-/// The topics of the settings.
+/// The configured topics.
 #[derive(Clone, Debug)]
 pub struct Layout {
     heard: Vec<(Purpose, Template)>,
     command: Option<Template>,
 }
 
-/// A topic with the id of a module in one of its levels.
+/// A topic with a module's id in one of its levels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Template(Vec<Level>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Level {
     Plain(String),
-    /// The id, between these.
+    /// The id, between this prefix and suffix.
     Module(String, String),
 }
 
-/// What is wrong with the topics.
+/// Why the topics are invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name}: {what}")]
 pub struct LayoutError {
@@ -45,10 +45,10 @@ pub struct LayoutError {
 }
 
 impl Layout {
-    /// The topics of these settings.
+    /// Parses the topics of these settings.
     ///
     /// # Errors
-    /// [`LayoutError`] names the topic that is none, or that is another one, too.
+    /// [`LayoutError`] names the topic that is invalid, or that overlaps another.
     pub fn of(topics: &MqttTopics) -> Result<Self, LayoutError> {
         let named = [
             ("report", &topics.report, Some(Purpose::Report)),
@@ -82,17 +82,17 @@ impl Layout {
         Ok(layout)
     }
 
-    /// What to subscribe to.
+    /// The topic filters to subscribe to.
     pub(crate) fn filters(&self) -> Vec<String> {
         self.heard.iter().map(|(_, template)| template.filter()).collect()
     }
 
-    /// What a topic is for, and whose it is.
+    /// The purpose of a topic, and the module it belongs to.
     pub(crate) fn find<'a>(&self, topic: &'a str) -> Option<(Purpose, &'a str)> {
         self.heard.iter().find_map(|(purpose, template)| Some((*purpose, template.find(topic)?)))
     }
 
-    /// Where a module hears commands.
+    /// The topic on which a module receives commands.
     pub(crate) fn command(&self, module: &str) -> Option<String> {
         let is_level = !module.contains(['/', '+', '#', '\0']);
         self.command.as_ref().filter(|_| is_level).map(|template| template.write(module))
@@ -151,7 +151,7 @@ impl Template {
         levels.collect::<Vec<_>>().join("/")
     }
 
-    /// Whether one topic could be of both.
+    /// Whether a topic could match both.
     fn overlaps(&self, other: &Self) -> bool {
         let could_be = |(one, other): (&Level, &Level)| match (one, other) {
             (Level::Plain(one), Level::Plain(other)) => one == other,

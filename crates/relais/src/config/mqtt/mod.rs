@@ -12,52 +12,53 @@ pub(crate) use address::{TlsError, tls};
 pub use layout::Layout;
 pub(crate) use layout::Purpose;
 
-/// The broker that modules are connected to, and what they say where. Relais is one of the broker's clients.
+/// The broker that modules connect to, and its topics. Relais is one of the broker's clients.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MqttConfig {
-    /// `mqtt://HOST[:PORT]`, or `mqtts://` for TLS; empty is no broker.
+    /// `mqtt://HOST[:PORT]`, or `mqtts://` for TLS; empty for no broker.
     pub url: String,
-    /// The protocol: 5, or 3 for 3.1.1.
+    /// The protocol version: 5, or 3 for 3.1.1.
     pub version: u8,
-    /// The name under which the broker keeps what comes while this server is away; empty is one made from the database.
+    /// The client id, under which the broker keeps messages while this server is away; if empty, derived from the
+    /// database.
     pub client_id: String,
-    /// The user that this server is for the broker; empty is none.
+    /// The user name for the broker; empty for none.
     pub user: String,
-    /// The user's password.
+    /// The password of that user.
     pub password: Option<String>,
-    /// A file with the user's password in its first line.
+    /// A file whose first line is the password.
     pub password_file: Option<PathBuf>,
-    /// A PEM file with the authority of the broker's certificate; without it those count that the system trusts.
+    /// A PEM file with the CA of the broker's certificate; if unset, the system's trusted CAs are used.
     pub ca_file: Option<PathBuf>,
-    /// Whether every message has to carry the module's credential as `password`. Without, the broker's rules have to
-    /// see to it that nobody speaks for another module.
+    /// Whether every message must carry the module's credential as `password`. If not, the broker's rules have to
+    /// ensure that no client publishes for another module.
     pub require_password: bool,
-    /// Seconds without traffic after which the connection to the broker is tested.
+    /// Idle time, in seconds, after which the connection to the broker is probed.
     pub keep_alive_s: u16,
-    /// Seconds that the broker keeps messages while this server is away (MQTT 5; for 3.1.1 the broker decides).
+    /// Seconds for which the broker keeps messages while this server is away (MQTT 5; with 3.1.1 the broker decides).
     pub session_expiry_s: u32,
-    /// Seconds without the broker for which the silence of modules does not count.
+    /// Seconds of a broker outage for which the silence of modules does not count.
     pub outage_grace_s: u32,
-    /// How commands are published: 2 is never twice, 1 at least once, 0 at most once.
+    /// QoS of commands: 2 exactly once, 1 at least once, 0 at most once.
     pub command_qos: u8,
-    /// What is said where.
+    /// The topics.
     pub topics: MqttTopics,
 }
 
-/// Topics, each with `{module}` where the id stands. Empty: not used.
+/// Topics, each with `{module}` in place of the id. Empty: not used.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MqttTopics {
     /// Values.
     pub report: String,
-    /// Signs of life, which may have values, too.
+    /// Heartbeats, which may carry values too.
     pub heartbeat: String,
     /// `online` and `offline`; the last will of devices.
     pub status: String,
-    /// What devices answer.
+    /// Responses of devices.
     pub response: String,
-    /// What devices are told.
+    /// Commands to devices.
     pub command: String,
 }
 
@@ -95,13 +96,13 @@ impl Default for MqttTopics {
 }
 
 impl MqttConfig {
-    /// Whether there is a broker.
+    /// Whether a broker is configured.
     #[must_use]
     pub fn is_on(&self) -> bool {
         !self.url.is_empty()
     }
 
-    /// The password for the broker, if one is set.
+    /// The broker password, if one is set.
     ///
     /// # Errors
     /// The file cannot be read.

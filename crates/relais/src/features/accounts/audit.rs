@@ -1,4 +1,4 @@
-//! The record of who did what.
+//! The audit log.
 
 use std::net::IpAddr;
 
@@ -12,17 +12,17 @@ use crate::AppError;
 use crate::auth::{Auth, Permit, Principal};
 use crate::id::new_id;
 
-/// Milliseconds that the record is kept.
+/// Retention of the audit log, in milliseconds.
 const AUDIT_KEPT_MS: i64 = 365 * 86_400_000;
 
-/// Who makes a change, and from where, for the record.
+/// Who makes a change, and from where, for the audit log.
 #[derive(Clone, Debug)]
 pub struct Actor {
     /// `user:<id>`, `key:<id>`, `cli:<login>`, ….
     pub name: String,
     /// The network address.
     pub address: Option<IpAddr>,
-    /// By which rights, if they can end; the server itself and the command line have all.
+    /// The rights by which they act, if these can end; the server itself and the command line have all rights.
     permit: Option<Permit>,
 }
 
@@ -34,17 +34,17 @@ impl Actor {
         Self { name: principal.id().to_string(), address, permit: Some(permit) }
     }
 
-    /// Whoever needs no rights: the configuration, the command line, somebody who is just signing in.
+    /// An actor that needs no rights: the configuration, the command line, a user who is just signing in.
     #[must_use]
     pub fn named(name: impl Into<String>, address: Option<IpAddr>) -> Self {
         Self { name: name.into(), address, permit: None }
     }
 
-    /// Runs `f` in a transaction that asks first whether the rights still stand by which it was allowed: they may have
-    /// ended since, however short that was.
+    /// Runs `f` in a transaction that first checks that the actor's rights are still valid: they may have ended since
+    /// they were last checked.
     ///
     /// # Errors
-    /// 401 or 403 if they have not, and what `f` returns.
+    /// 401 or 403 if not, and the errors of `f`.
     pub async fn write<T: Send + 'static>(
         &self,
         store: &Store,
@@ -70,20 +70,20 @@ impl Actor {
 }
 
 impl Accounts {
-    /// The record, newest first, before the entry `before`; an empty text is the newest.
+    /// The audit log, newest first, before the entry `before`; an empty text starts at the newest.
     ///
     /// # Errors
-    /// What the database reports.
+    /// A database error.
     pub async fn list_audit(&self, before: String, limit: usize) -> Result<Vec<AuditEntry>, AppError> {
         let found = self.auth.store().read(move |tx| store::list_audit(tx, &before, limit));
         found.await.map_err(|error: StoreError| error.into())
     }
 }
 
-/// Records what somebody did elsewhere than here, in the transaction of what they did.
+/// Records an action in another feature, in the transaction of that action.
 ///
 /// # Errors
-/// What the database reports.
+/// A database error.
 pub fn record_action(
     tx: &mut WriteTx<'_>,
     actor: &Actor,
@@ -95,7 +95,7 @@ pub fn record_action(
     record(tx, &entry)
 }
 
-/// Records who did what and lets go what is old.
+/// Records an action and trims old entries.
 pub(super) fn record(tx: &mut WriteTx<'_>, entry: &AuditEntry) -> Result<(), StoreError> {
     store::insert_audit(tx, entry)?;
     let kept_since = tx.retention_now().plus_millis(-AUDIT_KEPT_MS);

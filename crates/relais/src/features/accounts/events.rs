@@ -1,4 +1,4 @@
-//! What administrators are told of users, as pages know it: nested and flat.
+//! Events about users for administrators, in the form pages expect: nested and flat.
 
 use relais_protocol::time::Timestamp;
 use relais_store::{StoreError, WriteTx};
@@ -8,7 +8,7 @@ use super::model::UserInfo;
 use crate::auth::user_principal;
 use crate::features::publish::{Target, tell};
 
-/// What happened to a user.
+/// An event about a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UserEvent {
     Added,
@@ -17,7 +17,7 @@ pub(super) enum UserEvent {
     Changed,
 }
 
-/// Tells administrators, in the transaction of what happened; of changes also the user's own devices.
+/// Publishes an event to administrators, in the transaction of the change; changes also to the user's own devices.
 pub(super) fn announce(tx: &mut WriteTx<'_>, event: UserEvent, user: &UserInfo) -> Result<(), StoreError> {
     let (name, fields) = described(event, user, tx.now());
     tell(tx, Target::Administrators, name, &fields)?;

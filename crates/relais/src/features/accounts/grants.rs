@@ -1,4 +1,4 @@
-//! Grants: which sociétés a user reads or writes.
+//! Grants: which sociétés a user can read or write.
 
 use relais_store::WriteTx;
 
@@ -13,14 +13,14 @@ use crate::auth::{Scope, rights, user_principal};
 use crate::said::said;
 use crate::text::composed;
 
-/// Grants of one user at most.
+/// Maximum number of grants of one user.
 const GRANTS_MAX: usize = 10_000;
 
 impl Accounts {
     /// The grants of a user.
     ///
     /// # Errors
-    /// 404 if there is no such user.
+    /// 404 if the user does not exist.
     pub async fn list_grants(&self, user_id: &str) -> Result<Vec<Grant>, AppError> {
         let id = user_id.to_owned();
         self.auth
@@ -36,10 +36,10 @@ impl Accounts {
             .await
     }
 
-    /// Gives a user access to a société, or changes it.
+    /// Grants a user access to a société, or changes the grant.
     ///
     /// # Errors
-    /// 400 for a name or an access that is none, 404 if there is no such user.
+    /// 400 for an invalid name or access, 404 if the user does not exist.
     pub async fn set_grant(&self, actor: &Actor, user_id: &str, grant: Grant) -> Result<(), AppError> {
         let writes = parsed_access(&grant.access)?;
         let societe = composed(&grant.societe).into_owned();
@@ -70,10 +70,10 @@ impl Accounts {
             .await
     }
 
-    /// Takes a user's access to a société away.
+    /// Revokes a user's access to a société.
     ///
     /// # Errors
-    /// 404 if there was none.
+    /// 404 if there is no such grant.
     pub async fn remove_grant(&self, actor: &Actor, user_id: &str, societe: &str) -> Result<(), AppError> {
         let (id, societe, by) = (user_id.to_owned(), composed(societe).into_owned(), actor.clone());
         let auth = self.auth.clone();
@@ -92,7 +92,7 @@ impl Accounts {
     }
 }
 
-/// Deletes the grants whose name is `societe` in whatever Unicode form it was stored; whether there was one.
+/// Deletes the grants for `societe` in whatever Unicode form it was stored; returns whether there was one.
 fn delete_every_form(tx: &mut WriteTx<'_>, id: &str, societe: &str) -> Result<bool, AppError> {
     let mut found = false;
     for (name, _) in grants(tx, id)?.iter().filter(|(name, _)| composed(name) == societe) {

@@ -1,4 +1,4 @@
-//! Keys: what scripts and connectors identify themselves with.
+//! API keys: the credentials of scripts and connectors.
 
 use std::sync::Arc;
 
@@ -15,14 +15,14 @@ use crate::auth::{Grants, NewKey, Scope, Service, rights, secret};
 use crate::said::said;
 use crate::text::is_visible;
 
-/// Scopes of one key at most.
+/// Maximum number of scopes of one key.
 const SCOPES_MAX: usize = 64;
 
 impl Accounts {
-    /// Makes a key; its text is given here and never again.
+    /// Creates a key; its secret is returned here and never again.
     ///
     /// # Errors
-    /// 400 for a name, scopes or an end that cannot be taken.
+    /// 400 for an invalid name, scope or expiry.
     pub async fn create_key(
         &self,
         actor: &Actor,
@@ -63,7 +63,7 @@ impl Accounts {
             .write(self.auth.store(), move |tx| {
                 store::insert_key(tx, &row)?;
                 record(tx, &entry)?;
-                // An earlier request with this id may have found none.
+                // A request that already used this id may have cached its absence.
                 tx.after_commit(move || auth.key_changed(&row.service.id));
                 Ok(())
             })
@@ -74,16 +74,16 @@ impl Accounts {
     /// Keys after the id `after`.
     ///
     /// # Errors
-    /// What the database reports.
+    /// A database error.
     pub async fn list_keys(&self, after: String, limit: usize) -> Result<Vec<KeyInfo>, AppError> {
         let found = self.auth.store().read(move |tx| store::list_keys(tx, &after, limit));
         Ok(found.await.map_err(AppError::from)?.iter().map(KeyInfo::from).collect())
     }
 
-    /// Revokes a key, at once.
+    /// Revokes a key with immediate effect.
     ///
     /// # Errors
-    /// 404 if there is no such key that counts.
+    /// 404 if there is no such valid key.
     pub async fn revoke_key(&self, actor: &Actor, id: &str) -> Result<(), AppError> {
         let (id, by, auth) = (id.to_owned(), actor.clone(), self.auth.clone());
         actor

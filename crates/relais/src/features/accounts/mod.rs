@@ -1,4 +1,4 @@
-//! Accounts: users, their roles and grants, API keys, signing in and out, and the record of who did what.
+//! Accounts: users, their roles and grants, API keys, signing in and out, and the audit log.
 //!
 //! [`Accounts`] is the API for other features and for the command line. Events in `role:admin`: `rt_user_added`,
 //! `rt_user_logged_in`, `rt_user_logged_out`, `rt_user_profile_updated`; the last also in the user's own topic.
@@ -47,7 +47,7 @@ pub const FEATURE: Feature = Feature {
     ..Feature::named("accounts")
 };
 
-/// Topics that are named like the principal who hears them.
+/// Topics named like the principal who may subscribe to them.
 const fn own_topic(name: &'static str) -> TopicFamily {
     TopicFamily { hears: is_own, keys: KeyAccess::Publish, ..TopicFamily::named(name) }
 }

@@ -1,4 +1,4 @@
-//! What callers send and receive.
+//! Requests and responses.
 
 use relais_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -1,10 +1,10 @@
-//! What several parts refuse, and how they say so.
+//! Errors shared by several parts.
 
 use crate::AppError;
 use crate::said::{Said, said};
 use crate::text::{direction_control, direction_refused};
 
-/// The longest name, address or telephone number, in bytes.
+/// The maximum length of a name, address or telephone number, in bytes.
 pub(super) const TEXT_BYTES_MAX: usize = 254;
 
 pub(super) fn check_text(text: &str) -> Result<(), AppError> {

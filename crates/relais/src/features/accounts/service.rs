@@ -1,10 +1,10 @@
-//! What may be done with users, grants and keys. Every change is recorded in its own transaction (`audit`).
+//! Operations on users, grants and keys. Every change is recorded in its own transaction (`audit`).
 
 use std::sync::Arc;
 
 use crate::auth::{Auth, Permit, User};
 
-/// Users, grants, keys and the record. Cheap to clone.
+/// Users, grants, keys and the audit log. Cheap to clone.
 #[derive(Clone)]
 pub struct Accounts {
     pub(super) auth: Auth,
@@ -17,7 +17,7 @@ impl Accounts {
         Self { auth }
     }
 
-    /// To ask about somebody on a live connection, which ends by itself when their credential expires.
+    /// A permit to check a user on a live connection, which ends by itself when their credential expires.
     #[must_use]
     pub fn lasting_permit(&self, user: &Arc<User>) -> Permit {
         Permit::lasting(self.auth.clone(), user)

@@ -14,12 +14,12 @@ use crate::auth::store::{SessionRow, delete_session, find_account, find_sign_in,
 use crate::auth::{Auth, rights, secret, user_principal};
 use crate::said::said;
 
-/// The longest address that is looked up, in bytes.
+/// The maximum length of an address that is looked up, in bytes.
 const EMAIL_BYTES_MAX: usize = 254;
 
-/// Somebody who has just signed in.
+/// A user who has just signed in.
 pub struct SignedIn {
-    /// Who.
+    /// The user.
     pub user: UserInfo,
     /// For programs: a token.
     pub token: String,
@@ -28,10 +28,10 @@ pub struct SignedIn {
 }
 
 impl Accounts {
-    /// Signs somebody in: a new session, in place of `replaces` if the browser had one, and a token.
+    /// Signs a user in: creates a session, replacing `replaces` if the browser had one, and a token.
     ///
     /// # Errors
-    /// 401 for a wrong address or password and for a disabled user, all alike; 429 after too many attempts.
+    /// 401 for a wrong address or password and for a disabled user, indistinguishably; 429 after too many attempts.
     pub async fn sign_in(
         &self,
         email: &str,
@@ -66,7 +66,7 @@ impl Accounts {
         }
     }
 
-    /// Nothing if the user was disabled, or the password changed, while it was being verified.
+    /// `None` if the user was disabled, or the password changed, while it was being verified.
     async fn start_session(
         &self,
         email: &str,
@@ -98,7 +98,7 @@ impl Accounts {
             record(tx, &actor.did(now, "sign_in", user_principal(&id), String::new()))?;
             let user = UserInfo::from(&account);
             announce(tx, UserEvent::SignedIn, &user)?;
-            // An earlier request with this session may have found none.
+            // A request that already used this session may have cached its absence.
             tx.after_commit(move || auth.session_changed(&session_id));
             Ok(Some((user, generation)))
         });
@@ -114,11 +114,10 @@ impl Accounts {
         self.auth.store().write(move |tx| record(tx, &entry)).await.map_err(AppError::from)
     }
 
-    /// Ends a session and the live connections that came with it, and nobody else's. One that is not there has ended
-    /// already.
+    /// Ends a session and its live connections, and no others. Ending an unknown session is not an error.
     ///
     /// # Errors
-    /// What the database reports.
+    /// A database error.
     pub async fn sign_out(&self, session: &str, address: Option<IpAddr>) -> Result<(), AppError> {
         let (id, auth) = (secret::digest(session), self.auth.clone());
         self.auth
@@ -135,10 +134,10 @@ impl Accounts {
             .await
     }
 
-    /// A token for the user with this id or address, valid for `ttl_s` seconds or as configured.
+    /// Issues a token for the user with this id or address, valid for `ttl_s` seconds or as configured.
     ///
     /// # Errors
-    /// 404 if there is no such user, 409 if the user is disabled.
+    /// 404 if the user does not exist, 409 if the user is disabled.
     pub async fn issue_token(
         &self,
         actor: &Actor,
@@ -160,7 +159,7 @@ impl Accounts {
     }
 }
 
-/// Ends a session, if it is there, and says whose it was. Its live connections end on every server.
+/// Ends a session, if it exists, and returns its user. Its live connections are closed on every server.
 fn end_session(tx: &mut WriteTx<'_>, auth: &Auth, id: &str) -> Result<Option<String>, StoreError> {
     let user_id = delete_session(tx, id)?;
     if let Some(user_id) = &user_id {

@@ -12,7 +12,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 101, name: "generations", sql: include_str!("schema_101.sql") },
 ];
 
-/// Whether there is any user.
+/// Whether there are any users.
 pub(super) fn has_users(tx: &mut impl Query) -> Result<bool, StoreError> {
     Ok(tx.query_opt("SELECT id FROM users LIMIT 1", params![], |row| row.text(0))?.is_some())
 }
@@ -22,20 +22,20 @@ pub(super) fn find_id(tx: &mut impl Query, email: &str) -> Result<Option<String>
     tx.query_opt("SELECT id FROM users WHERE email = $1", params![email], |row| row.text(0))
 }
 
-/// Users in order of their ids, after `after`; without their grants.
+/// Users ordered by id, after `after`; without their grants.
 pub(super) fn list_users(tx: &mut impl Query, after: &str, limit: usize) -> Result<Vec<Account>, StoreError> {
     let sql = concat!("SELECT ", account_columns!(), " FROM users WHERE id > $1 ORDER BY id LIMIT $2");
     tx.query(sql, params![after, limit], account)
 }
 
-/// Users who can sign in.
+/// Number of users who can sign in.
 pub(super) fn count_users(tx: &mut impl Query) -> Result<u64, StoreError> {
     let counted =
         tx.query_opt("SELECT COUNT(*) FROM users WHERE disabled = 0", params![], |row| row.u64(0))?;
     Ok(counted.unwrap_or_default())
 }
 
-/// Administrators who can sign in, other than `id`.
+/// Whether there are administrators who can sign in, other than `id`.
 pub(super) fn has_other_admin(tx: &mut impl Query, id: &str) -> Result<bool, StoreError> {
     let sql = "SELECT id FROM users WHERE admin = 1 AND disabled = 0 AND id <> $1 LIMIT 1";
     Ok(tx.query_opt(sql, params![id], |row| row.text(0))?.is_some())
@@ -68,7 +68,7 @@ pub(super) fn insert_user(
     Ok(())
 }
 
-/// Writes what may change of a user.
+/// Writes the mutable fields of a user.
 pub(super) fn update_user(tx: &mut WriteTx<'_>, user: &Account) -> Result<(), StoreError> {
     tx.execute(
         "UPDATE users SET email = $1, firstname = $2, lastname = $3, phone = $4, admin = $5, staff = $6, \
@@ -89,13 +89,13 @@ pub(super) fn update_user(tx: &mut WriteTx<'_>, user: &Account) -> Result<(), St
     Ok(())
 }
 
-/// Another password.
+/// Sets the password hash.
 pub(super) fn set_password(tx: &mut WriteTx<'_>, id: &str, password_hash: &str) -> Result<(), StoreError> {
     tx.execute("UPDATE users SET password_hash = $1 WHERE id = $2", params![password_hash, id])?;
     Ok(())
 }
 
-/// Gives a user access to a société, or changes it.
+/// Grants a user access to a société, or changes the grant.
 pub(super) fn set_grant(
     tx: &mut WriteTx<'_>,
     user_id: &str,
@@ -110,7 +110,7 @@ pub(super) fn set_grant(
     Ok(())
 }
 
-/// Takes a user's access to a société away; says whether there was any.
+/// Revokes a user's access to a société; returns whether there was any.
 pub(super) fn delete_grant(tx: &mut WriteTx<'_>, user_id: &str, societe: &str) -> Result<bool, StoreError> {
     let sql = "DELETE FROM grants WHERE user_id = $1 AND societe = $2";
     Ok(tx.execute(sql, params![user_id, societe])? > 0)
@@ -135,19 +135,19 @@ pub(super) fn insert_key(tx: &mut WriteTx<'_>, row: &KeyRow) -> Result<(), Store
     Ok(())
 }
 
-/// Keys in order of their ids, after `after`.
+/// Keys ordered by id, after `after`.
 pub(super) fn list_keys(tx: &mut impl Query, after: &str, limit: usize) -> Result<Vec<KeyRow>, StoreError> {
     let sql = concat!("SELECT ", key_columns!(), " FROM api_keys WHERE id > $1 ORDER BY id LIMIT $2");
     tx.query(sql, params![after, limit], key)
 }
 
-/// Revokes a key; says whether there was one that counted.
+/// Revokes a key; returns whether there was a valid one.
 pub(super) fn revoke_key(tx: &mut WriteTx<'_>, id: &str, now: Timestamp) -> Result<bool, StoreError> {
     let sql = "UPDATE api_keys SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL";
     Ok(tx.execute(sql, params![now, id])? > 0)
 }
 
-/// Records who did what.
+/// Adds an entry to the audit log.
 pub(super) fn insert_audit(tx: &mut WriteTx<'_>, entry: &AuditEntry) -> Result<(), StoreError> {
     tx.execute(
         "INSERT INTO audit (id, at, actor, action, target, address, details) \
@@ -165,13 +165,13 @@ pub(super) fn insert_audit(tx: &mut WriteTx<'_>, entry: &AuditEntry) -> Result<(
     Ok(())
 }
 
-/// Lets go what is older than `before`, a part at a time.
+/// Deletes entries older than `before`, a batch at a time.
 pub(super) fn trim_audit(tx: &mut WriteTx<'_>, before: Timestamp) -> Result<u64, StoreError> {
     let sql = "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 ORDER BY at LIMIT 100)";
     tx.execute(sql, params![before])
 }
 
-/// The record, newest first, before the entry `before`; an empty text is the newest.
+/// The audit log, newest first, before the entry `before`; an empty text starts at the newest.
 pub(super) fn list_audit(
     tx: &mut impl Query,
     before: &str,

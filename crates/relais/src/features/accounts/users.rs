@@ -1,4 +1,4 @@
-//! Users: making, finding and changing them.
+//! Users: creating, finding and changing them.
 
 use relais_protocol::time::Timestamp;
 use relais_store::{StoreError, WriteTx};
@@ -16,15 +16,14 @@ use crate::id::new_id;
 use crate::said::said;
 use crate::text::{direction_control, direction_refused};
 
-/// The code of the refusal of an address that another user has.
+/// The error code for an address that another user has.
 const EMAIL_IN_USE: &str = "email_in_use";
 
 impl Accounts {
-    /// Makes the first administrator that the configuration names, if there is no user yet. Says whether it
-    /// did.
+    /// Creates the first administrator from the configuration, if there are no users yet. Returns whether it did.
     ///
     /// # Errors
-    /// 400 if the address or the password cannot be taken, or what the database reports.
+    /// 400 if the address or the password is invalid, or a database error.
     pub async fn ensure_first_admin(&self) -> Result<bool, AppError> {
         let config = self.auth.config();
         let (Some(email), Some(password)) = (config.admin_email.clone(), config.admin_password.clone())
@@ -44,10 +43,10 @@ impl Accounts {
         }
     }
 
-    /// Makes a user.
+    /// Creates a user.
     ///
     /// # Errors
-    /// 400 for an address or a password that cannot be taken, 409 if the address is in use.
+    /// 400 for an invalid address or password, 409 if the address is in use.
     pub async fn create_user(&self, actor: &Actor, mut new: NewUser) -> Result<UserInfo, AppError> {
         let email = checked_email(&new.email)?;
         for text in [&new.firstname, &new.lastname, &new.phone] {
@@ -68,26 +67,26 @@ impl Accounts {
                 record(tx, &entry)?;
                 let info = UserInfo::from(&user);
                 announce(tx, UserEvent::Added, &info)?;
-                // An earlier request with this id may have found none.
+                // A request that already used this id may have cached its absence.
                 tx.after_commit(move || auth.user_changed(&user.id));
                 Ok(info)
             })
             .await
     }
 
-    /// Users in order of their making, after the id `after`.
+    /// Users in order of creation, after the id `after`.
     ///
     /// # Errors
-    /// What the database reports.
+    /// A database error.
     pub async fn list_users(&self, after: String, limit: usize) -> Result<Vec<UserInfo>, AppError> {
         let found = self.auth.store().read(move |tx| store::list_users(tx, &after, limit));
         Ok(found.await.map_err(AppError::from)?.iter().map(UserInfo::from).collect())
     }
 
-    /// How many users may sign in.
+    /// The number of users who can sign in.
     ///
     /// # Errors
-    /// What the database reports.
+    /// A database error.
     pub async fn count_users(&self) -> Result<u64, AppError> {
         let counted = self.auth.store().read(|tx| store::count_users(tx));
         counted.await.map_err(|error: StoreError| error.into())
@@ -109,11 +108,10 @@ impl Accounts {
             .await
     }
 
-    /// Changes a user. A change of the password, and disabling, end sessions and tokens.
+    /// Changes a user. Changing the password or disabling the user ends sessions and tokens.
     ///
     /// # Errors
-    /// 400 for values that cannot be taken, 404, 409 if the address is in use or nobody could administer any
-    /// more.
+    /// 400 for invalid values, 404, 409 if the address is in use or no administrator would be left.
     pub async fn update_user(
         &self,
         actor: &Actor,
@@ -145,7 +143,7 @@ impl Accounts {
     }
 }
 
-/// The account of a user who is made now.
+/// The account of a new user.
 fn account(new: NewUser, email: String, now: Timestamp) -> Account {
     Account {
         id: new_id(now),
@@ -157,14 +155,14 @@ fn account(new: NewUser, email: String, now: Timestamp) -> Account {
         staff: new.staff,
         disabled: false,
         created_at: now,
-        // Of the second of its making all tokens count.
+        // Tokens issued within the second of creation are valid.
         valid_from: Timestamp::from_millis(now.as_secs() * 1000 - 1),
         generation: 1,
         grants: Grants::none(),
     }
 }
 
-/// Stores the changes of the user with this id. Says what they are, for the record.
+/// Stores the changes of the user with this id. Returns a description for the audit log.
 fn change(
     tx: &mut WriteTx<'_>,
     id: &str,
@@ -184,7 +182,7 @@ fn change(
         store::set_password(tx, id, hash)?;
     }
     if hash.is_some() || changes.disabled == Some(true) {
-        // What was signed in with before counts no more.
+        // Invalidates all earlier sessions and tokens.
         user.generation += 1;
         user.valid_from = tx.now();
         delete_sessions_of(tx, id)?;
@@ -193,7 +191,7 @@ fn change(
     Ok((user, details))
 }
 
-/// Changes the account in memory and says what changes, for the record.
+/// Applies the changes to the account in memory and returns a description for the audit log.
 fn apply(user: &mut Account, changes: &UserChanges, password: bool) -> String {
     let mut said = Vec::new();
     let mut texts = [
@@ -225,7 +223,7 @@ fn apply(user: &mut Account, changes: &UserChanges, password: bool) -> String {
     said.join(" ")
 }
 
-/// The address as it is stored.
+/// The address in its stored form.
 fn checked_email(text: &str) -> Result<String, AppError> {
     let email = text.trim().to_lowercase();
     let parts = email.split_once('@');

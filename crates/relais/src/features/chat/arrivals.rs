@@ -1,7 +1,8 @@
-//! Coming and going, and who is told of it.
+//! Presence: who is online, and who is notified of changes.
 //!
-//! Whoever shares a conversation of at most [`SMALL_GROUP_MAX`] people with somebody sees them come and go. Of others, and
-//! of how many are there in a large group, those are told who ask for it ([`watching`](super::watching)).
+//! Everyone who shares a conversation of at most [`SMALL_GROUP_MAX`] people with a user is notified of their presence.
+//! The presence of others, and the number of members online in a large group, are sent only on request
+//! ([`watching`](super::watching)).
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Once};
@@ -19,14 +20,14 @@ use super::store;
 use super::store::people::ContactRow;
 use crate::AppError;
 
-/// People of whom a connection is told at its beginning how they are, at most: what is told must fit into its queue.
+/// The maximum number of users whose presence is sent to a new connection: it must fit into its queue.
 const PRESENT_MAX: usize = 5_000;
 
 impl Chat {
-    /// Nobody is here yet: whoever was when the server last ended has left then.
+    /// Nobody is online yet: users who were when the server last stopped are recorded as having left then.
     ///
     /// # Errors
-    /// What the database reports.
+    /// A database error.
     pub async fn begin_presence(&self) -> Result<(), AppError> {
         let left = self.0.store.write(store::people::leave_all).await;
         let left: u64 = left.map_err(|error: StoreError| AppError::from(error))?;
@@ -36,10 +37,10 @@ impl Chat {
         Ok(())
     }
 
-    /// A device of somebody is here. Others are told if it is the first, and what waited counts as delivered.
+    /// A device of a user has connected. If it is the first, others are notified; pending messages count as delivered.
     ///
     /// # Errors
-    /// What the database reports; the device is then not there.
+    /// A database error; the device is then not registered.
     pub async fn arrive(&self, me: &Me, device: Arc<dyn Device>) -> Result<DeviceId, AppError> {
         let (id, came) = self.0.devices.add(me, device);
         if came {
@@ -52,7 +53,7 @@ impl Chat {
         Ok(id)
     }
 
-    /// A device is gone: nobody types on it or looks at anything. Others are told if it was the last.
+    /// A device has disconnected: its typing and its watches end. If it was the last, others are notified.
     pub async fn depart(&self, me: &Me, device: DeviceId) {
         let gone = self.0.devices.remove(me.id(), device, self.0.clock.now());
         self.0.watches.forget(device);
@@ -62,15 +63,15 @@ impl Chat {
         }
     }
 
-    /// Somebody says whether they are at a device.
+    /// Sets whether the user is present at a device.
     pub(super) async fn set_present(&self, me: &Me, device: DeviceId, present: bool) {
         if self.0.devices.set_present(me.id(), device, present, self.0.clock.now()) {
             self.tell_presence(me).await;
         }
     }
 
-    /// Notes and tells that somebody came or went: whichever is true when it is done, so that the last that is noted
-    /// and told holds.
+    /// Stores and publishes a user's presence. The state is read at the moment of each, so that the last one stored and
+    /// published is current.
     async fn tell_presence(&self, me: &Me) {
         let (chat, id) = (self.clone(), me.person.id.clone());
         let noted = self.0.store.write(move |tx| {
@@ -91,7 +92,7 @@ impl Chat {
                 }
                 true
             })?;
-            // Asked each time: they may no longer share a conversation.
+            // Checked each time: they may no longer share a conversation.
             let others = watchers.iter().map(String::as_str).filter(|watcher| !people.contains(*watcher));
             let others = store::people::acquaintances(tx, &id, others)?;
             people.extend(others.into_keys());
@@ -113,7 +114,8 @@ impl Chat {
         }
     }
 
-    /// Two people no longer see each other, or do again: once that is committed, both are told how the other is for them.
+    /// Two users no longer see each other's presence, or do again: after the commit, both are notified of the other's
+    /// presence as they see it.
     pub(super) fn tell_each_other(
         &self,
         tx: &mut WriteTx<'_>,
@@ -130,7 +132,7 @@ impl Chat {
         Ok(())
     }
 
-    /// Tells people how another is: whom, of whom, and who that is if they see them.
+    /// Notifies users of another's presence: recipient, subject, and the subject's row if the recipient may see it.
     fn tell_seen(&self, seen: Vec<(String, String, Option<ContactRow>)>, visible: bool) {
         let _turn = self.0.telling_presence.lock();
         for (whom, of, row) in seen {
@@ -145,12 +147,13 @@ impl Chat {
         }
     }
 
-    /// Tells how everybody is whom one sees come and go, and who types: what a connection that has just begun, or begun
-    /// again, cannot know. One that `comes_back` to what it knew before is also told who types no more. Of those who never were here there is nothing to tell; of more than [`PRESENT_MAX`] people, of
-    /// those who are here first. `tell` must say it after what was published before.
+    /// Sends the presence of all users visible to this one, and who is typing: state that a new or resumed connection
+    /// cannot know. One that `comes_back` is also sent who has stopped typing. Users who were never online are omitted;
+    /// of more than [`PRESENT_MAX`] users, those who are online come first. `tell` must send after what was published
+    /// before.
     ///
     /// # Errors
-    /// What the database reports.
+    /// A database error.
     pub async fn tell_present(
         &self,
         me: &Me,
@@ -177,30 +180,30 @@ impl Chat {
         Ok(())
     }
 
-    /// How somebody is, as it is told.
+    /// A user's presence, as sent to clients.
     pub(super) fn presence_of(&self, person: &str, last_seen: Option<Timestamp>) -> Value {
         let (is_online, left) = self.0.devices.presence(person);
         let last_seen = left.or(last_seen).filter(|_| !is_online);
         json!({ "user_id": person, "is_online": is_online, "last_seen": last_seen })
     }
 
-    /// The topic of somebody who is connected.
+    /// The topic of a user, if connected.
     pub(super) fn topic_here(&self, person: &str) -> Option<Topic> {
         self.0.devices.topic_of(person)
     }
 }
 
-/// Those of whom there is something to tell.
+/// The users whose presence is to be sent.
 #[derive(Default)]
 struct Known {
     here: Vec<ContactRow>,
     away: Vec<ContactRow>,
-    /// More of whom there is no room to tell.
+    /// Users beyond the limit.
     unpublished: u64,
 }
 
 impl Known {
-    /// Adds somebody. `presence` says whether they are here, and when they left.
+    /// Adds a user. `presence` returns whether they are online, and when they left.
     fn add(&mut self, contact: ContactRow, presence: impl Fn(&str) -> (bool, Option<Timestamp>)) {
         let (is_here, left) = presence(&contact.id);
         let list = match is_here {
@@ -214,7 +217,7 @@ impl Known {
         }
     }
 
-    /// Those who are told of, the ones who are here first. Counts the others.
+    /// The users within the limit, those online first. Counts the others.
     fn told(mut self) -> impl Iterator<Item = ContactRow> {
         let room = PRESENT_MAX - self.here.len();
         let unpublished = self.unpublished + self.away.len().saturating_sub(room) as u64;
@@ -234,5 +237,5 @@ impl Known {
     }
 }
 
-/// The event that says whether somebody is there.
+/// The event with a user's presence.
 pub(super) const PRESENCE: &str = "user_presence";

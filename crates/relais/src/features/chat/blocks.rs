@@ -1,7 +1,7 @@
-//! People who want to hear nothing of others: refusals that are followed by a pause, and blocks.
+//! Protection from unwanted contact: waiting times after refusals, and blocks.
 //!
-//! Whoever is blocked no longer invites, writes to, notifies or finds the other, and neither sees the other come, go or
-//! type. They are told that the other does not accept it, not that they are blocked. In groups both stay what they are.
+//! A blocked user can no longer invite, write to, notify or find the other, and neither sees the other's presence or
+//! typing. They are told that the other does not accept it, not that they are blocked. In groups both remain members.
 
 use std::collections::{HashMap, HashSet};
 
@@ -21,39 +21,39 @@ use crate::auth::user_principal;
 use crate::features::accounts::{Actor, record_action};
 use crate::said::said;
 
-/// People whom one may have blocked at most.
+/// Maximum number of users that one user may block.
 pub(super) const BLOCKED_MAX: usize = 1_000;
 
 const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;
-/// How long somebody waits who was refused once, twice, …; after more refusals the other has to ask.
+/// Waiting times after one refusal, two, …; after more refusals the other user has to make contact.
 const PAUSES_MS: &[i64] = &[HOUR_MS, DAY_MS, 7 * DAY_MS, 30 * DAY_MS];
-/// Refusals after which an invitation may still be sent at once: somebody may have refused by mistake.
+/// Refusals after which an invitation may still be sent at once: one may have been a mistake.
 const FORGIVEN: u64 = 1;
-/// Invitations to one person that one may take back within a day.
+/// Invitations to one user that may be withdrawn within a day.
 const TAKEN_BACK_MAX: u64 = 5;
 
-/// What somebody wants of another.
+/// The kind of contact requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wish {
-    /// To talk with them, or to have them in a group.
+    /// To start a conversation with them, or to add them to a group.
     Invite,
-    /// To tell them something outside of any conversation.
+    /// To notify them outside of any conversation.
     Notify,
 }
 
-/// Until when somebody waits who was refused so often, and last at this time; `None` if they need not. `Some(None)`: until
-/// the other asks.
+/// Until when a user must wait after this many refusals, the last at this time; `None` if they need not. `Some(None)`:
+/// until the other makes contact.
 fn waits_until(refusals: u64, last: Timestamp) -> Option<Option<Timestamp>> {
     let place = usize::try_from(refusals.checked_sub(1)?).unwrap_or(usize::MAX);
     Some(PAUSES_MS.get(place).map(|pause| last.plus_millis(*pause)))
 }
 
-/// Whether `from` may want this of `to`.
+/// Whether `from` may contact `to` in this way.
 ///
 /// # Errors
-/// 409 if they have blocked them themselves, 403 if it is not accepted, 429 for as long as a pause lasts.
+/// 409 if `from` has blocked `to`, 403 if `to` does not accept it, 429 during a waiting time.
 pub(super) fn check_welcome(tx: &mut WriteTx<'_>, from: &str, to: &str, wish: Wish) -> Result<(), AppError> {
     check_blocks(tx, from, to)?;
     let welcome = store::blocks::last_welcome(tx, from, to)?.unwrap_or_default();
@@ -82,13 +82,13 @@ fn check_pause(now: Timestamp, until: Timestamp) -> Result<(), AppError> {
     Err(paused(missing_ms.unsigned_abs().div_ceil(1000)))
 }
 
-/// Whether neither has blocked the other.
+/// Checks that neither has blocked the other.
 fn check_blocks(tx: &mut impl Query, from: &str, to: &str) -> Result<(), AppError> {
     let blocks = store::blocks::between_each(tx, &[(from, to)])?.pop().unwrap_or_default();
     check_between(&blocks, from, to)
 }
 
-/// Whether neither of two is among those who have blocked the other.
+/// Checks that neither of two users has blocked the other, according to `blocks`.
 pub(super) fn check_between(blocks: &[(String, String)], from: &str, to: &str) -> Result<(), AppError> {
     let has = |one: &str, other: &str| blocks.iter().any(|(by, of)| by == one && of == other);
     if has(from, to) {
@@ -101,7 +101,7 @@ pub(super) fn check_between(blocks: &[(String, String)], from: &str, to: &str) -
     if has(to, from) { Err(refuses()) } else { Ok(()) }
 }
 
-/// Whether one may write in a conversation that one is in: between two people, neither has blocked the other.
+/// Checks that a member may write in a conversation: in a direct one, neither has blocked the other.
 pub(super) fn check_partner(
     tx: &mut impl Query,
     conversation_id: &str,
@@ -116,7 +116,7 @@ pub(super) fn check_partner(
     Ok(())
 }
 
-/// Those who have blocked somebody or are blocked by them: neither sees whether the other is there.
+/// Users who have blocked a user or are blocked by them: neither sees the other's presence.
 pub(super) struct Apart(HashSet<String>);
 
 impl Apart {
@@ -124,7 +124,7 @@ impl Apart {
         Ok(Self(store::blocks::both_ways(tx, user_id)?.into_iter().collect()))
     }
 
-    /// Somebody as they are seen.
+    /// A contact as the user sees it.
     pub(super) fn seen(&self, contact: Contact) -> Contact {
         match self.0.contains(&contact.person.id) {
             true => Contact { is_online: false, last_seen: None, ..contact },
@@ -133,7 +133,7 @@ impl Apart {
     }
 }
 
-/// Which members of a conversation have nothing of each other, because one has blocked the other.
+/// Pairs of members of a conversation who do not see each other, because one has blocked the other.
 #[derive(Default)]
 pub(super) struct Rifts(HashMap<String, HashSet<String>>);
 
@@ -147,18 +147,17 @@ impl Rifts {
         Ok(rifts)
     }
 
-    /// Those whom a member does not see; none if they see everybody.
+    /// The members whom a member does not see; `None` if they see everyone.
     pub(super) fn of(&self, member: &str) -> Option<&HashSet<String>> {
         self.0.get(member)
     }
 }
 
 impl Chat {
-    /// The principals of those whom somebody has blocked or who have blocked them: neither sees whether the other is
-    /// there.
+    /// The principals of users who have blocked a user or are blocked by them: neither sees the other's presence.
     ///
     /// # Errors
-    /// What the database reports.
+    /// A database error.
     pub async fn apart_from(&self, user_id: &str) -> Result<HashSet<String>, AppError> {
         let id = user_id.to_owned();
         let found = self.0.store.read(move |tx| store::blocks::principals_both_ways(tx, &id)).await;
@@ -166,10 +165,10 @@ impl Chat {
         Ok(found.into_iter().collect())
     }
 
-    /// What kind of conversation it is, if what one does there is told.
+    /// The kind of the conversation, if the user's activity in it may be published.
     ///
     /// # Errors
-    /// 404 if one is not in it.
+    /// 404 if the user is not a member.
     pub(super) async fn may_write(&self, me: &Me, conversation_id: &str) -> Result<Option<Kind>, AppError> {
         let (id, conversation_id) = (me.person.id.clone(), conversation_id.to_owned());
         let asked = self.0.store.read(move |tx: &mut ReadTx<'_>| {
@@ -183,10 +182,10 @@ impl Chat {
         asked.await
     }
 
-    /// Blocks somebody, or no longer. Invitations between the two that wait are settled.
+    /// Blocks or unblocks a user. Pending invitations between the two are settled.
     ///
     /// # Errors
-    /// 400 for oneself and for too many, 404 if there is nobody.
+    /// 400 for oneself or too many, 404 if the user does not exist.
     pub async fn set_blocked(
         &self,
         me: &Me,
@@ -228,10 +227,10 @@ impl Chat {
         changed.await
     }
 
-    /// Whom one has blocked.
+    /// The users that a user has blocked.
     ///
     /// # Errors
-    /// What the database reports.
+    /// A database error.
     pub async fn blocked(&self, me: &Me) -> Result<Vec<Blocked>, AppError> {
         let id = me.person.id.clone();
         let found = self.0.store.read(move |tx| store::blocks::list(tx, &id, BLOCKED_MAX)).await;
@@ -240,7 +239,7 @@ impl Chat {
     }
 }
 
-/// Invitations of whoever is blocked are refused, one's own are taken back.
+/// Rejects the invitations of the blocked user and withdraws those sent to them.
 fn settle_between(tx: &mut WriteTx<'_>, me: &Me, other: &str) -> Result<(), AppError> {
     let theirs = topic_of(tx, other)?;
     for (id, from) in store::blocks::pending_between(tx, me.id(), other)? {

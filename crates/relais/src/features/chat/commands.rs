@@ -1,4 +1,4 @@
-//! What clients say over sockets, whichever protocol carries it.
+//! Commands that clients send over sockets, whichever protocol carries them.
 
 use relais_protocol::event::Topic;
 use serde::Deserialize;
@@ -14,30 +14,30 @@ use crate::AppError;
 use crate::aliases::{Aliased, United};
 use crate::said::{Said, said};
 
-/// Characters of a command that is not known, in the message that says so.
+/// Characters of an unknown command's name repeated in the error message.
 const NAME_CHARS_SHOWN: usize = 60;
 
-/// What a command leads to, for the one who gave it.
+/// The result of a command, for the client that sent it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// A frame with this name and these fields; an acknowledgement has the fields alone.
     Reply(&'static str, Value),
-    /// The connection hears this conversation from now on; then the frame.
+    /// Subscribes the connection to this conversation; then the frame.
     Join(Topic, &'static str, Value),
-    /// The connection hears it no longer; one stays a member. Then the frame.
+    /// Unsubscribes the connection from it, without ending the membership. Then the frame.
     Leave(Topic, &'static str, Value),
-    /// Nothing to say.
+    /// No reply.
     Done,
 }
 
-/// The fields of all commands: each takes those it knows.
+/// The fields of all commands: each uses those it knows.
 #[derive(Debug, Default, Deserialize)]
 struct Fields {
     conversation_id: Option<String>,
     group_id: Option<String>,
     is_typing: Option<bool>,
     is_online: Option<bool>,
-    /// A text, or an object with one.
+    /// A text, or an object that contains one.
     message: Option<Value>,
     content: Option<String>,
     client_id: Option<String>,
@@ -63,7 +63,7 @@ impl Aliased for Fields {
     ];
 }
 
-/// A value that may be said in two places: in one of them, or the same in both.
+/// A value that may be given in two fields: in either, or the same in both.
 fn agreed<T: PartialEq>(field: &str, one: Option<T>, other: Option<T>) -> Result<Option<T>, AppError> {
     match (one, other) {
         (Some(one), Some(other)) if one != other => {
@@ -83,7 +83,7 @@ impl Fields {
         id.filter(|id| !id.is_empty()).ok_or_else(|| required("conversation_id"))
     }
 
-    /// The conversation whose presence is meant, if one is.
+    /// The conversation whose presence is to be watched, if any.
     fn watched(&self) -> Option<&str> {
         self.conversation_id.as_deref().or(self.group_id.as_deref()).filter(|id| !id.is_empty())
     }
@@ -117,10 +117,10 @@ impl Fields {
 }
 
 impl Chat {
-    /// Does what somebody says over a socket.
+    /// Executes a command received over a socket.
     ///
     /// # Errors
-    /// 400 for a command that is not known or lacks a field, and what the command itself refuses.
+    /// 400 for an unknown command or a missing field, and any error of the command itself.
     pub async fn obey(
         &self,
         me: &Me,
@@ -204,7 +204,7 @@ impl Chat {
     async fn tell_typing(&self, me: &Me, device: DeviceId, fields: &Fields) -> Result<Outcome, AppError> {
         let id = fields.conversation()?;
         let conversation = topic(id)?;
-        // Whether one is a member is asked each time: it is a read of one row.
+        // Membership is checked each time: it is a read of one row.
         if let Some(kind) = self.may_write(me, id).await? {
             let is_typing = fields.is_typing.unwrap_or(true);
             self.set_typing(me, device, conversation, is_typing, kind == Kind::Group);
@@ -249,7 +249,7 @@ fn command_unreadable(name: &str, error: &serde_json::Error) -> AppError {
     )
 }
 
-/// As much of a name as a message may repeat.
+/// The part of a name that an error message may repeat.
 fn shown(name: &str) -> String {
     name.chars().take(NAME_CHARS_SHOWN).collect()
 }

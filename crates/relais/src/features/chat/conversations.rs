@@ -1,4 +1,4 @@
-//! Conversations: between two people, and groups.
+//! Conversations: direct ones, and groups.
 
 use relais_protocol::event::{Cursor, Topic};
 use relais_protocol::time::Timestamp;
@@ -21,48 +21,48 @@ use crate::AppError;
 use crate::id::new_id;
 use crate::said::{Said, said};
 
-/// Conversations, and invitations, of one page at most; and when nothing is said.
+/// Conversations, and invitations, per page: the maximum and the default.
 pub(super) const LISTED_MAX: usize = 500;
-/// Up to how many people a group is small: conversations list its members, and these see each other come and go. Of
-/// larger ones the members have pages of their own.
+/// Maximum size of a small group: its members are listed in the conversation and see each other's presence. The members
+/// of larger ones are fetched in pages.
 pub(super) const SMALL_GROUP_MAX: u64 = 20;
-/// Members of a group at most.
+/// Maximum number of members of a group.
 pub(super) const MEMBERS_MAX: u64 = 1_000;
-/// The longest name of a group, in bytes.
+/// The maximum length of a group's name, in bytes.
 pub(super) const NAME_BYTES_MAX: usize = 200;
 
-/// What somebody sees at once, and where in the log that stands: with the events after it, it stays true.
+/// A user's conversations, with their position in the log: they stay current by applying the events after it.
 #[derive(Clone, Debug)]
 pub struct Overview {
-    /// The conversations, the most recently active first; then, on the first page, pending invitations that one has
-    /// sent.
+    /// The conversations, the most recently active first; on the first page, they are followed by pending invitations
+    /// sent by the user.
     pub conversations: Vec<Conversation>,
-    /// Where it stands.
+    /// The position of this state in the log.
     pub cursor: Cursor,
-    /// Where the next page begins, if there is one.
+    /// The start of the next page, if there is one.
     pub next: Option<String>,
-    /// Conversations on all pages.
+    /// Number of conversations on all pages.
     pub total: u64,
-    /// Messages in them that one has not read.
+    /// Number of unread messages in them.
     pub unread_total: u64,
 }
 
-/// Which part of a list of conversations.
+/// The requested part of a list of conversations.
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
-    /// Of two people, or groups; all if absent.
+    /// Direct conversations or groups; all if absent.
     pub kind: Option<Kind>,
-    /// The `next` of an earlier answer.
+    /// The `next` of an earlier reply.
     pub after: Option<String>,
-    /// Entries at most, if fewer than usual.
+    /// Maximum number of entries, if fewer than the default.
     pub limit: Option<usize>,
 }
 
-/// What the rows of one conversation say.
+/// The rows of one conversation.
 struct Known {
     row: ConversationRow,
     place: Place,
-    /// None of a large group.
+    /// Empty for a large group.
     members: Vec<MemberRow>,
     last: Option<LastMessage>,
 }
@@ -83,7 +83,7 @@ fn known(tx: &mut impl Query, row: ConversationRow, place: Place) -> Result<Know
     Ok(Known { row, place, members, last: last.transpose()? })
 }
 
-/// The members that a conversation lists.
+/// The members listed in a conversation.
 fn shown_members(tx: &mut impl Query, row: &ConversationRow) -> Result<Vec<MemberRow>, StoreError> {
     match row.members <= SMALL_GROUP_MAX {
         true => store::conversations::members(tx, &row.id),
@@ -92,10 +92,10 @@ fn shown_members(tx: &mut impl Query, row: &ConversationRow) -> Result<Vec<Membe
 }
 
 impl Chat {
-    /// The conversations of somebody, and the invitations that they have sent.
+    /// A user's conversations, and the invitations that they have sent.
     ///
     /// # Errors
-    /// What the database reports.
+    /// A database error.
     pub async fn overview(&self, me: &Me, part: Listing) -> Result<Overview, AppError> {
         let id = me.person.id.clone();
         let after = part.after.as_deref().map(listed).transpose()?;
@@ -136,7 +136,7 @@ impl Chat {
     /// One conversation.
     ///
     /// # Errors
-    /// 404 if one is not in it.
+    /// 404 if the user is not a member.
     pub async fn conversation(&self, me: &Me, conversation_id: &str) -> Result<Conversation, AppError> {
         let (id, conversation_id) = (me.person.id.clone(), conversation_id.to_owned());
         let read = self.0.store.read(move |tx: &mut ReadTx<'_>| {
@@ -171,12 +171,11 @@ impl Chat {
         }
     }
 
-    /// A group in which one is alone at first, and its owner; and the invitations to it of those who shall be in it. All
-    /// or nothing.
+    /// Creates a group with its owner as the only member, and invites the others. All or nothing.
     ///
     /// # Errors
-    /// 400 for the name or more people than invitations may wait, 404 if one of them is nobody, 409 if too many invitations wait or
-    /// one owns too many groups.
+    /// 400 for the name or more users than invitations may be pending, 404 if one of them does not exist, 409 if too
+    /// many invitations are pending or the user owns too many groups.
     pub async fn create_group(
         &self,
         me: &Me,
@@ -187,7 +186,7 @@ impl Chat {
         if members.len() as u64 > MEMBERS_MAX {
             return Err(invalid("member_ids", group_full()));
         }
-        // Clients name themselves too, and somebody twice.
+        // Clients include the user themselves, and duplicates.
         let mut guests = Vec::new();
         for member in members {
             let id = self.know(member).await.map_err(|error| error.with("user_id", member.as_str()))?;
@@ -219,7 +218,7 @@ impl Chat {
             .await
     }
 
-    /// Whether somebody may own one more group: every connection of theirs listens to all of them.
+    /// Checks that a user may own one more group: every connection of theirs subscribes to all of them.
     fn check_owned(&self, tx: &mut impl Query, user_id: &str) -> Result<(), AppError> {
         let (owned, max) = (store::conversations::count_owned(tx, user_id)?, self.0.config.groups_owned_max);
         if owned < u64::from(max) {
@@ -232,11 +231,11 @@ impl Chat {
         Err(AppError::conflict("too_many_groups", message).with("owned", owned))
     }
 
-    /// Those in a group, in the order in which they came: the first, or those after one of them; and how many there are
-    /// in all.
+    /// The members of a group in the order in which they joined: the first ones, or those after a given member; and the
+    /// total number.
     ///
     /// # Errors
-    /// 404 if one is not in it, or it is no group, and if nobody is after whom to go on.
+    /// 404 if the user is not a member, it is not a group, or the member to continue after is not in it.
     pub async fn members_of(
         &self,
         me: &Me,
@@ -269,7 +268,7 @@ impl Chat {
         Ok((members.into_iter().map(seen).collect(), count))
     }
 
-    /// The id of the conversation of two people, which begins now unless it has before. Nobody is told yet.
+    /// The id of the direct conversation of two users, created if it does not exist. Publishes nothing.
     pub(super) fn begin_direct(
         &self,
         tx: &mut WriteTx<'_>,
@@ -287,7 +286,7 @@ impl Chat {
         Ok(row.id)
     }
 
-    /// Adds somebody to a group; they and the others are told.
+    /// Adds a user to a group; they and the other members are notified.
     pub(super) fn join_group(
         &self,
         tx: &mut WriteTx<'_>,
@@ -305,8 +304,8 @@ impl Chat {
         self.tell_joined(tx, id, person, Some(invitation_id))
     }
 
-    /// Tells the members that somebody is in, and the newcomer's devices to listen from there on. What is stored of it
-    /// is short, also in a large group; [`whole`](super::whole::whole) completes it.
+    /// Notifies the members of a new one, and the new member's devices to subscribe from there on. The stored events
+    /// are short, even for a large group; [`whole`](super::whole::whole) completes them.
     fn tell_joined(
         &self,
         tx: &mut WriteTx<'_>,
@@ -329,7 +328,7 @@ impl Chat {
             json!({ "conversation_id": id, "since": since(tx, emitted.seq), "conversation": seen });
         match invitation_id {
             Some(invitation_id) => data["invitation_id"] = invitation_id.into(),
-            // Nobody asked whoever has made it.
+            // The creator was not invited.
             None => data["created"] = true.into(),
         }
         let own_topic = topic_of(tx, &person.id)?;
@@ -338,7 +337,7 @@ impl Chat {
         Ok(self.seen_by(&person.id, known(tx, row, place)?, &apart))
     }
 
-    /// Tells somebody that they are in a conversation from the event `seq` on, and gives it as they see it.
+    /// Notifies a user that they are in a conversation from the event `seq` on, with the conversation as they see it.
     pub(super) fn tell_new_conversation(
         &self,
         tx: &mut WriteTx<'_>,
@@ -366,10 +365,10 @@ impl Chat {
         Ok(self.seen_by(viewer, known(tx, row, place)?, &apart))
     }
 
-    /// The topics of all conversations that one is in.
+    /// The topics of all conversations that a user is a member of.
     ///
     /// # Errors
-    /// What the database reports.
+    /// A database error.
     pub async fn heard(&self, me: &Me) -> Result<Vec<Topic>, AppError> {
         let id = me.person.id.clone();
         let ids = self.0.store.read(move |tx| store::conversations::ids_of(tx, &id)).await;
@@ -382,7 +381,7 @@ fn group_full() -> Said {
     said!("Un groupe a au plus {MEMBERS_MAX} membres", "A group has at most {MEMBERS_MAX} members")
 }
 
-/// A place in the list, as an answer named it.
+/// Parses a position in the list from an earlier reply.
 fn listed(text: &str) -> Result<store::conversations::Listed, AppError> {
     let place = text.split_once('.').and_then(|(at, id)| Some((at.parse().ok()?, id.to_owned())));
     let (at, id) = place.ok_or_else(|| {
@@ -394,17 +393,17 @@ fn listed(text: &str) -> Result<store::conversations::Listed, AppError> {
     Ok((Timestamp::from_millis(at), id))
 }
 
-/// The place before an event.
+/// The position before an event.
 fn since(tx: &WriteTx<'_>, seq: u64) -> String {
     Cursor { epoch: tx.epoch(), seq: seq.saturating_sub(1) }.to_string()
 }
 
-/// The number of members of a conversation that does not list them.
+/// The number of members, for a conversation that does not list them.
 pub(super) fn large(members: u64) -> Option<u64> {
     (members > SMALL_GROUP_MAX).then_some(members)
 }
 
-/// Members without whether they are there, which changes without being stored.
+/// The members without presence, which is not stored.
 pub(super) fn named(members: &[MemberRow]) -> Vec<Value> {
     let named = |member: &MemberRow| {
         let mut fields = json!(member.person);
@@ -422,7 +421,7 @@ fn new_conversation(tx: &WriteTx<'_>, kind: Kind, name: String) -> ConversationR
     ConversationRow { id: new_id(tx.now()), kind, name, created_at: tx.now(), messages: 0, members: 0 }
 }
 
-/// The place of somebody in a group; a conversation between two is none.
+/// A user's membership of a group; a direct conversation is rejected.
 pub(super) fn group(tx: &mut impl Query, id: &str, user_id: &str) -> Result<Place, AppError> {
     match own(tx, id, user_id)? {
         (row, place) if row.kind == Kind::Group => Ok(place),
@@ -430,7 +429,7 @@ pub(super) fn group(tx: &mut impl Query, id: &str, user_id: &str) -> Result<Plac
     }
 }
 
-/// Two ids in one order, so that two people have one conversation whoever began.
+/// The ids of two users in a fixed order, so that they have one conversation regardless of who started it.
 pub(super) fn pair(one: &str, other: &str) -> String {
     let (first, second) = if one < other { (one, other) } else { (other, one) };
     format!("{first}\n{second}")

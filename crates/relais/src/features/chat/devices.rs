@@ -1,4 +1,4 @@
-//! Who is there: the live connections of everybody, whichever protocol they speak.
+//! Presence: the live connections of all users, whichever protocol they use.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,23 +10,23 @@ use relais_protocol::time::Timestamp;
 
 use super::people::Me;
 
-/// People remembered at most who have left; of others the database says when they were last seen.
+/// Maximum number of users remembered after they left; for others the database has the time when they were last seen.
 const LEFT_MAX: usize = 50_000;
 
-/// One live connection of somebody. Calls must not block.
+/// One live connection of a user. Calls must not block.
 pub trait Device: Send + Sync + 'static {
-    /// Hears a conversation from now on, and what happened in it after `since`.
+    /// Subscribes to a conversation, including its events after `since`.
     fn join(&self, conversation: Topic, since: Cursor);
 }
 
-/// Names a device for as long as the process lives.
+/// Identifies a device for the lifetime of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DeviceId(u64);
 
 struct Entry {
     id: DeviceId,
     device: Arc<dyn Device>,
-    /// Whether the person is at it, as far as its program says.
+    /// Whether the user is present at it, as reported by its program.
     present: bool,
 }
 
@@ -41,17 +41,17 @@ impl Online {
     }
 }
 
-/// The devices of everybody who is connected here.
+/// The devices of all users connected here.
 #[derive(Default)]
 pub struct Devices {
     people: Mutex<HashMap<String, Online>>,
-    /// When those who left since the start were last here.
+    /// When users who have left since the start were last online.
     left: Mutex<HashMap<String, Timestamp>>,
     next: AtomicU64,
 }
 
 impl Devices {
-    /// Adds a device. Says whether its owner was not there before.
+    /// Adds a device. Returns whether its user was offline before.
     pub(super) fn add(&self, me: &Me, device: Arc<dyn Device>) -> (DeviceId, bool) {
         let id = self.next_id();
         let mut people = self.people.lock();
@@ -64,12 +64,12 @@ impl Devices {
         (id, came)
     }
 
-    /// The name of one more device.
+    /// A new device id.
     pub(super) fn next_id(&self) -> DeviceId {
         DeviceId(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Removes a device. Says whether its owner is gone with it.
+    /// Removes a device. Returns whether its user is offline now.
     pub(super) fn remove(&self, person: &str, id: DeviceId, now: Timestamp) -> bool {
         let mut people = self.people.lock();
         let Some(online) = people.get_mut(person) else { return false };
@@ -85,7 +85,7 @@ impl Devices {
         before && !after
     }
 
-    /// Notes that somebody has left, or is here. The people are locked, so that this agrees with them.
+    /// Records that a user has left, or is online. Called with `people` locked, so that the two agree.
     fn note(&self, person: &str, gone: Option<Timestamp>) {
         let mut left = self.left.lock();
         match gone {
@@ -101,7 +101,7 @@ impl Devices {
         }
     }
 
-    /// A device says whether its owner is at it. Says whether that changes anything for others.
+    /// Sets whether the user is present at a device. Returns whether that changes the user's presence.
     pub(super) fn set_present(&self, person: &str, id: DeviceId, present: bool, now: Timestamp) -> bool {
         let mut people = self.people.lock();
         let Some(online) = people.get_mut(person) else { return false };
@@ -114,12 +114,12 @@ impl Devices {
         before != after
     }
 
-    /// Whether somebody is at one of their devices.
+    /// Whether a user is present at one of their devices.
     pub(super) fn is_online(&self, person: &str) -> bool {
         self.people.lock().get(person).is_some_and(Online::is_present)
     }
 
-    /// Whether somebody is here, and else when they left, if that was since the start.
+    /// Whether a user is online, and if not, when they left, if that was since the start.
     pub(super) fn presence(&self, person: &str) -> (bool, Option<Timestamp>) {
         let people = self.people.lock();
         match people.get(person).is_some_and(Online::is_present) {
@@ -128,7 +128,7 @@ impl Devices {
         }
     }
 
-    /// Whether anybody is connected.
+    /// Whether any user is connected.
     pub(super) fn is_anybody_here(&self) -> bool {
         !self.people.lock().is_empty()
     }
@@ -138,18 +138,18 @@ impl Devices {
         self.people.lock().get(person).is_some_and(|online| online.devices.iter().any(|entry| entry.id == id))
     }
 
-    /// Whether any of these people has a device here, present or not.
+    /// Whether any of these users has a connected device, present or not.
     pub(super) fn any_connected<'a>(&self, mut people: impl Iterator<Item = &'a str>) -> bool {
         let connected = self.people.lock();
         people.any(|person| connected.contains_key(person))
     }
 
-    /// The topic of somebody who is connected.
+    /// The topic of a user, if connected.
     pub(super) fn topic_of(&self, person: &str) -> Option<Topic> {
         self.people.lock().get(person).map(|online| online.topic.clone())
     }
 
-    /// Makes every device of the owner of `topic` hear a conversation.
+    /// Subscribes every device of the owner of `topic` to a conversation.
     pub(super) fn join(&self, topic: &Topic, conversation: &Topic, since: Cursor) {
         let devices: Vec<Arc<dyn Device>> = {
             let people = self.people.lock();

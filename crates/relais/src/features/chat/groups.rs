@@ -1,4 +1,4 @@
-//! What becomes of a group: its name, and who leaves it.
+//! Changes to a group: its name, and members leaving.
 
 use relais_store::WriteTx;
 use serde_json::json;
@@ -14,10 +14,10 @@ use crate::AppError;
 use crate::said::said;
 
 impl Chat {
-    /// Gives a group another name.
+    /// Renames a group.
     ///
     /// # Errors
-    /// 400 for the name, 403 if one does not own the group, 404.
+    /// 400 for the name, 403 if the user does not own the group, 404.
     pub async fn rename_group(&self, me: &Me, id: &str, name: &str) -> Result<Conversation, AppError> {
         let name = checked_name("name", name, NAME_BYTES_MAX)?;
         let (chat, me, id) = (self.clone(), me.clone(), id.to_owned());
@@ -38,10 +38,10 @@ impl Chat {
             .await
     }
 
-    /// Leaves a group, or as its owner takes somebody out. Whoever is out neither reads nor hears it from then on.
+    /// Leaves a group or, for its owner, removes a member. A former member can neither read nor subscribe to it.
     ///
     /// # Errors
-    /// 403 if one does not own the group, 404 if it, or the member, does not exist.
+    /// 403 if the user does not own the group, 404 if it, or the member, does not exist.
     pub async fn remove_member(&self, me: &Me, id: &str, user_id: &str) -> Result<(), AppError> {
         let (chat, me, id, user_id) = (self.clone(), me.clone(), id.to_owned(), user_id.to_owned());
         me.permit()
@@ -72,7 +72,7 @@ impl Chat {
             .await
     }
 
-    /// A group whose last owner left goes to whoever has been in it longest.
+    /// If the last owner has left, the longest-standing member becomes the owner.
     fn keep_an_owner(&self, tx: &mut WriteTx<'_>, id: &str) -> Result<(), AppError> {
         if let Some(heir) = store::conversations::heir(tx, id)? {
             store::conversations::promote(tx, id, &heir)?;
@@ -83,7 +83,7 @@ impl Chat {
     }
 }
 
-/// Nobody comes into a group on the word of somebody who is out of it.
+/// Invitations to a group end with the membership of their sender.
 fn cancel_invitations(tx: &mut WriteTx<'_>, group_id: &str, from: &str) -> Result<(), AppError> {
     for (id, to) in store::invitations::sent_to_group(tx, group_id, from)? {
         told::withdraw(tx, &id, "cancelled")?;

@@ -1,8 +1,7 @@
-//! Words of messages for the search, noted soon after the messages and together, so that whoever sends does not wait for
-//! that.
+//! Indexing of messages for the search, in batches shortly after they are stored, so that sending does not wait for it.
 //!
-//! Up to which message they are noted stands in the database and moves with them: after a crash it goes on from there.
-//! Whoever searches has what was said before noted first.
+//! The position up to which messages are indexed is stored with the words: after a crash it continues from there. A
+//! search first indexes all earlier messages.
 
 use std::time::Duration;
 
@@ -13,14 +12,14 @@ use super::service::Chat;
 use super::store;
 use super::words::stored;
 
-/// Messages of one step.
+/// Messages per step.
 const MESSAGES_AT_ONCE: usize = 200;
-/// For how long messages are gathered.
+/// How long messages are collected.
 const GATHERED: Duration = Duration::from_millis(500);
-/// After a failure.
+/// Delay after a failure.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Notes the words of messages until the server stops.
+/// Indexes messages until the server stops.
 pub async fn index_messages(chat: Chat, stop: CancellationToken) {
     loop {
         let pause = match chat.note_words().await {
@@ -43,7 +42,7 @@ pub async fn index_messages(chat: Chat, stop: CancellationToken) {
 }
 
 impl Chat {
-    /// Returns once the words of all messages are noted that were stored before this call.
+    /// Returns once all messages stored before this call are indexed.
     pub(super) async fn note_words(&self) -> Result<(), StoreError> {
         let _one_after_the_other = self.0.indexing.lock().await;
         let (from, newest) = self.0.store.read(|tx| store::backfill::fresh(tx)).await?;
@@ -55,7 +54,8 @@ impl Chat {
     }
 }
 
-/// Notes the words of the first messages that have none. Says from which key on the next wait; nothing if none did.
+/// Indexes the first messages not yet indexed. Returns the key from which the next ones wait; `None` if there were
+/// none.
 fn note_some(tx: &mut RowTx<'_, '_>) -> Result<Option<u64>, StoreError> {
     let from = store::backfill::hold_fresh(tx)?;
     let some = store::messages::from_key(tx, from, MESSAGES_AT_ONCE)?;

@@ -1,4 +1,4 @@
-//! Invitations: to talk, and to join a group.
+//! Invitations: to a direct conversation, and to a group.
 
 use relais_protocol::event::Topic;
 use relais_store::{StoreError, WriteTx};
@@ -19,12 +19,12 @@ use crate::AppError;
 use crate::id::new_id;
 use crate::said::said;
 
-/// The longest word with an invitation, in bytes.
+/// The maximum length of the message of an invitation, in bytes.
 const MESSAGE_BYTES_MAX: usize = 2_000;
-/// Invitations of one person that may wait at once.
+/// Maximum number of pending invitations sent by one user.
 pub(super) const PENDING_MAX: usize = 200;
 
-/// How somebody answers.
+/// The answer to an invitation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Yes.
@@ -51,19 +51,19 @@ impl Answer {
     }
 }
 
-/// Invitations that wait for one's answer.
+/// Invitations waiting for the user's answer.
 #[derive(Clone, Debug, Serialize)]
 pub struct Waiting {
     /// The oldest first.
     pub invitations: Vec<Invitation>,
-    /// Where the next page begins, if there is one.
+    /// The start of the next page, if there is one.
     pub next: Option<String>,
-    /// Invitations on all pages.
+    /// Number of invitations on all pages.
     pub total: u64,
 }
 
 impl Waiting {
-    /// A page of those that were `found`: one more than its `limit`, if there are more.
+    /// A page of the invitations `found`: one more than its `limit`, if there are more.
     fn page(mut found: Vec<Invitation>, limit: usize, total: u64) -> Self {
         let more = found.len() > limit;
         found.truncate(limit);
@@ -72,16 +72,17 @@ impl Waiting {
     }
 }
 
-/// After which invitation a page begins, and how many are on it at most.
+/// The invitation after which a page starts, and its maximum number of entries.
 fn place(part: Listing) -> (String, usize) {
     (part.after.unwrap_or_default(), part.limit.unwrap_or(LISTED_MAX).clamp(1, LISTED_MAX))
 }
 
 impl Chat {
-    /// Asks somebody to talk, or to join a group that one is in.
+    /// Invites a user to a direct conversation, or to a group that the sender is a member of.
     ///
     /// # Errors
-    /// 400 to oneself, 404 if there is nobody or no such group, 409 if they talk already or an invitation waits.
+    /// 400 for oneself, 404 if the user or group does not exist, 409 if they already share the conversation or an
+    /// invitation is pending.
     pub async fn invite(
         &self,
         me: &Me,
@@ -101,11 +102,11 @@ impl Chat {
             .await
     }
 
-    /// Invitations that wait for one's answer, the oldest first: to talk, or to groups. `after` and `limit` are of
-    /// `part`.
+    /// Invitations waiting for the user's answer, the oldest first: to direct conversations, or to groups. `after` and
+    /// `limit` are taken from `part`.
     ///
     /// # Errors
-    /// What the database reports.
+    /// A database error.
     pub async fn invitations(&self, me: &Me, to_groups: bool, part: Listing) -> Result<Waiting, AppError> {
         let id = me.person.id.clone();
         let (after, limit) = place(part);
@@ -117,11 +118,11 @@ impl Chat {
         read.await.map_err(AppError::from)
     }
 
-    /// Invitations to a group that wait, the oldest first and with whom they went to. Members see them. `after` and
-    /// `limit` are of `part`.
+    /// Pending invitations to a group, the oldest first, with the invited users. Visible to members. `after` and
+    /// `limit` are taken from `part`.
     ///
     /// # Errors
-    /// 404 if one is not in the group.
+    /// 404 if the user is not a member of the group.
     pub async fn invitations_of(&self, me: &Me, group_id: &str, part: Listing) -> Result<Waiting, AppError> {
         let (id, group_id) = (me.person.id.clone(), group_id.to_owned());
         let (after, limit) = place(part);
@@ -136,11 +137,11 @@ impl Chat {
             .await
     }
 
-    /// Answers an invitation. Accepting it begins the conversation, or lets one into the group. The same answer again
-    /// changes nothing and leads to the same.
+    /// Answers an invitation. Accepting it starts the conversation, or adds the user to the group. Idempotent:
+    /// repeating the answer gives the same result.
     ///
     /// # Errors
-    /// 404 if it is not one's own, 409 if it was answered otherwise, or cancelled.
+    /// 404 if it is not addressed to the user, 409 if it was answered otherwise, or cancelled.
     pub async fn respond(&self, me: &Me, id: &str, answer: Answer) -> Result<Option<Conversation>, AppError> {
         let (chat, me, id) = (self.clone(), me.clone(), id.to_owned());
         me.permit()
@@ -168,7 +169,7 @@ impl Chat {
             .await
     }
 
-    /// What an answer leads to that comes after another.
+    /// The result of an answer to an invitation already answered.
     fn answered_before(
         &self,
         tx: &mut WriteTx<'_>,
@@ -178,7 +179,7 @@ impl Chat {
     ) -> Result<Option<Conversation>, AppError> {
         match (&*invitation.status, answer, &invitation.group_id) {
             ("rejected", Answer::Reject, _) => Ok(None),
-            // Whoever has left the group since is told where it was.
+            // A user who has left the group since gets its id.
             ("accepted", Answer::Accept, Some(id)) => match self.view(tx, id, me.id()) {
                 Ok(conversation) => Ok(Some(conversation)),
                 Err(_) => Err(settled(invitation)),
@@ -187,10 +188,10 @@ impl Chat {
         }
     }
 
-    /// Takes back an invitation that waits. Again it changes nothing.
+    /// Withdraws a pending invitation. Idempotent.
     ///
     /// # Errors
-    /// 404 if one has not sent it, 409 if it was answered.
+    /// 404 if the user has not sent it, 409 if it was answered.
     pub async fn cancel_invitation(&self, me: &Me, id: &str) -> Result<(), AppError> {
         let (me, id) = (me.clone(), id.to_owned());
         me.permit()
@@ -211,7 +212,7 @@ impl Chat {
             .await
     }
 
-    /// Sends an invitation to somebody who is known.
+    /// Sends an invitation to a known user.
     pub(super) fn send_invitation(
         &self,
         tx: &mut WriteTx<'_>,
@@ -229,8 +230,8 @@ impl Chat {
         Ok(invitation)
     }
 
-    /// Tells whom an invitation is for, and one's other devices, which show it as pending. Of an invitation to a group only
-    /// the first is stored, and in short ([`whole`](super::whole::whole)).
+    /// Notifies the invited user, and the sender's devices, which show it as pending. For an invitation to a group only
+    /// the first event is stored, in a short form ([`whole`](super::whole::whole)).
     fn tell_invited(&self, tx: &mut WriteTx<'_>, me: &Me, invitation: &Invitation) -> Result<(), AppError> {
         let asked = topic_of(tx, &invitation.to_user_id)?;
         let Some(group_id) = &invitation.group_id else {
@@ -256,8 +257,8 @@ impl Chat {
         Ok(())
     }
 
-    /// Tells who asked, and one's other devices, that an invitation is accepted. Of one to a group that is stored with the
-    /// event that tells who has joined.
+    /// Notifies the sender, and the user's other devices, that an invitation is accepted. For a group this is not
+    /// stored: the stored event is that of the new member.
     fn tell_accepted(
         &self,
         tx: &mut WriteTx<'_>,
@@ -288,13 +289,13 @@ impl Chat {
         Ok(())
     }
 
-    /// Tells those who are there, after what was stored, what others learn from another event.
+    /// Notifies connected clients, after the stored events, of what others learn from another event.
     fn tell_once(&self, tx: &mut WriteTx<'_>, topic: &Topic, name: &'static str, data: &Value, key: &str) {
         let (chat, topic, data, key) = (self.clone(), topic.clone(), data.to_string(), key.to_owned());
         tx.after_events(move || chat.publish_latest(topic, name, data.into(), &key));
     }
 
-    /// The conversation of two people begins; both hear of it.
+    /// Starts the direct conversation of two users, and notifies both.
     fn begin(&self, tx: &mut WriteTx<'_>, asker: &str, accepter: &Person) -> Result<Conversation, AppError> {
         let id = self.begin_direct(tx, asker, &accepter.id)?;
         let data = json!({ "by": accepter.id, "conversation_id": id });
@@ -308,7 +309,7 @@ fn answered(id: &str, status: &str, conversation_id: Option<&str>) -> Value {
     json!({ "invitation_id": id, "status": status, "conversation_id": conversation_id })
 }
 
-/// What an invitation that waits is for, so that nobody is asked twice.
+/// The key of a pending invitation, which prevents duplicates.
 fn pending(from: &str, to: &str, group_id: Option<&str>) -> String {
     match group_id {
         Some(group_id) => format!("{to}\n{group_id}"),
@@ -352,10 +353,10 @@ fn check_new(tx: &mut WriteTx<'_>, me: &Me, to: &str, group_id: Option<&str>) ->
     Ok(())
 }
 
-/// Whether so many more invitations of somebody may wait.
+/// Whether a user may have this many more pending invitations.
 ///
 /// # Errors
-/// 409 if they may not.
+/// 409 if not.
 pub(super) fn check_room(tx: &mut WriteTx<'_>, from: &str, more: usize) -> Result<(), AppError> {
     let waiting = store::invitations::count_sent(tx, from)?;
     if waiting.saturating_add(more as u64) <= PENDING_MAX as u64 {
@@ -368,7 +369,7 @@ pub(super) fn check_room(tx: &mut WriteTx<'_>, from: &str, more: usize) -> Resul
     Err(AppError::conflict("too_many_invitations", message).with("waiting", waiting))
 }
 
-/// An invitation that is one's own to settle.
+/// An invitation that the user may settle.
 fn own_invitation(
     tx: &mut WriteTx<'_>,
     id: &str,
@@ -377,8 +378,8 @@ fn own_invitation(
     store::invitations::find(tx, id)?.filter(is_own).ok_or_else(no_invitation)
 }
 
-/// Says what became of an invitation, and which conversation it led to: whoever answers it after another device, or
-/// after an answer that was lost, goes on there.
+/// The state of a settled invitation and the conversation it led to, where a client continues that answers after
+/// another device, or after a lost reply.
 fn settled(invitation: &Invitation) -> AppError {
     let message = match &*invitation.status {
         "cancelled" => said!("Cette invitation a été annulée", "This invitation was cancelled"),

@@ -19,26 +19,26 @@ use super::words::stored;
 use crate::AppError;
 use crate::said::said;
 
-/// Readers of a message that it shows: the first. The others are asked for.
+/// Number of readers listed in a message: the first ones. The others are fetched separately.
 pub(super) const READERS_SHOWN: usize = 10;
 
-/// Which part of a conversation.
+/// The requested part of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// The last ones.
     Last,
-    /// Those before a number.
+    /// Those before a message number.
     Before(u64),
-    /// Those after a number.
+    /// Those after a message number.
     After(u64),
 }
 
 impl Chat {
-    /// A part of a conversation, the oldest message first. Whoever fetches messages has received them, and their senders
-    /// are told.
+    /// A part of a conversation, the oldest message first. Messages that are fetched count as delivered, and their
+    /// senders are notified.
     ///
     /// # Errors
-    /// 404 if one is not in the conversation.
+    /// 404 if the user is not a member.
     pub async fn messages(
         &self,
         me: &Me,
@@ -61,17 +61,17 @@ impl Chat {
             deliver(tx, &id, &conversation, after, up_to)?;
             part_of(tx, conversation.key(), part, limit)
         });
-        // What is there can be read even if nothing can be written.
+        // The messages can be read even if nothing can be written.
         Ok(noted.await.unwrap_or_else(|error: StoreError| {
             tracing::warn!(%error, "that messages were received could not be noted");
             messages
         }))
     }
 
-    /// Replaces the text of one's own message. Without `mentions` those that it has stay.
+    /// Replaces the text of the user's own message. Without `mentions` the existing ones are kept.
     ///
     /// # Errors
-    /// 400 for the text and for too many mentions, 403 if somebody else wrote it, 404 if there is none or it was deleted.
+    /// 400 for the text or too many mentions, 403 if another user wrote it, 404 if it does not exist or was deleted.
     pub async fn edit(
         &self,
         me: &Me,
@@ -105,10 +105,10 @@ impl Chat {
             .await
     }
 
-    /// Deletes one's own message, or as the owner of a group anybody's. A tombstone without content stays.
+    /// Deletes the user's own message or, for the owner of a group, any message. A tombstone without content remains.
     ///
     /// # Errors
-    /// 403 if one may not, 404 if there is none or it was deleted.
+    /// 403 if not permitted, 404 if it does not exist or was deleted.
     pub async fn delete(&self, me: &Me, message_id: &str) -> Result<Message, AppError> {
         let (id, message_id) = (me.person.id.clone(), message_id.to_owned());
         me.permit()
@@ -147,8 +147,8 @@ fn part_of(
     described(tx, rows)
 }
 
-/// How the data of an event in a conversation begins. That of a group has the id under both names that clients know
-/// it by, and is told from one of two people by that.
+/// The first fields of the data of a conversation's event. For a group they contain the id under both names that
+/// clients know, which also distinguishes it from a direct conversation.
 pub(super) fn begin(by: &str, conversation: &store::conversations::ConversationRow) -> Value {
     let mut data = json!({ "by": by, "conversation_id": conversation.id });
     if conversation.kind == Kind::Group {
@@ -157,7 +157,7 @@ pub(super) fn begin(by: &str, conversation: &store::conversations::ConversationR
     data
 }
 
-/// One's place in a conversation.
+/// The user's membership of a conversation.
 pub(super) fn own(
     tx: &mut impl Query,
     conversation_id: &str,
@@ -166,7 +166,7 @@ pub(super) fn own(
     store::conversations::find_of(tx, conversation_id, user_id)?.ok_or_else(no_conversation)
 }
 
-/// A message that is there, for somebody who is in its conversation.
+/// An existing message, for a member of its conversation.
 fn writable(
     tx: &mut WriteTx<'_>,
     message_id: &str,
@@ -178,7 +178,7 @@ fn writable(
     Ok((row, conversation.kind, place))
 }
 
-/// Tells that a message is not what it was.
+/// Publishes a change to a message.
 fn changed(tx: &mut WriteTx<'_>, by: &str, row: &MessageRow, name: &str) -> Result<Message, AppError> {
     let row = store::messages::find(tx, &row.id)?.ok_or_else(no_message)?;
     retell(tx, &row)?;
@@ -194,14 +194,14 @@ fn changed(tx: &mut WriteTx<'_>, by: &str, row: &MessageRow, name: &str) -> Resu
     Ok(message)
 }
 
-/// Messages of one conversation in order of their numbers, either way, with who has read them.
+/// Messages of one conversation, ordered by number in either direction, with their readers.
 pub(super) fn described(tx: &mut impl Query, rows: Vec<MessageRow>) -> Result<Vec<Message>, StoreError> {
     let numbers = rows.iter().map(|row| row.number);
     let (Some(first), Some(last)) = (numbers.clone().min(), numbers.max()) else { return Ok(Vec::new()) };
     let reads = store::reads::of_part(tx, &rows[0].conversation_id, first, last)?;
     let seen_by = |row: MessageRow| {
         let mut by: Vec<Read> = Vec::new();
-        // In order of time: the first mark of each member that covers the message counts.
+        // In chronological order: the first read mark of each member that covers the message counts.
         for read in reads.iter().filter(|read| read.up_to >= row.number && read.user_id != row.sender.id) {
             if !by.iter().any(|known| known.user_id == read.user_id) {
                 by.push(Read { user_id: read.user_id.clone(), read_at: read.read_at });

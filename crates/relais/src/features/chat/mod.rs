@@ -1,17 +1,17 @@
-//! The chat: conversations between two people and groups, invitations, messages, who has read what, who is there.
+//! The chat: direct conversations and groups, invitations, messages, read receipts and presence.
 //!
-//! [`Chat`] is the API; [`Chat::obey`] takes what clients say over sockets, whichever protocol carries it. Everything
-//! durable is stored and told in one transaction.
+//! [`Chat`] is the API; [`Chat::obey`] executes commands from sockets, whichever protocol carries them. Everything
+//! durable is stored and published in one transaction.
 //!
-//! Events, named as clients of the sockets know them. In the topic `conversation:<id>`, whose members hear it:
+//! Events, named as socket clients know them. In the topic `conversation:<id>`, to which its members subscribe:
 //! `new_message`, `message_edited`, `message_deleted`, `messages_read`, `messages_delivered`, `member_joined`,
-//! `member_removed`, `owner_changed`, `conversation_renamed`, `conversation_begun`, and without being stored
-//! `user_typing`. In the topic of a person: `new_invitation`, `invitation_sent`, `invitation_accepted`,
-//! `invitation_rejected`, `invitation_answered`, `invitation_cancelled`, `conversation_joined`, `conversation_left`,
-//! `user_blocked`, `user_unblocked`, `notification`, and without being stored `user_presence` and `group_presence`. Of
-//! groups what is stored is short, and [`whole`] completes it. The data begins with `by`, who did it, so that a connection
-//! can leave out what its own person did; in a group `group_id` follows, by which the sockets know what to tell under
-//! former names too.
+//! `member_removed`, `owner_changed`, `conversation_renamed`, `conversation_begun`, and, ephemeral, `user_typing`. In
+//! the topic of a user: `new_invitation`, `invitation_sent`, `invitation_accepted`, `invitation_rejected`,
+//! `invitation_answered`, `invitation_cancelled`, `conversation_joined`, `conversation_left`, `user_blocked`,
+//! `user_unblocked`, `notification`, and, ephemeral, `user_presence` and `group_presence`. For groups the stored form
+//! is short, and [`whole`] completes it. The data starts with `by`, the user who acted, so that a connection can skip
+//! its own user's events; in a group `group_id` follows, by which the sockets know what to publish under former names
+//! too.
 
 mod arrivals;
 mod blocks;
@@ -96,7 +96,7 @@ pub const FEATURE: Feature = Feature {
     ..Feature::named("chat")
 };
 
-/// Whoever is in a conversation may hear it until they are taken out.
+/// Members may subscribe to a conversation until they leave it.
 async fn subscribe(
     chat: &Chat,
     principal: &Principal,
@@ -121,7 +121,7 @@ async fn open(opening: &mut Opening) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Connections listen to what their people are let into.
+/// Connections are subscribed to the conversations that their users join.
 impl Observer for Chat {
     fn committed(&self, event: &Event) {
         self.observe(event);

@@ -1,4 +1,4 @@
-//! What the chat is about, as clients see it.
+//! The data model of the chat, as clients see it.
 
 use relais_protocol::time::Timestamp;
 use serde::Serialize;
@@ -18,7 +18,7 @@ pub struct Person {
 }
 
 impl Person {
-    /// The name that others see: both names, else the address, else the id.
+    /// The display name: both names, else the e-mail address, else the id.
     #[must_use]
     pub fn display_name(&self) -> String {
         let name = format!("{} {}", self.firstname, self.lastname);

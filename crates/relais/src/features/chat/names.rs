@@ -1,11 +1,11 @@
-//! What the chat alone tells: whoever hears one of these names may rely on it.
+//! Names reserved for the chat's own events: clients can rely on their origin.
 
 use super::arrivals::PRESENCE;
 use super::presence::{JOINED, LEFT};
 use super::whole::{INVITED, MEMBER_JOINED};
 
-/// The names of its events, those under which former clients know them, and those of its answers on sockets, which
-/// clients cannot tell from events.
+/// The names of its events, including those for former clients, and of its replies on sockets, which clients cannot
+/// distinguish from events.
 pub const NAMES: &[&str] = &[
     // In conversations.
     "new_message",
@@ -19,7 +19,7 @@ pub const NAMES: &[&str] = &[
     "conversation_renamed",
     "conversation_begun",
     "user_typing",
-    // To a person.
+    // To a user.
     INVITED,
     "invitation_sent",
     "invitation_accepted",
@@ -42,7 +42,7 @@ pub const NAMES: &[&str] = &[
     "group_member_joined",
     "group_member_left",
     "group_created",
-    // Answers.
+    // Replies.
     "authenticated",
     "done",
     "error",

@@ -1,4 +1,4 @@
-//! Who takes part, and who is there.
+//! The users of the chat.
 
 use std::net::IpAddr;
 
@@ -18,43 +18,43 @@ use crate::features::accounts::Actor;
 use crate::said::said;
 use crate::text::fold;
 
-/// People looked at at once.
+/// Users read at once.
 const PAGE: usize = 1_000;
 
-/// Somebody who takes part and has shown who they are.
+/// An authenticated user of the chat.
 #[derive(Clone, Debug)]
 pub struct Me {
-    /// What others see.
+    /// The data visible to others.
     pub person: Person,
-    /// The topic of their own.
+    /// The user's own topic.
     pub topic: Topic,
-    /// By which rights they are in: what they write is stored while these stand.
+    /// The rights by which they are admitted: what they write is stored only while these are valid.
     permit: Permit,
 }
 
 impl Me {
-    /// The id.
+    /// The user's id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.person.id
     }
 
-    /// The same for the record.
+    /// The user as the actor in the audit log.
     pub(super) fn actor(&self, address: Option<IpAddr>) -> Actor {
         Actor::named(self.topic.to_string(), address)
     }
 
-    /// To be asked in the transaction of what they do.
+    /// The permit to check in the transaction of a change.
     pub(super) fn permit(&self) -> Permit {
         self.permit.clone()
     }
 }
 
 impl Chat {
-    /// Lets a caller in, and remembers their name for others.
+    /// Admits a caller, and stores their name for others.
     ///
     /// # Errors
-    /// 401 without a person's credential, 403 if the chat is not for them.
+    /// 401 without a user's credential, 403 if the user may not use the chat.
     pub async fn enter(&self, principal: &Principal) -> Result<Me, AppError> {
         let user = match principal {
             Principal::Anonymous => return Err(credentials_required()),
@@ -95,7 +95,7 @@ impl Chat {
         }
     }
 
-    /// The account of somebody, if this server has one: users of an existing backend have none here.
+    /// The account of a user, if this server has one: users of an existing backend have none here.
     async fn account_of(&self, id: &str) -> Result<Option<Person>, AppError> {
         let found = match self.0.accounts.find_user(id).await {
             Ok(found) if found.id == id => found,
@@ -129,8 +129,8 @@ impl Chat {
         Ok(())
     }
 
-    /// Makes sure that somebody who is written to is known, and says what their id is: a user may never have been here,
-    /// and clients of an existing backend may say the address instead.
+    /// Makes sure that a recipient is known, and returns their id: a user may never have connected, and clients of an
+    /// existing backend may give the e-mail address instead.
     pub(super) async fn know(&self, id: &str) -> Result<String, AppError> {
         let id = &match address(id) {
             Some(address) => self.accounts_id(&address).await?.unwrap_or(address),
@@ -152,7 +152,7 @@ impl Chat {
         let wanted = id.to_owned();
         let known = self.0.store.read(move |tx| store::people::principal_of(tx, &wanted)).await;
         match known.map_err(|error: StoreError| AppError::from(error))? {
-            // Disabled users are no longer written to.
+            // Disabled users can no longer be written to.
             Some(principal) if principal.starts_with("user:") => self.account_of(id).await.map(drop),
             Some(_) => Ok(()),
             None => {
@@ -163,10 +163,10 @@ impl Chat {
         }
     }
 
-    /// People whose name or address contains `query`, whatever its accents and capitals; oneself aside.
+    /// Users whose name or address contains `query`, ignoring accents and case, except the user themselves.
     ///
     /// # Errors
-    /// What the database reports.
+    /// A database error.
     pub async fn search_people(&self, me: &Me, query: &str, limit: usize) -> Result<Vec<Contact>, AppError> {
         let (wanted, id) = (fold(query), me.person.id.clone());
         let hidden = self.0.store.read(move |tx: &mut ReadTx<'_>| {
@@ -210,13 +210,13 @@ impl Chat {
         Ok(found.into_iter().map(|person| apart.seen(self.contact(person, None))).collect())
     }
 
-    /// Those who were ever here, in order of their ids after one.
+    /// Users who have ever connected, in order of their ids after the given one.
     async fn here_after(&self, after: String) -> Result<Vec<Person>, AppError> {
         let found = self.0.store.read(move |tx| store::people::page(tx, &after, PAGE)).await;
         found.map_err(|error: StoreError| error.into())
     }
 
-    /// Whether only a token has told of somebody.
+    /// Whether a user is known from a token only.
     async fn is_external(&self, person: &Person) -> Result<bool, AppError> {
         match self.0.accounts.find_user(&person.id).await {
             Ok(found) => Ok(found.id != person.id),
@@ -225,21 +225,21 @@ impl Chat {
         }
     }
 
-    /// Somebody, and whether they are there now.
+    /// A user with their current presence.
     pub(super) fn contact(&self, person: Person, last_seen: Option<Timestamp>) -> Contact {
         let (is_online, left) = self.0.devices.presence(&person.id);
         Contact { person, is_online, last_seen: left.or(last_seen).filter(|_| !is_online) }
     }
 }
 
-/// Whether somebody is still called so.
+/// Whether a user's stored name is current.
 fn is_named(person: &Person, user: &User) -> bool {
     let name = format!("{} {}", person.firstname, person.lastname);
     let name = if name.trim().is_empty() { &person.email } else { name.trim() };
     name == user.display_name && person.email == user.email
 }
 
-/// The names that a token carries.
+/// The names in a token.
 fn said_by(user: &User) -> Person {
     let (firstname, lastname) = user.display_name.split_once(' ').unwrap_or((&user.display_name, ""));
     Person {
@@ -250,7 +250,7 @@ fn said_by(user: &User) -> Person {
     }
 }
 
-/// The topic of somebody's own.
+/// The topic of a user.
 pub(super) fn topic_of(tx: &mut WriteTx<'_>, id: &str) -> Result<Topic, AppError> {
     let principal = store::people::principal_of(tx, id)?.ok_or_else(no_person)?;
     Topic::new(&principal).map_err(AppError::internal)

@@ -1,8 +1,8 @@
-//! Messages that are sent at the same time, written together: what has to be known of all of them is asked in a few
-//! statements, and what changes is written in a few.
+//! Concurrent messages are written in one batch: what must be known about them is read in a few statements, and the
+//! changes are written in a few.
 //!
-//! Each is accepted or refused before anything is written, in the order in which they came, as if each had a transaction of
-//! its own: it sees the messages before it.
+//! Each is accepted or rejected before anything is written, in the order of arrival, as if it had a transaction of its
+//! own: it sees the messages before it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -24,23 +24,23 @@ use crate::AppError;
 use crate::auth::Permit;
 use crate::id::new_id;
 
-/// Members of a conversation that are looked at in one go.
+/// Members of a conversation read at once.
 const MEMBERS_AT_ONCE: usize = 100;
-/// Members whose places are written one by one; with more, those who have one more to read are counted by one statement.
+/// Maximum number of members whose rows are written one by one; with more, one statement updates the unread counts.
 const PLACES_MAX: usize = 8;
 
-/// A message that somebody sends.
+/// A message being sent.
 pub(super) struct Posted {
     pub(super) chat: Chat,
     pub(super) me: Me,
     pub(super) conversation_id: String,
     pub(super) topic: Topic,
-    /// The text, checked.
+    /// The validated text.
     pub(super) content: String,
     pub(super) new: NewMessage,
 }
 
-/// The data of the event that tells a message. That of a group has the id under both names that clients know it by.
+/// The data of a message's event. For a group it contains the id under both names that clients know.
 #[derive(Serialize)]
 struct Told<'a> {
     by: &'a str,
@@ -50,7 +50,7 @@ struct Told<'a> {
     message: &'a Message,
 }
 
-/// Writes messages and tells the members. The results are in the order of `all`.
+/// Writes messages and publishes them to the members. The results are in the order of `all`.
 pub(super) fn post(tx: &mut WriteTx<'_>, all: &[Posted]) -> Result<Vec<Result<Sent, AppError>>, AppError> {
     let permits: Vec<Permit> = all.iter().map(|posted| posted.me.permit()).collect();
     let stands = Permit::stand_each(tx, &permits)?;
@@ -72,32 +72,32 @@ pub(super) fn post(tx: &mut WriteTx<'_>, all: &[Posted]) -> Result<Vec<Result<Se
     Ok(results)
 }
 
-/// Who has blocked whom, by the conversations between two.
+/// Blocks between users, by direct conversation.
 type Blocks<'a> = HashMap<&'a str, Vec<(String, String)>>;
 
-/// A conversation in which something is posted.
+/// A conversation to which messages are posted.
 struct Room {
     row: ConversationRow,
-    /// Places by person: the first members, and of the others those who post.
+    /// Memberships by user: the first members, and any other senders.
     places: BTreeMap<String, Place>,
-    /// Whether these are all.
+    /// Whether these are all members.
     is_complete: bool,
-    /// The last of the members that were looked at.
+    /// The last member that was read.
     last_seen: Option<String>,
     added: u64,
-    /// Who has posted.
+    /// The senders.
     posted_by: BTreeSet<String>,
 }
 
-/// What is known of the messages, and what is to be written of them.
+/// What is known about the messages, and what is to be written.
 struct Post<'a> {
     rooms: HashMap<&'a str, Room>,
-    /// Those that were sent before, by their number.
+    /// Messages already sent before, by index.
     before: HashMap<usize, MessageRow>,
-    /// Who has blocked whom, of the conversations between two.
+    /// Blocks between users, for the direct conversations.
     blocks: Blocks<'a>,
     next_key: u64,
-    /// Names that their senders gave the messages of this post.
+    /// The client ids of the messages in this batch.
     names: HashMap<(&'a str, &'a str), usize>,
     additions: Vec<Addition>,
 }
@@ -122,7 +122,7 @@ impl<'a> Post<'a> {
         Ok(Self { rooms, before, blocks, next_key, names: HashMap::new(), additions: Vec::new() })
     }
 
-    /// Decides about one message; what is to be written of it waits.
+    /// Accepts or rejects one message; its writes are deferred.
     fn take_in(
         &mut self,
         tx: &mut WriteTx<'_>,
@@ -179,7 +179,7 @@ impl<'a> Post<'a> {
     }
 }
 
-/// Who has blocked whom, by the conversations between two.
+/// Blocks between users, by direct conversation.
 fn blocks_of<'a>(tx: &mut WriteTx<'_>, rooms: &HashMap<&'a str, Room>) -> Result<Blocks<'a>, StoreError> {
     let direct: Vec<(&'a str, (&str, &str))> = rooms
         .iter()
@@ -202,7 +202,7 @@ impl Room {
         Self { row, places, is_complete, last_seen, added: 0, posted_by: BTreeSet::new() }
     }
 
-    /// Whether somebody is in it.
+    /// Whether a user is a member.
     fn find_place(&mut self, tx: &mut WriteTx<'_>, user_id: &str) -> Result<bool, StoreError> {
         if self.places.contains_key(user_id) || self.is_complete {
             return Ok(self.places.contains_key(user_id));
@@ -210,7 +210,7 @@ impl Room {
         let Some((_, mut place)) = store::conversations::find_of(tx, &self.row.id, user_id)? else {
             return Ok(false);
         };
-        // The messages before this one count, though they are not written yet.
+        // The messages before this one count, although they are not written yet.
         place.unread += self.added;
         self.places.insert(user_id.to_owned(), place);
         Ok(true)
@@ -220,7 +220,7 @@ impl Room {
         self.places.keys().map(String::as_str).find(|id| *id != user_id)
     }
 
-    /// Makes room for one more message and counts it with everybody.
+    /// Assigns the number of a new message and updates everyone's unread count.
     fn count(&mut self, sender_id: &str) -> u64 {
         self.row.messages += 1;
         self.added += 1;
@@ -229,7 +229,7 @@ impl Room {
             if user_id != sender_id {
                 place.unread += 1;
             } else if place.unread == 0 {
-                // What one has written oneself one has read.
+                // A sender has read their own message.
                 place.read_to = self.row.messages;
             }
         }
@@ -286,7 +286,7 @@ impl Room {
     }
 }
 
-/// A message of this post that its sender's program sends again.
+/// A message of this batch that its client sends again.
 fn sent_just_now(earlier: &Addition, posted: &Posted) -> Result<Sent, AppError> {
     let row = &earlier.row;
     let digest = Asked::of(&posted.content, &posted.new).digest(&row.id);

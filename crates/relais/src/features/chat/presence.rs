@@ -1,4 +1,4 @@
-//! Listening to what one is in, and words outside of conversations.
+//! Subscribing to conversations as memberships change, and notifications outside of conversations.
 
 use relais_protocol::event::{Channel, Cursor, EVENT_DATA_BYTES_MAX, Event};
 use serde::Deserialize;
@@ -14,11 +14,11 @@ use crate::AppError;
 use crate::aliases::Aliased;
 use crate::said::said;
 
-/// The longest title, type and text of a notification, in bytes.
+/// The maximum length of a notification's title, type and text, in bytes.
 const TITLE_BYTES_MAX: usize = 200;
 const BODY_BYTES_MAX: usize = 4_000;
 
-/// What an event about one's conversations says.
+/// The data of an event about a user's membership.
 #[derive(Deserialize)]
 struct Listening {
     conversation_id: String,
@@ -47,24 +47,24 @@ impl Aliased for Notice {
     const ALIASES: &'static [(&'static str, &'static [&'static str])] = &[("to_user_id", RECIPIENT_NAMES)];
 }
 
-/// What clients call whom something is for.
+/// Aliases of the recipient field.
 pub(super) const RECIPIENT_NAMES: &[&str] = &["toUserId", "recipient_id", "recipientId", "user_id", "userId"];
 
-/// The event that says that somebody is in a conversation from then on.
+/// The event of a user joining a conversation.
 pub const JOINED: &str = "conversation_joined";
-/// The event that says that somebody is out of a conversation.
+/// The event of a user leaving a conversation.
 pub const LEFT: &str = "conversation_left";
 
 impl Chat {
     /// # Errors
-    /// 404 if one is not in the conversation.
+    /// 404 if the user is not a member.
     pub async fn require_member(&self, me: &Me, conversation_id: &str) -> Result<(), AppError> {
         let (id, conversation_id) = (me.person.id.clone(), conversation_id.to_owned());
         self.0.store.read(move |tx| own(tx, &conversation_id, &id).map(drop)).await
     }
 
-    /// Follows what is committed, by this process or another: who is in a conversation from now on hears it, and who
-    /// is out does not. Called in the order of the log, before the event is published.
+    /// Applies what this process or another has committed: users who join a conversation are subscribed to it, and
+    /// those who leave are unsubscribed. Called in log order, before the event is published.
     pub fn observe(&self, event: &Event) {
         if !matches!(&*event.name, JOINED | LEFT) {
             return;
@@ -82,11 +82,11 @@ impl Chat {
         }
     }
 
-    /// Tells somebody something outside of any conversation.
+    /// Sends a user a notification outside of any conversation.
     ///
     /// # Errors
-    /// 400 for the texts and the data, 404 if there is nobody, 403, 409 and 429 if they want to hear nothing of one, 429
-    /// for more than 60 in a minute.
+    /// 400 for the texts and the data, 404 if the user does not exist, 403, 409 and 429 if they do not accept contact
+    /// from the sender, 429 for more than 60 in a minute.
     pub async fn notify(&self, me: &Me, notice: Notice) -> Result<(), AppError> {
         let title = checked_text("title", &notice.title, TITLE_BYTES_MAX, false)?;
         let kind = checked_text("type", &notice.kind, TITLE_BYTES_MAX, true)?;

@@ -1,4 +1,4 @@
-//! What has reached whom, and who has read it.
+//! Delivery and read receipts.
 
 use relais_protocol::event::Topic;
 use relais_store::{ReadTx, StoreError, WriteTx};
@@ -12,14 +12,15 @@ use super::service::{Chat, topic};
 use super::store;
 use crate::AppError;
 
-/// Conversations whose messages are noted as delivered in one transaction; further ones follow in the next.
+/// Conversations whose messages are marked as delivered in one transaction; further ones follow in the next.
 const DELIVERED_AT_ONCE: usize = 200;
 
 impl Chat {
-    /// Marks the messages of others up to `up_to`, or all, as read, and tells the others. Says how many there were.
+    /// Marks the messages of others up to `up_to`, or all, as read, and notifies the others. Returns how many there
+    /// were.
     ///
     /// # Errors
-    /// 404 if one is not in the conversation.
+    /// 404 if the user is not a member.
     pub async fn mark_read(
         &self,
         me: &Me,
@@ -45,7 +46,7 @@ impl Chat {
                     data["read_at"] = json!(tx.now());
                     data["up_to"] = read_to.into();
                     data["count"] = count.into();
-                    // Whom no message shows among its readers changes nothing for the others.
+                    // A reader who is not among those listed in a message changes nothing for the others.
                     let shown = store::reads::others(tx, &conversation_id, &id, read_to, READERS_SHOWN + 1)?
                         <= READERS_SHOWN;
                     let told_in = if shown { &event_topic } else { &own_topic };
@@ -56,10 +57,10 @@ impl Chat {
             .await
     }
 
-    /// Who has read a message, its sender aside, in the order of their ids after `after`; and how many there are.
+    /// The readers of a message other than its sender, in the order of their ids after `after`; and their total number.
     ///
     /// # Errors
-    /// 404 if there is none for one.
+    /// 404 if the message does not exist for the user.
     pub async fn reads(
         &self,
         me: &Me,
@@ -80,10 +81,10 @@ impl Chat {
         Ok((part.into_iter().map(|row| Read { user_id: row.user_id, read_at: row.read_at }).collect(), count))
     }
 
-    /// A device of this person is here: what waits for it counts as delivered, and its senders are told.
+    /// A device of this user has connected: pending messages count as delivered, and their senders are notified.
     ///
     /// # Errors
-    /// What the database reports.
+    /// A database error.
     pub(super) async fn note_delivered(&self, me: &Me) -> Result<(), AppError> {
         loop {
             let reader = me.person.id.clone();
@@ -101,7 +102,8 @@ impl Chat {
         }
     }
 
-    /// What others wrote in these conversations, each up to a number, counts as delivered, and they are told.
+    /// Marks the messages of others in these conversations, each up to a number, as delivered, and notifies the
+    /// senders.
     async fn set_delivered(&self, me: &Me, waiting: Vec<(String, u64)>) -> Result<(), AppError> {
         let id = me.person.id.clone();
         let waiting =
@@ -119,7 +121,7 @@ impl Chat {
     }
 }
 
-/// Messages of others after a number, up to another, have reached somebody: their senders are told.
+/// Messages of others in a range of numbers were delivered to a user: notifies their senders.
 pub(super) fn deliver(
     tx: &mut WriteTx<'_>,
     id: &str,

@@ -1,4 +1,4 @@
-//! What the chat refuses, and how it says so.
+//! The errors of the chat.
 
 use crate::AppError;
 use crate::features::pace::PER_MINUTE;
@@ -13,7 +13,7 @@ pub(super) fn required(field: &str) -> AppError {
     invalid(field, said!("« {field} » est requis", "\"{field}\" is required"))
 }
 
-/// Also for conversations of others: whoever is not in one does not learn that it exists.
+/// Also for conversations of others: users who are not members do not learn that one exists.
 pub(super) fn no_conversation() -> AppError {
     AppError::not_found("conversation_not_found", said!("Conversation non trouvée", "Conversation not found"))
 }
@@ -42,7 +42,7 @@ pub(super) fn too_many_notices(wait_s: u64) -> AppError {
     AppError::too_many_requests("too_many_notifications", message).retry_after(wait_s)
 }
 
-/// Also to whoever is blocked: they do not learn that they are.
+/// Also for blocked users, who do not learn that they are blocked.
 pub(super) fn refuses() -> AppError {
     let message =
         said!("Cette personne n'accepte pas vos messages", "This person does not accept your messages");
@@ -58,7 +58,7 @@ pub(super) fn paused(wait_s: u64) -> AppError {
     AppError::too_many_requests("paused_after_refusal", message).retry_after(wait_s)
 }
 
-/// A time to wait, in words.
+/// A waiting time, in words.
 fn waiting(wait_s: u64) -> Said {
     match wait_s {
         0..=119 => said!("{wait_s} s", "{wait_s} s"),
@@ -68,9 +68,9 @@ fn waiting(wait_s: u64) -> Said {
     }
 }
 
-/// What people wrote, as they wrote it: with something to see in it unless it may be empty, not longer than `max` bytes,
-/// and without control characters other than line breaks and tabs. Blank lines around it are taken away, what is blank
-/// at its end, and the lone space before a single line; indentation stays.
+/// A text written by a user, unchanged: with a visible character unless it may be empty, at most `max` bytes long, and
+/// without control characters other than line breaks and tabs. Blank lines around it, white space at its end and a
+/// single space before a single line are trimmed; indentation is kept.
 pub(super) fn checked_words(
     field: &str,
     text: &str,
@@ -118,7 +118,7 @@ fn trimmed(text: &str) -> &str {
     }
 }
 
-/// A short text: as [`checked_words`], trimmed.
+/// A short text: like [`checked_words`], trimmed.
 pub(super) fn checked_text(
     field: &str,
     text: &str,
@@ -128,7 +128,7 @@ pub(super) fn checked_text(
     checked_words(field, text.trim(), max, may_be_empty)
 }
 
-/// A name, which stands in the texts of others: as [`checked_text`], and it turns nothing around it.
+/// A name, displayed within other texts: like [`checked_text`], and without direction controls.
 pub(super) fn checked_name(field: &str, text: &str, max: usize) -> Result<String, AppError> {
     match direction_control(text) {
         Some(c) => Err(invalid(field, direction_refused(field, c))),

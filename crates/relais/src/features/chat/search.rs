@@ -1,4 +1,4 @@
-//! Finding messages by their words.
+//! Full-text search of messages.
 
 use relais_store::{ReadTx, StoreError};
 
@@ -12,28 +12,28 @@ use super::words::asked;
 use crate::AppError;
 use crate::said::said;
 
-/// The longest question, in bytes and in words.
+/// The maximum length of a query, in bytes and in words.
 const QUERY_BYTES_MAX: usize = 500;
 const WORDS_MAX: usize = 32;
 
-/// What a search found.
+/// The result of a search.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// The latest first.
     pub messages: Vec<Message>,
-    /// Where it ends, if there is more.
+    /// Where to continue, if there are more.
     pub cursor: Option<u64>,
-    /// Whether all messages were looked through: after an upgrade the words of older ones are noted little by little,
-    /// and those of the latest later if nothing can be written.
+    /// Whether all messages were searched: after an upgrade older ones are indexed gradually, and the latest ones are
+    /// indexed later if nothing can be written.
     pub complete: bool,
 }
 
 impl Chat {
-    /// Messages in one's own conversations that have all the words of `query`, as beginnings of words and whatever
-    /// their accents and capitals; the latest first. `before` goes on where an earlier answer ended.
+    /// Messages in the user's conversations that contain all words of `query`, as prefixes and ignoring accents and
+    /// case; the latest first. `before` continues an earlier search.
     ///
     /// # Errors
-    /// 400 if the question is empty or too long.
+    /// 400 if the query is empty or too long.
     pub async fn search_messages(
         &self,
         me: &Me,
@@ -49,7 +49,7 @@ impl Chat {
             );
             return Err(invalid("q", message));
         }
-        // What was said before the question is found.
+        // Includes all messages sent before the search.
         let is_noted = self.note_words().await;
         if let Err(error) = &is_noted {
             tracing::warn!(%error, "the words of the latest messages could not be noted: they are not found yet");

@@ -1,4 +1,4 @@
-//! Sending a message: once, whatever its sender repeats.
+//! Sending a message: exactly once, however often the client repeats it.
 
 use std::collections::BTreeSet;
 
@@ -20,14 +20,14 @@ use crate::AppError;
 use crate::aliases::Aliased;
 use crate::said::said;
 
-/// The longest name that a client may give a message, in bytes.
+/// The maximum length of a `client_id`, in bytes.
 const CLIENT_ID_BYTES_MAX: usize = 100;
-/// Attachments of one message at most, and the longest reference in bytes.
+/// Maximum number of attachments of one message, and maximum length of a reference in bytes.
 const ATTACHMENTS_MAX: usize = 20;
 const REFERENCE_BYTES_MAX: usize = 200;
-/// Bytes of the digest of what was asked for under a `client_id`.
+/// Bytes of the digest of a request with a `client_id`.
 const DIGEST_BYTES: usize = 16;
-/// Members that one message may mention: those of the largest group.
+/// Members that one message may mention: as many as the largest group has.
 const MENTIONS_MAX: usize = 1_000;
 
 /// A message to be sent.
@@ -51,23 +51,23 @@ impl Aliased for NewMessage {
     const ALIASES: &'static [(&'static str, &'static [&'static str])] = &[("client_id", &["clientId"])];
 }
 
-/// A message that is stored.
+/// A stored message.
 #[derive(Clone, Debug)]
 pub struct Sent {
     /// The message.
     pub message: Message,
-    /// The place of its event in the conversation's topic; absent if it was there already.
+    /// The position of its event in the conversation's topic; absent if it existed already.
     pub position: Option<Position>,
-    /// Whether it had been sent before.
+    /// Whether it was a duplicate.
     pub duplicate: bool,
 }
 
 impl Chat {
-    /// Stores a message, then tells the members.
+    /// Stores a message, then publishes it to the members.
     ///
     /// # Errors
-    /// 400 for a text that is empty or too long and for too many mentions, 404 if the sender is not in the conversation, 409 if the client's
-    /// name for it was used for another message.
+    /// 400 for a text that is empty or too long and for too many mentions, 404 if the sender is not a member, 409 if
+    /// the `client_id` was used for another message.
     pub async fn send(&self, me: &Me, conversation_id: &str, new: NewMessage) -> Result<Sent, AppError> {
         let content = checked_words(
             "content",
@@ -87,7 +87,7 @@ impl Chat {
     }
 }
 
-/// What was asked for under a `client_id`.
+/// The content of a request with a `client_id`, to recognise its repetition.
 pub(super) struct Asked(Sha256);
 
 impl Asked {
@@ -103,13 +103,13 @@ impl Asked {
         Self(digest)
     }
 
-    /// As it is stored with the message, whose id makes equal texts differ.
+    /// The digest as stored with the message, whose id salts it.
     pub(super) fn digest(self, message_id: &str) -> String {
         hex::encode(&self.0.chain_update(message_id).finalize()[..DIGEST_BYTES])
     }
 }
 
-/// The message that the sender's program calls so, if it is the one that it sends again.
+/// The existing message with this `client_id`, if it is the one being sent again.
 pub(super) fn sent_before(
     tx: &mut WriteTx<'_>,
     row: MessageRow,
@@ -117,7 +117,7 @@ pub(super) fn sent_before(
 ) -> Result<Result<Sent, AppError>, StoreError> {
     let is_same = match store::messages::client_digest(tx, row.key)? {
         Some(digest) => digest == Asked::of(&posted.content, &posted.new).digest(&row.id),
-        // Of a message that is gone nothing tells what it was.
+        // Nothing is left to compare with a message that was edited or deleted.
         None => row.edited_at.is_some() || row.deleted_at.is_some() || row.content == posted.content,
     };
     if row.conversation_id != posted.conversation_id || !is_same {
@@ -172,7 +172,7 @@ pub(super) fn check_mentions(mentions: &[String]) -> Result<(), AppError> {
     Ok(())
 }
 
-/// Those of the mentioned who are members, one per line.
+/// The mentioned users who are members, one per line.
 pub(super) fn mentioned(
     tx: &mut WriteTx<'_>,
     conversation_id: &str,

@@ -1,4 +1,4 @@
-//! The chat and what its parts share.
+//! The chat and its shared state.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::config::ChatConfig;
 use crate::features::accounts::Accounts;
 use crate::features::pace::Pace;
 
-/// Names remembered at most; beyond it all are read again.
+/// Maximum number of cached names; beyond it the cache is cleared.
 const NAMES_MAX: usize = 50_000;
 
 /// Conversations, messages and invitations. Cheap to clone.
@@ -31,11 +31,11 @@ pub struct Chat(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) store: Store,
-    /// Messages on their way into the database.
+    /// Messages being written to the database.
     pub(super) posts: Lane<Posted, Sent, AppError>,
-    /// Wakes whoever notes the words of messages for the search.
+    /// Wakes the indexing task.
     pub(super) unindexed: Notify,
-    /// Held while words are noted.
+    /// Held while messages are indexed.
     pub(super) indexing: tokio::sync::Mutex<()>,
     pub(super) accounts: Accounts,
     pub(super) hub: Hub,
@@ -44,23 +44,23 @@ pub(super) struct Inner {
     pub(super) devices: Devices,
     pub(super) watches: Watches,
     pub(super) typing: Typing,
-    /// Wakes whoever does what time does, when there is something to do.
+    /// Wakes the periodic task when there is work.
     pub(super) wake: Notify,
     pub(super) people: Names,
-    /// Of notifications that people send.
+    /// The rate limit of notifications.
     pub(super) notices: Pace,
-    /// Held while it is looked who is there and told.
+    /// Held while presence is read and published.
     pub(super) telling_presence: Mutex<()>,
 }
 
-/// Somebody who was let in: stored already as they are.
+/// An admitted user, already stored in this form.
 #[derive(Clone)]
 pub(super) struct Known {
     pub(super) person: Person,
     pub(super) principal: Arc<str>,
 }
 
-/// Those who were let in, by their ids.
+/// Admitted users, by id.
 #[derive(Default)]
 pub(super) struct Names(Mutex<HashMap<String, Known>>);
 
@@ -79,7 +79,7 @@ impl Names {
 }
 
 impl Chat {
-    /// The chat on this store and hub.
+    /// Creates the chat on this store and hub.
     #[must_use]
     pub fn new(store: Store, accounts: Accounts, hub: Hub, clock: SharedClock, config: ChatConfig) -> Self {
         let (devices, people, telling_presence) = (Devices::default(), Names::default(), Mutex::default());
@@ -103,13 +103,13 @@ impl Chat {
         }))
     }
 
-    /// The settings it runs with.
+    /// Its settings.
     #[must_use]
     pub fn config(&self) -> &ChatConfig {
         &self.0.config
     }
 
-    /// Hands over something that only those who are there need to know: the newest per topic, name and key.
+    /// Publishes an ephemeral event to connected clients, coalesced to the latest per topic, name and key.
     pub(super) fn publish_latest(&self, topic: Topic, name: &str, data: Arc<str>, key: &str) {
         let event = Event {
             topic,
@@ -124,10 +124,10 @@ impl Chat {
     }
 }
 
-/// The topic of a conversation. An id that no conversation can have is that of none.
+/// The topic of a conversation. An id that is not valid in a topic name is an unknown conversation.
 pub(super) fn topic(conversation_id: &str) -> Result<Topic, AppError> {
     Topic::new(&format!("{TOPIC_FAMILY}:{conversation_id}")).map_err(|_| no_conversation())
 }
 
-/// The family of the topics of conversations.
+/// The topic family of conversations.
 pub const TOPIC_FAMILY: &str = "conversation";

@@ -1,10 +1,10 @@
-//! What the log tells of a message: never more than the message itself.
+//! The texts of messages in the log: never more than the message itself contains.
 //!
-//! The text of a message stands in the event that told it first, in that of its last edit, and in the views of a
-//! conversation that whoever comes in gets. An edit brings the first up to date and empties the others, all in its own
-//! transaction: its event comes after them and tells the text. So an edit costs the same however many there were, and
-//! a deletion finds the text in two events. Whoever comes back hears what is left of the message. So it is with the word of
-//! an invitation that is taken back or refused.
+//! The text of a message appears in the event that first published it, in that of its last edit, and in the views of a
+//! conversation sent to new members. An edit updates the first and blanks the others, all in its own transaction: its
+//! event follows them and carries the text. So an edit costs the same however many there were, and a deletion finds the
+//! text in two events. A client that recovers receives what is left of the message. The same holds for the message of
+//! an invitation that is withdrawn or rejected.
 
 use relais_store::{StoreError, WriteTx};
 use serde_json::{Value, json};
@@ -15,14 +15,14 @@ use super::service::Chat;
 use super::store;
 use super::store::messages::MessageRow;
 
-/// Rows that are forgotten in one transaction.
+/// Rows deleted in one transaction.
 const FORGOTTEN_AT_ONCE: usize = 1_000;
 
-/// Where events show a conversation, with its last message.
+/// The fields of events that contain a conversation with its last message.
 const SHOWN: [&str; 2] = ["conversation", "group"];
 
-/// Brings the event that told a message first up to date, and empties the others that have its text: none is left but
-/// the first.
+/// Updates the event that first published a message, and blanks the others that contain its text: only the first is
+/// left.
 pub(super) fn retell(tx: &mut WriteTx<'_>, row: &MessageRow) -> Result<(), StoreError> {
     if let Some(first) = store::told::first(tx, row.key)? {
         tx.amend(first, |data| retold(data, row))?;
@@ -39,8 +39,8 @@ pub(super) fn retell(tx: &mut WriteTx<'_>, row: &MessageRow) -> Result<(), Store
     store::told::forget(tx, row.key)
 }
 
-/// Settles an invitation to which nobody agreed: the word with it is gone, also from the events that told it. An event
-/// has to follow in the same transaction, by which other servers learn of it.
+/// Settles an invitation that was not accepted: its message is deleted, also from its events. Another event must follow
+/// in the same transaction, to notify other servers.
 pub(super) fn withdraw(tx: &mut WriteTx<'_>, id: &str, status: &str) -> Result<(), StoreError> {
     if let Some(first) = store::invitations::told(tx, id)? {
         for seq in [first, first + 1] {
@@ -50,7 +50,7 @@ pub(super) fn withdraw(tx: &mut WriteTx<'_>, id: &str, status: &str) -> Result<(
     store::invitations::settle(tx, id, status, None)
 }
 
-/// The data of an event that told an invitation, without the word with it; none if there is none.
+/// The data of an invitation's event without its message; `None` if it has none.
 fn wordless(data: &str, invitation_id: &str) -> Option<String> {
     let mut data: Value = serde_json::from_str(data).ok()?;
     let invitation = data.get_mut("invitation").filter(|told| told["id"] == invitation_id)?;
@@ -60,11 +60,11 @@ fn wordless(data: &str, invitation_id: &str) -> Option<String> {
 }
 
 impl Chat {
-    /// Forgets where events told texts that the log has no more; to be called once it was trimmed. Works in small steps
-    /// between which other writes go on.
+    /// Deletes the references to events that were trimmed from the log; to be called after trimming. Works in small
+    /// steps, between which other writes can proceed.
     ///
     /// # Errors
-    /// What the database reports; the steps done so far stand.
+    /// A database error; completed steps are kept.
     pub async fn forget_trimmed(&self) -> Result<(), StoreError> {
         let at_once = FORGOTTEN_AT_ONCE as u64;
         while self.0.store.write(|tx| store::told::forget_trimmed(tx, FORGOTTEN_AT_ONCE)).await? == at_once {}
@@ -72,7 +72,7 @@ impl Chat {
     }
 }
 
-/// Notes that the event `seq` shows a conversation, with its last message.
+/// Records that the event `seq` contains a conversation with its last message.
 pub(super) fn note(tx: &mut WriteTx<'_>, seq: u64, shown: &Conversation) -> Result<(), StoreError> {
     match shown.last_message.as_ref().filter(|last| !last.content.is_empty()) {
         Some(last) => store::told::add(tx, &last.id, seq),
@@ -80,13 +80,13 @@ pub(super) fn note(tx: &mut WriteTx<'_>, seq: u64, shown: &Conversation) -> Resu
     }
 }
 
-/// The ids of the messages whose texts are in the data of an event: told, and shown as the last of a conversation.
+/// The ids of the messages whose texts an event's data contains: published, or as the last message of a conversation.
 pub(super) fn named(data: &Value) -> impl Iterator<Item = &str> {
     let shown = SHOWN.iter().map(move |shown| &data[*shown]["last_message"]["id"]);
     [&data["message"]["id"], &data["message_id"]].into_iter().chain(shown).filter_map(Value::as_str)
 }
 
-/// The data of an event with the message as it is now; none if it is so already.
+/// The data of an event with the current content of the message; `None` if it is current already.
 pub(super) fn retold(data: &str, row: &MessageRow) -> Option<String> {
     let before: Value = serde_json::from_str(data).ok()?;
     let mut after = before.clone();
@@ -103,7 +103,7 @@ pub(super) fn retold(data: &str, row: &MessageRow) -> Option<String> {
     (after != before).then(|| after.to_string())
 }
 
-/// Puts what there is of a message now in the place of what there was.
+/// Replaces the content of a message with the current one.
 fn show(message: &mut Value, row: &MessageRow) {
     message["content"] = row.content.as_str().into();
     for (name, texts) in [("mentions", &row.mentions), ("attachments", &row.attachments)] {

@@ -1,5 +1,5 @@
-//! Who types. It ends by itself: with a message, with the connection, when one is out of the conversation, and after
-//! some seconds in which nothing more is said of it.
+//! Typing indicators. They end with a message, with the connection, when the user leaves the conversation, and after a
+//! few seconds without renewal.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,36 +17,35 @@ use super::people::Me;
 use super::service::Chat;
 use super::store;
 
-/// How long somebody types who says it once, in milliseconds.
+/// How long a typing notification is valid, in milliseconds.
 pub(super) const TYPING_MS: i64 = 10_000;
-/// People who type at once at most; of others it is not told.
+/// Maximum number of users typing at once; further ones are not published.
 const TYPING_MAX: usize = 10_000;
-/// People who have typed lately, at least so many: who comes back is told that they type no more.
+/// Minimum number of recent typing indicators remembered after they ended, to notify clients that come back.
 const ENDED_MAX: usize = 10_000;
-/// Of how many of them one connection is told at most.
+/// The maximum number of these sent to one connection.
 const ENDED_TOLD_MAX: usize = 500;
-/// How often it is looked whether typing has ended.
+/// How often typing indicators are checked for expiry.
 const STEP: Duration = Duration::from_millis(250);
-/// After how many steps the counts of groups are told.
+/// The number of steps after which the counts of groups are published.
 const STEPS_OF_COUNTS: u32 = 8;
-/// How often it is noted that the server runs, while somebody is connected: as exactly it is known, after it was killed,
-/// when people were last seen.
+/// How often the time is stored while users are connected: the precision of "last seen" after the server was killed.
 const ALIVE: Duration = Duration::from_secs(10);
 
 const USER_TYPING: &str = "user_typing";
 
-/// Somebody types in a conversation.
+/// A user typing in a conversation.
 struct Typist {
     conversation: Topic,
     device: DeviceId,
-    /// In steady time.
+    /// On the steady clock.
     until: Timestamp,
     username: String,
-    /// The conversation is a group.
+    /// Whether the conversation is a group.
     in_group: bool,
 }
 
-/// Those who type, by conversation and person, and those who did until lately.
+/// Users typing, by conversation and user, and those who recently stopped.
 #[derive(Default)]
 pub(super) struct Typing(Mutex<Typists>);
 
@@ -56,12 +55,12 @@ struct Typists {
     lately: Ended,
 }
 
-/// Those who type no more, by conversation: the last [`ENDED_MAX`] and up to as many before them.
+/// Users who stopped typing, by conversation: the last [`ENDED_MAX`] and up to as many before them.
 #[derive(Default)]
 struct Ended {
     last: HashMap<String, Vec<(String, Typist)>>,
     before: HashMap<String, Vec<(String, Typist)>>,
-    /// Entries of `last`.
+    /// Number of entries in `last`.
     count: usize,
 }
 
@@ -108,7 +107,7 @@ impl Typist {
 }
 
 impl Chat {
-    /// Somebody types in a conversation that they are in, or no longer.
+    /// Sets whether a user is typing in a conversation that they are a member of.
     pub(super) fn set_typing(
         &self,
         me: &Me,
@@ -136,18 +135,18 @@ impl Chat {
         self.0.wake.notify_one();
     }
 
-    /// What is told is told under the lock, so that the last that is told holds.
+    /// Published under the lock, so that the last published state is current.
     fn publish_typing(&self, typist: &Typist, person: &str, is_typing: bool) {
         let data: Arc<str> = typist.data(person, is_typing).to_string().into();
         self.publish_latest(typist.conversation.clone(), USER_TYPING, data, person);
     }
 
-    /// Somebody has sent what they typed, or is out of the conversation.
+    /// The user has sent a message, or left the conversation.
     pub(super) fn end_typing(&self, conversation_id: &str, person: &str) {
         self.end_typing_of(|(conversation, who), _| *conversation == conversation_id && *who == person);
     }
 
-    /// A device is gone.
+    /// A device has disconnected.
     pub(super) fn end_typing_on(&self, device: DeviceId) {
         self.end_typing_of(|_, typist| typist.device == device);
     }
@@ -161,7 +160,8 @@ impl Chat {
         }
     }
 
-    /// Tells who types in these conversations, oneself aside; and before that, to who comes back, who types no more.
+    /// Sends who is typing in these conversations, except the user themselves; before that, to a client that comes
+    /// back, who has stopped.
     pub(super) fn tell_typing_in(
         &self,
         conversations: &HashSet<String>,
@@ -180,8 +180,8 @@ impl Chat {
     }
 }
 
-/// Does what time does, until `stop`: typing ends, how many are there in groups is told to those who look, and that the
-/// server runs is noted.
+/// The periodic task, until `stop`: expires typing indicators, publishes the counts of groups to their watchers, and
+/// stores the time at which the server is alive.
 pub async fn tell_changes(chat: Chat, stop: CancellationToken) {
     let changes = async {
         loop {

@@ -1,6 +1,6 @@
-//! What an upgrade leaves to be done while the server works, little by little: words of older messages for the search,
-//! and texts in the log that were edited or deleted. How far it is stands in the database, so that it goes on after a
-//! restart where it was.
+//! Work left by an upgrade, done gradually while the server runs: indexing older messages for the search, and updating
+//! texts in the log that were edited or deleted. The progress is stored in the database, so that it resumes after a
+//! restart.
 
 use std::time::{Duration, Instant};
 
@@ -14,19 +14,19 @@ use super::store::backfill::{LOG, WORDS};
 use super::told::{named, retold};
 use super::words::stored;
 
-/// Messages, and places of the log, of one step.
+/// Messages, and log positions, per step.
 const MESSAGES_AT_ONCE: usize = 200;
 const EVENTS_AT_ONCE: u64 = 500;
-/// After a failure.
+/// Delay after a failure.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Does what an upgrade left, until it is done or the server stops.
+/// Does the work left by an upgrade, until it is done or the server stops.
 pub async fn catch_up(chat: Chat, stop: CancellationToken) {
     for task in [LOG, WORDS] {
         let mut steps = 0u64;
         loop {
             let began = Instant::now();
-            // Others write as long in between.
+            // Leaves other writers as much time as the step took.
             let pause = match chat.catch_up_step(task).await {
                 Ok(false) => break,
                 Ok(true) => began.elapsed(),
@@ -48,7 +48,7 @@ pub async fn catch_up(chat: Chat, stop: CancellationToken) {
 }
 
 impl Chat {
-    /// One step of a task. Says whether there may be more.
+    /// One step of a task. Returns whether there may be more.
     async fn catch_up_step(&self, task: &'static str) -> Result<bool, StoreError> {
         let store = &self.0.store;
         if store.read(move |tx| store::backfill::below(tx, task)).await? == 0 {
@@ -59,7 +59,7 @@ impl Chat {
     }
 }
 
-/// Notes the words of the last messages that have none, and that there are fewer now.
+/// Indexes the last messages not yet indexed, and stores the progress.
 fn index_some(tx: &mut WriteTx<'_>) -> Result<bool, StoreError> {
     let below = store::backfill::below(tx, WORDS)?;
     let some = store::backfill::messages_below(tx, below, MESSAGES_AT_ONCE)?;
@@ -70,7 +70,7 @@ fn index_some(tx: &mut WriteTx<'_>) -> Result<bool, StoreError> {
     Ok(left > 0)
 }
 
-/// Notes which events have the text of a message, and brings those up to date that are not.
+/// Records which events contain the text of a message, and updates those that are not current.
 fn retell_some(tx: &mut WriteTx<'_>, first_kept: u64) -> Result<bool, StoreError> {
     let below = store::backfill::below(tx, LOG)?;
     let from = below.saturating_sub(EVENTS_AT_ONCE).max(first_kept);

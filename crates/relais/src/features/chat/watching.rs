@@ -1,4 +1,4 @@
-//! Who looks at whom: people, and how many are there in a group. It ends with the connection.
+//! Presence on request: of users, and the number of members online in a group. A watch ends with the connection.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -18,42 +18,42 @@ use super::store;
 use crate::AppError;
 use crate::said::said;
 
-/// People, and groups, that one device looks at, at most.
+/// Maximum number of users, and of groups, that one device may watch.
 const WATCHED_MAX: usize = 200;
 
-/// The event that says how many are there in a group.
+/// The event with the number of members online in a group.
 const GROUP_PRESENCE: &str = "group_presence";
 
-/// What is looked at, and by which devices, each with whose it is.
+/// What is watched, by which devices, each with its user.
 type Watched = HashMap<String, HashMap<DeviceId, String>>;
 
 #[derive(Default)]
 struct Looks {
     people: Watched,
     groups: Watched,
-    /// Groups in which somebody came or went since it was last told, each with who did.
+    /// Groups with presence changes since they were last published, with the users who changed.
     changed: Changes,
 }
 
-/// Those who came or went, by the groups that they are in.
+/// Users whose presence changed, by group.
 type Changes = HashMap<String, HashSet<String>>;
 
-/// A group of which there is something to tell.
+/// A group with changes to publish.
 #[derive(Clone)]
 struct Change {
     group: String,
-    /// Those who look at it.
+    /// Its watchers.
     watchers: HashSet<String>,
-    /// Those who came or went.
+    /// The users whose presence changed.
     movers: HashSet<String>,
 }
 
-/// Everything that is looked at.
+/// All watches.
 #[derive(Default)]
 pub(super) struct Watches(Mutex<Looks>);
 
 impl Watches {
-    /// Says whether there was room.
+    /// Returns whether there was room.
     fn add(
         &self,
         what: impl Fn(&mut Looks) -> &mut Watched,
@@ -82,7 +82,7 @@ impl Watches {
         }
     }
 
-    /// A device is gone.
+    /// A device has disconnected.
     pub(super) fn forget(&self, device: DeviceId) {
         let mut looks = self.0.lock();
         let Looks { people, groups, changed } = &mut *looks;
@@ -95,7 +95,7 @@ impl Watches {
         changed.retain(|group, _| groups.contains_key(group));
     }
 
-    /// Those who look at somebody.
+    /// The watchers of a user.
     pub(super) fn of_person(&self, person: &str) -> HashSet<String> {
         self.0
             .lock()
@@ -105,12 +105,12 @@ impl Watches {
             .unwrap_or_default()
     }
 
-    /// The groups that are looked at.
+    /// The watched groups.
     pub(super) fn groups(&self) -> Vec<String> {
         self.0.lock().groups.keys().cloned().collect()
     }
 
-    /// Somebody came or went in these groups.
+    /// The presence of a member of these groups changed.
     pub(super) fn changed(&self, groups: impl IntoIterator<Item = String>, mover: &str) {
         let mut looks = self.0.lock();
         let Looks { groups: watched, changed, .. } = &mut *looks;
@@ -119,7 +119,7 @@ impl Watches {
         }
     }
 
-    /// What could not be told is told the next time.
+    /// Keeps changes that could not be published for the next time.
     fn put_back(&self, changes: impl IntoIterator<Item = Change>) {
         let mut looks = self.0.lock();
         for Change { group, movers, .. } in changes {
@@ -131,8 +131,8 @@ impl Watches {
         !self.0.lock().changed.is_empty()
     }
 
-    /// Hands each group of which there is something to tell to `tell`. When it fails, what it was not handed, and what it
-    /// failed on, is kept for the next time.
+    /// Passes each group with changes to `tell`. If it fails, that group and the remaining ones are kept for the next
+    /// time.
     async fn tell_changes<E, F: Future<Output = Result<(), E>>>(
         &self,
         tell: impl Fn(Change) -> F,
@@ -159,8 +159,8 @@ impl Watches {
 }
 
 impl Chat {
-    /// From now on this device hears when one of these people comes or goes, and how they are now. People with whom one
-    /// shares no conversation are left out; says how many are watched.
+    /// Subscribes this device to the presence of these users, and sends the current one. Users who share no
+    /// conversation with the watcher are left out; returns how many are watched.
     ///
     /// # Errors
     /// 400 for too many.
@@ -194,11 +194,11 @@ impl Chat {
         Ok(json!({ "success": true, "user_ids": watched }))
     }
 
-    /// From now on this device hears how many are there in a conversation, at most every two seconds; says how many
-    /// there are now.
+    /// Subscribes this device to the number of members online in a conversation, sent at most every two seconds;
+    /// returns the current number.
     ///
     /// # Errors
-    /// 404 if one is not in it, 400 for too many.
+    /// 404 if the user is not a member, 400 for too many.
     pub(super) async fn watch_group(
         &self,
         me: &Me,
@@ -215,7 +215,7 @@ impl Chat {
         Ok(fields)
     }
 
-    /// This device no longer looks.
+    /// Ends the watches of this device.
     pub(super) fn unwatch(&self, device: DeviceId, conversation_id: Option<&str>, people: &[String]) {
         if let Some(id) = conversation_id {
             self.0.watches.remove(|looks| &mut looks.groups, id, device);
@@ -225,14 +225,14 @@ impl Chat {
         }
     }
 
-    /// A connection may end while its command is done.
+    /// A connection may end while its command is executed.
     fn forget_if_gone(&self, me: &Me, device: DeviceId) {
         if !self.0.devices.has(me.id(), device) {
             self.0.watches.forget(device);
         }
     }
 
-    /// Who is in a conversation, and who of them is there.
+    /// The members of a conversation, and who of them is online.
     async fn attendance(&self, conversation_id: &str) -> Result<Attendance, StoreError> {
         let id = conversation_id.to_owned();
         let limit = usize::try_from(MEMBERS_MAX).unwrap_or(usize::MAX);
@@ -246,7 +246,7 @@ impl Chat {
         Ok(Attendance { conversation_id: conversation_id.to_owned(), members, online, rifts })
     }
 
-    /// Tells those who look at a group how many are there now, if that changed.
+    /// Publishes the number of members online to the watchers of a group, if it changed.
     pub(super) async fn tell_counts(&self) {
         let told = self.0.watches.tell_changes(|change| self.tell_count(change)).await;
         if let Err(error) = told {
@@ -256,9 +256,9 @@ impl Chat {
 
     async fn tell_count(&self, change: Change) -> Result<(), StoreError> {
         let attendance = self.attendance(&change.group).await?;
-        // Whoever was taken out no longer looks.
+        // A former member no longer watches.
         for watcher in change.watchers.intersection(&attendance.members) {
-            // That something is told would tell of those whom they do not see, whatever the number.
+            // Being notified at all would reveal the presence of members whom they do not see, whatever the number.
             let unseen = |apart: &HashSet<String>| change.movers.is_subset(apart);
             if attendance.rifts.of(watcher).is_some_and(unseen) {
                 continue;
@@ -272,7 +272,7 @@ impl Chat {
     }
 }
 
-/// Who is in a conversation, and who of them is there.
+/// The members of a conversation, and who of them is online.
 struct Attendance {
     conversation_id: String,
     members: HashSet<String>,
@@ -281,7 +281,7 @@ struct Attendance {
 }
 
 impl Attendance {
-    /// How many are there as far as a member sees it: those whom they have blocked, or who have blocked them, are away.
+    /// The number online as a member sees it: those whom they have blocked, or who have blocked them, count as offline.
     fn fields(&self, viewer: &str) -> Value {
         let unseen = self.rifts.of(viewer).map_or(0, |apart| self.online.intersection(apart).count());
         json!({
@@ -304,7 +304,7 @@ mod tests {
     use super::super::devices::Devices;
     use super::*;
 
-    /// A device that looks at these groups, in each of which somebody came.
+    /// A device that watches these groups, in each of which a presence changed.
     fn looking_at(groups: &[&str]) -> Watches {
         let watches = Watches::default();
         let device = Devices::default().next_id();

@@ -1,7 +1,7 @@
-//! What is stored of a group's events, and what is told.
+//! The stored and the published form of group events.
 //!
-//! A large group is built of thousands of events, so each stores what changed, and nothing twice. What its topic or
-//! another of its fields says already is put in when the event leaves the log, before any client reads it.
+//! A large group is built of thousands of events, so each stores only the change. Fields that follow from its topic or
+//! from its other fields are added when the event leaves the log, before any client reads it.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use serde_json::{Map, Value, json};
 use super::presence::JOINED;
 use super::service::TOPIC_FAMILY;
 
-/// The event that says that somebody has come into a group.
+/// The event of a user joining a group.
 pub(super) const MEMBER_JOINED: &str = "member_joined";
-/// The event that asks somebody to talk or into a group.
+/// The event of an invitation to a direct conversation or a group.
 pub(super) const INVITED: &str = "new_invitation";
 
-/// An event as it is told, if that is more than what is stored.
+/// The published form of an event, if it differs from the stored one.
 #[must_use]
 pub fn whole(event: &Event) -> Option<Event> {
     let expand: fn(&str, &mut Map<String, Value>) = match &*event.name {
@@ -74,12 +74,12 @@ fn group_joined(_: &str, data: &mut Map<String, Value>) {
     put(conversation, "unread_count", 0.into());
     let group = Value::from(conversation.clone());
     if data.get("created") == Some(&Value::Bool(true)) {
-        // As clients of an earlier chat know it.
+        // As clients of an earlier chat expect it.
         put(data, "group", group);
     }
 }
 
-/// Puts a field in that is not there.
+/// Adds a field unless it exists.
 fn put(fields: &mut Map<String, Value>, name: &str, value: Value) {
     fields.entry(name).or_insert(value);
 }

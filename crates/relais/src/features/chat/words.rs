@@ -1,8 +1,9 @@
-//! Words of texts, as they are stored for the search and asked for: made here, so that both databases know the same.
+//! Tokenisation for the search, of stored texts and of queries: done here, so that both databases behave the same.
 //!
-//! A text is folded ([`fold`]) and cut at everything that is neither letter nor digit nor mark: `FA-2026-0042` is `fa`,
-//! `2026` and `0042`, and `main-d’œuvre` is `main`, `d` and `oeuvre`. Scripts that write without spaces have no words to
-//! cut: each pair of neighbours is one, and the last character alone, so that whatever stands inside a sentence is found.
+//! A text is folded ([`fold`]) and split at everything that is neither letter nor digit nor mark: `FA-2026-0042` is
+//! `fa`, `2026` and `0042`, and `main-d’œuvre` is `main`, `d` and `oeuvre`. Scripts written without spaces have no word
+//! boundaries: each pair of neighbouring characters is a word, and the last character alone, so that anything inside a
+//! sentence is found.
 
 use std::collections::BTreeSet;
 
@@ -10,26 +11,26 @@ use unicode_normalization::char::is_combining_mark;
 
 use crate::text::fold;
 
-/// Of a word these first characters count, in what is stored and in what is asked for.
+/// Only this many first characters of a word count, both stored and in queries.
 const WORD_CHARS_MAX: usize = 60;
 
-/// A word that is asked for.
+/// A word of a query.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Term {
     pub(super) text: String,
-    /// Whether it is the beginning of a stored word, and not all of it.
+    /// Whether it matches as a prefix of a stored word, not only as the whole.
     pub(super) is_prefix: bool,
 }
 
-/// A piece of a folded text.
+/// A run of a folded text.
 enum Run {
-    /// A word of a script with spaces.
+    /// A word in a script with spaces.
     Word(String),
-    /// Neighbours in a script without.
+    /// Neighbouring characters in a script without.
     Dense(Vec<char>),
 }
 
-/// The words of a text, each once.
+/// The distinct words of a text.
 pub(super) fn stored(text: &str) -> BTreeSet<String> {
     let mut words = BTreeSet::new();
     for run in runs(text) {
@@ -46,7 +47,7 @@ pub(super) fn stored(text: &str) -> BTreeSet<String> {
     words
 }
 
-/// The words that a message must have to be found by `query`. What another one implies is left out.
+/// The words that a message must contain to match `query`. Words implied by others are left out.
 pub(super) fn asked(query: &str) -> Vec<Term> {
     let mut terms = BTreeSet::new();
     for run in runs(query) {
@@ -95,8 +96,8 @@ fn runs(text: &str) -> Vec<Run> {
     runs
 }
 
-/// Whether a character belongs to a script whose words are not parted: Thai, Lao, Burmese, Khmer, kana, Han, Bopomofo,
-/// Yi; and Hangul, whose words carry endings and are written together.
+/// Whether a character belongs to a script whose words are not separated: Thai, Lao, Burmese, Khmer, kana, Han,
+/// Bopomofo, Yi; and Hangul, whose words carry endings and are written together.
 fn is_dense(c: char) -> bool {
     matches!(c,
         '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1100}'..='\u{11ff}' | '\u{1780}'..='\u{17ff}'
@@ -114,7 +115,7 @@ mod tests {
         stored(text).into_iter().collect()
     }
 
-    /// `*` after the beginning of a word.
+    /// Marks prefixes with `*`.
     fn terms(query: &str) -> Vec<String> {
         asked(query).into_iter().map(|term| term.text + if term.is_prefix { "*" } else { "" }).collect()
     }

@@ -1,4 +1,4 @@
-//! What goes over the chat's sockets.
+//! The AsyncAPI document of the chat's sockets.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! What a client of the chat hears.
+//! The subscriptions of a chat client.
 
 use std::sync::Arc;
 
@@ -8,16 +8,16 @@ use relais_protocol::event::{Channel, Event, Topic};
 use crate::AppError;
 use crate::features::chat::{Chat, Me};
 
-/// How a client listens.
+/// The subscription options of a client.
 #[derive(Clone)]
 pub(super) struct Listening {
-    /// How the data of one's own events begins; none if one wants to hear of them.
+    /// The prefix of the data of the user's own events; `None` if they are to be delivered.
     own: Option<Arc<str>>,
 }
 
 impl Listening {
-    /// `include_own`: also what one did oneself, on another device or on this one. Clients that do not ask for it
-    /// show what they send by themselves, and take every `messages_read` for somebody else's.
+    /// `include_own`: also deliver the user's own events, from any of their devices. Clients that do not set it display
+    /// what they send by themselves, and take every `messages_read` for another user's.
     pub(super) fn new(me: &Me, include_own: bool) -> Self {
         let own = || format!("{{\"by\":{}", serde_json::Value::from(me.id()));
         Self { own: (!include_own).then(|| own().into()) }
@@ -31,10 +31,10 @@ impl Listening {
         Subscription { channel: Channel::Topic(topic.clone()), filter }
     }
 
-    /// Everything that one hears: what is for oneself, and one's conversations.
+    /// All subscriptions: the user's own topic, and their conversations.
     pub(super) async fn to_all(&self, chat: &Chat, me: &Me) -> Result<Vec<Subscription>, AppError> {
-        // What is for oneself one hears also from oneself: other devices invited, answered, joined.
-        // That one has read is not news to clients that take each `messages_read` for somebody else's.
+        // In the user's own topic their own events are delivered too: invited, answered or joined on another device.
+        // Except `messages_read`, which these clients take for another user's.
         let own_reads = self.own.clone().map(|own| -> Arc<dyn Filter> {
             Arc::new(move |event: &Event| &*event.name != "messages_read" || !event.data.starts_with(&*own))
         });

@@ -1,4 +1,4 @@
-//! What one connection of somebody hears, and for how long they are there.
+//! The subscriptions of one connection, and the user's presence on it.
 
 use std::sync::Arc;
 
@@ -13,11 +13,11 @@ use crate::{App, AppError};
 
 /// A connection of the chat.
 pub(super) trait Recipient: Subscriber {
-    /// Says something after what was published before.
+    /// Sends a message, ordered after what has been published before.
     fn tell(&self, name: &str, fields: &Value);
 }
 
-/// The conversations of somebody, as one connection of theirs hears them.
+/// A user's conversations, as one of their connections subscribes to them.
 pub(super) struct Conversations {
     chat: Chat,
     me: Me,
@@ -39,7 +39,7 @@ impl Membership for Conversations {
     }
 }
 
-/// What a connection hears.
+/// The subscriptions of a connection.
 pub(super) type Followers<R> = Follower<R, Conversations>;
 
 impl<R: Recipient> Followers<R> {
@@ -47,15 +47,15 @@ impl<R: Recipient> Followers<R> {
         Self::new(recipient, Conversations { chat: app.service::<Chat>().clone(), me, listening })
     }
 
-    /// Says how everybody is whom one sees come and go, and to a client that `comes_back` who types no more: it is not part
-    /// of what a connection missed.
+    /// Sends the presence of every user whose presence is visible to this one and, to a client that `comes_back`, who
+    /// is typing no longer: that is not among the events that a connection recovers.
     pub(super) async fn tell_present(&self, comes_back: bool) -> Result<(), AppError> {
         let Conversations { chat, me, .. } = &self.membership;
         chat.tell_present(me, comes_back, |name, fields| self.subscriber.tell(name, fields)).await
     }
 }
 
-/// As a device of its owner.
+/// A connection as a device of its user.
 struct Hearing<R>(Arc<Followers<R>>);
 
 impl<R: Recipient> Device for Hearing<R> {
@@ -64,7 +64,7 @@ impl<R: Recipient> Device for Hearing<R> {
     }
 }
 
-/// Somebody on one connection, from when they have said who they are.
+/// An authenticated user on one connection.
 pub(super) struct Here<R> {
     pub(super) me: Me,
     pub(super) device: DeviceId,
@@ -77,8 +77,8 @@ impl<R> Clone for Here<R> {
     }
 }
 
-/// Notes that somebody is here and hands them to `keep`, which says whether their connection still stands. It runs to
-/// its end even if the connection drops what it was doing, so that nobody stays who has left.
+/// Registers the user's arrival and passes it to `keep`, which returns whether the connection is still open. It runs to
+/// completion even if the connection drops the future, so that no user who has left remains registered.
 pub(super) async fn arrive<R: Recipient>(
     followers: &Arc<Followers<R>>,
     keep: impl FnOnce(Here<R>) -> bool + Send + 'static,

@@ -13,8 +13,8 @@ use super::super::dialects::{SocketDialect, text_frame};
 use super::names::former_name;
 use crate::AppError;
 
-/// Events as frames ([`write`]), and once more under the names that clients of an earlier chat know them by. These come
-/// second: whoever goes on after the last that came has had the other.
+/// Events as frames ([`write`]), repeated under the names that clients of an earlier chat know. The repetition comes
+/// second: a client that resumes after it has received both.
 pub(super) fn dialect() -> Arc<dyn Dialect> {
     Arc::new(ChatDialect(SocketDialect::shared("chat-socket", write, left)))
 }
@@ -50,8 +50,8 @@ fn write(event: &Event, out: &mut Vec<u8>) {
     write_as(&event.name, event, out);
 }
 
-/// The data with the name as `type`, and where it stands in the log as `cursor`. These come last: of two fields with
-/// one name clients take the last, and others may publish data with these names.
+/// The data with the name as `type`, and the position in the log as `cursor`. These come last: of duplicate fields
+/// clients take the last, and others may publish data with these names.
 fn write_as(name: &str, event: &Event, out: &mut Vec<u8>) {
     let fields = event.data.strip_suffix('}').unwrap_or("{");
     out.extend_from_slice(fields.as_bytes());
@@ -66,7 +66,7 @@ fn write_as(name: &str, event: &Event, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// Somebody was taken out of a conversation.
+/// The user was removed from a conversation.
 fn left(channel: &Channel) -> Bytes {
     let channel = channel.to_string();
     let id = channel.split_once(':').map_or("", |(_, id)| id);
@@ -80,7 +80,7 @@ pub(super) fn frame(name: &str, fields: &Value) -> Bytes {
     text_frame(&whole)
 }
 
-/// What a refusal looks like; `error` where clients expect it.
+/// The fields of an error; `error` is where clients expect it.
 pub(super) fn error_fields(error: &AppError) -> Value {
     json!({ "success": false, "message": error.french(), "code": error.code() })
 }

@@ -1,7 +1,7 @@
 //! The chat over sockets: its own WebSocket at `/ws/chat`, and Socket.IO in the namespaces `/` and `/chat`.
 //!
-//! Both turn what a client says into [`crate::features::chat::Chat::obey`], and both hear the same events under the
-//! same names: a client of one sees what a client of the other writes.
+//! Both pass client commands to [`crate::features::chat::Chat::obey`], and both deliver the same events under the same
+//! names: a client of one sees what a client of the other writes.
 
 mod asyncapi;
 mod channels;
@@ -41,12 +41,12 @@ pub(super) const DIALECT: DialectFeature = DialectFeature {
     },
 };
 
-/// Whether a credential is that of the person who is here already.
+/// Whether a credential belongs to the user already on the connection.
 fn is_of(me: &Me, principal: &Principal) -> bool {
     *principal.id() == *me.topic.as_str()
 }
 
-/// How a connection ends whose person is not let in.
+/// The close code for a connection whose user is rejected.
 fn close_code(error: &AppError) -> CloseCode {
     match error.status() {
         StatusCode::UNAUTHORIZED => CloseCode::NotAuthenticated,

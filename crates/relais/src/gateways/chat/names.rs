@@ -1,8 +1,8 @@
-//! Names of events that clients of an earlier chat know: they hear what happens in groups under names of its own.
+//! Event names of an earlier chat, whose clients use separate names for what happens in groups.
 
 use relais_protocol::event::Event;
 
-/// The other name of an event, under which clients are told the same once more, after it; none for most.
+/// The other name under which an event is delivered once more, after it; `None` for most.
 pub(super) fn former_name(event: &Event) -> Option<&'static str> {
     let name = match &*event.name {
         "new_message" => "new_group_message",
@@ -18,7 +18,7 @@ pub(super) fn former_name(event: &Event) -> Option<&'static str> {
     has(event, r#""group_id":""#).then_some(name)
 }
 
-/// Whether the data has a field with that value. In a text of somebody, quotes have a backslash before them.
+/// Whether the data has a field with that value. In user-supplied text, quotes are escaped.
 fn has(event: &Event, field: &str) -> bool {
     event.data.contains(field)
 }

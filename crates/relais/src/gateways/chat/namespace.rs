@@ -1,4 +1,4 @@
-//! The chat in Socket.IO.
+//! The chat over Socket.IO.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -29,14 +29,14 @@ use crate::gateways::spawn;
 use crate::said::said;
 use crate::{App, AppError};
 
-/// The chat's clients of Socket.IO.
+/// The chat's Socket.IO clients.
 pub(super) struct ChatNamespace {
     app: App,
-    /// Those who have said who they are, by the ids of their sockets.
+    /// The authenticated ones, by socket id.
     people: People,
 }
 
-/// What the `auth` object and the event `authenticate` carry.
+/// The content of the `auth` object and of the event `authenticate`.
 #[derive(Debug, Default, Deserialize)]
 struct Credentials {
     token: Option<String>,
@@ -66,7 +66,7 @@ impl Subscriber for Member {
 
 impl Recipient for Member {
     fn tell(&self, name: &str, fields: &Value) {
-        // Whoever left meanwhile needs to know nothing.
+        // A client that has left needs nothing.
         let _ = self.0.emit_snapshot(name, &fields.to_string());
     }
 }
@@ -83,7 +83,7 @@ impl ChatNamespace {
     }
 }
 
-/// Who a token belongs to.
+/// The principal of a token.
 async fn bearer(app: &App, token: &str) -> Result<Principal, AppError> {
     let credential = Credential::Bearer(token.trim_start_matches("Bearer ").to_owned());
     app.auth().authenticate(Some(credential)).await
@@ -93,7 +93,7 @@ fn credentials(auth: Option<&str>) -> Credentials {
     auth.and_then(|auth| serde_json::from_str(auth).ok()).unwrap_or_default()
 }
 
-/// Notes that somebody is here, unless their client has left meanwhile.
+/// Registers the user's arrival, unless their client has left meanwhile.
 async fn note_arrival(
     app: &App,
     people: &People,
@@ -107,14 +107,14 @@ async fn note_arrival(
             // A client is one device.
             spawn(async move { app.service::<Chat>().depart(&me, device).await });
         }
-        // Whoever leaves from here on is taken out of `people` by `disconnected`.
+        // A client that leaves from here on is removed from `people` by `disconnected`.
         socket.is_in() || people.lock().remove(socket.id()).is_none()
     };
     arrive(followers, keep).await
 }
 
 fn say(socket: &Socket, name: &str, fields: &Value) {
-    // Whoever left meanwhile needs no answer.
+    // A client that has left needs no answer.
     let _ = socket.emit(name, &fields.to_string());
 }
 
@@ -198,7 +198,7 @@ impl Namespace for ChatNamespace {
                 }
                 Err(error) => (Some("error"), error_fields(&error)),
             };
-            // Whoever asked for an acknowledgement has it there; an error is told to everybody's handler.
+            // A client that requested an acknowledgement receives the answer there; an error is emitted in any case.
             if let Some(told) = told.filter(|told| !incoming.wants_reply() || *told == "error") {
                 say(&socket, told, &fields);
             }
@@ -206,7 +206,7 @@ impl Namespace for ChatNamespace {
         })
     }
 
-    /// A token that is not theirs changes nothing for whoever is in: 403.
+    /// Another user's token changes nothing for an authenticated client: 403.
     fn identify(&self, socket: Socket, token: String) -> BoxFuture<'static, Result<(), AppError>> {
         let (app, people) = (self.app.clone(), Arc::clone(&self.people));
         Box::pin(async move {
@@ -219,8 +219,8 @@ impl Namespace for ChatNamespace {
         })
     }
 
-    /// With its place in the log, for clients that go on from there: those that authenticate by event, and those
-    /// whose handlers take one argument and no offset after it.
+    /// With its position in the log, for clients that resume from it: those that authenticate by event, and those whose
+    /// handlers take one argument and no offset after it.
     fn tell<'a>(&self, event: &'a Event) -> Option<(Cow<'a, str>, Cow<'a, str>)> {
         let fields = event.data.strip_suffix('}').filter(|_| event.is_durable());
         let data = fields.map_or(Cow::Borrowed(&*event.data), |fields| {
@@ -241,7 +241,7 @@ impl Namespace for ChatNamespace {
     }
 }
 
-/// Whatever the reason, clients of the chat know this code.
+/// Whatever the reason, clients of the chat expect this code.
 fn not_belonging(error: &AppError) -> AppError {
     AppError::forbidden("forbidden", error.message().clone())
 }
@@ -250,7 +250,7 @@ fn reply(fields: &Value) -> Reply {
     Reply { arguments: fields.to_string(), ..Reply::default() }
 }
 
-/// Lets a client in that connected without a credential. The answer is `authenticated`, or `error` and the end.
+/// Authenticates a client that connected without a credential. The answer is `authenticated`, or `error` and a close.
 async fn authenticate(
     app: &App,
     people: &People,
@@ -273,17 +273,17 @@ async fn authenticate(
     })
 }
 
-/// Says why somebody is not let in, and closes: they would hear a part of what is for them.
+/// Sends the reason of the rejection and closes: otherwise they would receive only part of their events.
 fn turn_away(socket: &Socket, error: &AppError) {
     say(socket, "error", &error_fields(error));
     match close_code(error) {
-        // The library comes back by itself, when it may have become better.
+        // The library reconnects by itself, when the cause may have passed.
         code if code.reconnect() => socket.close(CloseReason::new(code, error.french().to_owned())),
         _ => socket.disconnect(),
     }
 }
 
-/// Who the token of an `authenticate` belongs to.
+/// The principal of the token of an `authenticate`.
 async fn bearer_of(app: &App, given: &Credentials) -> Result<Principal, AppError> {
     let token = given.token.as_deref().filter(|token| !token.is_empty());
     let token = token.ok_or_else(|| unauthenticated(said!("Token requis", "Token required")))?;
@@ -293,8 +293,8 @@ async fn bearer_of(app: &App, given: &Credentials) -> Result<Principal, AppError
     })
 }
 
-/// Somebody says once more who they are, as programs do that have sent the token with `auth` already, or have got a new
-/// one. A connection stays whose it is, and lasts as long as the token.
+/// Repeated authentication, by programs that have already sent the token with `auth`, or that have a new one. A
+/// connection stays with its user, and lasts as long as the token.
 async fn recognize(app: &App, socket: &Socket, me: &Me, given: &Credentials) -> Result<Value, AppError> {
     let principal = bearer_of(app, given).await?;
     if !is_of(me, &principal) {

@@ -30,14 +30,14 @@ use crate::web::form::form_pairs;
 /// One connection.
 struct Client {
     connection: Connection,
-    /// Who it is, once it has said so.
+    /// Its user, once authenticated.
     here: Mutex<Attendance>,
 }
 
-/// Who is on a connection.
+/// The user of a connection.
 #[derive(Clone, Default)]
 enum Attendance {
-    /// Nobody has said so yet.
+    /// Not authenticated yet.
     #[default]
     Awaited,
     Here(Here<HubSession>),
@@ -106,7 +106,7 @@ impl Client {
         }
     }
 
-    /// Notes who is on the connection, if it still stands.
+    /// Stores the connection's user, if it is still open.
     fn keep(&self, here: Here<HubSession>) -> bool {
         let mut attendance = self.here.lock();
         let stands = !matches!(*attendance, Attendance::Over);
@@ -159,7 +159,7 @@ impl Client {
         Flow::Continue
     }
 
-    /// Says why and closes: whoever does not say who they are has nothing to do here.
+    /// Sends the reason and closes: an unauthenticated client may not stay.
     fn refuse(&self, message: &'static str) {
         self.say("error", &json!({ "message": message, "code": "unauthenticated" }));
         self.connection.close(CloseReason::new(CloseCode::NotAuthenticated, message));
@@ -173,7 +173,7 @@ impl Client {
         let app = &self.connection.app;
         let principal = match app.auth().authenticate(Some(credential)).await {
             Ok(principal) => principal,
-            // Whoever is in stays in: the connection ends with the credential that it came with.
+            // An authenticated client stays connected: its connection ends with the credential that it came with.
             Err(error) if error.is_unauthorized() && self.here().is_some() => {
                 return self.say("error", &error_fields(&error));
             }
@@ -191,8 +191,8 @@ impl Client {
         }
     }
 
-    /// Somebody says once more who they are. A connection stays whose it is, lasts as long as the token, and hears what it
-    /// heard: what was missed before does not come.
+    /// Repeated authentication. A connection stays with its user, lasts as long as the token, and keeps its
+    /// subscriptions: events missed before are not sent.
     fn recognize(&self, me: &Me, principal: &Principal, command: &Value) {
         match self.connection.belong(principal) {
             Ok(true) => {
@@ -202,19 +202,19 @@ impl Client {
                 }
                 self.say("authenticated", &fields);
             }
-            // It ends.
+            // The connection is being closed.
             Ok(false) => {}
             Err(error) => self.say("error", &error_fields(&error)),
         }
     }
 
-    /// Says why somebody with a valid credential is not let in, and closes.
+    /// Sends a user with a valid credential the reason of their rejection, and closes.
     fn turn_away(&self, error: &AppError) {
         self.say("error", &error_fields(error));
         self.connection.close(CloseReason::new(close_code(error), error.french().to_owned()));
     }
 
-    /// Lets the client in: it hears everything that is for it, from now on or from where it was.
+    /// Accepts the client and subscribes it to all its topics, from now on or from its last position.
     async fn enter(self: &Arc<Self>, principal: &Principal, command: &Value) -> Result<(), AppError> {
         let Connection { app, session, .. } = &self.connection;
         let (chat, hub) = (app.service::<Chat>(), app.hub());
@@ -247,7 +247,7 @@ impl Client {
     }
 }
 
-/// What the first frame may say, from the query of the request: `since` and `include_own`.
+/// Options of the first frame taken from the query of the request: `since` and `include_own`.
 fn wishes(query: Option<&str>) -> Value {
     let mut wishes = json!({});
     for (key, value) in form_pairs(query.unwrap_or_default()) {

@@ -1,4 +1,4 @@
-//! What goes over the hub's own protocol.
+//! The AsyncAPI document of the hub's own protocol.
 
 use serde_json::{Value, json};
 

@@ -37,9 +37,9 @@ pub(super) const DIALECT: DialectFeature = DialectFeature::of(Feature {
     ..Feature::named("native")
 });
 
-/// Channels that one event stream or poll may name.
+/// Maximum number of channels of one event stream or poll.
 const CHANNELS_MAX: usize = 50;
-/// Events of one reply to a poll at most.
+/// Maximum number of events in one reply to a poll.
 pub(super) const EVENTS_MAX: usize = 500;
 
 /// The OpenAPI document of the event stream.
@@ -47,7 +47,7 @@ pub(super) const EVENTS_MAX: usize = 500;
 #[openapi(paths(open_stream))]
 pub struct NativeApi;
 
-/// What a client says.
+/// A command from a client.
 #[derive(Debug, serde::Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 enum Command {
@@ -65,7 +65,7 @@ struct WirePosition {
     offset: u64,
 }
 
-/// One connection, whose client may say who they are once it stands.
+/// One connection, whose client may authenticate once it is open.
 struct Client(Connection);
 
 impl Protocol for Client {
@@ -194,7 +194,7 @@ fn parse_channel(app: &App, text: &str) -> Result<Channel, AppError> {
     })
 }
 
-/// A channel that the caller may hear: its feature says so, else the policy.
+/// A channel that the caller may subscribe to: its feature decides, else the policy.
 pub(super) async fn allowed(app: &App, principal: &Principal, text: &str) -> Result<Subscription, AppError> {
     let channel = parse_channel(app, text)?;
     for feature in features::ALL {
@@ -206,7 +206,7 @@ pub(super) async fn allowed(app: &App, principal: &Principal, text: &str) -> Res
     Ok(Subscription { channel, filter: None })
 }
 
-/// As [`allowed`], for several.
+/// Like [`allowed`], for several.
 pub(super) async fn all_allowed(
     app: &App,
     principal: &Principal,
@@ -234,12 +234,12 @@ pub(super) async fn open_socket(
     })
 }
 
-/// What an event stream or a poll listens to.
+/// The channels of an event stream or a poll.
 pub(super) struct ChannelQuery {
     pub(super) channels: Vec<String>,
     pub(super) since: Option<Cursor>,
     pub(super) wait_s: u64,
-    /// Events of one reply to a poll at most.
+    /// Maximum number of events in one reply to a poll.
     pub(super) limit: usize,
 }
 

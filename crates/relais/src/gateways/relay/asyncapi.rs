@@ -1,4 +1,4 @@
-//! What goes over the relay's WebSocket and event stream.
+//! The AsyncAPI document of the relay's WebSocket and event stream.
 
 use serde_json::{Value, json};
 

@@ -47,7 +47,7 @@ pub(super) const DIALECT: DialectFeature = DialectFeature::of(Feature {
 #[openapi(paths(open_stream))]
 pub struct RelayStreamApi;
 
-/// What a listener of the relay asked for and may have.
+/// What a subscriber of the relay requested and is allowed.
 struct Listener {
     principal: Principal,
     access: Access,
@@ -74,7 +74,7 @@ impl Listener {
         Ok(session)
     }
 
-    /// Joins; `welcome` makes the bytes of the first frame from its JSON.
+    /// Subscribes; `welcome` builds the bytes of the first frame from its JSON.
     async fn join(
         &self,
         app: &App,
@@ -83,8 +83,8 @@ impl Listener {
     ) -> Result<(), AppError> {
         let (now, place) = (app.clock().now(), self.place);
         let preface = move |joined: &Joined| {
-            // While events are still to be replayed the client stands where it said, not at the head: it may
-            // lose the connection again before they arrive.
+            // While events are still being replayed the client's cursor is the one it sent, not the head: it may lose
+            // the connection again before they arrive.
             let (cursor, recovered) = match place {
                 Place::Cursor(since) if joined.recovered => (since, Some(true)),
                 Place::Now => (joined.cursor, None),
@@ -98,7 +98,7 @@ impl Listener {
     }
 }
 
-/// Nobody is sent what they may not read. Without a restriction there is no filter: everybody shares one
+/// No subscriber receives what it may not read. Without a restriction there is no filter, and all subscribers share one
 /// buffer.
 fn filter(access: &Access) -> Option<Arc<dyn Filter>> {
     match access.clone() {
@@ -107,7 +107,7 @@ fn filter(access: &Access) -> Option<Arc<dyn Filter>> {
     }
 }
 
-/// A client of the relay only listens: what it says is ignored, as it always was.
+/// A client of the relay only receives: what it sends is ignored.
 struct Silent {
     _counted: Counted,
 }
@@ -122,7 +122,7 @@ impl Protocol for Silent {
     }
 }
 
-/// The relay's WebSocket. Refused with an HTTP status before the upgrade if the caller may not listen.
+/// The relay's WebSocket. Rejected with an HTTP status before the upgrade if the caller may not subscribe.
 pub(super) async fn open_socket(
     State(app): State<App>,
     Caller(principal): Caller,
@@ -174,7 +174,7 @@ pub(super) async fn open_stream(
     Ok(stream_response(body))
 }
 
-/// The place that a browser's `EventSource` sends back by itself.
+/// The position that a browser's `EventSource` sends by itself.
 pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<Cursor>, AppError> {
     let Some(value) = headers.get("last-event-id") else { return Ok(None) };
     let text = value.to_str().unwrap_or_default();
@@ -190,14 +190,14 @@ pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<Cursor>, AppEr
     })
 }
 
-/// A response that goes on as long as the session.
+/// A response that lasts as long as the session.
 pub(super) fn stream_response(body: QueueBody) -> Response {
     let chunks = body.map(Ok::<_, std::convert::Infallible>);
     let mut response = Response::new(Body::from_stream(chunks));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // Proxies that buffer would hold events back.
+    // Buffering proxies would delay events.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
 }

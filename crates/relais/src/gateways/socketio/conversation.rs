@@ -1,4 +1,4 @@
-//! One connection: what its messages do.
+//! One connection: handling its messages.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -34,14 +34,14 @@ struct State {
     pace: Pace,
     principal: Principal,
     members: Vec<Member>,
-    /// Answers of the client that somebody waits for.
+    /// Acknowledgements of the client that callers are waiting for.
     asked: Vec<(u64, oneshot::Sender<Incoming>)>,
-    /// Whether a namespace wants to know who the client is.
+    /// Whether a namespace requires the client to authenticate.
     must_say_who: bool,
     closed: bool,
 }
 
-/// Its place in a namespace.
+/// The client's membership of a namespace.
 pub(super) struct Member {
     pub(super) socket_id: Arc<str>,
     pub(super) namespace: Arc<str>,
@@ -52,7 +52,7 @@ pub(super) struct Member {
     pub(super) offsets: bool,
 }
 
-/// A [`Talk`] as the transport knows it.
+/// A [`Talk`], as seen by the transport.
 struct Conversing(Arc<Talk>);
 
 impl Conversation for Conversing {
@@ -121,7 +121,7 @@ impl Talk {
             Input::Acknowledged { id, data, attachments, .. } => {
                 let asked = self.state.lock().take_asked(id);
                 if let Some(asked) = asked {
-                    // Whoever asked may have given up.
+                    // The caller may have given up.
                     let _ = asked.send(Incoming::new(data, attachments, false));
                 }
                 Flow::Continue
@@ -150,8 +150,8 @@ impl Talk {
         Flow::Continue
     }
 
-    /// The client left a namespace. A connection that is in none any more has some time to join another; of
-    /// version 3, `/` is the connection.
+    /// The client left a namespace. A connection that is in no namespace any more has some time to join another; with
+    /// version 3, leaving `/` closes the connection.
     fn left(self: &Arc<Self>, namespace: &str) -> Flow {
         self.leave(|member| &*member.namespace == namespace);
         if self.client.version() == Version::V3 && namespace == "/" {
@@ -164,8 +164,8 @@ impl Talk {
         Flow::Continue
     }
 
-    /// The client is in a namespace, which may want to know within so many seconds who it is. Coming and going
-    /// buys no time: only who is known, or was never asked, may stay.
+    /// The client is in a namespace, which may require it to authenticate within this many seconds. Leaving and
+    /// rejoining does not extend the time: only a client that has authenticated, or was never required to, may stay.
     pub(super) fn expect_name(&self, within_s: Option<u32>, principal: &Principal) {
         let may_stay = {
             let mut state = self.state.lock();
@@ -177,7 +177,7 @@ impl Talk {
         }
     }
 
-    /// Takes the client's place in a namespace away.
+    /// Removes the client from a namespace.
     pub(super) fn leave(self: &Arc<Self>, is_meant: impl Fn(&Member) -> bool) {
         let member = {
             let mut state = self.state.lock();
@@ -206,7 +206,7 @@ impl Talk {
         }
     }
 
-    /// How the client reads in a namespace; `recovers` if that has something to recover.
+    /// The dialect options of the client in a namespace; `recovers` if there is something to recover in it.
     pub(super) fn reads(&self, asks: bool, recovers: bool) -> Reads {
         // Protocol 4 has no private ids.
         let may = recovers && self.client.version() == Version::V4;
@@ -227,7 +227,7 @@ impl Talk {
         self.state.lock().principal = principal;
     }
 
-    /// Notes a place in a namespace; false if the connection has ended.
+    /// Adds a membership of a namespace; false if the connection has ended.
     pub(super) fn add_member(&self, member: Member) -> bool {
         let mut state = self.state.lock();
         if !state.closed {
@@ -238,13 +238,13 @@ impl Talk {
         !state.closed
     }
 
-    /// Lets `change` see the place that has this id, if it is still taken.
+    /// Applies `change` to the membership with this id, if it still exists.
     pub(super) fn with_member<T>(&self, socket_id: &str, change: impl FnOnce(&mut Member) -> T) -> Option<T> {
         let mut state = self.state.lock();
         state.members.iter_mut().find(|member| &*member.socket_id == socket_id).map(change)
     }
 
-    /// Stops listening to what somebody joined who has left meanwhile; whoever came after them keeps theirs.
+    /// Unsubscribes the channels of a client that has left meanwhile, except those of a later member.
     pub(super) fn unsubscribe_left(&self, namespace: &str, dialect: &dyn Dialect, channels: Vec<Channel>) {
         let unheard: Vec<Channel> = {
             let state = self.state.lock();
@@ -264,7 +264,7 @@ impl Talk {
         Some((Arc::clone(&member.registered.feature), socket))
     }
 
-    /// What the session makes of `words`, or nothing if it cannot be said.
+    /// The frames that the session builds with `words`.
     pub(super) fn words(
         &self,
         words: impl FnOnce(&mut Session) -> Result<Vec<Frame>, SendError>,
@@ -272,7 +272,7 @@ impl Talk {
         words(&mut self.state.lock().session)
     }
 
-    /// As [`words`](Self::words), from somebody who may have left.
+    /// Like [`words`](Self::words), for a client that may have left.
     pub(super) fn words_of(
         &self,
         socket: &Socket,
@@ -283,7 +283,7 @@ impl Talk {
         words(&mut state.session)
     }
 
-    /// Sends what the session makes of `words`.
+    /// Sends the frames that the session builds with `words`; an error is only logged.
     pub(super) fn say(&self, words: impl FnOnce(&mut Session) -> Result<Vec<Frame>, SendError>) {
         match self.words(words) {
             Ok(frames) => self.client.send(&frames),
@@ -291,7 +291,7 @@ impl Talk {
         }
     }
 
-    /// Sends an event that asks for an answer, and returns where that will be.
+    /// Sends an event that requests an acknowledgement, and returns a receiver for it.
     pub(super) fn ask(
         &self,
         socket: &Socket,
@@ -332,7 +332,7 @@ impl State {
     }
 }
 
-/// The code with which a connection ends that broke a rule.
+/// The close code for a connection that violated the protocol.
 fn reason(error: &SessionError) -> CloseReason {
     let code = match error {
         SessionError::Decode(

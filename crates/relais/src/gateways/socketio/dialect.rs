@@ -1,4 +1,4 @@
-//! Events as clients of a namespace are told them.
+//! Encoding events for clients of a namespace.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use relais_protocol::websocket::{Opcode, encode_frame, text_frame_with};
 use super::Namespace;
 use super::recovery::without_offset;
 
-/// How a client of a namespace reads.
+/// The encoding options of a client in a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reads {
     pub(super) parser: Parser,
     pub(super) version: Version,
-    /// Whether events carry their place in the log as their last argument.
+    /// Whether events carry their position in the log as their last argument.
     pub(super) offsets: bool,
 }
 
@@ -59,7 +59,7 @@ impl Dialects {
     }
 }
 
-/// The hub knows dialects by names that live as long as the process: one set for each namespace of the server.
+/// The hub identifies dialects by names that live as long as the process: one set for each namespace of the server.
 fn name(namespace: &str, reads: Reads) -> &'static str {
     Box::leak(format!("socketio:{namespace}:{reads:?}").into_boxed_str())
 }
@@ -92,7 +92,7 @@ impl EventDialect {
         let mut data = Vec::new();
         write_event("/", None, name, arguments, offset, &mut data);
         let mut packet = Packet::new(Kind::Event, self.namespace);
-        // Behind the `42` of the text form is the JSON array that both forms have.
+        // The text form is `42` followed by the JSON array that both forms contain.
         packet.data = Some(String::from_utf8(data.split_off(2)).ok()?.into());
         msgpack::encode(&packet).ok()
     }
@@ -114,7 +114,7 @@ impl Dialect for EventDialect {
         }
     }
 
-    /// Heartbeats and the end belong to the connection, which has a dialect of its own.
+    /// Heartbeats and the close belong to the connection, which has a dialect of its own.
     fn ping(&self) -> Bytes {
         Bytes::new()
     }

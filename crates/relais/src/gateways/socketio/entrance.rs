@@ -1,4 +1,4 @@
-//! How a client comes into a namespace.
+//! How a client joins a namespace.
 
 use std::sync::Arc;
 
@@ -20,20 +20,20 @@ use crate::gateways::engineio::new_id;
 use crate::gateways::{identity, other_identity};
 use crate::said::said;
 
-/// What clients know the absence of a namespace by.
+/// The message that clients know for an unknown namespace.
 const NO_NAMESPACE: &str = "Invalid namespace";
 
-/// A client at the door of a namespace.
+/// A client joining a namespace.
 pub(super) struct Entrance {
     pub(super) talk: Arc<Talk>,
     pub(super) namespace: String,
     pub(super) auth: Option<Text>,
-    /// What it wants to go on with.
+    /// What it asks to recover.
     pub(super) asked: Option<Asked>,
 }
 
 impl Entrance {
-    /// Lets the client in or tells it why not.
+    /// Accepts the client, or sends it the reason of the refusal.
     pub(super) async fn enter(self) -> Flow {
         let Some(registered) = self.talk.server.namespace(&self.namespace) else {
             self.talk.say(|session| session.refuse(&self.namespace, NO_NAMESPACE, None));
@@ -56,7 +56,7 @@ impl Entrance {
         Flow::Continue
     }
 
-    /// The client's place, and whether it goes on where it was; none if its connection ended meanwhile.
+    /// The client's socket, and whether it recovered; `None` if its connection ended meanwhile.
     async fn try_enter(&self, registered: &Arc<Registered>) -> Result<Option<(Socket, bool)>, Refused> {
         let admission = registered.feature.connect(self.request()).await?;
         belong(&self.talk, &admission.principal)?;
@@ -89,7 +89,7 @@ impl Entrance {
         }
     }
 
-    /// Joins the channels. The client is told that it is in before the first event, missed ones included.
+    /// Subscribes to the channels. The confirmation is sent before the first event, including missed ones.
     async fn join(
         &self,
         admission: &Admission,
@@ -135,8 +135,8 @@ fn pid(
     }
 }
 
-/// A connection belongs to one principal: limits, presence and the end of a credential go by it. It lasts as long as the
-/// credential that lasts longest, and ends if that has other rights: the client comes back with these.
+/// A connection belongs to one principal: limits, presence and expiry depend on it. It lasts as long as the
+/// longest-lived credential, and is closed if that one has other rights: the client reconnects with these.
 pub(super) fn belong(talk: &Talk, principal: &Principal) -> Result<(), AppError> {
     let known = talk.principal();
     if known.id() == principal.id() {

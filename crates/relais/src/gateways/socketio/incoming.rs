@@ -1,4 +1,4 @@
-//! What a client sends, and what it gets back.
+//! What a client sends, and the reply.
 
 use bytes::Bytes;
 use relais_protocol::engineio::Text;
@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use crate::AppError;
 use crate::gateways::unreadable;
 
-/// An event of a client, or its answer to one of ours.
+/// An event from a client, or its acknowledgement of one of ours.
 #[derive(Clone, Debug)]
 pub struct Incoming {
     data: Text,
@@ -22,10 +22,10 @@ impl Incoming {
         Self { data, attachments, wants_reply }
     }
 
-    /// Its name and its arguments.
+    /// Its name and arguments.
     ///
     /// # Panics
-    /// Never for an event: the decoder lets no other data pass.
+    /// Never for an event: the decoder accepts no other data.
     #[must_use]
     pub fn event(&self) -> EventArguments<'_> {
         EventArguments::of(&self.data).expect("the decoder checked the shape of the event")
@@ -34,40 +34,40 @@ impl Incoming {
     /// The first argument.
     ///
     /// # Errors
-    /// What is wrong with it; an absent one counts as `null`.
+    /// The argument cannot be deserialised; an absent one counts as `null`.
     pub fn first<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         let event = self.event();
         serde_json::from_str(event.arguments.first().map_or("null", |first| first.get()))
     }
 
-    /// The first argument as it is, `null` if there is none.
+    /// The first argument unchanged, `null` if there is none.
     ///
     /// # Errors
-    /// 400 that says what in it this server cannot hold, such as a half of a surrogate pair.
+    /// 400 that names the part that this server cannot store, such as an unpaired surrogate.
     pub fn value(&self) -> Result<serde_json::Value, AppError> {
         self.first().map_err(|error| unreadable(&error))
     }
 
-    /// The arguments of an event as JSON values with commas between them, as [`Reply`] and
-    /// [`Socket::emit`](super::Socket::emit) take them.
+    /// The arguments of an event as comma-separated JSON values, as [`Reply`] and [`Socket::emit`](super::Socket::emit)
+    /// take them.
     #[must_use]
     pub fn arguments(&self) -> String {
         self.event().arguments.iter().map(|value| value.get()).collect::<Vec<_>>().join(",")
     }
 
-    /// The elements of an answer.
+    /// The elements of an acknowledgement.
     #[must_use]
     pub fn elements(&self) -> Vec<&RawValue> {
         serde_json::from_str(self.data.as_str()).unwrap_or_default()
     }
 
-    /// What `{"_placeholder":true,"num":n}` in the arguments stands for.
+    /// The attachments that `{"_placeholder":true,"num":n}` in the arguments refers to.
     #[must_use]
     pub fn attachments(&self) -> &[Bytes] {
         &self.attachments
     }
 
-    /// Whether the client asked for an acknowledgement.
+    /// Whether the client requested an acknowledgement.
     #[must_use]
     pub fn wants_reply(&self) -> bool {
         self.wants_reply
@@ -77,14 +77,14 @@ impl Incoming {
 /// An acknowledgement.
 #[derive(Clone, Debug, Default)]
 pub struct Reply {
-    /// JSON values with commas between them.
+    /// Comma-separated JSON values.
     pub arguments: String,
-    /// What placeholders in them stand for.
+    /// The attachments that its placeholders refer to.
     pub attachments: Vec<Bytes>,
 }
 
 impl Reply {
-    /// One value.
+    /// A single value.
     #[must_use]
     pub fn json(value: &serde_json::Value) -> Self {
         Self { arguments: value.to_string(), attachments: Vec::new() }

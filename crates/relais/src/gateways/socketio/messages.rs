@@ -1,4 +1,4 @@
-//! What features hear on sockets, as events of the namespace `/`.
+//! Messages that features handle on sockets, as events of the namespace `/`.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use super::{Guest, Incoming, Namespace, Reply, Socket};
 use crate::feature::Message;
 use crate::{App, AppError};
 
-/// Answers the messages of features.
+/// Dispatches messages to features.
 pub struct Messages {
     app: App,
     known: Vec<&'static Message>,
 }
 
 impl Messages {
-    /// Those of these features.
+    /// The messages of these features.
     pub fn new(app: App, known: impl Iterator<Item = &'static Message>) -> Self {
         Self { app, known: known.collect() }
     }
@@ -27,7 +27,7 @@ impl Guest for Messages {
         self.known.iter().any(|message| message.name == name)
     }
 
-    /// The answer is the acknowledgement; a client that asked for none is told errors alone, as `error`.
+    /// The reply is the acknowledgement; a client that requested none receives only errors, as `error`.
     fn event(
         &self,
         _host: Arc<dyn Namespace>,
@@ -46,7 +46,7 @@ impl Guest for Messages {
                 Err(error) => {
                     let fields = json!({ "success": false, "message": error.french(), "code": error.code() });
                     if !incoming.wants_reply() {
-                        // Whoever left meanwhile needs no answer.
+                        // A client that has left needs no answer.
                         let _ = socket.emit("error", &fields.to_string());
                     }
                     fields

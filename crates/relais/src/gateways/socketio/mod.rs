@@ -1,11 +1,12 @@
 //! Socket.IO 5 (and 4, for clients on Engine.IO 3) on an Engine.IO endpoint.
 //!
-//! A connection is one session of the hub, however many namespaces it joins. What a channel carries is told in
-//! the dialect of the namespace that listens, so an event is encoded once per namespace and the bytes are shared
-//! by everybody there ([`dialect`](self)).
+//! A connection is one session of the hub, however many namespaces it joins. Events of a channel are encoded in the
+//! dialect of the subscribing namespace: once per namespace, with the bytes shared by all its clients
+//! ([`dialect`](self)).
 //!
-//! A feature implements [`Namespace`]: who may come in, which channels a client hears and since when, what its
-//! events do. It speaks to one client through its [`Socket`], and to everybody else by publishing events.
+//! A feature implements [`Namespace`]: which clients are accepted, which channels they are subscribed to and from which
+//! position, and how their events are handled. It sends to one client through its [`Socket`], and to all others by
+//! publishing events.
 
 mod conversation;
 mod dialect;

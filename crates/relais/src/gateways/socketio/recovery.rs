@@ -1,4 +1,4 @@
-//! Going on after a lost connection: the private id that a client keeps, and what it asks for with it.
+//! Recovery after a lost connection: the private id that a client keeps, and what it requests with it.
 
 use std::borrow::Cow;
 
@@ -9,12 +9,12 @@ use sha2::{Digest, Sha256};
 
 use crate::auth::Principal;
 
-/// Bytes of the mark that ties a private id to its owner.
+/// Length in bytes of the hash that ties a private id to its owner.
 const MARK_BYTES: usize = 12;
 
-/// The private id of a client that came in at `cursor`. It is no secret: what the client may hear is asked anew
-/// when it comes back, so that this works after a restart and on any node. The mark keeps one person from going
-/// on where another was.
+/// The private id of a client that joined at `cursor`. It is no secret: the client's permissions are checked again when
+/// it returns, so that this works after a restart and on any node. The hash keeps one user from resuming the position
+/// of another.
 pub(super) fn private_id(principal: &Principal, namespace: &str, cursor: Cursor) -> String {
     format!("{cursor}.{}", mark(principal, namespace))
 }
@@ -25,8 +25,8 @@ fn mark(principal: &Principal, namespace: &str) -> String {
     hex::encode(&digest[..MARK_BYTES])
 }
 
-/// Where a client goes on: after the last event that it got, else after it came in. None if the id is not of
-/// this principal here.
+/// Where a client resumes: after the last event that it received, else after it joined. `None` if the id was not issued
+/// to this principal here.
 pub(super) fn place(asked: &Asked, principal: &Principal, namespace: &str) -> Option<Cursor> {
     let (cursor, found) = asked.pid.rsplit_once('.')?;
     if found != mark(principal, namespace) {
@@ -35,8 +35,8 @@ pub(super) fn place(asked: &Asked, principal: &Principal, namespace: &str) -> Op
     asked.offset.as_deref().unwrap_or(cursor).parse().ok()
 }
 
-/// The library for JavaScript takes a string at the end of any event, its name included, for an offset. One that
-/// has none gets something else there.
+/// The JavaScript library takes a string at the end of any event, its name included, for an offset. An event without
+/// offset gets another value there.
 pub(super) fn without_offset(arguments: &str) -> Cow<'_, str> {
     match arguments.trim_end() {
         "" => Cow::Borrowed("null"),

@@ -1,4 +1,4 @@
-//! Socket.IO at `/socket.io/`, with the server's rules and the namespaces that were declared.
+//! Socket.IO at `/socket.io/`, with the server's settings and the declared namespaces.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +44,7 @@ fn settings(config: &SocketIoConfig) -> Settings {
     }
 }
 
-/// Clients are told the times that the hub keeps: it pings every interval and ends what was silent for longer than
+/// Clients are sent the hub's intervals: it pings every interval and closes a client that was silent for longer than
 /// both together.
 fn engine_settings(config: &Config) -> EngineSettings {
     let (interval_s, idle_s) = (config.hub.ping_interval_s, config.hub.idle_timeout_s);
@@ -58,13 +58,13 @@ fn engine_settings(config: &Config) -> EngineSettings {
     }
 }
 
-/// Who comes, by the credentials that every other request may have too.
+/// Authenticates callers, by the credentials that any other request may carry.
 struct AppCallers(App);
 
 impl Callers for AppCallers {
     fn caller<'a>(&'a self, request: &'a Parts) -> BoxFuture<'a, Result<Principal, AppError>> {
         Box::pin(async move {
-            // A page of a foreign origin could not read the answer, but would hold a connection open.
+            // A page of a foreign origin could not read the response, but would hold a connection open.
             if !shows_credential(&request.headers)
                 && !crate::web::origins::is_known_origin(
                     &request.headers,

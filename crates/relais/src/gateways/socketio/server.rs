@@ -14,28 +14,28 @@ use super::{Namespace, Namespaces};
 use crate::config::Recovery;
 use crate::gateways::engineio::{Application, Arrival, Callers, Opened};
 
-/// Dynamic namespaces that were joined since the start, at most: the hub knows their dialects for as long.
+/// Maximum number of dynamic namespaces joined since the start: the hub keeps their dialects for as long.
 const DYNAMIC_MAX: usize = 1_000;
 
 /// Later than any connection lasts.
 const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// The rules of a server.
+/// The settings of a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// What one packet may hold.
+    /// The limits of one packet.
     pub limits: Limits,
-    /// Seconds, as the hub counts them, within which a client joins its first namespace.
+    /// Seconds, as the hub measures them, within which a client must join its first namespace.
     pub connect_within_s: u32,
-    /// Namespaces of one connection.
+    /// Maximum number of namespaces of one connection.
     pub namespaces_max: usize,
-    /// Messages of one connection per second, of which twice as many may come at once.
+    /// Messages per second and connection; bursts may be twice as large.
     pub events_per_s: u32,
-    /// Acknowledgements that may be missing in each direction.
+    /// Maximum number of pending acknowledgements in each direction.
     pub acks_max: usize,
     /// How long an acknowledgement may take.
     pub ack_timeout: Duration,
-    /// Who gets offsets.
+    /// Which clients receive offsets.
     pub recovery: Recovery,
 }
 
@@ -53,13 +53,13 @@ impl Default for Settings {
     }
 }
 
-/// A namespace with the dialects in which its clients are told events.
+/// A namespace with the dialects of its clients.
 pub(super) struct Registered {
     pub(super) feature: Arc<dyn Namespace>,
     pub(super) dialects: Dialects,
 }
 
-/// The namespaces of an endpoint, and the rules for their clients.
+/// The namespaces of an endpoint, and the settings for their clients.
 pub struct SocketIo {
     pub(super) settings: Settings,
     rules: Vec<Arc<Config>>,
@@ -69,7 +69,7 @@ pub struct SocketIo {
     dynamic: Mutex<BTreeMap<String, Arc<Registered>>>,
 }
 
-/// Namespaces that have no name before somebody joins them.
+/// Namespaces created on demand when a client joins them.
 struct Family {
     is_member: fn(&str) -> bool,
     feature: Arc<dyn Namespace>,
@@ -89,7 +89,7 @@ impl SocketIo {
         }
     }
 
-    /// Adds a namespace. Its name begins with a slash.
+    /// Adds a namespace. Its name starts with a slash.
     #[must_use]
     pub fn with(mut self, name: &'static str, feature: Arc<dyn Namespace>) -> Self {
         let dialects = Dialects::new(name, &feature);
@@ -103,8 +103,8 @@ impl SocketIo {
         namespaces.into_all().fold(self, |server, (name, namespace)| server.with(name, namespace))
     }
 
-    /// Adds all namespaces of which `is_member` says that they are the feature's, such as `/project-7`. Events are
-    /// encoded for each that is joined, so there are at most 1,000 of them; beyond it there is no such namespace.
+    /// Adds all namespaces for which `is_member` returns true, such as `/project-7`. Events are encoded for each that
+    /// is joined, so there are at most 1,000 of them; a further one is refused as unknown.
     #[must_use]
     pub fn with_family(mut self, is_member: fn(&str) -> bool, feature: Arc<dyn Namespace>) -> Self {
         self.families.push(Family { is_member, feature });
@@ -132,14 +132,14 @@ impl SocketIo {
         Some(registered)
     }
 
-    /// The rules for clients of this kind.
+    /// The settings for clients of this kind.
     pub(super) fn rules(&self, version: Version, parser: Parser) -> Arc<Config> {
         let found = self.rules.iter().find(|rules| rules.version == version && rules.parser == parser);
         Arc::clone(found.expect("there are rules for every kind"))
     }
 }
 
-/// The rules for every kind of client; its connections share them.
+/// The settings for every kind of client, shared by its connections.
 fn all_rules(settings: &Settings) -> Vec<Arc<Config>> {
     let Settings { limits, namespaces_max, ack_timeout, acks_max, .. } = *settings;
     let parsers = [Parser::Default, Parser::Msgpack];
@@ -150,18 +150,18 @@ fn all_rules(settings: &Settings) -> Vec<Arc<Config>> {
         namespaces: namespaces_max,
         ack_timeout,
         acks: acks_max,
-        // The hub keeps this time.
+        // The hub enforces this timeout.
         connect_timeout: NEVER,
         ..Config::new(version)
     });
     rules.map(Arc::new).collect()
 }
 
-/// The application that an endpoint is given.
+/// The application served by an endpoint.
 pub struct Served(pub(super) Arc<SocketIo>);
 
 impl SocketIo {
-    /// As what an endpoint serves.
+    /// As an application that an endpoint can serve.
     #[must_use]
     pub fn serve(self) -> Arc<dyn Application> {
         Arc::new(Served(Arc::new(self)))

@@ -1,4 +1,4 @@
-//! The namespaces of a server, as dialects declare them, and how several share one.
+//! The namespaces of a server, as dialects declare them, and how several features share one.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -8,13 +8,13 @@ use relais_protocol::event::Event;
 
 use super::{Admission, ConnectRequest, Incoming, Namespace, Refused, Reply, Socket, Welcome};
 
-/// Hears some of the events that clients send in a namespace of somebody else, the host, who lets them in and tells them
-/// what happens.
+/// Handles some of the events that clients send in a namespace of another feature, the host, which accepts the clients
+/// and delivers events to them.
 pub trait Guest: Send + Sync + 'static {
-    /// Whether events of this name are this one's.
+    /// Whether it handles events of this name.
     fn knows(&self, name: &str) -> bool;
 
-    /// As [`Namespace::event`].
+    /// Like [`Namespace::event`].
     fn event(
         &self,
         host: Arc<dyn Namespace>,
@@ -22,13 +22,13 @@ pub trait Guest: Send + Sync + 'static {
         incoming: Incoming,
     ) -> BoxFuture<'static, Option<Reply>>;
 
-    /// As [`Namespace::disconnected`].
+    /// Like [`Namespace::disconnected`].
     fn disconnected(&self, socket: &Socket) {
         let _ = socket;
     }
 }
 
-/// The namespaces that were declared.
+/// The declared namespaces.
 #[derive(Default)]
 pub struct Namespaces {
     hosts: Vec<(&'static str, Arc<dyn Namespace>)>,
@@ -41,12 +41,12 @@ impl Namespaces {
         self.hosts.push((name, host));
     }
 
-    /// Adds somebody who hears in a namespace of others, whether that is declared before or after.
+    /// Adds a guest to a namespace, which may be declared before or after.
     pub fn join(&mut self, name: &'static str, guest: Arc<dyn Guest>) {
         self.guests.push((name, guest));
     }
 
-    /// All, each with its guests.
+    /// All namespaces, each with its guests.
     pub(super) fn into_all(self) -> impl Iterator<Item = (&'static str, Arc<dyn Namespace>)> {
         let Self { hosts, guests } = self;
         hosts.into_iter().map(move |(name, host)| {

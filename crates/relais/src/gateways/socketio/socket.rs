@@ -1,4 +1,4 @@
-//! One client in one namespace, for the feature.
+//! One client in one namespace, as a feature sees it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use super::recovery::without_offset;
 use crate::AppError;
 use crate::auth::Principal;
 
-/// One client in one namespace. Cheap to clone; what is said after the client left is not sent, also if it has
-/// come back: it is another one then.
+/// One client in one namespace. Cheap to clone; nothing is sent after the client has left, even if it has rejoined:
+/// that is another socket.
 #[derive(Clone)]
 pub struct Socket {
     talk: Arc<Talk>,
@@ -24,23 +24,23 @@ pub struct Socket {
     id: Arc<str>,
 }
 
-/// Why a client listens to a channel.
+/// Why a client is subscribed to a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Because {
-    /// It asked to: `hub.subscriptions_per_session_max` counts it.
+    /// By request: `hub.subscriptions_per_session_max` counts it.
     Asked,
-    /// Its principal belongs to it, such as a conversation: that is not counted, so that nobody is deaf to what they are
-    /// in.
+    /// As a member, for instance of a conversation: not counted, so that every member receives the events of their
+    /// conversations.
     Belongs,
 }
 
-/// Why there is no answer.
+/// Why there is no acknowledgement.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {
-    /// It could not be asked.
+    /// The event could not be sent.
     #[error(transparent)]
     Send(#[from] SendError),
-    /// It left, or did not answer in time.
+    /// The client left, or did not answer in time.
     #[error("the client left or did not answer in time")]
     NoAnswer,
 }
@@ -50,25 +50,25 @@ impl Socket {
         Self { talk, namespace: Arc::clone(namespace), id: Arc::clone(id) }
     }
 
-    /// Its public id, as the client knows it. It tells nothing about the connection's.
+    /// Its public id, as the client knows it. It reveals nothing about the connection's.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Which namespace.
+    /// Its namespace.
     #[must_use]
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
 
-    /// Who the client is.
+    /// Its principal.
     #[must_use]
     pub fn principal(&self) -> Principal {
         self.talk.principal()
     }
 
-    /// Where it connects from.
+    /// Its address.
     #[must_use]
     pub fn address(&self) -> IpAddr {
         self.talk.client.address()
@@ -80,15 +80,15 @@ impl Socket {
         self.talk.client.session()
     }
 
-    /// The client has said who it is.
+    /// Authenticates the client.
     ///
     /// # Errors
-    /// 403 or 409 if it said somebody else before or had other rights, 503 for too many connections.
+    /// 403 or 409 if it authenticated as another principal before or had other rights, 503 for too many connections.
     pub fn identify(&self, principal: &Principal) -> Result<(), AppError> {
         belong(&self.talk, principal)
     }
 
-    /// Sends an event to this client alone. `arguments` is JSON values with commas between them.
+    /// Sends an event to this client alone. `arguments` is comma-separated JSON values.
     ///
     /// # Errors
     /// [`SendError`]: the client has left, or the name is reserved.
@@ -96,10 +96,10 @@ impl Socket {
         self.emit_with(name, arguments, Vec::new())
     }
 
-    /// As [`emit`](Self::emit), with what `{"_placeholder":true,"num":n}` in the arguments stands for.
+    /// Like [`emit`](Self::emit), with the attachments that `{"_placeholder":true,"num":n}` in the arguments refers to.
     ///
     /// # Errors
-    /// As [`emit`](Self::emit), and placeholders that are not those of the attachments.
+    /// As [`emit`](Self::emit), and placeholders that do not match the attachments.
     pub fn emit_with(&self, name: &str, arguments: &str, attachments: Vec<Bytes>) -> Result<(), SendError> {
         let arguments = self.arguments(arguments);
         let frames = self
@@ -109,8 +109,8 @@ impl Socket {
         Ok(())
     }
 
-    /// As [`emit`](Self::emit), of an event that says how everything is: it comes after every event that was published
-    /// before, and may be long.
+    /// Like [`emit`](Self::emit), for a snapshot of the state: it is ordered after every event published before, and
+    /// may be long.
     ///
     /// # Errors
     /// As [`emit`](Self::emit).
@@ -123,7 +123,7 @@ impl Socket {
         Ok(())
     }
 
-    /// As [`emit`](Self::emit), but only if nothing waits for the client; says whether it was sent.
+    /// Like [`emit`](Self::emit), but only if nothing is queued for the client; returns whether it was sent.
     ///
     /// # Errors
     /// As [`emit`](Self::emit).
@@ -135,9 +135,9 @@ impl Socket {
         Ok(self.talk.client.send_volatile(&frames))
     }
 
-    /// Sends an event and waits for the client's answer. Not from within
-    /// [`event`](super::Namespace::event) or [`connected`](super::Namespace::connected), during which nothing
-    /// else of this client is read: spawn it.
+    /// Sends an event and waits for the client's acknowledgement. Must not be awaited within
+    /// [`event`](super::Namespace::event) or [`connected`](super::Namespace::connected), during which nothing else is
+    /// read from this client: spawn it.
     ///
     /// # Errors
     /// [`AskError`].
@@ -150,7 +150,7 @@ impl Socket {
         }
     }
 
-    /// Listens to one more channel that it asked for, from its next event.
+    /// Subscribes to one more channel that the client requested, from its next event.
     ///
     /// # Errors
     /// [`SubscribeError`].
@@ -158,11 +158,11 @@ impl Socket {
         self.join_from(vec![subscription], Because::Asked, Place::Now, |_| Bytes::new()).await.map(drop)
     }
 
-    /// Listens to more channels that its principal belongs to, from the event after `since` and in the order of the log.
-    /// Says whether everything from there on was or is being sent.
+    /// Subscribes to more channels of which its principal is a member, from the event after `since` and in log order.
+    /// Returns whether every event since then was or is being sent.
     ///
     /// # Errors
-    /// [`SubscribeError`]; the client then listens to none of them.
+    /// [`SubscribeError`]; the client is then subscribed to none of them.
     pub async fn join_since(
         &self,
         subscriptions: Vec<Subscription>,
@@ -173,7 +173,8 @@ impl Socket {
         Ok(joined.recovered)
     }
 
-    /// Listens to more channels, and is told so by an event, with its name and arguments, before what it missed.
+    /// Subscribes to more channels, confirmed by an event, with its name and arguments, before the events that it
+    /// missed.
     ///
     /// # Errors
     /// As [`join_since`](Self::join_since).
@@ -190,7 +191,7 @@ impl Socket {
             let frames = self
                 .talk
                 .words_of(self, |session| session.emit(&self.namespace, name, &arguments, Vec::new(), None));
-            // Whoever left meanwhile is told nothing.
+            // A client that has left is sent nothing.
             frames.map_or_else(|_| Bytes::new(), |frames| self.talk.client.written(&frames))
         };
         self.join_from(subscriptions, why, from, written).await
@@ -222,7 +223,7 @@ impl Socket {
         Ok(joined)
     }
 
-    /// What the client listens to.
+    /// The channels that the client is subscribed to.
     #[must_use]
     pub fn channels(&self) -> Vec<Channel> {
         self.talk.with_member(&self.id, |member| member.channels.clone()).unwrap_or_default()
@@ -234,7 +235,7 @@ impl Socket {
         self.talk.with_member(&self.id, |_| ()).is_some()
     }
 
-    /// Stops listening to a channel.
+    /// Unsubscribes from a channel.
     pub fn leave(&self, channel: &Channel) {
         let dialect = self.talk.with_member(&self.id, |member| {
             member.channels.retain(|known| known != channel);
@@ -245,7 +246,7 @@ impl Socket {
         }
     }
 
-    /// Makes the client leave the namespace. Its library does not come back by itself.
+    /// Removes the client from the namespace. Its library does not reconnect by itself.
     pub fn disconnect(&self) {
         if let Ok(frames) = self.talk.words_of(self, |session| session.disconnect(&self.namespace)) {
             self.talk.client.send(&frames);
@@ -253,7 +254,7 @@ impl Socket {
         }
     }
 
-    /// Ends the whole connection.
+    /// Closes the whole connection.
     pub fn close(&self, reason: impl Into<CloseReason>) {
         self.talk.client.close(reason);
     }

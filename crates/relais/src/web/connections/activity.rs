@@ -1,5 +1,5 @@
-//! What one HTTP connection waits for, and since when. The connection writes it, the sweep reads it: no connection has
-//! a timer of its own.
+//! What one HTTP connection is waiting for, and since when. The connection writes it, the sweep reads it: no connection
+//! has a timer of its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -11,42 +11,42 @@ use crate::AppError;
 use crate::said::Language;
 use crate::web::refusal;
 
-/// Milliseconds for which what a client still sends is read after its answer.
+/// Milliseconds for which input is still drained after the last response.
 const DRAIN_MS: u64 = 30_000;
-/// The same without a byte of it.
+/// The same without receiving a byte.
 const DRAIN_SILENCE_MS: u64 = 5_000;
-/// Not in the table any more.
+/// Not in the table (any more).
 pub(super) const NOWHERE: u32 = u32::MAX;
 
-/// Where a connection is in its conversation.
+/// The phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Phase {
-    /// No request is under way.
+    /// No request is in progress.
     Idle,
-    /// A head has begun.
+    /// A request header has started.
     Head,
-    /// A request is dealt with: its body comes, its answer is made or goes.
+    /// A request is in progress: its body arrives, or its response is built or sent.
     Busy,
-    /// The answer is sent and no other follows; what the client still sends is thrown away.
+    /// The last response has been sent; further input is discarded.
     Draining,
 }
 
-/// What the connection's task is told to do.
+/// An order to the connection's task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Order {
-    /// To go on.
+    /// Continue.
     None,
-    /// To end after the request under way.
+    /// Close after the current request.
     Finish,
-    /// To end now, because the client took too long.
+    /// Close now, because the client took too long.
     Leave,
-    /// To end now, because others need the place.
+    /// Close now, to make room for others.
     MakeRoom,
 }
 
-/// Why a connection has waited long enough.
+/// Why a connection has timed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Overdue {
     Idle,
@@ -56,7 +56,7 @@ pub(super) enum Overdue {
     Unread,
 }
 
-/// Why a body is not read to its end.
+/// Why a body was not read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Fault {
@@ -65,18 +65,18 @@ enum Fault {
     Memory,
 }
 
-/// How long the client has been waited for, and how much it has moved meanwhile. The time in which the server is the
-/// one that is waited for does not count.
+/// How long the server has waited for the client, and how many bytes moved meanwhile. Time in which the client waits
+/// for the server does not count.
 #[derive(Default)]
 struct Window {
-    /// 0: it is not waited for.
+    /// 0: not waiting.
     waiting_since_ms: AtomicU64,
     waited_ms: AtomicU64,
     moved: AtomicU64,
 }
 
 impl Window {
-    /// The clock is asked only if it counts.
+    /// The clock is read only when needed.
     fn wait(&self, now_ms: impl FnOnce() -> u64) {
         if self.waiting_since_ms.load(Relaxed) == 0 {
             self.waiting_since_ms.store(now_ms(), Relaxed);
@@ -113,7 +113,7 @@ impl Window {
         }
     }
 
-    /// Whether nothing has moved for `patience_ms`, or fewer than `least` bytes within so much waiting.
+    /// Whether nothing has moved for `patience_ms`, or fewer than `least` bytes within that much waiting.
     fn is_stalled(&self, now_ms: u64, patience_ms: u64, least: u64) -> bool {
         let (since, silent_ms) = (self.waiting_since_ms.load(Relaxed), self.silent_ms(now_ms));
         if since == 0 || self.waited_ms.load(Relaxed) + silent_ms < patience_ms {
@@ -124,33 +124,33 @@ impl Window {
         }
         self.waited_ms.store(0, Relaxed);
         self.moved.store(0, Relaxed);
-        // Unless it has stopped waiting meanwhile.
+        // Unless it has stopped waiting in the meantime.
         let _ = self.waiting_since_ms.compare_exchange(since, now_ms, Relaxed, Relaxed);
         false
     }
 }
 
-/// What one HTTP connection does.
+/// The state of one HTTP connection.
 pub(crate) struct Activity {
     shared: Arc<Shared>,
     phase: AtomicU8,
-    /// When the phase began: at the last sweep before it, which costs no look at the clock.
+    /// When the phase started: at the last sweep before it, which avoids reading the clock.
     since_ms: AtomicU64,
     input: Window,
     output: Window,
     order: AtomicU8,
     fault: AtomicU8,
-    /// It counts among those that may be served.
+    /// It holds one of the limited places.
     is_served: AtomicBool,
-    /// The request that is dealt with is answered in French.
+    /// The current request is answered in French.
     is_french: AtomicBool,
-    /// A part of the request was not read.
+    /// Part of the request was not read.
     unread: AtomicBool,
-    /// The bytes of this body are counted by whoever reads it.
+    /// The reader of this body accounts for its bytes.
     counted_elsewhere: AtomicBool,
-    /// Bytes of the body that are in memory.
+    /// Bytes of the body held in memory.
     charged: AtomicUsize,
-    /// Where it stands in the table.
+    /// Its index in the table.
     pub(super) index: AtomicU32,
     pub(super) task: AtomicWaker,
     body_reader: AtomicWaker,
@@ -195,7 +195,7 @@ impl Activity {
         self.phase.store(phase as u8, Relaxed);
     }
 
-    /// A place among those that may be served, if there is one.
+    /// Takes one of the limited places, if any is free.
     pub(super) fn take_place(&self) -> bool {
         let took = self.shared.take_place();
         if took {
@@ -208,14 +208,14 @@ impl Activity {
         self.is_served.load(Relaxed)
     }
 
-    // --- What the connection notes ---
+    // --- Recorded by the connection ---
 
-    /// Bytes came from the socket.
+    /// Bytes arrived on the socket.
     pub(super) fn received(&self, bytes: usize) {
         match self.phase() {
             Phase::Idle => {
                 self.enter(Phase::Head);
-                // Its request was there before we looked: that is not the client's fault.
+                // The request arrived before the order was carried out: that is not the client's fault.
                 if self.must_leave() {
                     self.order.store(Order::None as u8, Relaxed);
                 }
@@ -228,7 +228,7 @@ impl Activity {
         }
     }
 
-    /// A request begins, to an address of this language.
+    /// A request starts, to an address of this language.
     pub(super) fn begin(&self, language: Language) {
         self.is_french.store(language == Language::French, Relaxed);
         self.input.reset();
@@ -237,17 +237,17 @@ impl Activity {
         self.enter(Phase::Busy);
     }
 
-    /// The answer is made; nobody holds the body any more.
+    /// The response is ready; the body is no longer held.
     pub(super) fn answered(&self) {
         self.release();
     }
 
-    /// The answer is handed over as a whole.
+    /// The response has been handed over completely.
     pub(super) fn end(&self) {
         self.enter(Phase::Idle);
     }
 
-    /// What there was to send is handed to the system.
+    /// All output has been written to the socket.
     pub(super) fn flushed(&self) {
         if self.output.has_waited() {
             self.output.reset();
@@ -265,7 +265,7 @@ impl Activity {
         self.output.moved(bytes, || self.shared.now_ms());
     }
 
-    /// What the client still sends is thrown away from here on; says whether there may be anything.
+    /// Starts discarding further input; returns whether there may be any.
     pub(super) fn begin_draining(&self) -> bool {
         let has_unread = self.unread.load(Relaxed) || self.phase() == Phase::Head;
         if has_unread {
@@ -281,7 +281,7 @@ impl Activity {
         self.input.wait(|| self.shared.now_ms());
     }
 
-    /// A part of the body came. `total` is how much there is of it now.
+    /// Part of the body arrived. `total` is its size so far.
     pub(super) fn body_came(&self, bytes: usize, total: usize) -> bool {
         self.input.moved(bytes, || self.shared.now_ms());
         let free = total <= super::FREE_BODY_BYTES || self.counted_elsewhere.load(Relaxed);
@@ -311,7 +311,7 @@ impl Activity {
         self.shared.discharge(self.charged.swap(0, Relaxed));
     }
 
-    // --- What the sweep asks and decides ---
+    // --- Read and decided by the sweep ---
 
     pub(super) fn overdue(&self, now_ms: u64) -> Option<Overdue> {
         let limits = &self.shared.limits;
@@ -336,7 +336,7 @@ impl Activity {
         }
     }
 
-    /// For how long the client alone has been waited for.
+    /// For how long the connection has been waiting for the client alone.
     pub(super) fn silent_ms(&self, now_ms: u64) -> u64 {
         let in_phase_ms = now_ms.saturating_sub(self.since_ms.load(Relaxed));
         match self.phase() {
@@ -346,7 +346,7 @@ impl Activity {
         }
     }
 
-    /// Gives an order; one to end now stands.
+    /// Gives an order; one to close now is final.
     pub(super) fn order(&self, order: Order) {
         if !self.must_leave() {
             self.order.store(order as u8, Relaxed);
@@ -367,15 +367,15 @@ impl Activity {
         self.order.load(Relaxed) >= Order::Leave as u8
     }
 
-    /// Ends the reading of the body: its reader is told, and answers.
+    /// Stops reading the body: its reader is woken, and responds.
     pub(super) fn stop_body(&self) {
         self.fault.store(Fault::Stalled as u8, Relaxed);
         self.body_reader.wake();
     }
 
-    /// What a client whose request has not been answered yet is told when the connection ends.
+    /// The response to a client whose request is still unanswered when its connection is closed.
     pub(super) fn farewell(&self) -> Option<(AppError, Language)> {
-        // The address is not known before the head is there.
+        // The address is unknown until the header is complete.
         let language = match self.phase() {
             Phase::Busy if self.is_french.load(Relaxed) => Language::French,
             _ => Language::English,
@@ -389,19 +389,19 @@ impl Activity {
         Some((error, language))
     }
 
-    /// Whether the client has left an answer lying.
+    /// Whether the client has not read its response.
     pub(super) fn is_unheard(&self) -> bool {
         self.output.is_waiting()
     }
 
-    // --- What the layers around the routes ask ---
+    // --- Used by the layers around the routes ---
 
-    /// Whether a part of the request was left unread: the connection ends after the answer.
+    /// Whether part of the request was left unread: the connection is closed after the response.
     pub(super) fn has_unread(&self) -> bool {
         self.unread.load(Relaxed)
     }
 
-    /// Why the body of this request was not read to its end, if that was not the handler's decision.
+    /// Why the body of this request was not read to its end, unless the handler chose not to.
     pub(crate) fn body_fault(&self) -> Option<AppError> {
         match self.fault.load(Relaxed) {
             0 => None,
@@ -410,7 +410,7 @@ impl Activity {
         }
     }
 
-    /// Whoever reads this body counts its bytes.
+    /// The reader of this body accounts for its bytes itself.
     pub(crate) fn count_elsewhere(&self) {
         self.counted_elsewhere.store(true, Relaxed);
     }
@@ -460,7 +460,7 @@ mod tests {
         let window = Window::default();
         window.wait(|| 1_000);
         window.moved(1, || 2_000);
-        // An hour later it is asked for more.
+        // Progress is required again an hour later.
         assert!(!window.is_stalled(3_602_000, PATIENCE_MS, LEAST));
         window.wait(|| 3_602_000);
         assert!(!window.is_stalled(3_602_500, PATIENCE_MS, LEAST));

@@ -1,4 +1,4 @@
-//! Bodies of requests and answers, on their way through the edge.
+//! Request and response bodies, as they pass through the edge.
 
 use std::fmt;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use super::activity::Activity;
 use super::table::ClientPlace;
 
-/// The body of a request: it ends when it makes no progress, and its bytes count.
+/// A request body: it times out without progress, and its bytes are counted.
 pub(super) struct RequestBody {
     incoming: Incoming,
     activity: Arc<Activity>,
@@ -22,7 +22,7 @@ pub(super) struct RequestBody {
 }
 
 impl RequestBody {
-    /// A body to which nothing is done where there is none.
+    /// Wraps a body; an absent one stays as it is.
     pub(super) fn around(incoming: Incoming, activity: &Arc<Activity>) -> Body {
         if incoming.is_end_stream() {
             return Body::empty();
@@ -31,7 +31,7 @@ impl RequestBody {
     }
 }
 
-/// Why a body ended early. The client is told by the edge, which knows more.
+/// Why a body ended early. The edge, which knows more, answers the client.
 #[derive(Debug)]
 struct BodyEnded;
 
@@ -92,11 +92,11 @@ impl Drop for RequestBody {
     }
 }
 
-/// The body of an answer; when it goes, the connection is idle again.
+/// A response body; when it is dropped, the connection is idle again.
 pub(crate) struct AnswerBody {
     body: Body,
     activity: Arc<Activity>,
-    /// The client behind a proxy is busy until then.
+    /// The place of a client behind a proxy, held until then.
     _place: Option<Arc<ClientPlace>>,
 }
 

@@ -1,5 +1,5 @@
-//! Connections that became something else, such as a WebSocket, before anybody said whose they are. They hold a place as
-//! others do, so they make room as silent ones do: until they are known.
+//! Unauthenticated connections that were upgraded, for instance to a WebSocket. They hold a place like others and,
+//! until they authenticate, are closed to make room like silent ones.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -8,16 +8,16 @@ use relais_protocol::network::ClientNetwork;
 
 use super::Shared;
 
-/// What a connection became that is expected to say who it is.
+/// An upgraded connection that is expected to authenticate.
 pub(crate) trait Unnamed: Send + Sync {
-    /// Whether nobody knows yet.
+    /// Whether it is still unauthenticated.
     fn is_awaited(&self) -> bool;
 
-    /// Ends it at once. It must not wait, and is called with a lock held.
+    /// Closes it at once. It must not block, and is called with a lock held.
     fn leave(&self);
 }
 
-/// The way to note that a connection is expected to say who it is.
+/// Registers a connection that is expected to authenticate.
 pub(crate) struct Guest {
     shared: Arc<Shared>,
     network: ClientNetwork,
@@ -29,7 +29,7 @@ impl Guest {
         Self { shared: Arc::clone(shared), network, number }
     }
 
-    /// From now on it makes room where places are short, the longer it has stood the sooner, until it is known.
+    /// From now on the connection may be closed when places are short, the oldest first, until it authenticates.
     pub(crate) fn await_name(self, who: impl Unnamed + 'static) {
         let awaited =
             Awaited { who: Box::new(who), since_ms: self.shared.swept_ms(), leaving: AtomicBool::new(false) };
@@ -37,7 +37,7 @@ impl Guest {
     }
 }
 
-/// A connection that is expected to say who it is, as the table has it.
+/// A connection that is expected to authenticate, as held in the table.
 pub(super) struct Awaited {
     who: Box<dyn Unnamed>,
     since_ms: u64,
@@ -53,7 +53,7 @@ impl Awaited {
         self.leaving.load(Relaxed)
     }
 
-    /// What it says without saying who it is does not count.
+    /// Anything it sends without authenticating does not count.
     pub(super) fn silent_ms(&self, now_ms: u64) -> u64 {
         now_ms.saturating_sub(self.since_ms)
     }

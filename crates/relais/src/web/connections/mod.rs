@@ -1,9 +1,9 @@
-//! Every wait for a client has an end: idle connections, heads, bodies, answers that nobody reads, and what is still
-//! sent after an answer. One mechanism for all routes, at the socket.
+//! Every wait for a client is bounded: idle connections, headers, bodies, responses that are not read, and input after
+//! the last response. One mechanism for all routes, at the socket.
 //!
-//! A connection notes what it waits for ([`activity::Activity`]); four times a second a sweep looks at all of them and
-//! ends those that have waited long enough. How many there may be, in all and from one address, is counted here as
-//! well. When places are short, those that have been silent longest make room.
+//! A connection records what it is waiting for ([`activity::Activity`]); four times a second a sweep checks all of them
+//! and closes those that have timed out. The limits on connections, in total and per address, are enforced here too.
+//! When places are short, those that have been silent longest are closed.
 
 mod activity;
 mod bodies;
@@ -44,26 +44,26 @@ pub(crate) use self::guests::{Guest, Unnamed};
 pub(crate) use self::stream::ClientStream;
 pub(crate) use self::table::{ClientPlace, Place};
 
-/// How often the sweep looks.
+/// Interval of the sweep.
 const SWEEP: Duration = Duration::from_millis(250);
-/// A sweep that is later than this was held up.
+/// A sweep later than this was held up.
 const LATE_MAX_MS: u64 = 250;
-/// Places beyond the limit, for a word to those who find no other: health, or why not.
+/// Connections accepted beyond the limit, for a short response to clients without a place: health, or the reason.
 const SPARE: usize = 64;
-/// Bytes of a body that do not count: a sign-in is possible also when larger bodies have used up the memory.
+/// Bytes of a body that are not counted, so that signing in works even when larger bodies have used up the memory.
 const FREE_BODY_BYTES: usize = 16 * 1024;
 /// How long a request beyond the limit waits for a place.
 const PLACE_WAIT: Duration = Duration::from_secs(3);
-/// Requests that may wait for one at a time: they hold what is spare meanwhile, which others need to be answered at once.
+/// Maximum number of requests waiting for a place: they occupy spare connections, which immediate responses need.
 const WAITING_MAX: usize = SPARE / 4;
-/// What is answered whatever the number of connections.
+/// Served regardless of the number of connections.
 const ALWAYS_ANSWERED: [&str; 5] = ["/healthz", "/readyz", "/metrics", "/api/auth/login", "/api/connexion"];
 
-/// What connections may take.
+/// Limits of connections.
 struct Limits {
     head_ms: u64,
     stall_ms: u64,
-    /// Bytes that have to move in `stall_ms` of waiting.
+    /// Bytes that must move within `stall_ms` of waiting.
     least_bytes: u64,
     connections_max: usize,
     per_address_max: usize,
@@ -76,7 +76,7 @@ impl Limits {
     fn new(config: &ServerConfig, connections_max: usize) -> Self {
         let stall_s = config.body_stall_timeout_s.max(1);
         Self {
-            // A phase is noted as begun by the sweep before it.
+            // A phase is recorded as started at the sweep before it.
             head_ms: config.header_timeout_s.max(1) * 1000 + SWEEP.as_millis() as u64,
             stall_ms: stall_s * 1000,
             least_bytes: config.transfer_rate_min.saturating_mul(stall_s).max(1),
@@ -88,7 +88,7 @@ impl Limits {
         }
     }
 
-    /// How many connections a client may have; none if it may have all.
+    /// The maximum number of connections of a client; `None` if unlimited.
     fn max_of(&self, client: IpAddr) -> Option<usize> {
         let is_in = |networks: &[Network]| networks.iter().any(|network| network.contains(client));
         let is_free = self.per_address_max == 0 || is_in(&self.unlimited) || is_in(&self.proxies);
@@ -101,24 +101,24 @@ struct Shared {
     french: FrenchAddresses,
     started: Instant,
     swept_ms: AtomicU64,
-    /// How long this process itself was held up: stopped, suspended, or short of processors.
+    /// How long this process itself was held up: stopped, suspended, or short of CPU.
     held_up_ms: AtomicU64,
     table: Mutex<Table>,
-    /// Sockets that are open, whatever they speak.
+    /// Open sockets, of any protocol.
     open: AtomicUsize,
-    /// Those of them that may be served.
+    /// Those of them that hold a place.
     served: AtomicUsize,
     body_bytes: AtomicUsize,
-    /// A place became free.
+    /// Notified when a place becomes free.
     freed: Notify,
-    /// Requests that wait for a place.
+    /// Requests waiting for a place.
     waiting: AtomicUsize,
-    /// Names places.
+    /// The number of the next place.
     next_place: AtomicU64,
-    /// When room was made last.
+    /// When room was last made.
     room_made_ms: AtomicU64,
     crowd: Mutex<Crowd>,
-    /// How many were ended or turned away, by reason.
+    /// Connections closed or rejected, by reason.
     ended: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -143,18 +143,19 @@ impl Shared {
         }
     }
 
-    /// When the sweep looked last.
+    /// The time of the last sweep.
     fn swept_ms(&self) -> u64 {
         self.swept_ms.load(Relaxed)
     }
 
-    /// Time in which clients could be served. Never 0, which means that nobody waits.
+    /// Time during which clients could be served. Never 0, which means "not waiting".
     fn now_ms(&self) -> u64 {
         let running_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         running_ms.saturating_sub(self.held_up_ms.load(Relaxed)).saturating_add(1)
     }
 
-    /// The time of a sweep. One that comes late finds clients silent that nobody listened to: that time is not theirs.
+    /// The time of a sweep. If it is late, the server did not read from its clients meanwhile: that delay is not
+    /// counted against them.
     fn sweep_time_ms(&self) -> u64 {
         let (now_ms, due_ms) = (self.now_ms(), self.swept_ms() + SWEEP.as_millis() as u64);
         let late_ms = now_ms.saturating_sub(due_ms);
@@ -165,7 +166,7 @@ impl Shared {
         due_ms
     }
 
-    /// Whether one more may be served, which then counts.
+    /// Takes a place, if one is free.
     fn take_place(&self) -> bool {
         let max = self.limits.connections_max;
         self.served.fetch_update(Relaxed, Relaxed, |served| (served < max).then_some(served + 1)).is_ok()
@@ -183,7 +184,7 @@ impl Shared {
         self.count(why, 1);
     }
 
-    /// The metric belongs to the process, the sum to this server.
+    /// The metric is per process, the sum per server.
     fn count(&self, why: &'static str, connections: usize) {
         if connections > 0 {
             *self.ended.lock().entry(why).or_default() += connections as u64;
@@ -191,7 +192,7 @@ impl Shared {
         }
     }
 
-    /// Room for so many bytes of a body.
+    /// Reserves memory for this many bytes of a body.
     fn charge(&self, bytes: usize) -> bool {
         let before = self.body_bytes.fetch_add(bytes, Relaxed);
         let fits = before + bytes <= self.limits.body_bytes_max;
@@ -240,7 +241,8 @@ impl Shared {
         metrics::gauge!("relais_http_body_bytes").set(self.body_bytes.load(Relaxed) as f64);
     }
 
-    /// Keeps some places free for those who come; half of them while they cannot even be told that there is none.
+    /// Keeps some places free for new connections; half of them when there is not even room to reject a client
+    /// properly.
     fn make_room(&self, table: &Table, now_ms: u64) {
         let (max, open) = (self.limits.connections_max, self.open.load(Relaxed));
         let pressing = open >= max + SPARE;
@@ -266,21 +268,21 @@ async fn sweep(shared: Weak<Shared>) {
 #[derive(Clone)]
 pub(super) struct Connections(Arc<Shared>);
 
-/// A socket that may speak HTTP.
+/// An accepted socket that may speak HTTP.
 pub(super) struct Admitted {
     pub(super) stream: ClientStream,
     pub(super) activity: Arc<Activity>,
 }
 
 impl Connections {
-    /// None yet; they are looked after from now on.
+    /// Starts empty, with a sweep over its connections.
     pub(super) fn new(config: &ServerConfig, connections_max: usize, french: FrenchAddresses) -> Self {
         let shared = Arc::new(Shared::new(Limits::new(config, connections_max.max(1)), french));
         tokio::spawn(sweep(Arc::downgrade(&shared)));
         Self(shared)
     }
 
-    /// Returns when one more can be taken, if only to say that there are too many.
+    /// Waits until another connection can be accepted, if only to reject it.
     pub(super) async fn room(&self) {
         let bound = self.0.limits.connections_max + SPARE;
         self.until(|| self.0.open.load(Relaxed) < bound).await;
@@ -297,10 +299,10 @@ impl Connections {
         }
     }
 
-    /// Gives a socket a place.
+    /// Admits a socket.
     ///
     /// # Errors
-    /// The socket, if its address has too many.
+    /// The socket, if its address has too many connections.
     pub(super) fn admit(&self, stream: TcpStream, peer: SocketAddr) -> Result<Admitted, TcpStream> {
         let (shared, now_ms) = (&self.0, self.0.swept_ms());
         let network = ClientNetwork::from(peer.ip());
@@ -314,7 +316,7 @@ impl Connections {
             }
         }
         shared.open.fetch_add(1, Relaxed);
-        // Looking for the silent ones takes a while when there are many: not for each newcomer.
+        // Searching for silent ones is slow when there are many: not for each new connection.
         if !activity.take_place() && shared.room_made_ms.swap(now_ms, Relaxed) != now_ms {
             shared.make_room(&shared.table.lock(), now_ms);
         }
@@ -323,12 +325,12 @@ impl Connections {
         Ok(Admitted { stream: ClientStream::new(stream, place, patience), activity })
     }
 
-    /// Asks every connection to end after the request under way.
+    /// Asks every connection to close after its current request.
     pub(super) fn finish(&self) {
         self.0.table.lock().http().for_each(|activity| activity.order(Order::Finish));
     }
 
-    /// Answers one request.
+    /// Serves one request.
     pub(super) async fn serve(
         self,
         router: Router,
@@ -367,13 +369,13 @@ impl Connections {
         }
         let Ok(mut response) = router.oneshot(request).await;
         if activity.has_unread() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            // Said, so that the client does not send its next request into a connection that closes (RFC 9112, 9.6).
+            // Announced, so that the client does not send its next request into a closing connection (RFC 9112, 9.6).
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         answered(response, place)
     }
 
-    /// Waits a moment for a place within the limit, if not many do already.
+    /// Waits briefly for a place within the limit, unless too many are waiting already.
     async fn wait_for_place(&self, activity: &Activity) -> bool {
         if activity.take_place() {
             return true;
@@ -382,7 +384,7 @@ impl Connections {
         tokio::time::timeout(PLACE_WAIT, self.until(|| activity.take_place())).await.is_ok()
     }
 
-    /// How many were ended or turned away for this reason, as `relais_http_ended_total` has it.
+    /// How many were closed or rejected for this reason, as in `relais_http_ended_total`.
     pub(super) fn ended(&self, why: &str) -> u64 {
         self.0.ended.lock().get(why).copied().unwrap_or(0)
     }
@@ -392,11 +394,11 @@ impl Connections {
     }
 }
 
-/// A request that waits for a place; the wait is over when this is dropped.
+/// A request waiting for a place; the wait ends on drop.
 struct Waiting<'a>(&'a Shared);
 
 impl<'a> Waiting<'a> {
-    /// None if as many wait as may.
+    /// `None` if the maximum number is waiting.
     fn begin(shared: &'a Shared) -> Option<Self> {
         let one_more = |waiting| (waiting < WAITING_MAX).then_some(waiting + 1);
         shared.waiting.fetch_update(Relaxed, Relaxed, one_more).ok().map(|_| Self(shared))
@@ -409,7 +411,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// What an order makes of a connection.
+/// What an order means for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Course {
     GoOn,

@@ -1,5 +1,5 @@
-//! The socket of an HTTP connection: what it waits for is noted, it ends when it is told to, and what a client still
-//! sends after its answer is read for a while before it closes.
+//! The socket of an HTTP connection: it records what it is waiting for, closes when ordered to, and drains the client's
+//! input for a while after the last response.
 
 use std::cell::RefCell;
 use std::io;
@@ -16,10 +16,10 @@ use super::activity::Activity;
 use super::table::Place;
 use crate::web::refusal;
 
-/// Bytes that are read after an answer and thrown away. Closing a socket with unread bytes resets it: a client that is
-/// still sending, or a proxy in front of it, would see a broken connection instead of the answer.
+/// Bytes drained after a response. Closing a socket with unread bytes resets it: a client that is still sending, or a
+/// proxy in front of it, would see a broken connection instead of the response.
 const DRAIN_BYTES: usize = 128 * 1024 * 1024;
-/// Bytes of it read at once, into a buffer that all connections of a thread share.
+/// Bytes drained per read, into a buffer that all connections of a thread share.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
 thread_local! {
@@ -28,11 +28,11 @@ thread_local! {
 
 /// The socket of an HTTP connection.
 pub(crate) struct ClientStream {
-    // Closed before its place is free.
+    // Closed before its place is freed.
     stream: TcpStream,
     activity: Arc<Activity>,
     place: Place,
-    /// Bytes thrown away, once no answer follows.
+    /// Bytes drained, once no response follows.
     drained: Option<usize>,
     patience: Duration,
 }
@@ -43,12 +43,12 @@ impl ClientStream {
         Self { stream, activity: Arc::clone(place.activity()), place, drained: None, patience }
     }
 
-    /// The bare socket, and its place, which counts for as long as it is held.
+    /// The bare socket, and its place, which is occupied for as long as it is held.
     pub(crate) fn into_parts(self) -> (TcpStream, Place) {
         (self.stream, self.place.into_live())
     }
 
-    /// An error if the connection has to end now. The client is told why if it has not been answered yet.
+    /// An error if the connection must be closed now. A client with an unanswered request is sent the reason.
     fn must_go_on(&self) -> io::Result<()> {
         if !self.activity.must_leave() {
             return Ok(());
@@ -58,7 +58,7 @@ impl ClientStream {
                 let _ = self.stream.try_write(&refusal::raw(&error, language));
                 let _ = SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
             }
-            // What is in the kernel's buffers goes with it.
+            // Discards what is in the kernel's buffers.
             None if self.activity.is_unheard() => {
                 let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
             }
@@ -143,15 +143,15 @@ impl AsyncWrite for ClientStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Says that nothing more follows, then throws away what the client is still sending: RFC 9112, section 9.6.
+    /// Shuts down the write side, then drains what the client is still sending: RFC 9112, section 9.6.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.must_go_on()?;
         if let Some(drained) = this.drained {
             return this.poll_drain(cx, drained);
         }
-        // What lies in the kernel's buffers and nobody reads ends there as well once we have closed. Not before: the
-        // kernel takes a client with little room, which reads slowly but does, for one that does not.
+        // After the close, this also discards what is in the kernel's buffers and is never read. Not before: the kernel
+        // cannot tell a client that reads slowly, with a small window, from one that does not read.
         let _ = SockRef::from(&this.stream).set_tcp_user_timeout(Some(2 * this.patience));
         ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
         if !this.activity.begin_draining() {

@@ -1,4 +1,4 @@
-//! Who has how many connections, and which of them can be ended when places are short.
+//! The connections of each client, and which of them can be closed when places are short.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -11,9 +11,9 @@ use super::Shared;
 use super::activity::{Activity, NOWHERE, Order};
 use super::guests::{Awaited, Guest};
 
-/// A client that was silent for less is not ended to make room: its next bytes may be on their way.
+/// A client silent for less than this is not closed to make room: its next bytes may be on their way.
 const SILENCE_MIN_MS: u64 = 1_000;
-/// The same while others wait to be let in.
+/// The same while new clients cannot even be rejected properly.
 const PRESSING_SILENCE_MIN_MS: u64 = 250;
 
 /// The connections of one network.
@@ -21,9 +21,9 @@ const PRESSING_SILENCE_MIN_MS: u64 = 250;
 struct Entry {
     /// Those that speak HTTP.
     http: Vec<Arc<Activity>>,
-    /// Those that became something else, and requests that come through a proxy.
+    /// Upgraded ones, and requests that come through a proxy.
     others: usize,
-    /// Those among the others that have not said who they are, by the numbers of their places.
+    /// The unauthenticated ones among the others, by place number.
     guests: BTreeMap<u64, Awaited>,
 }
 
@@ -50,15 +50,15 @@ impl Entry {
     }
 }
 
-/// Every network with its connections.
+/// All networks with their connections.
 #[derive(Default)]
 pub(super) struct Table(HashMap<ClientNetwork, Entry>);
 
 impl Table {
-    /// Adds a connection. `max` is how many its network may have: beyond it the longest silent ones make room.
+    /// Adds a connection. `max` is the limit of its network: beyond it the longest silent ones are closed.
     ///
     /// # Errors
-    /// If none of them is silent.
+    /// None of them is silent.
     pub(super) fn add(
         &mut self,
         network: ClientNetwork,
@@ -76,7 +76,7 @@ impl Table {
                 SILENCE_MIN_MS,
                 now_ms,
             );
-            // They count until they are gone, but the newcomer need not wait for that.
+            // They count until they are closed, but the new connection need not wait for that.
             if ended == 0 {
                 return Err(TooMany);
             }
@@ -92,7 +92,7 @@ impl Table {
         }
     }
 
-    /// The connection speaks HTTP no more.
+    /// The connection is upgraded and no longer speaks HTTP.
     fn make_live(&mut self, network: ClientNetwork, activity: &Activity) {
         if let Some(entry) = self.0.get_mut(&network)
             && entry.remove(activity)
@@ -121,15 +121,15 @@ impl Table {
         }
     }
 
-    /// A connection that became something else is expected to say who it is.
+    /// Adds an upgraded connection that is expected to authenticate.
     pub(super) fn add_guest(&mut self, network: ClientNetwork, number: u64, awaited: Awaited) {
-        // Unless it has gone meanwhile, with the last of its network.
+        // Unless it has closed meanwhile, as the last of its network.
         if let Some(entry) = self.0.get_mut(&network).filter(|entry| entry.others > 0) {
             entry.guests.insert(number, awaited);
         }
     }
 
-    /// Whoever has said who they are is no guest any more.
+    /// Removes those that have authenticated.
     pub(super) fn forget_known(&mut self) {
         for entry in self.0.values_mut().filter(|entry| !entry.guests.is_empty()) {
             entry.guests.retain(|_, guest| guest.is_awaited());
@@ -146,8 +146,8 @@ impl Table {
         self.0.values().flat_map(|entry| &entry.http)
     }
 
-    /// Ends connections until `count` of them are about to, those first that have been silent longest. Says how many.
-    /// `pressing`: nobody is let in before.
+    /// Closes connections until `count` are closing, the longest silent ones first. Returns how many were closed by
+    /// this call. `pressing`: no connection is accepted before.
     pub(super) fn make_room(&self, count: usize, pressing: bool, now_ms: u64) -> usize {
         let guests = || self.0.values().flat_map(|entry| entry.guests.values());
         let leaving = self.http().filter(|activity| activity.must_leave()).count()
@@ -157,7 +157,7 @@ impl Table {
     }
 }
 
-/// A connection that can be ended to make room.
+/// A connection that can be closed to make room.
 enum Silent<'a> {
     Http(&'a Activity),
     Guest(&'a Awaited),
@@ -190,17 +190,17 @@ fn end_silent<'a>(
     count
 }
 
-/// A network has as many connections as it may, and none of them can be ended.
+/// A network has its maximum number of connections, and none of them can be closed.
 #[derive(Debug)]
 pub(super) struct TooMany;
 
-/// The place of a connection. It is free when this is dropped.
+/// The place of a connection, freed on drop.
 pub(crate) struct Place {
     shared: Arc<Shared>,
     network: ClientNetwork,
-    /// None: it is no HTTP connection any more.
+    /// `None`: no longer an HTTP connection.
     activity: Option<Arc<Activity>>,
-    /// Whether what it became counts among those that may be served.
+    /// Whether the upgraded connection occupies one of the limited places.
     is_served: bool,
     number: u64,
 }
@@ -215,7 +215,7 @@ impl Place {
         self.activity.as_ref().expect("it speaks HTTP until `into_live`")
     }
 
-    /// The place goes on with what the connection became.
+    /// The place is passed on to the upgraded connection.
     pub(super) fn into_live(mut self) -> Self {
         if let Some(activity) = self.activity.take() {
             self.is_served = activity.holds_place();
@@ -224,7 +224,7 @@ impl Place {
         self
     }
 
-    /// What the connection became, for as long as nobody knows whose it is.
+    /// Registers the upgraded connection as unauthenticated.
     pub(crate) fn guest(&self) -> Guest {
         Guest::new(&self.shared, self.network, self.number)
     }
@@ -246,7 +246,7 @@ impl Drop for Place {
     }
 }
 
-/// The place of a client that comes through a proxy, for the time of a request or of what it became.
+/// The place of a client behind a proxy, for the duration of a request or an upgraded connection.
 pub(crate) struct ClientPlace {
     shared: Arc<Shared>,
     network: ClientNetwork,
@@ -254,7 +254,7 @@ pub(crate) struct ClientPlace {
 
 impl ClientPlace {
     /// # Errors
-    /// If the client has as many as it may.
+    /// The client has its maximum number.
     pub(super) fn take(shared: &Arc<Shared>, client: IpAddr) -> Result<Option<Arc<Self>>, TooMany> {
         let Some(max) = shared.limits.max_of(client) else { return Ok(None) };
         let network = ClientNetwork::from(client);
@@ -278,7 +278,7 @@ mod tests {
     use crate::config::ServerConfig;
     use crate::said::{FrenchAddresses, Language};
 
-    /// Connections that were opened a second after each other.
+    /// Connections opened one second apart.
     fn opened(shared: &Arc<Shared>, count: u64) -> Vec<Arc<Activity>> {
         let open = |second: u64| {
             shared.swept_ms.store(second * 1_000, Relaxed);
@@ -302,7 +302,7 @@ mod tests {
         activities[0].begin(Language::English);
         assert_eq!(table.make_room(1, false, 5_000), 1);
         assert_eq!(leaving(&activities), [false, true, false, false]);
-        // One is leaving already.
+        // One is closing already.
         assert_eq!(table.make_room(2, false, 5_000), 1);
         assert_eq!(leaving(&activities), [false, true, true, false]);
         assert_eq!(table.make_room(9, false, 4_999), 0);
@@ -330,7 +330,7 @@ mod tests {
         assert!(table.add_other(one.into(), 2).is_err());
     }
 
-    /// Somebody who has said who they are, or not.
+    /// A connection that has authenticated, or not.
     struct Someone {
         is_known: Arc<AtomicBool>,
         has_left: Arc<AtomicBool>,

@@ -1,4 +1,4 @@
-//! What the head of a part says about it.
+//! The header of a part.
 
 /// The `Content-Disposition` of a part.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -8,7 +8,7 @@ pub(super) struct Disposition {
 }
 
 impl Disposition {
-    /// Reads the lines of a head; nothing if one of them cannot be.
+    /// Parses the lines of a header; `None` if one of them is invalid.
     pub(super) fn of_head(head: &[u8]) -> Option<Self> {
         let head = std::str::from_utf8(head).ok()?;
         let mut found = Self::default();
@@ -26,8 +26,8 @@ impl Disposition {
         Some(found)
     }
 
-    /// `filename*` (RFC 8187) goes before `filename`: whoever writes both means the first, and writes the second for
-    /// those who do not know it, often as something that is no name (RFC 2047).
+    /// `filename*` (RFC 8187) takes precedence over `filename`: a client that sends both means the first, and sends the
+    /// second for servers that do not support it, often encoded (RFC 2047).
     fn of_value(value: &str) -> Self {
         let (_, rest) = value.split_once(';').unwrap_or_default();
         let mut found = Self::default();
@@ -49,8 +49,8 @@ impl Disposition {
     }
 }
 
-/// The parameters of a header's value, from behind its first semicolon: `name=token` or `name="text"`. Within quotes
-/// only a quote is escaped: browsers of old write paths with single backslashes.
+/// The parameters of a header's value, after its first semicolon: `name=token` or `name="text"`. Within quotes only a
+/// quote is escaped: old browsers write paths with single backslashes.
 pub(super) fn parameters(text: &str) -> impl Iterator<Item = (&str, String)> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -66,7 +66,7 @@ pub(super) fn parameters(text: &str) -> impl Iterator<Item = (&str, String)> {
                 (after[..end].to_owned(), &after[end..])
             }
         };
-        // What stands between a value and the next semicolon means nothing.
+        // Anything between a value and the next semicolon is ignored.
         rest = left.find(';').map_or("", |at| &left[at..]);
         Some((name.trim(), value))
     })

@@ -1,5 +1,5 @@
-//! Forms with files (`multipart/form-data`, RFC 7578), read as they come. What is not a file's content has narrow
-//! limits: a form without a boundary, or with an endless head, is refused after some KiB.
+//! Forms with files (`multipart/form-data`, RFC 7578), parsed as a stream. Everything but file contents has tight
+//! limits: a form without a boundary, or with an endless header, is rejected after a few KiB.
 
 mod disposition;
 
@@ -13,16 +13,16 @@ use memchr::memmem::{self, Finder};
 use self::disposition::{Disposition, parameters};
 use crate::said::{Said, said};
 
-/// Bytes before the first part.
+/// Maximum bytes before the first part.
 const PREAMBLE_BYTES_MAX: usize = 4 * 1024;
-/// Bytes of a part's head.
+/// Maximum bytes of a part's header.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
-/// Parts of a form.
+/// Maximum number of parts of a form.
 const PARTS_MAX: usize = 64;
-/// RFC 2046, section 5.1.1, allows 70; some clients write more.
+/// RFC 2046, section 5.1.1, allows 70; some clients send more.
 const BOUNDARY_BYTES_MAX: usize = 200;
 
-/// Why a form cannot be read.
+/// Why a form is invalid.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum FormFault {
     NotAForm,
@@ -36,7 +36,7 @@ pub(crate) enum FormFault {
 }
 
 impl FormFault {
-    /// As a client is told it.
+    /// The text for the client.
     pub(crate) fn said(&self) -> Said {
         match self {
             Self::NotAForm => said!(
@@ -66,17 +66,17 @@ impl FormFault {
     }
 }
 
-/// The head of a part.
+/// The header of a part.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Part {
     pub(crate) name: Option<String>,
     pub(crate) filename: Option<String>,
 }
 
-/// A form on its way.
+/// A form being received.
 pub(crate) struct Form {
     body: Body,
-    /// Ends every part: CRLF, two hyphens, the boundary.
+    /// Separates parts: CRLF, two hyphens, the boundary.
     delimiter: Finder<'static>,
     pending: Bytes,
     place: Place,
@@ -86,7 +86,7 @@ pub(crate) struct Form {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Preamble,
-    /// Right behind a delimiter.
+    /// Directly after a delimiter.
     Delimiter,
     Content,
     End,
@@ -108,7 +108,7 @@ impl Form {
         Self { body, delimiter, pending: Bytes::new(), place: Place::Preamble, parts: 0 }
     }
 
-    /// The next part, once the content of the one before was read.
+    /// The next part, once the content of the previous one has been read.
     ///
     /// # Errors
     /// [`FormFault`].
@@ -135,7 +135,7 @@ impl Form {
         Ok(Some(Part { name, filename }))
     }
 
-    /// The next bytes of the part's content; none at its end.
+    /// The next bytes of the part's content; `None` at its end.
     ///
     /// # Errors
     /// [`FormFault`].
@@ -161,7 +161,7 @@ impl Form {
         Ok(None)
     }
 
-    /// Throws the part's content away, at most `max` bytes of it; how many they were.
+    /// Discards the part's content, up to `max` bytes; returns how many there were.
     ///
     /// # Errors
     /// [`FormFault`].
@@ -178,7 +178,7 @@ impl Form {
 
     async fn pass_preamble(&mut self) -> Result<(), FormFault> {
         loop {
-            // The first delimiter may do without its line break.
+            // The first delimiter may lack its line break.
             let first = &self.delimiter.needle()[2..];
             let end = if self.pending.starts_with(first) {
                 Some(first.len())
@@ -199,8 +199,8 @@ impl Form {
         }
     }
 
-    /// Reads what follows the last delimiter (RFC 2046, section 5.1.1): the body has ended for whoever looks after it, and
-    /// the connection can be used again. What is longer than a preamble is left there.
+    /// Reads what follows the last delimiter (RFC 2046, section 5.1.1), so that the body is complete and the connection
+    /// can be reused. Anything longer than a preamble is left unread.
     async fn pass_epilogue(&mut self) -> Result<(), FormFault> {
         let mut passed = 0;
         while passed <= PREAMBLE_BYTES_MAX && self.read_more().await? {
@@ -209,7 +209,7 @@ impl Form {
         Ok(())
     }
 
-    /// Whether the delimiter was the last one: two hyphens follow. Some clients leave them out and just end.
+    /// Whether the delimiter was the last one: two hyphens follow. Some clients omit them and just end.
     async fn is_last(&mut self) -> Result<bool, FormFault> {
         while self.pending.len() < 2 {
             if !self.read_more().await? {
@@ -219,7 +219,7 @@ impl Form {
         Ok(self.pending.starts_with(b"--"))
     }
 
-    /// The lines between a delimiter and the part's content, each with the line break before it.
+    /// The lines between a delimiter and the part's content, each preceded by its line break.
     async fn head(&mut self) -> Result<Bytes, FormFault> {
         loop {
             let blank_line = memmem::find(&self.pending, b"\r\n\r\n");
@@ -237,7 +237,7 @@ impl Form {
         }
     }
 
-    /// More bytes of the body; `false` at its end.
+    /// Reads more bytes of the body; `false` at its end.
     async fn read_more(&mut self) -> Result<bool, FormFault> {
         loop {
             if self.pending.is_empty() && self.body.is_end_stream() {
@@ -258,13 +258,13 @@ impl Form {
     }
 }
 
-/// How many bytes at the end of `bytes` may be the beginning of `delimiter`.
+/// How many bytes at the end of `bytes` may be the start of `delimiter`.
 fn begun(bytes: &[u8], delimiter: &[u8]) -> usize {
     let most = bytes.len().min(delimiter.len() - 1);
     (1..=most).rev().find(|count| bytes.ends_with(&delimiter[..*count])).unwrap_or(0)
 }
 
-/// The boundary that a `Content-Type` names.
+/// The boundary in a `Content-Type`.
 fn boundary(kind: &[u8]) -> Option<String> {
     let kind = std::str::from_utf8(kind).ok()?;
     let (essence, rest) = kind.split_once(';')?;
@@ -285,7 +285,7 @@ mod tests {
 
     type Fields = Vec<(Option<String>, Option<String>, Vec<u8>)>;
 
-    /// Reads a form that comes in pieces of `size` bytes.
+    /// Parses a form that arrives in pieces of `size` bytes.
     async fn read(text: &[u8], size: usize) -> Result<Fields, FormFault> {
         let pieces: Vec<Result<Bytes, Infallible>> =
             text.chunks(size).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();

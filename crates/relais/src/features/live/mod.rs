@@ -51,6 +51,7 @@ pub use guests::{ANSWERS, Arrival, Refused, Showing};
 pub use links::{Link, LinkEnd, LinkId};
 pub use message::{Message, Unreadable};
 pub use model::{AddedModule, Claim, Module, ModuleChanges, NewModule};
+pub(crate) use modules::wrong_credential;
 pub use modules::{Modules, NewClaim, Visibility};
 pub use publisher::tell_changes;
 pub use report::{Report, ReportError};

@@ -8,7 +8,7 @@
 //! `module_telemetry` in the topics that `topics.rs` names.
 //!
 //! `states.rs` has how every module is, in memory, and `dirty.rs` who has still to take that in: `publisher.rs` tells watchers
-//! of it, `state_writer.rs` writes it down.
+//! of it, `state_writer.rs` writes it down. `ranked.rs` says in which order locks are taken.
 //!
 //! `command.rs` has what may become of a command, `commands.rs` gives them, `command_queue.rs` has which are open and whose turn
 //! it is, in memory; `delivery.rs` tells devices, after it is written down.
@@ -33,6 +33,7 @@ mod modules;
 mod names;
 mod presence;
 mod publisher;
+mod ranked;
 mod refusal;
 mod report;
 mod secrets;

@@ -2,8 +2,10 @@
 
 import json
 import re
+import sqlite3
 import subprocess
 import time
+from contextlib import closing
 
 import pytest
 from websockets.sync.client import connect
@@ -285,6 +287,30 @@ def test_topics_that_changed_are_subscribed_to_and_those_before_are_left(plant, 
     device.publish("up", device.text(uptime=3), topic=f"usine/{STATION}/up")
     eventually(lambda: state(plant)["telemetry"] == {"uptime": 3}, "the new topic is heard", WAIT_S)
     assert plant.outcome("other_topic") == 0, "the broker was told to leave the old one"
+
+
+@ALL_VERSIONS
+def test_what_the_broker_sends_again_after_a_lost_connection_counts_once(plant, broker, version):
+    plant = plant(version)
+    device = plant.mqtt(version=version)
+    device.say("telemetry", n=0)
+    plant.is_known("taken", 1)
+    # Nothing can be written, so nothing has a receipt. Mosquitto sends up to 20 messages without one.
+    with closing(sqlite3.connect(plant.server.data / "relais.db", isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        for number in range(1, 16):
+            device.say("telemetry", n=number)
+        plant.is_known("taken", 16)
+        device.connected.clear()
+        broker.stop()
+        broker.start()
+        assert device.connected.wait(WAIT_S), broker.log()
+        plant.is_known("repeated", 15)
+        database.execute("ROLLBACK")
+    device.say("telemetry", n=16)
+    eventually(lambda: state(plant)["telemetry"] == {"n": 16}, "the last one counts", WAIT_S)
+    chart = plant.server.get(f"/api/v1/modules/{STATION}/history", params={"series": "n"}, headers=plant.admin).json()
+    assert sum(bucket["count"] for bucket in chart["series"][0]["buckets"]) == 17, chart
 
 
 def shown_numbers(plant, begin_s, count):

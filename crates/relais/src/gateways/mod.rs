@@ -31,6 +31,11 @@ use crate::features;
 use crate::said::{Said, said};
 use crate::{App, AppError};
 
+/// The code of what was to be done for a connection that is gone.
+const CONNECTION_ENDED: &str = "connection_ended";
+/// How often rights may change while a stream is opened, before its client is told to try again.
+const RIGHTS_CHANGES_MAX: u32 = 3;
+
 /// How the server is spoken to beside the calls of the features, a line each.
 pub const DIALECTS: [&DialectFeature; 7] = [
     &SOCKETIO,
@@ -137,6 +142,38 @@ fn renew(app: &App, known: &Principal, principal: &Principal, session: &Arc<Sess
     goes_on
 }
 
+/// Opens a stream with the rights that hold. A change of somebody's rights ends all their sessions, also one that is just
+/// being made, whose client has nothing yet over which it could be told to come back: it is made anew with the rights of
+/// then, or refused by them.
+///
+/// # Errors
+/// Those of `open`, and 401 if the credential counts no more.
+async fn open_as<T, F>(app: &App, caller: Principal, open: impl Fn(Principal) -> F) -> Result<T, AppError>
+where
+    F: Future<Output = Result<T, AppError>>,
+{
+    let mut principal = caller;
+    let mut changes_left = RIGHTS_CHANGES_MAX;
+    loop {
+        let error = match open(principal.clone()).await {
+            Err(error) if error.code() == CONNECTION_ENDED => error,
+            opened => return opened,
+        };
+        if !app.is_accepting() {
+            return Err(stopping("the server is stopping: connect again in a moment".to_owned()));
+        }
+        if changes_left == 0 {
+            return Err(error);
+        }
+        changes_left -= 1;
+        principal = app.auth().renewed(&principal).await?;
+    }
+}
+
+fn stopping(text: String) -> AppError {
+    AppError::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", Said::in_english(text)).retry_after(2)
+}
+
 /// A connection is one person's: what it listens to was allowed to them.
 fn other_identity() -> AppError {
     let message = said!(
@@ -176,10 +213,14 @@ impl From<SubscribeError> for AppError {
             | SubscribeError::NotATopic(_) => {
                 Self::bad_request("subscription_refused", Said::in_english(error.to_string()))
             }
-            SubscribeError::SessionClosed | SubscribeError::Stopped => {
-                let text = Said::in_english(error.to_string());
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", text).retry_after(2)
+            SubscribeError::SessionClosed => {
+                let text = said!(
+                    "La connexion est terminée entre-temps : reconnectez-vous",
+                    "The connection has ended meanwhile: connect again"
+                );
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, CONNECTION_ENDED, text).retry_after(2)
             }
+            SubscribeError::Stopped => stopping(error.to_string()),
             SubscribeError::Log(_) => Self::internal(error),
         }
     }

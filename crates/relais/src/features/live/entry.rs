@@ -6,6 +6,7 @@ use relais_protocol::time::Timestamp;
 use serde_json::{Map, Value};
 
 use super::diagnosis::Diagnosis;
+use super::dirty::Marks;
 use super::model::Module;
 use super::presence::Presence;
 use super::view::{StateView, TimeFormat, json};
@@ -25,19 +26,23 @@ pub(super) struct Entry {
     pub(super) presence: Presence,
     /// What is wrong with it.
     pub(super) diagnosis: Diagnosis,
-    /// Whether the log says that it is online.
-    pub(super) told_online: bool,
-    /// The tiers whose watchers are still to be told of its telemetry, as bits.
-    pub(super) unpublished: u8,
-    /// When live watchers were last told of its telemetry, in milliseconds of steady time.
-    pub(super) told_ms: i64,
-    /// When it was last told that it was seen, in milliseconds of steady time.
-    pub(super) seen_told_ms: i64,
-    pub(super) dirty: bool,
-    /// Whether it is among those that perhaps came or went.
-    pub(super) turning: bool,
+    /// Who has still to take in how it is.
+    pub(super) marks: Marks,
+    /// What was taken in last.
+    pub(super) told: Told,
     /// Its view as JSON, until something in it changes.
     pub(super) text: Option<Arc<str>>,
+}
+
+/// What consumers have last taken in of a module.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Told {
+    /// Whether the log says that it is online.
+    pub(super) online: bool,
+    /// When live watchers were last told of its values, in milliseconds of steady time.
+    pub(super) values_ms: i64,
+    /// When they were last told that it was seen, in the same.
+    pub(super) seen_ms: i64,
 }
 
 /// A module that came or went.
@@ -68,12 +73,8 @@ impl Entry {
             times_told: None,
             presence: Presence::default(),
             diagnosis: Diagnosis::default(),
-            told_online: false,
-            unpublished: 0,
-            told_ms: 0,
-            seen_told_ms: 0,
-            dirty: false,
-            turning: false,
+            marks: Marks::default(),
+            told: Told::default(),
             text: None,
         }
     }
@@ -102,7 +103,7 @@ impl Entry {
     pub(super) fn kept(&self) -> Kept {
         Kept {
             id: self.module.id.clone(),
-            online: self.told_online,
+            online: self.told.online,
             last_seen: self.last_seen,
             version: self.version,
             telemetry: self.telemetry.clone(),

@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use relais_protocol::network::ClientNetwork;
 use relais_store::StoreError;
 use serde_json::{Map, Value};
@@ -14,6 +13,7 @@ use serde_json::{Map, Value};
 use super::links::Link;
 use super::model::Module;
 use super::modules::wrong_credential;
+use super::ranked::{Rank, Ranked};
 use super::report::{Report, ReportError};
 use super::service::Live;
 use super::store;
@@ -76,7 +76,7 @@ pub enum Refused {
 /// What is known of modules that come as guests.
 pub(super) struct Guests {
     per_second: u32,
-    known: Mutex<Known>,
+    known: Ranked<Known>,
 }
 
 #[derive(Default)]
@@ -109,7 +109,7 @@ enum Worth {
 
 impl Guests {
     pub(super) fn new(per_second: u32) -> Self {
-        Self { per_second, known: Mutex::default() }
+        Self { per_second, known: Ranked::new(Rank::Leaf, Known::default()) }
     }
 
     /// Runs `act` with what is known of a module, of which there are `modules` in all.

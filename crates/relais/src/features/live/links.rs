@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use serde_json::Value;
+
+use super::ranked::{Rank, Ranked};
 
 /// A device's connection. Calls must not block.
 pub trait Link: Send + Sync + 'static {
@@ -35,13 +36,23 @@ pub struct LinkId(u64);
 type Held = (LinkId, Arc<dyn Link>);
 
 /// The connections, by the ids of their modules.
-#[derive(Default)]
 pub(super) struct Links {
-    all: Mutex<HashMap<String, Held>>,
-    ways: Mutex<HashMap<String, Arc<dyn Link>>>,
+    all: Ranked<HashMap<String, Held>>,
+    ways: Ranked<HashMap<String, Arc<dyn Link>>>,
     /// Nothing can be said over ways for now.
     ways_paused: AtomicBool,
     next: AtomicU64,
+}
+
+impl Default for Links {
+    fn default() -> Self {
+        Self {
+            all: Ranked::new(Rank::Leaf, HashMap::new()),
+            ways: Ranked::new(Rank::Leaf, HashMap::new()),
+            ways_paused: AtomicBool::default(),
+            next: AtomicU64::default(),
+        }
+    }
 }
 
 impl Links {

@@ -7,7 +7,8 @@
 //! `module_command_sent`, `module_command_in_progress`, `module_command_acknowledged`, `module_command_failed`, `module_command_expired`. Not stored, for those who listen: `rt_telemetry_updated` and
 //! `module_telemetry` in the topics that `topics.rs` names.
 //!
-//! `states.rs` has how every module is, in memory; `publisher.rs` tells watchers of it, `state_writer.rs` writes it down.
+//! `states.rs` has how every module is, in memory, and `dirty.rs` who has still to take that in: `publisher.rs` tells watchers
+//! of it, `state_writer.rs` writes it down. `ranked.rs` says in which order locks are taken.
 //!
 //! `command.rs` has what may become of a command, `commands.rs` gives them, `command_queue.rs` has which are open and whose turn
 //! it is, in memory; `delivery.rs` tells devices, after it is written down.
@@ -20,6 +21,7 @@ mod commands;
 mod delivery;
 mod devices;
 mod diagnosis;
+mod dirty;
 mod entry;
 mod guests;
 pub mod history;
@@ -31,6 +33,7 @@ mod modules;
 mod names;
 mod presence;
 mod publisher;
+mod ranked;
 mod refusal;
 mod report;
 mod secrets;
@@ -51,6 +54,7 @@ pub use guests::{ANSWERS, Arrival, Refused, Showing};
 pub use links::{Link, LinkEnd, LinkId};
 pub use message::{Message, Unreadable};
 pub use model::{AddedModule, Claim, Module, ModuleChanges, NewModule};
+pub(crate) use modules::wrong_credential;
 pub use modules::{Modules, NewClaim, Visibility};
 pub use publisher::tell_changes;
 pub use report::{Report, ReportError};

@@ -369,7 +369,7 @@ impl Modules {
 }
 
 /// Which of the two it is nobody learns.
-pub(super) fn wrong_credential() -> AppError {
+pub(crate) fn wrong_credential() -> AppError {
     unauthenticated(said!(
         "Identifiant ou mot de passe de module incorrect",
         "Wrong id or password of the module"

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use parking_lot::Mutex;
 use relais_hub::Hub;
 use relais_protocol::time::{SharedClock, Timestamp};
 use relais_store::{Store, StoreError};
@@ -16,6 +15,7 @@ use super::history::History;
 use super::links::Links;
 use super::modules::Modules;
 use super::presence::Patience;
+use super::ranked::{Rank, Ranked};
 use super::states::States;
 use super::store;
 use super::tier::Tier;
@@ -37,22 +37,22 @@ pub(super) struct Inner {
     pub(super) format: TimeFormat,
     pub(super) started_at: Timestamp,
     /// How every module is. Held for moments only.
-    pub(super) states: Mutex<States>,
+    pub(super) states: Ranked<States>,
     /// Held while watchers are told and while somebody is handed a snapshot, so that no snapshot comes after what is
-    /// newer than it. Taken before `states`.
-    pub(super) telling: Mutex<()>,
+    /// newer than it.
+    pub(super) telling: Ranked<()>,
     pub(super) links: Links,
-    /// Held while a connection comes or goes, so that it is the same for `links`, `states` and `command_queue`. Taken first.
-    pub(super) linking: Mutex<()>,
+    /// Held while a connection comes or goes, so that it is the same for `links`, `states` and `command_queue`.
+    pub(super) linking: Ranked<()>,
     pub(super) commands: Commands,
-    /// Open commands. Held for moments only, and never with `states`.
-    pub(super) command_queue: Mutex<CommandQueue>,
+    /// Open commands. Held for moments only.
+    pub(super) command_queue: Ranked<CommandQueue>,
     /// The command queue has something to write.
     pub(super) due: Notify,
     /// What the command queue had to write is written.
     pub(super) worked: Notify,
     /// Held while values are taken out and written, so that whoever comes next knows them to be written: up to which
-    /// of [`States::changes`] they are.
+    /// of [`States::changes`] they are. Waited for with no other lock.
     pub(super) keeping: tokio::sync::Mutex<u64>,
     /// Of commands that people give.
     pub(super) command_pace: Pace,
@@ -90,17 +90,16 @@ impl Live {
             // The settings were checked at the start.
             format: TimeFormat::new(config.zone().unwrap_or(jiff::tz::TimeZone::UTC)),
             started_at: clock.now(),
-            states: Mutex::new(states),
-            telling: Mutex::new(()),
+            states: Ranked::new(Rank::State, states),
+            telling: Ranked::new(Rank::Telling, ()),
             links: Links::default(),
-            linking: Mutex::new(()),
+            linking: Ranked::new(Rank::Connections, ()),
             stopping: AtomicBool::new(false),
             commands: Commands::new(store.clone()),
-            command_queue: Mutex::new(CommandQueue::new(
-                &open,
-                i64::from(config.command_timeout_s) * 1000,
-                Some(moment),
-            )),
+            command_queue: Ranked::new(
+                Rank::State,
+                CommandQueue::new(&open, i64::from(config.command_timeout_s) * 1000, Some(moment)),
+            ),
             due: Notify::new(),
             worked: Notify::new(),
             keeping: tokio::sync::Mutex::default(),

@@ -121,7 +121,8 @@ impl Live {
                 let told = store::states::told(tx, turns.iter().map(|turn| turn.entry.module.id.as_str()))?;
                 let is_news = |turn: &&Turn| {
                     let told = told.get(&turn.entry.module.id);
-                    told.is_some_and(|told| told.online != turn.online)
+                    let of_this = told.filter(|told| told.created_at == turn.entry.module.created_at);
+                    of_this.is_some_and(|told| told.online != turn.online)
                 };
                 let news: Vec<&Turn> = turns.iter().filter(is_news).collect();
                 let kept = |turn: &&Turn| Kept { online: turn.online, ..turn.entry.kept() };

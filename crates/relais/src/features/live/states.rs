@@ -10,7 +10,8 @@ use std::sync::Arc;
 use relais_protocol::time::{Moment, Timestamp};
 
 use super::diagnosis::Diagnosis;
-use super::entry::{Entry, Kept, Turn};
+use super::dirty::{Consumer, Queues};
+use super::entry::{Entry, Kept, Told, Turn};
 use super::model::Module;
 use super::presence::{Patience, Presence};
 use super::report::{Report, ReportError, When};
@@ -43,16 +44,10 @@ pub(super) struct States {
     /// Changes after this version are known.
     known_since: u64,
     removals: VecDeque<Removal>,
-    /// To be told to watchers, by tier.
-    unpublished: [Vec<Arc<str>>; Tier::ALL.len()],
-    /// Seen again, with nothing else to tell.
-    seen: Vec<Arc<str>>,
-    /// To be written, the longest waiting first.
-    dirty: Vec<Arc<str>>,
+    /// Who has still to take in which modules.
+    queues: Queues,
     /// How often something was to be written.
     changes: u64,
-    /// Perhaps came or went.
-    turned: Vec<Arc<str>>,
 }
 
 impl States {
@@ -66,17 +61,14 @@ impl States {
             version,
             known_since: version,
             removals: VecDeque::new(),
-            unpublished: Default::default(),
-            seen: Vec::new(),
-            dirty: Vec::new(),
+            queues: Queues::default(),
             changes: 0,
-            turned: Vec::new(),
         };
         for (module, kept) in modules {
             let online = kept.as_ref().is_some_and(|kept| kept.online);
             let entry = Entry {
                 presence: Presence::remembered(online, now, patience),
-                told_online: online,
+                told: Told { online, ..Told::default() },
                 version: kept.as_ref().map_or(version, |kept| kept.version),
                 last_seen: kept.as_ref().and_then(|kept| kept.last_seen),
                 telemetry: kept.map(|kept| kept.telemetry).unwrap_or_default(),
@@ -136,16 +128,21 @@ impl States {
     /// Notes that watchers of every tier are to be told of a module's values.
     fn tell_again(&mut self, id: &Arc<str>) {
         let Some(entry) = self.entries.get_mut(id) else { return };
-        let newly = !entry.unpublished & Tier::all_bits();
-        entry.unpublished |= newly;
-        for tier in Tier::ALL.into_iter().filter(|tier| newly & tier.bit() != 0) {
-            self.unpublished[tier.index()].push(Arc::clone(id));
+        for tier in Tier::ALL {
+            self.queues.mark(id, &mut entry.marks, Consumer::Watchers(tier));
+        }
+    }
+
+    fn mark(&mut self, id: &Arc<str>, consumer: Consumer) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            self.queues.mark(id, &mut entry.marks, consumer);
         }
     }
 
     /// A module was removed.
     pub(super) fn remove(&mut self, id: &str, now: Timestamp) {
         if let Some((id, entry)) = self.entries.remove_entry(id) {
+            self.queues.forget(&id, entry.marks);
             let version = self.next_version(now);
             self.remember(Removal { version, id, owner: entry.module.owner, moved: false });
         }
@@ -252,10 +249,10 @@ impl States {
     /// Nothing is told of a report that says nothing new, but now and then that the module was seen.
     fn note_seen(&mut self, id: &str, now: Timestamp) -> bool {
         let Some((key, entry)) = self.entry(id) else { return false };
-        let due = now.as_millis() - entry.seen_told_ms >= SEEN_EVERY_MS;
+        let due = now.as_millis() - entry.told.seen_ms >= SEEN_EVERY_MS;
         if due {
-            entry.seen_told_ms = now.as_millis();
-            self.seen.push(Arc::clone(&key));
+            entry.told.seen_ms = now.as_millis();
+            self.mark(&key, Consumer::LastSeen);
             self.keep(&key);
         }
         due
@@ -263,8 +260,7 @@ impl States {
 
     /// Hands every module to `tell` that was seen, with nothing else to tell.
     pub(super) fn tell_seen(&mut self, mut tell: impl FnMut(&Entry)) {
-        let seen = std::mem::take(&mut self.seen);
-        seen.iter().filter_map(|id| self.entries.get(id)).for_each(&mut tell);
+        self.take(Consumer::LastSeen, usize::MAX, |entry| tell(entry));
     }
 
     /// The module gave a sign of life; `came` says whether it was away.
@@ -283,16 +279,7 @@ impl States {
             entry.version = version;
         }
         self.keep(&id);
-        self.note_turning(id);
-    }
-
-    fn note_turning(&mut self, id: Arc<str>) {
-        if let Some(entry) = self.entries.get_mut(&id)
-            && !entry.turning
-        {
-            entry.turning = true;
-            self.turned.push(id);
-        }
+        self.mark(&id, Consumer::Log);
     }
 
     fn entry(&mut self, id: &str) -> Option<(Arc<str>, &mut Entry)> {
@@ -305,9 +292,16 @@ impl States {
         let Some(entry) = self.entries.get_mut(id) else { return };
         entry.text = None;
         self.changes += 1;
-        if !entry.dirty {
-            entry.dirty = true;
-            self.dirty.push(Arc::clone(id));
+        self.queues.mark(id, &mut entry.marks, Consumer::Database);
+    }
+
+    /// Hands at most `limit` modules to `taken` that a consumer has still to take in, the longest waiting first.
+    fn take(&mut self, consumer: Consumer, limit: usize, mut taken: impl FnMut(&mut Entry)) {
+        for id in self.queues.take(consumer, limit) {
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.marks.clear(consumer);
+                taken(entry);
+            }
         }
     }
 
@@ -331,27 +325,29 @@ impl States {
 
     /// Takes out at most `limit` modules that came or went since they were last taken out.
     pub(super) fn take_turns(&mut self, limit: usize) -> Vec<Turn> {
-        let count = self.turned.len().min(limit);
         let mut turns = Vec::new();
-        for id in self.turned.drain(..count) {
-            let Some(entry) = self.entries.get_mut(&id) else { continue };
-            entry.turning = false;
-            let online = entry.presence.is_online();
-            if entry.told_online != online {
-                turns.push(Turn { online, entry: entry.clone() });
-            }
+        // Not all that could be news is: nothing waits behind what is not.
+        while turns.is_empty() && !self.queues.is_empty(Consumer::Log) {
+            self.take(Consumer::Log, limit, |entry| {
+                let online = entry.presence.is_online();
+                if entry.told.online != online {
+                    turns.push(Turn { online, entry: entry.clone() });
+                }
+            });
         }
         turns
     }
 
     /// The log says so now.
     pub(super) fn turns_told(&mut self, turns: &[Turn]) {
-        for Turn { online, entry } in turns {
+        for Turn { online, entry: told } in turns {
             // The database may have been slow: whoever was away just now is told, whatever they saw before.
             self.version += 1;
             let version = self.version;
-            if let Some((id, entry)) = self.entry(&entry.module.id) {
-                (entry.told_online, entry.version) = (*online, version);
+            let Some((id, entry)) = self.entry(&told.module.id) else { continue };
+            // Of one with the same name that was added meanwhile, the log says nothing yet.
+            if entry.module.created_at == told.module.created_at {
+                (entry.told.online, entry.version) = (*online, version);
                 // Its version is another now.
                 self.keep(&id);
             }
@@ -362,7 +358,7 @@ impl States {
     pub(super) fn turn_again(&mut self, turns: &[Turn]) {
         for Turn { entry, .. } in turns {
             if let Some((id, _)) = self.entry(&entry.module.id) {
-                self.note_turning(id);
+                self.mark(&id, Consumer::Log);
             }
         }
     }
@@ -374,19 +370,14 @@ impl States {
 
     /// How many states are to be written.
     pub(super) fn count_dirty(&self) -> usize {
-        self.dirty.len()
+        self.queues.len(Consumer::Database)
     }
 
     /// Takes out at most `limit` states that are to be written, the longest waiting first.
     pub(super) fn take_dirty(&mut self, limit: usize) -> Vec<Kept> {
-        let count = self.dirty.len().min(limit);
-        let entries = &mut self.entries;
-        let taken = self.dirty.drain(..count).filter_map(|id| {
-            let entry = entries.get_mut(&id)?;
-            entry.dirty = false;
-            Some(entry.kept())
-        });
-        taken.collect()
+        let mut taken = Vec::with_capacity(limit.min(self.count_dirty()));
+        self.take(Consumer::Database, limit, |entry| taken.push(entry.kept()));
+        taken
     }
 
     /// Writes these again: they could not be written.
@@ -400,12 +391,13 @@ impl States {
 
     /// Whether watchers of a tier are to be told something.
     pub(super) fn has_unpublished(&self, tier: Tier) -> bool {
-        !self.unpublished[tier.index()].is_empty() || (tier == Tier::Live && !self.seen.is_empty())
+        !self.queues.is_empty(Consumer::Watchers(tier))
+            || (tier == Tier::Live && !self.queues.is_empty(Consumer::LastSeen))
     }
 
     /// Whether live watchers, or the log, are still to be told something.
     pub(super) fn has_news(&self) -> bool {
-        let turned = |entry: &Entry| entry.told_online != entry.presence.is_online();
+        let turned = |entry: &Entry| entry.told.online != entry.presence.is_online();
         self.has_unpublished(Tier::Live) || self.entries.values().any(turned)
     }
 
@@ -418,17 +410,17 @@ impl States {
         pause_ms: i64,
         mut tell: impl FnMut(&Entry) -> bool,
     ) {
-        let ids = std::mem::take(&mut self.unpublished[tier.index()]);
-        for id in ids {
+        let consumer = Consumer::Watchers(tier);
+        for id in self.queues.take(consumer, usize::MAX) {
             let Some(entry) = self.entries.get_mut(&id) else { continue };
-            let too_soon = tier == Tier::Live && now.as_millis() - entry.told_ms < pause_ms;
+            let too_soon = tier == Tier::Live && now.as_millis() - entry.told.values_ms < pause_ms;
             if too_soon || !tell(entry) {
-                self.unpublished[tier.index()].push(id);
+                self.queues.put_back(consumer, id);
                 continue;
             }
-            entry.unpublished &= !tier.bit();
+            entry.marks.clear(consumer);
             if tier == Tier::Live {
-                (entry.told_ms, entry.seen_told_ms) = (now.as_millis(), now.as_millis());
+                (entry.told.values_ms, entry.told.seen_ms) = (now.as_millis(), now.as_millis());
             }
         }
     }
@@ -491,15 +483,4 @@ fn micros(now: Timestamp) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_start_begins_beyond_what_was_told_before() {
-        let kept = 1_000_000_000;
-        let (soon, later) = (Timestamp::from_millis(1_000_400), Timestamp::from_millis(1_000_800));
-        assert!(kept < first_version(kept, soon) && first_version(kept, soon) < first_version(kept, later));
-        // The clock was put back.
-        assert_eq!(first_version(kept, Timestamp::from_millis(5)), kept + TOLD_AGAIN);
-    }
-}
+mod tests;

@@ -68,14 +68,6 @@ impl Tier {
     pub(super) const fn index(self) -> usize {
         self as usize
     }
-
-    pub(super) const fn bit(self) -> u8 {
-        1 << self as u8
-    }
-
-    pub(super) const fn all_bits() -> u8 {
-        0b111
-    }
 }
 
 #[cfg(test)]

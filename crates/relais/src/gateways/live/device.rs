@@ -20,7 +20,9 @@ use crate::App;
 use crate::auth::Principal;
 use crate::error::beginning_of;
 use crate::features::live::Live;
-use crate::features::live::{ANSWERS, Link, LinkEnd, LinkId, Message, Report, ReportError, Unreadable};
+use crate::features::live::{
+    ANSWERS, Link, LinkEnd, LinkId, Message, Report, ReportError, Unreadable, wrong_credential,
+};
 use crate::gateways::dialects::text_frame;
 use crate::gateways::upgrade::Handshake;
 use crate::gateways::websocket::{Connection, Opened, Protocol, Terms, serve};
@@ -177,16 +179,21 @@ impl Device {
                 self.live().refused(id, "wrong_credential", error.french());
                 return self.refuse(error.french());
             }
-            // What is the matter is in the log already.
-            Err(_) => return Flow::Close(CloseCode::Internal.into()),
+            Err(_) => return Self::fail(),
         };
         let Connection { app, session, .. } = &self.connection;
         if let Err(error) = app.hub().identify(session, Identity::of(&format!("device:{}", module.id))) {
             return Flow::Close(CloseReason::new(CloseCode::TryLater, error.to_string()));
         }
         // Asked again once the connection is the module's: from here on another credential, or the module's end, ends it.
-        if !self.take_over(&module.id) || self.live().modules().identify(id, credential).await.is_err() {
-            return self.refuse("Identifiant ou mot de passe de module incorrect");
+        let still = match self.take_over(&module.id) {
+            true => self.live().modules().identify(id, credential).await,
+            false => Err(wrong_credential()),
+        };
+        match still {
+            Ok(_) => {}
+            Err(error) if error.status().is_client_error() => return self.refuse(error.french()),
+            Err(_) => return Self::fail(),
         }
         let known = self.live().telemetry(&module.id);
         let now = app.clock().now();
@@ -213,6 +220,12 @@ impl Device {
         let Some(link) = self.live().link(module, wire) else { return false };
         *identified = Identified::As(module.into(), link);
         true
+    }
+
+    /// The server cannot say who the device is: that is not the device's fault, and it comes back. What is the matter is
+    /// in the log already.
+    fn fail() -> Flow {
+        Flow::Close(CloseCode::Internal.into())
     }
 
     fn refuse(&self, message: &str) -> Flow {

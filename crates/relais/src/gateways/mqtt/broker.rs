@@ -29,8 +29,10 @@ pub(super) struct Account {
 
 /// Something from the broker.
 pub(super) enum Happening {
-    /// The connection stands.
-    Connected,
+    /// The connection stands; whether the broker goes on with the session that it kept.
+    Connected {
+        resumed: bool,
+    },
     /// What was subscribed to; these were refused, by their places.
     Subscribed(Vec<usize>),
     Message(Box<Message>),
@@ -43,6 +45,8 @@ pub(super) struct Message {
     pub(super) payload: Bytes,
     /// The broker had kept it and it may be old.
     pub(super) retained: bool,
+    /// The broker may have sent it before, over this connection or another.
+    pub(super) repeated: bool,
     pub(super) receipt: Receipt,
 }
 
@@ -50,6 +54,17 @@ pub(super) struct Message {
 pub(super) enum Receipt {
     V4(v4::Publish),
     V5(v5::Publish),
+}
+
+impl Receipt {
+    /// The number of the message, which no other has before the broker has this; none if it awaits no receipt.
+    pub(super) fn packet_id(&self) -> Option<u16> {
+        let id = match self {
+            Self::V4(publish) => publish.pkid,
+            Self::V5(publish) => publish.pkid,
+        };
+        (id != 0).then_some(id)
+    }
 }
 
 /// Says things to the broker. Nothing here waits.
@@ -215,7 +230,7 @@ impl Ear {
             Self::V4(ear) => ear.poll().await.map(of_v4).map_err(|error| fault_of_v4(&error)),
             Self::V5(ear) => {
                 let happened = ear.poll().await.map(of_v5).map_err(|error| fault_of_v5(&error))?;
-                if matches!(happened, Happening::Connected) {
+                if matches!(happened, Happening::Connected { .. }) {
                     // From here on the session is this process's own: no checkpoint is made at every packet.
                     ear.options.clear_session_store();
                 }
@@ -227,7 +242,9 @@ impl Ear {
 
 fn of_v4(event: v4::Event) -> Happening {
     match event {
-        v4::Event::Incoming(v4::Packet::ConnAck(_)) => Happening::Connected,
+        v4::Event::Incoming(v4::Packet::ConnAck(answer)) => {
+            Happening::Connected { resumed: answer.session_present }
+        }
         v4::Event::Incoming(v4::Packet::SubAck(answer)) => {
             let codes = answer.return_codes.iter();
             Happening::Subscribed(places(
@@ -238,6 +255,7 @@ fn of_v4(event: v4::Event) -> Happening {
             topic: publish.topic.clone(),
             payload: std::mem::take(&mut publish.payload),
             retained: publish.retain,
+            repeated: publish.dup,
             receipt: Receipt::V4(publish),
         })),
         _ => Happening::Other,
@@ -246,7 +264,9 @@ fn of_v4(event: v4::Event) -> Happening {
 
 fn of_v5(event: v5::Event) -> Happening {
     match event {
-        v5::Event::Incoming(v5::Packet::ConnAck(_)) => Happening::Connected,
+        v5::Event::Incoming(v5::Packet::ConnAck(answer)) => {
+            Happening::Connected { resumed: answer.session_present }
+        }
         v5::Event::Incoming(v5::Packet::SubAck(answer)) => {
             let codes = answer.return_codes.iter();
             Happening::Subscribed(places(
@@ -257,6 +277,7 @@ fn of_v5(event: v5::Event) -> Happening {
             topic: publish.topic.clone(),
             payload: std::mem::take(&mut publish.payload),
             retained: publish.retain,
+            repeated: publish.dup,
             receipt: Receipt::V5(publish),
         })),
         _ => Happening::Other,

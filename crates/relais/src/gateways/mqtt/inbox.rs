@@ -1,4 +1,9 @@
 //! What devices say through the broker, on its way to [`crate::features::live::Live`].
+//!
+//! After a new connection the broker sends again what has no receipt yet. What was taken in already
+//! ([`Unacknowledged`]) is not taken in twice: a value without a time of its own would be two in a history. A receipt that
+//! was lost on its way, or a process that ended before it was sent, still makes a message come twice: at least once is what
+//! MQTT promises.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::broker::Message as Publication;
 use super::outlet::{Outlet, Way};
 use super::receipts::Owed;
+use super::unacknowledged::Unacknowledged;
 use crate::App;
 use crate::config::mqtt::{Layout, Purpose};
 use crate::features::live::Live;
@@ -44,6 +50,7 @@ pub(super) struct Inbox {
     app: App,
     layout: Layout,
     outlet: Arc<Outlet>,
+    unacknowledged: Arc<Unacknowledged>,
     /// When messages of what is no module were last complained about.
     complained: Option<Instant>,
     backlog: Option<Backlog>,
@@ -51,8 +58,8 @@ pub(super) struct Inbox {
 
 /// What was heard.
 pub(super) enum Heard {
-    /// The connection stands.
-    Connected,
+    /// The connection stands; whether the broker goes on with the session that it kept.
+    Connected { resumed: bool },
     /// A message, over this connection.
     Message { message: Box<Publication>, connection: u64 },
 }
@@ -73,8 +80,13 @@ enum Said {
 }
 
 impl Inbox {
-    pub(super) fn new(app: App, layout: Layout, outlet: Arc<Outlet>) -> Self {
-        Self { app, layout, outlet, complained: None, backlog: None }
+    pub(super) fn new(
+        app: App,
+        layout: Layout,
+        outlet: Arc<Outlet>,
+        unacknowledged: Arc<Unacknowledged>,
+    ) -> Self {
+        Self { app, layout, outlet, unacknowledged, complained: None, backlog: None }
     }
 
     /// Takes in what is heard, in order, and notes the receipts that are owed for it; until nobody hears any more, or
@@ -86,11 +98,22 @@ impl Inbox {
         stop: &CancellationToken,
     ) {
         while let Some(heard) = heard.recv().await {
-            let Heard::Message { message, connection } = heard else {
-                self.expect_backlog();
-                continue;
+            let (message, connection) = match heard {
+                Heard::Message { message, connection } => (message, connection),
+                Heard::Connected { resumed } => {
+                    if !resumed {
+                        self.unacknowledged.forget_all();
+                    }
+                    self.expect_backlog();
+                    continue;
+                }
             };
-            let taken = self.take(&message, stop).await;
+            let arrival = self.arrival();
+            let taken = self.unacknowledged.knows(&message) || self.take(&message, arrival, stop).await;
+            self.follow_backlog(arrival);
+            if taken {
+                self.unacknowledged.note(&message);
+            }
             if !taken || owe.send(Owed { receipt: message.receipt, connection }).await.is_err() {
                 return;
             }
@@ -111,11 +134,18 @@ impl Inbox {
         if self.backlog.as_ref().is_some_and(comes) { Arrival::Late } else { Arrival::Now }
     }
 
+    /// A message that arrived so was taken in: what waited goes on coming, or all of it has come.
+    fn follow_backlog(&mut self, arrival: Arrival) {
+        self.backlog = match (arrival, self.backlog.take()) {
+            (Arrival::Late, Some(backlog)) => Some(Backlog { last: Instant::now(), ..backlog }),
+            _ => None,
+        };
+    }
+
     /// Takes a message in; false if it is time to stop, and it was not taken. Waits while the database does not answer:
     /// what comes meanwhile is safe at the broker.
-    async fn take(&mut self, message: &Publication, stop: &CancellationToken) -> bool {
+    async fn take(&mut self, message: &Publication, arrival: Arrival, stop: &CancellationToken) -> bool {
         let topic = String::from_utf8_lossy(&message.topic).into_owned();
-        let arrival = self.arrival();
         let found = self.layout.find(&topic).map(|(purpose, module)| (purpose, module.to_owned()));
         let outcome = match &found {
             _ if message.retained => Outcome::Retained,
@@ -134,10 +164,6 @@ impl Inbox {
             (Some(remedy), Some((_, module))) => self.complain(&module, &topic, outcome, remedy),
             _ => {}
         }
-        self.backlog = match (arrival, self.backlog.take()) {
-            (Arrival::Late, Some(backlog)) => Some(Backlog { last: Instant::now(), ..backlog }),
-            _ => None,
-        };
         true
     }
 

@@ -11,6 +11,7 @@ mod inbox;
 mod outlet;
 mod receipts;
 mod session;
+mod unacknowledged;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,6 +33,7 @@ use broker::{Account, Ear, Happening, Message};
 use fault::Fault;
 use inbox::{Heard, Inbox};
 use outlet::Outlet;
+use unacknowledged::Unacknowledged;
 
 /// Devices behind a broker.
 pub(super) const DIALECT: DialectFeature = DialectFeature::of(Feature {
@@ -100,7 +102,8 @@ pub async fn run(app: App, stop: CancellationToken) {
         Err(error) => return tracing::error!(error, "no MQTT: correct the settings and start again"),
     };
     let (outlet, filters) = (Arc::new(Outlet::new(speaker)), layout.filters());
-    let inbox = Inbox::new(app.clone(), layout, Arc::clone(&outlet));
+    let unacknowledged = Arc::new(Unacknowledged::default());
+    let inbox = Inbox::new(app.clone(), layout, Arc::clone(&outlet), Arc::clone(&unacknowledged));
     let client_id = account(&app, false).client_id;
     let outdated = outdated(&app, &client_id, &filters).await;
     let mut line = Line {
@@ -121,7 +124,7 @@ pub async fn run(app: App, stop: CancellationToken) {
     tokio::join!(
         line.hear(taker, &stop),
         inbox.take_all(heard, owe, &stop),
-        receipts::send(app, outlet, owed, stop.clone()),
+        receipts::send(app, outlet, owed, &unacknowledged, stop.clone()),
     );
     line.close().await;
 }
@@ -165,8 +168,12 @@ impl Line {
                 }
                 Ok(happening) => {
                     self.note(&happening);
-                    !matches!(happening, Happening::Connected)
-                        || hand_over(&taker, Heard::Connected, stop).await
+                    match happening {
+                        Happening::Connected { resumed } => {
+                            hand_over(&taker, Heard::Connected { resumed }, stop).await
+                        }
+                        _ => true,
+                    }
                 }
                 Err(fault) => self.mend(&fault, stop).await,
             };
@@ -186,8 +193,8 @@ impl Line {
 
     fn note(&mut self, happening: &Happening) {
         match happening {
-            Happening::Connected if self.dropping => self.reopen(false),
-            Happening::Connected => {
+            Happening::Connected { .. } if self.dropping => self.reopen(false),
+            Happening::Connected { .. } => {
                 self.since = Some(Instant::now());
                 metrics::counter!("relais_mqtt_connects_total").increment(1);
                 let speaker = self.outlet.speaker();
@@ -323,7 +330,7 @@ async fn probe(config: &MqttConfig) -> Result<String, String> {
     let asked = async {
         loop {
             match ear.next().await.map_err(|fault| format!("{shown}: {fault}"))? {
-                Happening::Connected => {
+                Happening::Connected { .. } => {
                     speaker.subscribe(&filters);
                 }
                 Happening::Subscribed(refused) if refused.is_empty() => return Ok(()),

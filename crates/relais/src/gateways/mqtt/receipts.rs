@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::broker::Receipt;
 use super::outlet::Outlet;
+use super::unacknowledged::Unacknowledged;
 use crate::App;
 use crate::features::live::Live;
 
@@ -48,6 +49,7 @@ pub(super) async fn send(
     app: App,
     outlet: Arc<Outlet>,
     mut owed: mpsc::Receiver<Owed>,
+    unacknowledged: &Unacknowledged,
     stop: CancellationToken,
 ) {
     let mut together = Vec::with_capacity(TOGETHER);
@@ -58,7 +60,12 @@ pub(super) async fn send(
             () = too_late(&stop) => return,
         }
         for Owed { receipt, connection } in together.drain(..) {
-            if outlet.connection() == connection && !outlet.speaker().acknowledge(&receipt) {
+            if outlet.connection() != connection {
+                continue;
+            }
+            // Before it goes: from then on the broker may give its number to another message.
+            unacknowledged.forget(&receipt);
+            if !outlet.speaker().acknowledge(&receipt) {
                 tracing::debug!("a receipt found no room; the message comes again");
             }
         }

@@ -21,7 +21,7 @@ use super::opening::open_session;
 use super::relay::{last_event_id, stream_response};
 use super::upgrade::Handshake;
 use super::websocket::{Connection, Opened, Protocol, Terms, serve};
-use super::{DialectFeature, belongs_to, dialects, identity, unreadable};
+use super::{DialectFeature, belongs_to, dialects, identity, open_as, unreadable};
 use crate::auth::http::{Caller, Visitor};
 use crate::auth::{Action, Credential, Principal};
 use crate::feature::Feature;
@@ -293,13 +293,6 @@ pub(super) async fn open_stream(
 ) -> Result<Response, AppError> {
     let query = ChannelQuery::parse(query.as_deref())?;
     let since = last_event_id(&headers)?.or(query.since);
-    let spec = SessionSpec {
-        identity: identity(&principal),
-        address: address.ip(),
-        dialect: dialects::native_stream(),
-        transport: Transport::Queue,
-        identify_within_s: None,
-    };
     let place = since.map_or(Place::Now, Place::Cursor);
     let preface = |joined: &Joined| {
         let cursor = since.filter(|_| joined.recovered).unwrap_or(joined.cursor);
@@ -310,16 +303,26 @@ pub(super) async fn open_stream(
         dialects::stream_block(Some(&cursor.to_string()), "subscribed", frame.to_string().as_bytes()).into()
     };
     let hub = app.hub();
-    let join = async |allowed: Vec<Subscription>| {
-        let session = open_session(hub, spec)?;
-        belongs_to(&app, &principal, &session);
-        let body = QueueBody::new(Arc::clone(&session));
-        if let Err(error) = hub.subscribe_all(&session, allowed, place, preface).await {
-            hub.close(&session, CloseCode::Internal);
-            return Err(error.into());
-        }
-        Ok(body)
+    let open = async |principal: Principal| {
+        let join = async |allowed: Vec<Subscription>| {
+            let spec = SessionSpec {
+                identity: identity(&principal),
+                address: address.ip(),
+                dialect: dialects::native_stream(),
+                transport: Transport::Queue,
+                identify_within_s: None,
+            };
+            let session = open_session(hub, spec)?;
+            belongs_to(&app, &principal, &session);
+            let body = QueueBody::new(Arc::clone(&session));
+            if let Err(error) = hub.subscribe_all(&session, allowed, place, preface).await {
+                hub.close(&session, CloseCode::Internal);
+                return Err(error.into());
+            }
+            Ok(body)
+        };
+        let undo = |body: QueueBody| hub.close(body.session(), CloseCode::Forbidden);
+        admit(|| all_allowed(&app, &principal, &query.channels), join, undo).await
     };
-    let undo = |body: QueueBody| hub.close(body.session(), CloseCode::Forbidden);
-    admit(|| all_allowed(&app, &principal, &query.channels), join, undo).await.map(stream_response)
+    open_as(&app, principal, open).await.map(stream_response)
 }

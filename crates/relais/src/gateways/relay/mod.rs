@@ -22,7 +22,7 @@ use utoipa::OpenApi as _;
 use super::opening::open_session;
 use super::upgrade::Handshake;
 use super::websocket::{Connection, Opened, Protocol, Terms, serve};
-use super::{DialectFeature, belongs_to, dialects, identity};
+use super::{DialectFeature, belongs_to, dialects, identity, open_as};
 use crate::app::Counted;
 use crate::auth::http::Caller;
 use crate::auth::{Access, Principal};
@@ -164,14 +164,18 @@ pub(super) async fn open_stream(
 ) -> Result<Response, AppError> {
     let mut query = ListenQuery::parse(query.as_deref())?;
     query.since = last_event_id(&headers)?.or(query.since);
-    let listener = Listener::new(&app, principal, &query)?;
-    let session = listener.open_stream(&app, address)?;
-    let body = QueueBody::new(Arc::clone(&session));
-    let welcome = |frame: &serde_json::Value, cursor: Cursor| {
-        dialects::stream_block(Some(&cursor.to_string()), "connection", frame.to_string().as_bytes()).into()
-    };
-    listener.join(&app, &session, welcome).await?;
-    Ok(stream_response(body))
+    let body = open_as(&app, principal, async |principal| {
+        let listener = Listener::new(&app, principal, &query)?;
+        let session = listener.open_stream(&app, address)?;
+        let body = QueueBody::new(Arc::clone(&session));
+        let welcome = |frame: &serde_json::Value, cursor: Cursor| {
+            dialects::stream_block(Some(&cursor.to_string()), "connection", frame.to_string().as_bytes())
+                .into()
+        };
+        listener.join(&app, &session, welcome).await?;
+        Ok(body)
+    });
+    body.await.map(stream_response)
 }
 
 /// The position that a browser's `EventSource` sends by itself.

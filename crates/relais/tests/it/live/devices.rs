@@ -1,10 +1,14 @@
 //! Devices on their WebSocket, and who hears of them.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use relais::features::accounts::Actor;
-use relais::features::live::{NewModule, Report, Visibility};
+use relais::features::live::{Link, LinkEnd, NewModule, Report, Visibility};
+use relais_store::{StoreError, params};
 use reqwest::Method;
 use serde_json::{Value, json};
-
+use tokio::runtime::Handle;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::Data;
 
 use super::wire::Wire;
@@ -107,7 +111,7 @@ async fn online_and_offline_are_told_when_they_change_and_a_restart_is_no_outage
             loop {
                 clock.advance_ms(1_000);
                 world.running.app().service::<Live>().look();
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         let told = tokio::select! {
@@ -175,6 +179,44 @@ async fn a_device_that_is_not_let_in_is_told_why() {
             assert_eq!(told["type"], "auth_error", "{first}");
             assert_eq!(device.closed().await, (1008, told["message"].as_str().unwrap().to_owned()), "{first}");
         }
+    })
+    .await;
+}
+
+/// A connection of a module that runs something when another takes over, on a thread of its own and to its end.
+struct Former<F>(F);
+
+impl<F: Fn() + Send + Sync + 'static> Link for Former<F> {
+    fn send(&self, _: &Value, _: Duration) {}
+
+    fn end(&self, _: LinkEnd) {
+        std::thread::scope(|scope| scope.spawn(&self.0).join()).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_fails_while_a_device_comes_in_is_no_wrong_password() {
+    on_both(|world| async move {
+        let credential = world.module(STATION, None).await;
+        let (app, runtime) = (world.running.app().clone(), Handle::current());
+        let (live, store) = (app.service::<Live>(), app.store().clone());
+        // Between the two questions: the credential was right, and whether it still is cannot be read.
+        let lose = move || {
+            let gone = store.write(|tx| tx.execute("ALTER TABLE modules RENAME TO modules_away", params![]));
+            runtime.block_on(gone).map(drop).unwrap_or_else(|error: StoreError| panic!("{error}"));
+        };
+        live.link(STATION, Arc::new(Former(lose))).unwrap();
+        let identify = json!({ "type": "module_identify", "moduleId": STATION, "password": credential });
+        let mut device = Wire::nameless(&world).await;
+        device.say(identify).await;
+        assert_eq!(device.closed().await.0, 1011, "it is told nothing about its password");
+
+        let back = "ALTER TABLE modules_away RENAME TO modules";
+        let back = app.store().write(move |tx| tx.execute(back, params![]));
+        back.await.map(drop).unwrap_or_else(|error: StoreError| panic!("{error}"));
+        let state: Value = serde_json::from_str(&live.state(&Visibility::All, STATION).unwrap()).unwrap();
+        assert_eq!(state.get("lastRefusal"), None, "nor does its owner see a failed sign-in");
+        Wire::device(&world, STATION, &credential).await;
     })
     .await;
 }

@@ -245,3 +245,36 @@ async fn a_server_that_was_down_meanwhile_knows_what_ended() {
     again.stop().await;
     drop((first, database));
 }
+
+/// Where somebody opens a stream of one société.
+const STREAMS: [&str; 2] = ["/api/files/events?societe=rsp-bgs", "/api/v1/events?channel=societe:rsp-bgs"];
+
+/// Somebody opens a stream at the second server, which hears of what the first has committed while that is done.
+async fn stream(pair: &Pair, path: &str, who: &Person) -> (u16, Raw) {
+    let since = pair.first.running.app().store().head();
+    let mut stream = Raw::to(&pair.second).await;
+    let head = format!("{path}&since={since} HTTP/1.1\r\nHost: localhost\r\n{}\r\n\r\n", bearer(who));
+    stream.write(format!("GET {head}")).await;
+    (stream.answer().await.0, stream)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_opens_a_stream_while_the_news_of_their_rights_arrives_has_the_rights_that_hold() {
+    for path in STREAMS {
+        let pair = Pair::start().await;
+        let (accounts, lea) = (accounts(&pair.first), writer(&pair).await);
+        let grant = |access: &str| Grant { societe: "rsp-bgs".into(), access: access.into() };
+        for access in ["read", "write"] {
+            accounts.set_grant(&tester(), &lea.id, grant(access)).await.unwrap();
+            let (status, mut stream) = stream(&pair, path, &lea).await;
+            assert_eq!(status, 200, "{path}: she may read it before and after");
+            stream.read_to("\n\n").await;
+        }
+        accounts.remove_grant(&tester(), &lea.id, "rsp-bgs").await.unwrap();
+        assert_eq!(stream(&pair, path, &lea).await.0, 403, "{path}");
+        accounts.set_grant(&tester(), &lea.id, grant("read")).await.unwrap();
+        pair.caught_up().await;
+        disable(&accounts, &lea).await;
+        assert_eq!(stream(&pair, path, &lea).await.0, 401, "{path}");
+    }
+}

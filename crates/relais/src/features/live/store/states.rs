@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use relais_protocol::time::Timestamp;
 use relais_store::{Param, Query, RowTx, StoreError, WriteTx, params};
 
 use super::super::entry::Kept;
@@ -29,7 +30,7 @@ static VALUES_MANY: LazyLock<String> = LazyLock::new(|| upsert(ROWS, Part::Value
 static READ_MANY: LazyLock<String> = LazyLock::new(|| {
     let marks: Vec<String> = (1..=ROWS).map(|row| format!("${row}")).collect();
     format!(
-        "SELECT m.id, m.owner, s.online FROM modules m LEFT JOIN module_states s ON s.id = m.id WHERE m.id IN ({})",
+        "SELECT m.id, m.owner, s.online, m.created_at FROM modules m LEFT JOIN module_states s ON s.id = m.id WHERE m.id IN ({})",
         marks.join(", ")
     )
 });
@@ -117,6 +118,8 @@ fn json(telemetry: &serde_json::Map<String, serde_json::Value>) -> String {
 pub(crate) struct Told {
     pub(crate) owner: Option<String>,
     pub(crate) online: bool,
+    /// When it was added: one with the same name may have been removed.
+    pub(crate) created_at: Timestamp,
 }
 
 /// Of those of these modules that there are.
@@ -129,7 +132,8 @@ pub(crate) fn told<'a>(
         // The last is asked for again where a chunk has fewer.
         let asked: Vec<Param<'_>> = (0..ROWS).map(|row| chunk[row.min(chunk.len() - 1)].into()).collect();
         let found = tx.query(&READ_MANY, &asked, |row| {
-            let told = Told { owner: row.opt_text(1)?, online: row.opt_i64(2)? == Some(1) };
+            let (owner, online) = (row.opt_text(1)?, row.opt_i64(2)? == Some(1));
+            let told = Told { owner, online, created_at: row.timestamp(3)? };
             Ok((row.text(0)?, told))
         })?;
         all.extend(found);

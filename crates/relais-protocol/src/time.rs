@@ -62,7 +62,7 @@ impl<'de> Deserialize<'de> for Timestamp {
 }
 
 /// Where the time comes from. Production code takes one as an argument; tests pass one that stands still.
-pub trait Clock: Send + Sync + 'static {
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The time of day: what is told and stored. It may be wrong, and leap whenever somebody or something sets it.
     fn now(&self) -> Timestamp;
 

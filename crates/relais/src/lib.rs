@@ -25,10 +25,10 @@ pub mod id;
 pub mod jobs;
 mod memory;
 mod outbound;
-mod pace;
 pub mod said;
 pub mod telemetry;
 pub mod text;
+mod token_bucket;
 pub mod web;
 
 pub use app::App;

@@ -12,7 +12,6 @@ mod membership;
 mod mqtt;
 mod native;
 mod opening;
-mod pace;
 mod poll;
 mod relay;
 pub mod socketio;
@@ -22,7 +21,7 @@ mod websocket;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use relais_hub::{CloseCode, Identity, OpenError, Session, SubscribeError};
+use relais_hub::{CloseCode, CloseReason, Identity, OpenError, Session, SubscribeError};
 
 use crate::auth::Principal;
 use crate::auth::ending::rights_changed;
@@ -72,6 +71,11 @@ const SOCKETIO: DialectFeature = DialectFeature {
         namespaces.join("/", Arc::new(socketio::Messages::new(app.clone(), messages)));
     },
 };
+
+/// Why a connection is closed that sends more than its token bucket has.
+fn too_fast(per_second: u32) -> CloseReason {
+    CloseReason::new(CloseCode::Policy, format!("more than {per_second} messages per second"))
+}
 
 /// Runs a connection. It ends with its socket, which the hub closes when the server drains.
 fn spawn(connection: impl Future<Output = ()> + Send + 'static) {

@@ -17,7 +17,8 @@ use super::{Incoming, Namespace, Socket};
 use crate::auth::Principal;
 use crate::config::Recovery;
 use crate::gateways::engineio::{Arrival, Client, Conversation, Opened};
-use crate::gateways::pace::{Pace, too_fast};
+use crate::gateways::too_fast;
+use crate::token_bucket::{TokenBucket, per_second};
 
 /// One connection.
 pub(super) struct Talk {
@@ -31,7 +32,7 @@ pub(super) struct Talk {
 
 struct State {
     session: Session,
-    pace: Pace,
+    bucket: TokenBucket,
     principal: Principal,
     members: Vec<Member>,
     /// Answers of the client that somebody waits for.
@@ -72,9 +73,9 @@ impl Talk {
         let parser = if has("parser", "msgpack") { Parser::Msgpack } else { Parser::Default };
         let now = Instant::now();
         let (session, implicit) = Session::open(server.rules(client.version(), parser), now);
-        let pace = Pace::new(server.settings.events_per_s, now);
+        let bucket = TokenBucket::new(per_second(server.settings.events_per_s));
         let (members, asked) = (Vec::new(), Vec::new());
-        let state = State { session, pace, principal, members, asked, must_say_who: false, closed: false };
+        let state = State { session, bucket, principal, members, asked, must_say_who: false, closed: false };
         let talk = Arc::new(Self {
             server: Arc::clone(server),
             client,
@@ -87,10 +88,11 @@ impl Talk {
     }
 
     fn message(self: &Arc<Self>, message: Frame) -> Flow {
+        let clock = self.client.hub().clock();
         let now = Instant::now();
         let input = {
             let mut state = self.state.lock();
-            if !state.pace.take(now) {
+            if !state.bucket.take(clock.steady()) {
                 return Flow::Close(too_fast(self.server.settings.events_per_s));
             }
             let late = state.session.tick(now).unwrap_or_default();

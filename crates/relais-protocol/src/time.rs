@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +71,13 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// deadlines in memory. It begins at some time of day when the process starts, so it is neither told nor stored.
     fn steady(&self) -> Timestamp;
 
+    /// This moment as the timers of the system count: for a wait that they end, and for how long something took. Nobody
+    /// sets it, and it may stand still while the computer sleeps.
+    #[expect(clippy::disallowed_methods, reason = "the one place where the timers' time is read")]
+    fn instant(&self) -> Instant {
+        Instant::now()
+    }
+
     /// This moment on both.
     fn moment(&self) -> Moment {
         Moment { now: self.now(), steady: self.steady() }
@@ -101,7 +109,7 @@ pub type SharedClock = Arc<dyn Clock>;
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the one place where the computer's clock is read")]
+    #[expect(clippy::disallowed_methods, reason = "the one place where the time of day is read")]
     fn now(&self) -> Timestamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))

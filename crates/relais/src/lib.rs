@@ -26,6 +26,7 @@ pub mod jobs;
 mod memory;
 mod outbound;
 pub mod said;
+mod tasks;
 pub mod telemetry;
 pub mod text;
 mod token_bucket;

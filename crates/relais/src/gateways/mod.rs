@@ -28,6 +28,7 @@ use crate::auth::ending::rights_changed;
 use crate::feature::Feature;
 use crate::features;
 use crate::said::{Said, said};
+use crate::tasks::spawn;
 use crate::{App, AppError};
 
 /// How the server is spoken to beside the calls of the features, a line each.
@@ -78,7 +79,8 @@ fn too_fast(per_second: u32) -> CloseReason {
 }
 
 /// Runs a connection. It ends with its socket, which the hub closes when the server drains.
-fn spawn(connection: impl Future<Output = ()> + Send + 'static) {
+fn spawn_connection(connection: impl Future<Output = ()> + Send + 'static) {
+    #[expect(clippy::disallowed_methods, reason = "the hub knows every session, and ends it")]
     tokio::spawn(connection);
 }
 
@@ -117,7 +119,7 @@ fn belongs_to(app: &App, principal: &Principal, session: &Arc<Session>) {
     }
     let (app, principal, session) = (app.clone(), principal.clone(), Arc::clone(session));
     let now = app.clock().now();
-    spawn(async move {
+    spawn("rights", async move {
         match app.auth().is_current(&principal, now).await {
             Ok(true) => {}
             Ok(false) => app.hub().close(&session, rights_changed()),

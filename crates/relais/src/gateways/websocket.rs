@@ -16,7 +16,7 @@ use relais_protocol::websocket::Limits;
 
 use super::opening::open_guest;
 use super::upgrade::{Handshake, Upgraded};
-use super::{belongs_to, identity, other_identity, renew, spawn, too_fast};
+use super::{belongs_to, identity, other_identity, renew, spawn_connection, too_fast};
 use crate::auth::Principal;
 use crate::token_bucket::{TokenBucket, per_second};
 use crate::{App, AppError};
@@ -175,7 +175,7 @@ pub(super) fn serve<P: Protocol>(
         let reader = Reader { app, protocol, bucket, messages_per_s };
         Some((run_socket(session, leftover, reader, limits).after(first), farewell))
     });
-    spawn(async move {
+    spawn_connection(async move {
         if let Some((run, mut farewell)) = opened.await {
             farewell.how = Some(run.await);
         }
@@ -242,6 +242,7 @@ fn closed_with(how: Ended) -> Option<CloseCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tasks::spawn;
 
     #[derive(Default)]
     struct Noted(Mutex<Vec<Option<Ended>>>);
@@ -265,8 +266,8 @@ mod tests {
             farewell.how = Some(Ended::Lost);
             drop(farewell);
         };
-        tokio::spawn(run(farewell(), false)).await.unwrap();
-        assert!(tokio::spawn(run(farewell(), true)).await.is_err());
+        spawn("test", run(farewell(), false)).await.unwrap();
+        assert!(spawn("test", run(farewell(), true)).await.is_err());
         assert_eq!(*protocol.0.lock(), [Some(Ended::Lost), None]);
     }
 }

@@ -178,7 +178,7 @@ impl Acceptor {
             &refusal::too_many_from_address(self.connections.per_address_max()),
             Language::English,
         );
-        tokio::spawn(async move {
+        self.tasks.spawn(async move {
             let farewell = tell(stream, &answer);
             // Whoever is gone already has not waited for it.
             let _ = tokio::time::timeout(FAREWELL, farewell).await;

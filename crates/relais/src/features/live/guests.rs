@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use governor::Quota;
 use parking_lot::Mutex;
@@ -270,8 +270,8 @@ impl Live {
 
     /// Waits until this server has heard of a module that the database has; whether it has.
     async fn hears_of(&self, module: &str) -> bool {
-        let until = Instant::now() + HEARD_OF_WITHIN;
-        while !self.knows(module) && Instant::now() < until {
+        let until = self.0.clock.instant() + HEARD_OF_WITHIN;
+        while !self.knows(module) && self.0.clock.instant() < until {
             tokio::time::sleep(HEARD_OF_EVERY).await;
         }
         self.knows(module)

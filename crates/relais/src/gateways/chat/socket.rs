@@ -22,9 +22,10 @@ use crate::auth::{Credential, Principal};
 use crate::features::chat::Chat;
 use crate::features::chat::{Me, Outcome};
 use crate::gateways::membership::Subscriber;
+use crate::gateways::unreadable;
 use crate::gateways::upgrade::Handshake;
 use crate::gateways::websocket::{Connection, Opened, Protocol, Terms, serve};
-use crate::gateways::{spawn, unreadable};
+use crate::tasks::spawn;
 use crate::web::form::form_pairs;
 
 /// One connection.
@@ -93,7 +94,7 @@ impl Protocol for Client {
         let attendance = std::mem::replace(&mut *self.here.lock(), Attendance::Over);
         if let Attendance::Here(Here { me, device, .. }) = attendance {
             let app = self.connection.app.clone();
-            spawn(async move { app.service::<Chat>().depart(&me, device).await });
+            spawn("departure", async move { app.service::<Chat>().depart(&me, device).await });
         }
     }
 }

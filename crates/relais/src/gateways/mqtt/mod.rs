@@ -188,7 +188,7 @@ impl Line {
         match happening {
             Happening::Connected if self.dropping => self.reopen(false),
             Happening::Connected => {
-                self.since = Some(Instant::now());
+                self.since = Some(self.app.clock().instant());
                 metrics::counter!("relais_mqtt_connects_total").increment(1);
                 let speaker = self.outlet.speaker();
                 if !(speaker.unsubscribe(&self.outdated.lock()) && speaker.subscribe(&self.filters)) {
@@ -238,16 +238,16 @@ impl Line {
         self.outlet.lose();
         metrics::gauge!("relais_mqtt_connected").set(0.0);
         metrics::counter!("relais_mqtt_faults_total").increment(1);
-        let stood = self.since.take();
+        let (stood, now) = (self.since.take(), self.app.clock().instant());
         if let Some(since) = stood {
             self.app.service::<Live>().excuse_silence(self.config().outage_grace_s);
             self.app.service::<Live>().pause_ways();
-            if since.elapsed() > GOOD {
+            if now - since > GOOD {
                 self.pause = PAUSE_MIN;
             }
         }
-        if self.complained.is_none_or(|at| at.elapsed() > COMPLAINT) {
-            self.complained = Some(Instant::now());
+        if self.complained.is_none_or(|at| now - at > COMPLAINT) {
+            self.complained = Some(now);
             tracing::warn!(%fault, "no connection to the MQTT broker; trying again");
         }
         // What cannot be understood before that is no message.

@@ -1,7 +1,6 @@
 //! One connection: what its messages do.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use parking_lot::Mutex;
 use relais_hub::{CloseCode, CloseReason, Dialect, Flow};
@@ -71,7 +70,7 @@ impl Talk {
         let Arrival { client, principal, query } = arrival;
         let has = |name: &str, value: &str| query.iter().any(|(key, found)| key == name && found == value);
         let parser = if has("parser", "msgpack") { Parser::Msgpack } else { Parser::Default };
-        let now = Instant::now();
+        let now = client.hub().clock().instant();
         let (session, implicit) = Session::open(server.rules(client.version(), parser), now);
         let bucket = TokenBucket::new(per_second(server.settings.events_per_s));
         let (members, asked) = (Vec::new(), Vec::new());
@@ -89,7 +88,7 @@ impl Talk {
 
     fn message(self: &Arc<Self>, message: Frame) -> Flow {
         let clock = self.client.hub().clock();
-        let now = Instant::now();
+        let now = clock.instant();
         let input = {
             let mut state = self.state.lock();
             if !state.bucket.take(clock.steady()) {
@@ -304,7 +303,7 @@ impl Talk {
         let frames = {
             let mut state = self.state.lock();
             state.require(socket)?;
-            let (namespace, now) = (socket.namespace(), Instant::now());
+            let (namespace, now) = (socket.namespace(), self.client.hub().clock().instant());
             let late = state.session.tick(now).unwrap_or_default();
             late.iter().for_each(|input| state.give_up(input));
             let (id, frames) = state.session.emit_with_ack(namespace, name, arguments, Vec::new(), now)?;

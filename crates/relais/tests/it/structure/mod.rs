@@ -14,7 +14,19 @@ use source::Source;
 /// The modules of the application, from the ground. Each imports from the floors below its own, and nothing from its own.
 const FLOORS: &[&[&str]] = &[
     &["said"],
-    &["aliases", "asyncapi", "disk", "error", "finding", "id", "memory", "outbound", "text", "token_bucket"],
+    &[
+        "aliases",
+        "asyncapi",
+        "disk",
+        "error",
+        "finding",
+        "id",
+        "memory",
+        "outbound",
+        "tasks",
+        "text",
+        "token_bucket",
+    ],
     &["config", "folder_lock"],
     &["telemetry", "web"],
     &["auth"],

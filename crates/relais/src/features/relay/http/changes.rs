@@ -123,7 +123,7 @@ pub(super) async fn list_societe_changes(
 async fn answer(app: &App, caller: &Principal, query: ListenQuery) -> Result<Json<Value>, AppError> {
     let mut access = query.wanted(app, caller)?;
     let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(query.wait_s);
+    let deadline = tokio::time::Instant::from_std(app.clock().instant()) + Duration::from_secs(query.wait_s);
     let mut heads = app.heads();
     let mut since = query.since;
     loop {

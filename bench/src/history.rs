@@ -79,6 +79,7 @@ struct ChartTimes {
 }
 
 /// The time of the scenario.
+#[derive(Debug)]
 struct LoadClock(AtomicI64);
 
 impl Clock for LoadClock {

@@ -1,6 +1,8 @@
 //! Load generator: each subcommand is one scenario against one running server, verifies what it
 //! got, and prints one JSON object with what it measured. `bench/run` runs them side by side with the peers.
 
+#![expect(clippy::disallowed_methods, reason = "what is measured takes real time")]
+
 mod audience;
 mod chat;
 mod content;

@@ -3,6 +3,8 @@
 //! `cargo run --release -p relais-hub --example idle_memory [sessions]`. The clients are plain sockets in the
 //! same process, whose memory is in the kernel only; a session includes its task and socket registration.
 
+#![expect(clippy::disallowed_methods, reason = "its tasks end with the process")]
+
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -1,5 +1,9 @@
 //! Limits and intervals of the hub.
 
+use std::sync::Arc;
+
+use relais_protocol::time::{SharedClock, SystemClock};
+
 /// Limits and intervals of the hub. Sizes are bytes, times are seconds unless the name says otherwise.
 #[derive(Clone, Debug)]
 pub struct HubConfig {
@@ -57,6 +61,8 @@ pub struct HubConfig {
     pub close_timeout_s: u32,
     /// Where the seconds come from.
     pub ticks: Ticks,
+    /// The time, for whoever serves the sessions.
+    pub clock: SharedClock,
 }
 
 /// Where the hub's seconds come from.
@@ -96,6 +102,7 @@ impl Default for HubConfig {
             message_rate_min: 256,
             close_timeout_s: 5,
             ticks: Ticks::System,
+            clock: Arc::new(SystemClock),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use relais_protocol::event::{Channel, Event};
+use relais_protocol::time::SharedClock;
 use tokio::sync::oneshot;
 
 use crate::close::CloseReason;
@@ -88,9 +89,9 @@ impl Engine {
 
     /// Works until the inbox is stopped, then lets go of every session.
     pub(crate) fn run(mut self) {
-        let mut commands = VecDeque::new();
+        let (clock, mut commands) = (SharedClock::clone(&self.shared.config.clock), VecDeque::new());
         let mut next_tick = match self.shared.config.ticks {
-            Ticks::System => Some(Instant::now() + Duration::from_secs(1)),
+            Ticks::System => Some(clock.instant() + Duration::from_secs(1)),
             Ticks::Manual => None,
         };
         let mut burst = Burst::new(&self.shared.config);
@@ -98,14 +99,14 @@ impl Engine {
             if self.shared.inbox.take(&mut commands, next_tick) == Woken::Stopped {
                 break;
             }
-            if let Some(rest) = burst.rest(Instant::now()) {
+            if let Some(rest) = burst.rest(clock.instant()) {
                 std::thread::sleep(rest);
                 self.shared.inbox.take_more(&mut commands);
             }
-            let began = Instant::now();
+            let began = clock.instant();
             commands.drain(..).for_each(|command| self.handle(command));
             self.flush();
-            let now = Instant::now();
+            let now = clock.instant();
             burst.note(now, now.duration_since(began), std::mem::take(&mut self.pass.busy));
             if let Some(due) = next_tick.filter(|due| now >= *due) {
                 next_tick = Some(due + Duration::from_secs(1));
@@ -369,6 +370,8 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
+    use relais_protocol::time::{Clock as _, SystemClock};
+
     use super::*;
 
     fn burst(burst_pause_us: u64) -> Burst {
@@ -377,7 +380,7 @@ mod tests {
 
     #[test]
     fn only_while_bursts_are_seen_is_there_a_rest() {
-        let (mut burst, now) = (burst(100), Instant::now());
+        let (mut burst, now) = (burst(100), SystemClock.instant());
         burst.note(now, Duration::from_millis(4), false);
         assert_eq!(burst.rest(now), None);
         burst.note(now, Duration::from_millis(4), true);
@@ -388,7 +391,7 @@ mod tests {
 
     #[test]
     fn the_rest_has_a_lower_and_an_upper_bound() {
-        let (mut burst, now) = (burst(100), Instant::now());
+        let (mut burst, now) = (burst(100), SystemClock.instant());
         burst.note(now, Duration::from_micros(80), true);
         assert_eq!(burst.rest(now), Some(Duration::from_micros(100)));
         burst.note(now, Duration::from_secs(1), true);
@@ -397,7 +400,7 @@ mod tests {
 
     #[test]
     fn a_pause_of_zero_is_none() {
-        let (mut burst, now) = (burst(0), Instant::now());
+        let (mut burst, now) = (burst(0), SystemClock.instant());
         burst.note(now, Duration::from_secs(1), true);
         assert_eq!(burst.rest(now), None);
     }

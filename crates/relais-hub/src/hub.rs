@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use relais_protocol::event::{Channel, Cursor, Event};
+use relais_protocol::time::SharedClock;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
@@ -65,6 +66,12 @@ impl Hub {
 
     fn shared(&self) -> &Arc<Shared> {
         &self.thread.shared
+    }
+
+    /// The clock that it was started with.
+    #[must_use]
+    pub fn clock(&self) -> &SharedClock {
+        &self.shared().config.clock
     }
 
     fn push(&self, command: Command) {

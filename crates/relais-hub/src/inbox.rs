@@ -280,7 +280,7 @@ mod tests {
     use std::time::Duration;
 
     use relais_protocol::event::Epoch;
-    use relais_protocol::time::Timestamp;
+    use relais_protocol::time::{Clock as _, SystemClock, Timestamp};
 
     use super::*;
 
@@ -313,7 +313,7 @@ mod tests {
         std::thread::scope(|scope| {
             let hub = scope.spawn(|| {
                 let (mut commands, mut taken) = (VecDeque::new(), 0);
-                let deadline = Instant::now() + Duration::from_secs(10);
+                let deadline = SystemClock.instant() + Duration::from_secs(10);
                 while taken < 3 && inbox.take(&mut commands, Some(deadline)) == Woken::Commands {
                     taken += commands.drain(..).count();
                 }
@@ -334,29 +334,29 @@ mod tests {
             let hub = scope.spawn(|| {
                 let (mut commands, mut in_vain) = (VecDeque::new(), None);
                 for _ in 0..60 {
-                    let deadline = Instant::now() + Duration::from_secs(1);
+                    let deadline = SystemClock.instant() + Duration::from_secs(1);
                     let waits = inbox.waits.load(Relaxed);
                     if inbox.take(&mut commands, Some(deadline)) == Woken::Commands {
                         let has_waited = inbox.waits.load(Relaxed) > waits;
-                        assert!(!has_waited || Instant::now() >= deadline, "it was woken");
+                        assert!(!has_waited || SystemClock.instant() >= deadline, "it was woken");
                         return (commands.len(), in_vain);
                     }
                     in_vain = Some(deadline);
                 }
                 panic!("what is in the queue is never taken");
             });
-            let began = Instant::now();
+            let began = SystemClock.instant();
             // It waits once it has let the queue go again.
-            while inbox.waits.load(Relaxed) == 0 && began.elapsed() < Duration::from_secs(60) {
+            while inbox.waits.load(Relaxed) == 0 && SystemClock.instant() < began + Duration::from_secs(60) {
                 std::thread::yield_now();
             }
             inbox.push_unhurried(Command::Tick);
-            let is_in = Instant::now();
+            let is_in = SystemClock.instant();
             let (taken, in_vain) = hub.join().unwrap();
             assert_eq!(taken, 1);
             assert!(in_vain.is_none_or(|deadline| deadline <= is_in), "it was in, and was not taken");
         });
-        assert_eq!(inbox.take(&mut VecDeque::new(), Some(Instant::now())), Woken::Deadline);
+        assert_eq!(inbox.take(&mut VecDeque::new(), Some(SystemClock.instant())), Woken::Deadline);
     }
 
     #[test]
@@ -390,9 +390,12 @@ mod tests {
             });
             let cork = inbox.cork();
             for seq in 1..=100 {
-                let began = Instant::now();
+                let began = SystemClock.instant();
                 while !inbox.has_room() {
-                    assert!(began.elapsed() < Duration::from_secs(10), "there is no room any more");
+                    assert!(
+                        SystemClock.instant() < began + Duration::from_secs(10),
+                        "there is no room any more"
+                    );
                     std::thread::yield_now();
                 }
                 assert!(inbox.publish(event(seq), None));

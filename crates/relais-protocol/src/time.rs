@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -61,16 +62,23 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// The source of time. Production code takes one as an argument; tests pass one that stands still.
-pub trait Clock: Send + Sync + 'static {
-    /// The wall clock: for what is displayed and stored. It may be wrong, and jumps whenever it is set.
+/// Where the time comes from. Production code takes one as an argument; tests pass one that stands still.
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
+    /// The time of day: what is told and stored. It may be wrong, and leap whenever somebody or something sets it.
     fn now(&self) -> Timestamp;
 
     /// A monotonic clock, unaffected by changes of the wall clock: for waits, rates and deadlines in memory. It starts
     /// at some wall-clock time when the process starts, so it is neither displayed nor stored.
     fn steady(&self) -> Timestamp;
 
-    /// The current time on both clocks.
+    /// This moment as the timers of the system count: for a wait that they end, and for how long something took. Nobody
+    /// sets it, and it may stand still while the computer sleeps.
+    #[expect(clippy::disallowed_methods, reason = "the one place where the timers' time is read")]
+    fn instant(&self) -> Instant {
+        Instant::now()
+    }
+
+    /// This moment on both.
     fn moment(&self) -> Moment {
         Moment { now: self.now(), steady: self.steady() }
     }
@@ -101,7 +109,7 @@ pub type SharedClock = Arc<dyn Clock>;
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the one place where the computer's clock is read")]
+    #[expect(clippy::disallowed_methods, reason = "the one place where the time of day is read")]
     fn now(&self) -> Timestamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))

@@ -5,6 +5,7 @@
 //! Prints events per second of wall time, and per second of processor time: of this process, and of the database server
 //! where `POSTGRES_PID` names it.
 
+#![expect(clippy::disallowed_methods, reason = "what is measured takes real time")]
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,

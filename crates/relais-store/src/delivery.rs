@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use relais_protocol::event::{Epoch, Event};
+use relais_protocol::time::SharedClock;
 
 use crate::completion::{EventSink, SharedSink, guarded};
 use crate::connection::ReadConnection;
@@ -29,6 +30,7 @@ pub(crate) struct Delivery {
     sink: SharedSink,
     head: Arc<SharedHead>,
     opener: Opener,
+    clock: SharedClock,
     connection: Option<Box<dyn ReadConnection>>,
     /// The last event that is known to be committed.
     committed: u64,
@@ -40,12 +42,13 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    pub(crate) fn new(sink: SharedSink, head: Arc<SharedHead>, opener: Opener) -> Self {
+    pub(crate) fn new(sink: SharedSink, head: Arc<SharedHead>, opener: Opener, clock: SharedClock) -> Self {
         let committed = head.cursor().seq;
         Self {
             sink,
             head,
             opener,
+            clock,
             connection: None,
             committed,
             own: VecDeque::new(),
@@ -97,13 +100,13 @@ impl Delivery {
 
     /// Gives what is missing, as far as there is room. What cannot be read is tried again.
     pub(crate) fn go_on(&mut self) {
-        if self.not_before.is_some_and(|time| Instant::now() < time) {
+        if self.not_before.is_some_and(|time| self.clock.instant() < time) {
             return;
         }
         self.not_before = None;
         if let Err(error) = self.give_from_log() {
             tracing::warn!(%error, "events that were committed could not be read yet; trying again");
-            self.not_before = Some(Instant::now() + PAUSE);
+            self.not_before = Some(self.clock.instant() + PAUSE);
         }
         let behind = self.is_behind();
         if behind && !self.told_behind {

@@ -84,7 +84,7 @@ impl Store {
         let (completion, batches) = sync_channel(COMPLETION_MAX);
         let shared_head = Arc::new(SharedHead::new(head.epoch, head.seq));
         let sink = SharedSink::default();
-        let delivery = Delivery::new(Arc::clone(&sink), Arc::clone(&shared_head), opener);
+        let delivery = Delivery::new(Arc::clone(&sink), Arc::clone(&shared_head), opener, Arc::clone(&clock));
         let writer = Writer {
             connection,
             clock: Arc::clone(&clock),

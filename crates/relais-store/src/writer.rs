@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::time::Instant;
 
 use relais_protocol::event::Epoch;
 use relais_protocol::time::SharedClock;
@@ -96,12 +95,12 @@ impl Writer {
     }
 
     fn run_group(&mut self, works: VecDeque<Box<dyn Work>>) {
-        let started = Instant::now();
+        let started = self.clock.instant();
         let (after, finished) = self.decide(works);
         let count: usize = finished.iter().map(|one| one.work.count()).sum();
         metrics::counter!("relais_store_groups_total").increment(1);
         metrics::counter!("relais_store_commands_total").increment(count as u64);
-        metrics::histogram!("relais_store_group_seconds").record(started.elapsed());
+        metrics::histogram!("relais_store_group_seconds").record(self.clock.instant() - started);
         self.hand_over(Batch::Group { after, finished });
     }
 

@@ -1,12 +1,13 @@
 //! A proxy between a client and a server that injects network faults: cut, stalled or slow connections, or a break at
 //! given words.
 
+use relais_protocol::time::{Clock as _, SystemClock};
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -111,7 +112,7 @@ impl Proxy {
         };
         let shared = Arc::new(Shared { server, state: Mutex::new(state), changed: Condvar::new() });
         let accepting = Arc::clone(&shared);
-        let acceptor = Some(std::thread::spawn(move || accepting.accept(&listener)));
+        let acceptor = Some(start("proxy", move || accepting.accept(&listener)));
         Self { address, shared, acceptor }
     }
 
@@ -245,7 +246,7 @@ impl Shared {
             drop(state);
             self.changed.notify_all();
             let shared = Arc::clone(&self);
-            std::thread::spawn(move || shared.carry(id, &client));
+            start("proxy-connection", move || shared.carry(id, &client));
         }
     }
 
@@ -306,7 +307,7 @@ impl Shared {
 
     /// Waits until bytes or a close may be forwarded; false if the connection was cut meanwhile.
     fn admit(&self, id: u64, bytes: usize) -> bool {
-        let came = Instant::now();
+        let came = SystemClock.instant();
         let mut state = self.state.lock();
         loop {
             if !state.connections.contains_key(&id) {
@@ -315,7 +316,7 @@ impl Shared {
             let due = came + state.time_of(bytes);
             if state.gate == Gate::Held {
                 self.changed.wait(&mut state);
-            } else if due <= Instant::now() {
+            } else if due <= SystemClock.instant() {
                 return true;
             } else {
                 self.changed.wait_until(&mut state, due);
@@ -337,4 +338,8 @@ impl Shared {
         }
         state.trap.take().map(|trap| trap.place)
     }
+}
+
+fn start(name: &str, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).expect("the system gives a thread")
 }

@@ -1,5 +1,6 @@
 //! The proxy does what tests rely on.
 
+#![expect(clippy::disallowed_methods, reason = "tests wait in real time, and start tasks of their own")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{Read as _, Write as _};

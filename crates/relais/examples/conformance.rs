@@ -3,6 +3,8 @@
 //!
 //! `cargo run --release --example conformance -- --port 3000`
 
+#![expect(clippy::disallowed_methods, reason = "its tasks end with the process")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

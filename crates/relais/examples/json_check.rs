@@ -3,6 +3,7 @@
 //!
 //! `cargo run --release -p relais --example json_check`. Medians of several rounds in turns, in microseconds.
 #![expect(clippy::print_stdout, reason = "the figures are what this program is for")]
+#![expect(clippy::disallowed_methods, reason = "what is measured takes real time")]
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

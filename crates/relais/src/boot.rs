@@ -120,7 +120,7 @@ pub async fn start_with(config: Config, clock: SharedClock) -> Result<Running, B
     let (metrics, store) = (install_metrics()?, open_store(&config, Arc::clone(&clock)).await?);
     let folders = vec![FolderLock::take_data(&data)?];
     let hub = Hub::start(
-        hub_config(&config),
+        hub_config(&config, Arc::clone(&clock)),
         store.head(),
         Arc::new(StoredLog(store.clone())),
         Arc::new(NobodyWatches),
@@ -251,7 +251,7 @@ async fn open_store(config: &Config, clock: SharedClock) -> Result<Store, BootEr
 /// What of a message is kept for a client that has not said who it is: more than any first word takes.
 const STRANGER_MESSAGE_BYTES_MAX: usize = 32 * 1024;
 
-fn hub_config(config: &Config) -> HubConfig {
+fn hub_config(config: &Config, clock: SharedClock) -> HubConfig {
     let or_none = |limit: usize| if limit == 0 { usize::MAX } else { limit };
     let limits = &config.hub;
     let common = HubConfig {
@@ -265,6 +265,7 @@ fn hub_config(config: &Config) -> HubConfig {
         message_rate_min: u32::try_from(config.server.transfer_rate_min).unwrap_or(u32::MAX),
         ping_interval_s: limits.ping_interval_s,
         idle_timeout_s: limits.idle_timeout_s,
+        clock,
         ..HubConfig::default()
     };
     // In open mode nobody says who they are.

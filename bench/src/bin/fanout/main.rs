@@ -2,6 +2,8 @@
 //! whatever one says goes to all, by Socket.IO at `/socket.io/` and as plain WebSocket texts at `/ws`. Events have
 //! their place in a log in memory, so that clients can recover.
 
+#![expect(clippy::disallowed_methods, reason = "its tasks end with the process")]
+
 mod plain;
 mod room;
 mod socketio;

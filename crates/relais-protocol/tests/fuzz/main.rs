@@ -1,5 +1,6 @@
 //! The functions of the fuzz targets on their seed corpus and on a fixed set of mutations of it.
 
+#![expect(clippy::disallowed_methods, reason = "tests begin at some moment, whichever it is")]
 #![expect(clippy::unwrap_used, reason = "a test, and what it shares")]
 
 mod corpus;

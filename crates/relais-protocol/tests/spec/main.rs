@@ -1,5 +1,6 @@
 //! The rules of the published Engine.IO and Socket.IO documents, one test each. Names in brackets are their sections.
 
+#![expect(clippy::disallowed_methods, reason = "tests begin at some moment, whichever it is")]
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod engineio_packets;

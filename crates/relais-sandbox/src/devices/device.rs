@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::Backoff;
 use super::failure::Failure;
 use super::firmware::{Firmware, Heard};
-use super::fleet::{Inner, Module};
+use super::fleet::{Inner, Module, now};
 use super::socket::{Frame, Socket};
 
 /// From the first attempt to connect to the welcome.
@@ -185,7 +185,7 @@ impl Device {
         timers: &mut Timers,
         stop: &CancellationToken,
     ) -> Result<bool, Failure> {
-        let now = Instant::now();
+        let now = now();
         if timers.lapse.is_some_and(|at| at <= now) {
             if self.habit == Habit::Flaps {
                 return Err(Failure::Left);
@@ -217,7 +217,7 @@ impl Device {
 
     fn timers(&mut self) -> Timers {
         let (interval, heartbeat) = (self.fleet.config.interval, self.fleet.config.heartbeat);
-        let now = Instant::now();
+        let now = now();
         let lapse = match self.habit {
             Habit::Steady => None,
             Habit::Flaps => Some(now + self.seconds(FLAP_AFTER_S)),
@@ -228,7 +228,7 @@ impl Device {
 
     /// Time since the fleet started.
     fn now(&self) -> Duration {
-        self.began.elapsed()
+        now() - self.began
     }
 
     fn within(&mut self, all: Duration) -> Duration {
@@ -275,9 +275,8 @@ mod tests {
         let module = Module { id: "MC-0000-STN".into(), credential: "secret".into() };
         let fleet = Fleet::new(config, vec![module.clone()]).inner();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let device = runtime.block_on(async {
-            Device::new(fleet, 0, module, "127.0.0.1:1".parse().unwrap(), Instant::now())
-        });
+        let device =
+            runtime.block_on(async { Device::new(fleet, 0, module, "127.0.0.1:1".parse().unwrap(), now()) });
         let bytes = size_of_val(&device.live(CancellationToken::new()));
         assert!(bytes < 2048, "{bytes}");
     }

@@ -1,5 +1,6 @@
 //! Many devices against one server.
 
+use relais_protocol::time::{Clock as _, SystemClock};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -74,6 +75,11 @@ pub(super) struct Inner {
     modules: Vec<Module>,
 }
 
+/// This moment, for timers.
+pub(super) fn now() -> Instant {
+    Instant::from_std(SystemClock.instant())
+}
+
 impl Fleet {
     /// A fleet for these modules. Nothing happens until [`run`](Self::run).
     #[must_use]
@@ -88,7 +94,7 @@ impl Fleet {
     /// [`FleetError::Host`]. Failures of single devices are counted instead.
     pub async fn run(&self, stop: CancellationToken) -> Result<(), FleetError> {
         let address = self.resolve().await?;
-        let began = Instant::now();
+        let began = now();
         let mut devices = JoinSet::new();
         for (place, module) in self.0.modules.iter().enumerate() {
             let device = Device::new(Arc::clone(&self.0), place, module.clone(), address, began);
@@ -142,7 +148,7 @@ impl Inner {
     /// The stamp for a report sent now.
     pub(super) fn stamp(&self) -> Option<u64> {
         let since = self.config.stamps_since?;
-        Some(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX))
+        Some(u64::try_from((SystemClock.instant() - since).as_micros()).unwrap_or(u64::MAX))
     }
 
     pub(super) fn reported(&self, place: usize, stamp: Option<u64>) {

@@ -9,7 +9,7 @@ mod tls;
 
 use std::time::{Duration, Instant};
 
-use relais_protocol::time::Timestamp;
+use relais_protocol::time::{Clock as _, SystemClock, Timestamp};
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -190,7 +190,7 @@ impl PostgresWriter {
             return Ok(());
         }
         self.session = None;
-        let now = Instant::now();
+        let now = SystemClock.instant();
         let mut outage =
             self.outage.take().unwrap_or(Outage { since: now, next_attempt: now, pause: BACKOFF_MIN });
         let result = self.attempt(&mut outage);
@@ -204,7 +204,7 @@ impl PostgresWriter {
     fn attempt(&mut self, outage: &mut Outage) -> Result<(), StoreError> {
         let deadline = outage.since + self.server.patience;
         loop {
-            let now = Instant::now();
+            let now = SystemClock.instant();
             if now >= outage.next_attempt {
                 match self.server.connect() {
                     Ok(session) => {
@@ -213,15 +213,15 @@ impl PostgresWriter {
                     }
                     Err(error) => {
                         tracing::warn!(%error, "the database cannot be reached");
-                        outage.next_attempt = Instant::now() + outage.pause;
+                        outage.next_attempt = SystemClock.instant() + outage.pause;
                         outage.pause = (outage.pause * 2).min(BACKOFF_MAX);
                     }
                 }
             }
-            if outage.next_attempt.max(Instant::now()) > deadline {
+            if outage.next_attempt.max(SystemClock.instant()) > deadline {
                 return Err(StoreError::Unavailable("the server cannot be reached".to_owned()));
             }
-            std::thread::sleep(outage.next_attempt.saturating_duration_since(Instant::now()));
+            std::thread::sleep(outage.next_attempt.saturating_duration_since(SystemClock.instant()));
         }
     }
 

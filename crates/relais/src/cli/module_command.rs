@@ -1,9 +1,9 @@
 //! `relais module command`: has a device do something.
 
+use relais_protocol::time::{Clock as _, SystemClock};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use tokio::time::Instant;
 
 use super::accounts::actor;
 use super::{CliError, out};
@@ -47,9 +47,9 @@ pub(super) async fn run(args: CommandArgs, commands: &Commands, as_json: bool) -
     let params = Some(Map::from_iter(params));
     let new = NewCommand { command: name, params, ttl_s: Some(ttl), delivery, client_id: None };
     let mut command = commands.give(&Visibility::All, &actor(), &id, new).await?;
-    let deadline = Instant::now() + Duration::from_secs(ttl.into()) + NOTICED;
+    let deadline = SystemClock.instant() + Duration::from_secs(ttl.into()) + NOTICED;
     while wait && !command.is_finished() {
-        if Instant::now() > deadline {
+        if SystemClock.instant() > deadline {
             return Err(CliError::new("nobody tells devices: start the server with `relais serve`"));
         }
         tokio::time::sleep(LOOK).await;

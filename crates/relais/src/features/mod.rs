@@ -4,7 +4,6 @@
 pub mod accounts;
 pub mod chat;
 pub mod live;
-mod pace;
 pub mod publish;
 pub mod relay;
 

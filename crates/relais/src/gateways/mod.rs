@@ -12,7 +12,6 @@ mod membership;
 mod mqtt;
 mod native;
 mod opening;
-mod pace;
 mod poll;
 mod relay;
 pub mod socketio;
@@ -22,13 +21,14 @@ mod websocket;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use relais_hub::{CloseCode, Identity, OpenError, Session, SubscribeError};
+use relais_hub::{CloseCode, CloseReason, Identity, OpenError, Session, SubscribeError};
 
 use crate::auth::Principal;
 use crate::auth::ending::rights_changed;
 use crate::feature::Feature;
 use crate::features;
 use crate::said::{Said, said};
+use crate::tasks::spawn;
 use crate::{App, AppError};
 
 /// The code of what was to be done for a connection that is gone.
@@ -78,8 +78,14 @@ const SOCKETIO: DialectFeature = DialectFeature {
     },
 };
 
+/// Why a connection is closed that sends more than its token bucket has.
+fn too_fast(per_second: u32) -> CloseReason {
+    CloseReason::new(CloseCode::Policy, format!("more than {per_second} messages per second"))
+}
+
 /// Runs a connection. It ends with its socket, which the hub closes when the server drains.
-fn spawn(connection: impl Future<Output = ()> + Send + 'static) {
+fn spawn_connection(connection: impl Future<Output = ()> + Send + 'static) {
+    #[expect(clippy::disallowed_methods, reason = "the hub knows every session, and ends it")]
     tokio::spawn(connection);
 }
 
@@ -118,7 +124,7 @@ fn belongs_to(app: &App, principal: &Principal, session: &Arc<Session>) {
     }
     let (app, principal, session) = (app.clone(), principal.clone(), Arc::clone(session));
     let now = app.clock().now();
-    spawn(async move {
+    spawn("rights", async move {
         match app.auth().is_current(&principal, now).await {
             Ok(true) => {}
             Ok(false) => app.hub().close(&session, rights_changed()),

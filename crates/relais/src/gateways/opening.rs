@@ -10,6 +10,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::tasks::spawn;
 use crate::web::{Guest, Unnamed};
 
 /// How long a client that was turned away has to close its side.
@@ -34,7 +35,7 @@ pub(super) fn open_session(hub: &Hub, spec: SessionSpec) -> Result<Arc<Session>,
         let CloseReason { code, text } = reason(error);
         write_close(&stream, code.number(), &text);
         if let Some(stream) = Arc::into_inner(stream) {
-            super::spawn(part(stream));
+            spawn("farewell", part(stream));
         }
     }
     opened

@@ -68,7 +68,7 @@ async fn poll_events(
         let head = app.store().head().to_string();
         return Err(AppError::new(StatusCode::GONE, "cursor_expired", text).with("cursor", head));
     }
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(query.wait_s);
+    let deadline = tokio::time::Instant::from_std(app.clock().instant()) + Duration::from_secs(query.wait_s);
     let may_wait = query.wait_s > 0;
     loop {
         let head = *heads.borrow_and_update();

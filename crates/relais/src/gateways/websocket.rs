@@ -4,7 +4,6 @@
 //! sent and the end of rights are the session's; the close codes are [`CloseCode`]'s.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::extract::{FromRequest, Request};
 use axum::response::Response;
@@ -16,10 +15,10 @@ use relais_hub::{
 use relais_protocol::websocket::Limits;
 
 use super::opening::open_guest;
-use super::pace::{Pace, too_fast};
 use super::upgrade::{Handshake, Upgraded};
-use super::{belongs_to, identity, other_identity, renew, spawn};
+use super::{belongs_to, identity, other_identity, renew, spawn_connection, too_fast};
 use crate::auth::Principal;
+use crate::token_bucket::{TokenBucket, per_second};
 use crate::{App, AppError};
 
 /// What one kind of native WebSocket says and hears. A value is one connection of it.
@@ -168,13 +167,15 @@ pub(super) fn serve<P: Protocol>(
             deflate,
             ..Limits::default()
         };
-        let connection = Connection { app, session: Arc::clone(&session), principal: Mutex::new(principal) };
+        let connection =
+            Connection { app: app.clone(), session: Arc::clone(&session), principal: Mutex::new(principal) };
         let Opened { protocol, first } = open(connection);
         let farewell = Farewell { protocol: Arc::clone(&protocol), name, how: None };
-        let reader = Reader { protocol, pace: Pace::new(messages_per_s, Instant::now()), messages_per_s };
+        let bucket = TokenBucket::new(per_second(messages_per_s));
+        let reader = Reader { app, protocol, bucket, messages_per_s };
         Some((run_socket(session, leftover, reader, limits).after(first), farewell))
     });
-    spawn(async move {
+    spawn_connection(async move {
         if let Some((run, mut farewell)) = opened.await {
             farewell.how = Some(run.await);
         }
@@ -184,14 +185,15 @@ pub(super) fn serve<P: Protocol>(
 
 /// Hands messages to their protocol, as many as are allowed.
 struct Reader<P> {
+    app: App,
     protocol: Arc<P>,
-    pace: Pace,
+    bucket: TokenBucket,
     messages_per_s: u32,
 }
 
 impl<P: Protocol> Reader<P> {
     fn take(&mut self, message: impl FnOnce(&Arc<P>) -> Flow) -> Flow {
-        if self.pace.take(Instant::now()) {
+        if self.bucket.take(self.app.clock().steady()) {
             return message(&self.protocol);
         }
         self.protocol.too_fast();
@@ -240,6 +242,7 @@ fn closed_with(how: Ended) -> Option<CloseCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tasks::spawn;
 
     #[derive(Default)]
     struct Noted(Mutex<Vec<Option<Ended>>>);
@@ -263,8 +266,8 @@ mod tests {
             farewell.how = Some(Ended::Lost);
             drop(farewell);
         };
-        tokio::spawn(run(farewell(), false)).await.unwrap();
-        assert!(tokio::spawn(run(farewell(), true)).await.is_err());
+        spawn("test", run(farewell(), false)).await.unwrap();
+        assert!(spawn("test", run(farewell(), true)).await.is_err());
         assert_eq!(*protocol.0.lock(), [Some(Ended::Lost), None]);
     }
 }

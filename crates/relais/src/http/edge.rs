@@ -12,6 +12,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use pin_project_lite::pin_project;
+use relais_protocol::time::SharedClock;
 use tower::{Layer, Service};
 
 use super::asking::ask_at_end;
@@ -42,6 +43,7 @@ struct Shared {
     hosts: Option<Hosts>,
     auth: Auth,
     meters: Meters,
+    clock: SharedClock,
 }
 
 impl EdgeLayer {
@@ -49,7 +51,13 @@ impl EdgeLayer {
         let (server, auth) = (&app.config().server, app.auth().clone());
         let hosts = auth.open_mode().then(|| Hosts::new(server.listen.ip(), &server.names));
         let allowed_origins = server.allowed_origins.clone();
-        Self(Arc::new(Shared { allowed_origins, hosts, auth, meters: Meters::default() }))
+        Self(Arc::new(Shared {
+            allowed_origins,
+            hosts,
+            auth,
+            meters: Meters::default(),
+            clock: SharedClock::clone(app.clock()),
+        }))
     }
 }
 
@@ -81,7 +89,7 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let started = Instant::now();
+        let started = self.shared.clock.instant();
         let method = request.method().clone();
         let route = request.extensions().get::<MatchedPath>().cloned();
         let activity = request.extensions().get::<Arc<Activity>>().cloned();
@@ -179,7 +187,7 @@ where
         }
         protect_page(&mut response);
         name_the_charset(&mut response);
-        let (status, elapsed) = (response.status(), this.started.elapsed());
+        let (status, elapsed) = (response.status(), this.shared.clock.instant() - *this.started);
         let (method, route) = (&*this.method, this.route.as_ref().map_or("other", MatchedPath::as_str));
         this.shared.meters.record(route, method, status, elapsed);
         tracing::debug!(%method, route, status = status.as_u16(), elapsed_us = elapsed.as_micros(), "request");

@@ -1,9 +1,8 @@
-//! The HTTP infrastructure of every edge, below identity and the features: connections and their timeouts, multipart
-//! bodies, forms, paging, origins and proxies.
+//! What every edge needs of HTTP, below identity and the features: connections and the end of every wait, bodies of
+//! several parts, pages of lists, origins and proxies.
 
 mod connections;
 mod descriptors;
-pub(crate) mod form;
 pub(crate) mod multipart;
 pub(crate) mod origins;
 pub(crate) mod paging;

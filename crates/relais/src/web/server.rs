@@ -178,7 +178,7 @@ impl Acceptor {
             &refusal::too_many_from_address(self.connections.per_address_max()),
             Language::English,
         );
-        tokio::spawn(async move {
+        self.tasks.spawn(async move {
             let farewell = tell(stream, &answer);
             // A client that is gone no longer waits for it.
             let _ = tokio::time::timeout(FAREWELL, farewell).await;

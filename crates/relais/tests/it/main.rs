@@ -1,5 +1,7 @@
 //! Tests of the whole application, one module per feature.
 
+#![expect(clippy::disallowed_methods, reason = "tests wait in real time, and start tasks of their own")]
+
 mod access;
 mod accounts;
 mod api_documents;

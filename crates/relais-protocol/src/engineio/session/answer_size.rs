@@ -57,10 +57,11 @@ impl AnswerSize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::{Clock as _, SystemClock};
 
     #[test]
     fn a_quick_client_soon_gets_as_much_as_fits_and_a_slow_one_less() {
-        let start = Instant::now();
+        let start = SystemClock.instant();
         let mut size = AnswerSize::new(start);
         let mut now = start;
         let mut ask = |after_ms: u64| {
@@ -77,7 +78,7 @@ mod tests {
 
     #[test]
     fn the_time_between_two_answers_that_had_to_be_waited_for_says_nothing() {
-        let start = Instant::now();
+        let start = SystemClock.instant();
         let mut size = AnswerSize::new(start);
         for second in 0..20 {
             size.asked(second % 2 == 0, 100_000, start + Duration::from_secs(second * 10));

@@ -123,7 +123,9 @@ impl Worker {
     pub fn start(store: &Store, handlers: Handlers, config: WorkerConfig) -> Self {
         let (stop, stats) = (CancellationToken::new(), Arc::new(WorkerStats::default()));
         let pump = Pump::new(store.clone(), handlers, config.bounded(), Arc::clone(&stats), stop.clone());
-        Self { stop, stats, task: tokio::spawn(pump.run()) }
+        #[expect(clippy::disallowed_methods, reason = "the worker holds its task, and waits for its end")]
+        let task = tokio::spawn(pump.run());
+        Self { stop, stats, task }
     }
 
     /// What it has done so far.

@@ -35,11 +35,13 @@ impl Rate {
 
 #[cfg(test)]
 mod tests {
+    use relais_protocol::time::{Clock as _, SystemClock};
+
     use super::*;
 
     #[test]
     fn a_rate_grows_at_once_and_is_forgotten_when_nothing_ends() {
-        let begun = Instant::now();
+        let begun = SystemClock.instant();
         let after = |ms| begun + Duration::from_millis(ms);
         let mut rate = Rate::new(begun);
         assert_eq!(rate.per_window(begun), 0);

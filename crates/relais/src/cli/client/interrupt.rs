@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::signals::Signals;
+use crate::tasks::spawn;
 
 /// Says whether to stop. The first Ctrl-C (or SIGTERM) asks to finish cleanly, the second one ends at once.
 #[derive(Clone, Debug, Default)]
@@ -16,7 +17,7 @@ impl Stop {
     pub(crate) fn on_signals() -> Self {
         let stop = Self::default();
         let (asked, mut signals) = (stop.clone(), Signals::heard());
-        tokio::spawn(async move {
+        spawn("signals", async move {
             signals.asked().await;
             asked.0.cancel();
             signals.asked().await;

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use crate::tasks::spawn;
+
 use super::remote::Remote;
 
 /// Answers each connection with the next of some prepared answers, byte for byte, and then closes it.
@@ -20,7 +22,7 @@ impl Stub {
         let address = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&requests);
-        tokio::spawn(async move {
+        spawn("stub", async move {
             let mut answers = answers.into_iter();
             while let Ok((mut stream, _)) = listener.accept().await {
                 let mut request = vec![0; 1 << 16];

@@ -1,5 +1,6 @@
 //! `relais sandbox devices`: simulated devices against a running server.
 
+use relais_protocol::time::{Clock as _, SystemClock};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use relais_sandbox::devices::{DEVICES_MAX, Endpoint, Fleet, FleetConfig, Module, Totals, module_id};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::credentials::{self, Credentials};
@@ -96,12 +97,9 @@ pub(super) async fn run(args: DevicesArgs, globals: &Globals) -> Result<(), CliE
         out::note(&format!("{} devices of {}; Ctrl-C ends them", fleet.len(), args.url));
     }
     let end = CancellationToken::new();
-    let mut running = tokio::spawn({
-        let (fleet, end) = (fleet.clone(), end.clone());
-        async move { fleet.run(end).await }
-    });
+    let mut running = std::pin::pin!(fleet.run(end.clone()));
     let ended = tokio::select! {
-        ended = &mut running => ended.map_err(|e| CliError::new(e.to_string()))?,
+        ended = &mut running => ended,
         told = tell(&fleet, &args, &stop, globals.json) => {
             end.cancel();
             // Whoever takes longer is cut off.
@@ -114,13 +112,13 @@ pub(super) async fn run(args: DevicesArgs, globals: &Globals) -> Result<(), CliE
 
 /// A line each second, until it is time to end.
 async fn tell(fleet: &Fleet, args: &DevicesArgs, stop: &Stop, json: bool) -> Result<(), CliError> {
-    let began = Instant::now();
-    let mut ticks = tokio::time::interval_at(began + Duration::from_secs(1), Duration::from_secs(1));
+    let began = SystemClock.instant();
+    let mut ticks = tokio::time::interval_at((began + Duration::from_secs(1)).into(), Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut before, mut at) = (fleet.totals(), began);
     let mut told_error = None;
     while stop.until(ticks.tick()).await.is_some() {
-        let (totals, now) = (fleet.totals(), Instant::now());
+        let (totals, now) = (fleet.totals(), SystemClock.instant());
         let rate = (totals.reports - before.reports) as f64 / (now - at).as_secs_f64();
         if json {
             let mut line = serde_json::to_value(&totals).map_err(|e| CliError::new(e.to_string()))?;

@@ -84,7 +84,7 @@ impl Guard<'_> {
         let text = format!("{files} file(s) of {} {what}. Delete them? [y/N] ", societes.join(", "));
         let (answer, answered) = tokio::sync::oneshot::channel();
         // A thread of its own, for which nobody waits at the end: reading cannot be called off.
-        std::thread::spawn(move || {
+        let asked = std::thread::Builder::new().name("question".into()).spawn(move || {
             use std::io::Write as _;
             let _ = write!(std::io::stderr(), "{text}").and_then(|()| std::io::stderr().flush());
             let mut line = String::new();
@@ -93,6 +93,9 @@ impl Guard<'_> {
             // Nobody wants to know any more after a stop.
             let _ = answer.send(is_yes);
         });
+        if asked.is_err() {
+            return false;
+        }
         match self.stop.until(answered).await {
             Some(answer) => answer.unwrap_or(false),
             None => {

@@ -1,8 +1,8 @@
 //! A folder that is kept the same as the server's files.
 
+use relais_protocol::time::{Clock as _, SystemClock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::Instant;
 
 use futures_util::{StreamExt, stream};
 use reqwest::StatusCode;
@@ -157,7 +157,7 @@ impl<'a> Mirror<'a> {
     /// # Errors
     /// [`ClientError::Local`] if the state cannot be kept. What happens to single files is in the [`Summary`].
     pub(crate) async fn apply(&mut self, stop: &Stop) -> Result<Summary, ClientError> {
-        let started = Instant::now();
+        let started = SystemClock.instant();
         let mut summary = Summary::default();
         for (societe, error) in std::mem::take(&mut self.unlisted) {
             self.leave_out(&mut summary, Item::new(societe, ""), &error);
@@ -171,7 +171,7 @@ impl<'a> Mirror<'a> {
             self.leave_out(&mut summary, Item::default(), &error);
         }
         summary.interrupted = stop.is_asked();
-        summary.seconds = progress::seconds(started.elapsed());
+        summary.seconds = progress::seconds(SystemClock.instant() - started);
         Ok(summary)
     }
 

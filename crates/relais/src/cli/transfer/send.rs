@@ -1,7 +1,7 @@
 //! Sending local files: only what differs, several at once, each with its own outcome.
 
+use relais_protocol::time::{Clock as _, SystemClock};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -50,7 +50,7 @@ pub(crate) async fn send_changed(
     options: SendOptions,
     stop: &Stop,
 ) -> Result<Summary, ClientError> {
-    let started = Instant::now();
+    let started = SystemClock.instant();
     let mut summary = Summary { dry_run: options.dry_run, ..Summary::default() };
     for left in &here.left_out {
         let item =
@@ -72,7 +72,7 @@ pub(crate) async fn send_changed(
         carry_out(remote, work, options, stop, &mut summary).await;
     }
     summary.interrupted = stop.is_asked();
-    summary.seconds = progress::seconds(started.elapsed());
+    summary.seconds = progress::seconds(SystemClock.instant() - started);
     Ok(summary)
 }
 

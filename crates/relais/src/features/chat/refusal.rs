@@ -1,9 +1,9 @@
 //! The errors of the chat.
 
 use crate::AppError;
-use crate::features::pace::PER_MINUTE;
 use crate::said::{Said, said};
 use crate::text::{direction_control, direction_refused, is_visible};
+use crate::token_bucket::PER_MINUTE;
 
 pub(super) fn invalid(field: &str, message: Said) -> AppError {
     AppError::bad_request("invalid_value", message).with("field", field)

@@ -20,7 +20,7 @@ use super::watching::Watches;
 use crate::AppError;
 use crate::config::ChatConfig;
 use crate::features::accounts::Accounts;
-use crate::features::pace::Pace;
+use crate::token_bucket::{PER_MINUTE, TokenBuckets, per_minute};
 
 /// Maximum number of cached names; beyond it the cache is cleared.
 const NAMES_MAX: usize = 50_000;
@@ -47,9 +47,9 @@ pub(super) struct Inner {
     /// Wakes the periodic task when there is work.
     pub(super) wake: Notify,
     pub(super) people: Names,
-    /// The rate limit of notifications.
-    pub(super) notices: Pace,
-    /// Held while presence is read and published.
+    /// Of notifications that people send.
+    pub(super) notices: TokenBuckets<String>,
+    /// Held while it is looked who is there and told.
     pub(super) telling_presence: Mutex<()>,
 }
 
@@ -83,7 +83,7 @@ impl Chat {
     #[must_use]
     pub fn new(store: Store, accounts: Accounts, hub: Hub, clock: SharedClock, config: ChatConfig) -> Self {
         let (devices, people, telling_presence) = (Devices::default(), Names::default(), Mutex::default());
-        let notices = Pace::default();
+        let notices = TokenBuckets::new(per_minute(PER_MINUTE));
         Self(Arc::new(Inner {
             posts: store.lane(posting::post),
             unindexed: Notify::new(),

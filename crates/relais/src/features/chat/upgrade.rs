@@ -2,7 +2,7 @@
 //! texts in the log that were edited or deleted. The progress is stored in the database, so that it resumes after a
 //! restart.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use relais_store::{StoreError, WriteTx};
 use serde_json::Value;
@@ -25,11 +25,11 @@ pub async fn catch_up(chat: Chat, stop: CancellationToken) {
     for task in [LOG, WORDS] {
         let mut steps = 0u64;
         loop {
-            let began = Instant::now();
-            // Leaves other writers as much time as the step took.
+            let began = chat.0.clock.instant();
+            // Others write as long in between.
             let pause = match chat.catch_up_step(task).await {
                 Ok(false) => break,
-                Ok(true) => began.elapsed(),
+                Ok(true) => chat.0.clock.instant() - began,
                 Err(error) => {
                     tracing::warn!(%error, task, "what an upgrade left could not be done; trying again");
                     PAUSE

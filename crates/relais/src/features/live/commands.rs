@@ -170,7 +170,7 @@ impl Live {
         module: &str,
         new: NewCommand,
     ) -> Result<Command, AppError> {
-        self.0.command_pace.take(&actor.name, self.0.clock.steady()).map_err(commands_too_fast)?;
+        self.0.command_rates.take(&actor.name, self.0.clock.steady()).map_err(commands_too_fast)?;
         if self.0.command_queue.lock().count() >= OPEN_MAX {
             return Err(too_many_open_anywhere(OPEN_MAX));
         }

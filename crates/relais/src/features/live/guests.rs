@@ -4,9 +4,12 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use governor::Quota;
+use parking_lot::Mutex;
 use relais_protocol::network::ClientNetwork;
+use relais_protocol::time::{SharedClock, Timestamp};
 use relais_store::StoreError;
 use serde_json::{Map, Value};
 
@@ -20,15 +23,13 @@ use super::store;
 use crate::AppError;
 use crate::auth::secret;
 use crate::error::boundary;
-use crate::pace::Pace;
 use crate::said::said;
+use crate::token_bucket::{TokenBucket, TokenBuckets, per_second};
 
 /// What devices say beside their values, and watchers hear as `module_<type>`.
 pub const ANSWERS: &[&str] =
     &["command_response", "status_response", "reset_response", "command_error", "pong"];
 
-/// Addresses that try credentials of modules, remembered at most; beyond it all may begin afresh.
-const GUESSERS_MAX: usize = 10_000;
 /// Bytes of an id that tell tries apart: no module has a longer one.
 const TRIED_ID_BYTES: usize = 128;
 /// How long a device waits for this server to hear of a module that was just added elsewhere, such as on the command line.
@@ -52,7 +53,7 @@ pub enum Showing<'a> {
 pub enum Arrival {
     /// Just now.
     Now,
-    /// Perhaps while nobody listened: what was said over a long time comes at once, so the module's pace is not asked.
+    /// Perhaps while nobody listened: what was said over a long time comes at once, so the module's bucket is not asked.
     Late,
 }
 
@@ -75,22 +76,23 @@ pub enum Refused {
 
 /// What is known of modules that come as guests.
 pub(super) struct Guests {
-    per_second: u32,
-    known: Ranked<Known>,
+    quota: Quota,
+    clock: SharedClock,
+    known: Mutex<Known>,
+    /// How often each address may still try a credential that is not known to be right, by the id that it is tried with,
+    /// whether there is such a module or not. Whoever guesses uses up a bucket of their own, never that of the module.
+    guesses: TokenBuckets<(ClientNetwork, Box<str>)>,
 }
 
 #[derive(Default)]
 struct Known {
     guests: HashMap<Box<str>, Guest>,
-    /// How often each address may still try a credential that is not known to be right, by the id that it is tried with,
-    /// whether there is such a module or not. Whoever guesses uses up a pace of their own, never that of the module.
-    guesses: HashMap<(ClientNetwork, Box<str>), Pace>,
     /// How often somebody was forgotten: what was read before that does not count after it.
     forgotten: u64,
 }
 
 struct Guest {
-    pace: Pace,
+    bucket: TokenBucket,
     /// Digest of the credential that is right, once the database was asked: it costs no further look there.
     right: Option<String>,
     /// Whether it was shown since then.
@@ -108,8 +110,10 @@ enum Worth {
 }
 
 impl Guests {
-    pub(super) fn new(per_second: u32) -> Self {
-        Self { per_second, known: Ranked::new(Rank::Leaf, Known::default()) }
+    /// For modules that say so many messages per second.
+    pub(super) fn new(messages_per_s: u32, clock: SharedClock) -> Self {
+        let quota = per_second(messages_per_s);
+        Self { quota, clock, known: Mutex::default(), guesses: TokenBuckets::new(quota) }
     }
 
     /// Runs `act` with what is known of a module, of which there are `modules` in all.
@@ -119,11 +123,10 @@ impl Guests {
             if known.guests.len() >= modules + SPARE {
                 known.guests.clear();
             }
-            let (now, per_second) = (Instant::now(), self.per_second);
-            let pace = Pace::new(per_second, now);
-            known.guests.insert(module.into(), Guest { pace, right: None, proven: false });
+            let bucket = TokenBucket::new(self.quota);
+            known.guests.insert(module.into(), Guest { bucket, right: None, proven: false });
         }
-        let Known { guests, forgotten, .. } = &mut *known;
+        let Known { guests, forgotten } = &mut *known;
         match guests.get_mut(module) {
             Some(guest) => act(guest, *forgotten),
             None => unreachable!("it was put there under the same lock"),
@@ -163,13 +166,8 @@ impl Guests {
 
     /// Takes one of the tries that an address has for a module.
     fn may_guess(&self, from: IpAddr, module: &str) -> bool {
-        let now = Instant::now();
-        let mut known = self.known.lock();
-        let who = (ClientNetwork::from(from), Box::from(start_of(module)));
-        if known.guesses.len() >= GUESSERS_MAX && !known.guesses.contains_key(&who) {
-            known.guesses.clear();
-        }
-        known.guesses.entry(who).or_insert_with(|| Pace::new(self.per_second, now)).take(now)
+        let who: (_, Box<str>) = (ClientNetwork::from(from), start_of(module).into());
+        self.guesses.take(who, self.clock.steady()).is_ok()
     }
 
     /// The module has to prove itself anew.
@@ -187,15 +185,15 @@ fn start_of(id: &str) -> &str {
 
 impl Guest {
     /// A credential was shown that is right, if nothing changed since the database was asked: from now on whoever shows
-    /// it needs no guess, however many others use up the pace of the same address.
+    /// it needs no guess, however many others use up the bucket of the same address.
     fn prove(&mut self, digest: String, is_still_so: bool) {
         if is_still_so {
             (self.right, self.proven) = (Some(digest), true);
         }
     }
 
-    fn take(&mut self, arrival: Arrival) -> Result<(), Refused> {
-        let taken = arrival == Arrival::Late || self.pace.take(Instant::now());
+    fn take(&mut self, arrival: Arrival, now: Timestamp) -> Result<(), Refused> {
+        let taken = arrival == Arrival::Late || self.bucket.take(now);
         if taken { Ok(()) } else { Err(Refused::TooFast) }
     }
 }
@@ -212,10 +210,10 @@ impl Live {
     /// # Errors
     /// [`Refused`] says why it is not.
     pub async fn admit(&self, module: &str, showing: Showing<'_>, arrival: Arrival) -> Result<(), Refused> {
-        let (modules, known) = self.look_up(module);
+        let ((modules, known), now) = (self.look_up(module), self.steady());
         let Showing::Password(password, from) = showing else {
             known.then_some(()).ok_or(Refused::Unknown)?;
-            return self.0.guests.with(module, modules, |guest, _| guest.take(arrival));
+            return self.0.guests.with(module, modules, |guest, _| guest.take(arrival, now));
         };
         let digest = secret::digest(password);
         if !known {
@@ -231,7 +229,7 @@ impl Live {
         if !is_right {
             return Err(Refused::Credential);
         }
-        self.0.guests.with(module, modules, |guest, _| guest.take(arrival))
+        self.0.guests.with(module, modules, |guest, _| guest.take(arrival, now))
     }
 
     /// How many modules there are, and whether this is one.
@@ -255,14 +253,14 @@ impl Live {
         Ok(is_right)
     }
 
-    /// Whether a message is that of a module which this server has not heard of. Each address has the same pace as for one
+    /// Whether a message is that of a module which this server has not heard of. Each address has the same bucket as for one
     /// that it has heard of, so that nobody learns which modules there are.
     async fn admit_new(&self, module: &str, digest: &str, from: Option<IpAddr>) -> Result<(), Refused> {
         let from = from.ok_or(Refused::Unknown)?;
         if !self.0.guests.may_guess(from, module) {
             return Err(Refused::TooFast);
         }
-        // Names are free to make up: looks into the database for them have one pace together.
+        // Names are free to make up: looks into the database for them have one bucket together.
         if !self.0.guests.may_guess(from, "") {
             return Err(Refused::Unknown);
         }
@@ -273,8 +271,8 @@ impl Live {
 
     /// Waits until this server has heard of a module that the database has; whether it has.
     async fn hears_of(&self, module: &str) -> bool {
-        let until = Instant::now() + HEARD_OF_WITHIN;
-        while !self.knows(module) && Instant::now() < until {
+        let until = self.0.clock.instant() + HEARD_OF_WITHIN;
+        while !self.knows(module) && self.0.clock.instant() < until {
             tokio::time::sleep(HEARD_OF_EVERY).await;
         }
         self.knows(module)
@@ -303,7 +301,7 @@ impl Live {
             );
             return Err(AppError::too_many_requests("too_many_attempts", text).retry_after(1));
         };
-        // Names are free to make up: looks into the database for them have one pace together.
+        // Names are free to make up: looks into the database for them have one bucket together.
         if !known && !self.0.guests.may_guess(from, "") {
             return Err(wrong_credential());
         }
@@ -404,11 +402,19 @@ impl Live {
 
 #[cfg(test)]
 mod tests {
+    use relais_testkit::TestClock;
+
     use super::*;
+
+    const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    fn guests(messages_per_s: u32) -> Guests {
+        Guests::new(messages_per_s, TestClock::at(START.as_millis()))
+    }
 
     #[test]
     fn whoever_guesses_does_not_silence_the_module() {
-        let guests = Guests::new(10);
+        let guests = guests(10);
         let weigh = |digest: &str, from: &str| guests.weigh("m", 1, digest, Some(from.parse().unwrap()));
         let (guesser, device) = ("198.51.100.1", "192.0.2.7");
         assert_eq!((0..100).filter(|_| matches!(weigh("wrong", guesser), Ok(Worth::Asks(_)))).count(), 20);
@@ -425,7 +431,7 @@ mod tests {
 
     #[test]
     fn behind_a_broker_a_wrong_credential_costs_nobody_anything() {
-        let guests = Guests::new(10);
+        let guests = guests(10);
         assert!(matches!(guests.weigh("m", 1, "wrong", None), Ok(Worth::Asks(_))));
         guests.with("m", 1, |guest, _| guest.right = Some("right".into()));
         assert!((0..100).all(|_| matches!(guests.weigh("m", 1, "wrong", None), Ok(Worth::Wrong(_)))));
@@ -433,25 +439,16 @@ mod tests {
     }
 
     #[test]
-    fn many_guessers_do_not_grow_without_limit() {
-        let guests = Guests::new(1);
-        for number in 0..u32::try_from(2 * GUESSERS_MAX).unwrap() {
-            assert!(guests.may_guess(IpAddr::from(number.to_be_bytes()), "m"));
-        }
-        assert!(guests.known.lock().guesses.len() <= GUESSERS_MAX);
-    }
-
-    #[test]
     fn what_was_said_while_nobody_listened_may_come_at_once() {
-        let guests = Guests::new(10);
-        let taken = |arrival| guests.with("m", 1, |guest, _| guest.take(arrival).is_ok());
+        let guests = guests(10);
+        let taken = |arrival| guests.with("m", 1, |guest, _| guest.take(arrival, START).is_ok());
         assert!((0..100).all(|_| taken(Arrival::Late)));
         assert_eq!((0..100).filter(|_| taken(Arrival::Now)).count(), 20);
     }
 
     #[test]
     fn a_module_that_is_forgotten_proves_itself_anew() {
-        let guests = Guests::new(10);
+        let guests = guests(10);
         let before = guests.with("m", 1, |guest, state| {
             (guest.right, guest.proven) = (Some("right".into()), true);
             state
@@ -463,7 +460,7 @@ mod tests {
 
     #[test]
     fn there_are_no_more_guests_than_there_is_room_for() {
-        let guests = Guests::new(1);
+        let guests = guests(1);
         for number in 0..3 * SPARE {
             guests.with(&number.to_string(), 1, |_, _| ());
         }

@@ -16,9 +16,9 @@ use crate::AppError;
 use crate::auth::{Principal, User, credentials_required, secret, unauthenticated, user_principal};
 use crate::config::LiveConfig;
 use crate::features::accounts::{Accounts, Actor, record_action};
-use crate::features::pace::Pace;
 use crate::features::publish::{Target, tell};
 use crate::said::said;
+use crate::token_bucket::{PER_MINUTE, TokenBuckets, per_minute};
 
 /// Which modules somebody sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,14 +79,15 @@ struct Inner {
     accounts: Accounts,
     catalogue: Catalogue,
     /// How often each person may enter a claim code.
-    claims: Pace,
+    claims: TokenBuckets<String>,
 }
 
 impl Modules {
     /// The modules in this store.
     #[must_use]
     pub fn new(store: Store, accounts: Accounts, config: &LiveConfig) -> Self {
-        Self(Arc::new(Inner { catalogue: Catalogue::new(config), store, accounts, claims: Pace::default() }))
+        let claims = TokenBuckets::new(per_minute(PER_MINUTE));
+        Self(Arc::new(Inner { catalogue: Catalogue::new(config), store, accounts, claims }))
     }
 
     /// Adds a module. Its credential, and its claim code if it has no owner, are told here and never again.
@@ -309,7 +310,7 @@ impl Modules {
             return Err(invalid("code", message));
         }
         let name = claim.name.as_deref().map(checked_name).transpose()?;
-        self.0.claims.take(&user.principal_id, self.0.store.clock().steady()).map_err(claims_too_fast)?;
+        self.0.claims.take(&*user.principal_id, self.0.store.clock().steady()).map_err(claims_too_fast)?;
         let (hash, owner, by) = (claim_hash(&claim.code), user.principal_id.to_string(), actor.clone());
         let expected = claim.module_id;
         actor

@@ -2,9 +2,9 @@
 
 use super::command::Command;
 use crate::AppError;
-use crate::features::pace::PER_MINUTE;
 use crate::said::{Said, said};
 use crate::text::{direction_control, direction_refused, is_visible};
+use crate::token_bucket::PER_MINUTE;
 
 /// The longest name of a module, in bytes.
 const NAME_BYTES_MAX: usize = 200;

@@ -21,7 +21,7 @@ use super::store;
 use super::tier::Tier;
 use super::view::TimeFormat;
 use crate::config::LiveConfig;
-use crate::features::pace::Pace;
+use crate::token_bucket::{PER_MINUTE, TokenBuckets, per_minute};
 
 /// How modules are, for those who watch them. Cheap to clone.
 #[derive(Clone)]
@@ -55,7 +55,7 @@ pub(super) struct Inner {
     /// of [`States::changes`] they are. Waited for with no other lock.
     pub(super) keeping: tokio::sync::Mutex<u64>,
     /// Of commands that people give.
-    pub(super) command_pace: Pace,
+    pub(super) command_rates: TokenBuckets<String>,
     pub(super) guests: Guests,
     /// Tiers that somebody has asked for, by [`Tier::index`]; nothing is told in the others.
     pub(super) wanted: [AtomicBool; Tier::ALL.len()],
@@ -103,8 +103,8 @@ impl Live {
             due: Notify::new(),
             worked: Notify::new(),
             keeping: tokio::sync::Mutex::default(),
-            command_pace: Pace::default(),
-            guests: Guests::new(config.reports_per_s),
+            command_rates: TokenBuckets::new(per_minute(PER_MINUTE)),
+            guests: Guests::new(config.reports_per_s, SharedClock::clone(&clock)),
             wanted: [AtomicBool::new(true), AtomicBool::new(false), AtomicBool::new(false)],
             changed: Notify::new(),
             turned: Notify::new(),

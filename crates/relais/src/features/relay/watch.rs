@@ -79,7 +79,8 @@ pub(crate) async fn run(relay: Relay, stop: CancellationToken) {
 }
 
 fn interval(period: Duration) -> tokio::time::Interval {
-    let mut interval = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+    let mut interval = tokio::time::interval(period);
+    interval.reset();
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     interval
 }

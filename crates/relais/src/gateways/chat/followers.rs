@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::channels::Listening;
 use crate::features::chat::{Chat, Device, DeviceId, Me};
 use crate::gateways::membership::{Follower, Membership, Subscriber};
+use crate::tasks::spawn;
 use crate::{App, AppError};
 
 /// A connection of the chat.
@@ -84,7 +85,7 @@ pub(super) async fn arrive<R: Recipient>(
     keep: impl FnOnce(Here<R>) -> bool + Send + 'static,
 ) -> Result<(), AppError> {
     let followers = Arc::clone(followers);
-    let arriving = tokio::spawn(async move {
+    let arriving = spawn("arrival", async move {
         let (chat, me) = (followers.membership.chat.clone(), followers.membership.me.clone());
         let device = chat.arrive(&me, Arc::new(Hearing(Arc::clone(&followers)))).await?;
         if !keep(Here { me: me.clone(), device, followers }) {

@@ -25,8 +25,8 @@ use crate::gateways::membership::Subscriber;
 use crate::gateways::socketio::{
     Admission, Because, ConnectRequest, Incoming, Namespace, Refused, Reply, Socket, Welcome,
 };
-use crate::gateways::spawn;
 use crate::said::said;
+use crate::tasks::spawn;
 use crate::{App, AppError};
 
 /// The chat's Socket.IO clients.
@@ -105,7 +105,7 @@ async fn note_arrival(
         let earlier = people.lock().insert(socket.id().to_owned(), here);
         if let Some(Here { me, device, .. }) = earlier {
             // A client is one device.
-            spawn(async move { app.service::<Chat>().depart(&me, device).await });
+            spawn("departure", async move { app.service::<Chat>().depart(&me, device).await });
         }
         // A client that leaves from here on is removed from `people` by `disconnected`.
         socket.is_in() || people.lock().remove(socket.id()).is_none()
@@ -237,7 +237,7 @@ impl Namespace for ChatNamespace {
     fn disconnected(&self, socket: &Socket) {
         let Some(here) = self.people.lock().remove(socket.id()) else { return };
         let app = self.app.clone();
-        spawn(async move { app.service::<Chat>().depart(&here.me, here.device).await });
+        spawn("departure", async move { app.service::<Chat>().depart(&here.me, here.device).await });
     }
 }
 

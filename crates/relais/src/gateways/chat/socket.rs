@@ -22,10 +22,10 @@ use crate::auth::{Credential, Principal};
 use crate::features::chat::Chat;
 use crate::features::chat::{Me, Outcome};
 use crate::gateways::membership::Subscriber;
+use crate::gateways::unreadable;
 use crate::gateways::upgrade::Handshake;
 use crate::gateways::websocket::{Connection, Opened, Protocol, Terms, serve};
-use crate::gateways::{spawn, unreadable};
-use crate::web::form::form_pairs;
+use crate::tasks::spawn;
 
 /// One connection.
 struct Client {
@@ -93,7 +93,7 @@ impl Protocol for Client {
         let attendance = std::mem::replace(&mut *self.here.lock(), Attendance::Over);
         if let Attendance::Here(Here { me, device, .. }) = attendance {
             let app = self.connection.app.clone();
-            spawn(async move { app.service::<Chat>().depart(&me, device).await });
+            spawn("departure", async move { app.service::<Chat>().depart(&me, device).await });
         }
     }
 }
@@ -250,10 +250,10 @@ impl Client {
 /// Options of the first frame taken from the query of the request: `since` and `include_own`.
 fn wishes(query: Option<&str>) -> Value {
     let mut wishes = json!({});
-    for (key, value) in form_pairs(query.unwrap_or_default()) {
-        match key.as_str() {
+    for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        match &*key {
             "since" => wishes["since"] = value.into(),
-            "include_own" => wishes["include_own"] = matches!(value.as_str(), "1" | "true").into(),
+            "include_own" => wishes["include_own"] = matches!(&*value, "1" | "true").into(),
             _ => {}
         }
     }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use relais_hub::{CloseReason, Hub, Session};
@@ -33,6 +34,11 @@ impl Client {
     #[must_use]
     pub fn hub(&self) -> &Hub {
         &self.hub
+    }
+
+    /// This moment, for deadlines of the protocol.
+    pub(super) fn instant(&self) -> Instant {
+        self.hub.clock().instant()
     }
 
     /// The client's Engine.IO.

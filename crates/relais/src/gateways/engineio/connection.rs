@@ -190,7 +190,7 @@ impl Connection {
     pub(super) fn socket_frame(&self, ws: SocketId, frame: Frame) -> Flow {
         let mut actions = Vec::new();
         let mut state = self.state.lock();
-        state.engine.ws_frame(ws, frame, Instant::now(), &mut actions);
+        state.engine.ws_frame(ws, frame, self.client.instant(), &mut actions);
         let outcome = self.carry_out(&mut state, actions, None);
         drop(state);
         outcome.writes.iter().for_each(|frame| self.client.send_written(frame));
@@ -232,7 +232,7 @@ impl Connection {
         if let Some(registry) = self.registry.upgrade() {
             // Noted first, so that a request finds the one or the other.
             if let Some(farewell) = farewell.filter(|farewell| !farewell.is_normal()) {
-                registry.note_end(&self.sid, farewell);
+                registry.note_end(&self.sid, farewell, self.client.instant());
             }
             registry.remove(&self.sid);
         }
@@ -320,14 +320,14 @@ impl Drop for Turn {
 
 impl State {
     /// Moves what waits in the hub to the packets that wait for a GET, and answers the one that is there.
-    pub(super) fn admit(&mut self, waiting: wire::Waiting, actions: &mut Vec<Action>) {
+    pub(super) fn admit(&mut self, waiting: wire::Waiting, now: Instant, actions: &mut Vec<Action>) {
         // A connection that is closing needs no more packets.
         let _ = self.engine.send_all(waiting.packets, actions);
         match waiting.closed {
-            Some(farewell) if farewell.is_normal() => self.engine.close(Instant::now(), actions),
+            Some(farewell) if farewell.is_normal() => self.engine.close(now, actions),
             Some(farewell) => {
                 self.farewell = Some(farewell);
-                self.engine.close_refusing(Instant::now(), actions);
+                self.engine.close_refusing(now, actions);
             }
             None => {}
         }

@@ -14,6 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use relais_hub::{CloseCode, CloseReason, Hub, Session, SessionSpec, Transport as HubTransport};
 use relais_protocol::engineio::{Config, PayloadLimits, Refusal, Version};
+use relais_protocol::time::SharedClock;
 use tokio::net::TcpStream;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
@@ -28,6 +29,7 @@ use crate::AppError;
 use crate::auth::Principal;
 use crate::gateways::identity;
 use crate::gateways::opening::{await_name, open_session};
+use crate::tasks::spawn;
 use crate::web::Guest;
 
 /// Random bytes in an id: whoever knows one can take part in the connection.
@@ -79,7 +81,8 @@ impl Endpoint {
         application: Arc<dyn Application>,
     ) -> Arc<Self> {
         let registry = Arc::new(Registry::default());
-        crate::gateways::spawn(sweep(Arc::downgrade(&registry)));
+        let sweeping = sweep(Arc::downgrade(&registry), SharedClock::clone(hub.clock()));
+        spawn("engineio", sweeping);
         Arc::new(Self { hub, rules: all_rules(&settings), settings, callers, application, registry })
     }
 
@@ -112,8 +115,10 @@ impl Endpoint {
             Some(sid) => match self.registry.find(sid) {
                 Some(connection) => Some(connection),
                 None if request.method() == Method::GET => {
-                    let last =
-                        self.registry.take_last_get(sid).filter(|_| query.transport == Transport::Polling);
+                    let last = self
+                        .registry
+                        .take_last_get(sid, self.hub.clock().instant())
+                        .filter(|_| query.transport == Transport::Polling);
                     return last.map_or_else(|| self.unknown(sid), polling::last_get);
                 }
                 None => return self.unknown(sid),

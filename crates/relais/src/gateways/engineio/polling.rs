@@ -4,7 +4,6 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use axum::extract::Request;
 use axum::http::StatusCode;
@@ -23,6 +22,7 @@ use super::endpoint::{address, new_id};
 use super::query::Query;
 use super::registry::Registry;
 use super::{Arrival, Endpoint, Settings, reply, wire};
+use crate::tasks::spawn;
 
 /// The request that opens a connection has no other beside it.
 const OPENING: RequestId = 0;
@@ -48,7 +48,7 @@ pub(super) async fn open(endpoint: Arc<Endpoint>, request: Request, query: Query
     };
     let mut actions = Vec::new();
     let rules = endpoint.rules(&query);
-    let engine = EngineSession::open_polling(rules, &sid, OPENING, Instant::now(), &mut actions);
+    let engine = EngineSession::open_polling(rules, &sid, OPENING, client.instant(), &mut actions);
     let registry = Arc::downgrade(&endpoint.registry);
     let connection = Connection::new(sid, principal.clone(), client.clone(), engine, Some(body), registry);
     endpoint.registry.add(&connection);
@@ -71,7 +71,7 @@ pub(super) async fn get(registry: &Registry, connection: &Arc<Connection>) -> Ht
         Ok(refusal) => connection.reply(refusal),
         Err(unknown) => unknown,
     };
-    registry.take_last_get(connection.sid()).map_or(refused, last_get)
+    registry.take_last_get(connection.sid(), connection.client.instant()).map_or(refused, last_get)
 }
 
 /// The answer to a GET of a connection, or that the connection is no more.
@@ -94,7 +94,7 @@ async fn next_answer(connection: &Arc<Connection>) -> Result<Response, HttpRespo
         let mut state = connection.state.lock();
         take_from_hub(connection, &mut state, cx, &mut actions);
         if !std::mem::replace(&mut asked, true) {
-            state.engine.poll_get(request.number, Instant::now(), &mut actions);
+            state.engine.poll_get(request.number, connection.client.instant(), &mut actions);
         }
         let outcome = connection.carry_out(&mut state, actions, None);
         drop(state);
@@ -147,8 +147,12 @@ fn take_from_hub(
 ) {
     let Some(body) = state.body.as_mut().filter(|_| state.engine.queued_bytes() == 0) else { return };
     match Pin::new(body).poll_next(cx) {
-        Poll::Ready(Some(waiting)) => state.admit(wire::read(connection.client.version(), waiting), actions),
-        Poll::Ready(None) => state.engine.close(Instant::now(), actions),
+        Poll::Ready(Some(waiting)) => state.admit(
+            wire::read(connection.client.version(), waiting),
+            connection.client.instant(),
+            actions,
+        ),
+        Poll::Ready(None) => state.engine.close(connection.client.instant(), actions),
         Poll::Pending => {}
     }
 }
@@ -162,7 +166,7 @@ fn has_last_words(connection: &Connection, state: &mut State) -> bool {
         state.farewell = Some(farewell);
     } else if has_news {
         // Without a GET nothing is answered yet.
-        state.admit(waiting, &mut Vec::new());
+        state.admit(waiting, connection.client.instant(), &mut Vec::new());
     }
     has_news
 }
@@ -172,7 +176,7 @@ fn hear_out(connection: &Connection) {
     let mut actions = Vec::new();
     let mut state = connection.state.lock();
     let waiting = state.body.as_mut().and_then(QueueBody::take_waiting).unwrap_or_default();
-    state.admit(wire::read(connection.client.version(), waiting), &mut actions);
+    state.admit(wire::read(connection.client.version(), waiting), connection.client.instant(), &mut actions);
     connection.carry_out(&mut state, actions, None);
 }
 
@@ -264,7 +268,7 @@ async fn deal_with(
         if connection.client.version() == Version::V3 {
             keep_in_order(connection, &mut state, &mut actions);
         }
-        state.engine.post_body(number, body, binary, Instant::now(), &mut actions);
+        state.engine.post_body(number, body, binary, connection.client.instant(), &mut actions);
         let outcome = connection.carry_out(&mut state, actions, Some(number));
         if outcome.closed.as_ref().is_some_and(|reason| reason.code == CloseCode::Normal) && !outcome.answered
         {
@@ -299,7 +303,7 @@ fn cut_off(connection: &Connection) -> HttpResponse {
     let mut actions = Vec::new();
     let mut state = connection.state.lock();
     let waiting = state.body.as_mut().and_then(QueueBody::take_waiting).unwrap_or_default();
-    state.admit(wire::read(connection.client.version(), waiting), &mut actions);
+    state.admit(wire::read(connection.client.version(), waiting), connection.client.instant(), &mut actions);
     let outcome = connection.carry_out(&mut state, actions, None);
     drop(state);
     if outcome.closed.is_some() {
@@ -311,17 +315,17 @@ fn cut_off(connection: &Connection) -> HttpResponse {
 /// The protocol answers a ping of version 3 itself: what the hub was given before goes out before.
 fn keep_in_order(connection: &Connection, state: &mut State, actions: &mut Vec<Action>) {
     if state.engine.queued_bytes() > UNHEARD_BYTES {
-        return state.engine.close(Instant::now(), actions);
+        return state.engine.close(connection.client.instant(), actions);
     }
     let waiting = state.body.as_mut().and_then(QueueBody::take_waiting).unwrap_or_default();
-    state.admit(wire::read(connection.client.version(), waiting), actions);
+    state.admit(wire::read(connection.client.version(), waiting), connection.client.instant(), actions);
 }
 
 /// Hands messages on until the session is sent away: between two of them the rights of whoever sent them may end. Says
 /// whether all were, and why the connection ends if one of them ended it. A client that goes away after its packets have
 /// arrived has sent them all the same.
 async fn hand_on(turn: Turn, messages: Vec<Frame>) -> (bool, Option<CloseReason>) {
-    let work = tokio::spawn(async move {
+    let work = spawn("messages", async move {
         for message in messages {
             if turn.connection().client.session().is_sent_away() {
                 return (false, None);

@@ -1,7 +1,6 @@
 //! A WebSocket that wants to take over from polling (section "Upgrade").
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response as HttpResponse};
@@ -44,7 +43,7 @@ pub(super) fn open(
         let limits = Limits { deflate, ..limits(&endpoint) };
         take_over(&endpoint, connection, (stream, guest), leftover, limits, reads).await
     });
-    crate::gateways::spawn(async move {
+    crate::gateways::spawn_connection(async move {
         if let Some((connection, ws, leftover, limits)) = taken_over.await {
             run(connection, ws, leftover, limits).await;
         }
@@ -169,7 +168,7 @@ impl Probe {
     fn begin(&self) -> Result<oneshot::Receiver<u16>, u16> {
         let mut actions = Vec::new();
         let mut state = self.connection.state.lock();
-        state.engine.ws_open(self.ws, Instant::now(), &mut actions);
+        state.engine.ws_open(self.ws, self.connection.client.instant(), &mut actions);
         let refused = actions.iter().find_map(|action| match action {
             Action::CloseSocket(ws, code) if *ws == self.ws => Some(*code),
             _ => None,
@@ -187,7 +186,7 @@ impl Probe {
         let (outcome, body) = {
             let mut actions = Vec::new();
             let mut state = self.connection.state.lock();
-            state.engine.ws_frame(self.ws, packet, Instant::now(), &mut actions);
+            state.engine.ws_frame(self.ws, packet, self.connection.client.instant(), &mut actions);
             let outcome = self.connection.carry_out(&mut state, actions, None);
             // Nobody takes anything for a GET from here on.
             let body = if outcome.upgraded_after.is_some() { state.body.take() } else { None };

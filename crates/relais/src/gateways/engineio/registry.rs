@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use relais_protocol::engineio::Version;
+use relais_protocol::time::SharedClock;
 
 use super::connection::Connection;
 use super::farewell::Farewell;
@@ -63,23 +64,23 @@ impl Registry {
             expected.pop_front();
         }
         let (sid, version) = (Arc::clone(connection.sid()), connection.client.version());
-        expected.push_back(LastGet { until: Instant::now() + LAST_GET, sid, version });
+        expected.push_back(LastGet { until: connection.client.instant() + LAST_GET, sid, version });
     }
 
     /// The version of a session whose last GET this is.
-    pub(super) fn take_last_get(&self, sid: &str) -> Option<Version> {
+    pub(super) fn take_last_get(&self, sid: &str, now: Instant) -> Option<Version> {
         let mut expected = self.last_gets.lock();
         let place = expected.iter().position(|last| &*last.sid == sid)?;
-        expected.remove(place).filter(|last| Instant::now() < last.until).map(|last| last.version)
+        expected.remove(place).filter(|last| now < last.until).map(|last| last.version)
     }
 
     /// Later requests of this session are told why it ended.
-    pub(super) fn note_end(&self, sid: &Arc<str>, farewell: Farewell) {
+    pub(super) fn note_end(&self, sid: &Arc<str>, farewell: Farewell, now: Instant) {
         let mut ended = self.farewells.lock();
         if ended.len() >= FAREWELLS_MAX {
             ended.pop_front();
         }
-        ended.push_back(Ended { until: Instant::now() + FAREWELL, sid: Arc::clone(sid), farewell });
+        ended.push_back(Ended { until: now + FAREWELL, sid: Arc::clone(sid), farewell });
     }
 
     /// Why a session ended, if that is known.
@@ -92,20 +93,19 @@ impl Registry {
         self.connections.lock().values().filter(|connection| connection.is_ended()).cloned().collect()
     }
 
-    fn forget_late(&self) {
-        let now = Instant::now();
+    fn forget_late(&self, now: Instant) {
         self.last_gets.lock().retain(|last| now < last.until);
         self.farewells.lock().retain(|ended| now < ended.until);
     }
 }
 
 /// Lets go of what the hub has ended while no request was there to see it, as long as the registry lives.
-pub(super) async fn sweep(registry: Weak<Registry>) {
+pub(super) async fn sweep(registry: Weak<Registry>, clock: SharedClock) {
     let mut times = tokio::time::interval(SWEEP);
     loop {
         times.tick().await;
         let Some(registry) = registry.upgrade() else { return };
-        registry.forget_late();
+        registry.forget_late(clock.instant());
         for connection in registry.ended() {
             connection.finish_unheard();
         }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response as HttpResponse};
@@ -55,7 +54,7 @@ pub(super) async fn open(endpoint: Arc<Endpoint>, request: Request, query: Query
         let connection = enter(&endpoint, principal, address, query, (stream, guest), deflate).await?;
         Some((connection, leftover, limits))
     });
-    crate::gateways::spawn(async move {
+    crate::gateways::spawn_connection(async move {
         if let Some((connection, leftover, limits)) = entered.await {
             run(connection, OPENING, leftover, limits).await;
         }
@@ -82,7 +81,7 @@ async fn enter(
     let sid: Arc<str> = new_id().ok()?.into();
     let mut actions = Vec::new();
     let rules = endpoint.rules(&query);
-    let engine = EngineSession::open_websocket(rules, &sid, OPENING, Instant::now(), &mut actions);
+    let engine = EngineSession::open_websocket(rules, &sid, OPENING, client.instant(), &mut actions);
     for action in &actions {
         if let Action::Write(_, frame) = action {
             client.send_written(frame);

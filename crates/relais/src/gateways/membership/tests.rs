@@ -7,6 +7,7 @@ use relais_protocol::event::Epoch;
 
 use super::*;
 use crate::said::Said;
+use crate::tasks::spawn;
 
 const TOPICS: [&str; 3] = ["conversation:a", "conversation:b", "conversation:c"];
 const OWN: &str = "user:lea";
@@ -181,7 +182,7 @@ async fn whatever_the_order_a_connection_ends_up_hearing_what_its_person_is_in()
         }
         world.log.lock().clear();
         let follower = follower(&world);
-        let coming = tokio::spawn({
+        let coming = spawn("test", {
             let (world, follower) = (Arc::clone(&world), Arc::clone(&follower));
             async move { come_in(&world, &follower).await }
         });

@@ -122,12 +122,12 @@ impl Inbox {
 
     /// There is a new connection: what waited comes first.
     fn expect_backlog(&mut self) {
-        let now = Instant::now();
+        let now = self.app.clock().instant();
         self.backlog = Some(Backlog { since: now, last: now });
     }
 
     fn arrival(&mut self) -> Arrival {
-        let now = Instant::now();
+        let now = self.app.clock().instant();
         let comes = |backlog: &Backlog| {
             now.duration_since(backlog.last) < SILENCE && now.duration_since(backlog.since) < BACKLOG
         };
@@ -164,6 +164,10 @@ impl Inbox {
             (Some(remedy), Some((_, module))) => self.complain(&module, &topic, outcome, remedy),
             _ => {}
         }
+        self.backlog = match (arrival, self.backlog.take()) {
+            (Arrival::Late, Some(backlog)) => Some(Backlog { last: self.app.clock().instant(), ..backlog }),
+            _ => None,
+        };
         true
     }
 
@@ -246,7 +250,7 @@ impl Inbox {
 
     /// Says what is wrong with messages of what is no module, at most once a minute.
     fn complain(&mut self, module: &str, topic: &str, outcome: Outcome, remedy: &str) {
-        let now = Instant::now();
+        let now = self.app.clock().instant();
         if self.complained.is_some_and(|at| now.duration_since(at) < COMPLAINT) {
             return;
         }

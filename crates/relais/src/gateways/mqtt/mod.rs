@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::DialectFeature;
 use crate::App;
+use crate::backoff::Backoff;
 use crate::config::MqttConfig;
 use crate::config::mqtt::{Address, Layout};
 use crate::feature::Feature;
@@ -82,7 +83,7 @@ struct Line {
     writes: JoinSet<()>,
     /// When it was made; nothing while it is down.
     since: Option<Instant>,
-    pause: Duration,
+    backoff: Backoff,
     complained: Option<Instant>,
     /// Whether this connection is there only to drop what cannot be read.
     dropping: bool,
@@ -115,7 +116,7 @@ pub async fn run(app: App, stop: CancellationToken) {
         outdated: Arc::new(Mutex::new(outdated)),
         writes: JoinSet::new(),
         since: None,
-        pause: PAUSE_MIN,
+        backoff: Backoff::from_entropy(PAUSE_MIN, PAUSE_MAX),
         complained: None,
         dropping: false,
     };
@@ -193,9 +194,9 @@ impl Line {
 
     fn note(&mut self, happening: &Happening) {
         match happening {
-            Happening::Connected { .. } if self.dropping => self.reopen(false),
-            Happening::Connected { .. } => {
-                self.since = Some(Instant::now());
+            Happening::Connected if self.dropping => self.reopen(false),
+            Happening::Connected => {
+                self.since = Some(self.app.clock().instant());
                 metrics::counter!("relais_mqtt_connects_total").increment(1);
                 let speaker = self.outlet.speaker();
                 if !(speaker.unsubscribe(&self.outdated.lock()) && speaker.subscribe(&self.filters)) {
@@ -245,24 +246,23 @@ impl Line {
         self.outlet.lose();
         metrics::gauge!("relais_mqtt_connected").set(0.0);
         metrics::counter!("relais_mqtt_faults_total").increment(1);
-        let stood = self.since.take();
+        let (stood, now) = (self.since.take(), self.app.clock().instant());
         if let Some(since) = stood {
             self.app.service::<Live>().excuse_silence(self.config().outage_grace_s);
             self.app.service::<Live>().pause_ways();
-            if since.elapsed() > GOOD {
-                self.pause = PAUSE_MIN;
+            if now - since > GOOD {
+                self.backoff.reset();
             }
         }
-        if self.complained.is_none_or(|at| at.elapsed() > COMPLAINT) {
-            self.complained = Some(Instant::now());
+        if self.complained.is_none_or(|at| now - at > COMPLAINT) {
+            self.complained = Some(now);
             tracing::warn!(%fault, "no connection to the MQTT broker; trying again");
         }
         // What cannot be understood before that is no message.
         if fault.is_stuck && stood.is_some() {
             self.reopen(true);
         }
-        let pause = jittered(self.pause);
-        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        let pause = self.backoff.next(None);
         tokio::select! {
             () = stop.cancelled() => false,
             () = tokio::time::sleep(pause) => true,
@@ -307,14 +307,6 @@ async fn hand_over(to: &mpsc::Sender<Heard>, heard: Heard, stop: &CancellationTo
         () = stop.cancelled() => false,
         taken = to.send(heard) => taken.is_ok(),
     }
-}
-
-/// Between half and the whole of it, so that many do not come at once.
-fn jittered(pause: Duration) -> Duration {
-    let mut byte = [0];
-    // Without randomness the whole pause is as good.
-    let part = if getrandom::fill(&mut byte).is_ok() { f64::from(byte[0]) / 255.0 } else { 1.0 };
-    pause.mul_f64(0.5 + part / 2.0)
 }
 
 /// Connects once, for the doctor.

@@ -1,7 +1,6 @@
 //! One connection: handling its messages.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use parking_lot::Mutex;
 use relais_hub::{CloseCode, CloseReason, Dialect, Flow};
@@ -17,7 +16,8 @@ use super::{Incoming, Namespace, Socket};
 use crate::auth::Principal;
 use crate::config::Recovery;
 use crate::gateways::engineio::{Arrival, Client, Conversation, Opened};
-use crate::gateways::pace::{Pace, too_fast};
+use crate::gateways::too_fast;
+use crate::token_bucket::{TokenBucket, per_second};
 
 /// One connection.
 pub(super) struct Talk {
@@ -31,7 +31,7 @@ pub(super) struct Talk {
 
 struct State {
     session: Session,
-    pace: Pace,
+    bucket: TokenBucket,
     principal: Principal,
     members: Vec<Member>,
     /// Acknowledgements of the client that callers are waiting for.
@@ -70,11 +70,11 @@ impl Talk {
         let Arrival { client, principal, query } = arrival;
         let has = |name: &str, value: &str| query.iter().any(|(key, found)| key == name && found == value);
         let parser = if has("parser", "msgpack") { Parser::Msgpack } else { Parser::Default };
-        let now = Instant::now();
+        let now = client.hub().clock().instant();
         let (session, implicit) = Session::open(server.rules(client.version(), parser), now);
-        let pace = Pace::new(server.settings.events_per_s, now);
+        let bucket = TokenBucket::new(per_second(server.settings.events_per_s));
         let (members, asked) = (Vec::new(), Vec::new());
-        let state = State { session, pace, principal, members, asked, must_say_who: false, closed: false };
+        let state = State { session, bucket, principal, members, asked, must_say_who: false, closed: false };
         let talk = Arc::new(Self {
             server: Arc::clone(server),
             client,
@@ -87,10 +87,11 @@ impl Talk {
     }
 
     fn message(self: &Arc<Self>, message: Frame) -> Flow {
-        let now = Instant::now();
+        let clock = self.client.hub().clock();
+        let now = clock.instant();
         let input = {
             let mut state = self.state.lock();
-            if !state.pace.take(now) {
+            if !state.bucket.take(clock.steady()) {
                 return Flow::Close(too_fast(self.server.settings.events_per_s));
             }
             let late = state.session.tick(now).unwrap_or_default();
@@ -302,7 +303,7 @@ impl Talk {
         let frames = {
             let mut state = self.state.lock();
             state.require(socket)?;
-            let (namespace, now) = (socket.namespace(), Instant::now());
+            let (namespace, now) = (socket.namespace(), self.client.hub().clock().instant());
             let late = state.session.tick(now).unwrap_or_default();
             late.iter().for_each(|input| state.give_up(input));
             let (id, frames) = state.session.emit_with_ack(namespace, name, arguments, Vec::new(), now)?;

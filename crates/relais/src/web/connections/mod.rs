@@ -11,6 +11,7 @@ mod guests;
 mod stream;
 mod table;
 
+use relais_protocol::time::{Clock as _, SystemClock};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -38,6 +39,7 @@ use crate::config::{Network, ServerConfig};
 use crate::error::in_language;
 use crate::memory::{self, Crowd};
 use crate::said::FrenchAddresses;
+use crate::tasks::spawn;
 
 pub(crate) use self::activity::Activity;
 pub(crate) use self::guests::{Guest, Unnamed};
@@ -127,7 +129,7 @@ impl Shared {
         Self {
             limits,
             french,
-            started: Instant::now(),
+            started: SystemClock.instant(),
             swept_ms: AtomicU64::new(1),
             held_up_ms: AtomicU64::new(0),
             table: Mutex::default(),
@@ -150,7 +152,8 @@ impl Shared {
 
     /// Time during which clients could be served. Never 0, which means "not waiting".
     fn now_ms(&self) -> u64 {
-        let running_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let running_ms =
+            u64::try_from((SystemClock.instant() - self.started).as_millis()).unwrap_or(u64::MAX);
         running_ms.saturating_sub(self.held_up_ms.load(Relaxed)).saturating_add(1)
     }
 
@@ -278,7 +281,7 @@ impl Connections {
     /// Starts empty, with a sweep over its connections.
     pub(super) fn new(config: &ServerConfig, connections_max: usize, french: FrenchAddresses) -> Self {
         let shared = Arc::new(Shared::new(Limits::new(config, connections_max.max(1)), french));
-        tokio::spawn(sweep(Arc::downgrade(&shared)));
+        spawn("connections", sweep(Arc::downgrade(&shared)));
         Self(shared)
     }
 

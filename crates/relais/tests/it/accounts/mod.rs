@@ -32,6 +32,7 @@ const PASSWORD: &str = "correct horse battery";
 const SECRET: &str = "a-secret-that-a-backend-shares-with-us";
 
 /// A clock that moves only when told.
+#[derive(Debug)]
 struct StoppedClock(AtomicI64);
 
 impl StoppedClock {

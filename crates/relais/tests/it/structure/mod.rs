@@ -14,7 +14,20 @@ use source::Source;
 /// The modules of the application, from the ground. Each imports from the floors below its own, and nothing from its own.
 const FLOORS: &[&[&str]] = &[
     &["said"],
-    &["aliases", "asyncapi", "disk", "error", "finding", "id", "memory", "outbound", "pace", "text"],
+    &[
+        "aliases",
+        "asyncapi",
+        "backoff",
+        "disk",
+        "error",
+        "finding",
+        "id",
+        "memory",
+        "outbound",
+        "tasks",
+        "text",
+        "token_bucket",
+    ],
     &["config", "folder_lock"],
     &["telemetry", "web"],
     &["auth"],
@@ -31,7 +44,7 @@ const FLOORS: &[&[&str]] = &[
 ];
 
 /// The features likewise: those that others build on, all others beside each other, and their list.
-const FEATURES: &[&[&str]] = &[&["pace"], &["publish"], &["accounts"], &["*"], &["mod"]];
+const FEATURES: &[&[&str]] = &[&["publish"], &["accounts"], &["*"], &["mod"]];
 
 /// Where a feature's name may be said: the list, and places that are the feature's own although they are elsewhere.
 const NAMED: &[(&str, &[&str], &str)] = &[

@@ -19,6 +19,7 @@ use crate::world::World;
 const SECRET: &str = "a-secret-that-two-servers-have-in-common";
 
 /// The time of day of the computer, in which no time passes.
+#[derive(Debug)]
 struct StillClock(Timestamp);
 
 impl Clock for StillClock {

@@ -38,11 +38,11 @@ impl Pump {
             );
             self.stop.cancel();
             self.begin_stop();
-            self.stopping = Some(Instant::now());
+            self.stopping = Some(self.now());
         } else {
             tracing::warn!(%error, "the worker of jobs cannot use the database, and tries again");
         }
-        self.paused_until = Some(Instant::now() + self.pause);
+        self.paused_until = Some(self.now() + self.pause);
         self.pause = (self.pause * 2).min(PAUSE_MAX);
     }
 
@@ -60,7 +60,7 @@ impl Pump {
 
     pub(super) fn written(&mut self, report: Report) {
         let UnderWay { held, claimed_max, since, .. } = std::mem::take(&mut self.under_way);
-        let now = Instant::now();
+        let now = self.now();
         let safe_until = since.unwrap_or(now) + self.config.lease;
         for (id, fence) in &report.refused {
             count(&self.stats.refused, 1);
@@ -123,7 +123,7 @@ impl Pump {
 
     /// Leases that a heartbeat has prolonged, and those that it has not: they are lost.
     pub(super) fn heard(&mut self, held: &[(JobId, i64)], report: &Report, safe_until: Instant) {
-        let grace = Instant::now() + self.config.cancel_grace;
+        let grace = self.now() + self.config.cancel_grace;
         let beats: HashMap<JobId, bool> = report.beats.iter().map(|beat| (beat.id, beat.cancel)).collect();
         for (id, fence) in held {
             if let Some(cancel) = beats.get(id) {
@@ -159,7 +159,7 @@ impl Pump {
             self.cancel(id, fence);
         }
         if let Some(ms) = due.next_ms {
-            let next = Instant::now() + Duration::from_millis(u64::try_from(ms).unwrap_or(0).max(1));
+            let next = self.now() + Duration::from_millis(u64::try_from(ms).unwrap_or(0).max(1));
             self.look_at = self.look_at.min(next);
         }
     }

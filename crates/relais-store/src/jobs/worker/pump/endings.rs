@@ -70,7 +70,7 @@ impl Pump {
 
     /// Somebody wants a job cancelled: its handler is told, and dropped if it does not stop.
     pub(super) fn cancel(&mut self, id: JobId, fence: i64) {
-        let drop_at = Instant::now() + self.config.cancel_grace;
+        let drop_at = self.now() + self.config.cancel_grace;
         let Some(job) = self.held.get_mut(id).filter(|job| job.lease.fence() == fence) else { return };
         job.cancel = true;
         job.lease.stop().cancel();
@@ -82,7 +82,7 @@ impl Pump {
 
     /// Looks at what runs: who was told to stop and did not, who blocks a thread, whose lease may be over.
     pub(super) fn sweep(&mut self) {
-        let now = Instant::now();
+        let now = self.now();
         if now < self.sweep_at {
             return;
         }
@@ -133,7 +133,7 @@ impl Pump {
 
     pub(super) fn begin_stop(&mut self) {
         if self.stopping.is_none() {
-            let now = Instant::now();
+            let now = self.now();
             self.stopping = Some(now + self.config.stop_grace);
             self.release(now + self.config.lease);
         }
@@ -154,7 +154,7 @@ impl Pump {
 
     pub(super) fn is_finished(&self) -> bool {
         let Some(stopping) = self.stopping else { return false };
-        let given_up = Instant::now() >= stopping + LAST_WORDS;
+        let given_up = self.now() >= stopping + LAST_WORDS;
         let is_closed = self.paused_until.is_some() && self.store.is_closed();
         (self.held.is_empty() && (self.endings.is_empty() || is_closed)) || given_up
     }

@@ -101,7 +101,7 @@ impl Pump {
         stats: Arc<WorkerStats>,
         stop: CancellationToken,
     ) -> Self {
-        let now = Instant::now();
+        let now = store.clock().instant();
         Self {
             chance: fastrand::Rng::with_seed(config.seed),
             held: HeldJobs::new(handlers.list.len()),
@@ -161,6 +161,10 @@ impl Pump {
         }
     }
 
+    fn now(&self) -> Instant {
+        self.store.clock().instant()
+    }
+
     fn woken(&mut self, wake: Wake) {
         self.more |= wake.jobs != self.seen.jobs;
         if wake.changes != self.seen.changes {
@@ -178,14 +182,14 @@ impl Pump {
             let run = Arc::clone(run);
             let abort =
                 self.tasks.spawn(async move { (id, fence, guarded(move || run(job), timeout).await) });
-            let stuck_at = Instant::now() + timeout + STUCK;
+            let stuck_at = self.now() + timeout + STUCK;
             self.held.started(id, RunningJob { abort, stuck_at });
         }
     }
 
     /// What the database is asked next, if anything.
     fn next_op(&mut self) -> Option<Op> {
-        let now = Instant::now();
+        let now = self.now();
         if self.paused_until.is_some_and(|until| now < until) {
             return None;
         }
@@ -267,7 +271,7 @@ impl Pump {
 
     /// When to look up again, whatever happens.
     fn next_moment(&self, is_under_way: bool) -> Instant {
-        let now = Instant::now();
+        let now = self.now();
         let mut moment = self.minute_at.max(now + SWEEP);
         if self.held.running() > 0 || self.stopping.is_some() {
             moment = moment.min(self.sweep_at);

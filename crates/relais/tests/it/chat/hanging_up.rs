@@ -12,7 +12,7 @@ use relais_store::StoreError;
 use serde_json::json;
 
 use super::{World, on_both};
-use crate::world::Person;
+use crate::world::{Person, on_both_in_time};
 use relais::features::chat::Chat;
 
 /// How long anything may take before a test gives up.
@@ -110,7 +110,8 @@ async fn both_are_told_how_the_other_is_after_a_block() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_has_sent_types_no_more() {
-    on_both(|world| async move {
+    // However long this takes, typing does not end by itself.
+    on_both_in_time(|world, _clock| async move {
         let (lea, paul) = (world.person("Lea").await, world.person("Paul").await);
         let id = world.befriend(&lea, &paul).await;
         let (mut of_lea, mut of_paul) = (world.connect(&lea).await, world.connect(&paul).await);

@@ -40,7 +40,7 @@ async fn who_comes_back_learns_who_came_and_went_meanwhile() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_present_state_follows_also_what_was_missed() {
-    on_both(|world| async move {
+    on_both_in_time(|world, _clock| async move {
         let (lea, paul) = (world.person("Lea").await, world.person("Paul").await);
         let id = world.befriend(&lea, &paul).await;
         let (_, welcome) = world.connect_with(&lea, json!({})).await;
@@ -174,7 +174,7 @@ async fn a_clock_that_leaps_neither_ends_typing_nor_prolongs_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_comes_back_learns_that_nobody_types_any_more() {
-    on_both(|world| async move {
+    on_both_in_time(|world, _clock| async move {
         let (lea, paul) = (world.person("Lea").await, world.person("Paul").await);
         let id = world.befriend(&lea, &paul).await;
         let ((mut of_lea, welcome), mut of_paul) =

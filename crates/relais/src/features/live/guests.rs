@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use governor::Quota;
-use parking_lot::Mutex;
 use relais_protocol::network::ClientNetwork;
 use relais_protocol::time::{SharedClock, Timestamp};
 use relais_store::StoreError;
@@ -78,7 +77,7 @@ pub enum Refused {
 pub(super) struct Guests {
     quota: Quota,
     clock: SharedClock,
-    known: Mutex<Known>,
+    known: Ranked<Known>,
     /// How often each address may still try a credential that is not known to be right, by the id that it is tried with,
     /// whether there is such a module or not. Whoever guesses uses up a bucket of their own, never that of the module.
     guesses: TokenBuckets<(ClientNetwork, Box<str>)>,
@@ -113,7 +112,7 @@ impl Guests {
     /// For modules that say so many messages per second.
     pub(super) fn new(messages_per_s: u32, clock: SharedClock) -> Self {
         let quota = per_second(messages_per_s);
-        Self { quota, clock, known: Mutex::default(), guesses: TokenBuckets::new(quota) }
+        Self { quota, clock, known: Ranked::new(Rank::Leaf, Known::default()), guesses: TokenBuckets::new(quota) }
     }
 
     /// Runs `act` with what is known of a module, of which there are `modules` in all.

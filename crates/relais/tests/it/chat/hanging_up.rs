@@ -115,6 +115,8 @@ async fn whoever_has_sent_types_no_more() {
         let (lea, paul) = (world.person("Lea").await, world.person("Paul").await);
         let id = world.befriend(&lea, &paul).await;
         let (mut of_lea, mut of_paul) = (world.connect(&lea).await, world.connect(&paul).await);
+        // Who is there comes after the welcome.
+        of_lea.heard().await;
         of_paul.say(&json!({ "type": "typing", "conversation_id": id })).await;
         assert_eq!(of_lea.hear("user_typing").await["is_typing"], true);
         let new = NewMessage { content: "voilà".into(), ..NewMessage::default() };

@@ -15,6 +15,7 @@ use relais_store::jobs::{Job, JobKind, Outcome, Rule};
 use relais_store::{Migration, Store, StoreError};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::Services;
 use crate::asyncapi::Part;
@@ -52,10 +53,10 @@ pub struct Feature {
     /// Where the addresses begin that it has from an earlier system, whose errors are in French
     /// ([`FrenchAddresses`](crate::said::FrenchAddresses)).
     pub french: &'static [&'static str],
-    /// Its calls and sockets.
-    pub routes: fn(&App) -> Router<App>,
-    /// What its calls are, in parts that are merged.
-    pub openapi: fn() -> Vec<utoipa::openapi::OpenApi>,
+    /// Its calls, each with what the OpenAPI document says of it.
+    pub routes: fn() -> OpenApiRouter<App>,
+    /// Its sockets, of which the AsyncAPI document tells.
+    pub sockets: fn(&App) -> Router<App>,
     /// What goes over its sockets and streams.
     pub asyncapi: fn() -> Part,
     /// The durable jobs that it has done.
@@ -92,8 +93,8 @@ impl Feature {
             messages: &[],
             hidden_from: |_, _| Box::pin(async { Ok(HashSet::new()) }),
             french: &[],
-            routes: |_| Router::new(),
-            openapi: Vec::new,
+            routes: OpenApiRouter::new,
+            sockets: |_| Router::new(),
             asyncapi: || Part { channels: json!({}), operations: json!({}), messages: json!({}) },
             jobs: &[],
             tasks: |_, _| Vec::new(),

@@ -60,7 +60,7 @@ impl DialectFeature {
 const SOCKETIO: DialectFeature = DialectFeature {
     feature: Feature {
         french: &["/socket.io"],
-        routes: |app| {
+        sockets: |app| {
             let mut namespaces = socketio::Namespaces::default();
             DIALECTS.iter().for_each(|dialect| (dialect.namespaces)(app, &mut namespaces));
             socketio::router(app, namespaces)

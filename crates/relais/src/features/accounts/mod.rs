@@ -23,7 +23,6 @@ pub use sign_in::SignedIn;
 pub use store::MIGRATIONS;
 
 use relais_protocol::event::Channel;
-use utoipa::OpenApi as _;
 
 use crate::auth::{EXT, KeyAccess, Policy, Principal, RIGHTS, TopicFamily, USER};
 use crate::feature::{Feature, OpenError};
@@ -42,8 +41,7 @@ pub const FEATURE: Feature = Feature {
         })
     },
     topics: &[own_topic(USER), own_topic(EXT), RIGHTS],
-    routes: |_| http::router(),
-    openapi: || vec![http::AccountsApi::openapi()],
+    routes: http::router,
     ..Feature::named("accounts")
 };
 

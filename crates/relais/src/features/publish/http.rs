@@ -1,15 +1,15 @@
 //! The HTTP edge of publishing.
 
 use axum::Json;
-use axum::Router;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::service::{NewEvent, Published, publish};
 use crate::aliases::null_is_absent;
@@ -18,14 +18,9 @@ use crate::said::Said;
 use crate::{App, AppError};
 
 /// The routes of publishing.
-pub fn router() -> Router<App> {
-    Router::new().route("/api/v1/events", post(publish_events))
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(publish_events))
 }
-
-/// The API description of publishing.
-#[derive(OpenApi)]
-#[openapi(paths(publish_events))]
-pub struct PublishApi;
 
 /// One event, or several that are published together.
 #[derive(Debug, Deserialize, ToSchema)]

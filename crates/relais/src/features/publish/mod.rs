@@ -13,8 +13,6 @@ pub use service::{NewEvent, Published, publish};
 pub use store::MIGRATIONS;
 pub use target::{Target, tell};
 
-use utoipa::OpenApi as _;
-
 use crate::feature::Feature;
 
 /// Publishing.
@@ -27,7 +25,6 @@ pub const FEATURE: Feature = Feature {
         })
     },
     topics: target::FAMILIES,
-    routes: |_| http::router(),
-    openapi: || vec![http::PublishApi::openapi()],
+    routes: http::router,
     ..Feature::named("publish")
 };

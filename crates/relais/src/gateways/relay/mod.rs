@@ -17,7 +17,8 @@ use relais_hub::{
     CloseCode, Filter, Flow, From as Place, Joined, QueueBody, Session, SessionSpec, Transport,
 };
 use relais_protocol::event::{Channel, Cursor, Event};
-use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::opening::open_session;
 use super::upgrade::Handshake;
@@ -34,18 +35,11 @@ use crate::{App, AppError};
 
 /// The relay's WebSocket and event stream.
 pub(super) const DIALECT: DialectFeature = DialectFeature::of(Feature {
-    routes: |_| {
-        Router::new().route("/api/files/ws", get(open_socket)).route("/api/files/events", get(open_stream))
-    },
-    openapi: || vec![RelayStreamApi::openapi()],
+    routes: || OpenApiRouter::new().routes(routes!(stream_changes)),
+    sockets: |_| Router::new().route("/api/files/ws", get(open_socket)),
     asyncapi: asyncapi::part,
     ..Feature::named("relay")
 });
-
-/// The OpenAPI document of the event stream.
-#[derive(utoipa::OpenApi)]
-#[openapi(paths(open_stream))]
-pub struct RelayStreamApi;
 
 /// What a listener of the relay asked for and may have.
 struct Listener {
@@ -155,7 +149,7 @@ pub(super) async fn open_socket(
     responses(
         (status = 200, content_type = "text/event-stream", description = "First `connection`, then each event with its cursor as `id`; a comment now and then keeps the connection alive; `close` says whether to reconnect"),
         (status = 400, description = "`invalid_parameter`"), (status = 403, description = "`forbidden`")))]
-pub(super) async fn open_stream(
+pub(super) async fn stream_changes(
     State(app): State<App>,
     Caller(principal): Caller,
     ConnectInfo(address): ConnectInfo<SocketAddr>,

@@ -64,7 +64,7 @@ async fn poll_events(
     let deadline = tokio::time::Instant::now() + Duration::from_secs(query.wait_s);
     let may_wait = query.wait_s > 0;
     loop {
-        let head = *heads.borrow_and_update();
+        let head = heads.head();
         if may_wait {
             // Rights may have ended meanwhile, or somebody was taken out: that is in the log, so it wakes whoever waits.
             // Asked after `head`: what came before is theirs, and what ended before that wakes nobody any more.
@@ -73,7 +73,7 @@ async fn poll_events(
         }
         let page = Page::read(&app, &subscriptions, since, head, query.limit).await?;
         let over = query.since.is_none() && query.wait_s == 0;
-        if !page.is_nothing() || over || !app.next_event(&mut heads, deadline).await {
+        if !page.is_nothing() || over || !heads.next(deadline).await {
             return Ok(([(header::CONTENT_TYPE, "application/json")], page.render()).into_response());
         }
         since = page.cursor;

@@ -50,7 +50,7 @@ struct Listener {
 
 impl Listener {
     fn new(app: &App, principal: Principal, query: &ListenQuery) -> Result<Self, AppError> {
-        let access = query.wanted(app, &principal)?;
+        let access = query.wanted(app.auth(), &principal)?;
         let place = query.since.map_or(Place::Now, Place::Cursor);
         Ok(Self { principal, access, place })
     }

@@ -9,7 +9,7 @@ mod invitations;
 use axum::Json;
 use axum::Router;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::{FromRef, FromRequestParts, Query};
 use axum::http::request::Parts;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use serde::Deserialize;
@@ -22,6 +22,7 @@ use super::conversations::Listing;
 use super::model::Kind;
 use super::people::Me;
 use super::service::Chat;
+use crate::auth::Auth;
 use crate::auth::http::Caller;
 use crate::error::unreadable_query;
 use crate::said::said;
@@ -106,12 +107,23 @@ struct Here {
     me: Me,
 }
 
-impl FromRequestParts<App> for Here {
+impl FromRef<App> for Chat {
+    fn from_ref(app: &App) -> Self {
+        app.service::<Self>().clone()
+    }
+}
+
+impl<S> FromRequestParts<S> for Here
+where
+    Auth: FromRef<S>,
+    Chat: FromRef<S>,
+    S: Send + Sync,
+{
     type Rejection = AppError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, AppError> {
-        let Caller(principal) = Caller::from_request_parts(parts, app).await?;
-        let chat = app.service::<Chat>().clone();
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
+        let Caller(principal) = Caller::from_request_parts(parts, state).await?;
+        let chat = Chat::from_ref(state);
         let me = chat.enter(&principal).await?;
         Ok(Self { chat, me })
     }

@@ -23,6 +23,7 @@ use crate::auth::{Auth, Principal, TopicFamily, User};
 use crate::config::Config;
 use crate::finding::Finding;
 use crate::folder_lock::{FolderLock, FolderLockError};
+use crate::terminal::Command;
 use crate::{App, AppError};
 
 /// What somebody hears of a channel; nothing if the channel is not the feature's to give.
@@ -73,6 +74,8 @@ pub struct Feature {
     pub trimmed: fn(&App) -> BoxFuture<'_, Result<(), StoreError>>,
     /// What is told of an event, if that is not what the log has.
     pub told: fn(&Event) -> Option<Event>,
+    /// Its commands on the command line.
+    pub commands: &'static [Command],
     /// What `relais doctor` tries out of what the settings name, without a server.
     pub checks: for<'a> fn(&'a Config) -> BoxFuture<'a, Vec<Finding>>,
     /// Rows that cannot be read and are left out, for `relais doctor`.
@@ -103,6 +106,7 @@ impl Feature {
             flush: |_| Box::pin(async { Ok(()) }),
             trimmed: |_| Box::pin(async { Ok(()) }),
             told: |_| None,
+            commands: &[],
             checks: |_| Box::pin(async { Vec::new() }),
             unreadable_rows: |_| Box::pin(async { Ok(Vec::new()) }),
         }

@@ -28,6 +28,7 @@ mod outbound;
 mod pace;
 pub mod said;
 pub mod telemetry;
+pub mod terminal;
 pub mod text;
 pub mod web;
 

@@ -4,6 +4,7 @@
 //! `rt_user_logged_in`, `rt_user_logged_out`, `rt_user_profile_updated`; the last also in the user's own topic.
 
 mod audit;
+mod cli;
 mod events;
 mod grants;
 pub mod http;
@@ -42,6 +43,7 @@ pub const FEATURE: Feature = Feature {
     },
     topics: &[own_topic(USER), own_topic(EXT), RIGHTS],
     routes: http::router,
+    commands: cli::COMMANDS,
     ..Feature::named("accounts")
 };
 

@@ -14,6 +14,7 @@
 
 mod answers;
 mod catalogue;
+mod cli;
 mod command;
 mod command_queue;
 mod commands;
@@ -86,6 +87,7 @@ pub const FEATURE: Feature = Feature {
     event_names: NAMES,
     subscribe: |app, principal, channel| Box::pin(subscribe(app, principal, channel)),
     routes: http::router,
+    commands: cli::COMMANDS,
     jobs: &[history::TRIM],
     tasks,
     gauges: |app| {

@@ -7,6 +7,7 @@
 mod chat;
 mod dialects;
 pub mod engineio;
+mod event_stream;
 mod live;
 mod membership;
 mod mqtt;

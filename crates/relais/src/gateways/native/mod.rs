@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::event_stream::{last_event_id, stream_response};
 use super::membership::admit;
 use super::opening::open_session;
-use super::relay::{last_event_id, stream_response};
 use super::upgrade::Handshake;
 use super::websocket::{Connection, Opened, Protocol, Terms, serve};
 use super::{DialectFeature, belongs_to, dialects, identity, unreadable};

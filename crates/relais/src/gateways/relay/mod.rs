@@ -6,13 +6,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{ConnectInfo, RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::get;
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use relais_hub::{
     CloseCode, Filter, Flow, From as Place, Joined, QueueBody, Session, SessionSpec, Transport,
 };
@@ -20,6 +18,8 @@ use relais_protocol::event::{Channel, Cursor, Event};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::dialects::{SocketDialect, StreamDialect};
+use super::event_stream::{last_event_id, stream_response};
 use super::opening::open_session;
 use super::upgrade::Handshake;
 use super::websocket::{Connection, Opened, Protocol, Terms, serve};
@@ -30,7 +30,6 @@ use crate::auth::{Access, Principal};
 use crate::feature::Feature;
 use crate::features::relay::http::changes::ListenQuery;
 use crate::features::relay::{Relay, TOPIC_FAMILY, frame};
-use crate::said::said;
 use crate::{App, AppError};
 
 /// The relay's WebSocket and event stream.
@@ -59,7 +58,7 @@ impl Listener {
         let spec = SessionSpec {
             identity: identity(&self.principal),
             address: address.ip(),
-            dialect: dialects::relay_stream(),
+            dialect: StreamDialect::shared("relay-stream", frame::write_event),
             transport: Transport::Queue,
             identify_within_s: None,
         };
@@ -124,7 +123,8 @@ pub(super) async fn open_socket(
     handshake: Handshake,
 ) -> Result<Response, AppError> {
     let listener = Listener::new(&app, principal, &ListenQuery::parse(query.as_deref())?)?;
-    let terms = Terms::new(&app, dialects::relay_socket(), listener.principal.clone());
+    let dialect = SocketDialect::shared("relay-socket", frame::write_event, dialects::unsubscribed);
+    let terms = Terms::new(&app, dialect, listener.principal.clone());
     let open = move |Connection { app, session, .. }: Connection| {
         let protocol = Arc::new(Silent { _counted: app.service::<Relay>().count_listener() });
         let first = async move {
@@ -166,32 +166,4 @@ pub(super) async fn stream_changes(
     };
     listener.join(&app, &session, welcome).await?;
     Ok(stream_response(body))
-}
-
-/// The place that a browser's `EventSource` sends back by itself.
-pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<Cursor>, AppError> {
-    let Some(value) = headers.get("last-event-id") else { return Ok(None) };
-    let text = value.to_str().unwrap_or_default();
-    if text.is_empty() {
-        return Ok(None);
-    }
-    text.parse().map(Some).map_err(|_| {
-        let message = said!(
-            "En-tête Last-Event-ID invalide : {text:?} n'est pas un curseur de ce serveur",
-            "Invalid header Last-Event-ID: {text:?} is not a cursor of this server"
-        );
-        AppError::bad_request("invalid_parameter", message)
-    })
-}
-
-/// A response that goes on as long as the session.
-pub(super) fn stream_response(body: QueueBody) -> Response {
-    let chunks = body.map(Ok::<_, std::convert::Infallible>);
-    let mut response = Response::new(Body::from_stream(chunks));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // Proxies that buffer would hold events back.
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    response
 }

@@ -38,10 +38,7 @@ const NAMED: &[(&str, &[&str], &str)] = &[
     ("features/mod.rs", &["chat", "live", "relay"], "the list of features"),
     ("gateways/mod.rs", &["chat", "live", "relay"], "the list of dialects"),
     ("config/", &["chat", "live", "relay"], "settings"),
-    ("cli/transfer/outbox.rs", &["relay"], "its command tells where a file is wrong as the server does"),
     ("gateways/mqtt/", &["live"], "its other dialect"),
-    ("gateways/dialects.rs", &["relay"], "its dialect, beside the native one that shares the encoders"),
-    ("gateways/native/mod.rs", &["relay"], "event streams share the response"),
     ("http/mod.rs", &["live"], "the settings of the script that pages reconnect with"),
 ];
 

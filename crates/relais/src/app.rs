@@ -110,10 +110,11 @@ impl App {
         self.0.services.require()
     }
 
-    /// Moves with every event that was published.
+    /// The end of the log, for a request that waits for what comes.
     #[must_use]
-    pub fn heads(&self) -> watch::Receiver<Cursor> {
-        self.0.heads.clone()
+    pub fn heads(&self) -> Heads {
+        let Parts { heads, accepting, polls_waiting, .. } = &*self.0;
+        Heads { heads: heads.clone(), accepting: accepting.clone(), waiting: Arc::clone(polls_waiting) }
     }
 
     /// Sessions that end when their credential does.
@@ -128,26 +129,6 @@ impl App {
         *self.0.accepting.borrow()
     }
 
-    /// Returns when the server stops taking requests: what waits for an event then answers.
-    pub async fn stopping(&self) {
-        let _ = self.0.accepting.clone().wait_for(|accepting| !accepting).await;
-    }
-
-    /// The next event after the one that `heads` has seen, until `deadline` or the server stops. Says whether
-    /// there is one.
-    pub async fn next_event(
-        &self,
-        heads: &mut watch::Receiver<Cursor>,
-        deadline: tokio::time::Instant,
-    ) -> bool {
-        let _waiting = Counted::in_one(&self.0.polls_waiting);
-        tokio::select! {
-            changed = heads.changed() => changed.is_ok(),
-            () = tokio::time::sleep_until(deadline) => false,
-            () = self.stopping() => false,
-        }
-    }
-
     /// How many requests wait for an event.
     #[must_use]
     pub fn polls_waiting(&self) -> usize {
@@ -158,6 +139,31 @@ impl App {
     #[must_use]
     pub fn render_metrics(&self) -> String {
         self.0.metrics.render()
+    }
+}
+
+/// The end of the log, as a request sees it that waits for what comes.
+pub struct Heads {
+    heads: watch::Receiver<Cursor>,
+    accepting: watch::Receiver<bool>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Heads {
+    /// Where the log ends; [`Heads::next`] waits for what comes after.
+    pub fn head(&mut self) -> Cursor {
+        *self.heads.borrow_and_update()
+    }
+
+    /// Waits for the next event after the head that was seen, until `deadline` or until the server stops taking requests:
+    /// whoever waits is then answered. Says whether there is one.
+    pub async fn next(&mut self, deadline: tokio::time::Instant) -> bool {
+        let _waiting = Counted::in_one(&self.waiting);
+        tokio::select! {
+            changed = self.heads.changed() => changed.is_ok(),
+            () = tokio::time::sleep_until(deadline) => false,
+            _ = self.accepting.wait_for(|accepting| !accepting) => false,
+        }
     }
 }
 
@@ -194,5 +200,11 @@ impl FromRef<App> for Arc<Config> {
 impl FromRef<App> for SharedClock {
     fn from_ref(app: &App) -> Self {
         Self::clone(app.clock())
+    }
+}
+
+impl FromRef<App> for Heads {
+    fn from_ref(app: &App) -> Self {
+        app.heads()
     }
 }

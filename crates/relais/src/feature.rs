@@ -15,6 +15,7 @@ use relais_store::jobs::{Job, JobKind, Outcome, Rule};
 use relais_store::{Migration, Store, StoreError};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::Services;
 use crate::asyncapi::Part;
@@ -22,6 +23,7 @@ use crate::auth::{Auth, Principal, TopicFamily, User};
 use crate::config::Config;
 use crate::finding::Finding;
 use crate::folder_lock::{FolderLock, FolderLockError};
+use crate::terminal::Command;
 use crate::{App, AppError};
 
 /// What somebody hears of a channel; nothing if the channel is not the feature's to give.
@@ -52,10 +54,10 @@ pub struct Feature {
     /// Where the addresses begin that it has from an earlier system, whose errors are in French
     /// ([`FrenchAddresses`](crate::said::FrenchAddresses)).
     pub french: &'static [&'static str],
-    /// Its calls and sockets.
-    pub routes: fn(&App) -> Router<App>,
-    /// What its calls are, in parts that are merged.
-    pub openapi: fn() -> Vec<utoipa::openapi::OpenApi>,
+    /// Its calls, each with what the OpenAPI document says of it.
+    pub routes: fn() -> OpenApiRouter<App>,
+    /// Its sockets, of which the AsyncAPI document tells.
+    pub sockets: fn(&App) -> Router<App>,
     /// What goes over its sockets and streams.
     pub asyncapi: fn() -> Part,
     /// The durable jobs that it has done.
@@ -72,6 +74,8 @@ pub struct Feature {
     pub trimmed: fn(&App) -> BoxFuture<'_, Result<(), StoreError>>,
     /// What is told of an event, if that is not what the log has.
     pub told: fn(&Event) -> Option<Event>,
+    /// Its commands on the command line.
+    pub commands: &'static [Command],
     /// What `relais doctor` tries out of what the settings name, without a server.
     pub checks: for<'a> fn(&'a Config) -> BoxFuture<'a, Vec<Finding>>,
     /// Rows that cannot be read and are left out, for `relais doctor`.
@@ -92,8 +96,8 @@ impl Feature {
             messages: &[],
             hidden_from: |_, _| Box::pin(async { Ok(HashSet::new()) }),
             french: &[],
-            routes: |_| Router::new(),
-            openapi: Vec::new,
+            routes: OpenApiRouter::new,
+            sockets: |_| Router::new(),
             asyncapi: || Part { channels: json!({}), operations: json!({}), messages: json!({}) },
             jobs: &[],
             tasks: |_, _| Vec::new(),
@@ -102,6 +106,7 @@ impl Feature {
             flush: |_| Box::pin(async { Ok(()) }),
             trimmed: |_| Box::pin(async { Ok(()) }),
             told: |_| None,
+            commands: &[],
             checks: |_| Box::pin(async { Vec::new() }),
             unreadable_rows: |_| Box::pin(async { Ok(Vec::new()) }),
         }

@@ -29,6 +29,7 @@ mod outbound;
 pub mod said;
 mod tasks;
 pub mod telemetry;
+pub mod terminal;
 pub mod text;
 mod token_bucket;
 pub mod web;

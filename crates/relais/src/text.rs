@@ -100,6 +100,19 @@ fn letters(c: char) -> Option<&'static str> {
     })
 }
 
+/// The column that an editor shows for a place that is given in bytes; both count from 1.
+#[must_use]
+pub fn column_in_characters(text: &[u8], line: usize, column_bytes: usize) -> usize {
+    let line = text.split(|byte| *byte == b'\n').nth(line.saturating_sub(1)).unwrap_or_default();
+    characters(&line[..column_bytes.min(line.len())]).max(1) + column_bytes.saturating_sub(line.len().max(1))
+}
+
+/// How many characters begin in these bytes.
+#[must_use]
+pub fn characters(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte & 0xC0 != 0x80).count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,5 +172,12 @@ mod tests {
         assert_eq!(direction_control("Chantier \u{202e}gpj.exe"), Some('\u{202e}'));
         assert_eq!(direction_control("مشروع Dakar"), None);
         assert_eq!(without_direction_controls("Paul\u{2066}\u{202e}"), "Paul");
+    }
+
+    #[test]
+    fn a_column_counts_characters() {
+        assert_eq!(column_in_characters("a\né = x".as_bytes(), 2, 6), 5);
+        assert_eq!(column_in_characters("é".as_bytes(), 1, 3), 2, "the end of the text");
+        assert_eq!(column_in_characters(b"", 1, 0), 1);
     }
 }

@@ -6,7 +6,7 @@ use relais_store::jobs::{JobId, JobState};
 use relais_store::{Store, StoreError, WriteTx};
 use serde_json::json;
 
-use super::{CliError, Globals, accounts, out};
+use super::{CliError, Globals, database, out};
 
 /// Jobs read at a time.
 const PAGE: usize = 200;
@@ -65,7 +65,7 @@ fn state(text: &str) -> Result<JobState, String> {
 
 /// Works on the database directly, also while the server runs; a server notices within a second.
 pub async fn run(args: JobsArgs, globals: &Globals) -> Result<(), CliError> {
-    let opened = accounts::open(globals).await?;
+    let opened = database::open(globals).await?;
     let (store, as_json) = (&opened.store, globals.json);
     let outcome = match args.command {
         JobsCommand::List { schedules: true, .. } => list_schedules(store, as_json).await,

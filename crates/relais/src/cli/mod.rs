@@ -1,25 +1,20 @@
 //! The command line: one file per subcommand.
 
-mod accounts;
 mod client;
 mod completions;
 mod config;
+mod database;
 mod doctor;
+mod feature;
 mod jobs;
-mod key;
 mod listen;
-mod module;
-mod module_command;
-pub mod out;
 mod pull;
 mod push;
 mod sample;
 mod sandbox;
 mod serve;
 mod signals;
-mod token;
 mod transfer;
-mod user;
 mod watch;
 
 use std::path::PathBuf;
@@ -27,8 +22,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::AppError;
 use crate::config::{Config, ConfigError, Overrides};
+pub(crate) use crate::terminal::{CliError, out};
 
 /// A real-time hub for business applications.
 #[derive(Debug, Parser)]
@@ -101,14 +96,8 @@ enum Command {
     Sample(sample::SampleArgs),
     /// Simulate what a server connects to: devices
     Sandbox(sandbox::SandboxArgs),
-    /// Users: add, list, disable, grant
-    User(user::UserArgs),
-    /// Print a token for a user
-    Token(token::TokenArgs),
-    /// API keys: add, list, revoke
-    Key(key::KeyArgs),
-    /// Modules: add, list, remove, rotate, claim-code, command
-    Module(module::ModuleArgs),
+    #[command(flatten)]
+    OfFeature(feature::FeatureCommand),
     /// Durable jobs: list, show, retry, discard
     Jobs(jobs::JobsArgs),
     /// Test everything the configuration names and say what to do
@@ -123,50 +112,6 @@ enum Command {
     /// Print the AsyncAPI document
     #[command(hide = true)]
     Asyncapi,
-}
-
-/// Why a command failed, in words for the person at the terminal.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct CliError {
-    message: String,
-    is_in_result: bool,
-}
-
-impl CliError {
-    /// An error whose message says what happened and what to do.
-    pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), is_in_result: false }
-    }
-
-    /// An error that the result on standard output already tells of.
-    pub(crate) fn after_result(message: impl Into<String>) -> Self {
-        Self { message: message.into(), is_in_result: true }
-    }
-}
-
-impl From<std::io::Error> for CliError {
-    fn from(error: std::io::Error) -> Self {
-        Self::new(error.to_string())
-    }
-}
-
-impl From<ConfigError> for CliError {
-    fn from(error: ConfigError) -> Self {
-        Self::new(error.to_string())
-    }
-}
-
-impl From<AppError> for CliError {
-    fn from(error: AppError) -> Self {
-        Self::new(error.english())
-    }
-}
-
-impl From<relais_store::StoreError> for CliError {
-    fn from(error: relais_store::StoreError) -> Self {
-        Self::new(error.to_string())
-    }
 }
 
 /// Reads the arguments, runs the command and turns its outcome into an exit code: 0 success, 1 failure,
@@ -195,7 +140,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             out::problem(&error.to_string());
-            if json && !error.is_in_result {
+            if json && !error.is_in_result() {
                 // A program that asked for JSON gets JSON, whatever happened. If it cannot be written, the line above
                 // has said why.
                 let _ = out::json_line(&serde_json::json!({ "error": error.to_string() }));
@@ -242,10 +187,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Listen(args) => listen::run(args, &globals).await,
         Command::Sample(args) => sample::run(args, &globals).await,
         Command::Sandbox(args) => sandbox::run(args, &globals).await,
-        Command::User(args) => user::run(args, &globals).await,
-        Command::Token(args) => token::run(args, &globals).await,
-        Command::Key(args) => key::run(args, &globals).await,
-        Command::Module(args) => module::run(args, &globals).await,
+        Command::OfFeature(command) => command.run(&globals).await,
         Command::Jobs(args) => jobs::run(args, &globals).await,
         Command::Doctor(args) => doctor::run(args, &globals).await,
         Command::Config(args) => config::run(args, &globals).await,

@@ -1,4 +1,4 @@
-//! What clients read: the relay's frames and the native ones, on WebSockets and on event streams.
+//! What clients read on WebSockets and on event streams; the hub's own frames.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -8,8 +8,6 @@ use relais_hub::{CloseReason, Dialect};
 use relais_protocol::event::{Channel, Event};
 use relais_protocol::websocket::{Opcode, close_frame, encode_frame, text_frame_with};
 use serde_json::{Value, json};
-
-use crate::features::relay::frame;
 
 /// One text frame (RFC 6455 section 5.6) with this JSON.
 pub(super) fn text_frame(value: &Value) -> Bytes {
@@ -59,14 +57,10 @@ pub(super) struct StreamDialect {
     encode: Encode,
 }
 
-/// The relay's frames on its WebSocket.
-pub(super) fn relay_socket() -> Arc<dyn Dialect> {
-    SocketDialect::shared("relay-socket", frame::write_event, unsubscribed)
-}
-
-/// The relay's frames on an event stream.
-pub(super) fn relay_stream() -> Arc<dyn Dialect> {
-    Arc::new(StreamDialect { name: "relay-stream", encode: frame::write_event })
+impl StreamDialect {
+    pub(super) fn shared(name: &'static str, encode: Encode) -> Arc<dyn Dialect> {
+        Arc::new(Self { name, encode })
+    }
 }
 
 /// The hub's own frames on a WebSocket.
@@ -76,10 +70,11 @@ pub(super) fn native_socket() -> Arc<dyn Dialect> {
 
 /// The hub's own frames on an event stream.
 pub(super) fn native_stream() -> Arc<dyn Dialect> {
-    Arc::new(StreamDialect { name: "native-stream", encode: write_native })
+    StreamDialect::shared("native-stream", write_native)
 }
 
-fn unsubscribed(channel: &Channel) -> Bytes {
+/// As the relay's WebSocket and the native one say it.
+pub(super) fn unsubscribed(channel: &Channel) -> Bytes {
     text_frame(&json!({ "type": "unsubscribed", "channel": channel.to_string(), "reason": "forbidden" }))
 }
 

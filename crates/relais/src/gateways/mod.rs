@@ -7,6 +7,7 @@
 mod chat;
 mod dialects;
 pub mod engineio;
+mod event_stream;
 mod live;
 mod membership;
 mod mqtt;
@@ -65,7 +66,7 @@ impl DialectFeature {
 const SOCKETIO: DialectFeature = DialectFeature {
     feature: Feature {
         french: &["/socket.io"],
-        routes: |app| {
+        sockets: |app| {
             let mut namespaces = socketio::Namespaces::default();
             DIALECTS.iter().for_each(|dialect| (dialect.namespaces)(app, &mut namespaces));
             socketio::router(app, namespaces)

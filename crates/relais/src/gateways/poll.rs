@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use relais_hub::Subscription;
 use relais_protocol::event::{Cursor, Event};
-use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::DialectFeature;
 use super::dialects::write_native;
@@ -23,15 +22,9 @@ use crate::{App, AppError};
 
 /// Long polling.
 pub(super) const DIALECT: DialectFeature = DialectFeature::of(Feature {
-    routes: |_| Router::new().route("/api/v1/poll", get(poll_events)),
-    openapi: || vec![PollApi::openapi()],
+    routes: || OpenApiRouter::new().routes(routes!(poll_events)),
     ..Feature::named("poll")
 });
-
-/// The OpenAPI document of long polling.
-#[derive(utoipa::OpenApi)]
-#[openapi(paths(poll_events))]
-struct PollApi;
 
 /// Data of one reply at most, in bytes; a single event may have more.
 const DATA_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -71,7 +64,7 @@ async fn poll_events(
     let deadline = tokio::time::Instant::from_std(app.clock().instant()) + Duration::from_secs(query.wait_s);
     let may_wait = query.wait_s > 0;
     loop {
-        let head = *heads.borrow_and_update();
+        let head = heads.head();
         if may_wait {
             // Rights may have ended meanwhile, or somebody was taken out: that is in the log, so it wakes whoever waits.
             // Asked after `head`: what came before is theirs, and what ended before that wakes nobody any more.
@@ -80,7 +73,7 @@ async fn poll_events(
         }
         let page = Page::read(&app, &subscriptions, since, head, query.limit).await?;
         let over = query.since.is_none() && query.wait_s == 0;
-        if !page.is_nothing() || over || !app.next_event(&mut heads, deadline).await {
+        if !page.is_nothing() || over || !heads.next(deadline).await {
             return Ok(([(header::CONTENT_TYPE, "application/json")], page.render()).into_response());
         }
         since = page.cursor;

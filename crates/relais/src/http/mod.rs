@@ -31,8 +31,9 @@ pub fn router(app: &App) -> Router {
         .route("/asyncapi.json", get(asyncapi::send))
         .route("/docs", get(openapi::show))
         .route("/docs/{*file}", get(openapi::send_asset))
-        .merge(scripts::router(&app.config().live));
-    let routes = declared().fold(routes, |routes, feature| routes.merge((feature.routes)(app)));
+        .merge(scripts::router(&app.config().live))
+        .merge(openapi::calls());
+    let routes = declared().fold(routes, |routes, feature| routes.merge((feature.sockets)(app)));
     // Of the routes that are there by now.
     let routes = routes.fallback(not_found).method_not_allowed_fallback(method_not_allowed);
     layers::around(routes, app).with_state(app.clone())

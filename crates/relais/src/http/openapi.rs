@@ -7,12 +7,13 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
+use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::Config;
 
 use super::scripts::Script;
-use crate::AppError;
 use crate::declared::declared;
 use crate::said::Said;
+use crate::{App, AppError};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -25,13 +26,17 @@ use crate::said::Said;
 )]
 struct Base;
 
+/// The calls of all features and dialects, with their document.
+pub(super) fn calls() -> OpenApiRouter<App> {
+    let mut base = Base::openapi();
+    env!("CARGO_PKG_VERSION").clone_into(&mut base.info.version);
+    declared().fold(OpenApiRouter::with_openapi(base), |calls, feature| calls.merge((feature.routes)()))
+}
+
 /// The document of every HTTP call.
 #[must_use]
 pub fn document() -> Document {
-    let mut document = Base::openapi();
-    document.info.version = env!("CARGO_PKG_VERSION").to_owned();
-    declared().flat_map(|feature| (feature.openapi)()).for_each(|part| document.merge(part));
-    document
+    calls().into_openapi()
 }
 
 /// The document as it is sent: making it takes a while, and it stays the same.

@@ -5,6 +5,7 @@
 mod access;
 mod accounts;
 mod api_documents;
+mod api_routes;
 mod chat;
 mod cli;
 mod clock;

@@ -12,7 +12,7 @@ use super::send::upload;
 use super::summary::{Failure, Item};
 use crate::cli::client::folder::{self, Collected, LocalFile, Stamp};
 use crate::cli::client::{ClientError, Remote, Stop};
-use crate::features::relay::json::column_in_characters;
+use crate::text::column_in_characters;
 
 /// How often a file that is not valid JSON is looked at again before its writer is taken to have finished.
 const LOOKS_AT_INVALID: u32 = 8;

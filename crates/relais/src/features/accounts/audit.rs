@@ -40,8 +40,17 @@ impl Actor {
         Self { name: name.into(), address, permit: None }
     }
 
-    /// Runs `f` in a transaction that first checks that the actor's rights are still valid: they may have ended since
-    /// they were last checked.
+    /// Whoever is at this terminal.
+    #[must_use]
+    pub fn at_terminal() -> Self {
+        let login =
+            std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".into());
+        let plain: String = login.chars().filter(|c| !c.is_control()).take(64).collect();
+        Self::named(format!("cli:{plain}"), None)
+    }
+
+    /// Runs `f` in a transaction that asks first whether the rights still stand by which it was allowed: they may have
+    /// ended since, however short that was.
     ///
     /// # Errors
     /// 401 or 403 if not, and the errors of `f`.

@@ -1,16 +1,17 @@
 //! The HTTP edge of accounts.
 
+use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{FromRef, FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
-use axum::{Json, Router};
 use relais_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use utoipa::{OpenApi, ToSchema};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::audit::Actor;
 use super::model::{AuditEntry, Grant, KeyInfo, NewUser, UserChanges, UserInfo};
@@ -24,47 +25,25 @@ use crate::auth::{Action, Auth, Principal, user_principal};
 use crate::web::paging::{Page, listed};
 
 /// The routes of accounts, for any state that has an [`Auth`].
-pub fn router<S>() -> Router<S>
+pub fn router<S>() -> OpenApiRouter<S>
 where
     Auth: FromRef<S>,
     S: Clone + Send + Sync + 'static,
 {
-    Router::new()
-        .route("/api/connexion", post(sign_in_legacy))
-        .route("/api/auth/login", post(sign_in))
-        .route("/api/auth/logout", post(sign_out))
-        .route("/api/auth/me", get(show_me))
-        .route("/api/v1/users", get(list_users).post(create_user))
-        .route("/api/v1/users/{id}", get(show_user).patch(update_user))
-        .route("/api/v1/users/{id}/disable", post(disable_user))
-        .route("/api/v1/users/{id}/grants", get(list_grants).put(set_grant))
-        .route("/api/v1/users/{id}/grants/{societe}", delete(remove_grant))
-        .route("/api/v1/keys", get(list_keys).post(create_key))
-        .route("/api/v1/keys/{id}", delete(revoke_key))
-        .route("/api/v1/audit", get(list_audit))
+    OpenApiRouter::new()
+        .routes(routes!(sign_in_legacy))
+        .routes(routes!(sign_in))
+        .routes(routes!(sign_out))
+        .routes(routes!(show_me))
+        .routes(routes!(list_users, create_user))
+        .routes(routes!(show_user, update_user))
+        .routes(routes!(disable_user))
+        .routes(routes!(list_grants, set_grant))
+        .routes(routes!(remove_grant))
+        .routes(routes!(list_keys, create_key))
+        .routes(routes!(revoke_key))
+        .routes(routes!(list_audit))
 }
-
-/// The API description of accounts.
-#[derive(OpenApi)]
-#[openapi(paths(
-    sign_in,
-    sign_in_legacy,
-    sign_out,
-    show_me,
-    list_users,
-    create_user,
-    show_user,
-    update_user,
-    disable_user,
-    list_grants,
-    set_grant,
-    remove_grant,
-    list_keys,
-    create_key,
-    revoke_key,
-    list_audit
-))]
-pub struct AccountsApi;
 
 type Body<T> = Result<Json<T>, JsonRejection>;
 

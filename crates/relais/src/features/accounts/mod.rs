@@ -4,6 +4,7 @@
 //! `rt_user_logged_in`, `rt_user_logged_out`, `rt_user_profile_updated`; the last also in the user's own topic.
 
 mod audit;
+mod cli;
 mod events;
 mod grants;
 pub mod http;
@@ -23,7 +24,6 @@ pub use sign_in::SignedIn;
 pub use store::MIGRATIONS;
 
 use relais_protocol::event::Channel;
-use utoipa::OpenApi as _;
 
 use crate::auth::{EXT, KeyAccess, Policy, Principal, RIGHTS, TopicFamily, USER};
 use crate::feature::{Feature, OpenError};
@@ -42,8 +42,8 @@ pub const FEATURE: Feature = Feature {
         })
     },
     topics: &[own_topic(USER), own_topic(EXT), RIGHTS],
-    routes: |_| http::router(),
-    openapi: || vec![http::AccountsApi::openapi()],
+    routes: http::router,
+    commands: cli::COMMANDS,
     ..Feature::named("accounts")
 };
 

@@ -65,7 +65,6 @@ use std::sync::Arc;
 
 use relais_hub::Subscription;
 use relais_protocol::event::{Channel, Event};
-use utoipa::OpenApi as _;
 
 use crate::AppError;
 use crate::auth::{Principal, TopicFamily};
@@ -81,8 +80,7 @@ pub const FEATURE: Feature = Feature {
     event_names: NAMES,
     subscribe: |app, principal, channel| Box::pin(subscribe(app.service(), principal, channel)),
     hidden_from: |app, user| Box::pin(app.service::<Chat>().apart_from(&user.id)),
-    routes: |_| http::router(),
-    openapi: || vec![http::ChatApi::openapi()],
+    routes: http::router,
     tasks: |app, stop| {
         let chat = app.service::<Chat>();
         vec![

@@ -15,6 +15,7 @@
 
 mod answers;
 mod catalogue;
+mod cli;
 mod command;
 mod command_queue;
 mod commands;
@@ -73,7 +74,6 @@ use relais_hub::{Filter, Subscription};
 use relais_protocol::event::{Channel, Event};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
-use utoipa::OpenApi as _;
 
 use self::history::History;
 use crate::auth::{Action, Principal};
@@ -90,15 +90,8 @@ pub const FEATURE: Feature = Feature {
     topics: topics::FAMILIES,
     event_names: NAMES,
     subscribe: |app, principal, channel| Box::pin(subscribe(app, principal, channel)),
-    routes: |_| http::router(),
-    openapi: || {
-        vec![
-            http::LiveApi::openapi(),
-            http::StatesApi::openapi(),
-            history::http::HistoryApi::openapi(),
-            http::CommandsApi::openapi(),
-        ]
-    },
+    routes: http::router,
+    commands: cli::COMMANDS,
     jobs: &[history::TRIM],
     tasks,
     gauges: |app| {

@@ -1,31 +1,32 @@
 //! The HTTP edge of publishing.
 
 use axum::Json;
-use axum::Router;
-use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
+use axum::extract::{FromRef, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::service::{NewEvent, Published, publish};
+use super::service::{NewEvent, Published, Publishing};
 use crate::aliases::null_is_absent;
 use crate::auth::http::Caller;
 use crate::said::Said;
 use crate::{App, AppError};
 
-/// The routes of publishing.
-pub fn router() -> Router<App> {
-    Router::new().route("/api/v1/events", post(publish_events))
+impl FromRef<App> for Publishing {
+    fn from_ref(app: &App) -> Self {
+        app.service::<Self>().clone()
+    }
 }
 
-/// The API description of publishing.
-#[derive(OpenApi)]
-#[openapi(paths(publish_events))]
-pub struct PublishApi;
+/// The routes of publishing.
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(publish_events))
+}
 
 /// One event, or several that are published together.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -69,13 +70,13 @@ impl Call {
     (status = 403, description = "`forbidden`: the scope does not allow the topic, or a feature alone publishes there"),
     (status = 409, description = "`idempotency_key_in_use`")))]
 async fn publish_events(
-    State(app): State<App>,
+    State(publishing): State<Publishing>,
     Caller(principal): Caller,
     headers: HeaderMap,
     given: Result<Json<Call>, JsonRejection>,
 ) -> Result<Response, AppError> {
     let Json(call) = given?;
     let key = headers.get("idempotency-key").map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned());
-    let reply = publish(&app, &principal, call.events()?, key).await?;
+    let reply = publishing.publish(&principal, call.events()?, key).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], format!("{{\"published\":{reply}}}")).into_response())
 }

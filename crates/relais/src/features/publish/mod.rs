@@ -1,4 +1,4 @@
-//! Publishing: [`tell`] from within, in the transaction of what is told, and from outside by HTTP. Any existing backend emits to a topic, a person, a role or a page, with a key whose scope
+//! Publishing: [`tell`] from within, in the transaction of what is told, and [`Publishing`] from outside by HTTP. Any existing backend emits to a topic, a person, a role or a page, with a key whose scope
 //! allows it.
 //!
 //! What it publishes is stored and recovered like every other event, unless it is said to be ephemeral. Where a key may
@@ -9,11 +9,9 @@ mod service;
 mod store;
 mod target;
 
-pub use service::{NewEvent, Published, publish};
+pub use service::{NewEvent, Published, Publishing};
 pub use store::MIGRATIONS;
 pub use target::{Target, tell};
-
-use utoipa::OpenApi as _;
 
 use crate::feature::Feature;
 
@@ -22,12 +20,11 @@ pub const FEATURE: Feature = Feature {
     migrations: &[MIGRATIONS],
     open: |opening| {
         Box::pin(async {
-            opening.services.add(opening.observers.clone());
+            opening.services.add(Publishing::new(opening));
             Ok(())
         })
     },
     topics: target::FAMILIES,
-    routes: |_| http::router(),
-    openapi: || vec![http::PublishApi::openapi()],
+    routes: http::router,
     ..Feature::named("publish")
 };

@@ -53,7 +53,6 @@ use std::sync::Arc;
 use relais_hub::{Filter, Subscription};
 use relais_protocol::event::{Channel, Event};
 use relais_store::blobs::LocalBlobs;
-use utoipa::OpenApi as _;
 
 use crate::AppError;
 use crate::auth::{Access, Action, Auth, Principal, TopicFamily};
@@ -74,8 +73,7 @@ pub const FEATURE: Feature = Feature {
     }],
     event_names: NAMES,
     subscribe: |app, principal, channel| Box::pin(async { subscribe(app.auth(), principal, channel) }),
-    routes: |_| http::router(),
-    openapi: || vec![http::RelayApi::openapi()],
+    routes: http::router,
     tasks: |app, stop| vec![Box::pin(watch::run(app.service::<Relay>().clone(), stop.clone()))],
     gauges: |app| set_gauges(app.service()),
     checks: |config| Box::pin(doctor::checks(config)),

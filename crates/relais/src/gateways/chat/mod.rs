@@ -30,7 +30,7 @@ use socket::open_socket;
 pub(super) const DIALECT: DialectFeature = DialectFeature {
     feature: Feature {
         french: &["/ws/chat"],
-        routes: |_| Router::new().route("/ws/chat", get(open_socket)),
+        sockets: |_| Router::new().route("/ws/chat", get(open_socket)),
         asyncapi: asyncapi::part,
         ..Feature::named("chat")
     },

@@ -18,7 +18,7 @@ use pages::Pages;
 pub(super) const DIALECT: DialectFeature = DialectFeature {
     feature: Feature {
         french: &["/esp32"],
-        routes: |_| Router::new().route("/esp32", get(device::open_socket)),
+        sockets: |_| Router::new().route("/esp32", get(device::open_socket)),
         asyncapi: asyncapi::part,
         ..Feature::named("live")
     },

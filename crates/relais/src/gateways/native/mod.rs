@@ -14,11 +14,12 @@ use axum::routing::get;
 use relais_hub::{CloseCode, Flow, From as Place, Joined, QueueBody, SessionSpec, Subscription, Transport};
 use relais_protocol::event::{Channel, Cursor, Epoch, Position};
 use serde_json::{Value, json};
-use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use super::event_stream::{last_event_id, stream_response};
 use super::membership::admit;
 use super::opening::open_session;
-use super::relay::{last_event_id, stream_response};
 use super::upgrade::Handshake;
 use super::websocket::{Connection, Opened, Protocol, Terms, serve};
 use super::{DialectFeature, belongs_to, dialects, identity, open_as, unreadable};
@@ -31,8 +32,8 @@ use crate::{App, AppError};
 
 /// The hub's own protocol and its event stream.
 pub(super) const DIALECT: DialectFeature = DialectFeature::of(Feature {
-    routes: |_| Router::new().route("/api/v1/ws", get(open_socket)).route("/api/v1/events", get(open_stream)),
-    openapi: || vec![NativeApi::openapi()],
+    routes: || OpenApiRouter::new().routes(routes!(stream_events)),
+    sockets: |_| Router::new().route("/api/v1/ws", get(open_socket)),
     asyncapi: asyncapi::part,
     ..Feature::named("native")
 });
@@ -42,12 +43,7 @@ const CHANNELS_MAX: usize = 50;
 /// Maximum number of events in one reply to a poll.
 pub(super) const EVENTS_MAX: usize = 500;
 
-/// The OpenAPI document of the event stream.
-#[derive(utoipa::OpenApi)]
-#[openapi(paths(open_stream))]
-pub struct NativeApi;
-
-/// A command from a client.
+/// What a client says.
 #[derive(Debug, serde::Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 enum Command {
@@ -284,7 +280,7 @@ impl ChannelQuery {
         ("since" = Option<String>, Query, description = "Cursor to resume from; `Last-Event-ID` wins over it")),
     responses((status = 200, content_type = "text/event-stream", description = "First `subscribed`, then each event with its cursor as `id`"),
         (status = 400, description = "`invalid_parameter`, `invalid_channel`"), (status = 401, description = "`unauthenticated`"), (status = 403, description = "`forbidden`")))]
-pub(super) async fn open_stream(
+pub(super) async fn stream_events(
     State(app): State<App>,
     Caller(principal): Caller,
     ConnectInfo(address): ConnectInfo<SocketAddr>,

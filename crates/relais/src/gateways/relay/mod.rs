@@ -6,19 +6,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{ConnectInfo, RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::get;
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use relais_hub::{
     CloseCode, Filter, Flow, From as Place, Joined, QueueBody, Session, SessionSpec, Transport,
 };
 use relais_protocol::event::{Channel, Cursor, Event};
-use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use super::dialects::{SocketDialect, StreamDialect};
+use super::event_stream::{last_event_id, stream_response};
 use super::opening::open_session;
 use super::upgrade::Handshake;
 use super::websocket::{Connection, Opened, Protocol, Terms, serve};
@@ -29,25 +30,17 @@ use crate::auth::{Access, Principal};
 use crate::feature::Feature;
 use crate::features::relay::http::changes::ListenQuery;
 use crate::features::relay::{Relay, TOPIC_FAMILY, frame};
-use crate::said::said;
 use crate::{App, AppError};
 
 /// The relay's WebSocket and event stream.
 pub(super) const DIALECT: DialectFeature = DialectFeature::of(Feature {
-    routes: |_| {
-        Router::new().route("/api/files/ws", get(open_socket)).route("/api/files/events", get(open_stream))
-    },
-    openapi: || vec![RelayStreamApi::openapi()],
+    routes: || OpenApiRouter::new().routes(routes!(stream_changes)),
+    sockets: |_| Router::new().route("/api/files/ws", get(open_socket)),
     asyncapi: asyncapi::part,
     ..Feature::named("relay")
 });
 
-/// The OpenAPI document of the event stream.
-#[derive(utoipa::OpenApi)]
-#[openapi(paths(open_stream))]
-pub struct RelayStreamApi;
-
-/// What a subscriber of the relay requested and is allowed.
+/// What a listener of the relay asked for and may have.
 struct Listener {
     principal: Principal,
     access: Access,
@@ -56,7 +49,7 @@ struct Listener {
 
 impl Listener {
     fn new(app: &App, principal: Principal, query: &ListenQuery) -> Result<Self, AppError> {
-        let access = query.wanted(app, &principal)?;
+        let access = query.wanted(app.auth(), &principal)?;
         let place = query.since.map_or(Place::Now, Place::Cursor);
         Ok(Self { principal, access, place })
     }
@@ -65,7 +58,7 @@ impl Listener {
         let spec = SessionSpec {
             identity: identity(&self.principal),
             address: address.ip(),
-            dialect: dialects::relay_stream(),
+            dialect: StreamDialect::shared("relay-stream", frame::write_event),
             transport: Transport::Queue,
             identify_within_s: None,
         };
@@ -130,7 +123,8 @@ pub(super) async fn open_socket(
     handshake: Handshake,
 ) -> Result<Response, AppError> {
     let listener = Listener::new(&app, principal, &ListenQuery::parse(query.as_deref())?)?;
-    let terms = Terms::new(&app, dialects::relay_socket(), listener.principal.clone());
+    let dialect = SocketDialect::shared("relay-socket", frame::write_event, dialects::unsubscribed);
+    let terms = Terms::new(&app, dialect, listener.principal.clone());
     let open = move |Connection { app, session, .. }: Connection| {
         let protocol = Arc::new(Silent { _counted: app.service::<Relay>().count_listener() });
         let first = async move {
@@ -155,7 +149,7 @@ pub(super) async fn open_socket(
     responses(
         (status = 200, content_type = "text/event-stream", description = "First `connection`, then each event with its cursor as `id`; a comment now and then keeps the connection alive; `close` says whether to reconnect"),
         (status = 400, description = "`invalid_parameter`"), (status = 403, description = "`forbidden`")))]
-pub(super) async fn open_stream(
+pub(super) async fn stream_changes(
     State(app): State<App>,
     Caller(principal): Caller,
     ConnectInfo(address): ConnectInfo<SocketAddr>,
@@ -176,32 +170,4 @@ pub(super) async fn open_stream(
         Ok(body)
     });
     body.await.map(stream_response)
-}
-
-/// The position that a browser's `EventSource` sends by itself.
-pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<Cursor>, AppError> {
-    let Some(value) = headers.get("last-event-id") else { return Ok(None) };
-    let text = value.to_str().unwrap_or_default();
-    if text.is_empty() {
-        return Ok(None);
-    }
-    text.parse().map(Some).map_err(|_| {
-        let message = said!(
-            "En-tête Last-Event-ID invalide : {text:?} n'est pas un curseur de ce serveur",
-            "Invalid header Last-Event-ID: {text:?} is not a cursor of this server"
-        );
-        AppError::bad_request("invalid_parameter", message)
-    })
-}
-
-/// A response that lasts as long as the session.
-pub(super) fn stream_response(body: QueueBody) -> Response {
-    let chunks = body.map(Ok::<_, std::convert::Infallible>);
-    let mut response = Response::new(Body::from_stream(chunks));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // Buffering proxies would delay events.
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    response
 }

@@ -5,7 +5,7 @@ use relais::auth::{Credential, Principal};
 use relais::features::accounts::{Actor, Grant, NewUser, UserChanges};
 use relais::features::chat::NewMessage;
 use relais::features::live::{ModuleChanges, NewClaim, NewCommand, NewModule, Visibility};
-use relais::features::publish::{NewEvent, publish};
+use relais::features::publish::{NewEvent, Publishing};
 use serde_json::json;
 
 use super::rights::{accounts, disable, key, tester};
@@ -119,7 +119,8 @@ async fn nothing_is_said_or_published_by_whom_the_rights_ended() {
         let event: NewEvent =
             serde_json::from_str(&json!({ "topic": "flow:a", "name": "ran", "data": {} }).to_string())
                 .unwrap();
-        refused("an event", publish(app, &program, vec![event], None).await);
+        let publishing = app.service::<Publishing>();
+        refused("an event", publishing.publish(&program, vec![event], None).await);
         assert!(before.seq < between.seq && app.store().head() == between, "nothing was told");
     })
     .await;

@@ -87,7 +87,7 @@ impl Server {
         let (opening, shared, data) = (url.clone(), clock.clone(), folder.path().to_owned());
         let opened = tokio::task::spawn_blocking(move || open(&opening, &data, &config, shared));
         let (store, auth) = opened.await.unwrap();
-        let router = accounts::http::router::<Auth>().with_state(auth.clone());
+        let router = accounts::http::router::<Auth>().with_state(auth.clone()).into();
         let accounts = Accounts::new(auth.clone());
         Self { auth, accounts, store, clock, url, router, _folder: folder }
     }

@@ -31,7 +31,7 @@ const FLOORS: &[&[&str]] = &[
     &["config", "folder_lock"],
     &["telemetry", "web"],
     &["auth"],
-    &["app"],
+    &["app", "terminal"],
     &["feature"],
     &["features"],
     &["event_log", "gateways"],
@@ -51,12 +51,7 @@ const NAMED: &[(&str, &[&str], &str)] = &[
     ("features/mod.rs", &["chat", "live", "relay"], "the list of features"),
     ("gateways/mod.rs", &["chat", "live", "relay"], "the list of dialects"),
     ("config/", &["chat", "live", "relay"], "settings"),
-    ("cli/module.rs", &["live"], "its command"),
-    ("cli/module_command.rs", &["live"], "its command"),
-    ("cli/transfer/outbox.rs", &["relay"], "its command tells where a file is wrong as the server does"),
     ("gateways/mqtt/", &["live"], "its other dialect"),
-    ("gateways/dialects.rs", &["relay"], "its dialect, beside the native one that shares the encoders"),
-    ("gateways/native/mod.rs", &["relay"], "event streams share the response"),
     ("http/mod.rs", &["live"], "the settings of the script that pages reconnect with"),
 ];
 

@@ -10,7 +10,7 @@ use crate::AppError;
 use crate::auth::http::ClientAddress;
 
 /// Whom one has blocked
-#[utoipa::path(get, path = "/api/chat/blocks", tag = "chat", responses(
+#[utoipa::path(get, path = "/blocks", tag = "chat", responses(
     (status = 200, description = "`data.blocked`, in the order of ids", body = Vec<Blocked>)))]
 pub(super) async fn list_blocked(here: Here) -> Result<Json<Value>, AppError> {
     let blocked = here.chat.blocked(&here.me).await?;
@@ -21,7 +21,7 @@ pub(super) async fn list_blocked(here: Here) -> Result<Json<Value>, AppError> {
 ///
 /// They no longer invite, write to, notify or find one, and neither sees the other come, go or type. Invitations between
 /// the two that wait are settled. They are not told.
-#[utoipa::path(put, path = "/api/chat/blocks/{user_id}", tag = "chat", params(("user_id" = String, Path)), responses(
+#[utoipa::path(put, path = "/blocks/{user_id}", tag = "chat", params(("user_id" = String, Path)), responses(
     (status = 200, description = "They are blocked, also if they were before"),
     (status = 400, description = "`invalid_value`: oneself"), (status = 404, description = "`user_not_found`"),
     (status = 409, description = "`too_many_blocked`: 1,000 are")))]
@@ -34,7 +34,7 @@ pub(super) async fn block(
 }
 
 /// Unblock somebody
-#[utoipa::path(delete, path = "/api/chat/blocks/{user_id}", tag = "chat", params(("user_id" = String, Path)), responses(
+#[utoipa::path(delete, path = "/blocks/{user_id}", tag = "chat", params(("user_id" = String, Path)), responses(
     (status = 200, description = "They are not blocked, also if they were not before"),
     (status = 404, description = "`user_not_found`")))]
 pub(super) async fn unblock(

@@ -26,7 +26,7 @@ const PAGE_MAX: usize = 100;
 /// With the events after `cursor`, the answer stays true: of each page with those after its own. `next` is where the
 /// next page begins; `total` and `unread_total` count what is on all of them. A conversation that becomes active between
 /// two pages is on neither, and the events after the first page's cursor tell of it.
-#[utoipa::path(get, path = "/api/v1/chat/conversations", tag = "chat", params(ListPart), responses(
+#[utoipa::path(get, path = "/conversations", tag = "chat", params(ListPart), responses(
     (status = 200, description = "`data.conversations`, `data.cursor`, `data.next`, `data.total`, `data.unread_total`", body = Vec<Conversation>),
     (status = 400, description = "`invalid_value`: `after` is not the `next` of an answer")))]
 pub(super) async fn list_conversations(
@@ -49,7 +49,7 @@ pub(super) fn listed(name: &str, overview: &Overview) -> Value {
 ///
 /// Every entry has a `participant`, which existing clients read. Groups are at `/api/chat/groups`, and everything
 /// together at `/api/v1/chat/conversations`.
-#[utoipa::path(get, path = "/api/chat/conversations", tag = "chat", params(ListPart), responses(
+#[utoipa::path(get, path = "/conversations", tag = "chat", params(ListPart), responses(
     (status = 200, description = "As `/api/v1/chat/conversations`", body = Vec<Conversation>),
     (status = 400, description = "`invalid_value`: `after` is not the `next` of an answer")))]
 pub(super) async fn list_direct_conversations(
@@ -61,7 +61,9 @@ pub(super) async fn list_direct_conversations(
 }
 
 /// One conversation, or group
-#[utoipa::path(get, path = "/api/chat/conversations/{id}", tag = "chat", params(("id" = String, Path)), responses(
+///
+/// Also at `/api/chat/groups/{id}`.
+#[utoipa::path(get, path = "/conversations/{id}", tag = "chat", params(("id" = String, Path)), responses(
     (status = 200, description = "`data.conversation`", body = Conversation),
     (status = 404, description = "`conversation_not_found`: there is none, or one is not in it")))]
 pub(super) async fn show_conversation(here: Here, Path(id): Path<String>) -> Result<Json<Value>, AppError> {
@@ -72,8 +74,9 @@ pub(super) async fn show_conversation(here: Here, Path(id): Path<String>) -> Res
 /// Messages, the oldest first
 ///
 /// The last ones, or those `before` or `after` a number. 50 unless `limit` says otherwise, never more than 100. Who
-/// fetches messages of others has received them: `delivered_at` is set, and their senders hear `messages_delivered`.
-#[utoipa::path(get, path = "/api/chat/conversations/{id}/messages", tag = "chat",
+/// fetches messages of others has received them: `delivered_at` is set, and their senders hear `messages_delivered`. Also
+/// at `/api/chat/groups/{id}/messages`.
+#[utoipa::path(get, path = "/conversations/{id}/messages", tag = "chat",
     params(("id" = String, Path), Wanted), responses(
     (status = 200, description = "`data.messages`", body = Vec<Message>),
     (status = 404, description = "`conversation_not_found`")))]
@@ -94,8 +97,9 @@ pub(super) async fn list_messages(
 
 /// Send a message
 ///
-/// With a `client_id`, sending it again makes no second one: the answer is then the first, with `duplicate`.
-#[utoipa::path(post, path = "/api/chat/conversations/{id}/messages", tag = "chat",
+/// With a `client_id`, sending it again makes no second one: the answer is then the first, with `duplicate`. Also at
+/// `/api/chat/groups/{id}/messages`.
+#[utoipa::path(post, path = "/conversations/{id}/messages", tag = "chat",
     params(("id" = String, Path)), request_body = NewMessage, responses(
     (status = 201, description = "`data.message`, `data.offset`", body = Message),
     (status = 200, description = "It had been sent before"),
@@ -126,7 +130,9 @@ impl Aliased for UpTo {
 }
 
 /// Mark messages as read
-#[utoipa::path(post, path = "/api/chat/conversations/{id}/mark-read", tag = "chat",
+///
+/// Also by PUT, and at `/api/chat/groups/{id}/mark-read`.
+#[utoipa::path(post, path = "/conversations/{id}/mark-read", tag = "chat",
     params(("id" = String, Path)), request_body = UpTo, responses(
     (status = 200, description = "`data.marked_read`: how many were unread"),
     (status = 404, description = "`conversation_not_found`")))]
@@ -164,7 +170,7 @@ pub struct Edit {
 ///
 /// In the order of their ids, the sender aside; 100 unless `limit` says otherwise, never more than 500. A message itself
 /// shows the first ten.
-#[utoipa::path(get, path = "/api/chat/messages/{id}/reads", tag = "chat",
+#[utoipa::path(get, path = "/messages/{id}/reads", tag = "chat",
     params(("id" = String, Path), PartById), responses(
     (status = 200, description = "`data.reads`; `data.count`: how many there are in all", body = Vec<Read>),
     (status = 404, description = "`message_not_found`")))]
@@ -181,7 +187,9 @@ pub(super) async fn list_reads(
 }
 
 /// Edit one's own message
-#[utoipa::path(put, path = "/api/chat/messages/{id}", tag = "chat", params(("id" = String, Path)),
+///
+/// Also by PATCH.
+#[utoipa::path(put, path = "/messages/{id}", tag = "chat", params(("id" = String, Path)),
     request_body = Edit, responses(
     (status = 200, description = "`data.message`", body = Message),
     (status = 403, description = "`forbidden`: somebody else wrote it"),
@@ -197,7 +205,7 @@ pub(super) async fn edit_message(
 }
 
 /// Delete a message; a tombstone without content stays
-#[utoipa::path(delete, path = "/api/chat/messages/{id}", tag = "chat", params(("id" = String, Path)), responses(
+#[utoipa::path(delete, path = "/messages/{id}", tag = "chat", params(("id" = String, Path)), responses(
     (status = 200, description = "`data.message`", body = Message),
     (status = 403, description = "`forbidden`"), (status = 404, description = "`message_not_found`")))]
 pub(super) async fn delete_message(here: Here, Path(id): Path<String>) -> Result<Json<Value>, AppError> {
@@ -211,7 +219,7 @@ pub(super) async fn delete_message(here: Here, Path(id): Path<String>) -> Result
 /// letter nor digit parts words; in scripts without spaces what is asked for may stand anywhere. 20 unless `limit` says
 /// otherwise, never more than 50; `before` takes the `cursor` of an earlier answer. `complete` is false while the words
 /// of older messages are being noted after an upgrade.
-#[utoipa::path(get, path = "/api/chat/search", tag = "chat", params(Wanted), responses(
+#[utoipa::path(get, path = "/search", tag = "chat", params(Wanted), responses(
     (status = 200, description = "`data.messages`, `data.cursor` if there are more, `data.complete`", body = Vec<Message>),
     (status = 400, description = "`invalid_value`: no words, more than 32 or more than 500 bytes")))]
 pub(super) async fn search_messages(

@@ -42,7 +42,7 @@ pub struct GroupName {
 }
 
 /// One's groups
-#[utoipa::path(get, path = "/api/chat/groups", tag = "chat", params(ListPart), responses(
+#[utoipa::path(get, path = "/groups", tag = "chat", params(ListPart), responses(
     (status = 200, description = "`data.groups`, and the rest as `/api/chat/conversations`", body = Vec<Conversation>),
     (status = 400, description = "`invalid_value`: `after` is not the `next` of an answer")))]
 pub(super) async fn list_groups(
@@ -56,7 +56,7 @@ pub(super) async fn list_groups(
 /// Make a group, and own it
 ///
 /// Those of `member_ids` are asked in: they are members when they accept.
-#[utoipa::path(post, path = "/api/chat/groups", tag = "chat", request_body = NewGroup, responses(
+#[utoipa::path(post, path = "/groups", tag = "chat", request_body = NewGroup, responses(
     (status = 201, description = "`data.group_id`, `data.group`, `data.invitations`", body = Conversation),
     (status = 400, description = "`invalid_value`"),
     (status = 404, description = "`user_not_found`, with `user_id`; there is no group then"),
@@ -77,7 +77,7 @@ pub(super) async fn create_group(
 /// Who is in a group
 ///
 /// All of them, unless `limit` says otherwise; `after` the id of the last of an earlier part.
-#[utoipa::path(get, path = "/api/chat/groups/{id}/members", tag = "chat",
+#[utoipa::path(get, path = "/groups/{id}/members", tag = "chat",
     params(("id" = String, Path), PartById), responses(
     (status = 200, description = "`data.members`, in the order in which they came; `data.member_count`: how many there are", body = Vec<Member>),
     (status = 404, description = "`conversation_not_found`; `user_not_found`: who is named by `after` is not in it")))]
@@ -95,7 +95,7 @@ pub(super) async fn list_members(
 /// Invitations to a group that wait
 ///
 /// Of all members, the oldest first.
-#[utoipa::path(get, path = "/api/chat/groups/{id}/pending-invitations", tag = "chat",
+#[utoipa::path(get, path = "/groups/{id}/pending-invitations", tag = "chat",
     params(("id" = String, Path), ListPart), responses(
     (status = 200, description = "`data.invitations`, each with `to_user`; `data.next`, `data.total`", body = Vec<Invitation>),
     (status = 404, description = "`conversation_not_found`")))]
@@ -111,7 +111,9 @@ pub(super) async fn list_invitations_of_group(
 }
 
 /// Give a group another name
-#[utoipa::path(put, path = "/api/chat/groups/{id}", tag = "chat", params(("id" = String, Path)),
+///
+/// Also by PATCH.
+#[utoipa::path(put, path = "/groups/{id}", tag = "chat", params(("id" = String, Path)),
     request_body = GroupName, responses(
     (status = 200, description = "`data.group`", body = Conversation),
     (status = 403, description = "`forbidden`: one does not own it"),
@@ -126,7 +128,7 @@ pub(super) async fn rename_group(
 }
 
 /// Ask somebody into a group
-#[utoipa::path(post, path = "/api/chat/groups/{id}/invite", tag = "chat", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/groups/{id}/invite", tag = "chat", params(("id" = String, Path)),
     request_body = NewInvitation, responses(
     (status = 201, description = "`data.invitation_id`, `data.invitation`", body = Invitation),
     (status = 404, description = "`user_not_found`, `conversation_not_found`"),
@@ -149,7 +151,7 @@ pub(super) async fn invite_to_group(
 }
 
 /// Ask somebody into the group that the body names
-#[utoipa::path(post, path = "/api/chat/group-invitations", tag = "chat", request_body = NewInvitation, responses(
+#[utoipa::path(post, path = "/group-invitations", tag = "chat", request_body = NewInvitation, responses(
     (status = 201, description = "As `/api/chat/groups/{id}/invite`", body = Invitation)))]
 pub(super) async fn create_group_invitation(
     here: Here,
@@ -162,7 +164,9 @@ pub(super) async fn create_group_invitation(
 }
 
 /// Invitations to groups that wait for one's answer
-#[utoipa::path(get, path = "/api/chat/group-invitations", tag = "chat", params(ListPart), responses(
+///
+/// Also at `/api/chat/group-invitations/pending` and `/api/chat/groups/invitations/pending`.
+#[utoipa::path(get, path = "/group-invitations", tag = "chat", params(ListPart), responses(
     (status = 200, description = "`data.invitations`, the oldest first; `data.next`, `data.total`", body = Vec<Invitation>)))]
 pub(super) async fn list_group_invitations(
     here: Here,
@@ -173,7 +177,7 @@ pub(super) async fn list_group_invitations(
 }
 
 /// Leave a group
-#[utoipa::path(post, path = "/api/chat/groups/{id}/leave", tag = "chat", params(("id" = String, Path)), responses(
+#[utoipa::path(post, path = "/groups/{id}/leave", tag = "chat", params(("id" = String, Path)), responses(
     (status = 200, description = "One is out; if one was the last owner, the oldest member is now"),
     (status = 404, description = "`conversation_not_found`")))]
 pub(super) async fn leave_group(here: Here, Path(id): Path<String>) -> Result<Json<Value>, AppError> {
@@ -182,7 +186,7 @@ pub(super) async fn leave_group(here: Here, Path(id): Path<String>) -> Result<Js
 }
 
 /// Take somebody out of a group
-#[utoipa::path(delete, path = "/api/chat/groups/{id}/members/{user_id}", tag = "chat",
+#[utoipa::path(delete, path = "/groups/{id}/members/{user_id}", tag = "chat",
     params(("id" = String, Path), ("user_id" = String, Path)), responses(
     (status = 200, description = "They neither read nor hear it any more"),
     (status = 403, description = "`forbidden`: one does not own it"),

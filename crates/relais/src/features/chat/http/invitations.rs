@@ -17,8 +17,8 @@ use crate::aliases::{Aliased, United};
 
 /// Search people by name or address
 ///
-/// 10 unless `limit` says otherwise, never more than 50.
-#[utoipa::path(get, path = "/api/chat/admins/search", tag = "chat", params(Wanted), responses(
+/// 10 unless `limit` says otherwise, never more than 50. Also at `/api/chat/users/search`.
+#[utoipa::path(get, path = "/admins/search", tag = "chat", params(Wanted), responses(
     (status = 200, description = "`data.admins`, also as `data.users`; `data.has_more` if more people have it", body = Vec<Contact>),
     (status = 400, description = "`invalid_value`: no `q`")))]
 pub(super) async fn search_people(
@@ -34,7 +34,7 @@ pub(super) async fn search_people(
 }
 
 /// Invitations to talk that wait for one's answer
-#[utoipa::path(get, path = "/api/chat/invitations", tag = "chat", params(ListPart), responses(
+#[utoipa::path(get, path = "/invitations", tag = "chat", params(ListPart), responses(
     (status = 200, description = "`data.invitations`, the oldest first; `data.next`, `data.total`", body = Vec<Invitation>)))]
 pub(super) async fn list_invitations(
     here: Here,
@@ -63,7 +63,7 @@ impl Aliased for NewInvitation {
 }
 
 /// Ask somebody to talk
-#[utoipa::path(post, path = "/api/chat/invitations", tag = "chat", request_body = NewInvitation, responses(
+#[utoipa::path(post, path = "/invitations", tag = "chat", request_body = NewInvitation, responses(
     (status = 201, description = "`data.invitation_id`, `data.invitation`", body = Invitation),
     (status = 400, description = "`invalid_value`: oneself"), (status = 404, description = "`user_not_found`"),
     (status = 409, description = "`already_in_conversation` with `conversation_id`; `already_invited`, `invited_by_them` with `invitation_id`; `too_many_invitations`")))]
@@ -85,8 +85,9 @@ pub struct Reply {
 
 /// Answer an invitation
 ///
-/// The same answer again changes nothing and is answered the same.
-#[utoipa::path(put, path = "/api/chat/invitations/{id}/respond", tag = "chat", params(("id" = String, Path)),
+/// The same answer again changes nothing and is answered the same. Also by POST, and at
+/// `/api/chat/group-invitations/{id}/respond`.
+#[utoipa::path(put, path = "/invitations/{id}/respond", tag = "chat", params(("id" = String, Path)),
     request_body = Reply, responses(
     (status = 200, description = "`data.conversation_id`, `data.conversation`; null if rejected"),
     (status = 400, description = "`invalid_value`"), (status = 404, description = "`invitation_not_found`"),
@@ -104,9 +105,9 @@ pub(super) async fn respond(
 
 /// Take back an invitation that waits
 ///
-/// Again it changes nothing. Also at `/api/chat/invitations/{id}/cancel` and `/api/chat/group-invitations/{id}/cancel`, by
-/// PUT, POST or DELETE.
-#[utoipa::path(delete, path = "/api/chat/invitations/{id}", tag = "chat", params(("id" = String, Path)), responses(
+/// Again it changes nothing. Also at `/api/chat/group-invitations/{id}`; and at `/api/chat/invitations/{id}/cancel` and
+/// `/api/chat/group-invitations/{id}/cancel`, by PUT, POST or DELETE.
+#[utoipa::path(delete, path = "/invitations/{id}", tag = "chat", params(("id" = String, Path)), responses(
     (status = 200, description = "It is cancelled"), (status = 404, description = "`invitation_not_found`"),
     (status = 409, description = "`invitation_settled`")))]
 pub(super) async fn cancel_invitation(here: Here, Path(id): Path<String>) -> Result<Json<Value>, AppError> {
@@ -115,7 +116,7 @@ pub(super) async fn cancel_invitation(here: Here, Path(id): Path<String>) -> Res
 }
 
 /// Tell somebody something outside of any conversation
-#[utoipa::path(post, path = "/api/chat/notifications/send", tag = "chat", request_body = Notice, responses(
+#[utoipa::path(post, path = "/notifications/send", tag = "chat", request_body = Notice, responses(
     (status = 200, description = "It is stored, and told as `notification`"),
     (status = 400, description = "`invalid_value`: `title` or `type` of more than 200 bytes, `body` of more than 4,000, `data` of more than 64 KiB"),
     (status = 404, description = "`user_not_found`"),

@@ -9,82 +9,86 @@ mod invitations;
 use axum::Json;
 use axum::Router;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::{FromRef, FromRequestParts, Query};
 use axum::http::request::Parts;
-use axum::routing::{MethodRouter, delete, get, post, put};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::{IntoParams, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::conversations::Listing;
 use super::model::Kind;
 use super::people::Me;
 use super::service::Chat;
+use crate::auth::Auth;
 use crate::auth::http::Caller;
 use crate::error::unreadable_query;
 use crate::said::said;
 use crate::{App, AppError};
 
-/// The routes of the chat.
-pub fn router() -> Router<App> {
-    let former = calls().route("/conversations", get(conversations::list_direct_conversations));
-    let current = calls().route("/conversations", get(conversations::list_conversations));
-    Router::new()
-        .nest("/api/admin/chat", former.clone())
-        .nest("/api/chat", former)
-        .nest("/api/v1/chat", current)
-        .nest("/chat", group_calls())
+/// What is said of these calls together.
+#[derive(OpenApi)]
+#[openapi(tags((
+    name = "chat",
+    description = "Conversations, groups and their messages. Every call is at `/api/v1/chat`, where new clients make it and errors are in English, and at `/api/chat` and `/api/admin/chat`; those of groups are at `/chat` too. They differ in `GET conversations` alone."
+)))]
+struct Description;
+
+/// The routes of the chat. The document has every call once, at one of its addresses, and the description says the others:
+/// with all of them it would be four times as long, and clients made of it would have four methods for each call.
+pub fn router() -> OpenApiRouter<App> {
+    let former = calls().routes(routes!(conversations::list_direct_conversations));
+    let undocumented = |calls| OpenApiRouter::from(Router::from(calls));
+    OpenApiRouter::with_openapi(Description::openapi())
+        .nest("/api/chat", former.clone())
+        .nest("/api/admin/chat", undocumented(former))
+        .nest("/api/v1/chat", undocumented(calls()).routes(routes!(conversations::list_conversations)))
+        .nest("/chat", undocumented(group_calls()))
 }
 
 /// The calls that are the same everywhere.
-fn calls() -> Router<App> {
-    Router::new()
-        .route("/conversations/{id}", get(conversations::show_conversation))
-        .route(
-            "/conversations/{id}/messages",
-            get(conversations::list_messages).post(conversations::send_message),
-        )
-        .route("/conversations/{id}/mark-read", post(conversations::mark_read).put(conversations::mark_read))
-        .route(
-            "/messages/{id}",
-            put(conversations::edit_message)
-                .patch(conversations::edit_message)
-                .delete(conversations::delete_message),
-        )
-        .route("/search", get(conversations::search_messages))
-        .route("/admins/search", get(invitations::search_people))
+fn calls() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(conversations::show_conversation))
+        .routes(routes!(conversations::list_messages, conversations::send_message))
+        .routes(routes!(conversations::mark_read))
+        .routes(routes!(conversations::edit_message, conversations::delete_message))
+        .routes(routes!(conversations::search_messages))
+        .routes(routes!(conversations::list_reads))
+        .routes(routes!(invitations::search_people))
+        .routes(routes!(invitations::list_invitations, invitations::create_invitation))
+        .routes(routes!(invitations::cancel_invitation))
+        .routes(routes!(invitations::respond))
+        .routes(routes!(invitations::send_notification))
+        .routes(routes!(blocks::list_blocked))
+        .routes(routes!(blocks::block, blocks::unblock))
+        // As existing clients make these calls; the description of each says so.
+        .route("/conversations/{id}/mark-read", put(conversations::mark_read))
+        .route("/messages/{id}", patch(conversations::edit_message))
         .route("/users/search", get(invitations::search_people))
-        .route("/invitations", get(invitations::list_invitations).post(invitations::create_invitation))
-        .route("/invitations/{id}", delete(invitations::cancel_invitation))
         .route("/invitations/{id}/cancel", cancel())
-        .route("/invitations/{id}/respond", put(invitations::respond).post(invitations::respond))
-        .route("/blocks", get(blocks::list_blocked))
-        .route("/blocks/{user_id}", put(blocks::block).delete(blocks::unblock))
-        .route("/messages/{id}/reads", get(conversations::list_reads))
-        .route("/notifications/send", post(invitations::send_notification))
+        .route("/invitations/{id}/respond", post(invitations::respond))
         .merge(group_calls())
 }
 
 /// The calls of groups, which existing clients know under `/chat` too.
-fn group_calls() -> Router<App> {
-    Router::new()
-        .route("/groups", get(groups::list_groups).post(groups::create_group))
-        .route(
-            "/groups/{id}",
-            get(conversations::show_conversation).put(groups::rename_group).patch(groups::rename_group),
-        )
+fn group_calls() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(groups::list_groups, groups::create_group))
+        .routes(routes!(groups::rename_group))
+        .routes(routes!(groups::list_members))
+        .routes(routes!(groups::list_invitations_of_group))
+        .routes(routes!(groups::invite_to_group))
+        .routes(routes!(groups::leave_group))
+        .routes(routes!(groups::remove_member))
+        .routes(routes!(groups::list_group_invitations, groups::create_group_invitation))
+        // A group is a conversation: what is the same call is described with that.
+        .route("/groups/{id}", get(conversations::show_conversation).patch(groups::rename_group))
         .route("/groups/{id}/messages", get(conversations::list_messages).post(conversations::send_message))
         .route("/groups/{id}/mark-read", post(conversations::mark_read).put(conversations::mark_read))
         .route("/groups/invitations/pending", get(groups::list_group_invitations))
-        .route("/groups/{id}/members", get(groups::list_members))
-        .route("/groups/{id}/pending-invitations", get(groups::list_invitations_of_group))
-        .route("/groups/{id}/invite", post(groups::invite_to_group))
-        .route("/groups/{id}/leave", post(groups::leave_group))
-        .route("/groups/{id}/members/{user_id}", delete(groups::remove_member))
-        .route(
-            "/group-invitations",
-            get(groups::list_group_invitations).post(groups::create_group_invitation),
-        )
         .route("/group-invitations/pending", get(groups::list_group_invitations))
         .route("/group-invitations/{id}", delete(invitations::cancel_invitation))
         .route("/group-invitations/{id}/cancel", cancel())
@@ -97,53 +101,29 @@ fn cancel() -> MethodRouter<App> {
     by_delete.put(invitations::cancel_invitation).post(invitations::cancel_invitation)
 }
 
-/// The API description of the chat. Everything is under `/api/admin/chat` and `/api/v1/chat` as well.
-#[derive(OpenApi)]
-#[openapi(paths(
-    conversations::list_direct_conversations,
-    conversations::list_conversations,
-    conversations::show_conversation,
-    conversations::list_messages,
-    conversations::send_message,
-    conversations::mark_read,
-    conversations::edit_message,
-    conversations::delete_message,
-    conversations::search_messages,
-    invitations::search_people,
-    invitations::list_invitations,
-    invitations::create_invitation,
-    invitations::cancel_invitation,
-    invitations::respond,
-    invitations::send_notification,
-    blocks::list_blocked,
-    blocks::block,
-    blocks::unblock,
-    conversations::list_reads,
-    groups::list_groups,
-    groups::create_group,
-    groups::rename_group,
-    groups::invite_to_group,
-    groups::list_members,
-    groups::list_invitations_of_group,
-    groups::leave_group,
-    groups::remove_member,
-    groups::list_group_invitations,
-    groups::create_group_invitation
-))]
-pub struct ChatApi;
-
 /// Who takes part and makes this request.
 struct Here {
     chat: Chat,
     me: Me,
 }
 
-impl FromRequestParts<App> for Here {
+impl FromRef<App> for Chat {
+    fn from_ref(app: &App) -> Self {
+        app.service::<Self>().clone()
+    }
+}
+
+impl<S> FromRequestParts<S> for Here
+where
+    Auth: FromRef<S>,
+    Chat: FromRef<S>,
+    S: Send + Sync,
+{
     type Rejection = AppError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, AppError> {
-        let Caller(principal) = Caller::from_request_parts(parts, app).await?;
-        let chat = app.service::<Chat>().clone();
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
+        let Caller(principal) = Caller::from_request_parts(parts, state).await?;
+        let chat = Chat::from_ref(state);
         let me = chat.enter(&principal).await?;
         Ok(Self { chat, me })
     }

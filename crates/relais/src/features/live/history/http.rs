@@ -1,10 +1,10 @@
 //! The HTTP edge of history: `/api/v1/modules/{id}/history`.
 
+use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::routing::get;
-use axum::{Json, Router};
-use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::SeriesList;
 use super::asked::Asked;
@@ -19,16 +19,9 @@ use crate::{App, AppError};
 use relais_protocol::time::SharedClock;
 
 /// The routes of history.
-pub fn router() -> Router<App> {
-    Router::new()
-        .route("/api/v1/modules/{id}/history", get(show_history))
-        .route("/api/v1/modules/{id}/history/series", get(list_series))
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(show_history)).routes(routes!(list_series))
 }
-
-/// The API description of history.
-#[derive(OpenApi)]
-#[openapi(paths(show_history, list_series))]
-pub struct HistoryApi;
 
 /// Show what a module reported, as a chart
 ///

@@ -1,13 +1,13 @@
 //! The HTTP edge of commands.
 
+use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::routing::get;
-use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::Value;
-use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::super::command::{Command, CommandState, NewCommand};
 use super::super::modules::Visibility;
@@ -21,16 +21,11 @@ use crate::web::paging::{Page, listed};
 use crate::{App, AppError};
 
 /// The routes of commands.
-pub(super) fn router() -> Router<App> {
-    Router::new()
-        .route("/api/v1/modules/{id}/commands", get(list_commands).post(give_command))
-        .route("/api/v1/modules/{id}/commands/{command}", get(show_command).delete(cancel_command))
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list_commands, give_command))
+        .routes(routes!(show_command, cancel_command))
 }
-
-/// The API description of commands.
-#[derive(OpenApi)]
-#[openapi(paths(give_command, list_commands, show_command, cancel_command))]
-pub struct CommandsApi;
 
 /// Which commands.
 #[derive(Deserialize, utoipa::IntoParams)]

@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
+use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::routing::post;
-use axum::{Json, Router};
 use relais_protocol::time::SharedClock;
 use serde_json::{Map, Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::super::guests::{Arrival, Refused, Showing};
 use super::super::message::Message;
@@ -19,8 +20,8 @@ use crate::said::Said;
 use crate::{App, AppError};
 
 /// The routes of devices.
-pub(super) fn router() -> Router<App> {
-    Router::new().route("/api/v1/modules/{id}/report", post(report_values))
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(report_values))
 }
 
 /// Report values of a module

@@ -5,21 +5,19 @@ mod devices;
 mod pages;
 mod states;
 
-pub use commands::CommandsApi;
-pub use states::StatesApi;
-
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{FromRef, FromRequestParts, Path, Query, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::model::{AddedModule, Claim, Module, ModuleChanges, NewModule};
 use super::modules::{NewClaim, Visibility};
@@ -38,40 +36,19 @@ impl FromRef<App> for Live {
 }
 
 /// The routes of modules.
-pub fn router() -> Router<App> {
-    Router::new()
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
         .merge(pages::router())
-        .route("/api/v1/modules", get(list_modules).post(add_module))
-        .route("/api/v1/modules/claim", post(claim_module))
-        .route("/api/v1/modules/{id}", get(show_module).patch(update_module).delete(delete_module))
-        .route("/api/v1/modules/{id}/credential", post(rotate_credential))
-        .route("/api/v1/modules/{id}/claim-code", post(make_claim_code))
+        .routes(routes!(list_modules, add_module))
+        .routes(routes!(claim_module))
+        .routes(routes!(show_module, update_module, delete_module))
+        .routes(routes!(rotate_credential))
+        .routes(routes!(make_claim_code))
         .merge(states::router())
         .merge(super::history::http::router())
         .merge(commands::router())
         .merge(devices::router())
 }
-
-/// The API description of modules.
-#[derive(OpenApi)]
-#[openapi(paths(
-    pages::list_for_page,
-    pages::add_for_page,
-    pages::claim_for_page,
-    pages::update_for_page,
-    pages::delete_for_page,
-    pages::show_dashboard,
-    list_modules,
-    add_module,
-    claim_module,
-    show_module,
-    update_module,
-    delete_module,
-    rotate_credential,
-    make_claim_code,
-    devices::report_values
-))]
-pub struct LiveApi;
 
 type Body<T> = Result<Json<T>, JsonRejection>;
 

@@ -1,15 +1,16 @@
 //! The calls of existing pages, under `/modules` and `/dashboard`. Their forms are answered by sending the browser back to
 //! the page with what happened as `flash`; whoever sends JSON, or asks for it, gets JSON.
 
+use axum::Json;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use bytes::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::super::model::{AddedModule, Module, ModuleChanges, NewModule};
 use super::super::modules::Visibility;
@@ -31,14 +32,14 @@ const OF_THE_FORM: &[&str] = &["csrf", "csrf_token", "csrfToken", "authenticity_
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// The routes of existing pages.
-pub(super) fn router() -> Router<App> {
-    Router::new()
-        .route("/modules/api", get(list_for_page))
-        .route("/modules/add", post(add_for_page))
-        .route("/modules/claim", post(claim_for_page))
-        .route("/modules/update/{id}", post(update_for_page))
-        .route("/modules/delete/{id}", post(delete_for_page))
-        .route("/dashboard/stats", get(show_dashboard))
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list_for_page))
+        .routes(routes!(add_for_page))
+        .routes(routes!(claim_for_page))
+        .routes(routes!(update_for_page))
+        .routes(routes!(delete_for_page))
+        .routes(routes!(show_dashboard))
 }
 
 /// What a page sends, and how it wants its answer.

@@ -1,13 +1,13 @@
 //! The HTTP edge of states and statistics.
 
+use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use serde::Deserialize;
-use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::super::refusal::no_module;
 use super::super::stats::Statistics;
@@ -19,17 +19,12 @@ use crate::said::Said;
 use crate::{App, AppError};
 
 /// The routes of states.
-pub(super) fn router() -> Router<App> {
-    Router::new()
-        .route("/api/v1/module-states", get(list_states))
-        .route("/api/v1/modules/{id}/state", get(show_state))
-        .route("/api/v1/statistics", get(show_statistics))
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list_states))
+        .routes(routes!(show_state))
+        .routes(routes!(show_statistics))
 }
-
-/// The API description of states.
-#[derive(OpenApi)]
-#[openapi(paths(list_states, show_state, show_statistics))]
-pub struct StatesApi;
 
 /// Since when.
 #[derive(Debug, Deserialize)]

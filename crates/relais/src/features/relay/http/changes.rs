@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, RawQuery, State};
-use relais_protocol::event::Cursor;
+use axum::extract::{FromRequestParts, Path, RawQuery, State};
+use relais_protocol::event::{Cursor, Event};
 use serde_json::{Value, json};
 
 use super::super::SocieteName;
 use super::super::frame;
 use super::super::service::Changes;
 use super::{may_read, societe};
+use crate::app::Heads;
 use crate::auth::http::Caller;
-use crate::auth::{Access, Action, Principal};
+use crate::auth::{Access, Action, Auth, Principal};
 use crate::features::relay::Relay;
 use crate::said::{Said, said};
 use crate::{App, AppError};
@@ -74,13 +75,13 @@ impl ListenQuery {
 
     /// The sociétés whose events the caller gets: those asked for, each of which must be allowed, or all that
     /// are.
-    pub(crate) fn wanted(&self, app: &App, caller: &Principal) -> Result<Access, AppError> {
+    pub(crate) fn wanted(&self, auth: &Auth, caller: &Principal) -> Result<Access, AppError> {
         if self.societes.is_empty() {
-            app.auth().require(caller, Action::RelayList)?;
-            return Ok(app.auth().readable_societes(caller));
+            auth.require(caller, Action::RelayList)?;
+            return Ok(auth.readable_societes(caller));
         }
         for name in &self.societes {
-            may_read(app.auth(), caller, name)?;
+            may_read(auth, caller, name)?;
         }
         Ok(Access::only(self.societes.iter().map(SocieteName::as_str)))
     }
@@ -96,12 +97,8 @@ impl ListenQuery {
         (status = 200, description = "`{\"changes\": [frame…], \"cursor\", \"has_more\"}`, oldest first, with the frames of the WebSocket"),
         (status = 400, description = "`invalid_parameter`"),
         (status = 410, description = "`cursor_expired`, with the present `cursor`: list the files, then go on from it")))]
-pub(super) async fn list_changes(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    RawQuery(query): RawQuery,
-) -> Result<Json<Value>, AppError> {
-    answer(&app, &caller, ListenQuery::parse(query.as_deref())?).await
+pub(super) async fn list_changes(feed: Feed, RawQuery(query): RawQuery) -> Result<Json<Value>, AppError> {
+    feed.answer(ListenQuery::parse(query.as_deref())?).await
 }
 
 /// What happened in one société.
@@ -109,38 +106,50 @@ pub(super) async fn list_changes(
     params(("societe" = String, Path), ("since" = Option<String>, Query), ("limit" = Option<usize>, Query), ("wait" = Option<u64>, Query)),
     responses((status = 200, description = "As `/api/files/changes`"), (status = 410, description = "`cursor_expired`")))]
 pub(super) async fn list_societe_changes(
-    State(app): State<App>,
-    Caller(caller): Caller,
+    feed: Feed,
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, AppError> {
     let mut query = ListenQuery::parse(query.as_deref())?;
     query.societes = BTreeSet::from([societe(&name)?]);
-    answer(&app, &caller, query).await
+    feed.answer(query).await
 }
 
-async fn answer(app: &App, caller: &Principal, query: ListenQuery) -> Result<Json<Value>, AppError> {
-    let mut access = query.wanted(app, caller)?;
-    let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
-    let deadline = tokio::time::Instant::from_std(app.clock().instant()) + Duration::from_secs(query.wait_s);
-    let mut heads = app.heads();
-    let mut since = query.since;
-    loop {
-        let head = *heads.borrow_and_update();
-        if query.wait_s > 0 {
-            // Rights may have ended meanwhile; that is in the log, so it wakes whoever waits. Asked after `head`: what
-            // came before is theirs, and what ended before that wakes nobody any more.
-            access = query.wanted(app, &app.auth().renewed(caller).await?)?;
+/// Who asks for changes, and where they come from.
+#[derive(FromRequestParts)]
+#[from_request(state(App))]
+pub(super) struct Feed {
+    #[from_request(via(State))]
+    auth: Auth,
+    #[from_request(via(State))]
+    relay: Relay,
+    #[from_request(via(State))]
+    heads: Heads,
+    caller: Caller,
+}
+
+impl Feed {
+    async fn answer(mut self, query: ListenQuery) -> Result<Json<Value>, AppError> {
+        let Caller(caller) = &self.caller;
+        let mut access = query.wanted(&self.auth, caller)?;
+        let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(query.wait_s);
+        let mut since = query.since;
+        loop {
+            let head = self.heads.head();
+            if query.wait_s > 0 {
+                // Rights may have ended meanwhile; that is in the log, so it wakes whoever waits. Asked after `head`: what
+                // came before is theirs, and what ended before that wakes nobody any more.
+                access = query.wanted(&self.auth, &self.auth.renewed(caller).await?)?;
+            }
+            let readable = |event: &Event| access.contains(event.topic.key());
+            let page = self.relay.changes(since, head, limit, readable).await?;
+            let nothing = page.events.is_empty() && !page.has_more;
+            if !nothing || !self.heads.next(deadline).await {
+                return Ok(Json(render(&page)));
+            }
+            since = Some(page.cursor);
         }
-        let page = app
-            .service::<Relay>()
-            .changes(since, head, limit, |event| access.contains(event.topic.key()))
-            .await?;
-        let nothing = page.events.is_empty() && !page.has_more;
-        if !nothing || !app.next_event(&mut heads, deadline).await {
-            return Ok(Json(render(&page)));
-        }
-        since = Some(page.cursor);
     }
 }
 

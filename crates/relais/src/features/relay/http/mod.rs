@@ -7,10 +7,11 @@ mod precondition;
 mod upload;
 mod versions;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::http::StatusCode;
-use axum::routing::{delete, get, post};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::Relay;
 use super::error::RelayError;
@@ -18,38 +19,31 @@ use super::name::{FileName, SocieteName};
 use crate::auth::{Action, Auth, Permit, Principal};
 use crate::{App, AppError};
 
-/// The OpenAPI document of these calls.
-#[derive(utoipa::OpenApi)]
-#[openapi(
-    paths(
-        files::list_societes, files::list_files, files::get_status, files::sync_societe, files::delete_file,
-        upload::upload_file, download::download_file, versions::list_versions, versions::restore_version,
-        changes::list_changes, changes::list_societe_changes,
-    ),
-    tags((name = "relay", description = "JSON files per société, and what happens to them"))
-)]
-pub struct RelayApi;
-
 impl FromRef<App> for Relay {
     fn from_ref(app: &App) -> Self {
         app.service::<Self>().clone()
     }
 }
 
+/// What is said of these calls together.
+#[derive(OpenApi)]
+#[openapi(tags((name = "relay", description = "JSON files per société, and what happens to them")))]
+struct Description;
+
 /// The routes.
-pub fn router() -> Router<App> {
-    Router::new()
-        .route("/api/files/societes", get(files::list_societes))
-        .route("/api/files/societe/{societe}/files", get(files::list_files))
-        .route("/api/files/societe/{societe}/changes", get(changes::list_societe_changes))
-        .route("/api/files/changes", get(changes::list_changes))
-        .route("/api/files/download/{societe}/{filename}", get(download::download_file))
-        .route("/api/files/upload/{societe}", post(upload::upload_file))
-        .route("/api/files/sync/{societe}", post(files::sync_societe))
-        .route("/api/files/delete/{societe}/{filename}", delete(files::delete_file))
-        .route("/api/files/versions/{societe}/{filename}", get(versions::list_versions))
-        .route("/api/files/restore/{societe}/{filename}", post(versions::restore_version))
-        .route("/api/files/status", get(files::get_status))
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(files::list_societes))
+        .routes(routes!(files::list_files))
+        .routes(routes!(changes::list_societe_changes))
+        .routes(routes!(changes::list_changes))
+        .routes(routes!(download::download_file))
+        .routes(routes!(upload::upload_file))
+        .routes(routes!(files::sync_societe))
+        .routes(routes!(files::delete_file))
+        .routes(routes!(versions::list_versions))
+        .routes(routes!(versions::restore_version))
+        .routes(routes!(files::get_status))
         // Uploads count their bytes themselves, to say which limit was passed.
         .layer(DefaultBodyLimit::disable())
 }

@@ -11,6 +11,7 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 
 use crate::said::{Said, said};
+use crate::text::{characters, column_in_characters};
 
 /// Up to this many keys a list is searched faster than a set is filled.
 const KEYS_IN_LIST: usize = 12;
@@ -87,18 +88,6 @@ fn walk(text: &str, rules: Rules) -> Result<(), JsonFault> {
         column: column_in_characters(text.as_bytes(), fault.line, fault.column),
         ..fault
     })
-}
-
-/// The column that an editor shows for a place that is given in bytes; both count from 1.
-#[must_use]
-pub fn column_in_characters(text: &[u8], line: usize, column_bytes: usize) -> usize {
-    let line = text.split(|byte| *byte == b'\n').nth(line.saturating_sub(1)).unwrap_or_default();
-    characters(&line[..column_bytes.min(line.len())]).max(1) + column_bytes.saturating_sub(line.len().max(1))
-}
-
-/// The characters that begin in these bytes.
-fn characters(bytes: &[u8]) -> usize {
-    bytes.iter().filter(|byte| **byte & 0xC0 != 0x80).count()
 }
 
 /// Checks a text as it is read, without holding it.
@@ -365,8 +354,6 @@ mod tests {
         assert_eq!((found.line, found.column), (2, 27));
         let found = fault_of(b"{\"\xc3\xa9\xc3\xa9\": \"\xff\"}");
         assert_eq!((found.line, found.column), (1, 9));
-        assert_eq!(column_in_characters("é".as_bytes(), 1, 3), 2, "the end of the text");
-        assert_eq!(column_in_characters(b"", 1, 0), 1);
     }
 
     #[test]

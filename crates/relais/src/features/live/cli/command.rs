@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::accounts::actor;
-use super::{CliError, out};
-use crate::features::live::{Command, CommandState, Commands, Delivery, NewCommand, Visibility};
+use super::super::{Command, CommandState, Commands, Delivery, NewCommand, Visibility};
+use crate::features::accounts::Actor;
+use crate::terminal::{CliError, out};
 
 /// How often it is looked what became of a command.
 const LOOK: Duration = Duration::from_millis(200);
@@ -46,8 +46,8 @@ pub(super) async fn run(args: CommandArgs, commands: &Commands, as_json: bool) -
     let delivery = if at_least_once { Delivery::AtLeastOnce } else { Delivery::AtMostOnce };
     let params = Some(Map::from_iter(params));
     let new = NewCommand { command: name, params, ttl_s: Some(ttl), delivery, client_id: None };
-    let mut command = commands.give(&Visibility::All, &actor(), &id, new).await?;
-    let deadline = SystemClock.instant() + Duration::from_secs(ttl.into()) + NOTICED;
+    let mut command = commands.give(&Visibility::All, &Actor::at_terminal(), &id, new).await?;
+    let deadline = Instant::now() + Duration::from_secs(ttl.into()) + NOTICED;
     while wait && !command.is_finished() {
         if SystemClock.instant() > deadline {
             return Err(CliError::new("nobody tells devices: start the server with `relais serve`"));

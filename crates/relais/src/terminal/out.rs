@@ -19,7 +19,7 @@ pub fn line(text: &str) -> Result<(), CliError> {
 ///
 /// # Errors
 /// As [`line`].
-pub(super) fn help(text: &clap::Error) -> Result<(), CliError> {
+pub(crate) fn help(text: &clap::Error) -> Result<(), CliError> {
     written(text.print().and_then(|()| std::io::stdout().flush()))
 }
 

@@ -1,17 +1,13 @@
 //! `relais user`: users and their grants.
 
-use std::io::Read;
-
 use serde_json::json;
 
-use super::accounts::{self, PAGE, actor};
-use super::{CliError, Globals, out};
-use crate::auth::PASSWORD_BYTES_MAX;
-use crate::features::accounts::{Accounts, Grant, NewUser, UserChanges};
+use super::super::{Accounts, Actor, Grant, NewUser, UserChanges};
+use crate::terminal::{CliError, PAGE, out, read_password};
 
 /// Arguments of `relais user`.
 #[derive(Debug, clap::Args)]
-pub struct UserArgs {
+pub(super) struct UserArgs {
     #[command(subcommand)]
     command: UserCommand,
 }
@@ -86,15 +82,8 @@ struct AddArgs {
     phone: String,
 }
 
-/// Works on the database directly, also while the server runs.
-pub async fn run(args: UserArgs, globals: &Globals) -> Result<(), CliError> {
-    let opened = accounts::open(globals).await?;
-    let outcome = perform(args.command, &opened.accounts, globals.json).await;
-    opened.close(outcome).await
-}
-
-async fn perform(command: UserCommand, accounts: &Accounts, as_json: bool) -> Result<(), CliError> {
-    match command {
+pub(super) async fn run(args: UserArgs, accounts: &Accounts, as_json: bool) -> Result<(), CliError> {
+    match args.command {
         UserCommand::Add(args) => add(args, accounts, as_json).await,
         UserCommand::List => list(accounts, as_json).await,
         UserCommand::Disable { user } => {
@@ -114,12 +103,12 @@ async fn perform(command: UserCommand, accounts: &Accounts, as_json: bool) -> Re
         }
         UserCommand::Grant { user, societe, access } => {
             let id = accounts.find_user(&user).await?.id;
-            accounts.set_grant(&actor(), &id, Grant { societe, access }).await?;
+            accounts.set_grant(&Actor::at_terminal(), &id, Grant { societe, access }).await?;
             grants(&id, accounts, as_json).await
         }
         UserCommand::Revoke { user, societe } => {
             let id = accounts.find_user(&user).await?.id;
-            accounts.remove_grant(&actor(), &id, &societe).await?;
+            accounts.remove_grant(&Actor::at_terminal(), &id, &societe).await?;
             grants(&id, accounts, as_json).await
         }
     }
@@ -135,7 +124,7 @@ async fn add(args: AddArgs, accounts: &Accounts, as_json: bool) -> Result<(), Cl
         admin: args.admin,
         staff: args.staff,
     };
-    let user = accounts.create_user(&actor(), new).await?;
+    let user = accounts.create_user(&Actor::at_terminal(), new).await?;
     if as_json { out::json(&user) } else { out::line(&user.id) }
 }
 
@@ -146,7 +135,7 @@ async fn change(
     as_json: bool,
 ) -> Result<(), CliError> {
     let id = accounts.find_user(user).await?.id;
-    let user = accounts.update_user(&actor(), &id, changes).await?;
+    let user = accounts.update_user(&Actor::at_terminal(), &id, changes).await?;
     if as_json { out::json(&user) } else { out::line(&user.id) }
 }
 
@@ -179,19 +168,4 @@ async fn grants(id: &str, accounts: &Accounts, as_json: bool) -> Result<(), CliE
         out::line(&format!("{}  {}", grant.access, grant.societe))?;
     }
     Ok(())
-}
-
-/// The first line of standard input. A password on the command line would show in the list of processes.
-pub(super) fn read_password(example: &str) -> Result<String, CliError> {
-    let mut text = String::new();
-    let limit = PASSWORD_BYTES_MAX as u64 + 2;
-    std::io::stdin().take(limit).read_to_string(&mut text)?;
-    let password = text.lines().next().unwrap_or_default();
-    if password.is_empty() {
-        let example = format!("echo \"$PASSWORD\" | relais {example} --password-stdin");
-        return Err(CliError::new(format!(
-            "there is no password on standard input; for instance: {example}"
-        )));
-    }
-    Ok(password.to_owned())
 }

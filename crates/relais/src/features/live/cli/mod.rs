@@ -1,16 +1,34 @@
 //! `relais module`: modules and their credentials.
 
+mod command;
+
+use clap::{Args as _, FromArgMatches as _};
 use serde_json::json;
 
-use super::accounts::{self, PAGE, actor};
-use super::module_command::{self, CommandArgs};
-use super::user::read_password;
-use super::{CliError, Globals, out};
-use crate::features::live::{Commands, Modules, NewModule, Visibility};
+use super::{Commands, Modules, NewModule, Visibility};
+use crate::features::accounts::{Accounts, Actor};
+use crate::terminal::{CliError, Command, Opened, PAGE, out, read_password};
+use command::CommandArgs;
+
+pub(super) const COMMANDS: &[Command] = &[Command {
+    name: "module",
+    about: "Modules: add, list, remove, rotate, claim-code, command",
+    arguments: ModuleArgs::augment_args,
+    run: |arguments, opened| {
+        Box::pin(async move { run(ModuleArgs::from_arg_matches(&arguments)?, opened).await })
+    },
+}];
+
+async fn run(args: ModuleArgs, opened: &Opened) -> Result<(), CliError> {
+    let accounts = Accounts::new(opened.auth.clone());
+    let modules = Modules::new(opened.store.clone(), accounts, &opened.config.live);
+    let commands = Commands::new(opened.store.clone());
+    perform(args.command, &modules, &commands, opened.json).await
+}
 
 /// Arguments of `relais module`.
 #[derive(Debug, clap::Args)]
-pub struct ModuleArgs {
+struct ModuleArgs {
     #[command(subcommand)]
     command: ModuleCommand,
 }
@@ -58,23 +76,13 @@ enum ModuleCommand {
     Command(CommandArgs),
 }
 
-/// Works on the database directly, also while the server runs.
-pub async fn run(args: ModuleArgs, globals: &Globals) -> Result<(), CliError> {
-    let config = globals.load_config()?;
-    let opened = accounts::open(globals).await?;
-    let modules = Modules::new(opened.store.clone(), opened.accounts.clone(), &config.live);
-    let commands = Commands::new(opened.store.clone());
-    let outcome = perform(args.command, &modules, &commands, globals.json).await;
-    opened.close(outcome).await
-}
-
 async fn perform(
     command: ModuleCommand,
     modules: &Modules,
     commands: &Commands,
     as_json: bool,
 ) -> Result<(), CliError> {
-    let (visibility, actor) = (Visibility::All, actor());
+    let (visibility, actor) = (Visibility::All, Actor::at_terminal());
     match command {
         ModuleCommand::Add { id, name, kind, owner, password_stdin } => {
             let password = given(password_stdin, "module add MC-1001-STN")?;
@@ -107,7 +115,7 @@ async fn perform(
             let code = modules.offer(&visibility, &actor, &id).await?;
             if as_json { out::json(&json!({"id": id, "claim_code": code})) } else { out::line(&code) }
         }
-        ModuleCommand::Command(args) => module_command::run(args, commands, as_json).await,
+        ModuleCommand::Command(args) => command::run(args, commands, as_json).await,
     }
 }
 

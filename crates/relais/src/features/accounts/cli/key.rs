@@ -1,15 +1,14 @@
 //! `relais key`: API keys.
 
+use relais_protocol::time::{Clock, SystemClock, Timestamp};
 use serde_json::json;
 
-use super::accounts::{self, PAGE, actor};
-use super::{CliError, Globals, out};
-use crate::features::accounts::Accounts;
-use relais_protocol::time::{Clock, SystemClock, Timestamp};
+use super::super::{Accounts, Actor};
+use crate::terminal::{CliError, PAGE, out};
 
 /// Arguments of `relais key`.
 #[derive(Debug, clap::Args)]
-pub struct KeyArgs {
+pub(super) struct KeyArgs {
     #[command(subcommand)]
     command: KeyCommand,
 }
@@ -37,17 +36,12 @@ enum KeyCommand {
     },
 }
 
-/// Works on the database directly, also while the server runs.
-pub async fn run(args: KeyArgs, globals: &Globals) -> Result<(), CliError> {
-    let opened = accounts::open(globals).await?;
-    let outcome = match args.command {
-        KeyCommand::Add { name, scopes, days } => {
-            add(&opened.accounts, &name, &scopes, days, globals.json).await
-        }
-        KeyCommand::List => list(&opened.accounts, globals.json).await,
-        KeyCommand::Revoke { id } => revoke(&opened.accounts, &id, globals.json).await,
-    };
-    opened.close(outcome).await
+pub(super) async fn run(args: KeyArgs, accounts: &Accounts, as_json: bool) -> Result<(), CliError> {
+    match args.command {
+        KeyCommand::Add { name, scopes, days } => add(accounts, &name, &scopes, days, as_json).await,
+        KeyCommand::List => list(accounts, as_json).await,
+        KeyCommand::Revoke { id } => revoke(accounts, &id, as_json).await,
+    }
 }
 
 async fn add(
@@ -58,7 +52,7 @@ async fn add(
     as_json: bool,
 ) -> Result<(), CliError> {
     let expires_at = days.map(|days| SystemClock.now().plus_millis(i64::from(days) * 86_400_000));
-    let (info, key) = accounts.create_key(&actor(), name, scopes, expires_at).await?;
+    let (info, key) = accounts.create_key(&Actor::at_terminal(), name, scopes, expires_at).await?;
     if as_json { out::json(&json!({"key": key, "info": info})) } else { out::line(&key) }
 }
 
@@ -84,6 +78,6 @@ async fn list(accounts: &Accounts, as_json: bool) -> Result<(), CliError> {
 }
 
 async fn revoke(accounts: &Accounts, id: &str, as_json: bool) -> Result<(), CliError> {
-    accounts.revoke_key(&actor(), id).await?;
+    accounts.revoke_key(&Actor::at_terminal(), id).await?;
     if as_json { out::json(&json!({"id": id, "revoked": true})) } else { Ok(()) }
 }

@@ -112,7 +112,12 @@ impl Guests {
     /// For modules that say so many messages per second.
     pub(super) fn new(messages_per_s: u32, clock: SharedClock) -> Self {
         let quota = per_second(messages_per_s);
-        Self { quota, clock, known: Ranked::new(Rank::Leaf, Known::default()), guesses: TokenBuckets::new(quota) }
+        Self {
+            quota,
+            clock,
+            known: Ranked::new(Rank::Leaf, Known::default()),
+            guesses: TokenBuckets::new(quota),
+        }
     }
 
     /// Runs `act` with what is known of a module, of which there are `modules` in all.

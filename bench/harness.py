@@ -13,11 +13,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "relais"
 BENCH = ROOT / "target/release/relais-bench"
 PEERS = ROOT / "bench/peers"
+POSTGRES = ROOT / "scripts/test-postgres"
 DOCUMENT = ROOT / "docs/performance.md"
 START_LIMIT_S = 20
 STOP_LIMIT_S = 30
@@ -154,6 +156,49 @@ def open_file_limit():
 
 def brief(report):
     return ", ".join(f"{name} {value:.4g}" for name, value in report.items() if isinstance(value, float))
+
+
+class Postgres:
+    """A PostgreSQL server of the measurement's own, on disk and durable."""
+
+    def __init__(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="relais-bench-", dir="/var/tmp"))
+        start = [str(POSTGRES), "start", str(self.folder / "postgres"), "durable"]
+        self.address = subprocess.run(start, stdout=subprocess.PIPE, check=True, text=True).stdout.strip()
+
+    @classmethod
+    def start(cls):
+        """One, or nothing where PostgreSQL is missing."""
+        if shutil.which("psql"):
+            return cls()
+        say("PostgreSQL is left out: what it needs is missing (psql)")
+        return None
+
+    def database(self, name, template=None):
+        """The address of a database of this name, made anew: empty, or a copy."""
+        copied = f" TEMPLATE {template}" if template else ""
+        quiet = os.environ | {"PGOPTIONS": "--client-min-messages=warning"}
+        for statement in (f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", f"CREATE DATABASE {name}{copied}"):
+            subprocess.run(["psql", "--quiet", self.address, "--command", statement], check=True, env=quiet)
+        return urlsplit(self.address)._replace(path=f"/{name}").geturl()
+
+    def cpu_s(self):
+        """Seconds of processor time of all its processes so far, those that have ended included."""
+        root = int((self.folder / "postgres/data/postmaster.pid").read_text().split()[0])
+        ticks = 0
+        for file in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                state, parent, *fields = file.read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            # Fields 14 to 17 of proc(5): user and system, and those of children that have ended.
+            if int(file.parent.name) == root or int(parent) == root:
+                ticks += sum(map(int, fields[9:13]))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def stop(self):
+        subprocess.run([str(POSTGRES), "stop", str(self.folder / "postgres")], check=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Figures:

@@ -6,33 +6,12 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from harness import PEERS, ROOT, SCENARIO_LIMIT_S, Table, checked, kept, say
+from harness import PEERS, ROOT, SCENARIO_LIMIT_S, Postgres, Table, checked, kept, say
 
 MARKS = ("<!-- jobs: begin, written by `make bench` -->", "<!-- jobs: end -->")
 OURS = ROOT / "target/release/relais-bench-jobs"
-POSTGRES = ROOT / "scripts/test-postgres"
 WORKERS = 8
-
-
-class Server:
-    """A PostgreSQL server of the measurement's own, on disk and durable."""
-
-    def __init__(self):
-        self.folder = Path(tempfile.mkdtemp(prefix="relais-bench-", dir="/var/tmp"))
-        start = [str(POSTGRES), "start", str(self.folder / "postgres"), "durable"]
-        self.address = subprocess.run(start, stdout=subprocess.PIPE, check=True, text=True).stdout.strip()
-
-    def database(self):
-        """The address of an empty database."""
-        subprocess.run(["psql", "--quiet", self.address], input="DROP DATABASE IF EXISTS jobs;", text=True, check=True, stderr=subprocess.DEVNULL)
-        subprocess.run(["psql", "--quiet", self.address], input="CREATE DATABASE jobs;", text=True, check=True)
-        return urlsplit(self.address)._replace(path="/jobs").geturl()
-
-    def stop(self):
-        subprocess.run([str(POSTGRES), "stop", str(self.folder / "postgres")], check=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def graphile_worker():
@@ -49,10 +28,9 @@ def graphile_worker():
 
 def peers():
     servers = {"sqlite": None}
-    if shutil.which("psql") is None:
-        say("PostgreSQL is left out: what it needs is missing (psql)")
+    server = Postgres.start()
+    if server is None:
         return servers
-    server = Server()
     servers["relais"] = server
     if shutil.which("npm"):
         servers["graphile"] = (server, graphile_worker())
@@ -80,10 +58,10 @@ def measure(way, name, peer, options, work):
     jobs, size = map(str, options)
     if name == "graphile":
         server, script = peer
-        command = ["node", str(script), server.database(), jobs, str(WORKERS), way, size]
+        command = ["node", str(script), server.database("jobs"), jobs, str(WORKERS), way, size]
     else:
         folder = Path(tempfile.mkdtemp(prefix="jobs-", dir=work))
-        database = f"sqlite:{folder / 'relais.db'}" if name == "sqlite" else peer.database()
+        database = f"sqlite:{folder / 'relais.db'}" if name == "sqlite" else peer.database("jobs")
         command = [str(OURS), "--database", database, "--jobs", jobs, "--workers", str(WORKERS), "--way", way, "--size", size]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=SCENARIO_LIMIT_S, check=True)
     return json.loads(done.stdout)

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use relais_hub::{CloseReason, Dialect};
 use relais_protocol::event::{Channel, Event};
-use relais_protocol::websocket::{Opcode, close_frame, encode_frame, text_frame_with};
+use relais_protocol::websocket::{close_frame, text_frame_with};
 use serde_json::{Value, json};
 
 /// One text frame (RFC 6455 section 5.6) with this JSON.
 pub(super) fn text_frame(value: &Value) -> Bytes {
     let mut out = Vec::new();
-    encode_frame(Opcode::Text, value.to_string().as_bytes(), &mut out);
+    // Writing to a vector cannot fail.
+    text_frame_with(&mut out, |out| drop(serde_json::to_writer(out, value)));
     out.into()
 }
 

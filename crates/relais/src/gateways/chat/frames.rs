@@ -70,14 +70,13 @@ fn write_as(name: &str, event: &Event, out: &mut Vec<u8>) {
 fn left(channel: &Channel) -> Bytes {
     let channel = channel.to_string();
     let id = channel.split_once(':').map_or("", |(_, id)| id);
-    frame("left_conversation", &json!({ "conversation_id": id, "reason": "forbidden" }))
+    frame("left_conversation", json!({ "conversation_id": id, "reason": "forbidden" }))
 }
 
 /// A frame for one client.
-pub(super) fn frame(name: &str, fields: &Value) -> Bytes {
-    let mut whole = fields.clone();
-    whole["type"] = name.into();
-    text_frame(&whole)
+pub(super) fn frame(name: &str, mut fields: Value) -> Bytes {
+    fields["type"] = name.into();
+    text_frame(&fields)
 }
 
 /// The fields of an error; `error` is where clients expect it.

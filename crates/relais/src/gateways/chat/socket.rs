@@ -69,7 +69,7 @@ impl Subscriber for HubSession {
 
 impl Recipient for HubSession {
     fn tell(&self, name: &str, fields: &Value) {
-        self.hub.send_snapshot(&self.session, frame(name, fields));
+        self.hub.send_snapshot(&self.session, frame(name, fields.clone()));
     }
 }
 
@@ -83,7 +83,7 @@ impl Protocol for Client {
                     Some(fault) => error_fields(&fault),
                     None => json!({ "message": "Format JSON invalide", "code": "invalid_command" }),
                 };
-                self.say("error", &fields);
+                self.say("error", fields);
                 Flow::Continue
             }
         }
@@ -116,7 +116,7 @@ impl Client {
         stands
     }
 
-    fn say(&self, name: &str, fields: &Value) {
+    fn say(&self, name: &str, fields: Value) {
         self.connection.send(frame(name, fields));
     }
 
@@ -154,14 +154,14 @@ impl Client {
             if let Some(id) = id {
                 fields["id"] = id;
             }
-            self.say(name, &fields);
+            self.say(name, fields);
         }
         Flow::Continue
     }
 
     /// Sends the reason and closes: an unauthenticated client may not stay.
     fn refuse(&self, message: &'static str) {
-        self.say("error", &json!({ "message": message, "code": "unauthenticated" }));
+        self.say("error", json!({ "message": message, "code": "unauthenticated" }));
         self.connection.close(CloseReason::new(CloseCode::NotAuthenticated, message));
     }
 
@@ -175,7 +175,7 @@ impl Client {
             Ok(principal) => principal,
             // An authenticated client stays connected: its connection ends with the credential that it came with.
             Err(error) if error.is_unauthorized() && self.here().is_some() => {
-                return self.say("error", &error_fields(&error));
+                return self.say("error", error_fields(&error));
             }
             Err(error) if error.is_unauthorized() => return self.refuse("Token invalide ou expiré"),
             Err(error) => return self.turn_away(&error),
@@ -183,7 +183,7 @@ impl Client {
         if let Some(here) = self.here() {
             return match app.service::<Chat>().enter(&principal).await {
                 Ok(_) => self.recognize(&here.me, &principal, command),
-                Err(error) => self.say("error", &error_fields(&error)),
+                Err(error) => self.say("error", error_fields(&error)),
             };
         }
         if let Err(error) = self.enter(&principal, command).await {
@@ -200,17 +200,17 @@ impl Client {
                 if !command["since"].is_null() {
                     fields["recovered"] = false.into();
                 }
-                self.say("authenticated", &fields);
+                self.say("authenticated", fields);
             }
             // The connection is being closed.
             Ok(false) => {}
-            Err(error) => self.say("error", &error_fields(&error)),
+            Err(error) => self.say("error", error_fields(&error)),
         }
     }
 
     /// Sends a user with a valid credential the reason of their rejection, and closes.
     fn turn_away(&self, error: &AppError) {
-        self.say("error", &error_fields(error));
+        self.say("error", error_fields(error));
         self.connection.close(CloseReason::new(close_code(error), error.french().to_owned()));
     }
 
@@ -239,7 +239,7 @@ impl Client {
             let fields = json!({
                 "success": true, "user_id": me.id(), "cursor": cursor.to_string(), "recovered": recovered,
             });
-            frame("authenticated", &fields)
+            frame("authenticated", fields)
         };
         hub.subscribe_members(session, all, place, welcome).await?;
         followers.open(&heard, head).await?;

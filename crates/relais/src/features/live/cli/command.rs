@@ -47,7 +47,7 @@ pub(super) async fn run(args: CommandArgs, commands: &Commands, as_json: bool) -
     let params = Some(Map::from_iter(params));
     let new = NewCommand { command: name, params, ttl_s: Some(ttl), delivery, client_id: None };
     let mut command = commands.give(&Visibility::All, &Actor::at_terminal(), &id, new).await?;
-    let deadline = Instant::now() + Duration::from_secs(ttl.into()) + NOTICED;
+    let deadline = SystemClock.instant() + Duration::from_secs(ttl.into()) + NOTICED;
     while wait && !command.is_finished() {
         if SystemClock.instant() > deadline {
             return Err(CliError::new("nobody tells devices: start the server with `relais serve`"));

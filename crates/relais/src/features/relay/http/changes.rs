@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, RawQuery, State};
 use relais_protocol::event::{Cursor, Event};
+use relais_protocol::time::SharedClock;
 use serde_json::{Value, json};
 
 use super::super::SocieteName;
@@ -125,6 +126,8 @@ pub(super) struct Feed {
     relay: Relay,
     #[from_request(via(State))]
     heads: Heads,
+    #[from_request(via(State))]
+    clock: SharedClock,
     caller: Caller,
 }
 
@@ -133,7 +136,7 @@ impl Feed {
         let Caller(caller) = &self.caller;
         let mut access = query.wanted(&self.auth, caller)?;
         let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(query.wait_s);
+        let deadline = tokio::time::Instant::from_std(self.clock.instant()) + Duration::from_secs(query.wait_s);
         let mut since = query.since;
         loop {
             let head = self.heads.head();

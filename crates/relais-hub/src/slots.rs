@@ -1,48 +1,37 @@
 //! Values at stable, reused numbers.
 
-/// Values at stable numbers; the number of a removed value is given out again.
-pub(crate) struct Slots<T> {
-    places: Vec<Option<T>>,
-    free: Vec<u32>,
-}
+use slab::Slab;
+
+/// A [`Slab`] whose numbers take four bytes, as many are kept with every session.
+pub(crate) struct Slots<T>(Slab<T>);
 
 impl<T> Slots<T> {
     pub(crate) const fn new() -> Self {
-        Self { places: Vec::new(), free: Vec::new() }
+        Self(Slab::new())
     }
 
     pub(crate) fn insert(&mut self, value: T) -> u32 {
-        if let Some(slot) = self.free.pop() {
-            self.places[slot as usize] = Some(value);
-            return slot;
-        }
-        let slot = u32::try_from(self.places.len()).expect("fewer than four billion values fit in memory");
-        self.places.push(Some(value));
-        slot
+        u32::try_from(self.0.insert(value)).expect("fewer than four billion values fit in memory")
     }
 
     pub(crate) fn remove(&mut self, slot: u32) -> Option<T> {
-        let value = self.places.get_mut(slot as usize)?.take();
-        if value.is_some() {
-            self.free.push(slot);
-        }
-        value
+        self.0.try_remove(slot as usize)
     }
 
     pub(crate) fn get(&self, slot: u32) -> Option<&T> {
-        self.places.get(slot as usize)?.as_ref()
+        self.0.get(slot as usize)
     }
 
     pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
-        self.places.get_mut(slot as usize)?.as_mut()
+        self.0.get_mut(slot as usize)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.places.len() - self.free.len()
+        self.0.len()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        (0_u32..).zip(&self.places).filter_map(|(slot, place)| Some((slot, place.as_ref()?)))
+        self.0.iter().map(|(slot, value)| (slot as u32, value))
     }
 }
 

@@ -8,6 +8,7 @@ mod aliases;
 pub mod app;
 pub mod asyncapi;
 pub mod auth;
+mod backoff;
 pub mod boot;
 pub mod cli;
 pub mod config;

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::client::model::Frame;
-use super::client::{Backoff, ClientError, Remote, ServerArgs, SseParser, Stop, names, progress};
+use super::client::{Backoff, ClientError, Remote, ServerArgs, SseParser, Stop, backoff, names, progress};
 use super::{CliError, Globals, out};
 
 /// A stream on which not even a heartbeat came for this long is dead.
@@ -43,7 +43,7 @@ pub(super) async fn run(args: ListenArgs, globals: &Globals) -> Result<(), CliEr
         json: globals.json,
         args: &args,
     };
-    let mut backoff = Backoff::from_entropy();
+    let mut backoff = backoff();
     while listener.left > 0 && !stop.is_asked() {
         let mut pause = None;
         match stop.until(listener.connection(&mut backoff, &mut pause)).await {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::client::{Backoff, ClientError, ServerArgs, Stop, names};
+use super::client::{Backoff, ClientError, ServerArgs, Stop, backoff, names};
 use super::transfer::mirror::{Mirror, MirrorOptions};
 use super::transfer::summary::{Failure, Summary};
 use super::{CliError, Globals, out};
@@ -55,7 +55,7 @@ pub(super) async fn run(args: PullArgs, globals: &Globals) -> Result<(), CliErro
     societes.sort();
     societes.dedup();
     let mut mirror = Mirror::open(&remote, args.folder, &societes, options)?;
-    let mut backoff = Backoff::from_entropy();
+    let mut backoff = backoff();
     loop {
         match stop.until(mirror.learn(0)).await {
             None => return Err(CliError::new("interrupted before anything was fetched")),
@@ -77,7 +77,7 @@ pub(super) async fn run(args: PullArgs, globals: &Globals) -> Result<(), CliErro
 
 /// Stays the same as the server, across lost connections.
 async fn follow(mirror: &mut Mirror<'_>, stop: &Stop, json: bool, mut behind: bool) -> Result<(), CliError> {
-    let mut backoff = Backoff::from_entropy();
+    let mut backoff = backoff();
     while !stop.is_asked() {
         if behind {
             stop.sleep(backoff.next(None)).await;

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::client::folder::{self, Collected, LeftOut, LocalFile, Place};
 use super::client::model::Manifest;
-use super::client::{Backoff, ClientError, Remote, ServerArgs, Stop, progress};
+use super::client::{Backoff, ClientError, Remote, ServerArgs, Stop, backoff, progress};
 use super::transfer::guard::{Guard, Loss, held_back};
 use super::transfer::outbox::{Outbox, Round};
 use super::transfer::plan::Difference;
@@ -72,7 +72,7 @@ pub(super) async fn run(args: WatchArgs, globals: &Globals) -> Result<(), CliErr
         places: BTreeMap::new(),
         held: BTreeMap::new(),
     };
-    let mut backoff = Backoff::from_entropy();
+    let mut backoff = backoff();
     while !stop.is_asked() {
         eye.open();
         let mut round = Round::default();

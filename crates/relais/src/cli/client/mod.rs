@@ -1,6 +1,5 @@
 //! The commands' side of the relay's HTTP contract: which server, requests, retries, local folders.
 
-pub(super) mod chance;
 mod error;
 pub(super) mod folder;
 mod interrupt;
@@ -8,16 +7,17 @@ pub(super) mod model;
 pub(super) mod names;
 pub(super) mod progress;
 mod remote;
-mod retry;
 mod sse;
 #[cfg(test)]
 pub(super) mod stub;
 
+pub(super) use crate::backoff::Backoff;
 pub(super) use error::ClientError;
 pub(super) use interrupt::Stop;
 pub(super) use remote::{ChangesQuery, Remote};
-pub(super) use retry::Backoff;
 pub(super) use sse::SseParser;
+
+use std::time::Duration;
 
 use super::{CliError, Globals};
 
@@ -95,4 +95,9 @@ mod tests {
         let remote = Remote::new("http://127.0.0.1:1", Some("rk_1_hunter2"), 0).unwrap();
         assert!(!format!("{remote:?}").contains("hunter2"));
     }
+}
+
+/// The pauses of a command that tries again.
+pub(super) fn backoff() -> Backoff {
+    Backoff::from_entropy(Duration::from_millis(250), Duration::from_secs(15))
 }

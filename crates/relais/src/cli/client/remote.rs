@@ -11,10 +11,10 @@ use reqwest::multipart::{Form, Part};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
+use super::backoff;
 use super::error::{ClientError, Refusal, RefusalBody};
 use super::interrupt::Stop;
 use super::model::{Changes, Listing, Manifest, Societes, SyncReply, Uploaded};
-use super::retry::{Backoff, retry_after};
 use crate::config::masked;
 use crate::outbound::{self, Obstacle};
 
@@ -195,7 +195,7 @@ impl Remote {
     where
         F: Future<Output = Result<T, ClientError>>,
     {
-        let mut backoff = Backoff::from_entropy();
+        let mut backoff = backoff();
         loop {
             let error = match attempt().await {
                 Err(error) if error.is_passing() && backoff.failures() < self.retries => error,
@@ -307,6 +307,12 @@ fn absent<T>(outcome: Result<T, ClientError>) -> Result<Option<T>, ClientError> 
         Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(None),
         other => other.map(Some),
     }
+}
+
+/// Reads a `Retry-After` header in seconds; the form with a date is not used by any server of ours.
+fn retry_after(headers: &header::HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
+    text.trim().parse().ok().map(Duration::from_secs)
 }
 
 #[cfg(test)]

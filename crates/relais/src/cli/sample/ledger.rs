@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::chance::Chance;
 use super::plan::{POSTES, Poste, Rhythm, Side};
-use crate::cli::client::chance::Chance;
 
 /// A société and how it differs from the firm that the plan describes, in hundredths.
 pub(super) struct Profile {

@@ -1,5 +1,6 @@
 //! `relais sample`: realistic accounting exports of three sociétés, to try everything with.
 
+mod chance;
 mod documents;
 mod indicators;
 mod ledger;

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::cli::CliError;
-use crate::cli::client::{Backoff, Key};
+use crate::cli::client::{Key, backoff};
 
 /// Requests under way at the same time.
 const TOGETHER: usize = 16;
@@ -119,7 +119,7 @@ impl Modules {
     /// Sends a request, again if it failed for a passing reason: a module that was added although its answer was
     /// lost is there the second time.
     async fn call(&self, request: impl Fn() -> RequestBuilder) -> Result<Answer, CliError> {
-        let mut backoff = Backoff::from_entropy();
+        let mut backoff = backoff();
         loop {
             let sent = request().header(AUTHORIZATION, self.authorization.clone()).send().await;
             let passing = match sent {

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::DialectFeature;
 use crate::App;
+use crate::backoff::Backoff;
 use crate::config::MqttConfig;
 use crate::config::mqtt::{Address, Layout};
 use crate::feature::Feature;
@@ -80,7 +81,7 @@ struct Line {
     writes: JoinSet<()>,
     /// When it was made; nothing while it is down.
     since: Option<Instant>,
-    pause: Duration,
+    backoff: Backoff,
     complained: Option<Instant>,
     /// Whether this connection is there only to drop what cannot be read.
     dropping: bool,
@@ -112,7 +113,7 @@ pub async fn run(app: App, stop: CancellationToken) {
         outdated: Arc::new(Mutex::new(outdated)),
         writes: JoinSet::new(),
         since: None,
-        pause: PAUSE_MIN,
+        backoff: Backoff::from_entropy(PAUSE_MIN, PAUSE_MAX),
         complained: None,
         dropping: false,
     };
@@ -243,7 +244,7 @@ impl Line {
             self.app.service::<Live>().excuse_silence(self.config().outage_grace_s);
             self.app.service::<Live>().pause_ways();
             if now - since > GOOD {
-                self.pause = PAUSE_MIN;
+                self.backoff.reset();
             }
         }
         if self.complained.is_none_or(|at| now - at > COMPLAINT) {
@@ -254,8 +255,7 @@ impl Line {
         if fault.is_stuck && stood.is_some() {
             self.reopen(true);
         }
-        let pause = jittered(self.pause);
-        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        let pause = self.backoff.next(None);
         tokio::select! {
             () = stop.cancelled() => false,
             () = tokio::time::sleep(pause) => true,
@@ -300,14 +300,6 @@ async fn hand_over(to: &mpsc::Sender<Heard>, heard: Heard, stop: &CancellationTo
         () = stop.cancelled() => false,
         taken = to.send(heard) => taken.is_ok(),
     }
-}
-
-/// Between half and the whole of it, so that many do not come at once.
-fn jittered(pause: Duration) -> Duration {
-    let mut byte = [0];
-    // Without randomness the whole pause is as good.
-    let part = if getrandom::fill(&mut byte).is_ok() { f64::from(byte[0]) / 255.0 } else { 1.0 };
-    pause.mul_f64(0.5 + part / 2.0)
 }
 
 /// Connects once, for the doctor.

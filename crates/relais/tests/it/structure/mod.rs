@@ -17,6 +17,7 @@ const FLOORS: &[&[&str]] = &[
     &[
         "aliases",
         "asyncapi",
+        "backoff",
         "disk",
         "error",
         "finding",

@@ -1,9 +1,8 @@
 //! What every edge needs of HTTP, below identity and the features: connections and the end of every wait, bodies of
-//! several parts, forms, pages of lists, origins and proxies.
+//! several parts, pages of lists, origins and proxies.
 
 mod connections;
 mod descriptors;
-pub(crate) mod form;
 pub(crate) mod multipart;
 pub(crate) mod origins;
 pub(crate) mod paging;

@@ -26,7 +26,6 @@ use crate::gateways::unreadable;
 use crate::gateways::upgrade::Handshake;
 use crate::gateways::websocket::{Connection, Opened, Protocol, Terms, serve};
 use crate::tasks::spawn;
-use crate::web::form::form_pairs;
 
 /// One connection.
 struct Client {
@@ -251,10 +250,10 @@ impl Client {
 /// What the first frame may say, from the query of the request: `since` and `include_own`.
 fn wishes(query: Option<&str>) -> Value {
     let mut wishes = json!({});
-    for (key, value) in form_pairs(query.unwrap_or_default()) {
-        match key.as_str() {
+    for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        match &*key {
             "since" => wishes["since"] = value.into(),
-            "include_own" => wishes["include_own"] = matches!(value.as_str(), "1" | "true").into(),
+            "include_own" => wishes["include_own"] = matches!(&*value, "1" | "true").into(),
             _ => {}
         }
     }

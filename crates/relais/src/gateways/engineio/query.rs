@@ -2,8 +2,6 @@
 
 use relais_protocol::engineio::{Refusal, Version};
 
-use crate::web::form::form_pairs;
-
 /// Parameters that one request may have.
 const PARAMETERS_MAX: usize = 32;
 
@@ -30,7 +28,8 @@ pub(super) struct Query {
 
 impl Query {
     pub(super) fn parse(query: &str, allow_v3: bool) -> Result<Self, Refusal> {
-        let pairs: Vec<(String, String)> = form_pairs(query).take(PARAMETERS_MAX + 1).collect();
+        let pairs = form_urlencoded::parse(query.as_bytes()).into_owned();
+        let pairs: Vec<(String, String)> = pairs.take(PARAMETERS_MAX + 1).collect();
         if pairs.len() > PARAMETERS_MAX {
             return Err(Refusal::BadRequest);
         }

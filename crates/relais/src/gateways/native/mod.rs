@@ -247,12 +247,12 @@ impl ChannelQuery {
     pub(super) fn parse(query: Option<&str>) -> Result<Self, AppError> {
         let mut parsed = Self { channels: Vec::new(), since: None, wait_s: 0, limit: EVENTS_MAX };
         let wrong = |what: String| AppError::bad_request("invalid_parameter", Said::in_english(what));
-        for (key, value) in crate::web::form::form_pairs(query.unwrap_or_default()) {
-            match key.as_str() {
+        for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            match &*key {
                 "channel" if parsed.channels.len() >= CHANNELS_MAX => {
                     return Err(wrong(format!("At most {CHANNELS_MAX} channels per request")));
                 }
-                "channel" => parsed.channels.push(value),
+                "channel" => parsed.channels.push(value.into_owned()),
                 "since" if !value.is_empty() => {
                     let cursor = value.parse();
                     parsed.since =

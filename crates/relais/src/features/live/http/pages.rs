@@ -21,7 +21,6 @@ use crate::error::{beginning_of, unreadable_body};
 use crate::features::accounts::Administrator;
 use crate::features::live::Live;
 use crate::said::{Said, said};
-use crate::web::form::form_pairs;
 use crate::{App, AppError};
 
 /// Modules that `GET /modules/api` gives at most: it says so if there are more, and the paged list has them all.
@@ -83,9 +82,8 @@ fn unread(rejection: &BytesRejection) -> AppError {
 
 /// Fields that are left blank are not there.
 fn read_form(body: &[u8]) -> Map<String, Value> {
-    let text = String::from_utf8_lossy(body);
-    let filled = form_pairs(&text).filter(|(_, value)| !value.trim().is_empty());
-    filled.map(|(name, value)| (name, value.into())).collect()
+    let filled = form_urlencoded::parse(body).filter(|(_, value)| !value.trim().is_empty());
+    filled.map(|(name, value)| (name.into_owned(), value.into())).collect()
 }
 
 impl Sent {

@@ -16,7 +16,6 @@ use crate::auth::http::Caller;
 use crate::auth::{Access, Action, Principal};
 use crate::features::relay::Relay;
 use crate::said::{Said, said};
-use crate::web::form::form_pairs;
 use crate::{App, AppError};
 
 /// Events of one page at most, and by default.
@@ -40,7 +39,7 @@ impl ListenQuery {
     /// Reads a query string; `societe` may come several times.
     pub(crate) fn parse(query: Option<&str>) -> Result<Self, AppError> {
         let mut parsed = Self::default();
-        for (key, value) in form_pairs(query.unwrap_or_default()) {
+        for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             let wrong = |what: Said| {
                 let text = said!(
                     "Paramètre « {key} » invalide : {value:?} n'est pas {}",
@@ -49,7 +48,7 @@ impl ListenQuery {
                 );
                 AppError::bad_request("invalid_parameter", text)
             };
-            match key.as_str() {
+            match &*key {
                 "since" if value.is_empty() => {}
                 "since" => {
                     let wanted = || said!("un curseur de ce serveur", "a cursor of this server");

@@ -34,3 +34,17 @@ impl<T> Slots<T> {
         self.0.iter().map(|(slot, value)| (slot as u32, value))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_reused_only_after_its_value_is_gone() {
+        let mut slots = Slots::new();
+        let (a, b) = (slots.insert('a'), slots.insert('b'));
+        assert_eq!((slots.remove(a), slots.remove(a)), (Some('a'), None));
+        assert_eq!(slots.insert('c'), a);
+        assert_eq!((slots.get(b), slots.len()), (Some(&'b'), 2));
+    }
+}

@@ -137,7 +137,7 @@ impl Inbox {
     /// A message that arrived so was taken in: what waited goes on coming, or all of it has come.
     fn follow_backlog(&mut self, arrival: Arrival) {
         self.backlog = match (arrival, self.backlog.take()) {
-            (Arrival::Late, Some(backlog)) => Some(Backlog { last: Instant::now(), ..backlog }),
+            (Arrival::Late, Some(backlog)) => Some(Backlog { last: self.app.clock().instant(), ..backlog }),
             _ => None,
         };
     }
@@ -164,10 +164,6 @@ impl Inbox {
             (Some(remedy), Some((_, module))) => self.complain(&module, &topic, outcome, remedy),
             _ => {}
         }
-        self.backlog = match (arrival, self.backlog.take()) {
-            (Arrival::Late, Some(backlog)) => Some(Backlog { last: self.app.clock().instant(), ..backlog }),
-            _ => None,
-        };
         true
     }
 

@@ -194,8 +194,8 @@ impl Line {
 
     fn note(&mut self, happening: &Happening) {
         match happening {
-            Happening::Connected if self.dropping => self.reopen(false),
-            Happening::Connected => {
+            Happening::Connected { .. } if self.dropping => self.reopen(false),
+            Happening::Connected { .. } => {
                 self.since = Some(self.app.clock().instant());
                 metrics::counter!("relais_mqtt_connects_total").increment(1);
                 let speaker = self.outlet.speaker();

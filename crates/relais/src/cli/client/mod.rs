@@ -84,6 +84,11 @@ impl ServerArgs {
     }
 }
 
+/// The pauses of a command that tries again.
+pub(super) fn backoff() -> Backoff {
+    Backoff::from_entropy(Duration::from_millis(250), Duration::from_secs(15))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,9 +100,4 @@ mod tests {
         let remote = Remote::new("http://127.0.0.1:1", Some("rk_1_hunter2"), 0).unwrap();
         assert!(!format!("{remote:?}").contains("hunter2"));
     }
-}
-
-/// The pauses of a command that tries again.
-pub(super) fn backoff() -> Backoff {
-    Backoff::from_entropy(Duration::from_millis(250), Duration::from_secs(15))
 }

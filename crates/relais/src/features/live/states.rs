@@ -269,17 +269,17 @@ impl States {
         let Some((key, entry)) = self.entry(id) else { return };
         entry.last_seen = Some(moment.now);
         if came(entry, patience) {
-            self.turn(key, moment.steady);
+            self.turn(&key, moment.steady);
         }
     }
 
-    fn turn(&mut self, id: Arc<str>, now: Timestamp) {
+    fn turn(&mut self, id: &Arc<str>, now: Timestamp) {
         let version = self.next_version(now);
-        if let Some(entry) = self.entries.get_mut(&id) {
+        if let Some(entry) = self.entries.get_mut(id) {
             entry.version = version;
         }
-        self.keep(&id);
-        self.mark(&id, Consumer::Log);
+        self.keep(id);
+        self.mark(id, Consumer::Log);
     }
 
     fn entry(&mut self, id: &str) -> Option<(Arc<str>, &mut Entry)> {
@@ -311,7 +311,7 @@ impl States {
         let gone = looked_at.filter_map(|(id, entry)| entry.presence.look(now).then(|| Arc::clone(id)));
         let gone: Vec<Arc<str>> = gone.collect();
         for id in &gone {
-            self.turn(Arc::clone(id), now);
+            self.turn(id, now);
         }
         gone
     }

@@ -203,7 +203,8 @@ async fn a_database_that_fails_while_a_device_comes_in_is_no_wrong_password() {
         // Between the two questions: the credential was right, and whether it still is cannot be read.
         let lose = move || {
             let gone = store.write(|tx| tx.execute("ALTER TABLE modules RENAME TO modules_away", params![]));
-            runtime.block_on(gone).map(drop).unwrap_or_else(|error: StoreError| panic!("{error}"));
+            let gone: Result<u64, StoreError> = runtime.block_on(gone);
+            gone.unwrap();
         };
         live.link(STATION, Arc::new(Former(lose))).unwrap();
         let identify = json!({ "type": "module_identify", "moduleId": STATION, "password": credential });
@@ -212,8 +213,8 @@ async fn a_database_that_fails_while_a_device_comes_in_is_no_wrong_password() {
         assert_eq!(device.closed().await.0, 1011, "it is told nothing about its password");
 
         let back = "ALTER TABLE modules_away RENAME TO modules";
-        let back = app.store().write(move |tx| tx.execute(back, params![]));
-        back.await.map(drop).unwrap_or_else(|error: StoreError| panic!("{error}"));
+        let back: Result<u64, StoreError> = app.store().write(move |tx| tx.execute(back, params![])).await;
+        back.unwrap();
         let state: Value = serde_json::from_str(&live.state(&Visibility::All, STATION).unwrap()).unwrap();
         assert_eq!(state.get("lastRefusal"), None, "nor does its owner see a failed sign-in");
         Wire::device(&world, STATION, &credential).await;

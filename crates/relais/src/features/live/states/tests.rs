@@ -14,7 +14,7 @@ const PATIENCE: Patience = Patience { offline_after_ms: 90_000, hold_ms: 5_000 }
 const PAUSE_MS: i64 = 100;
 const START_MS: i64 = 1_700_000_000_000;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     Report(usize, u8),
     Link(usize),

@@ -136,7 +136,8 @@ impl Feed {
         let Caller(caller) = &self.caller;
         let mut access = query.wanted(&self.auth, caller)?;
         let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
-        let deadline = tokio::time::Instant::from_std(self.clock.instant()) + Duration::from_secs(query.wait_s);
+        let deadline =
+            tokio::time::Instant::from_std(self.clock.instant()) + Duration::from_secs(query.wait_s);
         let mut since = query.since;
         loop {
             let head = self.heads.head();

@@ -1,6 +1,6 @@
 //! Values at stable, reused numbers.
 
-/// Values at stable numbers; the number of a removed value is given out again.
+/// Values at stable numbers; the number of a removed value is reused.
 pub(crate) struct Slots<T> {
     places: Vec<Option<T>>,
     free: Vec<u32>,

@@ -1,8 +1,8 @@
 //! One live connection of a principal.
 //!
 //! A session queues commands about itself in the [inbox](crate::inbox), which it reaches through their
-//! [shared](crate::shared) state, and the commands name sessions. This is the only dependency cycle of this crate: a close
-//! from elsewhere must reach the hub's thread, whose order decides.
+//! [shared](crate::shared) state, and the commands name sessions. This is the only dependency cycle of this crate: a
+//! close from elsewhere must reach the hub's thread, whose order decides.
 
 use std::io;
 use std::net::IpAddr;

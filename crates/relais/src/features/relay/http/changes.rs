@@ -1,4 +1,4 @@
-//! The change feed, for clients that ask instead of listening.
+//! The change feed, for clients that poll instead of subscribing.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,25 +19,25 @@ use crate::said::{Said, said};
 use crate::web::form::form_pairs;
 use crate::{App, AppError};
 
-/// Events of one page at most, and by default.
+/// Maximum number of events of one page, and the default.
 const LIMIT_MAX: usize = 1000;
 const LIMIT_DEFAULT: usize = 500;
-/// Seconds that a client may wait for something to happen.
+/// Seconds that a client may wait for an event.
 const WAIT_MAX_S: u64 = 60;
 
-/// What listeners and the change feed are asked for.
+/// The query of listeners and of the change feed.
 #[derive(Debug, Default)]
 pub(crate) struct ListenQuery {
-    /// Where the client stands.
+    /// The client's position.
     pub(crate) since: Option<Cursor>,
-    /// Which sociétés; all that may be read if none.
+    /// The requested sociétés; all readable ones if empty.
     pub(crate) societes: BTreeSet<SocieteName>,
     limit: Option<usize>,
     wait_s: u64,
 }
 
 impl ListenQuery {
-    /// Reads a query string; `societe` may come several times.
+    /// Parses a query string; `societe` may be repeated.
     pub(crate) fn parse(query: Option<&str>) -> Result<Self, AppError> {
         let mut parsed = Self::default();
         for (key, value) in form_pairs(query.unwrap_or_default()) {
@@ -73,8 +73,8 @@ impl ListenQuery {
         Ok(parsed)
     }
 
-    /// The sociétés whose events the caller gets: those asked for, each of which must be allowed, or all that
-    /// are.
+    /// The sociétés whose events the caller receives: the requested ones, each of which must be allowed, or all allowed
+    /// ones.
     pub(crate) fn wanted(&self, app: &App, caller: &Principal) -> Result<Access, AppError> {
         if self.societes.is_empty() {
             app.auth().require(caller, Action::RelayList)?;
@@ -129,8 +129,8 @@ async fn answer(app: &App, caller: &Principal, query: ListenQuery) -> Result<Jso
     loop {
         let head = *heads.borrow_and_update();
         if query.wait_s > 0 {
-            // Rights may have ended meanwhile; that is in the log, so it wakes whoever waits. Asked after `head`: what
-            // came before is theirs, and what ended before that wakes nobody any more.
+            // Rights may have been revoked meanwhile; that is in the log, so it wakes the waiting request. Checked
+            // after `head`: earlier events belong to the caller, and an earlier revocation wakes nobody any more.
             access = query.wanted(app, &app.auth().renewed(caller).await?)?;
         }
         let page = app

@@ -1,4 +1,4 @@
-//! How many sessions there may be: in all, per principal and per address. An address is that of a [`ClientNetwork`].
+//! Limits on the number of sessions: in all, per principal and per address. An address is that of a [`ClientNetwork`].
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use crate::config::HubConfig;
 use crate::error::OpenError;
 use crate::identity::Identity;
 
-/// Who has how many sessions.
+/// Session counts.
 #[derive(Default)]
 pub(crate) struct Admission {
     total: usize,
@@ -65,7 +65,7 @@ impl Admission {
         outcome
     }
 
-    /// How many principals of a kind have sessions: those whose names begin with `prefix`.
+    /// The number of principals with sessions whose names begin with `prefix`.
     pub(crate) fn present(&self, prefix: &str) -> usize {
         self.principals.keys().filter(|principal| principal.starts_with(prefix)).count()
     }
@@ -88,7 +88,7 @@ impl Admission {
         Ok(())
     }
 
-    /// Those who have not said who they are leave places to those who have.
+    /// Unauthenticated sessions leave places to authenticated ones.
     fn count_anonymous(&mut self, address: IpAddr, config: &HubConfig) -> Result<(), OpenError> {
         if self.anonymous >= config.anonymous_max {
             return Err(OpenError::TooManyAnonymous(config.anonymous_max));
@@ -103,7 +103,7 @@ impl Admission {
         Ok(())
     }
 
-    /// Whoever was let in stays so.
+    /// An admitted session stays admitted.
     fn recount(&mut self, identity: &Identity, address: IpAddr) {
         if identity.anonymous {
             self.anonymous += 1;

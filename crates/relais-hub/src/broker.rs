@@ -7,29 +7,29 @@ use relais_protocol::event::Event;
 
 /// Carries events between nodes.
 ///
-/// A broker is a hint, not a record: it may lose, repeat and reorder. Whoever receives its events puts them
-/// in order by `seq` before they reach the hub, ignores what it has seen, and when a number is missing reads
-/// the log, which heals whatever the broker lost. Ephemeral events (`seq` 0) are delivered at most once.
+/// A broker is a hint, not a record: it may lose, repeat and reorder. The receiving node orders its events by `seq`
+/// before they reach the hub, ignores duplicates, and reads the log when a number is missing, which recovers whatever
+/// the broker lost. Ephemeral events (`seq` 0) are delivered at most once.
 pub trait Broker: Send + Sync + 'static {
     /// The broker's name in logs and metrics.
     fn name(&self) -> &'static str;
 
-    /// Tells the other nodes that `event` happened on `node`. Called after the commit, in `seq` order for
+    /// Publishes `event`, which happened on `node`, to the other nodes. Called after the commit, in `seq` order for
     /// durable events. Must not block: what cannot be sent at once is queued within a limit, or dropped.
     fn announce(&self, node: usize, event: &Arc<Event>);
 
-    /// Makes this node one that hears the others, and gives it its number. The sink is called for events of
-    /// other nodes only, possibly from several threads.
+    /// Subscribes this node to the events of the others, and assigns its number. The sink is called for events of other
+    /// nodes only, possibly from several threads.
     fn attach(&self, sink: Arc<dyn BrokerSink>) -> usize;
 }
 
-/// A node's ear.
+/// Receives the events of other nodes.
 pub trait BrokerSink: Send + Sync + 'static {
-    /// Another node says that `event` happened. Must not block.
+    /// `event` happened on another node. Must not block.
     fn heard(&self, event: Arc<Event>);
 }
 
-/// The broker of nodes in one process: usually a single one, which then talks to nobody.
+/// The broker of nodes in one process: usually a single one, which then has no peers.
 #[derive(Default)]
 pub struct LocalBroker {
     sinks: Mutex<Vec<Arc<dyn BrokerSink>>>,

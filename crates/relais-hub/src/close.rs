@@ -47,7 +47,7 @@ pub enum CloseCode {
     TryLater = 1013,
     /// The session is not authenticated.
     NotAuthenticated = 4001,
-    /// The principal may not be here.
+    /// Access is denied to the principal.
     Forbidden = 4003,
     /// The client reads more slowly than events come; nothing is lost if it resumes from its cursor.
     SlowConsumer = 4008,
@@ -82,7 +82,7 @@ impl CloseCode {
         matches!(self, Self::ServiceRestart | Self::Internal | Self::TryLater | Self::SlowConsumer)
     }
 
-    /// What to tell the client, for people who read logs.
+    /// The text sent to the client, for people who read logs.
     #[must_use]
     pub const fn meaning(self) -> &'static str {
         match self {

@@ -7,17 +7,17 @@ use relais_protocol::time::{SharedClock, SystemClock};
 /// Limits and intervals of the hub. Sizes are bytes, times are seconds unless the name says otherwise.
 #[derive(Clone, Debug)]
 pub struct HubConfig {
-    /// What may wait for one session before it is closed as a slow consumer. A single batch may be larger
-    /// when nothing else waits.
+    /// The most that may be queued for one session before it is closed as a slow consumer. A single batch may be larger
+    /// when nothing else is queued.
     pub queue_bytes: usize,
     /// A stream's batch is written out when it reaches this size. A slow session's queue keeps the whole
     /// batch alive, so this also bounds what a small remainder pins.
     pub batch_bytes: usize,
-    /// What may wait in the hub's inbox. Beyond it [`Hub::has_room`](crate::Hub::has_room) says no to whoever
-    /// publishes durable events, and ephemeral ones are dropped.
+    /// The most that may be queued in the hub's inbox. Beyond it [`Hub::has_room`](crate::Hub::has_room) returns false
+    /// to publishers of durable events, and ephemeral ones are dropped.
     pub inbox_bytes: usize,
-    /// The least pause before a pass in which more frames gather, while bursts are seen, in microseconds; 0 for
-    /// none at all.
+    /// The least pause before a pass, in which more frames accumulate during bursts, in microseconds; 0 for no pause at
+    /// all.
     pub burst_pause_us: u64,
     /// Send buffer of each socket in the kernel (it reserves twice as much).
     pub send_buffer_bytes: usize,
@@ -27,15 +27,15 @@ pub struct HubConfig {
     pub sessions_per_principal_max: usize,
     /// Sessions from one address.
     pub sessions_per_address_max: usize,
-    /// Sessions in all whose client has not said who it is.
+    /// Unauthenticated sessions in all.
     pub anonymous_max: usize,
-    /// The same from one address.
+    /// The same per address.
     pub anonymous_per_address_max: usize,
-    /// What of a message that has not ended is kept for a client that has not said who it is.
+    /// The most that is buffered of an incomplete message for an unauthenticated client.
     pub anonymous_message_bytes_max: usize,
-    /// What is kept of messages that have not ended, of all sessions together.
+    /// The most that is buffered of incomplete messages, over all sessions.
     pub unfinished_bytes_max: usize,
-    /// Channels that one session asks for; what its principal belongs to is not counted.
+    /// Channels that one session may subscribe to; those its principal belongs to are not counted.
     pub subscriptions_per_session_max: usize,
     /// Recent durable events kept in memory for recovery.
     pub history_events_max: usize,
@@ -43,21 +43,21 @@ pub struct HubConfig {
     pub history_bytes_max: usize,
     /// Events that one recovery may replay; a client that missed more starts afresh.
     pub recover_events_max: usize,
-    /// The same in bytes of encoded frames. They wait in the session's queue beside `queue_bytes`.
+    /// The same in bytes of encoded frames. They are queued for the session in addition to `queue_bytes`.
     pub recover_bytes_max: usize,
-    /// Recoveries that read the log at the same time; others wait their turn.
+    /// Recoveries that read the log at the same time; others wait for their turn.
     pub recoveries_max: usize,
-    /// Newest values of ephemeral events that wait for one slow session; further keys are dropped.
+    /// Latest values of ephemeral events queued for one slow session; further keys are dropped.
     pub latest_values_max: usize,
     /// The same in bytes of frames.
     pub latest_bytes_max: usize,
     /// How often a silent session is pinged.
     pub ping_interval_s: u32,
-    /// A session from which nothing came for so long is closed.
+    /// A session that receives nothing for so long is closed.
     pub idle_timeout_s: u32,
-    /// Bytes a second that have to come of a message on average once it takes longer than `idle_timeout_s`.
+    /// Minimum average rate, in bytes per second, of a message that takes longer than `idle_timeout_s`.
     pub message_rate_min: u32,
-    /// How long a closing session may take to read what is left and answer.
+    /// How long a closing session may take to read what is queued and answer.
     pub close_timeout_s: u32,
     /// Where the seconds come from.
     pub ticks: Ticks,

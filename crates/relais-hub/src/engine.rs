@@ -23,14 +23,15 @@ use crate::stats::Meters;
 use crate::subscription::Subscription;
 use crate::wheel::Wheel;
 
-/// For so long after several frames went in one write, more are expected to come close together.
+/// For so long after several frames were written at once, more are expected close together.
 const BURST_LASTS: Duration = Duration::from_millis(100);
-/// The rest before a pass is at most this part of what the pass before took, so that it delays nobody noticeably.
+/// The pause before a pass is at most this fraction of the duration of the previous pass, so that the delay is not
+/// noticeable.
 const REST_PART: u32 = 8;
 const REST_MAX: Duration = Duration::from_millis(1);
 
-/// Whether bursts are seen. While they are, a short rest before each pass gathers more frames for each write; a
-/// lone message never waits.
+/// Burst detection. During a burst, a short pause before each pass gathers more frames per write; a single message is
+/// never delayed.
 struct Burst {
     rest_min: Duration,
     rest: Duration,
@@ -43,7 +44,7 @@ impl Burst {
         Self { rest_min, rest: rest_min, until: None }
     }
 
-    /// A pass took so long, and carried several frames of a stream or not.
+    /// Records how long a pass took, and whether it carried several frames of a stream.
     fn note(&mut self, now: Instant, took: Duration, busy: bool) {
         if busy && !self.rest_min.is_zero() {
             self.until = Some(now + BURST_LASTS);
@@ -51,14 +52,14 @@ impl Burst {
         }
     }
 
-    /// How long to rest before the next pass.
+    /// How long to pause before the next pass.
     fn rest(&mut self, now: Instant) -> Option<Duration> {
         self.until = self.until.filter(|until| now < *until);
         self.until.map(|_| self.rest)
     }
 }
 
-/// The second at which so many have passed for certain: the one under way has begun already. 0 is never.
+/// The second by which at least so many have fully elapsed: the current one has already begun. 0 is never.
 fn deadline(now_s: u32, within_s: Option<u32>) -> u32 {
     within_s.map_or(0, |seconds| now_s + seconds + 1)
 }
@@ -87,7 +88,7 @@ impl Engine {
         }
     }
 
-    /// Works until the inbox is stopped, then lets go of every session.
+    /// Runs until the inbox is stopped, then drops every session.
     pub(crate) fn run(mut self) {
         let (clock, mut commands) = (SharedClock::clone(&self.shared.config.clock), VecDeque::new());
         let mut next_tick = match self.shared.config.ticks {
@@ -177,8 +178,8 @@ impl Engine {
         }
     }
 
-    /// Writes what has gathered. Runs before every change of membership, so that a joiner gets only what
-    /// comes after its join, and a leaver everything before its leave, in order.
+    /// Writes the accumulated frames. Runs before every change of membership, so that a new member receives only what
+    /// comes after its join, and a leaving one everything before its leave, in order.
     pub(crate) fn flush(&mut self) {
         if self.pass.is_empty() {
             return;
@@ -244,7 +245,7 @@ impl Engine {
             Ok(()) => Err(crate::error::SubscribeError::SessionClosed),
             Err(error) => Err(error),
         };
-        // If nobody waits for the answer any more, dropping the join point closes the held session.
+        // If the requester is gone, dropping the join point closes the held session.
         let _ = reply.send(answer);
     }
 
@@ -324,7 +325,7 @@ impl Engine {
         }
     }
 
-    /// Takes a closing session out of its channels and gives it a last deadline.
+    /// Removes a closing session from its channels and sets its final deadline.
     fn retire(&mut self, slot: u32) {
         self.members.leave_all(slot);
         let deadline_s = self.wheel.now() + self.shared.config.close_timeout_s;

@@ -6,7 +6,7 @@ use relais_protocol::event::Channel;
 
 use crate::log::LogError;
 
-/// Why no session was opened.
+/// Why a session could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// All places are taken.
@@ -15,7 +15,7 @@ pub enum OpenError {
     /// The principal has too many sessions.
     #[error("{principal} already has {limit} sessions, the limit: close one first")]
     TooManyForPrincipal {
-        /// Whose sessions.
+        /// The principal.
         principal: String,
         /// The limit.
         limit: usize,
@@ -23,20 +23,20 @@ pub enum OpenError {
     /// The address has too many sessions.
     #[error("{address} already has {limit} sessions, the limit: close one first")]
     TooManyForAddress {
-        /// Where they come from.
+        /// The address.
         address: IpAddr,
         /// The limit.
         limit: usize,
     },
-    /// Too many sessions have not said who they are.
+    /// Too many unauthenticated sessions.
     #[error("{0} sessions have not said who they are, the limit: sign in first, or try again in a moment")]
     TooManyAnonymous(usize),
-    /// The same, of one address.
+    /// The same, for one address.
     #[error(
         "{limit} sessions from {address} have not said who they are, the limit: sign in first, or try again in a moment"
     )]
     TooManyAnonymousForAddress {
-        /// Where they come from.
+        /// The address.
         address: IpAddr,
         /// The limit.
         limit: usize,
@@ -44,31 +44,31 @@ pub enum OpenError {
     /// The server is shutting down.
     #[error("the server is shutting down: connect again in a moment")]
     Draining,
-    /// The socket's options could not be set, usually because it is gone.
+    /// The socket's options could not be set, usually because it is closed.
     #[error("the socket cannot be used: {0}")]
     Socket(#[from] std::io::Error),
 }
 
-/// Why a session is not in a channel.
+/// Why a subscription failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SubscribeError {
-    /// The session is in the channel already.
+    /// The session is already subscribed to the channel.
     #[error("already subscribed to {0}")]
     AlreadySubscribed(Channel),
-    /// The session is in too many channels.
+    /// The session is subscribed to too many channels.
     #[error("a session can be in {0} channels: leave one first")]
     TooManySubscriptions(usize),
-    /// A position names a place in one topic.
+    /// A position refers to a single topic.
     #[error("{0} is not a single topic: resume it with a cursor instead of an offset")]
     NotATopic(Channel),
-    /// The session has ended, or is about to.
+    /// The session has ended or is ending.
     #[error("the session is closed")]
     SessionClosed,
     /// The hub has stopped.
     #[error("the hub has stopped")]
     Stopped,
-    /// The missed events could not be read. The session is closed with 1011: live frames that waited behind
-    /// them can no longer be put in order, so the client comes back and resumes.
+    /// The missed events could not be read. The session is closed with 1011: live frames held behind them can no longer
+    /// be ordered, so the client reconnects and resumes.
     #[error(transparent)]
     Log(#[from] LogError),
 }

@@ -1,4 +1,4 @@
-//! Frames on their way to a session.
+//! Frames to be delivered to a session.
 
 use std::sync::Arc;
 
@@ -8,19 +8,19 @@ use relais_protocol::event::{Event, Topic};
 /// An event of the current pass.
 pub(crate) struct PassEvent {
     pub event: Arc<Event>,
-    /// Whose value it is, for an ephemeral event.
+    /// The key of an ephemeral event's value.
     pub key: Option<Arc<str>>,
 }
 
-/// What an ephemeral event is a value of: topic, name and key.
+/// Identifies the value of an ephemeral event: topic, name and key.
 pub(crate) type LatestKey = (Topic, Arc<str>, Option<Arc<str>>);
 
-/// The place of one frame in a batch.
+/// The position of one frame in a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
-    /// Which event of the pass.
+    /// The index of its event in the pass.
     pub event: u32,
-    /// Where its bytes end in the batch; they begin where the frame before ends.
+    /// The end of its bytes in the batch; they begin at the end of the previous frame.
     pub end: u32,
 }
 
@@ -33,9 +33,9 @@ pub(crate) struct FrameBatch<'a> {
 }
 
 enum Wire<'a> {
-    /// A batch that many sessions share: what must wait is a reference to it.
+    /// A batch shared by many sessions: queueing keeps a reference to it.
     Shared(&'a Bytes),
-    /// Gathered for one session: what must wait is copied.
+    /// Gathered for one session: queueing copies it.
     Own(&'a [u8]),
 }
 
@@ -75,7 +75,7 @@ impl<'a> FrameBatch<'a> {
         self.ephemeral
     }
 
-    /// Where each frame ends, and for an ephemeral one what it is a value of.
+    /// The end of each frame, with the key of an ephemeral one.
     pub(crate) fn frames(&self) -> impl Iterator<Item = (Option<LatestKey>, usize)> {
         self.frames.iter().map(|frame| {
             let PassEvent { event, key } = &self.events[frame.event as usize];

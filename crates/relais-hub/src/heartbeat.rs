@@ -1,4 +1,4 @@
-//! What time does to sessions: pings, silence, and the end of a close.
+//! Timers of sessions: pings, idle timeout, and close timeout.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -16,7 +16,7 @@ impl Engine {
         }
     }
 
-    /// Notes when the session must be looked at next.
+    /// Schedules the next check of the session.
     pub(crate) fn schedule(&mut self, slot: u32, id: u64) {
         let idle_timeout_s = self.shared.config.idle_timeout_s;
         let Some(entry) = self.members.entry(slot, id) else { return };
@@ -51,7 +51,7 @@ impl Engine {
         if now - entry.session.active_at_s().min(now) >= idle_timeout_s {
             let silent = CloseReason::new(CloseCode::ServiceRestart, "silent too long: reconnect and resume");
             entry.session.begin_close(&silent);
-            // It is told in case it lives after all. Nobody waits for its answer: whoever looks after it is to know now.
+            // It is closed in case it is alive after all. Its answer is not awaited: its owner must be notified now.
             entry.session.kill();
             return self.ended(slot, id);
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use relais_protocol::event::Event;
 
-/// The newest durable events without a gap, bounded in number and bytes. Most clients that come back were
-/// away for seconds and are served from here, without the log.
+/// The newest durable events without a gap, bounded in number and bytes. Most reconnecting clients were away for
+/// seconds and are served from here, without the log.
 pub(crate) struct History {
     events: VecDeque<Arc<Event>>,
     bytes: usize,
@@ -21,7 +21,7 @@ impl History {
         Self { events: VecDeque::new(), bytes: 0, first_seq: head_seq + 1, events_max, bytes_max }
     }
 
-    /// Adds the next event; after a jump in `seq` only what follows it is kept.
+    /// Adds the next event; after a gap in `seq` only what follows it is kept.
     pub(crate) fn push(&mut self, event: &Arc<Event>) {
         if event.seq != self.first_seq + self.events.len() as u64 {
             self.events.clear();
@@ -37,7 +37,7 @@ impl History {
         }
     }
 
-    /// Gives an event other data, if it is still here.
+    /// Replaces the data of an event, if it is still here.
     pub(crate) fn amend(&mut self, seq: u64, data: Arc<str>) {
         let place = seq.checked_sub(self.first_seq).and_then(|place| usize::try_from(place).ok());
         if let Some(event) = place.and_then(|place| self.events.get_mut(place)) {

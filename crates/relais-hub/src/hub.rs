@@ -34,7 +34,7 @@ pub struct Hub {
     thread: Arc<Thread>,
 }
 
-/// Stops the hub's thread when the last handle goes.
+/// Stops the hub's thread when the last handle is dropped.
 struct Thread {
     shared: Arc<Shared>,
 }
@@ -46,10 +46,10 @@ impl Drop for Thread {
 }
 
 impl Hub {
-    /// Starts the hub's thread. `head` is the place of the last event that is already in the log.
+    /// Starts the hub's thread. `head` is the position of the last event already in the log.
     ///
     /// # Panics
-    /// If the operating system gives no thread.
+    /// If the operating system cannot create the thread.
     #[must_use]
     pub fn start(
         config: HubConfig,
@@ -78,32 +78,32 @@ impl Hub {
         self.shared().inbox.push(command);
     }
 
-    /// Hands over a committed event, in `seq` order, from one thread. An ephemeral event (`seq` 0) may come
-    /// from any thread; for a slow session only the newest of its topic and name waits.
+    /// Publishes a committed event, in `seq` order, from one thread. An ephemeral event (`seq` 0) may be published from
+    /// any thread; for a slow session only the latest of its topic and name is queued.
     ///
-    /// Never blocks. An ephemeral event is dropped while the inbox is full; a durable one is taken, and whoever publishes it
-    /// asks [`Hub::has_room`] before.
+    /// Never blocks. An ephemeral event is dropped while the inbox is full; a durable one is always accepted, so its
+    /// publisher checks [`Hub::has_room`] first.
     pub fn publish(&self, event: Arc<Event>) {
         if !self.shared().inbox.publish(event, None) {
             self.shared().figures.ephemeral_dropped.fetch_add(1, Relaxed);
         }
     }
 
-    /// Whether the inbox has room for durable events. Its bound is exceeded by no more than what one who asks before each
-    /// event puts in.
+    /// Whether the inbox has room for durable events. Its limit is exceeded by at most what a publisher that checks
+    /// before each event adds.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.shared().inbox.has_room()
     }
 
-    /// Runs `publish`, which hands over several events: the hub delivers them together instead of the first one alone.
+    /// Runs `publish`, which publishes several events: the hub delivers them together instead of the first one alone.
     pub fn publish_together(&self, publish: impl FnOnce()) {
         let _cork = self.shared().inbox.cork();
         publish();
     }
 
-    /// Hands over an ephemeral event of which a slow session gets the newest per topic, name and `key`. Says whether
-    /// there was room for it: whoever has a newer value soon may leave it at that.
+    /// Publishes an ephemeral event of which a slow session receives the latest per topic, name and `key`. Returns
+    /// whether there was room: a publisher that will soon have a newer value need not retry.
     pub fn publish_latest(&self, event: Arc<Event>, key: Arc<str>) -> bool {
         let taken = self.shared().inbox.publish(event, Some(key));
         if !taken {
@@ -112,8 +112,8 @@ impl Hub {
         taken
     }
 
-    /// Whoever recovers the event `seq` from here on gets it with this data. What is on its way to a session stays as
-    /// it is. Taken in any case, like a durable event of [`Hub::publish`].
+    /// From here on, recoveries of the event `seq` return it with this data. Frames already queued for a session are
+    /// unchanged. Always accepted, like a durable event of [`Hub::publish`].
     pub fn amend(&self, seq: u64, data: Arc<str>) {
         self.shared().inbox.amend(seq, data);
     }
@@ -121,7 +121,7 @@ impl Hub {
     /// Opens a session.
     ///
     /// # Errors
-    /// [`OpenError`] if a limit is reached, the hub is draining, or the socket is gone.
+    /// [`OpenError`] if a limit is reached, the hub is draining, or the socket is closed.
     pub fn open(&self, spec: SessionSpec) -> Result<Arc<Session>, OpenError> {
         let shared = self.shared();
         if let Transport::Socket(stream) = &spec.transport {
@@ -135,7 +135,7 @@ impl Hub {
         Ok(session)
     }
 
-    /// Gives a session its principal once it has said who it is.
+    /// Assigns a session its principal after authentication.
     ///
     /// # Errors
     /// [`OpenError::TooManyForPrincipal`]; the session keeps its old identity.
@@ -146,13 +146,13 @@ impl Hub {
         Ok(())
     }
 
-    /// Joins one channel and replays what was missed.
+    /// Subscribes to one channel and replays what was missed.
     ///
-    /// The bytes of `preface` (complete frames, may be empty) go first, then the replayed events, then live
-    /// ones: in order, each once.
+    /// The bytes of `preface` (complete frames, may be empty) are sent first, then the replayed events, then live ones:
+    /// in order, each once.
     ///
     /// # Errors
-    /// [`SubscribeError`]; the session is then not in the channel, and `preface` was not called.
+    /// [`SubscribeError`]; the session is then not subscribed, and `preface` was not called.
     pub async fn subscribe(
         &self,
         session: &Arc<Session>,
@@ -164,11 +164,11 @@ impl Hub {
         self.subscribe_all(session, vec![Subscription { channel, filter }], from, preface).await
     }
 
-    /// Joins several channels at one place of the log, so that one cursor resumes them all: what was missed
-    /// is replayed in the order of the log, an event that several channels cover once.
+    /// Subscribes to several channels at one position of the log, so that one cursor resumes them all: missed events
+    /// are replayed in log order, an event covered by several channels once.
     ///
-    /// Dropping the future before it is done closes the session with 1011: frames may be held that can no
-    /// longer be put in order.
+    /// Dropping the future before it completes closes the session with 1011: frames may be held that can no longer be
+    /// ordered.
     ///
     /// # Errors
     /// [`SubscribeError`]; the session is then in none of these channels, and `preface` was not called.
@@ -183,8 +183,8 @@ impl Hub {
         self.subscribe_all_as(session, &dialect, subscriptions, from, preface).await
     }
 
-    /// As [`subscribe_all`](Self::subscribe_all), but what these channels carry is told in `dialect` instead
-    /// of the session's own. A session may hear one channel in several dialects.
+    /// As [`subscribe_all`](Self::subscribe_all), but the events of these channels are encoded in `dialect` instead of
+    /// the session's own. A session may subscribe to one channel in several dialects.
     ///
     /// # Errors
     /// As [`subscribe_all`](Self::subscribe_all).
@@ -199,9 +199,9 @@ impl Hub {
         self.enter(session, dialect, subscriptions, from, true, preface).await
     }
 
-    /// As [`subscribe_all_as`](Self::subscribe_all_as), for channels that a session hears because of what its principal
-    /// belongs to, not because it asked: [`HubConfig::subscriptions_per_session_max`] does not count them, so that
-    /// nobody is deaf to what they are in.
+    /// As [`subscribe_all_as`](Self::subscribe_all_as), for channels that follow from the memberships of the session's
+    /// principal rather than from a request: [`HubConfig::subscriptions_per_session_max`] does not count them, so that
+    /// every member receives the events of its channels.
     ///
     /// # Errors
     /// As [`subscribe_all`](Self::subscribe_all).
@@ -258,8 +258,8 @@ impl Hub {
         Ok(joined)
     }
 
-    /// A client that comes from another server of the log may have been told more than this one has published yet: then it
-    /// publishes that first. Where a position stands among the others is found out only after the client has joined.
+    /// A client that comes from another server of the same log may have received more than this one has published yet:
+    /// that is published first. How a position compares with the others is known only after the client has joined.
     async fn reach(&self, from: From) -> Result<(), LogError> {
         let may_be_ahead = match from {
             From::Now => false,
@@ -282,7 +282,7 @@ impl Hub {
         answer.await.unwrap_or(Err(SubscribeError::Stopped))
     }
 
-    /// Asks the log for the offset of a topic that has been quiet since its stream exists.
+    /// Reads from the log the offset of a topic without events since its stream was created.
     async fn learn_offset(
         &self,
         subscriptions: &[Subscription],
@@ -300,7 +300,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Leaves a channel; nothing happens if the session is not in it.
+    /// Leaves a channel; does nothing if the session is not in it.
     pub fn unsubscribe(&self, session: &Arc<Session>, channel: Channel) {
         let dialect = session.dialect_number;
         self.push(Command::Leave { session: Arc::clone(session), dialect, channel });
@@ -312,45 +312,44 @@ impl Hub {
         self.push(Command::Leave { session: Arc::clone(session), dialect, channel });
     }
 
-    /// Gives a session that was opened with a queue the socket that its client came with later: what waits is
-    /// written there, after the frames in `first`. Run its read side with
-    /// [`run_socket`](crate::run_socket).
+    /// Moves a session that was opened with a queue to the socket of its upgraded connection: what is queued is written
+    /// there, after the frames in `first`. Run its read side with [`run_socket`](crate::run_socket).
     ///
     /// # Errors
-    /// What the socket says, or that the session is closed; the session ends.
+    /// An error of the socket, or that the session is closed; the session ends.
     pub fn upgrade(&self, body: QueueBody, stream: TcpStream, first: Bytes) -> io::Result<Arc<Session>> {
         configure(&stream, &self.shared().config)?;
         body.session().take_stream(stream, first)?;
         Ok(body.into_session())
     }
 
-    /// Compresses what the session is sent from here on (RFC 7692, each message on its own), as was agreed in the
-    /// handshake of its WebSocket. An event is compressed once for all sessions that are told it alike. Only for
-    /// dialects of WebSocket frames.
+    /// Compresses what is sent to the session from here on (RFC 7692, each message on its own), as negotiated in its
+    /// WebSocket handshake. An event is compressed once for all sessions with the same form. Only for dialects of
+    /// WebSocket frames.
     pub fn compress(&self, session: &Arc<Session>) {
         session.set_compressed();
         self.push(Command::Compress(Arc::clone(session)));
     }
 
-    /// Closes the session with 4001 unless [`identify`](Self::identify) is called within so many seconds from
-    /// now. What was asked before holds if it ends sooner; `None` lifts it.
+    /// Closes the session with 4001 unless [`identify`](Self::identify) is called within so many seconds from now. An
+    /// earlier deadline stays in force; `None` removes it.
     pub fn identify_within(&self, session: &Arc<Session>, seconds: Option<u32>) {
         let session = Arc::clone(session);
         self.shared().inbox.push_unhurried(Command::IdentifyWithin { session, seconds });
     }
 
-    /// Takes every session of `principal` out of `channel` at once and tells them in their dialect.
+    /// Removes every session of `principal` from `channel` at once and notifies them in their dialect.
     pub fn revoke(&self, principal: &str, channel: Channel) {
         self.push(Command::Revoke { principal: principal.into(), channel });
     }
 
-    /// Closes every session of `principal`: locked, removed, or with other rights.
+    /// Closes every session of `principal`: it was locked or removed, or its rights changed.
     pub fn close_principal(&self, principal: &str, reason: impl Into<CloseReason>) {
         let reason = reason.into();
         self.push(Command::ClosePrincipal { principal: principal.into(), sign_in: None, reason });
     }
 
-    /// Closes the sessions of `principal` that came with this sign-in, and no others.
+    /// Closes the sessions of `principal` that belong to this sign-in, and no others.
     pub fn close_sign_in(&self, principal: &str, sign_in: &str, reason: impl Into<CloseReason>) {
         let (sign_in, reason) = (Some(sign_in.into()), reason.into());
         self.push(Command::ClosePrincipal { principal: principal.into(), sign_in, reason });
@@ -368,61 +367,61 @@ impl Hub {
         answer.await.unwrap_or_default()
     }
 
-    /// Sends complete frame bytes to one session, after all frames that already wait for it.
+    /// Sends complete frame bytes to one session, after all frames already queued for it.
     pub fn send(&self, session: &Arc<Session>, frame: Bytes) {
         session.send(frame);
     }
 
-    /// Sends a session how everything is, in complete frames: after every event that was published before, and before
-    /// those that are published later. However long it is, it does not make the session a slow one.
+    /// Sends a session the complete current state, in complete frames: after every event published before, and before
+    /// those published later. Whatever its size, it does not make the session a slow consumer.
     pub fn send_snapshot(&self, session: &Arc<Session>, frame: Bytes) {
         self.push(Command::Snapshot { session: Arc::clone(session), frame });
     }
 
-    /// Closes a session after the frames that already wait for it.
+    /// Closes a session after the frames already queued for it.
     pub fn close(&self, session: &Arc<Session>, reason: impl Into<CloseReason>) {
         session.close(&reason.into());
     }
 
-    /// Who is in a channel, in alphabetical order, once everything that was asked before is done.
+    /// The members of a channel, in alphabetical order, once all earlier commands are executed.
     pub async fn presence(&self, channel: &Channel) -> Vec<Presence> {
         let (reply, answer) = oneshot::channel();
         self.push(Command::Presence { channel: channel.clone(), reply });
         answer.await.unwrap_or_default()
     }
 
-    /// How many principals of a kind have sessions here: those whose names begin with `prefix`.
+    /// The number of principals with sessions here whose names begin with `prefix`.
     #[must_use]
     pub fn count_present(&self, prefix: &str) -> usize {
         self.shared().admission.lock().present(prefix)
     }
 
-    /// What the hub holds and has done.
+    /// The hub's statistics.
     #[must_use]
     pub fn stats(&self) -> HubStats {
         self.shared().figures.snapshot()
     }
 
-    /// The place of the last durable event that was published.
+    /// The position of the last durable event that was published.
     #[must_use]
     pub fn head(&self) -> Cursor {
         Cursor { epoch: self.shared().epoch, seq: self.shared().figures.head_seq.load(Relaxed) }
     }
 
-    /// One second passes, under [`Ticks::Manual`](crate::Ticks::Manual).
+    /// Advances one second, under [`Ticks::Manual`](crate::Ticks::Manual).
     pub fn tick(&self) {
         self.push(Command::Tick);
     }
 
-    /// Returns when everything that was asked before is done, and written or queued.
+    /// Returns when all earlier commands are executed, and their frames written or queued.
     pub async fn settled(&self) {
         let (reply, answer) = oneshot::channel();
         self.push(Command::Settled { reply });
         let _ = answer.await;
     }
 
-    /// Refuses new sessions, tells every session to reconnect, evenly over `spread`, and returns when all
-    /// have ended or had [`HubConfig::close_timeout_s`] to do so.
+    /// Refuses new sessions, asks every session to reconnect, evenly over `spread`, and returns when all have ended or
+    /// [`HubConfig::close_timeout_s`] has passed.
     pub async fn drain(&self, spread: Duration) {
         self.shared().admission.lock().draining = true;
         let sessions = self.sessions().await;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 /// Who a session belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The principal, such as `user:0198…`; presence, limits and revocation go by it.
+    /// The principal, such as `user:0198…`; presence, limits and revocation apply to it.
     pub principal: Arc<str>,
     /// Whether many unrelated people share this principal, so that the limit per principal does not apply.
     pub anonymous: bool,
-    /// Names the sign-in that it came with, if that can end while the principal's others go on.
+    /// The sign-in that it belongs to, if that can end independently of the principal's others.
     pub sign_in: Option<Arc<str>>,
 }
 
@@ -20,7 +20,7 @@ impl Identity {
         Self { principal: principal.into(), anonymous: false, sign_in: None }
     }
 
-    /// Somebody who has not said who they are.
+    /// An unauthenticated client.
     #[must_use]
     pub fn anonymous() -> Self {
         Self { principal: "anonymous".into(), anonymous: true, sign_in: None }

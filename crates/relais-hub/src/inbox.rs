@@ -18,13 +18,13 @@ use crate::presence::Presence;
 use crate::session::{JoinPoint, Session};
 use crate::subscription::Subscription;
 
-/// What the hub's thread is asked to do.
+/// Commands of the hub's thread.
 pub(crate) enum Command {
     Publish {
         event: Arc<Event>,
         key: Option<Arc<str>>,
     },
-    /// An event that was published has other data from here on.
+    /// A published event has different data from here on.
     Amend {
         seq: u64,
         data: Arc<str>,
@@ -39,7 +39,7 @@ pub(crate) enum Command {
     },
     Join(Box<Join>),
     Compress(Arc<Session>),
-    /// The session has so long to identify itself and no longer than it had, or need not.
+    /// The session must identify itself within this time, without extending an earlier deadline, or need not.
     IdentifyWithin {
         session: Arc<Session>,
         seconds: Option<u32>,
@@ -49,7 +49,7 @@ pub(crate) enum Command {
         dialect: u16,
         channel: Channel,
     },
-    /// The offset of a topic as the log knows it, for a stream that has not seen an event yet.
+    /// The offset of a topic according to the log, for a stream that has not seen an event yet.
     Offset {
         topic: Topic,
         offset: u64,
@@ -60,7 +60,7 @@ pub(crate) enum Command {
     },
     ClosePrincipal {
         principal: Arc<str>,
-        /// Only what came with this sign-in.
+        /// Only sessions of this sign-in.
         sign_in: Option<Arc<str>>,
         reason: CloseReason,
     },
@@ -86,7 +86,7 @@ pub(crate) enum Command {
     Tick,
 }
 
-/// A request to be in some channels from here on.
+/// A request to join channels from here on.
 pub(crate) struct Join {
     pub session: Arc<Session>,
     pub subscriptions: Vec<Subscription>,
@@ -104,7 +104,7 @@ pub(crate) enum Woken {
     Stopped,
 }
 
-/// Events that one thread publishes before the hub's thread is woken all the same.
+/// Events that one thread publishes before the hub's thread is woken even so.
 const CORKED_EVENTS_MAX: u32 = 64;
 
 thread_local! {
@@ -112,7 +112,7 @@ thread_local! {
     static CORKED: Cell<(usize, u32)> = const { Cell::new((0, 0)) };
 }
 
-/// Wakes the hub's thread, if there is reason to, when it is dropped.
+/// Wakes the hub's thread, if needed, when it is dropped.
 pub(crate) struct Cork<'a> {
     inbox: &'a Inbox,
     outer: (usize, u32),
@@ -127,16 +127,16 @@ impl Drop for Cork<'_> {
     }
 }
 
-/// The hub's inbox. Its order is the order of everything: an event that was put in before a join is not live
-/// for the joiner, one after it is.
+/// The hub's inbox. It defines the order of everything: an event queued before a join is not live for the new member,
+/// one queued after it is.
 ///
-/// Events, and what amends them, are bounded by their bytes: durable ones by whoever publishes them, who asks before. The other
-/// commands are bounded by the number of sessions and of requests that await their answer.
+/// Events, and amendments of them, are bounded by their bytes: durable ones by their publisher, which checks first. The
+/// other commands are bounded by the number of sessions and of requests that await their answer.
 pub(crate) struct Inbox {
     queue: Mutex<Queue>,
     filled: Condvar,
     bytes_max: usize,
-    /// How often somebody began to wait; for tests that have to know.
+    /// How often a thread began to wait; for tests.
     #[cfg(test)]
     waits: std::sync::atomic::AtomicU32,
 }
@@ -159,8 +159,8 @@ impl Inbox {
         }
     }
 
-    /// Puts in an event. A durable one is taken in any case: whoever publishes it has asked [`Inbox::has_room`]. An
-    /// ephemeral one is refused (`false`) without room.
+    /// Queues an event. A durable one is always accepted: its publisher has checked [`Inbox::has_room`]. An ephemeral
+    /// one is refused (`false`) without room.
     pub(crate) fn publish(&self, event: Arc<Event>, key: Option<Arc<str>>) -> bool {
         let (data_bytes, is_owed) = (event.data.len(), event.is_durable());
         let taken = self.push_counted(Command::Publish { event, key }, data_bytes, is_owed);
@@ -170,7 +170,8 @@ impl Inbox {
         taken
     }
 
-    /// Whether there is room for an event. Without, the hub's thread is woken: it may not have heard of what is in.
+    /// Whether there is room for an event. If not, the hub's thread is woken: it may not have been notified of what is
+    /// queued.
     pub(crate) fn has_room(&self) -> bool {
         let has_room = {
             let queue = self.queue.lock();
@@ -182,13 +183,13 @@ impl Inbox {
         has_room
     }
 
-    /// Puts in that an event has other data: nobody awaits it. Taken in any case, as a durable event.
+    /// Queues an amendment of an event's data: nobody awaits it. Always accepted, like a durable event.
     pub(crate) fn amend(&self, seq: u64, data: Arc<str>) {
         let data_bytes = data.len();
         self.push_counted(Command::Amend { seq, data }, data_bytes, true);
     }
 
-    /// Puts in a command with data and counts its bytes; says whether it did. One that is not `is_owed` needs room.
+    /// Queues a command with data and counts its bytes; returns whether it did. One that is not `is_owed` needs room.
     fn push_counted(&self, command: Command, data_bytes: usize, is_owed: bool) -> bool {
         let bytes = size_of::<Command>() + data_bytes;
         let mut queue = self.queue.lock();
@@ -201,13 +202,13 @@ impl Inbox {
         true
     }
 
-    /// Until the cork goes, events that this thread publishes do not wake the hub's thread one by one: what one
-    /// read brought is delivered together, where a hub that was waiting would write the first of them alone.
+    /// Until the cork is dropped, events that this thread publishes do not wake the hub's thread one by one: the events
+    /// of one read are delivered together, where an idle hub would write the first of them alone.
     pub(crate) fn cork(&self) -> Cork<'_> {
         Cork { inbox: self, outer: CORKED.replace((std::ptr::from_ref(self).addr(), 0)) }
     }
 
-    /// Counts an event held back; false if the hub's thread is to be woken now.
+    /// Counts an event held back; false if the hub's thread must be woken now.
     fn is_corked(&self) -> bool {
         let (inbox, held) = CORKED.get();
         let corked = inbox == std::ptr::from_ref(self).addr();
@@ -217,14 +218,14 @@ impl Inbox {
         corked && (held + 1) % CORKED_EVENTS_MAX != 0
     }
 
-    /// Puts in a command; dropped, with its reply, if the hub has stopped.
+    /// Queues a command; dropped, with its reply, if the hub has stopped.
     pub(crate) fn push(&self, command: Command) {
         self.push_unhurried(command);
         self.filled.notify_one();
     }
 
-    /// Puts in a command that nobody awaits: it is done before whatever wakes the hub's thread next, at the latest
-    /// its second. Waking it costs more than such a command.
+    /// Queues a command that nobody awaits: it is executed before whatever wakes the hub's thread next, at the latest
+    /// on the next second. Waking it costs more than such a command.
     pub(crate) fn push_unhurried(&self, command: Command) {
         let mut queue = self.queue.lock();
         if queue.stopped {
@@ -248,7 +249,7 @@ impl Inbox {
                 None => self.filled.wait(&mut queue),
                 Some(deadline) => {
                     let late = self.filled.wait_until(&mut queue, deadline).timed_out();
-                    // What nobody was woken for is there all the same.
+                    // Commands queued without a wake-up are taken as well.
                     if late && queue.commands.is_empty() {
                         return Woken::Deadline;
                     }
@@ -260,7 +261,7 @@ impl Inbox {
         Woken::Commands
     }
 
-    /// Moves what has come since into `commands`, behind what is there.
+    /// Appends what has been queued since to `commands`.
     pub(crate) fn take_more(&self, commands: &mut VecDeque<Command>) {
         let mut queue = self.queue.lock();
         commands.append(&mut queue.commands);
@@ -330,7 +331,7 @@ mod tests {
     fn what_nobody_was_woken_for_is_taken_at_the_deadline() {
         let inbox = Inbox::new(1024);
         std::thread::scope(|scope| {
-            // The command may come in any of these seconds: which one it is the computer decides.
+            // The command may be queued in any of these seconds: which one depends on the machine.
             let hub = scope.spawn(|| {
                 let (mut commands, mut in_vain) = (VecDeque::new(), None);
                 for _ in 0..60 {

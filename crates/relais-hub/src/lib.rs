@@ -1,17 +1,16 @@
 //! Streams, sessions, presence, recovery, fan-out and backpressure. No HTTP and no SQL.
 //!
-//! One thread owns every stream and every membership and works through one ordered [inbox](Hub), so that
-//! publishing, joining and leaving have one order that everybody agrees on. It writes to sockets itself: all
-//! frames that a stream gathered since the last pass go to a subscriber in one non-blocking write of a buffer
-//! that all subscribers share. Only a session whose socket is full, or whose recovery is under way, has a
-//! queue.
+//! One thread owns every stream and every membership and processes one ordered [inbox](Hub), so that publishing,
+//! joining and leaving have a single order. It writes to sockets itself: all frames that a stream gathered since the
+//! last pass go to a subscriber in one non-blocking write of a buffer that all subscribers share. Only a session whose
+//! socket is full, or whose recovery is in progress, has a queue.
 //!
 //! - [`Hub`]: publish, open, subscribe, revoke, drain;
-//! - [`Session`] and [`Transport`]: one live connection and where its bytes go;
+//! - [`Session`] and [`Transport`]: one live connection and where its bytes are written;
 //! - [`run_socket`] and [`Receiver`]: the read side of a WebSocket;
-//! - [`QueueBody`]: the same stream of frames as the body of an HTTP reply;
-//! - [`Dialect`], [`Filter`], [`EventLog`], [`PresenceWatcher`]: what the application brings;
-//! - [`CloseCode`]: why a connection ends, and whether its client should come back;
+//! - [`QueueBody`]: the same stream of frames as the body of an HTTP response;
+//! - [`Dialect`], [`Filter`], [`EventLog`], [`PresenceWatcher`]: what the application provides;
+//! - [`CloseCode`]: why a connection ends, and whether its client should reconnect;
 //! - [`Broker`]: events of other nodes.
 
 mod admission;

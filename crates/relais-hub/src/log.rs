@@ -5,10 +5,10 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use relais_protocol::event::{Channel, Event, Topic};
 
-/// The durable log of events, from which a client that was away recovers what it missed.
+/// The durable log of events, from which a reconnecting client recovers what it missed.
 ///
-/// Every event that was given to [`Hub::publish`](crate::Hub::publish) can be read here from that moment on,
-/// until retention removes it. All results are in ascending order.
+/// Every event that was passed to [`Hub::publish`](crate::Hub::publish) can be read here from that moment on, until
+/// retention removes it. All results are in ascending order.
 pub trait EventLog: Send + Sync + 'static {
     /// At most `limit` events that `channel` covers with `after_seq < seq <= up_to_seq`, the oldest first.
     fn after_cursor<'a>(
@@ -36,8 +36,8 @@ pub trait EventLog: Send + Sync + 'static {
     /// there was none.
     fn position<'a>(&'a self, topic: &'a Topic, up_to_seq: u64) -> BoxFuture<'a, Result<u64, LogError>>;
 
-    /// Returns once every event that was committed before the call, by whichever server, was given to
-    /// [`Hub::publish`](crate::Hub::publish). Nothing is to be done for a log to which this server alone writes.
+    /// Returns once every event that was committed before the call, by any server, was passed to
+    /// [`Hub::publish`](crate::Hub::publish). A log that only this server writes to has nothing to do.
     fn catch_up(&self) -> BoxFuture<'_, Result<(), LogError>> {
         Box::pin(async { Ok(()) })
     }

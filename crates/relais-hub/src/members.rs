@@ -1,4 +1,4 @@
-//! Sessions as the hub's thread knows them: which channels they are in, and when they are due.
+//! Sessions as the hub's thread knows them: their channels, and their timers.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,35 +16,35 @@ use crate::subscription::Subscription;
 /// One session.
 pub(crate) struct Entry {
     pub session: Arc<Session>,
-    /// Whom presence counts it for.
+    /// The principal that presence counts it for.
     pub principal: Arc<str>,
     pub subscriptions: Vec<Seat>,
-    /// Whether what it is told is compressed.
+    /// Whether its frames are compressed.
     pub compressed: bool,
-    /// The second at which the wheel brings it up.
+    /// The second at which its timer fires.
     pub due_s: u32,
-    /// The second of its next ping, or of its end if it is closing.
+    /// The second of its next ping, or of its close timeout if it is closing.
     pub deadline_s: u32,
     /// The second by which it must have identified itself; 0 if it has, or need not.
     pub identify_by_s: u32,
-    /// The last pass in which it was noted as having frames to gather.
+    /// The last pass in which it was marked as having frames to gather.
     pub pass: u32,
 }
 
 /// A place in a channel.
 pub(crate) struct Seat {
     pub stream: u32,
-    /// What it is told in there.
+    /// The dialect of its events in the channel.
     pub dialect: u16,
-    /// Place among the members that are told it in the same form.
+    /// Its place among the members with the same form.
     pub place: u32,
-    /// Whether the session's limit counts it: it asked for it.
+    /// Whether it counts against the session's limit: the session requested it.
     pub limited: bool,
     pub filter: Option<Arc<dyn Filter>>,
 }
 
-/// Who is in which channel. Changes happen only between passes: removing a member during a walk would skip
-/// another.
+/// The memberships of sessions in channels. Changes happen only between passes: removing a member during a walk would
+/// skip another.
 pub(crate) struct Members {
     pub sessions: Slots<Entry>,
     pub streams: Streams,
@@ -62,8 +62,8 @@ impl Members {
         self.sessions.get_mut(slot).filter(|entry| entry.session.id().0 == id)
     }
 
-    /// Whether a session can join these channels; `limit` is how many it may have that it asked for, these included, if
-    /// it asks for them.
+    /// Whether a session can join these channels; `limit` is the number of requested channels it may have, including
+    /// these, if it requests them.
     pub(crate) fn check_join(
         &self,
         slot: u32,
@@ -101,7 +101,7 @@ impl Members {
         let place = stream.add(&entry.session, slot, entry.form(number), dialect);
         let first = stream.count(&entry.principal);
         if entry.subscriptions.is_empty() {
-            // Most sessions are in one channel for their whole life.
+            // Most sessions stay in one channel.
             entry.subscriptions.reserve_exact(1);
         }
         let filter = wanted.filter.clone();
@@ -113,7 +113,7 @@ impl Members {
         self.refresh_direct(slot);
     }
 
-    /// Takes a session out of a channel that it hears in `dialect`; false if it was not in it.
+    /// Removes a session from a channel in `dialect`; false if it was not in it.
     pub(crate) fn leave(&mut self, slot: u32, dialect: u16, channel: &Channel) -> bool {
         let Some(number) = self.streams.find(channel) else { return false };
         let Some(seat) = self.sessions.get(slot).and_then(|entry| entry.seat_in(number, dialect)) else {
@@ -124,7 +124,7 @@ impl Members {
         true
     }
 
-    /// Takes a session out of a channel, whatever it hears it in.
+    /// Removes a session from a channel, in every dialect.
     pub(crate) fn leave_altogether(&mut self, slot: u32, channel: &Channel) {
         let stream = self.streams.find(channel);
         let seats = self.sessions.get(slot).into_iter().flat_map(|entry| &entry.subscriptions);
@@ -173,7 +173,7 @@ impl Members {
         }
     }
 
-    /// From here on the session is told everything compressed.
+    /// From here on everything sent to the session is compressed.
     pub(crate) fn compress(&mut self, slot: u32) {
         let seats = match self.sessions.get(slot) {
             Some(entry) if !entry.compressed => 0..entry.subscriptions.len(),
@@ -197,8 +197,8 @@ impl Members {
         self.refresh_direct(slot);
     }
 
-    /// A session gets batches as they are only while it has one channel and no filter. Whether that holds can
-    /// change only when it has one or two.
+    /// A session gets unchanged batches only while it has one channel and no filter. This can change only when it has
+    /// one or two.
     fn refresh_direct(&mut self, slot: u32) {
         let Some(entry) = self.sessions.get(slot) else { return };
         let direct = entry.subscriptions.len() == 1;
@@ -210,7 +210,7 @@ impl Members {
         }
     }
 
-    /// Counts the session's places for another principal.
+    /// Moves the session's memberships to another principal.
     pub(crate) fn rename(&mut self, slot: u32, principal: &Arc<str>) {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         let old = std::mem::replace(&mut entry.principal, Arc::clone(principal));
@@ -240,12 +240,12 @@ impl Members {
 }
 
 impl Entry {
-    /// The form in which it is told what it hears in this dialect.
+    /// The wire form of its events in this dialect.
     pub(crate) fn form(&self, dialect: u16) -> Form {
         Form { dialect, compressed: self.compressed }
     }
 
-    /// How many channels it is in because it asked.
+    /// The number of channels that it requested.
     fn count_limited(&self) -> usize {
         self.subscriptions.iter().filter(|seat| seat.limited).count()
     }

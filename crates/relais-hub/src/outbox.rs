@@ -1,4 +1,4 @@
-//! What waits for one session.
+//! The outbound queue of one session.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -12,13 +12,13 @@ use crate::config::HubConfig;
 use crate::dialect::Dialect;
 use crate::frame_batch::{FrameBatch, LatestKey};
 
-/// Slices given to the kernel at once.
+/// Slices passed to the kernel at once.
 const SLICES_MAX: usize = 64;
 
-/// How far a session is.
+/// The state of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// It takes frames.
+    /// It accepts frames.
     Open,
     /// Its last frame is in the queue.
     Closing(CloseCode),
@@ -26,12 +26,12 @@ pub(crate) enum State {
     Closed(Option<CloseCode>),
 }
 
-/// What became of a delivery.
+/// The outcome of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Delivered {
     Written,
     Queued,
-    /// Too much waits already: the session is closing now.
+    /// Too much is queued: the session is now closing.
     Slow,
     /// The connection failed.
     Broken,
@@ -39,7 +39,7 @@ pub(crate) enum Delivered {
     Gone,
 }
 
-/// How far a drain came.
+/// The outcome of a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Drained {
     Empty,
@@ -47,7 +47,7 @@ pub(crate) enum Drained {
     Broken,
 }
 
-/// The newest values of ephemeral events, in the order in which they were first there.
+/// The latest values of ephemeral events, in the order of their first arrival.
 #[derive(Default)]
 struct Latest {
     frames: IndexMap<LatestKey, Bytes>,
@@ -55,7 +55,7 @@ struct Latest {
 }
 
 impl Latest {
-    /// Takes a value in the place of the one before; a further one only if there is room.
+    /// Replaces the previous value; a new key is added only if there is room.
     fn put(&mut self, key: LatestKey, frame: Bytes, config: &HubConfig) {
         let former = self.frames.get(&key).map_or(0, Bytes::len);
         let bytes = self.bytes - former + frame.len();
@@ -68,8 +68,8 @@ impl Latest {
     }
 }
 
-/// What waits for one session: empty, and then without memory of its own, unless the socket is full or a
-/// recovery is under way. Every decision about the order of writes is taken under the lock around it.
+/// The outbound queue of one session: empty, and then without memory of its own, unless the socket is full or a
+/// recovery is in progress. The order of writes is decided under the lock around it.
 pub(crate) struct Outbox {
     pub state: State,
     /// Whole frames, of which the front one may be partly written.
@@ -77,11 +77,11 @@ pub(crate) struct Outbox {
     front_written: usize,
     /// Unwritten bytes in `queue` and `held`.
     bytes: usize,
-    /// Bytes among them that a recovery or a snapshot put there: they do not make a session slow.
+    /// The part of them from a recovery or a snapshot: it does not make a session slow.
     replayed: usize,
-    /// Recoveries under way.
+    /// Recoveries in progress.
     holds: u16,
-    /// Live frames that wait until the recovered ones are in front of them.
+    /// Live frames held until the recovered ones are queued ahead of them.
     held: VecDeque<Bytes>,
     latest: Option<Box<Latest>>,
 }
@@ -104,12 +104,12 @@ impl Outbox {
         self.queue.is_empty()
     }
 
-    /// Bytes that wait.
+    /// Queued bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Writes the batch at once if nothing waits before it, else queues it.
+    /// Writes the batch at once if nothing is queued ahead of it, else queues it.
     pub(crate) fn deliver(
         &mut self,
         stream: Option<&TcpStream>,
@@ -139,7 +139,7 @@ impl Outbox {
         Delivered::Queued
     }
 
-    /// Splits what must wait from what may be replaced by something newer.
+    /// Separates what must be queued from what may be replaced by newer values.
     fn sort(
         &mut self,
         frame_batch: &FrameBatch<'_>,
@@ -192,7 +192,7 @@ impl Outbox {
         }
     }
 
-    /// Queues a personal frame after everything that waits; `false` if the session had to be closed for it.
+    /// Queues a personal frame after everything else; `false` if the session had to be closed for it.
     pub(crate) fn send(&mut self, dialect: &dyn Dialect, frame: Bytes, config: &HubConfig) -> bool {
         let waiting = self.bytes.saturating_sub(self.replayed);
         if waiting > 0 && waiting + frame.len() > config.queue_bytes {
@@ -203,22 +203,22 @@ impl Outbox {
         true
     }
 
-    /// Queues a personal frame that says how everything is: behind all that is older, also the newest values that wait.
-    /// However long it is, it does not make a session slow.
+    /// Queues a personal frame with the complete state: after everything older, including queued latest values.
+    /// Whatever its size, it does not make a session slow.
     pub(crate) fn send_snapshot(&mut self, frame: Bytes) {
         self.take_latest();
         self.replayed += frame.len();
         self.push(frame);
     }
 
-    /// Queues a control frame, which does not wait for a recovery.
+    /// Queues a control frame, which is not held during a recovery.
     pub(crate) fn send_control(&mut self, frame: Bytes) {
         self.bytes += frame.len();
         self.queue.push_back(frame);
     }
 
-    /// Queues a control frame before everything of which nothing is written yet: who waits for it on a slow line would
-    /// give up before the rest has come.
+    /// Queues a control frame ahead of everything of which nothing is written yet: on a slow line the client would time
+    /// out before the rest is sent.
     pub(crate) fn send_urgent(&mut self, dialect: &dyn Dialect, frame: Bytes) {
         self.bytes += frame.len();
         let begun = self.begun(dialect);
@@ -235,7 +235,7 @@ impl Outbox {
         }
     }
 
-    /// Bytes of the front of the queue up to the end of the frame of which a part is written.
+    /// Bytes at the front of the queue up to the end of the partly written frame.
     fn begun(&self, dialect: &dyn Dialect) -> usize {
         let Some(front) = self.queue.front() else { return 0 };
         let mut end = 0;
@@ -245,7 +245,7 @@ impl Outbox {
         end.min(front.len())
     }
 
-    /// Queues frames before everything that waits, of which nothing may be written yet.
+    /// Queues frames ahead of everything else, of which nothing may be written yet.
     pub(crate) fn send_first(&mut self, frames: Bytes) {
         debug_assert_eq!(self.front_written, 0, "a queue that nothing was written from");
         if !frames.is_empty() {
@@ -254,12 +254,12 @@ impl Outbox {
         }
     }
 
-    /// From here on live frames wait for a recovery.
+    /// From here on live frames are held for a recovery.
     pub(crate) fn hold(&mut self) {
         self.holds += 1;
     }
 
-    /// The recovery is done: what it found goes in front of the live frames that waited for it.
+    /// The recovery is complete: its frames are queued ahead of the live frames that were held.
     pub(crate) fn release(&mut self, recovered: Vec<Bytes>) {
         self.holds -= 1;
         if self.state != State::Open {
@@ -275,7 +275,7 @@ impl Outbox {
         }
     }
 
-    /// Writes what waits until it is gone or the socket is full.
+    /// Writes what is queued until nothing is left or the socket is full.
     pub(crate) fn drain(&mut self, stream: Option<&TcpStream>) -> Drained {
         let Some(stream) = stream else { return Drained::Blocked };
         loop {
@@ -303,7 +303,7 @@ impl Outbox {
         }
     }
 
-    /// Everything that waits in one chunk, for a queue transport.
+    /// Everything queued in one chunk, for a queue transport.
     pub(crate) fn take_all(&mut self) -> Option<Bytes> {
         self.take_latest();
         let queue = std::mem::take(&mut self.queue);
@@ -351,7 +351,7 @@ impl Outbox {
         self.replayed = self.replayed.saturating_sub(written).min(self.bytes);
     }
 
-    /// Queues the close frame after what waits.
+    /// Queues the close frame after everything else.
     pub(crate) fn finish(&mut self, dialect: &dyn Dialect, reason: &CloseReason) {
         self.state = State::Closing(reason.code);
         self.latest = None;
@@ -361,7 +361,7 @@ impl Outbox {
         self.send_close(dialect, reason);
     }
 
-    /// Forgets what waits and queues the close frame, right after the frame of which a part is written.
+    /// Discards the queue and queues the close frame, right after the partly written frame.
     fn finish_early(&mut self, dialect: &dyn Dialect, reason: &CloseReason) {
         self.state = State::Closing(reason.code);
         (self.latest, self.held, self.replayed) = (None, VecDeque::new(), 0);
@@ -389,7 +389,7 @@ impl Outbox {
         Delivered::Broken
     }
 
-    /// Nothing more is written; what waits is forgotten.
+    /// Nothing more is written; the queue is discarded.
     pub(crate) fn end(&mut self) {
         let code = match self.state {
             State::Open => None,

@@ -21,7 +21,7 @@ pub(crate) struct Pass {
     dirty: Vec<u32>,
     /// Sessions whose frames must be gathered from several channels or through a filter.
     gathering: Vec<u32>,
-    /// Sessions that turned out too slow or gone.
+    /// Sessions found to be too slow or closed.
     pub casualties: Vec<u32>,
     /// Whether some stream had several frames in a pass since this was last reset.
     pub busy: bool,
@@ -33,11 +33,11 @@ pub(crate) struct Pass {
     tally: Tally,
 }
 
-/// One event in the forms in which it is heard.
+/// One event in its wire forms.
 #[derive(Default)]
 struct Encodings {
     bytes: Vec<u8>,
-    /// What is about to be compressed.
+    /// The input of the compressor.
     plain: Vec<u8>,
     places: Vec<(Form, Range<usize>)>,
 }
@@ -48,7 +48,7 @@ impl Encodings {
         self.places.clear();
     }
 
-    /// The event as this group is told it: made once for each form.
+    /// The event in the form of this group: encoded once for each form.
     fn of(&mut self, group: &Group, event: &Event) -> Range<usize> {
         if let Some((_, place)) = self.places.iter().find(|(known, _)| *known == group.form) {
             return place.clone();
@@ -66,7 +66,7 @@ impl Encodings {
     }
 }
 
-/// A frame that a session wants.
+/// A frame that a session receives.
 #[derive(Clone, Copy)]
 struct Pick {
     event: u32,
@@ -123,12 +123,12 @@ impl Pass {
         self.events.is_empty()
     }
 
-    /// Whether a batch has reached its bound and should be written before more is added.
+    /// Whether a batch has reached its limit and should be written before more is added.
     pub(crate) fn is_full(&self) -> bool {
         self.full
     }
 
-    /// Adds an event to the batches of the channels that hear it: encoded once per dialect.
+    /// Adds an event to the batches of the channels that cover it: encoded once per dialect.
     pub(crate) fn add(&mut self, members: &mut Members, event: Arc<Event>, key: Option<Arc<str>>) {
         let index = u32::try_from(self.events.len()).expect("the inbox is bounded");
         self.encodings.clear();
@@ -155,7 +155,7 @@ impl Pass {
         self.events.push(PassEvent { event, key });
     }
 
-    /// Writes what was added to everybody who wants it.
+    /// Writes what was added to all its recipients.
     pub(crate) fn run(&mut self, members: &mut Members) {
         self.number = self.number.wrapping_add(1);
         let dirty = std::mem::take(&mut self.dirty);
@@ -187,7 +187,7 @@ impl Pass {
         self.tell();
     }
 
-    /// Gives every member that takes the whole batch the batch, and notes the others.
+    /// Delivers the batch to every member that takes it whole, and marks the others.
     fn walk(&mut self, members: &mut Members, number: u32) {
         let Members { sessions, streams, .. } = members;
         let Some(stream) = streams.get(number) else { return };
@@ -208,8 +208,8 @@ impl Pass {
         }
     }
 
-    /// Collects a session's frames from all its channels in the order of the inbox, each event once in each dialect,
-    /// and writes them together; false if the session is too slow or gone.
+    /// Collects a session's frames from all its channels in the order of the inbox, each event once per dialect, and
+    /// writes them together; false if the session is too slow or closed.
     fn gather(&mut self, members: &Members, entry: &Entry) -> bool {
         self.picks.clear();
         for seat in &entry.subscriptions {

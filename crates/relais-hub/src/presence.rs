@@ -1,4 +1,4 @@
-//! Who is in a channel.
+//! Channel presence.
 
 use std::sync::Arc;
 
@@ -7,16 +7,16 @@ use relais_protocol::event::Channel;
 /// One principal in a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presence {
-    /// Who.
+    /// The principal.
     pub principal: Arc<str>,
-    /// With how many sessions.
+    /// Its number of sessions.
     pub sessions: usize,
 }
 
-/// Learns when a principal's first session enters a channel and when its last one leaves.
+/// Is notified when a principal's first session enters a channel and when its last one leaves.
 ///
-/// Called on the hub's thread in the order in which it happens: do not block. It may publish ephemeral
-/// events; a durable one must come from the store.
+/// Called on the hub's thread in the order of the changes: do not block. It may publish ephemeral events; a durable one
+/// must come from the store.
 pub trait PresenceWatcher: Send + Sync + 'static {
     /// The first session of `principal` is in `channel`.
     fn entered(&self, channel: &Channel, principal: &Arc<str>);
@@ -24,7 +24,7 @@ pub trait PresenceWatcher: Send + Sync + 'static {
     fn left(&self, channel: &Channel, principal: &Arc<str>);
 }
 
-/// For servers without a feature that shows who is there.
+/// For servers without a feature that shows presence.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NobodyWatches;
 

@@ -1,4 +1,4 @@
-//! A session's frames as the body of an HTTP reply.
+//! A session's frames as the body of an HTTP response.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use futures_util::Stream;
 
 use crate::session::Session;
 
-/// The frames of a session with [`Transport::Queue`](crate::Transport::Queue) as a stream of chunks: all that
-/// wait at the moment in one chunk. Ends when the session does; dropping it ends the session.
+/// The frames of a session with [`Transport::Queue`](crate::Transport::Queue) as a stream of chunks: all that are
+/// queued at the moment in one chunk. Ends when the session does; dropping it ends the session.
 pub struct QueueBody {
     session: Arc<Session>,
-    /// Whether the session goes on without it.
+    /// Whether the session continues without it.
     released: bool,
 }
 
@@ -24,19 +24,18 @@ impl QueueBody {
         Self { session, released: false }
     }
 
-    /// Whose frames these are.
+    /// The session.
     #[must_use]
     pub fn session(&self) -> &Arc<Session> {
         &self.session
     }
 
-    /// Everything that waits at the moment, if anything does. Whoever polls the stream is still woken for what
-    /// comes later.
+    /// Everything queued at the moment, if anything. The task that polls the stream is still woken for later frames.
     pub fn take_waiting(&mut self) -> Option<Bytes> {
         self.session.take_waiting()
     }
 
-    /// The session, which goes on.
+    /// The session, which continues.
     pub(crate) fn into_session(mut self) -> Arc<Session> {
         self.released = true;
         Arc::clone(&self.session)

@@ -1,4 +1,4 @@
-//! What a client missed: from memory, else from the log, else an honest "start afresh".
+//! What a client missed: from memory, else from the log, else a fresh start.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -15,15 +15,15 @@ use crate::subscription::{From, Subscription};
 /// Events read from the log at once.
 const PAGE: usize = 512;
 
-/// Topics that are looked up one by one without a thought.
+/// Topics that are looked up one by one in any case.
 const LOOKUPS_FEW: u64 = 64;
-/// Events that are read one after the other in the time in which one topic is looked up.
+/// Events that can be read sequentially in the time of one topic lookup.
 const EVENTS_PER_LOOKUP: u64 = 16;
 
 /// Bytes of replayed frames that are queued as one slice.
 const SLICE_BYTES: usize = 64 * 1024;
 
-/// What a session listens to, by name: somebody may be in thousands of conversations.
+/// A session's subscriptions by name: a user may be in thousands of conversations.
 struct Wanted<'a> {
     topics: HashMap<&'a str, &'a Subscription>,
     families: HashMap<&'a str, &'a Subscription>,
@@ -48,8 +48,8 @@ impl<'a> Wanted<'a> {
         topic.into_iter().chain(family).copied()
     }
 
-    /// The channels by which `span` events of the log are read: each by itself, unless reading their families, with what
-    /// others hear of them, is less work.
+    /// The channels by which `span` events of the log are read: one by one, unless reading their families, including
+    /// events for others, is less work.
     fn read_by(&self, span: u64) -> Vec<Channel> {
         let channels = || self.topics.values().chain(self.families.values()).map(|s| &s.channel);
         let lookups = self.topics.len() as u64;
@@ -74,8 +74,8 @@ pub(crate) struct Replay {
     pub events: usize,
 }
 
-/// Reads and encodes what `subscriptions` missed since `from` up to the join; `None` if that is not known
-/// any more or is too much.
+/// Reads and encodes what `subscriptions` missed since `from` up to the join; `None` if that is no longer kept or is
+/// too much.
 pub(crate) async fn replay(
     shared: &Shared,
     dialect: &dyn Dialect,
@@ -118,7 +118,7 @@ async fn after_cursor(
             None => return Ok(None),
         }
     }
-    // Asked after the reading: what is kept now was there all the time.
+    // Checked after the reading: what is kept now was there throughout.
     if cursor.seq + 1 < shared.log.bounds().await?.first_seq_kept {
         return Ok(None);
     }
@@ -127,7 +127,7 @@ async fn after_cursor(
     Ok(Some(all))
 }
 
-/// All events of one channel that are wanted, page by page; `None` if there are more than `limit`.
+/// All matching events of one channel, page by page; `None` if there are more than `limit`.
 async fn channel_after(
     shared: &Shared,
     channel: &Channel,

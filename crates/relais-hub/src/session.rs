@@ -1,8 +1,8 @@
 //! One live connection of a principal.
 //!
-//! A session puts commands about itself into the [inbox](crate::inbox), which it reaches through what they
-//! [share](crate::shared), and the commands name sessions. This is the one circle of this crate: whoever closes a session
-//! from elsewhere must be heard by the hub's thread, whose order decides.
+//! A session queues commands about itself in the [inbox](crate::inbox), which it reaches through their
+//! [shared](crate::shared) state, and the commands name sessions. This is the only dependency cycle of this crate: a
+//! close from elsewhere must reach the hub's thread, whose order decides.
 
 use std::io;
 use std::net::IpAddr;
@@ -27,10 +27,10 @@ use crate::outbox::{Delivered, Drained, Outbox, State};
 use crate::shared::Shared;
 use crate::transport::Transport;
 
-/// How long the kernel keeps what is still to be sent on a connection that has ended.
+/// How long the kernel keeps unsent data of a connection that has ended.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Names a session for as long as the process lives.
+/// Identifies a session within the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(pub u64);
 
@@ -40,9 +40,9 @@ pub struct SessionSpec {
     pub identity: Identity,
     /// Where the client connects from.
     pub address: IpAddr,
-    /// What it speaks.
+    /// Its dialect.
     pub dialect: Arc<dyn Dialect>,
-    /// Where its bytes go.
+    /// Where its bytes are written.
     pub transport: Transport,
     /// Closes the session with 4001 unless [`Hub::identify`](crate::Hub::identify) was called within so many
     /// seconds.
@@ -50,12 +50,12 @@ pub struct SessionSpec {
 }
 
 /// One live connection of a principal: opened by [`Hub::open`](crate::Hub::open), ended by
-/// [`run_socket`](crate::run_socket) or [`QueueBody`](crate::QueueBody) when either side goes away.
+/// [`run_socket`](crate::run_socket) or [`QueueBody`](crate::QueueBody) when either side closes.
 pub struct Session {
     id: SessionId,
     address: IpAddr,
     pub(crate) dialect: Arc<dyn Dialect>,
-    /// Where its bytes go; a queue has none, or none yet.
+    /// Where its bytes are written; a queue has none, or none yet.
     stream: OnceLock<Arc<TcpStream>>,
     shared: Arc<Shared>,
     identity: Mutex<Arc<Identity>>,
@@ -63,16 +63,16 @@ pub struct Session {
     outbox: Mutex<Outbox>,
     /// The task that drains the outbox.
     waker: AtomicWaker,
-    /// Second of the last sign of life.
+    /// Second of the last activity.
     active_at_s: AtomicU32,
-    /// Second in which a message began that has not ended; 0 if none has.
+    /// Second in which the current incomplete message began; 0 if there is none.
     message_since_s: AtomicU32,
-    /// Bytes of it that have come.
+    /// Bytes of it received so far.
     message_bytes: AtomicU32,
     /// Where the hub's thread keeps this session.
     slot: AtomicU32,
     pub(crate) dialect_number: u16,
-    /// Whether what it is sent is compressed.
+    /// Whether frames to it are compressed.
     compressed: AtomicBool,
     /// Whether it still counts against the limits.
     admitted: AtomicBool,
@@ -125,29 +125,30 @@ impl Session {
         self.shared.inbox.cork()
     }
 
-    /// Whether it still takes frames: neither closing nor closed.
+    /// Whether it still accepts frames: neither closing nor closed.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.outbox.lock().state == State::Open
     }
 
-    /// Whether the server ends it and asks the client to come back: because its rights are others now, or the server stops.
+    /// Whether the server closes it and asks the client to reconnect: because its rights changed, or the server is
+    /// stopping.
     #[must_use]
     pub fn is_sent_away(&self) -> bool {
         let away = CloseCode::ServiceRestart;
         matches!(self.outbox.lock().state, State::Closing(code) | State::Closed(Some(code)) if code == away)
     }
 
-    /// Bytes that wait for the client to read.
+    /// Bytes queued for the client.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
         self.outbox.lock().bytes()
     }
 
-    /// Changes whom it belongs to and counts for; refused if the new principal has too many sessions.
+    /// Changes the principal it belongs to and is counted for; refused if the new principal has too many sessions.
     pub(crate) fn change_identity(&self, identity: &Arc<Identity>) -> Result<(), OpenError> {
         let mut admission = self.shared.admission.lock();
-        // A session that has ended counts for nobody any more.
+        // A session that has ended is no longer counted.
         if self.admitted.load(Relaxed) {
             admission.exchange(&self.identity(), identity, self.address, &self.shared.config)?;
         }
@@ -159,7 +160,7 @@ impl Session {
         self.stream.get().map(|stream| &**stream)
     }
 
-    /// Writes to `stream` from now on: first `first`, then what waits.
+    /// Writes to `stream` from now on: first `first`, then what is queued.
     pub(crate) fn take_stream(&self, stream: TcpStream, first: Bytes) -> io::Result<()> {
         let mut outbox = self.outbox.lock();
         if let State::Closed(_) = outbox.state {
@@ -178,7 +179,7 @@ impl Session {
         self.compressed.store(true, Relaxed);
     }
 
-    /// Frames as the client wants them.
+    /// Encodes frames as negotiated with the client.
     pub(crate) fn as_agreed(&self, frames: Bytes) -> Bytes {
         if !self.compressed.load(Relaxed) {
             return frames;
@@ -200,13 +201,13 @@ impl Session {
         self.active_at_s.load(Relaxed)
     }
 
-    /// Notes a sign of life. What is read from a socket or taken from a queue counts by itself, and so does room in a
-    /// socket that was full.
+    /// Records activity. Reads from a socket or a queue count by themselves, and so does a full socket that becomes
+    /// writable.
     pub fn touch(&self) {
         self.active_at_s.store(self.shared.now_s.load(Relaxed), Relaxed);
     }
 
-    /// Notes what came of a message that has not ended, or that none is under way.
+    /// Records the progress of an incomplete message, or that there is none.
     pub(crate) fn message_goes_on(&self, bytes: usize, is_under_way: bool) {
         if !is_under_way {
             return self.message_since_s.store(0, Relaxed);
@@ -221,8 +222,8 @@ impl Session {
         }
     }
 
-    /// Notes that `kept` bytes of an unfinished message are in memory, where `before` were. Why the session has to
-    /// close, if that is too much.
+    /// Records that `kept` bytes of an incomplete message are buffered, where `before` were. Returns why the session
+    /// has to close, if that is too much.
     pub(crate) fn keeps(&self, kept: usize, before: usize) -> Option<CloseReason> {
         let (unfinished, config) = (&self.shared.unfinished_bytes, &self.shared.config);
         let all = if kept >= before {
@@ -244,7 +245,7 @@ impl Session {
         })
     }
 
-    /// Whether a message is under way that comes too slowly ever to end.
+    /// Whether an incomplete message arrives too slowly.
     pub(crate) fn is_stalled(&self, now_s: u32) -> bool {
         let (since_s, config) = (self.message_since_s.load(Relaxed), &self.shared.config);
         let for_s = now_s.saturating_sub(since_s);
@@ -254,7 +255,7 @@ impl Session {
 
     pub(crate) fn deliver(&self, frame_batch: &FrameBatch<'_>) -> Delivered {
         let mut outbox = self.outbox.lock();
-        // Whoever waits for room in the socket already need not be told that there is more to write.
+        // A writer that already waits for room in the socket need not be woken.
         let awaits_room = self.stream().is_some() && !outbox.is_empty();
         let delivered = outbox.deliver(self.stream(), &*self.dialect, frame_batch, &self.shared.config);
         drop(outbox);
@@ -266,7 +267,7 @@ impl Session {
         delivered
     }
 
-    /// Sends a personal frame after all that wait.
+    /// Queues a personal frame after all others.
     pub(crate) fn send(self: &Arc<Self>, frame: Bytes) {
         if frame.is_empty() {
             return;
@@ -286,7 +287,7 @@ impl Session {
         }
     }
 
-    /// Sends a frame that says how everything is.
+    /// Sends a frame with the complete current state.
     pub(crate) fn send_snapshot(&self, frame: Bytes) {
         let frame = self.as_agreed(frame);
         let mut outbox = self.outbox.lock();
@@ -298,7 +299,7 @@ impl Session {
         }
     }
 
-    /// Answers a ping, unless the client sends pings and does not read.
+    /// Answers a ping, unless the client sends pings without reading.
     pub(crate) fn send_pong(&self, frame: Bytes) {
         let mut outbox = self.outbox.lock();
         if outbox.state == State::Open && outbox.bytes() + frame.len() <= self.shared.config.queue_bytes {
@@ -307,8 +308,8 @@ impl Session {
         }
     }
 
-    /// Sends a heartbeat. While something waits only one that the client awaits, and before what waits: other clients
-    /// take what waits for a sign of life.
+    /// Sends a heartbeat. While frames are queued, only one that the client expects, and ahead of them: for other
+    /// clients the queued frames are a sign of life.
     pub(crate) fn send_heartbeat(&self, frame: Bytes) {
         let mut outbox = self.outbox.lock();
         let due = outbox.is_empty() || self.dialect.heartbeats_are_awaited();
@@ -322,14 +323,14 @@ impl Session {
         }
     }
 
-    /// Starts to close; nothing happens if it is closing already.
+    /// Starts to close; does nothing if it is closing already.
     pub(crate) fn close(self: &Arc<Self>, reason: &CloseReason) {
         if self.begin_close(reason) {
             self.tell_closing();
         }
     }
 
-    /// [`close`](Self::close) without telling the hub's thread, for that thread itself.
+    /// [`close`](Self::close) without notifying the hub's thread, for that thread itself.
     pub(crate) fn begin_close(&self, reason: &CloseReason) -> bool {
         let mut outbox = self.outbox.lock();
         if outbox.state != State::Open {
@@ -346,7 +347,7 @@ impl Session {
         self.shared.inbox.push(Command::Closing(Arc::clone(self)));
     }
 
-    /// Makes live frames wait for a recovery; `false` if the session is not open.
+    /// Holds live frames during a recovery; `false` if the session is not open.
     pub(crate) fn hold(&self) -> bool {
         let mut outbox = self.outbox.lock();
         let open = outbox.state == State::Open;
@@ -356,7 +357,7 @@ impl Session {
         open
     }
 
-    /// Puts what a recovery found in front of the live frames that waited for it.
+    /// Queues the recovered frames ahead of the live frames that were held.
     pub(crate) fn release(&self, recovered: Vec<Bytes>) {
         let mut outbox = self.outbox.lock();
         outbox.release(recovered);
@@ -369,7 +370,7 @@ impl Session {
         self.outbox.lock().state
     }
 
-    /// Writes what waits; ready when nothing does any more, or the connection failed.
+    /// Writes what is queued; ready when nothing is left, or the connection failed.
     pub(crate) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<State> {
         self.waker.register(cx.waker());
         let Some(stream) = self.stream() else { return Poll::Ready(self.state()) };
@@ -379,7 +380,7 @@ impl Session {
                 let waited = outbox.bytes();
                 let drained = outbox.drain(self.stream());
                 if outbox.bytes() < waited {
-                    // What waited for room has found some: the client reads.
+                    // A full socket has become writable: the client reads.
                     self.touch();
                 }
                 if drained != Drained::Blocked {
@@ -397,7 +398,7 @@ impl Session {
         }
     }
 
-    /// Takes everything that waits in one chunk, for a queue transport; `None` at the end.
+    /// Takes everything queued in one chunk, for a queue transport; `None` at the end.
     pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         self.waker.register(cx.waker());
         let mut outbox = self.outbox.lock();
@@ -416,17 +417,17 @@ impl Session {
         self.outbox.lock().take_all()
     }
 
-    /// Ends the session at once: nothing more is written, its place is free.
+    /// Ends the session at once: nothing more is written, its place is released.
     pub(crate) fn end(self: &Arc<Self>) {
         self.kill();
         self.shared.inbox.push(Command::Ended(Arc::clone(self)));
     }
 
-    /// [`end`](Self::end) without telling the hub's thread, for that thread itself.
+    /// [`end`](Self::end) without notifying the hub's thread, for that thread itself.
     pub(crate) fn kill(&self) {
         self.outbox.lock().end();
         if let Some(stream) = self.stream() {
-            // What lies in the kernel's buffers and nobody reads does not stay there.
+            // Unread data in the kernel's buffers must not stay there.
             let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(UNREAD_TIMEOUT));
         }
         if self.admitted.swap(false, Relaxed) {
@@ -435,7 +436,7 @@ impl Session {
         self.waker.wake();
     }
 
-    /// Says that no more frames follow, so that the client closes.
+    /// Signals that no more frames follow, so that the client closes.
     pub(crate) fn shut_down_write(&self) -> io::Result<()> {
         match self.stream() {
             Some(stream) => socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write),
@@ -444,10 +445,10 @@ impl Session {
     }
 }
 
-/// Where a session joined: it gets live what comes after `head_seq`, and those frames wait for it until this
-/// is released.
+/// The point at which a session joined: events after `head_seq` are delivered live, and their frames are held until
+/// this is released.
 pub(crate) struct JoinPoint {
-    /// Whose frames are held; taken by the release.
+    /// The session whose frames are held; taken by the release.
     session: Option<Arc<Session>>,
     pub head_seq: u64,
     /// The topic's offset there, if the hub knows it.
@@ -459,7 +460,7 @@ impl JoinPoint {
         Self { session: Some(session), head_seq, offset }
     }
 
-    /// Puts `recovered` in front of the live frames and lets them all go.
+    /// Queues `recovered` ahead of the held live frames and releases them all.
     pub(crate) fn release(mut self, recovered: Vec<Bytes>) {
         if let Some(session) = self.session.take() {
             session.release(recovered);
@@ -468,8 +469,7 @@ impl JoinPoint {
 }
 
 impl Drop for JoinPoint {
-    /// A join that is given up in the middle has held frames that can no longer be put in order: the client
-    /// comes back and resumes.
+    /// The frames held by an abandoned join can no longer be ordered: the client reconnects and resumes.
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
             session.close(&CloseCode::Internal.into());

@@ -23,13 +23,13 @@ pub(crate) struct Shared {
     /// Short critical sections only: the hub's thread adds every durable event.
     pub history: Mutex<History>,
     pub admission: Mutex<Admission>,
-    /// What is kept of messages that have not ended, in bytes.
+    /// Buffered bytes of incomplete messages.
     pub unfinished_bytes: AtomicUsize,
     pub figures: Figures,
-    /// Seconds since the start, for the time of a session's last sign of life.
+    /// Seconds since the start, for the time of a session's last activity.
     pub now_s: AtomicU32,
     pub next_session: AtomicU64,
-    /// Names of the dialects seen so far; the place of a name is its number.
+    /// Names of the dialects seen so far; the index of a name is its number.
     pub dialects: Mutex<Vec<&'static str>>,
     /// Recoveries that may read the log at the same time.
     pub recoveries: Semaphore,

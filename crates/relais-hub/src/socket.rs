@@ -1,4 +1,4 @@
-//! The read side of a WebSocket, and its end.
+//! The read side of a WebSocket, and its close.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -17,7 +17,7 @@ use crate::close::{CloseCode, CloseReason};
 use crate::outbox::State;
 use crate::session::Session;
 
-/// Bytes read at once. One buffer per thread serves all connections: a silent one has none of its own.
+/// Bytes read at once. One buffer per thread serves all connections: an idle one has none of its own.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
 thread_local! {
@@ -43,9 +43,9 @@ pub trait Receiver: Send + Unpin + 'static {
 pub enum Flow {
     /// The next message.
     Continue,
-    /// This work, and the next message when it is done. Frames to the client flow meanwhile.
+    /// Awaits this work before the next message. Frames to the client are sent meanwhile.
     Await(BoxFuture<'static, Flow>),
-    /// The connection closes after the frames that already wait.
+    /// The connection closes after the frames already queued.
     Close(CloseReason),
 }
 
@@ -54,7 +54,7 @@ pub enum Flow {
 pub enum Ended {
     /// The client closed, with this code if it gave one.
     ByClient(Option<u16>),
-    /// We closed, with this code.
+    /// The server closed, with this code.
     ByServer(CloseCode),
     /// The client broke the protocol.
     Protocol(ProtocolError),
@@ -62,14 +62,14 @@ pub enum Ended {
     Lost,
 }
 
-/// What comes with the stream of a WebSocket.
+/// What is handed over with the stream of a WebSocket.
 #[derive(Default)]
 pub struct Leftover {
     bytes: Bytes,
     held: Option<Held>,
 }
 
-/// Something that is let go when a connection has ended, such as its place among all connections.
+/// A resource that is released when a connection has ended, such as its place among all connections.
 pub type Held = Box<dyn Any + Send>;
 
 impl Leftover {
@@ -92,8 +92,8 @@ impl From<Bytes> for Leftover {
     }
 }
 
-/// Runs the read side of `session` until the connection ends; the session is then gone from the hub, also if
-/// the future is dropped before. `leftover` comes from the HTTP server.
+/// Runs the read side of `session` until the connection ends; the session is then removed from the hub, also if the
+/// future is dropped earlier. `leftover` comes from the HTTP server.
 ///
 /// # Panics
 /// When polled, if the session's transport is not a socket.
@@ -109,7 +109,7 @@ pub fn run_socket<R: Receiver>(
         receiver,
         decoder: Decoder::new(limits),
         kept: 0,
-        // A copy: even an empty `Bytes` holds on to the HTTP server's whole read buffer.
+        // A copy: even an empty `Bytes` keeps the HTTP server's whole read buffer alive.
         backlog: leftover.to_vec(),
         work: None,
         phase: Phase::Talking,
@@ -122,25 +122,25 @@ pub struct SocketRun<R> {
     session: Arc<Session>,
     receiver: R,
     decoder: Decoder,
-    /// Bytes of an unfinished message that are counted.
+    /// Bytes of an incomplete message that are counted.
     kept: usize,
-    /// Bytes that arrived behind a message whose work is under way.
+    /// Bytes received after a message whose work is in progress.
     backlog: Vec<u8>,
     work: Option<BoxFuture<'static, Flow>>,
     phase: Phase,
     _held: Option<Held>,
 }
 
-/// How far the conversation is.
+/// The state of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Talking,
-    /// Our close frame is written; the client has until the close timeout to answer it.
+    /// The server's close frame is written; the client has until the close timeout to answer it.
     AwaitingClose(CloseCode),
-    /// Everything is said; what waits is written, then the connection ends.
+    /// Nothing more is to be sent; what is queued is written, then the connection ends.
     Leaving(Ended),
-    /// The same after the client broke the protocol: what it still sends is read and thrown away, because
-    /// closing a socket with unread bytes would destroy our close frame on its way.
+    /// The same after a protocol error: what the client still sends is read and discarded, because closing a socket
+    /// with unread bytes would destroy the server's close frame in transit.
     Discarding(Ended),
 }
 
@@ -181,14 +181,14 @@ impl<R: Receiver> Future for SocketRun<R> {
 }
 
 impl<R: Receiver> SocketRun<R> {
-    /// Does `first` before the first message is read. As any work it ends with the session.
+    /// Runs `first` before the first message is read. Like any work, it ends with the session.
     #[must_use]
     pub fn after(mut self, first: Flow) -> Self {
         self.follow(first);
         self
     }
 
-    /// What the state of the write side means for the conversation.
+    /// Applies the state of the write side.
     fn after_drain(&mut self, drained: Poll<State>) -> Option<Ended> {
         match (drained, self.phase) {
             (Poll::Ready(State::Closed(_)), Phase::Leaving(ended) | Phase::Discarding(ended)) => Some(ended),
@@ -201,7 +201,7 @@ impl<R: Receiver> SocketRun<R> {
             (Poll::Ready(_), Phase::Leaving(ended)) => Some(ended),
             (Poll::Ready(State::Closing(code)), Phase::Talking) => {
                 self.phase = Phase::AwaitingClose(code);
-                // Work that is under way has nobody left to answer.
+                // There is no one left to receive the result of the work in progress.
                 self.work = None;
                 self.backlog = Vec::new();
                 self.session.shut_down_write().err().map(|_| Ended::ByServer(code))
@@ -232,7 +232,7 @@ impl<R: Receiver> SocketRun<R> {
         });
     }
 
-    /// How a connection that ended without a close frame from the client ended.
+    /// How a connection ended without a close frame from the client.
     fn lost(&self) -> Ended {
         match self.phase {
             Phase::Talking => Ended::Lost,
@@ -241,7 +241,7 @@ impl<R: Receiver> SocketRun<R> {
         }
     }
 
-    /// Handles the messages in `bytes`, up to one that needs work or ends the conversation.
+    /// Handles the messages in `bytes`, up to one that needs work or ends the connection.
     fn feed(&mut self, bytes: &mut [u8]) {
         let arrived = bytes.len();
         let mut input = bytes;
@@ -280,7 +280,7 @@ impl<R: Receiver> SocketRun<R> {
         }
     }
 
-    /// All that arrived is read.
+    /// Everything received has been read.
     fn await_more(&mut self, arrived: usize) {
         let is_under_way = self.decoder.is_under_way();
         self.session.message_goes_on(arrived, is_under_way);
@@ -301,7 +301,7 @@ impl<R: Receiver> SocketRun<R> {
         }
     }
 
-    /// The client's close frame is answered with ours, unless it is the answer to ours.
+    /// Answers the client's close frame, unless it is itself the answer.
     fn client_closes(&mut self, code: Option<u16>) {
         let ended = match self.phase {
             Phase::AwaitingClose(code) => Ended::ByServer(code),

@@ -57,7 +57,7 @@ impl Figures {
     }
 }
 
-/// The process's metrics, told once per pass. Install the recorder before the hub starts.
+/// The process's metrics, updated once per pass. Install the recorder before the hub starts.
 pub(crate) struct Meters {
     sessions: Gauge,
     streams: Gauge,

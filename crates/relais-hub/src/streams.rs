@@ -16,7 +16,7 @@ pub(crate) struct Stream {
     pub channel: Channel,
     /// The topic's offset, once known; for single topics only.
     pub offset: Option<u64>,
-    /// Members by the form in which they are told.
+    /// Members by wire form.
     pub groups: Vec<Group>,
     /// Sessions of each principal.
     pub present: HashMap<Arc<str>, usize>,
@@ -24,19 +24,19 @@ pub(crate) struct Stream {
     pub dirty: bool,
 }
 
-/// What frames look like: their dialect's number, and whether messages in them are compressed.
+/// The wire form: the dialect's number, and whether messages are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Form {
     pub dialect: u16,
     pub compressed: bool,
 }
 
-/// The members of a channel that are told it in one form, and their batch.
+/// The members of a channel with the same form, and their batch.
 pub(crate) struct Group {
     pub form: Form,
     pub dialect: Arc<dyn Dialect>,
     pub members: Vec<Member>,
-    /// Frames of the current pass, one after the other.
+    /// Frames of the current pass, concatenated.
     pub buffer: Vec<u8>,
     pub frames: Vec<Frame>,
     /// The buffer during the walk over the members.
@@ -47,7 +47,7 @@ pub(crate) struct Group {
 pub(crate) struct Member {
     pub session: Arc<Session>,
     pub slot: u32,
-    /// It wants every frame of this channel and is in no other: it gets the batch as it is.
+    /// It receives every frame of this channel and is in no other: it gets the batch unchanged.
     pub direct: bool,
 }
 
@@ -68,7 +68,7 @@ impl Stream {
         self.groups.iter().all(|group| group.members.is_empty())
     }
 
-    /// Adds a member that is told this in `form`, of that dialect, and returns its place in its group.
+    /// Adds a member with `form` and that dialect, and returns its place in its group.
     pub(crate) fn add(
         &mut self,
         session: &Arc<Session>,
@@ -85,14 +85,14 @@ impl Stream {
         u32::try_from(members.len() - 1).expect("sessions_max bounds the members")
     }
 
-    /// Counts a session of `principal`; true if it is the first.
+    /// Adds a session of `principal`; true if it is the first.
     pub(crate) fn count(&mut self, principal: &Arc<str>) -> bool {
         let count = self.present.entry(Arc::clone(principal)).or_default();
         *count += 1;
         *count == 1
     }
 
-    /// Counts it out; true if it was the last.
+    /// Removes one; true if it was the last.
     pub(crate) fn discount(&mut self, principal: &Arc<str>) -> bool {
         let Some(count) = self.present.get_mut(principal) else { return false };
         *count -= 1;
@@ -126,7 +126,7 @@ impl Group {
         self.batch = Bytes::from(std::mem::take(&mut self.buffer));
     }
 
-    /// Takes the buffer back if no queue refers to it.
+    /// Reuses the buffer if no queue refers to it.
     pub(crate) fn recycle(&mut self) {
         self.frames.clear();
         let batch = std::mem::take(&mut self.batch);
@@ -156,7 +156,7 @@ impl Streams {
         }
     }
 
-    /// The channels that hear events of `topic`: itself and its family.
+    /// The channels that receive events of `topic`: itself and its family.
     pub(crate) fn covering(&self, topic: &Topic) -> [Option<u32>; 2] {
         [self.topics.get(topic).copied(), self.families.get(topic.family()).copied()]
     }
@@ -173,7 +173,7 @@ impl Streams {
         number
     }
 
-    /// Forgets a channel that has no member left.
+    /// Removes a channel without members.
     pub(crate) fn forget_if_empty(&mut self, number: u32) {
         if self.slots.get(number).is_some_and(Stream::is_empty)
             && let Some(stream) = self.slots.remove(number)

@@ -1,4 +1,4 @@
-//! What a session listens to, from where on, and what became of that.
+//! Subscriptions: channel, start, and outcome.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ pub enum From {
     Position(Position),
 }
 
-/// One channel to listen to.
+/// A subscription to one channel.
 #[derive(Clone)]
 pub struct Subscription {
-    /// What to listen to.
+    /// The channel.
     pub channel: Channel,
     /// Which of its events; all if absent.
     pub filter: Option<Arc<dyn Filter>>,
@@ -33,10 +33,10 @@ pub struct Joined {
     pub epoch: Epoch,
     /// The topic's offset at the join, for a subscription to a single topic.
     pub offset: Option<u64>,
-    /// The place in the whole log at the join: what comes live is after it, what was replayed is up to it.
+    /// The place in the whole log at the join: live events are after it, replayed ones up to it.
     pub cursor: Cursor,
-    /// Whether everything after the place the client named was replayed. Always true from [`From::Now`]; if
-    /// false, nothing was replayed and the client needs a fresh snapshot.
+    /// Whether everything after the client's position was replayed. Always true from [`From::Now`]; if false, nothing
+    /// was replayed and the client needs a fresh snapshot.
     pub recovered: bool,
     /// How many events were replayed.
     pub replayed: usize,

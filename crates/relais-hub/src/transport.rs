@@ -1,4 +1,4 @@
-//! Where a session's bytes go.
+//! Where a session's bytes are written.
 
 use std::io;
 use std::sync::Arc;
@@ -8,13 +8,12 @@ use tokio::net::TcpStream;
 
 use crate::config::HubConfig;
 
-/// Where a session's bytes go.
+/// Where a session's bytes are written.
 #[derive(Clone, Debug)]
 pub enum Transport {
-    /// A socket that the hub writes to directly. Its read side belongs to
-    /// [`run_socket`](crate::run_socket).
+    /// A socket that the hub writes to directly. Its read side belongs to [`run_socket`](crate::run_socket).
     Socket(Arc<TcpStream>),
-    /// A queue that an HTTP reply takes from: see [`QueueBody`](crate::QueueBody).
+    /// A queue read by an HTTP response: see [`QueueBody`](crate::QueueBody).
     Queue,
 }
 
@@ -26,9 +25,9 @@ impl Transport {
     }
 }
 
-/// Bounds the kernel's send buffer, which would otherwise swallow megabytes before the queue's limit sees
-/// anything, and sends small writes at once. A client that goes on talking but reads nothing is gone as well: its
-/// socket fails, after twice the time for which a silent one is waited for.
+/// Bounds the kernel's send buffer, which would otherwise swallow megabytes before the queue's limit takes effect, and
+/// sends small writes at once. A client that keeps sending but reads nothing is lost as well: its socket fails after
+/// twice the idle timeout.
 pub(crate) fn configure(stream: &TcpStream, config: &HubConfig) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = socket2::SockRef::from(stream);

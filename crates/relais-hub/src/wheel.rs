@@ -1,10 +1,10 @@
 //! One timer for all sessions.
 
-/// Seconds ahead that the wheel can hold; what is due later is looked at again on the way.
+/// Seconds ahead that the wheel can hold; later entries are rescheduled on the way.
 const SPOKES: u32 = 128;
 
-/// Names of what is due, sorted by the second. Nothing is ever taken out: whoever is no longer due at that
-/// second ignores the call.
+/// Names of due entries, by second. Nothing is ever removed: an entry that is no longer due at that second ignores the
+/// call.
 pub(crate) struct Wheel<T> {
     now: u32,
     spokes: Vec<Vec<T>>,
@@ -19,15 +19,15 @@ impl<T> Wheel<T> {
         self.now
     }
 
-    /// Notes `name` for the second `due`, and returns the second at which it will come up: later than now,
-    /// and not later than the wheel reaches.
+    /// Schedules `name` for the second `due`, and returns the second at which it will come up: later than now, and
+    /// within the wheel's range.
     pub(crate) fn schedule(&mut self, name: T, due: u32) -> u32 {
         let due = due.clamp(self.now + 1, self.now + SPOKES - 1);
         self.spokes[(due % SPOKES) as usize].push(name);
         due
     }
 
-    /// One second passes: what comes up now.
+    /// Advances one second: returns what is due.
     pub(crate) fn turn(&mut self) -> Vec<T> {
         self.now += 1;
         std::mem::take(&mut self.spokes[(self.now % SPOKES) as usize])

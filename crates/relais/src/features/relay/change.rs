@@ -22,10 +22,10 @@ use super::store::{self, FileRow, Kept};
 /// The family of the relay's topics.
 pub const TOPIC_FAMILY: &str = "societe";
 
-/// Contents up to this size travel in the transaction; larger ones go to the blobs before it.
+/// Contents up to this size are stored in the transaction; larger ones are stored as blobs before it.
 pub const INLINE_BYTES_MAX: usize = 128 * 1024;
 
-/// A content that was checked.
+/// A validated content.
 #[derive(Clone, Debug)]
 pub struct Content {
     /// The bytes.
@@ -35,25 +35,25 @@ pub struct Content {
 }
 
 impl Content {
-    /// Whether the bytes travel in the transaction.
+    /// Whether the bytes are stored in the transaction.
     #[must_use]
     pub fn is_inline(&self) -> bool {
         self.bytes.len() <= INLINE_BYTES_MAX
     }
 }
 
-/// What the transactions work on.
+/// The state that the transactions work on.
 pub struct Ledger {
     pub(super) folder: Arc<Folder>,
     pub(super) index: Arc<Index>,
     pub(super) quota_bytes: u64,
     pub(super) files_max: usize,
     pub(super) versions_kept: u64,
-    /// The last event whose plain file is in its place.
+    /// The last event whose plain file is in place.
     placed_seq: AtomicU64,
-    /// Files whose plain file is still to be put into its place, each with the event that asks for it.
+    /// Files whose plain file is still to be written, each with the event that requires it.
     unplaced: Mutex<HashMap<(SocieteName, FileName), u64>>,
-    /// Files whose row does not say yet what their plain file looks like. As many as there are files.
+    /// Files whose row does not yet record the stat of their plain file. Bounded by the number of files.
     unsaved: Mutex<HashSet<(SocieteName, FileName)>>,
 }
 
@@ -71,15 +71,15 @@ impl Ledger {
         }
     }
 
-    /// The plain file was found to hold what the event `seq` left, and to look like this. Costs no transaction: the row
-    /// follows with others.
+    /// The plain file was found to hold what the event `seq` left, with this stat. Costs no transaction: the row is
+    /// updated with others.
     pub(super) fn note_stat(&self, societe: &SocieteName, filename: &FileName, seq: u64, stat: Stat) {
         if self.index.set_stat(societe, filename, seq, stat) {
             self.unsaved.lock().insert((societe.clone(), filename.clone()));
         }
     }
 
-    /// At most `limit` files whose row does not say yet what their plain file looks like, with what is known now.
+    /// At most `limit` files whose row does not yet record the stat of their plain file, with what is known now.
     pub(super) fn take_unsaved(&self, limit: usize) -> Vec<(SocieteName, Arc<FileMeta>)> {
         let mut unsaved = self.unsaved.lock();
         let taken: Vec<_> = unsaved.iter().take(limit).cloned().collect();
@@ -93,18 +93,18 @@ impl Ledger {
             .collect()
     }
 
-    /// The last event whose plain file is in its place, as are all before it.
+    /// The last event whose plain file, and those of all events before it, are in place.
     pub(super) fn placed_seq(&self) -> u64 {
         self.placed_seq.load(Ordering::Acquire)
     }
 
-    /// Files whose plain file is still to be put into its place.
+    /// Files whose plain file is still to be written.
     pub(super) fn unplaced(&self) -> Vec<(SocieteName, FileName)> {
         self.unplaced.lock().keys().cloned().collect()
     }
 
-    /// Stores a content as the new version of a file, announces it, and puts the plain file into its place.
-    /// The same content as now makes no version and no event.
+    /// Stores a content as the new version of a file, publishes the event, and puts the plain file in place. A content
+    /// identical to the current one creates no version and no event.
     pub(super) fn put(
         self: &Arc<Self>,
         tx: &mut WriteTx<'_>,
@@ -130,8 +130,8 @@ impl Ledger {
         Ok(stored(meta, Some(emitted)))
     }
 
-    /// Takes what another program wrote into the folder as the new version, if it is still there as it was
-    /// read, and with `only_after` if that is still the last event of the file.
+    /// Stores what another program wrote into the folder as the new version, if it is unchanged since it was read, and
+    /// with `only_after` if that is still the last event of the file.
     pub(super) fn adopt(
         self: &Arc<Self>,
         tx: &mut WriteTx<'_>,
@@ -168,7 +168,7 @@ impl Ledger {
         Ok(Some(stored(meta, emitted)))
     }
 
-    /// Deletes a file, announces it, and removes the plain file. Its versions stay.
+    /// Deletes a file, publishes the event, and removes the plain file. Its versions are kept.
     pub(super) fn delete(
         self: &Arc<Self>,
         tx: &mut WriteTx<'_>,
@@ -180,7 +180,7 @@ impl Ledger {
         self.delete_row(tx, request)
     }
 
-    /// As [`Ledger::delete`], whether the folder can be written or not: the plain file may be gone already.
+    /// As [`Ledger::delete`], even if the folder is not writable: the plain file may already be gone.
     pub(super) fn delete_row(
         self: &Arc<Self>,
         tx: &mut WriteTx<'_>,
@@ -213,7 +213,7 @@ impl Ledger {
         Ok(announced(emitted))
     }
 
-    /// Announces that a société was synchronised.
+    /// Publishes that a société was synchronised.
     pub(super) fn announce_sync(
         tx: &mut WriteTx<'_>,
         societe: &SocieteName,
@@ -223,8 +223,8 @@ impl Ledger {
         Ok(announced(tx.emit(&topic(societe)?, "sync_completed", data.to_string())?))
     }
 
-    /// Puts the stored content of a file into its place again: after a crash, or when a disk is back. Nothing
-    /// happens if something has happened to the file since.
+    /// Writes the plain file of the stored content again: after a crash, or when a disk is available again. Does
+    /// nothing if the file has changed since.
     pub(super) fn replace_plain_file(
         self: &Arc<Self>,
         tx: &mut WriteTx<'_>,
@@ -243,7 +243,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// The plain file is to be brought to what the event `seq` left.
+    /// The plain file must be brought up to the event `seq`.
     pub(super) fn note_unplaced(&self, societe: SocieteName, filename: FileName, seq: u64) {
         let mut unplaced = self.unplaced.lock();
         let asked = unplaced.entry((societe, filename)).or_default();
@@ -256,7 +256,7 @@ impl Ledger {
         !unplaced.is_empty() && unplaced.contains_key(&(societe.clone(), filename.clone()))
     }
 
-    /// The plain file is as the event `seq` left it; a later one still asks for more.
+    /// The plain file is up to the event `seq`; a later one still leaves it pending.
     pub(super) fn forget_unplaced(&self, societe: &SocieteName, filename: &FileName, seq: u64) {
         let mut unplaced = self.unplaced.lock();
         if !unplaced.is_empty() {
@@ -267,7 +267,7 @@ impl Ledger {
         }
     }
 
-    /// The same content again: only the plain file is restored if it is not as it should be.
+    /// The same content again: only the plain file is restored if it differs.
     fn put_again(
         self: &Arc<Self>,
         tx: &mut WriteTx<'_>,
@@ -276,7 +276,7 @@ impl Ledger {
         meta: &FileMeta,
     ) -> Result<Stored, RelayError> {
         let (societe, filename) = (&request.societe, &request.filename);
-        // The row may not say yet what the plain file looks like; what is in memory does.
+        // The row may not record the plain file's stat yet; the index in memory does.
         let known = self.index.file(societe, filename).filter(|known| known.seq == meta.seq);
         let expected = known.map_or_else(|| meta.stat(), |known| known.stat());
         if !self.index.is_changing(societe, filename)

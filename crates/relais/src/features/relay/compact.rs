@@ -1,4 +1,4 @@
-//! Giving back the room of versions that are gone: see [`relais_store::packs`].
+//! Reclaims the space of removed versions: see [`relais_store::packs`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,31 +12,31 @@ use super::error::RelayError;
 use super::left_out::{Cause, Spot};
 use super::store::{self, Packed};
 
-/// A pack whose contents are needed to less than this share is emptied: what is left moves to the newest one.
+/// A pack of which less than this share is needed is emptied: the remaining contents move to the newest one.
 const NEEDED_SHARE: f64 = 0.5;
 
-/// Packs that are begun between two passes, at least.
+/// Minimum number of new packs between two passes.
 const PACKS_BETWEEN: u64 = 8;
 
-/// Contents after which a pass empties no further pack; the next pass goes on.
+/// Contents after which a pass empties no further pack; the next pass continues.
 const MOVED_MAX: usize = 20_000;
 
-/// Contents that are listed at once.
+/// Contents listed at once.
 const LISTED_MAX: usize = 2000;
 
-/// Contents that move in one transaction.
+/// Contents moved in one transaction.
 const MOVED_TOGETHER: usize = 64;
 
-/// What a pass did.
+/// The result of a pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compacted {
     /// Contents that were moved.
     pub moved: usize,
     /// Packs that were removed.
     pub removed: usize,
-    /// Packs that were looked at and stay.
+    /// Packs that were examined and kept.
     pub kept: usize,
-    /// Contents that are damaged where they are: their packs stay, an operator may still save something.
+    /// Damaged contents: their packs are kept, so that an operator may still recover something.
     pub damaged: usize,
 }
 
@@ -68,7 +68,7 @@ impl Relay {
     /// Removes the packs that no version needs, and empties those that few need.
     ///
     /// # Errors
-    /// What the disk or the database reports; what was moved by then stays moved.
+    /// An error of the disk or the database; what was moved by then stays moved.
     pub async fn compact(&self) -> Result<Compacted, RelayError> {
         let Some(packs) = self.0.store.packs().cloned() else { return Ok(Compacted::default()) };
         // The list comes first: every row that refers to a sealed pack is committed, and none is added.
@@ -106,8 +106,7 @@ impl Relay {
         Ok(needed.map_err(RelayError::Store)?.into_iter().collect())
     }
 
-    /// Moves every content that is still needed out of a sealed pack, but for those that are damaged. Says how many
-    /// there were of both.
+    /// Moves every content that is still needed out of a sealed pack, except damaged ones. Returns the number of both.
     async fn empty(&self, packs: &Arc<Packs>, number: u64) -> Result<(usize, usize), RelayError> {
         let (mut from, to) = (Place(number * PACK_BYTES), Place((number + 1) * PACK_BYTES));
         let (mut moved, mut damaged) = (0, 0);
@@ -137,7 +136,7 @@ impl Relay {
     }
 }
 
-/// Contents of a pack that were read.
+/// Contents read from a pack.
 #[derive(Default)]
 struct Loaded {
     whole: Vec<(Packed, Vec<u8>)>,
@@ -157,7 +156,7 @@ async fn blocking<T: Send + 'static>(
     Ok(done.map_err(|e| RelayError::Io(e.into()))??)
 }
 
-/// A damaged content is not moved, so its pack is not removed: an operator may still save something.
+/// A damaged content is not moved, so its pack is kept: an operator may still recover something.
 fn load(packs: &Packs, rows: Vec<Packed>) -> Loaded {
     let mut loaded = Loaded::default();
     for row in rows {

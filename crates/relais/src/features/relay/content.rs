@@ -20,7 +20,7 @@ use super::store::{self, Kept};
 /// A content larger than this share of the cache is not kept in it.
 const CACHE_SHARE: u64 = 8;
 
-/// How often a content may be moved while it is looked for.
+/// How often a content may be moved during a lookup.
 const MOVES_MAX: usize = 3;
 
 /// Below this size compression gains nothing worth its header.
@@ -29,7 +29,7 @@ pub const COMPRESS_BYTES_MIN: usize = 1024;
 /// How a content is encoded for the wire (RFC 9110 section 8.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Coding {
-    /// As it is.
+    /// Unencoded.
     Identity,
     /// RFC 1952.
     Gzip,
@@ -52,11 +52,11 @@ impl Coding {
     }
 }
 
-/// Contents that were asked for lately, by hash and coding, bounded in bytes.
+/// Recently requested contents, by hash and coding, bounded in bytes.
 pub struct Cache {
     entries: quick_cache::sync::Cache<(Arc<str>, Coding), Bytes, Bytewise>,
     entry_bytes_max: u64,
-    /// Those that are too large for it, while they are sent.
+    /// Those too large for it, while they are being sent.
     in_use: InUse,
 }
 
@@ -85,7 +85,7 @@ impl Cache {
         self.entries.get(key).or_else(|| self.in_use.get(key))
     }
 
-    /// The content as it is to be sent.
+    /// The content to be sent.
     fn keep(&self, key: (Arc<str>, Coding), content: Bytes) -> Bytes {
         if self.is_large(content.len()) {
             return self.in_use.share(key, content);
@@ -98,7 +98,8 @@ impl Cache {
         size as u64 > self.entry_bytes_max
     }
 
-    /// What `make` gives, unless somebody else is sent it meanwhile. Large ones are made in turn.
+    /// The result of `make`, unless the content is already being sent to another client. Large ones are made one at a
+    /// time.
     async fn get_or<E>(
         &self,
         key: (Arc<str>, Coding),
@@ -119,11 +120,11 @@ impl Cache {
 }
 
 impl Relay {
-    /// The present content of a file and what is known about it. What another program wrote a moment ago is
-    /// taken in first; if it is not accepted, the last good content is given.
+    /// The current content of a file and its metadata. A recent change by another program is stored first; if it is not
+    /// accepted, the last valid content is returned.
     ///
     /// # Errors
-    /// [`RelayError::NoFile`], or what the disk or the database reports.
+    /// [`RelayError::NoFile`], or an error of the disk or the database.
     pub async fn content(
         &self,
         societe: &SocieteName,
@@ -152,8 +153,8 @@ impl Relay {
         Ok((meta, content))
     }
 
-    /// From the folder if it holds what it should, else from the database. What a file looks like proves nothing: what
-    /// is given out under a hash has been hashed.
+    /// From the folder if it holds the expected content, else from the database. A stat proves nothing: the hash of
+    /// every content served is computed.
     async fn load(&self, societe: &SocieteName, meta: &Arc<FileMeta>) -> Result<Bytes, RelayError> {
         let (folder, max) = (Arc::clone(&self.0.ledger.folder), self.0.config.file_bytes_max);
         let (name, wanted) = (societe.clone(), Arc::clone(meta));
@@ -161,7 +162,7 @@ impl Relay {
             let found = folder.read(&name, &wanted.filename, max);
             match found {
                 Ok(Found::Content(_, bytes)) if is_whole(&bytes, &wanted.sha256) => Some(bytes),
-                // Whatever is wrong with the plain file: the database has the content.
+                // Whatever is wrong with the plain file, the database has the content.
                 _ => None,
             }
         });
@@ -171,7 +172,7 @@ impl Relay {
         }
     }
 
-    /// The content of a version that is kept, to be sent, and its hash.
+    /// The content of a kept version, to be sent, and its hash.
     ///
     /// # Errors
     /// As [`stored_content`](Self::stored_content).
@@ -181,7 +182,7 @@ impl Relay {
         filename: &FileName,
         version: u64,
     ) -> Result<(Arc<str>, Bytes), RelayError> {
-        // In turn as well: which content it is shows only once it is read.
+        // One at a time as well: its hash is known only once it is read.
         let _turn = self.0.cache.in_use.turn().await;
         let content = self.stored_content(societe, filename, version).await?;
         let sha256: Arc<str> = sha256_hex(&content).into();
@@ -189,7 +190,7 @@ impl Relay {
         Ok((sha256, content))
     }
 
-    /// What the database says, if the folder cannot be brought to it.
+    /// The content according to the database, if the folder cannot be brought up to date.
     async fn content_of_row(
         &self,
         societe: &SocieteName,
@@ -207,7 +208,7 @@ impl Relay {
         Ok((Arc::new(row.meta), content))
     }
 
-    /// The content of a version that is kept.
+    /// The content of a kept version.
     ///
     /// # Errors
     /// [`RelayError::NoVersion`], [`RelayError::Damaged`], or the database.
@@ -233,7 +234,7 @@ impl Relay {
                     self.0.blobs.get(&found.sha256).await.map_err(RelayError::from)?.map(Bytes::from)
                 }
                 Kept::Pack(place) => match self.packed(place, found.size).await? {
-                    // The content was moved a moment ago, and the row says where to.
+                    // The content was just moved, and the row has its new place.
                     None => continue,
                     found => found,
                 },
@@ -254,10 +255,10 @@ impl Relay {
         Ok(read.map_err(|e| RelayError::Io(e.into()))??.map(Bytes::from))
     }
 
-    /// A content in `coding`, compressed once and kept.
+    /// A content in `coding`, compressed once and cached.
     ///
     /// # Errors
-    /// What the encoder reports.
+    /// An error of the encoder.
     pub async fn encoded(
         &self,
         sha256: &Arc<str>,
@@ -276,7 +277,7 @@ impl Relay {
         self.0.cache.get_or(key, size, encode).await
     }
 
-    /// Puts a content into the blobs that is too large for the transaction.
+    /// Stores a content that is too large for the transaction as a blob.
     pub(super) async fn keep_large(&self, content: &Content) -> Result<(), RelayError> {
         if !content.is_inline() {
             self.0.blobs.put(&content.sha256, content.bytes.clone()).await.map_err(RelayError::from)?;
@@ -287,7 +288,7 @@ impl Relay {
     /// Removes blobs that no version needs any more.
     ///
     /// # Errors
-    /// What the disk or the database reports.
+    /// An error of the disk or the database.
     pub async fn collect_garbage(&self) -> Result<usize, RelayError> {
         let mut removed = 0;
         for sha256 in self.0.blobs.list_settled().await.map_err(RelayError::from)? {

@@ -1,4 +1,4 @@
-//! What `relais doctor` looks at: the folder, every file in it, and the schemas.
+//! The checks of `relais doctor`: the folder, every file in it, and the schemas.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ pub(super) async fn checks(config: &Config) -> Vec<Finding> {
     ]
 }
 
-/// The server leaves a broken schema out and goes on; that is no reason to call it well.
+/// The server skips a broken schema and continues; the doctor still reports it as a failure.
 fn check_schemas(config: &Config) -> Result<String, String> {
     let rules = &config.relay.schemas;
     let broken =
@@ -34,7 +34,7 @@ fn check_schemas(config: &Config) -> Result<String, String> {
     ))
 }
 
-/// Looks at every file as the server would.
+/// Checks every file as the server would.
 async fn check_files(config: &Config) -> Result<String, String> {
     let (path, relay) = (config.relay_files_dir(), config.relay.clone());
     let looked = tokio::task::spawn_blocking(move || inspect(&path, &relay)).await;

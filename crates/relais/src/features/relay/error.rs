@@ -1,4 +1,4 @@
-//! Why the relay refuses.
+//! Why the relay refuses a request.
 
 use std::{fmt, io};
 
@@ -13,36 +13,36 @@ use crate::AppError;
 use crate::error::disk_full;
 use crate::said::{Said, said};
 
-/// Why the relay did not do what was asked. Nothing was changed.
+/// Why the relay refused a request. Nothing was changed.
 #[derive(Debug)]
 pub enum RelayError {
     /// The name of a société cannot be a folder.
     SocieteName(NameFault),
     /// The name of a file cannot be one.
     FileName(NameFault),
-    /// The ending is not one of those that are taken.
+    /// The extension is not accepted.
     Extension,
-    /// No bytes.
+    /// An empty file.
     Empty,
     /// The content is not JSON.
     Json(JsonFault),
-    /// The content is JSON but not what the schema asks for.
+    /// The content is JSON but does not match the schema.
     Schema(Vec<Violation>),
-    /// More bytes than one file may have.
+    /// Larger than the limit of one file.
     TooLarge {
         /// The limit.
         max: u64,
     },
     /// The société would hold more than its quota.
     Quota {
-        /// Whose.
+        /// The société.
         societe: SocieteName,
         /// The limit.
         max: u64,
     },
     /// The société has as many files as it may.
     TooManyFiles {
-        /// Whose.
+        /// The société.
         societe: SocieteName,
         /// The limit.
         max: usize,
@@ -55,19 +55,19 @@ pub enum RelayError {
     NoVersion(u64),
     /// The content of a version is kept, but no longer as it was stored.
     Damaged {
-        /// Whose file.
+        /// The société.
         societe: SocieteName,
-        /// Which file.
+        /// The file.
         filename: FileName,
         /// What is wrong with it, for the log.
         what: String,
     },
-    /// Somebody else was quicker.
+    /// Another client changed it first.
     Precondition {
         /// The hash of what is stored now.
         current: Option<String>,
     },
-    /// The cursor is from another life of the log, or too old.
+    /// The cursor belongs to another epoch of the log, or is too old.
     CursorExpired(Cursor),
     /// The folder or the file is something else: a link, a directory.
     Occupied(String),
@@ -75,9 +75,9 @@ pub enum RelayError {
     DiskFull,
     /// The folder cannot be written.
     ReadOnly,
-    /// The disk failed otherwise.
+    /// Another disk error.
     Io(io::Error),
-    /// The caller may not do it any more.
+    /// The caller no longer has the right.
     Refused(AppError),
     /// The database.
     Store(StoreError),
@@ -111,7 +111,7 @@ impl From<AppError> for RelayError {
 }
 
 impl RelayError {
-    /// As a client is told it.
+    /// The message for clients.
     #[must_use]
     pub fn said(&self) -> Said {
         match self {
@@ -193,7 +193,7 @@ impl RelayError {
         }
     }
 
-    /// Whether it is about the whole relay, so that going on with something else would meet it again.
+    /// Whether it concerns the whole relay, so that continuing with other items would fail as well.
     #[must_use]
     pub fn concerns_everything(&self) -> bool {
         match self {

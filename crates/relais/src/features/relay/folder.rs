@@ -23,11 +23,11 @@ use super::plain_file::{Found, Stat, read_at, stat_at};
 use super::spare::Spares;
 use crate::folder_lock::{FolderLock, FolderLockError};
 
-/// Where files are written before they are renamed into place. On the same file system, and hidden from
-/// programs that look for sociétés.
+/// Where files are written before they are renamed into place. On the same file system, and hidden from programs that
+/// look for sociétés.
 const STAGING: &str = ".relais-staging";
 
-/// The folder of the relay's files. Calls block: they are short, but the disk decides.
+/// The folder of the relay's files. Calls block: they are short, but depend on the disk.
 pub struct Folder {
     path: PathBuf,
     id: String,
@@ -39,8 +39,8 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Keeps other servers out of the folder, which is made if it is missing. The folder itself is locked: a file of it that
-    /// is open for writing would keep an operator from making the disk read-only.
+    /// Locks out other servers from the folder, which is created if missing. The folder itself is locked: an open file
+    /// in it would keep an operator from making the disk read-only.
     ///
     /// # Errors
     /// [`FolderLockError::InUse`], or why the folder cannot be used.
@@ -69,13 +69,13 @@ impl Folder {
         Ok(Arc::new(Self { path, id, base, staging, spares, forms, next }))
     }
 
-    /// Where it is.
+    /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Which folder it is, wherever it lies.
+    /// The identity of the folder, independent of its path.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
@@ -84,8 +84,8 @@ impl Folder {
     /// Writes a content beside its place, so that only a rename is left to do. Creates the société's folder.
     ///
     /// # Errors
-    /// [`RelayError::DiskFull`], [`RelayError::ReadOnly`], [`RelayError::Occupied`] if a link or a folder has
-    /// the name, or what else the disk reports. The file is then as it was.
+    /// [`RelayError::DiskFull`], [`RelayError::ReadOnly`], [`RelayError::Occupied`] if a link or a folder has the name,
+    /// or another disk error. The file is then unchanged.
     pub fn stage(
         self: &Arc<Self>,
         societe: &SocieteName,
@@ -115,7 +115,7 @@ impl Folder {
         file.write_all(content)?;
         let mut stat = Stat::of(&fs::fstat(&file).map_err(io::Error::from)?);
         if stat.size != content.len() as u64 {
-            // The spare was longer.
+            // The reused file was longer.
             fs::ftruncate(&file, content.len() as u64).map_err(io::Error::from)?;
             stat = Stat::of(&fs::fstat(&file).map_err(io::Error::from)?);
         }
@@ -151,17 +151,17 @@ impl Folder {
         Ok(dir)
     }
 
-    /// What a plain file looks like; nothing if there is none.
+    /// The stat of a plain file; `None` if there is none.
     ///
     /// # Errors
-    /// What the disk reports.
+    /// An error of the disk.
     pub fn stat(&self, societe: &SocieteName, filename: &FileName) -> io::Result<Option<Stat>> {
         let Some(dir) = self.dir(societe)? else { return Ok(None) };
         stat_at(&dir, &self.name_on_disk(&dir, societe, filename))
     }
 
-    /// Whether a plain file surely looks like this, with half the work of [`Folder::stat`]. A société's folder that is
-    /// a link is followed, so nothing else may be concluded.
+    /// Whether a plain file certainly has this stat, at half the cost of [`Folder::stat`]. A société's folder that is a
+    /// link is followed, so `false` proves nothing.
     #[must_use]
     pub fn is_surely(&self, societe: &SocieteName, filename: &FileName, expected: Stat) -> bool {
         let (folder, other_form) = (self.forms.societe(societe), self.forms.file(societe, filename));
@@ -174,16 +174,16 @@ impl Folder {
     /// A plain file's content, if it has at most `bytes_max`.
     ///
     /// # Errors
-    /// What the disk reports.
+    /// An error of the disk.
     pub fn read(&self, societe: &SocieteName, filename: &FileName, bytes_max: u64) -> io::Result<Found> {
         let Some(dir) = self.dir(societe)? else { return Ok(Found::Nothing) };
         read_at(&dir, &self.name_on_disk(&dir, societe, filename), bytes_max)
     }
 
-    /// Removes a plain file; nothing happens if there is none.
+    /// Removes a plain file; does nothing if there is none.
     ///
     /// # Errors
-    /// What the disk reports.
+    /// An error of the disk.
     pub fn remove(&self, societe: &SocieteName, filename: &FileName) -> io::Result<()> {
         let Some(dir) = self.dir(societe)? else { return Ok(()) };
         match fs::unlinkat(&dir, &*self.name_on_disk(&dir, societe, filename), AtFlags::empty()) {
@@ -192,10 +192,10 @@ impl Folder {
         }
     }
 
-    /// Whether the société's folder could be written to.
+    /// Checks that the société's folder is writable.
     ///
     /// # Errors
-    /// [`RelayError::ReadOnly`] or what else the disk reports.
+    /// [`RelayError::ReadOnly`] or another disk error.
     pub fn check_writable(&self, societe: &SocieteName) -> Result<(), RelayError> {
         self.writable_dir(societe).map(drop)
     }
@@ -203,7 +203,7 @@ impl Folder {
     /// The folders that are sociétés, and what else was found beside them.
     ///
     /// # Errors
-    /// What the disk reports.
+    /// An error of the disk.
     pub fn societes(&self, extensions: &[String]) -> io::Result<Listing<SocieteName>> {
         let listing = listing::societes(&self.base, extensions)?;
         self.forms.learn_societes(&listing);
@@ -225,7 +225,7 @@ impl Folder {
         Ok(Some(listing))
     }
 
-    /// Where the folder of a société is, as the disk calls it.
+    /// The path of a société's folder on the disk.
     #[must_use]
     pub fn path_of(&self, societe: &SocieteName) -> PathBuf {
         Path::new(&*self.forms.societe(societe)).to_owned()
@@ -280,7 +280,7 @@ impl Folder {
     }
 }
 
-/// A content that is on the disk beside its place. Dropped without [`Staged::place`], it is removed.
+/// A content written to the disk beside its place. It is removed if dropped without [`Staged::place`].
 pub struct Staged {
     folder: Arc<Folder>,
     temporary: String,
@@ -291,16 +291,16 @@ pub struct Staged {
 }
 
 impl Staged {
-    /// What the file looks like beside its place; getting there changes the time of its inode.
+    /// The stat of the file beside its place; moving it changes the time of its inode.
     #[must_use]
     pub fn stat(&self) -> Stat {
         self.stat
     }
 
-    /// Puts the file into its place, over what is there. Says what it looks like now.
+    /// Moves the file into place, replacing what is there. Returns its new stat.
     ///
     /// # Errors
-    /// What the disk reports.
+    /// An error of the disk.
     pub fn place(mut self) -> io::Result<Stat> {
         let (staging, name) = (&self.folder.staging, self.on_disk.as_str());
         let swapped = fs::renameat_with(staging, &self.temporary, &self.target, name, RenameFlags::EXCHANGE);
@@ -309,7 +309,7 @@ impl Staged {
             fs::renameat(staging, &self.temporary, &self.target, name)?;
         }
         self.placed = true;
-        // Another program may have been quicker: then it is not taken for ours.
+        // Another program may have replaced it first: then it is not taken for the relay's own.
         let placed = stat_at(&self.target, name).ok().flatten().filter(|found| found.is_like(&self.stat));
         if swapped.is_ok() {
             self.folder.spares.give(staging, std::mem::take(&mut self.temporary));
@@ -328,7 +328,7 @@ impl Drop for Staged {
     }
 }
 
-/// Removes what an interrupted write left behind. What cannot be removed is in nobody's way.
+/// Removes what an interrupted write left behind. What cannot be removed does no harm.
 fn clean(staging: &OwnedFd) -> io::Result<()> {
     let readable = fs::openat(staging, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     for entry in fs::Dir::new(readable)? {

@@ -1,5 +1,5 @@
-//! Which folder this is: another one, or an empty place where a disk is not mounted, must not be taken for the folder
-//! that the database knows, with everything in it deleted.
+//! The identity of the folder: another one, or the empty mount point of a missing disk, must not be taken for the known
+//! folder with all its files deleted.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -14,7 +14,7 @@ const MARKER: &str = ".relais-folder";
 /// Random bytes of an id.
 const ID_BYTES: usize = 16;
 
-/// The id that the folder carries; a folder without one is given one.
+/// The id stored in the folder; a folder without one is assigned one.
 ///
 /// # Errors
 /// Why the marker cannot be read or written.
@@ -28,7 +28,7 @@ pub(super) fn of(base: &OwnedFd) -> io::Result<String> {
     {
         return Ok(id);
     }
-    // New, or cut off by a crash; then it counts as another folder, which costs a comparison and nothing else.
+    // New, or truncated by a crash; then it counts as another folder, which costs no more than a comparison.
     let id = random_hex::<ID_BYTES>().map_err(io::Error::other)?;
     marker.set_len(0)?;
     marker.rewind()?;

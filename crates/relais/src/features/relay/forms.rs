@@ -1,5 +1,5 @@
-//! Names that the disk has in another Unicode form than the one they are served under: copied from a Mac, or unpacked
-//! from an archive. The file stays where it is, so that the program which wrote it finds it again.
+//! Names whose Unicode form on the disk differs from the one they are served under: copied from a Mac, or unpacked from
+//! an archive. The file keeps its name, so that the program that wrote it finds it again.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 use super::listing::{Listing, Served};
 use super::name::{FileName, SocieteName};
 
-/// The names on the disk that differ from the names they are served under. As many as the disk has of them.
+/// The names on the disk that differ from the names they are served under. Bounded by the files on the disk.
 #[derive(Default)]
 pub(super) struct Forms(RwLock<Known>);
 
@@ -20,7 +20,7 @@ struct Known {
 }
 
 impl Forms {
-    /// What the folder of a société is called on the disk.
+    /// The name of a société's folder on the disk.
     pub(super) fn societe<'a>(&self, societe: &'a SocieteName) -> Cow<'a, str> {
         if societe.as_str().is_ascii() {
             return Cow::Borrowed(societe.as_str());
@@ -29,7 +29,7 @@ impl Forms {
         known.societes.get(societe).map_or(Cow::Borrowed(societe.as_str()), |name| Cow::Owned(name.clone()))
     }
 
-    /// What a file was called on the disk when it was last seen, if that is another form of its name.
+    /// The last known name of a file on the disk, if that is another form of its name.
     pub(super) fn file(&self, societe: &SocieteName, filename: &FileName) -> Option<String> {
         if filename.as_str().is_ascii() {
             return None;
@@ -37,13 +37,13 @@ impl Forms {
         self.0.read().files.get(societe)?.get(filename).cloned()
     }
 
-    /// Takes over a look at the folder of all sociétés.
+    /// Records a listing of the base folder.
     pub(super) fn learn_societes(&self, listing: &Listing<SocieteName>) {
         let mut known = self.0.write();
         known.societes = other_forms(&listing.served, SocieteName::as_str).collect();
     }
 
-    /// Takes over a look at the folder of one société.
+    /// Records a listing of the folder of one société.
     pub(super) fn learn_files(&self, societe: &SocieteName, listing: &Listing<FileName>) {
         let others: HashMap<_, _> = other_forms(&listing.served, FileName::as_str).collect();
         let mut known = self.0.write();
@@ -54,7 +54,7 @@ impl Forms {
         }
     }
 
-    /// A program has just written this file under another form of its name.
+    /// A program has written this file under another form of its name.
     pub(super) fn learn_file(&self, societe: &SocieteName, filename: &FileName, on_disk: &str) {
         let mut known = self.0.write();
         known.files.entry(societe.clone()).or_default().insert(filename.clone(), on_disk.to_owned());

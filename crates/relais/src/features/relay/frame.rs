@@ -6,7 +6,7 @@ use relais_protocol::event::{Cursor, Event};
 use relais_protocol::time::Timestamp;
 use serde_json::{Value, json};
 
-/// What the first frame says, for people.
+/// The text of the first frame, for people.
 pub const WELCOME: &str = "Connecté au WebSocket Relay";
 
 /// Appends an event as the JSON object that the relay's clients read:
@@ -39,7 +39,7 @@ pub fn event_value(event: &Event) -> Value {
     serde_json::from_slice(&text).unwrap_or_default()
 }
 
-/// The first frame of a connection. `recovered` is there if the client named a place to resume from.
+/// The first frame of a connection. `recovered` is present if the client gave a position to resume from.
 #[must_use]
 pub fn connection(at: Timestamp, cursor: Cursor, recovered: Option<bool>) -> Value {
     let mut frame = json!({

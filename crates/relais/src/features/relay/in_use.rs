@@ -1,4 +1,4 @@
-//! Large contents that are being sent: each is in memory once, however many clients are slow to read it.
+//! Large contents that are being sent: each is in memory once, however many slow clients read it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -9,18 +9,18 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::Coding;
 
-/// Large contents that are read from the disk at the same time.
+/// Large contents read from the disk at the same time.
 const READ_AT_ONCE: usize = 2;
 
 type Key = (Arc<str>, Coding);
 
-/// Contents by hash and coding, for as long as somebody is sent them.
+/// Contents by hash and coding, for as long as they are being sent.
 pub(super) struct InUse {
     contents: Mutex<HashMap<Key, Weak<Bytes>>>,
     reads: Semaphore,
 }
 
-/// Keeps a content known as long as a part of it is.
+/// Keeps a content registered as long as a part of it is referenced.
 struct Sent(Arc<Bytes>);
 
 impl AsRef<[u8]> for Sent {
@@ -38,7 +38,7 @@ impl InUse {
         self.contents.lock().get(key)?.upgrade().map(|content| Bytes::from_owner(Sent(content)))
     }
 
-    /// The content as all others who are sent it have it.
+    /// The content, shared with all other transfers of it.
     pub(super) fn share(&self, key: Key, content: Bytes) -> Bytes {
         let mut contents = self.contents.lock();
         if let Some(shared) = contents.get(&key).and_then(Weak::upgrade) {
@@ -50,7 +50,7 @@ impl InUse {
         Bytes::from_owner(Sent(shared))
     }
 
-    /// A turn to read a large content: who waited for it looks first whether it is there now.
+    /// A turn to read a large content: after waiting, check first whether it is now available.
     pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         self.reads.acquire().await.ok()
     }

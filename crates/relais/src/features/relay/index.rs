@@ -1,4 +1,4 @@
-//! What the relay holds now, in memory: lists, the status and downloads ask no database.
+//! The current state of the relay in memory: lists, the status and downloads need no database query.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use super::plain_file::Stat;
 #[derive(Default)]
 pub struct Index {
     societes: RwLock<BTreeMap<SocieteName, Files>>,
-    /// When a file of a société was last deleted.
+    /// When a file of each société was last deleted.
     deleted_at: RwLock<BTreeMap<SocieteName, Timestamp>>,
-    /// Files whose committed content is not in its place yet, with the number of such changes.
+    /// Files whose committed content is not in place yet, with the number of such changes.
     in_flight: RwLock<HashMap<(SocieteName, FileName), usize>>,
 }
 
@@ -29,13 +29,13 @@ impl Index {
         self.societes.read().keys().cloned().collect()
     }
 
-    /// The files of a société in the order of their names; nothing if there is no such société.
+    /// The files of a société in the order of their names; `None` if there is no such société.
     #[must_use]
     pub fn files(&self, societe: &SocieteName) -> Option<Vec<Arc<FileMeta>>> {
         self.societes.read().get(societe).map(|files| files.values().cloned().collect())
     }
 
-    /// How many files a société has; nothing if there is no such société.
+    /// The number of files of a société; `None` if there is no such société.
     #[must_use]
     pub fn file_count(&self, societe: &SocieteName) -> Option<usize> {
         self.societes.read().get(societe).map(BTreeMap::len)
@@ -47,7 +47,7 @@ impl Index {
         self.societes.read().get(societe)?.get(filename).cloned()
     }
 
-    /// The relay as a whole, over the sociétés that pass `visible`.
+    /// Totals over the sociétés that pass `visible`.
     #[must_use]
     pub fn totals(&self, visible: impl Fn(&SocieteName) -> bool) -> Totals {
         let societes = self.societes.read();
@@ -63,7 +63,7 @@ impl Index {
         totals
     }
 
-    /// Notes that a société exists.
+    /// Adds a société.
     pub fn add_societe(&self, societe: &SocieteName) {
         let mut societes = self.societes.write();
         if !societes.contains_key(societe) {
@@ -71,7 +71,7 @@ impl Index {
         }
     }
 
-    /// Forgets a société whose folder is gone, if it has no files.
+    /// Removes a société whose folder is gone, if it has no files.
     pub fn remove_empty_societe(&self, societe: &SocieteName) {
         let mut societes = self.societes.write();
         if societes.get(societe).is_some_and(BTreeMap::is_empty) {
@@ -79,7 +79,7 @@ impl Index {
         }
     }
 
-    /// A file has this content now.
+    /// Sets the current content of a file.
     pub fn put(&self, societe: &SocieteName, meta: FileMeta) {
         let mut societes = self.societes.write();
         match societes.get_mut(societe) {
@@ -93,7 +93,7 @@ impl Index {
         }
     }
 
-    /// The plain file of what the event `seq` left looks like this. Says whether that is news.
+    /// Sets the stat of the plain file of the event `seq`. Returns whether it changed.
     pub fn set_stat(&self, societe: &SocieteName, filename: &FileName, seq: u64, stat: Stat) -> bool {
         let mut societes = self.societes.write();
         let known = societes.get_mut(societe).and_then(|files| files.get_mut(filename));
@@ -106,22 +106,22 @@ impl Index {
         }
     }
 
-    /// A file was deleted at `at`: that is a change too.
+    /// Records the deletion of a file at `at`: that is a change too.
     pub fn note_deletion(&self, societe: &SocieteName, at: Timestamp) {
         let mut deleted_at = self.deleted_at.write();
         let last = deleted_at.entry(societe.clone()).or_insert(at);
         *last = at.max(*last);
     }
 
-    /// A file is gone.
+    /// Removes a file.
     pub fn remove(&self, societe: &SocieteName, filename: &FileName) {
         if let Some(files) = self.societes.write().get_mut(societe) {
             files.remove(filename);
         }
     }
 
-    /// A change of this file is under way until the guard is dropped: what the folder shows of it is not to
-    /// be taken for somebody else's change.
+    /// A change of this file is in progress until the guard is dropped: its state in the folder is not to be taken for
+    /// another program's change.
     #[must_use]
     pub fn begin_change(self: &Arc<Self>, societe: &SocieteName, filename: &FileName) -> InFlight {
         let key = (societe.clone(), filename.clone());
@@ -129,7 +129,7 @@ impl Index {
         InFlight { index: Arc::clone(self), key }
     }
 
-    /// Whether a change of this file is under way.
+    /// Whether a change of this file is in progress.
     #[must_use]
     pub fn is_changing(&self, societe: &SocieteName, filename: &FileName) -> bool {
         let in_flight = self.in_flight.read();
@@ -137,7 +137,7 @@ impl Index {
     }
 }
 
-/// A change that is under way: see [`Index::begin_change`].
+/// A change in progress: see [`Index::begin_change`].
 pub struct InFlight {
     index: Arc<Index>,
     key: (SocieteName, FileName),

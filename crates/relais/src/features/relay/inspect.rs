@@ -1,5 +1,5 @@
-//! What `relais doctor` asks: whether everything in the folder could be served. Changes nothing, so it may be asked
-//! while a server runs.
+//! The inspection of `relais doctor`: whether everything in the folder could be served. Changes nothing, so it may run
+//! beside a server.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -18,21 +18,21 @@ use super::service::rules;
 use super::store;
 use crate::config::RelayConfig;
 
-/// What was found.
+/// The result.
 #[derive(Debug, Default)]
 pub(super) struct Inspection {
     /// Sociétés that are served.
     pub societes: usize,
     /// Files that are served.
     pub files: usize,
-    /// What is not, and why.
+    /// What is not served, and why.
     pub left_out: Vec<LeftOut>,
 }
 
-/// Looks at everything in the folder as the server would.
+/// Examines everything in the folder as the server would.
 ///
 /// # Errors
-/// What the disk reports of the folder as a whole.
+/// A disk error of the folder as a whole.
 pub(super) fn inspect(path: &Path, config: &RelayConfig) -> io::Result<Inspection> {
     let base = fs::open(path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let (schemas, _) = Schemas::load(&config.schemas);
@@ -99,10 +99,10 @@ fn fault(
     checked.err().map(|error| Cause::Content(error.said().french().to_owned()))
 }
 
-/// The rows of files that cannot be understood, each with what is wrong with it.
+/// The invalid rows of files, each with its fault.
 ///
 /// # Errors
-/// What the database reports.
+/// A database error.
 pub async fn broken_rows(store: &Store) -> Result<Vec<String>, StoreError> {
     let (_, broken) = store.read(|tx| store::all_files(tx)).await?;
     Ok(broken.into_iter().map(|row| format!("{}/{}: {}", row.societe, row.filename, row.fault)).collect())

@@ -1,7 +1,7 @@
-//! What lies in the folder, or belongs to the relay, and is not served: named, counted, and shown to operators.
+//! What is in the folder, or belongs to the relay, but is not served: named, counted, and shown to operators.
 //!
-//! One bad thing never stops the good ones, so it is noted here and the work goes on. A note stands until the same
-//! place is looked at again and found well.
+//! One bad item never stops the good ones, so it is recorded here and processing continues. A note stands until the
+//! same place is examined again and found valid.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 
 use super::name::{FileName, NameFault, SocieteName};
 
-/// Notes that are kept at most. What comes after them is not named: the log says once that there is more, and so does the
-/// count.
+/// Maximum number of notes. Further ones are not named: the log and the count report once that there are more.
 const NOTES_MAX: usize = 10_000;
 
 /// Why something is not served. In French, for the people of the relay.
@@ -23,7 +22,7 @@ pub enum Cause {
     /// The name is in another encoding.
     #[error("nom impossible : il n'est pas en UTF-8 ; renommez-le")]
     NotUtf8,
-    /// Both Unicode forms of one name are there.
+    /// Both Unicode forms of one name are present.
     #[error("le même nom existe aussi sous sa forme composée (NFC), qui est servie ; gardez-en un seul")]
     TwoForms,
     /// A link, dangling or not.
@@ -55,13 +54,13 @@ pub enum Cause {
     /// The content is not accepted.
     #[error("{0}")]
     Content(String),
-    /// It could not be stored or put into its place.
+    /// It could not be stored or put in place.
     #[error("{0}")]
     Failed(String),
-    /// A row of the database that cannot be understood.
+    /// An invalid row of the database.
     #[error("sa ligne dans la base de données est illisible ({0}) ; restaurez une sauvegarde")]
     Row(String),
-    /// What is kept of it is no longer what was stored.
+    /// Its stored content is damaged.
     #[error("{0} ; renvoyez le fichier, ou restaurez une sauvegarde")]
     Damaged(String),
     /// A schema that cannot be read or compiled.
@@ -92,10 +91,10 @@ impl Cause {
     }
 }
 
-/// Which thing, as it is called on the disk.
+/// Identifies an item by its name on the disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Spot {
-    /// In which société; none for what belongs to no one.
+    /// The société; none for what belongs to none.
     pub societe: Option<String>,
     /// Its name; none for the société's folder as a whole.
     pub name: Option<String>,
@@ -128,7 +127,7 @@ impl Spot {
 }
 
 impl std::fmt::Display for Spot {
-    /// Fit for a line of a log or a terminal: what would be acted upon there is escaped.
+    /// Fit for a line of a log or a terminal: control characters are escaped.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let parts: Vec<&str> =
             [&self.societe, &self.name].into_iter().flatten().map(String::as_str).collect();
@@ -146,14 +145,14 @@ impl std::fmt::Display for Spot {
 /// One thing that is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftOut {
-    /// Which.
+    /// The item.
     pub spot: Spot,
-    /// Why.
+    /// The reason.
     pub cause: Cause,
 }
 
 impl LeftOut {
-    /// As clients are told of it.
+    /// The form sent to clients.
     #[must_use]
     pub fn to_json(&self) -> Value {
         json!({
@@ -184,7 +183,7 @@ struct Note {
 /// What is new about a note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum News {
-    /// It was said before.
+    /// It was logged before.
     Nothing,
     /// This is left out.
     LeftOut,
@@ -214,15 +213,15 @@ impl Notes {
 }
 
 impl LeftOuts {
-    /// Begins a look at some place; see [`LeftOuts::end_look`].
+    /// Begins a scan of some place; see [`LeftOuts::end_look`].
     pub fn begin_look(&self) -> u64 {
         let mut notes = self.0.lock();
         notes.round += 1;
         notes.round
     }
 
-    /// Notes that something is left out; says so in the log unless it was said before, or there is no room for it: each
-    /// look would say it again.
+    /// Records that something is left out, and logs it unless it was logged before, or there is no room for it: each
+    /// scan would log it again.
     pub fn note(&self, spot: Spot, cause: Cause) {
         let mut notes = self.0.lock();
         match notes.news(&spot, &cause) {
@@ -240,12 +239,12 @@ impl LeftOuts {
         }
     }
 
-    /// Whether something is noted of `spot`.
+    /// Whether there is a note about `spot`.
     pub fn has(&self, spot: &Spot) -> bool {
         self.0.lock().kept.contains_key(spot)
     }
 
-    /// Forgets what was noted of `spot`, which is well.
+    /// Removes the note about `spot`, which is valid.
     pub fn clear(&self, spot: &Spot) {
         let mut notes = self.0.lock();
         if !notes.kept.is_empty() {
@@ -253,7 +252,7 @@ impl LeftOuts {
         }
     }
 
-    /// Forgets what was noted of a file, which is well.
+    /// Removes the note about a file, which is valid.
     pub fn clear_file(&self, societe: &SocieteName, filename: &FileName) {
         let mut notes = self.0.lock();
         if !notes.kept.is_empty() {
@@ -261,8 +260,8 @@ impl LeftOuts {
         }
     }
 
-    /// Forgets what was noted of a société (or of what belongs to none) before the look that began as `round`, and not
-    /// found again by it.
+    /// Removes the notes about a société (or about what belongs to none) from before the scan that began as `round`,
+    /// unless it recorded them again.
     pub fn end_look(&self, societe: Option<&SocieteName>, round: u64) {
         let mut notes = self.0.lock();
         let about = |spot: &Spot| spot.societe.as_deref() == societe.map(SocieteName::as_str);
@@ -270,7 +269,7 @@ impl LeftOuts {
         notes.overflowed &= notes.kept.len() >= NOTES_MAX;
     }
 
-    /// What is left out and passes `visible`, in order.
+    /// The left-out items that pass `visible`, in order.
     #[must_use]
     pub fn list(&self, visible: impl Fn(&Spot) -> bool) -> Vec<LeftOut> {
         let notes = self.0.lock();
@@ -278,7 +277,7 @@ impl LeftOuts {
         seen.map(|(spot, note)| LeftOut { spot: spot.clone(), cause: note.cause.clone() }).collect()
     }
 
-    /// How many things are noted.
+    /// The number of notes.
     #[must_use]
     pub fn count(&self) -> usize {
         let notes = self.0.lock();
@@ -286,7 +285,7 @@ impl LeftOuts {
     }
 }
 
-/// What no look at the folder finds or mends.
+/// Whether no scan of the folder detects or resolves it.
 fn is_lasting(cause: &Cause) -> bool {
     matches!(cause, Cause::Row(_) | Cause::Damaged(_) | Cause::Schema(_))
 }

@@ -1,4 +1,4 @@
-//! What is in the folder: what can be served under which name, and what cannot, each with its reason.
+//! The content of the folder: what can be served under which name, and what cannot, each with its reason.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -10,12 +10,12 @@ use super::left_out::Cause;
 use super::name::{FileName, NameFault, SocieteName};
 use super::plain_file::Stat;
 
-/// Entries of one folder that are looked at, at most.
+/// Maximum number of entries examined in one folder.
 const ENTRIES_MAX: usize = 100_000;
 
-/// Entries below the folder of a société that are looked at for files which lie too deep.
+/// Entries below the folder of a société examined for files that are nested too deeply.
 const BELOW_MAX: usize = 1000;
-/// Folders within each other that are looked into for them.
+/// Maximum depth of this search.
 const DEPTH_MAX: usize = 8;
 
 /// Something that can be served, and the name that it has on the disk: the same, or another Unicode form of it.
@@ -29,7 +29,7 @@ pub struct Served<N> {
     pub stat: Stat,
 }
 
-/// One look at a folder.
+/// A listing of a folder.
 #[derive(Debug)]
 pub struct Listing<N> {
     /// What can be served.
@@ -73,8 +73,7 @@ pub fn files(dir: &OwnedFd, extensions: &[String]) -> io::Result<Listing<FileNam
     })
 }
 
-/// A handle that stands for a folder and cannot read it: it costs less, and those who watch the folder are not
-/// told of it.
+/// A handle that refers to a folder and cannot read it: it costs less, and does not notify file watchers.
 pub(super) fn open_dir(parent: impl AsFd, name: &str) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(fs::openat(parent, name, flags, Mode::empty())?)
@@ -140,7 +139,7 @@ fn list<N>(
     Ok(listing)
 }
 
-/// A folder within that of a société is nobody's concern unless there is something in it that would be served elsewhere.
+/// A folder within that of a société is ignored unless it contains something that would be served elsewhere.
 fn judge_folder(dir: &OwnedFd, name: &std::ffi::CStr, extensions: &[String]) -> Kind {
     let mut budget = BELOW_MAX;
     let found =
@@ -148,8 +147,8 @@ fn judge_folder(dir: &OwnedFd, name: &std::ffi::CStr, extensions: &[String]) -> 
     found.map_or(Kind::Ignored, |file| Kind::Unfit(Cause::TooDeep(file)))
 }
 
-/// A file with one of `extensions` somewhere in the folder `name` of `dir`, by its path from there; `budget` is how many
-/// entries may still be looked at, `depth` how many folders may be opened within each other.
+/// The path, relative to the folder `name` of `dir`, of a file with one of `extensions` somewhere in it; `budget` is
+/// the number of entries that may still be examined, `depth` the levels of folders that may be opened.
 fn first_below(
     dir: &OwnedFd,
     name: &str,

@@ -1,13 +1,12 @@
 //! The relay: a company's JSON files reach every device the moment they change.
 //!
-//! A file belongs to a société (a company). Storing one checks it, writes the row, the version and the event
-//! in one transaction, puts the plain file into the folder right after the commit, and then tells the
-//! listeners. The plain files stay readable and writable for other programs: what they change is noticed and
-//! announced like an upload.
+//! A file belongs to a société (a company). Storing one checks it, writes the row, the version and the event in one
+//! transaction, puts the plain file into the folder right after the commit, and then notifies the subscribers. The
+//! plain files stay readable and writable for other programs: their changes are detected and published like an upload.
 //!
-//! - [`Relay`]: what can be asked of it;
-//! - `change`: the transactions; `folder`: the plain files; `index`: the present in memory;
-//! - `reconcile` and `watch`: what other programs changed, and what a crash interrupted;
+//! - [`Relay`]: its operations;
+//! - `change`: the transactions; `folder`: the plain files; `index`: the current state in memory;
+//! - `reconcile` and `watch`: changes by other programs, and recovery after a crash;
 //! - `json`, `schema`, `name`: what is accepted; `left_out`: what is not, named for the operators;
 //! - `http` and `frame`: the edge.
 
@@ -81,7 +80,7 @@ pub const FEATURE: Feature = Feature {
     ..Feature::named("relay")
 };
 
-/// The family of sociétés is open to everybody who may read some: a filter leaves the others out.
+/// The family of sociétés is open to everyone who may read some: a filter omits the others.
 fn subscribe(
     auth: &Auth,
     principal: &Principal,
@@ -102,7 +101,7 @@ async fn open(opening: &mut Opening) -> Result<(), OpenError> {
     let blobs = LocalBlobs::open(&opening.config.server.data.join("blobs"))
         .map_err(|error| OpenError(format!("blobs: {error}")))?;
     let (config, folder) = (opening.config.relay.clone(), opening.config.relay_files_dir());
-    // Before anything is done there: opening it removes what this server has not finished writing.
+    // Locked before anything is done there: opening it removes what this server has not finished writing.
     opening.folders.push(folder::Folder::lock(&folder)?);
     let relay = Relay::open(opening.store.clone(), Arc::new(blobs), config, &folder)
         .await
@@ -126,5 +125,5 @@ fn set_gauges(relay: &Relay) {
     metrics::gauge!("relais_relay_watch_polling").set(f64::from(u8::from(relay.is_polling())));
 }
 
-/// What the relay alone tells.
+/// The events that only the relay publishes.
 pub const NAMES: &[&str] = &["file_uploaded", "file_deleted", "sync_completed"];

@@ -1,4 +1,4 @@
-//! What the relay knows about a file.
+//! The relay's metadata of a file.
 
 use std::sync::Arc;
 
@@ -38,13 +38,13 @@ pub struct FileMeta {
 }
 
 impl FileMeta {
-    /// What the plain file looks like while it holds this content.
+    /// The stat of the plain file while it holds this content.
     #[must_use]
     pub fn stat(&self) -> Stat {
         Stat { size: self.size, mtime_ns: self.mtime_ns, ctime_ns: self.ctime_ns, ino: self.ino }
     }
 
-    /// The same content in a plain file that looks like this.
+    /// The same content in a plain file with this stat.
     #[must_use]
     pub fn looking_like(self, stat: Stat) -> Self {
         Self { mtime_ns: stat.mtime_ns, ctime_ns: stat.ctime_ns, ino: stat.ino, ..self }
@@ -64,7 +64,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// The word on the wire and in the database.
+    /// The identifier on the wire and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -75,7 +75,7 @@ impl Origin {
     }
 }
 
-/// One version that is kept.
+/// One kept version.
 #[derive(Clone, Debug)]
 pub struct Version {
     /// Its number.
@@ -101,9 +101,9 @@ pub struct Stored {
     pub meta: FileMeta,
     /// Whether anything changed: the same content again makes no version and no event.
     pub changed: bool,
-    /// The place of the event in its société's topic; none if nothing changed.
+    /// The position of the event in its société's topic; none if nothing changed.
     pub offset: Option<u64>,
-    /// Where a listener stands that has heard of it.
+    /// The cursor of a subscriber that has received it.
     pub cursor: Cursor,
 }
 
@@ -112,11 +112,11 @@ pub struct Stored {
 pub struct Announced {
     /// The place in the société's topic.
     pub offset: u64,
-    /// Where a listener stands that has heard of it.
+    /// The cursor of a subscriber that has received it.
     pub cursor: Cursor,
 }
 
-/// What must hold for a change to happen (RFC 9110 section 13).
+/// The precondition of a change (RFC 9110 section 13).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Precondition {
     /// Nothing.
@@ -147,19 +147,19 @@ impl Precondition {
     }
 }
 
-/// Who asks, and what must hold.
+/// The caller and the precondition of a change.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The name of the caller, for the versions and the audit.
     pub by: Arc<str>,
-    /// The caller, asked again in the transaction that stores: rights may end while a content is under way. None for
-    /// what was found in the folder.
+    /// The caller, checked again in the transaction that stores: rights may be revoked while a content is received.
+    /// None for what was found in the folder.
     pub permit: Option<Permit>,
-    /// Which société.
+    /// The société.
     pub societe: SocieteName,
-    /// Which file.
+    /// The file.
     pub filename: FileName,
-    /// What must hold.
+    /// The precondition.
     pub precondition: Precondition,
 }
 

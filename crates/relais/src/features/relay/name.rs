@@ -28,7 +28,7 @@ pub struct FileName(String);
 /// Why a text cannot be a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NameFault {
-    /// Nothing there.
+    /// Empty.
     Empty,
     /// Longer than any file system takes.
     TooLong(usize),
@@ -41,7 +41,7 @@ pub enum NameFault {
 }
 
 impl NameFault {
-    /// As a client is told it.
+    /// The message for clients.
     #[must_use]
     pub fn said(&self) -> Said {
         match self {
@@ -51,7 +51,7 @@ impl NameFault {
                 "le caractère « {character} » n'est pas permis",
                 "the character \"{character}\" is not allowed"
             ),
-            // So that it can be read even if it shows nothing.
+            // Escaped, so that it is readable even if it is invisible.
             Self::Character(character) => said!(
                 "le caractère U+{:04X} n'est pas permis",
                 "the character U+{:04X} is not allowed",

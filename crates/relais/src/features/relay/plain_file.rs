@@ -1,4 +1,4 @@
-//! One plain file: what it looks like, and what is in it.
+//! One plain file: its stat and its content.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,12 +8,12 @@ use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
 
 use super::left_out::Cause;
 
-/// A file that was written to so lately, in nanoseconds, may be written to again without a sign: on kernels before 6.13
-/// file times move in steps of up to ten milliseconds.
+/// A file written to more recently than this, in nanoseconds, may be written to again undetectably: on kernels before
+/// 6.13 file times move in steps of up to ten milliseconds.
 const STEP_NS: i64 = 10_000_000;
 
-/// What tells whether a file was written to or replaced. A program can set the modification time back (`cp -p`,
-/// `unzip`); the time of the last change of the inode, only the kernel sets.
+/// Detects whether a file was written to or replaced. A program can set the modification time back (`cp -p`, `unzip`);
+/// the time of the last change of the inode is set only by the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stat {
     /// Bytes.
@@ -39,11 +39,11 @@ impl Stat {
         }
     }
 
-    /// The same, unless it is so fresh that a later change might look the same: then it is like none that is found.
+    /// The same, unless it is so recent that a later change might look the same: then it equals none that is found.
     #[must_use]
     pub fn proven(self) -> Self {
-        // Not the server's own clock: the kernel took the time of the change from this one, and what is asked is how long
-        // ago that was by the same clock.
+        // Not the server's own clock: the kernel took the time of the change from this one, and the age must be
+        // measured by the same clock.
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
         let now_ns = now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec);
         if now_ns.saturating_sub(self.ctime_ns) < STEP_NS { Self { ctime_ns: 0, ..self } } else { self }
@@ -55,14 +55,14 @@ impl Stat {
     }
 }
 
-/// What is found in the place of a plain file.
+/// The result of reading a plain file's path.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found {
     /// No file: nothing, or something that is not followed.
     Nothing,
-    /// Something that cannot be taken.
+    /// Something that cannot be accepted.
     Unfit(Cause),
-    /// A content, and what the file looked like before it was read.
+    /// A content, and the stat of the file before it was read.
     Content(Stat, Vec<u8>),
 }
 
@@ -71,7 +71,7 @@ pub enum Found {
 /// # Errors
 /// What the disk reports.
 pub(super) fn read_at(dir: &OwnedFd, name: &str, bytes_max: u64) -> io::Result<Found> {
-    // Without NONBLOCK a pipe in the folder would hold the reader until somebody writes to it.
+    // Without NONBLOCK a pipe in the folder would block the reader until a program writes to it.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = match fs::openat(dir, name, flags, Mode::empty()) {
         Ok(file) => file,
@@ -97,10 +97,10 @@ pub(super) fn read_at(dir: &OwnedFd, name: &str, bytes_max: u64) -> io::Result<F
     }
 }
 
-/// What a plain file looks like, relative to its folder; nothing if there is none.
+/// The stat of a plain file, relative to its folder; `None` if there is none.
 ///
 /// # Errors
-/// What the disk reports.
+/// An error of the disk.
 pub(super) fn stat_at(dir: &OwnedFd, path: &str) -> io::Result<Option<Stat>> {
     match fs::statat(dir, path, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {

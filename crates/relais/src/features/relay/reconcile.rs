@@ -1,4 +1,4 @@
-//! Bringing the folder and the database together: what other programs changed, and what a crash interrupted.
+//! Reconciles the folder with the database: changes by other programs, and recovery after a crash.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use super::name::{FileName, SocieteName};
 use super::plain_file::{Found, Stat};
 use super::store::{self, FileRow};
 
-/// Who stores what other programs wrote.
+/// The author of what other programs wrote.
 const FOLDER_USER: &str = "folder";
-/// How often a file may change while it is brought up to date; beyond it the next look goes on.
+/// How often a file may change while it is brought up to date; beyond it the next scan continues.
 const CHANGES_MEANWHILE_MAX: usize = 5;
 
 /// The file that an event is about; an event about the whole société names none.
@@ -28,23 +28,23 @@ struct Named {
     filename: Option<String>,
 }
 
-/// What a comparison of one file led to.
+/// The result of a comparison of one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reconciled {
-    /// The folder holds what the database says, or a change is under way that will be looked at again.
+    /// The folder matches the database, or a change is in progress that will be examined again.
     Nothing,
-    /// A change by another program was stored and announced.
+    /// A change by another program was stored and published.
     Changed,
-    /// The folder holds something that is not accepted; the last good content stays.
+    /// The folder holds something that is not accepted; the last valid content is kept.
     Refused,
 }
 
 impl Relay {
-    /// Loads what is stored and finishes what a crash interrupted. Called once, before anybody is served. What is wrong
-    /// with single files is noted, and the rest is served.
+    /// Loads what is stored and completes what a crash interrupted. Called once, before any request is served. Problems
+    /// of single files are recorded, and the rest is served.
     ///
     /// # Errors
-    /// What the database reports, and the disk of the folder as a whole.
+    /// A database error, or a disk error of the folder as a whole.
     pub(super) async fn recover(&self) -> Result<(), RelayError> {
         let ledger = Arc::clone(&self.0.ledger);
         let read = self.0.store.read(move |tx| {
@@ -81,7 +81,7 @@ impl Relay {
         self.rescan().await
     }
 
-    /// Finds out which of these files the disk has under another Unicode form of their names, before one is written.
+    /// Determines which of these files have another Unicode form of their names on the disk, before one is written.
     async fn learn_forms(&self, rows: &[FileRow]) -> Result<(), RelayError> {
         let plain = |row: &FileRow| row.societe.as_str().is_ascii() && row.meta.filename.as_str().is_ascii();
         if rows.iter().all(plain) {
@@ -90,7 +90,7 @@ impl Relay {
         let (folder, extensions) = (Arc::clone(&self.0.ledger.folder), self.0.config.extensions.clone());
         let looked = tokio::task::spawn_blocking(move || {
             for societe in folder.societes(&extensions)?.served {
-                // What cannot be looked into is named by the comparison that follows.
+                // What cannot be read is reported by the comparison that follows.
                 let _ = folder.files(&societe.name, &extensions);
             }
             Ok::<_, std::io::Error>(())
@@ -145,7 +145,8 @@ impl Relay {
         Ok(())
     }
 
-    /// Writes the plain file anew. If what is stored is damaged, there is nothing to write: everything else goes on.
+    /// Writes the plain file anew. If the stored content is damaged, there is nothing to write: everything else
+    /// continues.
     async fn rewrite(&self, row: FileRow) -> Result<(), RelayError> {
         let ledger = Arc::clone(&self.0.ledger);
         let content = match self.stored_content(&row.societe, &row.meta.filename, row.meta.version).await {
@@ -162,10 +163,10 @@ impl Relay {
         self.0.store.write(move |tx| ledger.replace_plain_file(tx, &row, &content)).await
     }
 
-    /// Compares the whole folder with what is stored. What is wrong with one société does not keep the others waiting.
+    /// Compares the whole folder with the database. A problem of one société does not delay the others.
     ///
     /// # Errors
-    /// What the database reports, and the disk of the folder as a whole.
+    /// A database error, or a disk error of the folder as a whole.
     pub async fn rescan(&self) -> Result<(), RelayError> {
         let mut all: BTreeSet<SocieteName> = self.list_societes().await?.into_iter().collect();
         all.extend(self.0.ledger.index.societes());
@@ -177,7 +178,7 @@ impl Relay {
         Ok(())
     }
 
-    /// The sociétés that have a folder; what else lies beside them is noted.
+    /// The sociétés that have a folder; other entries beside them are recorded.
     pub(super) async fn list_societes(&self) -> Result<Vec<SocieteName>, RelayError> {
         let (folder, extensions) = (Arc::clone(&self.0.ledger.folder), self.0.config.extensions.clone());
         let round = self.0.left_out.begin_look();
@@ -190,10 +191,10 @@ impl Relay {
         Ok(listed.served.into_iter().map(|served| served.name).collect())
     }
 
-    /// Compares one société's folder with what is stored. What is wrong with one file does not keep the others waiting.
+    /// Compares one société's folder with the database. A problem of one file does not delay the others.
     ///
     /// # Errors
-    /// What the database reports, and the disk of this société's folder as a whole.
+    /// A database error, or a disk error of this société's folder as a whole.
     pub async fn rescan_societe(&self, societe: &SocieteName) -> Result<(), RelayError> {
         let (folder, name) = (Arc::clone(&self.0.ledger.folder), societe.clone());
         let extensions = self.0.config.extensions.clone();
@@ -202,7 +203,7 @@ impl Relay {
         let listed = match listed.map_err(|e| RelayError::Io(e.into()))? {
             Ok(listed) => listed,
             Err(error) => {
-                // What cannot be looked at is not gone.
+                // What cannot be examined is not deleted.
                 self.0.left_out.note(Spot::societe(societe), Cause::Unreadable(error.to_string()));
                 return Ok(());
             }
@@ -232,7 +233,7 @@ impl Relay {
         Ok(())
     }
 
-    /// Notes an error that is about one thing; one that is about everything is given back.
+    /// Records an error that concerns one item; one that concerns everything is returned.
     pub(super) fn leave_out(&self, spot: Spot, error: RelayError) -> Result<(), RelayError> {
         if error.concerns_everything() {
             return Err(error);
@@ -246,11 +247,11 @@ impl Relay {
         meta.map(|meta| meta.stat()) == stat
     }
 
-    /// Compares one plain file with what is stored, and stores and announces what another program changed.
-    /// A content that is not accepted (it may be half written) is left alone until it changes again.
+    /// Compares one plain file with the database, and stores and publishes another program's change. A content that is
+    /// not accepted (it may be half written) is left alone until it changes again.
     ///
     /// # Errors
-    /// What the database reports.
+    /// A database error.
     pub async fn reconcile_file(
         &self,
         societe: &SocieteName,
@@ -264,8 +265,7 @@ impl Relay {
             self.0.left_out.note(Spot::file(societe, filename), cause);
             Ok(Reconciled::Refused)
         };
-        // Most often it is the relay's own change that is seen here, and asking where it stands costs less than
-        // a hop to the blocking pool.
+        // Most often this is the relay's own change, and a stat costs less than a hop to the blocking pool.
         let stat = match ledger.folder.stat(societe, filename) {
             Ok(stat) => stat,
             Err(error) => return refused(Cause::Unreadable(error.to_string())),
@@ -298,8 +298,8 @@ impl Relay {
         }
     }
 
-    /// Takes over what a plain file holds. The same content as before costs no transaction, however often a program
-    /// touches its file.
+    /// Stores what a plain file holds. A content identical to the previous one costs no transaction, however often a
+    /// program touches its file.
     async fn take(
         &self,
         societe: &SocieteName,
@@ -332,8 +332,8 @@ impl Relay {
         Ok(if stored.is_some_and(|s| s.changed) { Reconciled::Changed } else { Reconciled::Nothing })
     }
 
-    /// A disk that lost the plain file and what is stored of it as well is not taken for somebody who deletes: clients
-    /// would delete theirs.
+    /// A disk that lost both the plain file and its stored content is not taken for a deletion: clients would delete
+    /// their copies.
     async fn adopt_removal(
         &self,
         societe: &SocieteName,
@@ -364,8 +364,8 @@ impl Relay {
             .await
     }
 
-    /// Notes what another process committed, or this one without learning of it: the plain file follows at once
-    /// ([`Relay::bring_up_to_date`]), and before that nothing older is given out.
+    /// Records what another process committed, or this one without being notified: the plain file follows at once
+    /// ([`Relay::bring_up_to_date`]), and until then nothing older is served.
     pub(crate) fn take_in(&self, event: &Event) {
         if event.topic.family() != TOPIC_FAMILY {
             return;
@@ -379,16 +379,16 @@ impl Relay {
         }
     }
 
-    /// Returns when something is to be brought up to date.
+    /// Returns when a file must be brought up to date.
     pub(super) async fn fell_behind(&self) {
         self.0.behind.notified().await;
     }
 
-    /// Brings a file's plain file and what is known of it to what the database says, one file after the other: an
-    /// older state cannot overtake a newer one.
+    /// Brings a file's plain file and its metadata up to the state of the database, one file after the other: an older
+    /// state cannot overtake a newer one.
     ///
     /// # Errors
-    /// What the database or the disk reports.
+    /// An error of the database or the disk.
     pub(super) async fn bring_up_to_date(
         &self,
         societe: &SocieteName,
@@ -409,10 +409,10 @@ impl Relay {
         Ok(())
     }
 
-    /// Makes the plain files survive a power cut, and remembers up to where they do.
+    /// Syncs the plain files so that they survive a power failure, and records up to which event they do.
     ///
     /// # Errors
-    /// What the database or the disk reports.
+    /// An error of the database or the disk.
     pub async fn settle(&self) -> Result<(), RelayError> {
         for (societe, filename) in self.0.ledger.unplaced() {
             let spot = Spot::file(&societe, &filename);
@@ -437,11 +437,10 @@ impl Relay {
 }
 
 impl Relay {
-    /// Writes down what at most `limit` plain files look like, so that the next start need not read them. Says how many
-    /// there were.
+    /// Stores the stat of at most `limit` plain files, so that the next start need not read them. Returns their number.
     ///
     /// # Errors
-    /// What the database reports; then they are read at the next start.
+    /// A database error; then they are read at the next start.
     pub(super) async fn save_stats(&self, limit: usize) -> Result<usize, RelayError> {
         let some = self.0.ledger.take_unsaved(limit);
         let count = some.len();

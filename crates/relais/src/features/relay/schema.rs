@@ -11,7 +11,7 @@ use crate::config::SchemaRule;
 use crate::error::beginning_of;
 use crate::text::composed;
 
-/// Deviations that are reported of one file at most.
+/// Maximum number of deviations reported for one file.
 const VIOLATIONS_MAX: usize = 20;
 
 /// Where a content deviates from its schema.
@@ -42,8 +42,8 @@ struct Rule {
 }
 
 impl Schemas {
-    /// Reads and compiles them. One that cannot be used is left out: it is returned with what is wrong with it, and the
-    /// files that it is about are not checked against it.
+    /// Reads and compiles them. One that cannot be used is left out: it is returned with its fault, and the files it
+    /// applies to are not checked against it.
     #[must_use]
     pub fn load(rules: &[SchemaRule]) -> (Self, Vec<BrokenSchema>) {
         let (mut usable, mut broken) = (Vec::new(), Vec::new());
@@ -58,13 +58,13 @@ impl Schemas {
         (Self(usable), broken)
     }
 
-    /// Whether any schema holds for this file.
+    /// Whether any schema applies to this file.
     #[must_use]
     pub fn concern(&self, societe: &SocieteName, filename: &FileName) -> bool {
         self.0.iter().any(|rule| rule.concerns(societe, filename))
     }
 
-    /// Checks a content, known to be JSON, against every schema that holds for its file.
+    /// Checks a content, known to be JSON, against every schema that applies to its file.
     ///
     /// # Errors
     /// The deviations, at most 20.
@@ -100,7 +100,7 @@ impl Rule {
 }
 
 fn glob(text: &str) -> Result<GlobMatcher, String> {
-    // Names are composed; what is typed into a file may not be.
+    // Names are composed; a pattern in the configuration may not be.
     Glob::new(&composed(text)).map(|glob| glob.compile_matcher()).map_err(|e| e.to_string())
 }
 

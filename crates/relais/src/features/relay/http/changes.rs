@@ -1,4 +1,4 @@
-//! The change feed, for clients that ask instead of listening.
+//! The change feed, for clients that poll instead of subscribing.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,25 +20,25 @@ use crate::features::relay::Relay;
 use crate::said::{Said, said};
 use crate::{App, AppError};
 
-/// Events of one page at most, and by default.
+/// Maximum number of events of one page, and the default.
 const LIMIT_MAX: usize = 1000;
 const LIMIT_DEFAULT: usize = 500;
-/// Seconds that a client may wait for something to happen.
+/// Seconds that a client may wait for an event.
 const WAIT_MAX_S: u64 = 60;
 
-/// What listeners and the change feed are asked for.
+/// The query of listeners and of the change feed.
 #[derive(Debug, Default)]
 pub(crate) struct ListenQuery {
-    /// Where the client stands.
+    /// The client's position.
     pub(crate) since: Option<Cursor>,
-    /// Which sociétés; all that may be read if none.
+    /// The requested sociétés; all readable ones if empty.
     pub(crate) societes: BTreeSet<SocieteName>,
     limit: Option<usize>,
     wait_s: u64,
 }
 
 impl ListenQuery {
-    /// Reads a query string; `societe` may come several times.
+    /// Parses a query string; `societe` may be repeated.
     pub(crate) fn parse(query: Option<&str>) -> Result<Self, AppError> {
         let mut parsed = Self::default();
         for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {

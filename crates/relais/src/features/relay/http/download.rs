@@ -1,4 +1,4 @@
-//! Downloads: conditional, in parts, compressed.
+//! Downloads: conditional, ranges, compressed.
 
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
@@ -17,22 +17,22 @@ use crate::features::relay::Relay;
 use crate::said::said;
 use relais_protocol::time::SharedClock;
 
-/// Room for every header of a download, so that it is made once.
+/// Capacity for all headers of a download, so that the map is allocated once.
 const HEADERS: usize = 12;
 
-/// What a download may be asked for.
+/// The query of a download.
 #[derive(Debug, serde::Deserialize)]
 pub(super) struct DownloadQuery {
     version: Option<u64>,
 }
 
-/// What is sent.
+/// The content to be sent.
 struct Selected<'a> {
     filename: &'a FileName,
     sha256: std::sync::Arc<str>,
-    /// The second, since 1970, that the present content was stored in.
+    /// The second, since 1970, in which the current content was stored.
     modified_s: Option<i64>,
-    /// The date to tell.
+    /// The date to send.
     date_s: Option<i64>,
     content: Bytes,
 }
@@ -174,13 +174,13 @@ fn negotiate(headers: &HeaderMap, size: usize) -> Coding {
     best.fold((Coding::Identity, 0.0), |best, next| if next.1 > best.1 { next } else { best }).0
 }
 
-/// The range that is asked for and applies: from, and up to but without.
+/// The requested range, if it applies: start, and exclusive end.
 enum Range {
     Bytes(usize, usize),
     Unsatisfiable,
 }
 
-/// One range of bytes (RFC 9110 section 14); several, or another unit, are answered with the whole.
+/// One range of bytes (RFC 9110 section 14); several, or another unit, are answered with the whole content.
 fn range(headers: &HeaderMap, size: usize) -> Option<Range> {
     let text = headers.get(header::RANGE)?.to_str().ok()?.strip_prefix("bytes=")?;
     let (from, to) = text.split_once('-').filter(|_| !text.contains(','))?;

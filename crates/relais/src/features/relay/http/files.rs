@@ -17,9 +17,9 @@ use crate::auth::{Access, Action, Auth, Principal};
 use crate::features::relay::Relay;
 use crate::said::said;
 
-/// Bytes of a manifest at most.
+/// Maximum size of a manifest, in bytes.
 const MANIFEST_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Things that are left out which a reply names at most; it counts all.
+/// Maximum number of left-out items named in a reply; all are counted.
 const LEFT_OUT_NAMED_MAX: usize = 100;
 
 /// Sociétés that the caller may read.
@@ -55,7 +55,7 @@ pub(super) async fn list_files(
 ) -> Result<Json<Value>, AppError> {
     let name = societe(&name)?;
     may_read(&auth, &caller, &name)?;
-    // The cursor first: a change in between is then told again, and telling it twice does no harm.
+    // The cursor first: a change in between is then delivered twice, which does no harm.
     let cursor = relay.cursor();
     let files: Vec<Value> = relay.files(&name)?.iter().map(|meta| describe(name.as_str(), meta)).collect();
     Ok(Json(json!({ "societe": name.as_str(), "files": files, "cursor": cursor.to_string() })))
@@ -107,7 +107,7 @@ pub(super) async fn get_status(
     Ok(Json(status))
 }
 
-/// Names what is not served, if there is something.
+/// Adds what is not served, if anything.
 fn add_left_out(reply: &mut Value, relay: &Relay, visible: impl Fn(&Spot) -> bool) {
     let left_out = relay.left_out(visible);
     if !left_out.is_empty() {
@@ -139,7 +139,7 @@ pub(super) async fn sync_societe(
     body: axum::body::Body,
 ) -> Result<Json<Value>, AppError> {
     let name = societe(&name)?;
-    // First of all: nothing is read from whoever may not even read.
+    // First of all: no body is read from a caller without read access.
     may_read(&auth, &caller, &name)?;
     let body = axum::body::to_bytes(body, MANIFEST_BYTES_MAX)
         .await
@@ -160,7 +160,7 @@ pub(super) async fn sync_societe(
     Ok(Json(reply))
 }
 
-/// A body that is an object is a manifest; clients of old send none, or something that is not JSON.
+/// A body that is an object is a manifest; old clients send none, or something that is not JSON.
 fn manifest(body: &Bytes) -> Result<Option<BTreeMap<String, String>>, AppError> {
     if body.first() != Some(&b'{') {
         return Ok(None);

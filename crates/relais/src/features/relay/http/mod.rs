@@ -1,4 +1,4 @@
-//! The relay over HTTP: the seven calls of its first clients, and what was added beside them.
+//! The HTTP API of the relay: the seven calls of its first clients, and the additions.
 
 pub(crate) mod changes;
 mod download;
@@ -56,7 +56,7 @@ fn filename(text: &str) -> Result<FileName, RelayError> {
     FileName::new(text).map_err(RelayError::FileName)
 }
 
-/// The name of a file that is only read: a name that no file can have is a file that is not there.
+/// The name of a file that is only read: an invalid name is a file that does not exist.
 fn existing(text: &str) -> Result<FileName, RelayError> {
     FileName::new(text).map_err(|_| RelayError::NoFile)
 }
@@ -69,7 +69,7 @@ fn may_write(auth: &Auth, principal: &Principal, societe: &SocieteName) -> Resul
     auth.require(principal, Action::RelayWrite(societe.as_str()))
 }
 
-/// The caller, to be asked again in the transaction that stores.
+/// The caller, checked again in the transaction that stores.
 fn permit(auth: &Auth, principal: Principal) -> Permit {
     Permit::new(auth.clone(), principal)
 }

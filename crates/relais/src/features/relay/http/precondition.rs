@@ -1,9 +1,9 @@
 //! Entity tags, dates and conditions (RFC 9110 sections 8.8 and 13).
 //!
-//! A date tells whole seconds, and a file may be stored several times within one. So the date of a content is the end of
-//! the second that it was stored in, and is told once that has come: whoever has it has the last content of that second.
-//! A content that is younger is told with the beginning of its second, which no condition takes for its date
-//! (section 8.8.2.2).
+//! A date has a resolution of one second, and a file may be stored several times within one. So the date of a content
+//! is the end of the second in which it was stored, and is sent once that has passed: a client with that date has the
+//! last content of that second. A younger content is sent with the beginning of its second, which no condition accepts
+//! as its date (section 8.8.2.2).
 
 use axum::http::{HeaderMap, header};
 
@@ -21,8 +21,8 @@ pub(super) fn of_change(headers: &HeaderMap) -> Precondition {
     date(headers, &header::IF_UNMODIFIED_SINCE).map_or(Precondition::None, Precondition::UnmodifiedSince)
 }
 
-/// The date of a content that was stored in the second `modified_s`, as it is told in the second `now_s`: never a later
-/// one (section 8.8.2.1).
+/// The date of a content that was stored in the second `modified_s`, as sent in the second `now_s`: never a later one
+/// (section 8.8.2.1).
 pub(super) fn told_date(modified_s: i64, now_s: i64) -> i64 {
     date_of(modified_s).min(now_s)
 }
@@ -32,19 +32,19 @@ fn date_of(modified_s: i64) -> i64 {
     modified_s.saturating_add(1)
 }
 
-/// What the conditions of a read come to.
+/// The result of the conditions of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Send it, or the part that is asked for.
+    /// Send it, or the requested part.
     Send,
     /// The client has it (304).
     NotModified,
-    /// It is not the one that the client started from (412).
+    /// It is not the version that the client has (412).
     Failed,
 }
 
-/// Evaluates the conditions of a read in the order of RFC 9110 section 13.2.2, for a content that was stored in the second
-/// `modified_s` (since 1970), if that is known. A date that is none is ignored (sections 13.1.3 and 13.1.4).
+/// Evaluates the conditions of a read in the order of RFC 9110 section 13.2.2, for a content that was stored in the
+/// second `modified_s` (since 1970), if that is known. An invalid date is ignored (sections 13.1.3 and 13.1.4).
 pub(super) fn of_read(headers: &HeaderMap, sha256: &str, modified_s: Option<i64>) -> Verdict {
     if let Some(tags) = joined(headers, &header::IF_MATCH) {
         if tags.trim() != "*" && !matches(headers, &tags, sha256) {
@@ -65,8 +65,8 @@ pub(super) fn of_read(headers: &HeaderMap, sha256: &str, modified_s: Option<i64>
     }
 }
 
-/// Whether one of the tags of `If-Match` is this content. Parts are parts of the plain bytes, so with `Range` the tag
-/// of a compressed copy, and a weak one, are others (section 13.1.1: strong comparison).
+/// Whether one of the tags of `If-Match` is this content. Ranges are ranges of the unencoded bytes, so with `Range` the
+/// tag of a compressed copy, or a weak one, does not match (section 13.1.1: strong comparison).
 fn matches(headers: &HeaderMap, tags: &str, sha256: &str) -> bool {
     if headers.contains_key(header::RANGE) {
         return tags.split(',').any(|tag| tag.trim() == etag(sha256, Coding::Identity));
@@ -74,8 +74,8 @@ fn matches(headers: &HeaderMap, tags: &str, sha256: &str) -> bool {
     hashes(tags).iter().any(|hash| hash == sha256)
 }
 
-/// Whether `If-Range` lets the part be sent (section 13.1.5): the tag of the plain bytes, or the very date of a content
-/// whose second is over.
+/// Whether `If-Range` allows the part to be sent (section 13.1.5): the tag of the unencoded bytes, or the exact date of
+/// a content whose second is over.
 pub(super) fn range_applies(headers: &HeaderMap, sha256: &str, modified_s: Option<i64>, now_s: i64) -> bool {
     let Some(condition) = headers.get(header::IF_RANGE) else { return true };
     if condition.as_bytes() == etag(sha256, Coding::Identity).as_bytes() {

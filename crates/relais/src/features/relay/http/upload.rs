@@ -21,7 +21,7 @@ use crate::said::said;
 use crate::web::Activity;
 use crate::web::multipart::{Form, FormFault, Part};
 
-/// The first so many bytes of a larger upload are checked at once, to refuse a flood early.
+/// This many bytes of a larger upload are checked at once, to reject invalid ones early.
 const BEGINNING_BYTES: usize = 64 * 1024;
 
 /// A form has a few small parts beside the file.
@@ -53,7 +53,7 @@ pub(super) async fn upload_file(
     refuse_announced_size(&relay, request.headers())?;
     let precondition = precondition::of_change(request.headers());
     if let Some(activity) = request.extensions().get::<Arc<Activity>>() {
-        // In `upload_memory`, which is for those who may upload.
+        // Counted in `upload_memory`, which is reserved for those who may upload.
         activity.count_elsewhere();
     }
     let mut form = Form::of(request).map_err(|fault| {
@@ -107,7 +107,7 @@ pub(super) fn reply(societe: &SocieteName, stored: &Stored, message: &str) -> Re
     response
 }
 
-/// A client that says beforehand that it will send too much is answered before it does.
+/// A client that announces too large a size is answered before it sends the body.
 fn refuse_announced_size(relay: &Relay, headers: &HeaderMap) -> Result<(), AppError> {
     let max = relay.config().file_bytes_max;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
@@ -138,7 +138,7 @@ async fn read_form(relay: &Relay, form: &mut Form) -> Result<Upload, AppError> {
         }
         let Some(name) = part.filename else { return Err(missing_field()) };
         let file = match filename(&name) {
-            // The ending is what the first clients expect to hear of, whatever else is wrong.
+            // The first clients expect an error about the extension, whatever else is wrong.
             Err(_) if !name.to_lowercase().ends_with(".json") => return Err(RelayError::Extension.into()),
             other => other?,
         };
@@ -157,7 +157,7 @@ fn several_files() -> AppError {
     AppError::bad_request("several_files", text)
 }
 
-/// The field that a file is in which is not taken; a field for files that the user left empty has no file name.
+/// The unexpected field that contains a file; a file field left empty by the user has no file name.
 fn stray_file(part: &Part) -> Option<String> {
     let has_file = part.filename.as_deref().is_some_and(|name| !name.is_empty());
     has_file.then(|| part.name.clone().unwrap_or_default())
@@ -188,7 +188,7 @@ impl From<FormFault> for AppError {
     }
 }
 
-/// Reads the file's bytes, bounded one by one and in sum with all other uploads.
+/// Reads the file's bytes, bounded individually and in sum with all other uploads.
 async fn read_file(
     relay: &Relay,
     form: &mut Form,

@@ -69,7 +69,7 @@ pub(super) async fn restore_version(
 ) -> Result<Response, AppError> {
     let (name, file) = (societe(&name)?, existing(&file)?);
     may_write(&auth, &caller, &name)?;
-    // Only who may write is told what is wrong with the body.
+    // Only a caller with write access gets errors about the body.
     let Json(body) = body?;
     let mut request = Request::new(permit(&auth, caller), name.clone(), file);
     request.precondition = precondition::of_change(&headers);

@@ -1,4 +1,4 @@
-//! Whether a text is JSON (RFC 8259) that every reader understands alike (RFC 7493), and where it is not.
+//! Checks whether a text is JSON (RFC 8259) that every reader understands alike (RFC 7493), and locates the fault.
 
 mod scan;
 
@@ -16,7 +16,7 @@ use crate::text::{characters, column_in_characters};
 /// Up to this many keys a list is searched faster than a set is filled.
 const KEYS_IN_LIST: usize = 12;
 
-/// What a text has to keep to, beside the grammar.
+/// Requirements on a text beyond the grammar.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// Levels of nesting at most, up to 127.
@@ -39,7 +39,7 @@ pub struct JsonFault {
 }
 
 impl JsonFault {
-    /// As a client is told it.
+    /// The message for clients.
     #[must_use]
     pub fn said(&self) -> Said {
         let Self { line, column, what, .. } = self;
@@ -82,7 +82,7 @@ fn decoded(text: &[u8]) -> Result<&str, JsonFault> {
     Ok(valid)
 }
 
-/// The full walk, which says what is wrong.
+/// The full walk, which locates the fault.
 fn walk(text: &str, rules: Rules) -> Result<(), JsonFault> {
     run(&mut serde_json::Deserializer::from_str(text), rules).map_err(|fault| JsonFault {
         column: column_in_characters(text.as_bytes(), fault.line, fault.column),
@@ -137,7 +137,7 @@ fn not_utf8() -> Said {
     said!("un octet n'est pas de l'UTF-8", "a byte is not UTF-8")
 }
 
-/// The parser's messages in the words of the relay's users.
+/// The parser's messages in the terms of the relay's users.
 fn translate(error: &serde_json::Error) -> Said {
     let text = error.to_string();
     let message = text.split(" at line ").next().unwrap_or_default();
@@ -272,7 +272,7 @@ struct Keys<'de> {
 }
 
 impl<'de> Keys<'de> {
-    /// Gives the key back if it was there already.
+    /// Returns the key if it was present already.
     fn insert(&mut self, key: Cow<'de, str>) -> Option<Cow<'de, str>> {
         if !self.many.is_empty() {
             return if self.many.contains(&key) { Some(key) } else { self.keep(key) };

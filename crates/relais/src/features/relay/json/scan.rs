@@ -1,7 +1,7 @@
-//! One quick pass that knows most valid texts for what they are.
+//! One quick pass that recognises most valid texts.
 //!
-//! It answers "valid" or "not sure" and never "wrong": what is not plain is left to the full walk, which says what is
-//! the matter and where. So it may be simple: no decoded strings, no values, no allocation but a list of keys.
+//! It answers "valid" or "not sure" and never "invalid": anything unusual is left to the full walk, which reports the
+//! fault and its location. So it may be simple: no decoded strings, no values, no allocation but a list of keys.
 
 use super::Rules;
 
@@ -17,7 +17,7 @@ const KEYS_COMPARED: usize = 12;
 /// Deeper texts are left to the full walk.
 const DEPTH_MAX: usize = 127;
 
-/// Whether `text` keeps to the grammar (RFC 8259) and to `rules`. `false` means that it may or may not.
+/// Whether `text` conforms to the grammar (RFC 8259) and to `rules`. `false` means that it may or may not.
 pub(super) fn is_surely_valid(text: &str, rules: Rules) -> bool {
     Scan {
         text: text.as_bytes(),
@@ -74,8 +74,8 @@ impl<'t> Scan<'t> {
         }
     }
 
-    /// Takes a scalar, an empty container, or the beginning of another up to its first value. Says whether a value is
-    /// complete.
+    /// Takes a scalar, an empty container, or the beginning of another up to its first value. Returns whether a value
+    /// is complete.
     fn value(&mut self) -> Option<bool> {
         match self.skip_space() {
             b'"' => self.string().map(|_| true),
@@ -128,7 +128,7 @@ impl<'t> Scan<'t> {
         Some(())
     }
 
-    /// Takes a key and its colon. A key with an escape may be another in disguise.
+    /// Takes a key and its colon. A key with an escape may equal another one.
     fn key(&mut self) -> Option<()> {
         if self.skip_space() != b'"' {
             return None;
@@ -224,7 +224,7 @@ impl<'t> Scan<'t> {
         Some(true)
     }
 
-    /// Goes to the next byte that is not white space, and returns it.
+    /// Skips white space and returns the next byte.
     fn skip_space(&mut self) -> u8 {
         loop {
             let byte = self.byte();
@@ -235,13 +235,13 @@ impl<'t> Scan<'t> {
         }
     }
 
-    /// The byte here; NUL, which no rule takes, at the end.
+    /// The current byte; NUL, which no rule accepts, at the end.
     fn byte(&self) -> u8 {
         self.text.get(self.at).copied().unwrap_or(0)
     }
 }
 
-/// How many bytes go by before a quote, a backslash or a control character, eight at a time.
+/// The number of bytes before a quote, a backslash or a control character, eight at a time.
 fn plain_length(text: &[u8]) -> usize {
     const LOW: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use relais_hub::{
-    CloseReason, Dialect, Flow, From, Hub, HubConfig, Identity, NobodyWatches, Receiver, Session,
-    SessionSpec, Transport, run_socket,
+    CloseReason, Dialect, Flow, Hub, HubConfig, Identity, NobodyWatches, Receiver, Session, SessionSpec,
+    StartPosition, Transport, run_socket,
 };
 use relais_protocol::event::{Channel, Cursor, Epoch, Event};
 use relais_protocol::websocket::{Limits, Opcode, encode_frame, text_frame_with};
@@ -83,7 +83,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             identify_within_s: None,
         })?;
         let channel: Channel = "societe:*".parse()?;
-        hub.subscribe(&session, channel, None, From::Now, |_| Bytes::new()).await?;
+        hub.subscribe(&session, channel, None, StartPosition::Now, |_| Bytes::new()).await?;
         tokio::spawn(run_socket(session, Bytes::new(), Silent, Limits::default()));
     }
     hub.settled().await;

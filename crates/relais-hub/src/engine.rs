@@ -21,7 +21,7 @@ use crate::session::{JoinPoint, Session};
 use crate::shared::Shared;
 use crate::stats::Meters;
 use crate::subscription::Subscription;
-use crate::wheel::Wheel;
+use crate::timer_wheel::TimerWheel;
 
 /// For so long after several frames were written at once, more are expected close together.
 const BURST_LASTS: Duration = Duration::from_millis(100);
@@ -68,7 +68,7 @@ fn deadline(now_s: u32, within_s: Option<u32>) -> u32 {
 pub(crate) struct Engine {
     pub(crate) shared: Arc<Shared>,
     pub(crate) members: Members,
-    pub(crate) wheel: Wheel<(u32, u64)>,
+    pub(crate) timer_wheel: TimerWheel<(u32, u64)>,
     pass: Pass,
     head_seq: u64,
     when_empty: Vec<oneshot::Sender<()>>,
@@ -79,7 +79,7 @@ impl Engine {
     pub(crate) fn new(shared: Arc<Shared>, watcher: Arc<dyn PresenceWatcher>) -> Self {
         Self {
             members: Members::new(watcher),
-            wheel: Wheel::new(),
+            timer_wheel: TimerWheel::new(),
             pass: Pass::new(&shared),
             head_seq: shared.figures.head_seq.load(Relaxed),
             when_empty: Vec::new(),
@@ -113,7 +113,7 @@ impl Engine {
                 next_tick = Some(due + Duration::from_secs(1));
                 self.tick();
             }
-            self.tell();
+            self.report();
         }
         self.members.sessions.iter().for_each(|(_, entry)| entry.session.kill());
     }
@@ -149,7 +149,7 @@ impl Engine {
             Command::WhenEmpty { reply } => self.when_empty.push(reply),
             Command::Settled { reply } => {
                 self.flush();
-                self.tell();
+                self.report();
                 let _ = reply.send(());
             }
             Command::Tick => {
@@ -194,7 +194,7 @@ impl Engine {
     }
 
     fn open(&mut self, session: &Arc<Session>, identify_within_s: Option<u32>) {
-        let now = self.wheel.now();
+        let now = self.timer_wheel.now();
         let id = session.id().0;
         let entry = Entry {
             principal: Arc::clone(&session.identity().principal),
@@ -220,7 +220,7 @@ impl Engine {
     }
 
     fn identify_within(&mut self, session: &Session, seconds: Option<u32>) {
-        let (slot, id, now) = (session.slot(), session.id().0, self.wheel.now());
+        let (slot, id, now) = (session.slot(), session.id().0, self.timer_wheel.now());
         if let Some(entry) = self.members.entry(slot, id) {
             entry.identify_by_s = match (entry.identify_by_s, deadline(now, seconds)) {
                 (0, asked) | (_, asked @ 0) => asked,
@@ -328,7 +328,7 @@ impl Engine {
     /// Removes a closing session from its channels and sets its final deadline.
     fn retire(&mut self, slot: u32) {
         self.members.leave_all(slot);
-        let deadline_s = self.wheel.now() + self.shared.config.close_timeout_s;
+        let deadline_s = self.timer_wheel.now() + self.shared.config.close_timeout_s;
         if let Some(entry) = self.members.sessions.get_mut(slot) {
             entry.deadline_s = deadline_s;
             let id = entry.session.id().0;
@@ -355,12 +355,12 @@ impl Engine {
         all
     }
 
-    fn tell(&mut self) {
+    fn report(&mut self) {
         let figures = &self.shared.figures;
         figures.sessions.store(self.members.sessions.len() as u64, Relaxed);
         figures.streams.store(self.members.streams.len() as u64, Relaxed);
         figures.subscriptions.store(self.members.subscriptions as u64, Relaxed);
-        self.meters.tell(figures);
+        self.meters.report(figures);
         if self.members.sessions.len() == 0 {
             for reply in self.when_empty.drain(..) {
                 let _ = reply.send(());

@@ -9,8 +9,8 @@ use crate::outbox::State;
 impl Engine {
     /// One second passes.
     pub(crate) fn tick(&mut self) {
-        let due = self.wheel.turn();
-        self.shared.now_s.store(self.wheel.now(), Relaxed);
+        let due = self.timer_wheel.advance();
+        self.shared.now_s.store(self.timer_wheel.now(), Relaxed);
         for (slot, id) in due {
             self.look_at(slot, id);
         }
@@ -27,14 +27,14 @@ impl Engine {
                 due = due.min(entry.identify_by_s);
             }
         }
-        let due = self.wheel.schedule((slot, id), due);
+        let due = self.timer_wheel.schedule((slot, id), due);
         if let Some(entry) = self.members.entry(slot, id) {
             entry.due_s = due;
         }
     }
 
     fn look_at(&mut self, slot: u32, id: u64) {
-        let now = self.wheel.now();
+        let now = self.timer_wheel.now();
         let config = &self.shared.config;
         let (ping_interval_s, idle_timeout_s) = (config.ping_interval_s, config.idle_timeout_s);
         let Some(entry) = self.members.entry(slot, id).filter(|entry| entry.due_s == now) else { return };

@@ -25,7 +25,7 @@ use crate::recovery::{Replay, replay};
 use crate::session::{JoinPoint, Session, SessionSpec};
 use crate::shared::Shared;
 use crate::stats::HubStats;
-use crate::subscription::{From, Joined, Subscription};
+use crate::subscription::{Joined, StartPosition, Subscription};
 use crate::transport::{Transport, configure};
 
 /// The handle of the hub; clones share it. When the last one is dropped the hub stops.
@@ -158,7 +158,7 @@ impl Hub {
         session: &Arc<Session>,
         channel: Channel,
         filter: Option<Arc<dyn Filter>>,
-        from: From,
+        from: StartPosition,
         preface: impl FnOnce(&Joined) -> Bytes + Send,
     ) -> Result<Joined, SubscribeError> {
         self.subscribe_all(session, vec![Subscription { channel, filter }], from, preface).await
@@ -176,7 +176,7 @@ impl Hub {
         &self,
         session: &Arc<Session>,
         subscriptions: Vec<Subscription>,
-        from: From,
+        from: StartPosition,
         preface: impl FnOnce(&Joined) -> Bytes + Send,
     ) -> Result<Joined, SubscribeError> {
         let dialect = Arc::clone(&session.dialect);
@@ -193,7 +193,7 @@ impl Hub {
         session: &Arc<Session>,
         dialect: &Arc<dyn Dialect>,
         subscriptions: Vec<Subscription>,
-        from: From,
+        from: StartPosition,
         preface: impl FnOnce(&Joined) -> Bytes + Send,
     ) -> Result<Joined, SubscribeError> {
         self.enter(session, dialect, subscriptions, from, true, preface).await
@@ -210,7 +210,7 @@ impl Hub {
         session: &Arc<Session>,
         dialect: &Arc<dyn Dialect>,
         subscriptions: Vec<Subscription>,
-        from: From,
+        from: StartPosition,
         preface: impl FnOnce(&Joined) -> Bytes + Send,
     ) -> Result<Joined, SubscribeError> {
         self.enter(session, dialect, subscriptions, from, false, preface).await
@@ -224,7 +224,7 @@ impl Hub {
         &self,
         session: &Arc<Session>,
         subscriptions: Vec<Subscription>,
-        from: From,
+        from: StartPosition,
         preface: impl FnOnce(&Joined) -> Bytes + Send,
     ) -> Result<Joined, SubscribeError> {
         let dialect = Arc::clone(&session.dialect);
@@ -236,7 +236,7 @@ impl Hub {
         session: &Arc<Session>,
         dialect: &Arc<dyn Dialect>,
         subscriptions: Vec<Subscription>,
-        from: From,
+        from: StartPosition,
         limited: bool,
         preface: impl FnOnce(&Joined) -> Bytes + Send,
     ) -> Result<Joined, SubscribeError> {
@@ -260,11 +260,13 @@ impl Hub {
 
     /// A client that comes from another server of the same log may have received more than this one has published yet:
     /// that is published first. How a position compares with the others is known only after the client has joined.
-    async fn reach(&self, from: From) -> Result<(), LogError> {
+    async fn reach(&self, from: StartPosition) -> Result<(), LogError> {
         let may_be_ahead = match from {
-            From::Now => false,
-            From::Cursor(cursor) => cursor.epoch == self.shared().epoch && cursor.seq > self.head().seq,
-            From::Position(position) => position.epoch == self.shared().epoch,
+            StartPosition::Now => false,
+            StartPosition::Cursor(cursor) => {
+                cursor.epoch == self.shared().epoch && cursor.seq > self.head().seq
+            }
+            StartPosition::Position(position) => position.epoch == self.shared().epoch,
         };
         if may_be_ahead { self.shared().log.catch_up().await } else { Ok(()) }
     }
@@ -442,10 +444,10 @@ impl Hub {
 /// How often a drain closes some sessions.
 const DRAIN_STEP: Duration = Duration::from_millis(20);
 
-fn check_start(subscriptions: &[Subscription], from: From) -> Result<(), SubscribeError> {
+fn check_start(subscriptions: &[Subscription], from: StartPosition) -> Result<(), SubscribeError> {
     match (from, subscriptions) {
-        (From::Position(_), [Subscription { channel: Channel::Topic(_), .. }]) => Ok(()),
-        (From::Position(_), [Subscription { channel, .. }, ..]) => {
+        (StartPosition::Position(_), [Subscription { channel: Channel::Topic(_), .. }]) => Ok(()),
+        (StartPosition::Position(_), [Subscription { channel, .. }, ..]) => {
             Err(SubscribeError::NotATopic(channel.clone()))
         }
         _ => Ok(()),

@@ -40,8 +40,8 @@ mod socket;
 mod stats;
 mod streams;
 mod subscription;
+mod timer_wheel;
 mod transport;
-mod wheel;
 
 pub use broker::{Broker, BrokerSink, LocalBroker};
 pub use close::{CloseCode, CloseReason};
@@ -56,5 +56,5 @@ pub use queue::QueueBody;
 pub use session::{Session, SessionId, SessionSpec};
 pub use socket::{Ended, Flow, Held, Leftover, Receiver, SocketRun, run_socket};
 pub use stats::HubStats;
-pub use subscription::{From, Joined, Subscription};
+pub use subscription::{Joined, StartPosition, Subscription};
 pub use transport::Transport;

@@ -184,7 +184,7 @@ impl Pass {
         (self.dirty, self.gathering) = (dirty, gathering);
         self.dirty.clear();
         self.gathering.clear();
-        self.tell();
+        self.report();
     }
 
     /// Delivers the batch to every member that takes it whole, and marks the others.
@@ -246,7 +246,7 @@ impl Pass {
         self.tally.note(entry.session.deliver(&frame_batch), frame_batch.frame_count())
     }
 
-    fn tell(&mut self) {
+    fn report(&mut self) {
         let figures = &self.shared.figures;
         let Tally { frames, writes, slow } = std::mem::take(&mut self.tally);
         figures.published.fetch_add(self.events.len() as u64, Relaxed);

@@ -10,7 +10,7 @@ use crate::dialect::Dialect;
 use crate::log::LogError;
 use crate::session::JoinPoint;
 use crate::shared::Shared;
-use crate::subscription::{From, Subscription};
+use crate::subscription::{StartPosition, Subscription};
 
 /// Events read from the log at once.
 const PAGE: usize = 512;
@@ -80,16 +80,18 @@ pub(crate) async fn replay(
     shared: &Shared,
     dialect: &dyn Dialect,
     subscriptions: &[Subscription],
-    from: From,
+    from: StartPosition,
     point: &JoinPoint,
 ) -> Result<Option<Replay>, LogError> {
     let missed = match (from, subscriptions) {
-        (From::Now, _) => Some(Vec::new()),
-        (From::Cursor(cursor), _) => after_cursor(shared, subscriptions, cursor, point.head_seq).await?,
-        (From::Position(position), [Subscription { channel: Channel::Topic(topic), .. }]) => {
+        (StartPosition::Now, _) => Some(Vec::new()),
+        (StartPosition::Cursor(cursor), _) => {
+            after_cursor(shared, subscriptions, cursor, point.head_seq).await?
+        }
+        (StartPosition::Position(position), [Subscription { channel: Channel::Topic(topic), .. }]) => {
             after_position(shared, topic, position, point).await?
         }
-        (From::Position(_), _) => None,
+        (StartPosition::Position(_), _) => None,
     };
     Ok(missed.and_then(|events| encode(shared, dialect, subscriptions, &events)))
 }

@@ -283,7 +283,7 @@ impl Session {
         self.waker.wake();
         if !kept {
             self.shared.figures.slow_closed.fetch_add(1, Relaxed);
-            self.tell_closing();
+            self.announce_closing();
         }
     }
 
@@ -326,7 +326,7 @@ impl Session {
     /// Starts to close; does nothing if it is closing already.
     pub(crate) fn close(self: &Arc<Self>, reason: &CloseReason) {
         if self.begin_close(reason) {
-            self.tell_closing();
+            self.announce_closing();
         }
     }
 
@@ -343,7 +343,7 @@ impl Session {
         true
     }
 
-    fn tell_closing(self: &Arc<Self>) {
+    fn announce_closing(self: &Arc<Self>) {
         self.shared.inbox.push(Command::Closing(Arc::clone(self)));
     }
 

@@ -84,7 +84,7 @@ impl Meters {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
-    pub(crate) fn tell(&self, figures: &Figures) {
+    pub(crate) fn report(&self, figures: &Figures) {
         self.sessions.set(figures.sessions.load(Relaxed) as f64);
         self.streams.set(figures.streams.load(Relaxed) as f64);
         self.subscriptions.set(figures.subscriptions.load(Relaxed) as f64);

@@ -8,7 +8,7 @@ use crate::dialect::Filter;
 
 /// Where a subscription starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum StartPosition {
     /// With the next event.
     Now,
     /// After the last event the client has seen.
@@ -35,7 +35,7 @@ pub struct Joined {
     pub offset: Option<u64>,
     /// The place in the whole log at the join: live events are after it, replayed ones up to it.
     pub cursor: Cursor,
-    /// Whether everything after the client's position was replayed. Always true from [`From::Now`]; if false, nothing
+    /// Whether everything after the client's position was replayed. Always true from [`StartPosition::Now`]; if false, nothing
     /// was replayed and the client needs a fresh snapshot.
     pub recovered: bool,
     /// How many events were replayed.

@@ -36,7 +36,7 @@ pub(crate) struct Delivery {
     committed: u64,
     /// What this process committed and has not given yet: after the first, up to the second.
     own: VecDeque<(u64, u64)>,
-    told_behind: bool,
+    reported_behind: bool,
     /// The log could not be read, and is not asked before this.
     not_before: Option<Instant>,
 }
@@ -52,7 +52,7 @@ impl Delivery {
             connection: None,
             committed,
             own: VecDeque::new(),
-            told_behind: false,
+            reported_behind: false,
             not_before: None,
         }
     }
@@ -109,7 +109,7 @@ impl Delivery {
             self.not_before = Some(self.clock.instant() + PAUSE);
         }
         let behind = self.is_behind();
-        if behind && !self.told_behind {
+        if behind && !self.reported_behind {
             metrics::counter!("relais_store_sink_behind_total").increment(1);
             tracing::warn!(
                 given = self.given(),
@@ -117,7 +117,7 @@ impl Delivery {
                 "events are committed faster than they can be given out; they follow from the log"
             );
         }
-        self.told_behind = behind;
+        self.reported_behind = behind;
         metrics::gauge!("relais_store_sink_behind_events").set((self.committed - self.given()) as f64);
     }
 

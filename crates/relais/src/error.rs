@@ -261,19 +261,19 @@ impl IntoResponse for AppError {
         for (name, value) in &self.0.headers {
             response.headers_mut().insert(name.clone(), value.clone());
         }
-        response.extensions_mut().insert(Told(Arc::new(self)));
+        response.extensions_mut().insert(Carried(Arc::new(self)));
         response
     }
 }
 
 /// Which error a response is.
 #[derive(Clone)]
-struct Told(Arc<AppError>);
+struct Carried(Arc<AppError>);
 
 /// A response in this language, if it is an error.
 pub(crate) fn in_language(mut response: Response, language: Language) -> Response {
-    let told = response.extensions_mut().remove::<Told>();
-    let (Some(Told(error)), Language::English) = (told, language) else { return response };
+    let told = response.extensions_mut().remove::<Carried>();
+    let (Some(Carried(error)), Language::English) = (told, language) else { return response };
     let text = error.to_json(language).to_string();
     if response.headers().contains_key(header::CONTENT_LENGTH) {
         response.headers_mut().insert(header::CONTENT_LENGTH, text.len().into());

@@ -22,7 +22,7 @@ fn fault(error: StoreError) -> LogError {
 }
 
 fn shared(events: Vec<Event>) -> Vec<Arc<Event>> {
-    let told = |event: Event| Arc::new(features::told(&event).unwrap_or(event));
+    let told = |event: Event| Arc::new(features::expanded(&event).unwrap_or(event));
     events.into_iter().map(told).collect()
 }
 
@@ -98,7 +98,7 @@ impl Observer for RightsObserver {
 impl EventSink for Publisher {
     fn committed(&self, event: Arc<Event>) {
         self.observers.for_each(|observer| observer.committed(&event));
-        self.hub.publish(features::told(&event).map_or_else(|| Arc::clone(&event), Arc::new));
+        self.hub.publish(features::expanded(&event).map_or_else(|| Arc::clone(&event), Arc::new));
         self.observers.for_each(|observer| observer.published(&event));
     }
 

@@ -73,7 +73,7 @@ pub struct Feature {
     /// Forgets what belongs to events that were just trimmed from the log.
     pub trimmed: fn(&App) -> BoxFuture<'_, Result<(), StoreError>>,
     /// What is told of an event, if that is not what the log has.
-    pub told: fn(&Event) -> Option<Event>,
+    pub expand: fn(&Event) -> Option<Event>,
     /// Its commands on the command line.
     pub commands: &'static [Command],
     /// What `relais doctor` tries out of what the settings name, without a server.
@@ -105,7 +105,7 @@ impl Feature {
             stopping: |_| {},
             flush: |_| Box::pin(async { Ok(()) }),
             trimmed: |_| Box::pin(async { Ok(()) }),
-            told: |_| None,
+            expand: |_| None,
             commands: &[],
             checks: |_| Box::pin(async { Vec::new() }),
             unreadable_rows: |_| Box::pin(async { Ok(Vec::new()) }),
@@ -195,7 +195,7 @@ pub trait Observer: Send + Sync {
 
     /// Whether an event from outside speaks of something of which this feature alone does. Called before it is
     /// published, by whoever publishes it.
-    fn tells_alone(&self, name: &str, data: &Map<String, Value>) -> bool {
+    fn is_sole_source(&self, name: &str, data: &Map<String, Value>) -> bool {
         let _ = (name, data);
         false
     }
@@ -212,8 +212,8 @@ impl Observers {
     }
 
     /// Does something with each.
-    pub fn for_each(&self, tell: impl Fn(&dyn Observer)) {
-        self.0.read().iter().for_each(|observer| tell(&**observer));
+    pub fn for_each(&self, notify: impl Fn(&dyn Observer)) {
+        self.0.read().iter().for_each(|observer| notify(&**observer));
     }
 
     /// Whether one of them says so.

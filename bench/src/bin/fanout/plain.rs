@@ -10,8 +10,8 @@ use bytes::Bytes;
 use relais::AppError;
 use relais::gateways::upgrade::{Handshake, Upgraded};
 use relais_hub::{
-    CloseReason, Dialect, Flow, From, Identity, Receiver, Session, SessionSpec, Subscription, Transport,
-    run_socket,
+    CloseReason, Dialect, Flow, Identity, Receiver, Session, SessionSpec, StartPosition, Subscription,
+    Transport, run_socket,
 };
 use relais_protocol::event::Event;
 use relais_protocol::websocket::{Limits, close_frame, text_frame_with};
@@ -92,7 +92,7 @@ impl Plain {
         };
         let session = hub.open(spec).ok()?;
         let Subscription { channel, filter } = self.room.subscription();
-        hub.subscribe(&session, channel, filter, From::Now, |_| Bytes::new()).await.ok()?;
+        hub.subscribe(&session, channel, filter, StartPosition::Now, |_| Bytes::new()).await.ok()?;
         Some(session)
     }
 }

@@ -60,7 +60,7 @@ impl Namespace for All {
         Box::pin(std::future::ready(None))
     }
 
-    fn tell<'a>(&self, event: &'a Event) -> Option<(Cow<'a, str>, Cow<'a, str>)> {
+    fn frame<'a>(&self, event: &'a Event) -> Option<(Cow<'a, str>, Cow<'a, str>)> {
         Some((Cow::Borrowed(&*event.name), Cow::Borrowed(&*event.data)))
     }
 }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use futures_util::{SinkExt as _, StreamExt};
-use relais_hub::{CloseCode, Ended, From, HubConfig, QueueBody, Session, Transport};
+use relais_hub::{CloseCode, Ended, HubConfig, QueueBody, Session, StartPosition, Transport};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::{Client, World, channel, no_preface, soon, spec, still};
@@ -12,7 +12,7 @@ fn small() -> HubConfig {
 
 async fn subscribed(world: &World, name: &str) -> Client {
     let client = world.connect("a").await;
-    world.hub.subscribe(&client.session, channel(name), None, From::Now, no_preface).await.unwrap();
+    world.hub.subscribe(&client.session, channel(name), None, StartPosition::Now, no_preface).await.unwrap();
     client
 }
 
@@ -145,7 +145,7 @@ async fn a_queue_gives_all_that_waits_in_one_chunk_and_ends_with_its_session() {
     let world = World::new();
     let session = world.hub.open(spec("a", "plain", Transport::Queue)).unwrap();
     let mut body = QueueBody::new(Arc::clone(&session));
-    world.hub.subscribe(&session, channel("t:1"), None, From::Now, no_preface).await.unwrap();
+    world.hub.subscribe(&session, channel("t:1"), None, StartPosition::Now, no_preface).await.unwrap();
     for n in 0..3 {
         world.publish("t:1", &n.to_string());
     }
@@ -164,7 +164,7 @@ async fn a_queue_gives_all_that_waits_in_one_chunk_and_ends_with_its_session() {
 async fn a_queue_that_nobody_takes_from_is_closed() {
     let world = World::with(small());
     let session = world.hub.open(spec("a", "plain", Transport::Queue)).unwrap();
-    world.hub.subscribe(&session, channel("t:1"), None, From::Now, no_preface).await.unwrap();
+    world.hub.subscribe(&session, channel("t:1"), None, StartPosition::Now, no_preface).await.unwrap();
     while session.is_open() {
         world.publish("t:1", &"x".repeat(1000));
         world.hub.settled().await;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use relais_hub::{Filter, From, QueueBody, Session, Subscription, Transport};
+use relais_hub::{Filter, QueueBody, Session, StartPosition, Subscription, Transport};
 use relais_protocol::event::{Cursor, Event};
 use relais_protocol::websocket::compress_frames;
 
@@ -17,7 +17,7 @@ async fn join(
     session: &Arc<Session>,
     names: &[&str],
     filter: Option<Arc<dyn Filter>>,
-    from: From,
+    from: StartPosition,
 ) {
     let wanted = names.iter().map(|name| Subscription { channel: channel(name), filter: filter.clone() });
     world.hub.subscribe_all(session, wanted.collect(), from, preface).await.unwrap();
@@ -29,8 +29,8 @@ async fn a_story(compress: bool) -> Vec<u8> {
     let long = "x".repeat(2_000);
     let (mut body, other) = (open(&world), open(&world));
     let session = Arc::clone(body.session());
-    join(&world, other.session(), &["t:1"], None, From::Now).await;
-    join(&world, &session, &["t:1", "t:2"], None, From::Now).await;
+    join(&world, other.session(), &["t:1"], None, StartPosition::Now).await;
+    join(&world, &session, &["t:1", "t:2"], None, StartPosition::Now).await;
     if compress {
         world.hub.compress(&session);
     }
@@ -41,11 +41,11 @@ async fn a_story(compress: bool) -> Vec<u8> {
     }
     world.hub.settled().await;
     world.hub.send(&session, text(&long));
-    join(&world, &session, &["t:3"], None, From::Now).await;
+    join(&world, &session, &["t:3"], None, StartPosition::Now).await;
     world.publish("t:3", "short");
     world.hub.unsubscribe(&session, channel("t:1"));
     world.publish("t:1", "not heard");
-    let missed = From::Cursor(Cursor { epoch: EPOCH, seq: 1 });
+    let missed = StartPosition::Cursor(Cursor { epoch: EPOCH, seq: 1 });
     join(&world, &session, &["t:*"], Some(odd), missed).await;
     world.publish("t:9", &long);
     world.hub.settled().await;
@@ -67,7 +67,7 @@ async fn the_place_of_a_session_among_others_is_known_after_it_changed() {
     let world = World::new();
     let mut bodies: Vec<QueueBody> = (0..6).map(|_| open(&world)).collect();
     for body in &bodies {
-        join(&world, body.session(), &["t:1"], None, From::Now).await;
+        join(&world, body.session(), &["t:1"], None, StartPosition::Now).await;
     }
     for place in [1, 0, 4] {
         world.hub.compress(bodies[place].session());

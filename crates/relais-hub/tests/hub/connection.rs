@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use relais_hub::{CloseCode, Ended, Flow, From, Transport, run_socket};
+use relais_hub::{CloseCode, Ended, Flow, StartPosition, Transport, run_socket};
 use relais_protocol::event::Cursor;
 use relais_protocol::websocket::{Limits, Opcode, ProtocolError, encode_masked};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -38,7 +38,7 @@ async fn a_ping_is_answered_with_its_payload() {
 async fn a_client_that_closes_is_answered_and_gone_from_its_channels() {
     let world = World::new();
     let mut client = world.connect("a").await;
-    world.hub.subscribe(&client.session, channel("t:1"), None, From::Now, no_preface).await.unwrap();
+    world.hub.subscribe(&client.session, channel("t:1"), None, StartPosition::Now, no_preface).await.unwrap();
     client.socket.close(Some(CloseFrame { code: 1000.into(), reason: "bye".into() })).await.unwrap();
     assert_eq!(client.next().await, Err(1000));
     assert_eq!(client.end().await, Ended::ByClient(Some(1000)));
@@ -107,7 +107,7 @@ async fn bytes_that_the_http_server_had_read_already_are_not_lost() {
 async fn a_connection_that_is_given_up_is_gone_from_the_hub() {
     let world = World::new();
     let client = world.connect("a").await;
-    world.hub.subscribe(&client.session, channel("t:1"), None, From::Now, no_preface).await.unwrap();
+    world.hub.subscribe(&client.session, channel("t:1"), None, StartPosition::Now, no_preface).await.unwrap();
     client.ended.abort();
     assert!(soon("the end", client.ended).await.is_err());
     world.hub.settled().await;
@@ -122,7 +122,7 @@ async fn a_subscription_given_up_half_way_closes_the_session_instead_of_losing_f
     // is given up, however quick the hub is.
     let world = world.restarted(still());
     let mut client = world.connect("a").await;
-    let from = From::Cursor(Cursor { epoch: EPOCH, seq: 0 });
+    let from = StartPosition::Cursor(Cursor { epoch: EPOCH, seq: 0 });
     let mut join = Box::pin(world.hub.subscribe(&client.session, channel("t:1"), None, from, no_preface));
     assert!(join.as_mut().now_or_never().is_none());
     world.hub.settled().await;

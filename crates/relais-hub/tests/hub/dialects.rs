@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use relais_hub::{Dialect, From, SubscribeError, Subscription};
+use relais_hub::{Dialect, StartPosition, SubscribeError, Subscription};
 use relais_protocol::event::{Channel, Cursor, Event};
 use relais_protocol::websocket::text_frame_with;
 
@@ -35,8 +35,8 @@ fn listen(name: &str) -> Vec<Subscription> {
     vec![Subscription { channel: channel(name), filter: None }]
 }
 
-fn from(seq: u64) -> From {
-    From::Cursor(Cursor { epoch: EPOCH, seq })
+fn from(seq: u64) -> StartPosition {
+    StartPosition::Cursor(Cursor { epoch: EPOCH, seq })
 }
 
 #[tokio::test]
@@ -45,14 +45,15 @@ async fn a_session_hears_one_channel_in_several_dialects_in_order() {
     let mut client = world.connect("a").await;
     let (one, two) = (named("one"), named("two"));
     let hub = &world.hub;
-    hub.subscribe_all_as(&client.session, &one, listen("t:1"), From::Now, no_preface).await.unwrap();
-    hub.subscribe_all_as(&client.session, &two, listen("t:1"), From::Now, no_preface).await.unwrap();
-    hub.subscribe(&client.session, channel("t:2"), None, From::Now, no_preface).await.unwrap();
+    hub.subscribe_all_as(&client.session, &one, listen("t:1"), StartPosition::Now, no_preface).await.unwrap();
+    hub.subscribe_all_as(&client.session, &two, listen("t:1"), StartPosition::Now, no_preface).await.unwrap();
+    hub.subscribe(&client.session, channel("t:2"), None, StartPosition::Now, no_preface).await.unwrap();
     world.publish("t:1", "x");
     world.publish("t:2", "y");
     assert_eq!(client.texts(3).await, ["one: 1", "two: 1", "2 t:2 y"]);
 
-    let again = hub.subscribe_all_as(&client.session, &one, listen("t:1"), From::Now, no_preface).await;
+    let again =
+        hub.subscribe_all_as(&client.session, &one, listen("t:1"), StartPosition::Now, no_preface).await;
     assert!(matches!(again, Err(SubscribeError::AlreadySubscribed(Channel::Topic(_)))));
 }
 
@@ -63,7 +64,9 @@ async fn leaving_a_channel_in_one_dialect_leaves_it_in_the_other() {
     let (one, two) = (named("one"), named("two"));
     for dialect in [&one, &two] {
         let hub = &world.hub;
-        hub.subscribe_all_as(&client.session, dialect, listen("t:1"), From::Now, no_preface).await.unwrap();
+        hub.subscribe_all_as(&client.session, dialect, listen("t:1"), StartPosition::Now, no_preface)
+            .await
+            .unwrap();
     }
     world.hub.unsubscribe_as(&client.session, &*one, channel("t:1"));
     world.publish("t:1", "x");

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use relais_hub::{Filter, From, SubscribeError};
+use relais_hub::{Filter, StartPosition, SubscribeError};
 use relais_protocol::event::Event;
 
 use crate::support::{World, channel, no_preface, preface, soon, text};
@@ -11,7 +11,11 @@ async fn every_subscriber_gets_every_event_in_order() {
     let mut clients = Vec::new();
     for _ in 0..20 {
         let client = world.connect("a").await;
-        world.hub.subscribe(&client.session, channel("t:1"), None, From::Now, no_preface).await.unwrap();
+        world
+            .hub
+            .subscribe(&client.session, channel("t:1"), None, StartPosition::Now, no_preface)
+            .await
+            .unwrap();
         clients.push(client);
     }
     for n in 0..500 {
@@ -27,7 +31,7 @@ async fn every_subscriber_gets_every_event_in_order() {
 async fn a_burst_costs_fewer_writes_than_frames() {
     let world = World::new();
     let mut client = world.connect("a").await;
-    world.hub.subscribe(&client.session, channel("t:1"), None, From::Now, no_preface).await.unwrap();
+    world.hub.subscribe(&client.session, channel("t:1"), None, StartPosition::Now, no_preface).await.unwrap();
     for _ in 0..1000 {
         world.publish("t:1", "x");
     }
@@ -43,7 +47,11 @@ async fn an_event_that_two_channels_cover_comes_once_and_in_order() {
     let world = World::new();
     let mut client = world.connect("a").await;
     for name in ["t:*", "t:1", "u:1"] {
-        world.hub.subscribe(&client.session, channel(name), None, From::Now, no_preface).await.unwrap();
+        world
+            .hub
+            .subscribe(&client.session, channel(name), None, StartPosition::Now, no_preface)
+            .await
+            .unwrap();
     }
     for n in 0..50 {
         world.publish(["u:1", "t:1", "t:2", "v:1"][n % 4], "x");
@@ -64,7 +72,7 @@ async fn a_filter_decides_event_by_event() {
     let mut client = world.connect("a").await;
     let only_odd: Arc<dyn Filter> = Arc::new(|event: &Event| event.seq % 2 == 1);
     let all = channel("t:*");
-    world.hub.subscribe(&client.session, all, Some(only_odd), From::Now, no_preface).await.unwrap();
+    world.hub.subscribe(&client.session, all, Some(only_odd), StartPosition::Now, no_preface).await.unwrap();
     for _ in 0..6 {
         world.publish("t:1", "x");
     }
@@ -76,7 +84,7 @@ async fn a_filter_decides_event_by_event() {
 async fn the_preface_comes_before_live_events_and_personal_frames_after_what_waits() {
     let world = World::new();
     let mut client = world.connect("a").await;
-    world.hub.subscribe(&client.session, channel("t:1"), None, From::Now, preface).await.unwrap();
+    world.hub.subscribe(&client.session, channel("t:1"), None, StartPosition::Now, preface).await.unwrap();
     world.publish("t:1", "x");
     world.hub.settled().await;
     world.hub.send(&client.session, text("only for you"));
@@ -88,7 +96,11 @@ async fn who_left_gets_what_came_before_and_nothing_after() {
     let world = World::new();
     let mut client = world.connect("a").await;
     for name in ["t:1", "t:2"] {
-        world.hub.subscribe(&client.session, channel(name), None, From::Now, no_preface).await.unwrap();
+        world
+            .hub
+            .subscribe(&client.session, channel(name), None, StartPosition::Now, no_preface)
+            .await
+            .unwrap();
     }
     world.publish("t:1", "before");
     world.hub.unsubscribe(&client.session, channel("t:1"));
@@ -103,7 +115,11 @@ async fn a_revoked_principal_leaves_at_once_with_all_sessions_and_is_told() {
     let (mut one, mut two, mut other) =
         (world.connect("bad").await, world.connect("bad").await, world.connect("good").await);
     for client in [&one, &two, &other] {
-        world.hub.subscribe(&client.session, channel("t:1"), None, From::Now, no_preface).await.unwrap();
+        world
+            .hub
+            .subscribe(&client.session, channel("t:1"), None, StartPosition::Now, no_preface)
+            .await
+            .unwrap();
     }
     world.publish("t:1", "before");
     world.hub.revoke("bad", channel("t:1"));
@@ -122,8 +138,8 @@ async fn a_revoked_principal_leaves_at_once_with_all_sessions_and_is_told() {
 async fn a_second_subscription_to_the_same_channel_is_refused_and_changes_nothing() {
     let world = World::new();
     let mut client = world.connect("a").await;
-    world.hub.subscribe(&client.session, channel("t:1"), None, From::Now, no_preface).await.unwrap();
-    let again = world.hub.subscribe(&client.session, channel("t:1"), None, From::Now, preface).await;
+    world.hub.subscribe(&client.session, channel("t:1"), None, StartPosition::Now, no_preface).await.unwrap();
+    let again = world.hub.subscribe(&client.session, channel("t:1"), None, StartPosition::Now, preface).await;
     assert!(matches!(again, Err(SubscribeError::AlreadySubscribed(_))));
     world.publish("t:1", "x");
     assert_eq!(client.next().await.unwrap(), "1 t:1 x");
@@ -133,7 +149,7 @@ async fn a_second_subscription_to_the_same_channel_is_refused_and_changes_nothin
 async fn an_event_published_twice_is_delivered_once() {
     let world = World::new();
     let mut client = world.connect("a").await;
-    world.hub.subscribe(&client.session, channel("t:1"), None, From::Now, no_preface).await.unwrap();
+    world.hub.subscribe(&client.session, channel("t:1"), None, StartPosition::Now, no_preface).await.unwrap();
     world.publish("t:1", "x");
     let same = Arc::clone(&world.log.events.lock()[0]);
     world.hub.publish(same);
@@ -145,7 +161,7 @@ async fn an_event_published_twice_is_delivered_once() {
 async fn when_the_hub_stops_its_connections_end() {
     let world = World::new();
     let client = world.connect("a").await;
-    world.hub.subscribe(&client.session, channel("t:1"), None, From::Now, no_preface).await.unwrap();
+    world.hub.subscribe(&client.session, channel("t:1"), None, StartPosition::Now, no_preface).await.unwrap();
     let session = Arc::clone(&client.session);
     let World { hub, .. } = world;
     drop(hub);

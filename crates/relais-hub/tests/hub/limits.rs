@@ -2,7 +2,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use relais_hub::{
-    CloseCode, From, HubConfig, Identity, OpenError, SessionSpec, SubscribeError, Subscription, Transport,
+    CloseCode, HubConfig, Identity, OpenError, SessionSpec, StartPosition, SubscribeError, Subscription,
+    Transport,
 };
 use relais_protocol::websocket::Limits;
 use tokio::io::AsyncWriteExt as _;
@@ -110,7 +111,8 @@ async fn a_session_counts_for_whom_it_turns_out_to_be() {
 async fn the_channels_of_a_session_are_limited_and_leaving_frees_a_place() {
     let world = World::with(HubConfig { subscriptions_per_session_max: 2, ..still() });
     let session = world.hub.open(queue("a", [127, 0, 0, 1])).unwrap();
-    let join = |name: &str| world.hub.subscribe(&session, channel(name), None, From::Now, no_preface);
+    let join =
+        |name: &str| world.hub.subscribe(&session, channel(name), None, StartPosition::Now, no_preface);
     join("t:1").await.unwrap();
     join("t:2").await.unwrap();
     assert!(matches!(join("t:3").await, Err(SubscribeError::TooManySubscriptions(2))));
@@ -124,10 +126,11 @@ async fn the_channels_of_a_session_are_limited_and_leaving_frees_a_place() {
 async fn what_a_principal_belongs_to_takes_no_place_of_what_a_session_asks_for() {
     let world = World::with(HubConfig { subscriptions_per_session_max: 2, ..still() });
     let session = world.hub.open(queue("a", [127, 0, 0, 1])).unwrap();
-    let join = |name: &str| world.hub.subscribe(&session, channel(name), None, From::Now, no_preface);
+    let join =
+        |name: &str| world.hub.subscribe(&session, channel(name), None, StartPosition::Now, no_preface);
     for number in 0..5 {
         let own = vec![Subscription { channel: channel(&format!("own:{number}")), filter: None }];
-        world.hub.subscribe_members(&session, own, From::Now, no_preface).await.unwrap();
+        world.hub.subscribe_members(&session, own, StartPosition::Now, no_preface).await.unwrap();
     }
     join("t:1").await.unwrap();
     join("t:2").await.unwrap();
@@ -143,7 +146,7 @@ async fn a_closed_session_joins_nothing() {
     let world = World::new();
     let session = world.hub.open(queue("a", [127, 0, 0, 1])).unwrap();
     world.hub.close(&session, CloseCode::Normal);
-    let refused = world.hub.subscribe(&session, channel("t:1"), None, From::Now, no_preface).await;
+    let refused = world.hub.subscribe(&session, channel("t:1"), None, StartPosition::Now, no_preface).await;
     assert!(matches!(refused, Err(SubscribeError::SessionClosed)));
 }
 
@@ -151,7 +154,7 @@ async fn a_closed_session_joins_nothing() {
 async fn the_inbox_is_bounded_and_makes_the_publisher_wait_without_losing_anything() {
     let world = Arc::new(World::with(HubConfig { inbox_bytes: 2000, ..still() }));
     let mut client = world.connect("a").await;
-    world.hub.subscribe(&client.session, channel("t:1"), None, From::Now, no_preface).await.unwrap();
+    world.hub.subscribe(&client.session, channel("t:1"), None, StartPosition::Now, no_preface).await.unwrap();
     let publisher = Arc::clone(&world);
     let thread = std::thread::spawn(move || {
         (0..500).for_each(|_| {

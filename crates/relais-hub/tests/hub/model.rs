@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::{FutureExt, StreamExt};
 use proptest::prelude::*;
-use relais_hub::{Filter, From, HubConfig, QueueBody, Session, Transport};
+use relais_hub::{Filter, HubConfig, QueueBody, Session, StartPosition, Transport};
 use relais_protocol::event::{Channel, Cursor, Event, Topic};
 
 use crate::support::{EPOCH, World, channel, no_preface, spec, still};
@@ -108,7 +108,8 @@ async fn join(world: &World, reader: &mut Reader, number: usize, odd_only: bool,
         odd_only.then(|| Arc::new(|event: &Event| event.seq % 2 == 1) as Arc<dyn Filter>);
     let head = world.log.events.lock().len() as u64;
     let start = head - back.unwrap_or(0).min(head);
-    let from = back.map_or(From::Now, |_| From::Cursor(Cursor { epoch: EPOCH, seq: start }));
+    let from =
+        back.map_or(StartPosition::Now, |_| StartPosition::Cursor(Cursor { epoch: EPOCH, seq: start }));
     let joined = world.hub.subscribe(&reader.session, wanted.clone(), filter, from, no_preface).await;
     if reader.joined.contains_key(&number) {
         assert!(joined.is_err(), "twice in one channel");

@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use relais_hub::{CloseCode, From, Identity, Presence, PresenceWatcher, QueueBody, Session, Transport};
+use relais_hub::{
+    CloseCode, Identity, Presence, PresenceWatcher, QueueBody, Session, StartPosition, Transport,
+};
 use relais_protocol::event::Channel;
 
 use crate::support::{World, channel, no_preface, spec, still};
@@ -21,7 +23,7 @@ impl PresenceWatcher for Diary {
 
 async fn enter(world: &World, principal: &str) -> Arc<Session> {
     let session = world.hub.open(spec(principal, "plain", Transport::Queue)).unwrap();
-    world.hub.subscribe(&session, channel("m:1"), None, From::Now, no_preface).await.unwrap();
+    world.hub.subscribe(&session, channel("m:1"), None, StartPosition::Now, no_preface).await.unwrap();
     session
 }
 

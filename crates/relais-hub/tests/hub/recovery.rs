@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
-use relais_hub::{CloseCode, Ended, Filter, From, HubConfig, SubscribeError, Subscription};
+use relais_hub::{CloseCode, Ended, Filter, HubConfig, StartPosition, SubscribeError, Subscription};
 use relais_protocol::event::{Cursor, Epoch, Event, Position};
 
 use crate::support::{EPOCH, World, channel, no_preface, preface, soon, still};
 
-fn after(seq: u64) -> From {
-    From::Cursor(Cursor { epoch: EPOCH, seq })
+fn after(seq: u64) -> StartPosition {
+    StartPosition::Cursor(Cursor { epoch: EPOCH, seq })
 }
 
 /// A world whose first `count` events are only in the log, not in the hub's memory.
@@ -57,7 +57,7 @@ async fn a_topic_is_resumed_by_its_own_offset_too() {
         world
     }] {
         let mut client = world.connect("a").await;
-        let from = From::Position(Position { epoch: EPOCH, offset: 7 });
+        let from = StartPosition::Position(Position { epoch: EPOCH, offset: 7 });
         let joined = world.hub.subscribe(&client.session, channel("t:1"), None, from, preface).await.unwrap();
         assert_eq!((joined.recovered, joined.replayed, joined.offset), (true, 3, Some(10)));
         let expected = ["joined true 3", "15 t:1 past", "17 t:1 past", "19 t:1 past"];
@@ -67,7 +67,7 @@ async fn a_topic_is_resumed_by_its_own_offset_too() {
 
 #[tokio::test]
 async fn a_client_that_another_server_told_more_goes_on_where_it_is() {
-    let position = |offset| From::Position(Position { epoch: EPOCH, offset });
+    let position = |offset| StartPosition::Position(Position { epoch: EPOCH, offset });
     for (from, replayed) in [(after(2), 2), (after(4), 0), (position(2), 2), (position(4), 0)] {
         let world = World::new();
         world.publish("t:1", "here");
@@ -126,13 +126,13 @@ async fn a_place_that_cannot_be_resumed_starts_afresh_and_says_so() {
     world.log.forget_before(20);
     let elsewhere = Epoch(8);
     let places = [
-        ("another life of the log", From::Cursor(Cursor { epoch: elsewhere, seq: 99 })),
+        ("another life of the log", StartPosition::Cursor(Cursor { epoch: elsewhere, seq: 99 })),
         ("ahead of the head", after(1000)),
         ("older than what is kept", after(18)),
         ("more than may be replayed", after(40)),
-        ("an offset of another life", From::Position(Position { epoch: elsewhere, offset: 99 })),
-        ("an offset ahead", From::Position(Position { epoch: EPOCH, offset: 1000 })),
-        ("an offset that is gone", From::Position(Position { epoch: EPOCH, offset: 18 })),
+        ("an offset of another life", StartPosition::Position(Position { epoch: elsewhere, offset: 99 })),
+        ("an offset ahead", StartPosition::Position(Position { epoch: EPOCH, offset: 1000 })),
+        ("an offset that is gone", StartPosition::Position(Position { epoch: EPOCH, offset: 18 })),
     ];
     for (n, (why, from)) in places.into_iter().enumerate() {
         let mut client = world.connect("a").await;
@@ -166,7 +166,7 @@ async fn too_many_bytes_are_not_replayed() {
 async fn an_offset_resumes_a_single_topic_only() {
     let world = World::new();
     let client = world.connect("a").await;
-    let from = From::Position(Position { epoch: EPOCH, offset: 0 });
+    let from = StartPosition::Position(Position { epoch: EPOCH, offset: 0 });
     let refused = world.hub.subscribe(&client.session, channel("t:*"), None, from, preface).await;
     assert!(matches!(refused, Err(SubscribeError::NotATopic(_))));
     assert_eq!(world.hub.stats().subscriptions, 0);

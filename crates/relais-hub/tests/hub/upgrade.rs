@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use relais_hub::{CloseCode, From, QueueBody, Transport, run_socket};
+use relais_hub::{CloseCode, QueueBody, StartPosition, Transport, run_socket};
 use relais_protocol::websocket::Limits;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -25,7 +25,7 @@ async fn what_waits_goes_to_the_socket_in_order_and_then_what_comes() {
     let world = World::new();
     let session = world.hub.open(spec("a", "plain", Transport::Queue)).unwrap();
     let mut body = QueueBody::new(Arc::clone(&session));
-    world.hub.subscribe(&session, channel("t:1"), None, From::Now, no_preface).await.unwrap();
+    world.hub.subscribe(&session, channel("t:1"), None, StartPosition::Now, no_preface).await.unwrap();
     world.publish("t:1", "taken");
     assert!(soon("a chunk", body.next()).await.is_some());
     world.publish("t:1", "waits");

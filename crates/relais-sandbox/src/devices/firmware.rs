@@ -112,7 +112,7 @@ impl Firmware {
             "auth_success" => self.greeted(Has { authenticated: true, ..self.has }),
             "auth_error" => Heard::Refused(words),
             "error" => Heard::ReportRefused(words),
-            "command" => Heard::Answer(self.obey(&said.data.unwrap_or_default(), said.id, now)),
+            "command" => Heard::Answer(self.handle(&said.data.unwrap_or_default(), said.id, now)),
             _ => Heard::Nothing,
         }
     }
@@ -122,7 +122,7 @@ impl Firmware {
         if has.connected && has.authenticated { Heard::Welcome } else { Heard::Nothing }
     }
 
-    fn obey(&mut self, data: &Map<String, Value>, id: Option<Value>, now: Duration) -> String {
+    fn handle(&mut self, data: &Map<String, Value>, id: Option<Value>, now: Duration) -> String {
         let command = data.get("command").and_then(Value::as_str).unwrap_or_default().to_owned();
         let status = if self.perform(&command, data, now) { "success" } else { "unknown_command" };
         let mut fields = json!({ "command": command, "status": status, "position": self.values.position });

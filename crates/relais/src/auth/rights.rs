@@ -41,7 +41,7 @@ pub struct Ended {
 ///
 /// # Errors
 /// What the database reports.
-pub(crate) fn tell(
+pub(crate) fn emit(
     tx: &mut WriteTx<'_>,
     auth: &Auth,
     principal: String,

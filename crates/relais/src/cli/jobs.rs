@@ -109,7 +109,7 @@ fn line(job: &JobRow) -> String {
     let when = match job.state {
         Some(JobState::Scheduled) => format!("due {}", job.run_at),
         Some(JobState::Running) => format!("held by {}", job.holder.as_deref().unwrap_or("?")),
-        Some(JobState::Done | JobState::Dead | JobState::Cancelled) => told("ended", job.ended_at),
+        Some(JobState::Done | JobState::Dead | JobState::Cancelled) => dated("ended", job.ended_at),
         Some(JobState::Pending) | None => format!("since {}", job.run_at),
     };
     let attempts = format!("{}/{}", job.attempt, job.attempts_max);
@@ -118,7 +118,7 @@ fn line(job: &JobRow) -> String {
     format!("{}  {state}  {}  {attempts}  {when}{error}", job.id, job.kind.escape_debug())
 }
 
-fn told(word: &str, at: Option<Timestamp>) -> String {
+fn dated(word: &str, at: Option<Timestamp>) -> String {
     at.map_or_else(|| word.to_owned(), |at| format!("{word} {at}"))
 }
 

@@ -36,8 +36,8 @@ pub fn topics() -> &'static Topics {
 }
 
 /// What is told of an event, if that is not what the log has.
-pub(crate) fn told(event: &Event) -> Option<Event> {
-    ALL.iter().find_map(|feature| (feature.told)(event))
+pub(crate) fn expanded(event: &Event) -> Option<Event> {
+    ALL.iter().find_map(|feature| (feature.expand)(event))
 }
 
 #[cfg(test)]

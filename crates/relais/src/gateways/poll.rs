@@ -118,7 +118,7 @@ impl Page {
             left -= found.len();
             after = found.last().map_or(after, |event| event.seq);
             for event in found {
-                let event = features::told(&event).unwrap_or(event);
+                let event = features::expanded(&event).unwrap_or(event);
                 if subscription.filter.as_ref().is_none_or(|filter| filter.passes(&event)) {
                     self.put(event);
                 }

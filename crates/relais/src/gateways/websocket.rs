@@ -1,4 +1,4 @@
-//! The one loop of all native WebSockets: accept, identify, read, obey, close.
+//! The one loop of all native WebSockets: accept, identify, read, handle, close.
 //!
 //! A [`Protocol`] holds the frames of one kind of client and nothing else. Pings, deadlines, the queue of what is to be
 //! sent and the end of rights are the session's; the close codes are [`CloseCode`]'s.

@@ -179,7 +179,7 @@ impl Acceptor {
             Language::English,
         );
         self.tasks.spawn(async move {
-            let farewell = tell(stream, &answer);
+            let farewell = send_refusal(stream, &answer);
             // A client that is gone no longer waits for it.
             let _ = tokio::time::timeout(FAREWELL, farewell).await;
             drop(permit);
@@ -188,7 +188,7 @@ impl Acceptor {
 }
 
 /// Closing a connection with unread input resets it, and the response may be lost.
-async fn tell(mut stream: TcpStream, answer: &[u8]) -> std::io::Result<()> {
+async fn send_refusal(mut stream: TcpStream, answer: &[u8]) -> std::io::Result<()> {
     stream.write_all(answer).await?;
     stream.shutdown().await?;
     let mut unread = [0; 512];

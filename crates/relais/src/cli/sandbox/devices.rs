@@ -100,23 +100,23 @@ pub(super) async fn run(args: DevicesArgs, globals: &Globals) -> Result<(), CliE
     let mut running = std::pin::pin!(fleet.run(end.clone()));
     let ended = tokio::select! {
         ended = &mut running => ended,
-        told = tell(&fleet, &args, &stop, globals.json) => {
+        reported = report(&fleet, &args, &stop, globals.json) => {
             end.cancel();
             // Whoever takes longer is cut off.
             let _ = tokio::time::timeout(GOODBYE, running).await;
-            return told;
+            return reported;
         }
     };
     ended.map_err(|e| CliError::new(e.to_string()))
 }
 
 /// A line each second, until it is time to end.
-async fn tell(fleet: &Fleet, args: &DevicesArgs, stop: &Stop, json: bool) -> Result<(), CliError> {
+async fn report(fleet: &Fleet, args: &DevicesArgs, stop: &Stop, json: bool) -> Result<(), CliError> {
     let began = SystemClock.instant();
     let mut ticks = tokio::time::interval_at((began + Duration::from_secs(1)).into(), Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut before, mut at) = (fleet.totals(), began);
-    let mut told_error = None;
+    let mut reported_error = None;
     while stop.until(ticks.tick()).await.is_some() {
         let (totals, now) = (fleet.totals(), SystemClock.instant());
         let rate = (totals.reports - before.reports) as f64 / (now - at).as_secs_f64();
@@ -128,9 +128,9 @@ async fn tell(fleet: &Fleet, args: &DevicesArgs, stop: &Stop, json: bool) -> Res
             out::json_line(&line)?;
         } else {
             out::line(&human(&totals, fleet.len(), rate))?;
-            if totals.last_error.is_some() && totals.last_error != told_error {
-                told_error.clone_from(&totals.last_error);
-                out::note(&format!("last error: {}", told_error.as_deref().unwrap_or_default()));
+            if totals.last_error.is_some() && totals.last_error != reported_error {
+                reported_error.clone_from(&totals.last_error);
+                out::note(&format!("last error: {}", reported_error.as_deref().unwrap_or_default()));
             }
         }
         (before, at) = (totals, now);

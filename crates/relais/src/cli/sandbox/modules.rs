@@ -90,13 +90,13 @@ impl Modules {
     pub(super) async fn issue(
         &self,
         ids: Vec<String>,
-        mut told: impl FnMut(String, String),
+        mut created: impl FnMut(String, String),
     ) -> Result<(), CliError> {
         let issued = ids.into_iter().map(|id| async move { self.issue_one(&id).await.map(|new| (id, new)) });
         let mut issued = stream::iter(issued).buffer_unordered(TOGETHER);
         while let Some(result) = issued.next().await {
             let (id, credential) = result?;
-            told(id, credential);
+            created(id, credential);
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::model::UserInfo;
 use crate::auth::user_principal;
-use crate::features::publish::{Target, tell};
+use crate::features::publish::{Target, emit};
 
 /// An event about a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +20,9 @@ pub(super) enum UserEvent {
 /// Publishes an event to administrators, in the transaction of the change; changes also to the user's own devices.
 pub(super) fn announce(tx: &mut WriteTx<'_>, event: UserEvent, user: &UserInfo) -> Result<(), StoreError> {
     let (name, fields) = described(event, user, tx.now());
-    tell(tx, Target::Administrators, name, &fields)?;
+    emit(tx, Target::Administrators, name, &fields)?;
     if event == UserEvent::Changed {
-        tell(tx, Target::Person(&user_principal(&user.id)), name, &fields)?;
+        emit(tx, Target::Person(&user_principal(&user.id)), name, &fields)?;
     }
     Ok(())
 }

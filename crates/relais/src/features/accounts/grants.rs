@@ -65,7 +65,7 @@ impl Accounts {
                 store::set_grant(tx, &id, &societe, writes)?;
                 let details = format!("{} {societe}", access(writes));
                 record(tx, &by.did(tx.now(), "grant_set", user_principal(&id), details))?;
-                Ok(rights::tell(tx, &auth, user_principal(&id), None)?)
+                Ok(rights::emit(tx, &auth, user_principal(&id), None)?)
             })
             .await
     }
@@ -86,7 +86,7 @@ impl Accounts {
                     )));
                 }
                 record(tx, &by.did(tx.now(), "grant_removed", user_principal(&id), societe))?;
-                Ok(rights::tell(tx, &auth, user_principal(&id), None)?)
+                Ok(rights::emit(tx, &auth, user_principal(&id), None)?)
             })
             .await
     }

@@ -96,7 +96,7 @@ impl Accounts {
                     )));
                 }
                 record(tx, &by.did(now, "key_revoked", format!("key:{id}"), String::new()))?;
-                Ok(rights::tell(tx, &auth, format!("key:{id}"), None)?)
+                Ok(rights::emit(tx, &auth, format!("key:{id}"), None)?)
             })
             .await
     }

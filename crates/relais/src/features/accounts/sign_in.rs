@@ -163,7 +163,7 @@ impl Accounts {
 fn end_session(tx: &mut WriteTx<'_>, auth: &Auth, id: &str) -> Result<Option<String>, StoreError> {
     let user_id = delete_session(tx, id)?;
     if let Some(user_id) = &user_id {
-        rights::tell(tx, auth, user_principal(user_id), Some(id))?;
+        rights::emit(tx, auth, user_principal(user_id), Some(id))?;
     }
     Ok(user_id)
 }

@@ -136,7 +136,7 @@ impl Accounts {
                 record(tx, &entry)?;
                 let user = UserInfo::from(&user);
                 announce(tx, UserEvent::Changed, &user)?;
-                rights::tell(tx, &auth, user_principal(&id), None)?;
+                rights::emit(tx, &auth, user_principal(&id), None)?;
                 Ok(user)
             })
             .await

@@ -44,7 +44,7 @@ impl Chat {
     pub async fn arrive(&self, me: &Me, device: Arc<dyn Device>) -> Result<DeviceId, AppError> {
         let (id, came) = self.0.devices.add(me, device);
         if came {
-            self.tell_presence(me).await;
+            self.publish_presence(me).await;
         }
         if let Err(error) = self.note_delivered(me).await {
             self.depart(me, id).await;
@@ -59,20 +59,20 @@ impl Chat {
         self.0.watches.forget(device);
         self.end_typing_on(device);
         if gone {
-            self.tell_presence(me).await;
+            self.publish_presence(me).await;
         }
     }
 
     /// Sets whether the user is present at a device.
     pub(super) async fn set_present(&self, me: &Me, device: DeviceId, present: bool) {
         if self.0.devices.set_present(me.id(), device, present, self.0.clock.now()) {
-            self.tell_presence(me).await;
+            self.publish_presence(me).await;
         }
     }
 
     /// Stores and publishes a user's presence. The state is read at the moment of each, so that the last one stored and
     /// published is current.
-    async fn tell_presence(&self, me: &Me) {
+    async fn publish_presence(&self, me: &Me) {
         let (chat, id) = (self.clone(), me.person.id.clone());
         let noted = self.0.store.write(move |tx| {
             let (is_online, left) = chat.0.devices.presence(&id);
@@ -116,7 +116,7 @@ impl Chat {
 
     /// Two users no longer see each other's presence, or do again: after the commit, both are notified of the other's
     /// presence as they see it.
-    pub(super) fn tell_each_other(
+    pub(super) fn publish_to_each_other(
         &self,
         tx: &mut WriteTx<'_>,
         one: &str,
@@ -128,12 +128,12 @@ impl Chat {
             seen.push((whom.to_owned(), of.to_owned(), store::people::acquaintance(tx, whom, of)?));
         }
         let chat = self.clone();
-        tx.after_events(move || chat.tell_seen(seen, visible));
+        tx.after_events(move || chat.publish_seen(seen, visible));
         Ok(())
     }
 
     /// Notifies users of another's presence: recipient, subject, and the subject's row if the recipient may see it.
-    fn tell_seen(&self, seen: Vec<(String, String, Option<ContactRow>)>, visible: bool) {
+    fn publish_seen(&self, seen: Vec<(String, String, Option<ContactRow>)>, visible: bool) {
         let _turn = self.0.telling_presence.lock();
         for (whom, of, row) in seen {
             let data = match row {
@@ -154,11 +154,11 @@ impl Chat {
     ///
     /// # Errors
     /// A database error.
-    pub async fn tell_present(
+    pub async fn publish_present(
         &self,
         me: &Me,
         comes_back: bool,
-        tell: impl Fn(&str, &Value),
+        publish: impl Fn(&str, &Value),
     ) -> Result<(), AppError> {
         let (id, chat) = (me.person.id.clone(), self.clone());
         let known = self.0.store.read(move |tx: &mut ReadTx<'_>| {
@@ -172,11 +172,11 @@ impl Chat {
         });
         let (known, conversations) = known.await?;
         let turn = self.0.telling_presence.lock();
-        for contact in known.told() {
-            tell(PRESENCE, &self.presence_of(&contact.id, contact.last_seen));
+        for contact in known.shown() {
+            publish(PRESENCE, &self.presence_of(&contact.id, contact.last_seen));
         }
         drop(turn);
-        self.tell_typing_in(&conversations, me.id(), comes_back, tell);
+        self.publish_typing_in(&conversations, me.id(), comes_back, publish);
         Ok(())
     }
 
@@ -218,18 +218,18 @@ impl Known {
     }
 
     /// The users within the limit, those online first. Counts the others.
-    fn told(mut self) -> impl Iterator<Item = ContactRow> {
+    fn shown(mut self) -> impl Iterator<Item = ContactRow> {
         let room = PRESENT_MAX - self.here.len();
         let unpublished = self.unpublished + self.away.len().saturating_sub(room) as u64;
         self.away.truncate(room);
         if unpublished > 0 {
-            metrics::counter!("relais_chat_presence_untold_total").increment(unpublished);
+            metrics::counter!("relais_chat_presence_unpublished_total").increment(unpublished);
             static SAID: Once = Once::new();
             SAID.call_once(|| {
                 tracing::warn!(
                     unpublished,
                     "somebody sees more than {PRESENT_MAX} people come and go: at the beginning of a connection they \
-                     are not told of all of them; further ones are counted in relais_chat_presence_untold_total"
+                     are not told of all of them; further ones are counted in relais_chat_presence_unpublished_total"
                 );
             });
         }

@@ -9,13 +9,13 @@ use relais_protocol::time::Timestamp;
 use relais_store::{Query, ReadTx, StoreError, WriteTx};
 use serde_json::json;
 
+use super::carriers::withdraw;
 use super::messages::own;
 use super::model::{Blocked, Contact, Kind};
 use super::people::{Me, topic_of};
 use super::refusal::{invalid, paused, refuses};
 use super::service::Chat;
 use super::store;
-use super::told::withdraw;
 use crate::AppError;
 use crate::auth::user_principal;
 use crate::features::accounts::{Actor, record_action};
@@ -220,7 +220,7 @@ impl Chat {
                 let data = json!({ "by": mine.id(), "user_id": whom });
                 tx.emit(&mine.topic, name, data.to_string())?;
                 record_action(tx, &actor, action, &user_principal(&whom), "")?;
-                chat.tell_each_other(tx, mine.id(), &whom, !blocked)?;
+                chat.publish_to_each_other(tx, mine.id(), &whom, !blocked)?;
             }
             Ok(())
         });

@@ -121,7 +121,7 @@ impl Chat {
     ///
     /// # Errors
     /// 400 for an unknown command or a missing field, and any error of the command itself.
-    pub async fn obey(
+    pub async fn handle(
         &self,
         me: &Me,
         device: DeviceId,
@@ -144,7 +144,7 @@ impl Chat {
                 Ok(Outcome::Leave(topic(id)?, frame, named(id)))
             }
             "send_message" => self.send_said(me, fields).await,
-            "typing" | "group_typing" => self.tell_typing(me, device, &fields).await,
+            "typing" | "group_typing" => self.handle_typing(me, device, &fields).await,
             "watch_presence" => self.watch(me, device, &fields).await,
             "unwatch_presence" => {
                 self.unwatch(device, fields.watched(), &fields.user_ids);
@@ -201,7 +201,7 @@ impl Chat {
         Ok(Outcome::Reply("message_sent", reply))
     }
 
-    async fn tell_typing(&self, me: &Me, device: DeviceId, fields: &Fields) -> Result<Outcome, AppError> {
+    async fn handle_typing(&self, me: &Me, device: DeviceId, fields: &Fields) -> Result<Outcome, AppError> {
         let id = fields.conversation()?;
         let conversation = topic(id)?;
         // Membership is checked each time: it is a read of one row.

@@ -6,6 +6,8 @@ use relais_store::{Query, ReadTx, StoreError, WriteTx};
 use serde_json::{Value, json};
 
 use super::blocks::Apart;
+use super::carriers;
+use super::expansion::MEMBER_JOINED;
 use super::invitations::{PENDING_MAX, check_room};
 use super::messages::own;
 use super::model::{Conversation, Invitation, Kind, LastMessage, Member, Person, Role};
@@ -15,8 +17,6 @@ use super::refusal::{checked_name, invalid, no_conversation, no_person};
 use super::service::{Chat, topic};
 use super::store;
 use super::store::conversations::{ConversationRow, MemberRow, Place};
-use super::told;
-use super::whole::MEMBER_JOINED;
 use crate::AppError;
 use crate::id::new_id;
 use crate::said::{Said, said};
@@ -211,7 +211,7 @@ impl Chat {
                 let row = new_conversation(tx, Kind::Group, name);
                 store::conversations::insert(tx, &row, None, me.id())?;
                 store::conversations::add_member(tx, &row.id, me.id(), Role::Owner, 0)?;
-                let group = chat.tell_joined(tx, &row.id, &me.person, None)?;
+                let group = chat.publish_joined(tx, &row.id, &me.person, None)?;
                 let invite = |to: &String| chat.send_invitation(tx, &me, to, "", Some(&row.id));
                 Ok((group, guests.iter().map(invite).collect::<Result<_, _>>()?))
             })
@@ -301,12 +301,12 @@ impl Chat {
             }
             store::conversations::add_member(tx, id, &person.id, Role::Member, messages)?;
         }
-        self.tell_joined(tx, id, person, Some(invitation_id))
+        self.publish_joined(tx, id, person, Some(invitation_id))
     }
 
     /// Notifies the members of a new one, and the new member's devices to subscribe from there on. The stored events
-    /// are short, even for a large group; [`whole`](super::whole::whole) completes them.
-    fn tell_joined(
+    /// are short, even for a large group; [`expanded`](super::expansion::expanded) completes them.
+    fn publish_joined(
         &self,
         tx: &mut WriteTx<'_>,
         id: &str,
@@ -338,7 +338,7 @@ impl Chat {
     }
 
     /// Notifies a user that they are in a conversation from the event `seq` on, with the conversation as they see it.
-    pub(super) fn tell_new_conversation(
+    pub(super) fn publish_new_conversation(
         &self,
         tx: &mut WriteTx<'_>,
         id: &str,
@@ -349,7 +349,7 @@ impl Chat {
         let data = json!({ "conversation_id": id, "conversation": conversation, "since": since(tx, seq) });
         let own_topic = topic_of(tx, viewer)?;
         let emitted = tx.emit(&own_topic, JOINED, data.to_string())?;
-        told::note(tx, emitted.seq, &conversation)?;
+        carriers::note(tx, emitted.seq, &conversation)?;
         Ok(conversation)
     }
 

@@ -9,7 +9,7 @@ use super::people::{Me, topic_of};
 use super::presence::LEFT;
 use super::refusal::{checked_name, no_person, not_allowed};
 use super::service::{Chat, topic};
-use super::{store, told};
+use super::{carriers, store};
 use crate::AppError;
 use crate::said::said;
 
@@ -86,7 +86,7 @@ impl Chat {
 /// Invitations to a group end with the membership of their sender.
 fn cancel_invitations(tx: &mut WriteTx<'_>, group_id: &str, from: &str) -> Result<(), AppError> {
     for (id, to) in store::invitations::sent_to_group(tx, group_id, from)? {
-        told::withdraw(tx, &id, "cancelled")?;
+        carriers::withdraw(tx, &id, "cancelled")?;
         let data = json!({ "by": from, "invitation_id": id }).to_string();
         let asked = topic_of(tx, &to)?;
         tx.emit(&asked, "invitation_cancelled", data)?;

@@ -6,15 +6,15 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::blocks::{Wish, check_welcome};
+use super::carriers;
 use super::conversations::{LISTED_MAX, Listing, group, pair};
+use super::expansion::INVITED;
 use super::model::{Conversation, Invitation, Person};
 use super::people::{Me, topic_of};
 use super::refusal::{checked_words, invalid, no_invitation};
 use super::service::{Chat, topic};
 use super::store;
 use super::store::invitations::NewInvitation;
-use super::told;
-use super::whole::INVITED;
 use crate::AppError;
 use crate::id::new_id;
 use crate::said::said;
@@ -152,7 +152,7 @@ impl Chat {
                 }
                 let asker = topic_of(tx, &invitation.from_user_id)?;
                 if answer == Answer::Reject {
-                    told::withdraw(tx, &id, "rejected")?;
+                    carriers::withdraw(tx, &id, "rejected")?;
                     let data = json!({ "by": me.id(), "invitation_id": id });
                     tx.emit(&asker, "invitation_rejected", data.to_string())?;
                     tx.emit(&me.topic, "invitation_answered", answered(&id, "rejected", None).to_string())?;
@@ -163,7 +163,7 @@ impl Chat {
                     None => chat.begin(tx, &invitation.from_user_id, &me.person)?,
                 };
                 store::invitations::settle(tx, &id, "accepted", Some(&mine.id))?;
-                chat.tell_accepted(tx, &me, &asker, &invitation, &mine.id)?;
+                chat.publish_accepted(tx, &me, &asker, &invitation, &mine.id)?;
                 Ok(Some(mine))
             })
             .await
@@ -202,7 +202,7 @@ impl Chat {
                     "cancelled" => return Ok(()),
                     _ => return Err(settled(&invitation)),
                 }
-                told::withdraw(tx, &id, "cancelled")?;
+                carriers::withdraw(tx, &id, "cancelled")?;
                 let data = json!({ "by": me.id(), "invitation_id": id }).to_string();
                 let asked = topic_of(tx, &invitation.to_user_id)?;
                 tx.emit(&asked, "invitation_cancelled", data.clone())?;
@@ -226,18 +226,23 @@ impl Chat {
         let new = NewInvitation { id: &id, from: me.id(), to, group_id, message, pending: &pending };
         store::invitations::insert(tx, &new)?;
         let invitation = store::invitations::find(tx, &id)?.ok_or_else(no_invitation)?;
-        self.tell_invited(tx, me, &invitation)?;
+        self.publish_invited(tx, me, &invitation)?;
         Ok(invitation)
     }
 
     /// Notifies the invited user, and the sender's devices, which show it as pending. For an invitation to a group only
-    /// the first event is stored, in a short form ([`whole`](super::whole::whole)).
-    fn tell_invited(&self, tx: &mut WriteTx<'_>, me: &Me, invitation: &Invitation) -> Result<(), AppError> {
+    /// the first event is stored, in a short form ([`expanded`](super::expansion::expanded)).
+    fn publish_invited(
+        &self,
+        tx: &mut WriteTx<'_>,
+        me: &Me,
+        invitation: &Invitation,
+    ) -> Result<(), AppError> {
         let asked = topic_of(tx, &invitation.to_user_id)?;
         let Some(group_id) = &invitation.group_id else {
             let data = json!({ "by": me.id(), "invitation": invitation });
             let told = tx.emit(&asked, INVITED, data.to_string())?;
-            store::invitations::set_told(tx, &invitation.id, told.seq)?;
+            store::invitations::set_carrier(tx, &invitation.id, told.seq)?;
             tx.emit(&me.topic, "invitation_sent", data.to_string())?;
             return Ok(());
         };
@@ -249,17 +254,17 @@ impl Chat {
             short["message"] = invitation.message.as_str().into();
         }
         let told = tx.emit(&asked, INVITED, json!({ "invitation": short }).to_string())?;
-        store::invitations::set_told(tx, &invitation.id, told.seq)?;
+        store::invitations::set_carrier(tx, &invitation.id, told.seq)?;
         let data = json!({
             "by": me.id(), "group_id": group_id, "group_name": invitation.group_name, "invitation": invitation,
         });
-        self.tell_once(tx, &me.topic, "invitation_sent", &data, &invitation.id);
+        self.publish_ephemeral(tx, &me.topic, "invitation_sent", &data, &invitation.id);
         Ok(())
     }
 
     /// Notifies the sender, and the user's other devices, that an invitation is accepted. For a group this is not
     /// stored: the stored event is that of the new member.
-    fn tell_accepted(
+    fn publish_accepted(
         &self,
         tx: &mut WriteTx<'_>,
         me: &Me,
@@ -275,22 +280,29 @@ impl Chat {
         let answered = answered(id, "accepted", Some(conversation_id));
         if let Some(group_id) = &invitation.group_id {
             data["group_id"] = group_id.as_str().into();
-            self.tell_once(tx, asker, "invitation_accepted", &data, id);
-            self.tell_once(tx, &me.topic, "invitation_answered", &answered, id);
+            self.publish_ephemeral(tx, asker, "invitation_accepted", &data, id);
+            self.publish_ephemeral(tx, &me.topic, "invitation_answered", &answered, id);
             return Ok(());
         }
         let theirs = self.view(tx, conversation_id, &invitation.from_user_id).ok();
         data["conversation"] = json!(theirs);
         let emitted = tx.emit(asker, "invitation_accepted", data.to_string())?;
         if let Some(theirs) = &theirs {
-            told::note(tx, emitted.seq, theirs)?;
+            carriers::note(tx, emitted.seq, theirs)?;
         }
         tx.emit(&me.topic, "invitation_answered", answered.to_string())?;
         Ok(())
     }
 
     /// Notifies connected clients, after the stored events, of what others learn from another event.
-    fn tell_once(&self, tx: &mut WriteTx<'_>, topic: &Topic, name: &'static str, data: &Value, key: &str) {
+    fn publish_ephemeral(
+        &self,
+        tx: &mut WriteTx<'_>,
+        topic: &Topic,
+        name: &'static str,
+        data: &Value,
+        key: &str,
+    ) {
         let (chat, topic, data, key) = (self.clone(), topic.clone(), data.to_string(), key.to_owned());
         tx.after_events(move || chat.publish_latest(topic, name, data.into(), &key));
     }
@@ -300,8 +312,8 @@ impl Chat {
         let id = self.begin_direct(tx, asker, &accepter.id)?;
         let data = json!({ "by": accepter.id, "conversation_id": id });
         let begun = tx.emit(&topic(&id)?, "conversation_begun", data.to_string())?;
-        self.tell_new_conversation(tx, &id, asker, begun.seq)?;
-        self.tell_new_conversation(tx, &id, &accepter.id, begun.seq)
+        self.publish_new_conversation(tx, &id, asker, begun.seq)?;
+        self.publish_new_conversation(tx, &id, &accepter.id, begun.seq)
     }
 }
 

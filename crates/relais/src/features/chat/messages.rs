@@ -5,6 +5,7 @@ use relais_store::{Query, ReadTx, StoreError, WriteTx};
 use serde_json::{Value, json};
 
 use super::blocks::check_partner;
+use super::carriers::refresh_carriers;
 use super::model::{Kind, Message, Read, Role};
 use super::people::Me;
 use super::receipts::deliver;
@@ -14,7 +15,6 @@ use super::service::{Chat, topic};
 use super::store;
 use super::store::conversations::Place;
 use super::store::messages::MessageRow;
-use super::told::retell;
 use super::words::stored;
 use crate::AppError;
 use crate::said::said;
@@ -181,7 +181,7 @@ fn writable(
 /// Publishes a change to a message.
 fn changed(tx: &mut WriteTx<'_>, by: &str, row: &MessageRow, name: &str) -> Result<Message, AppError> {
     let row = store::messages::find(tx, &row.id)?.ok_or_else(no_message)?;
-    retell(tx, &row)?;
+    refresh_carriers(tx, &row)?;
     let conversation_id = row.conversation_id.clone();
     let message = described(tx, vec![row])?.pop().ok_or_else(no_message)?;
     let data = json!({
@@ -189,7 +189,7 @@ fn changed(tx: &mut WriteTx<'_>, by: &str, row: &MessageRow, name: &str) -> Resu
     });
     let emitted = tx.emit(&topic(&conversation_id)?, name, data.to_string())?;
     if message.deleted_at.is_none() {
-        store::told::add(tx, &message.id, emitted.seq)?;
+        store::carriers::add(tx, &message.id, emitted.seq)?;
     }
     Ok(message)
 }

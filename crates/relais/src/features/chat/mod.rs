@@ -1,6 +1,6 @@
 //! The chat: direct conversations and groups, invitations, messages, read receipts and presence.
 //!
-//! [`Chat`] is the API; [`Chat::obey`] executes commands from sockets, whichever protocol carries them. Everything
+//! [`Chat`] is the API; [`Chat::handle`] executes commands from sockets, whichever protocol carries them. Everything
 //! durable is stored and published in one transaction.
 //!
 //! Events, named as socket clients know them. In the topic `conversation:<id>`, to which its members subscribe:
@@ -9,15 +9,17 @@
 //! the topic of a user: `new_invitation`, `invitation_sent`, `invitation_accepted`, `invitation_rejected`,
 //! `invitation_answered`, `invitation_cancelled`, `conversation_joined`, `conversation_left`, `user_blocked`,
 //! `user_unblocked`, `notification`, and, ephemeral, `user_presence` and `group_presence`. For groups the stored form
-//! is short, and [`whole`] completes it. The data starts with `by`, the user who acted, so that a connection can skip
+//! is short, and [`expanded`] completes it. The data starts with `by`, the user who acted, so that a connection can skip
 //! its own user's events; in a group `group_id` follows, by which the sockets know what to publish under former names
 //! too.
 
 mod arrivals;
 mod blocks;
+mod carriers;
 mod commands;
 mod conversations;
 mod devices;
+mod expansion;
 mod groups;
 pub mod http;
 mod indexing;
@@ -34,16 +36,15 @@ mod search;
 mod sending;
 mod service;
 mod store;
-mod told;
 mod typing;
 mod upgrade;
 mod watching;
-mod whole;
 mod words;
 
 pub use commands::Outcome;
 pub use conversations::{Listing, Overview};
 pub use devices::{Device, DeviceId};
+pub use expansion::expanded;
 use indexing::index_messages;
 pub use invitations::{Answer, Waiting};
 pub use messages::Part;
@@ -57,9 +58,8 @@ pub use search::Found;
 pub use sending::{NewMessage, Sent};
 pub use service::{Chat, TOPIC_FAMILY};
 pub use store::MIGRATIONS;
-pub use typing::tell_changes;
+pub use typing::publish_changes;
 pub use upgrade::catch_up;
-pub use whole::whole;
 
 use std::sync::Arc;
 
@@ -84,13 +84,13 @@ pub const FEATURE: Feature = Feature {
     tasks: |app, stop| {
         let chat = app.service::<Chat>();
         vec![
-            Box::pin(tell_changes(chat.clone(), stop.clone())),
+            Box::pin(publish_changes(chat.clone(), stop.clone())),
             Box::pin(catch_up(chat.clone(), stop.clone())),
             Box::pin(index_messages(chat.clone(), stop.clone())),
         ]
     },
     trimmed: |app| Box::pin(app.service::<Chat>().forget_trimmed()),
-    told: whole,
+    expand: expanded,
     ..Feature::named("chat")
 };
 

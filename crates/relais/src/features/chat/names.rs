@@ -1,8 +1,8 @@
 //! Names reserved for the chat's own events: clients can rely on their origin.
 
 use super::arrivals::PRESENCE;
+use super::expansion::{INVITED, MEMBER_JOINED};
 use super::presence::{JOINED, LEFT};
-use super::whole::{INVITED, MEMBER_JOINED};
 
 /// The names of its events, including those for former clients, and of its replies on sockets, which clients cannot
 /// distinguish from events.

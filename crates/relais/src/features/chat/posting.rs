@@ -42,7 +42,7 @@ pub(super) struct Posted {
 
 /// The data of a message's event. For a group it contains the id under both names that clients know.
 #[derive(Serialize)]
-struct Told<'a> {
+struct MessageData<'a> {
     by: &'a str,
     conversation_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -159,8 +159,8 @@ impl<'a> Post<'a> {
             posted.new.client_id.as_ref().map(|_| Asked::of(&posted.content, &posted.new).digest(&row.id));
         let message = seen(row.clone(), &[]);
         let group_id = (room.row.kind == Kind::Group).then_some(&*room.row.id);
-        let told = Told { by: me, conversation_id: &room.row.id, group_id, message: &message };
-        let data = serde_json::to_string(&told).map_err(|error| StoreError::Value(error.to_string()))?;
+        let data = MessageData { by: me, conversation_id: &room.row.id, group_id, message: &message };
+        let data = serde_json::to_string(&data).map_err(|error| StoreError::Value(error.to_string()))?;
         let emitted = tx.emit(&posted.topic, "new_message", data)?;
         self.additions.push(Addition { row, client_digest, seq: emitted.seq });
         Ok(Ok(Sent { message, position: Some(emitted.position), duplicate: false }))

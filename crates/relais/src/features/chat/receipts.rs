@@ -49,8 +49,8 @@ impl Chat {
                     // A reader who is not among those listed in a message changes nothing for the others.
                     let shown = store::reads::others(tx, &conversation_id, &id, read_to, READERS_SHOWN + 1)?
                         <= READERS_SHOWN;
-                    let told_in = if shown { &event_topic } else { &own_topic };
-                    tx.emit(told_in, "messages_read", data.to_string())?;
+                    let topic = if shown { &event_topic } else { &own_topic };
+                    tx.emit(topic, "messages_read", data.to_string())?;
                 }
                 Ok(count)
             })

@@ -122,7 +122,7 @@ impl Chat {
         let typist = Typist { conversation, device, until, username, in_group };
         let mut typing = self.0.typing.0.lock();
         if is_typing && typing.now.len() >= TYPING_MAX && !typing.now.contains_key(&key) {
-            metrics::counter!("relais_chat_typing_untold_total").increment(1);
+            metrics::counter!("relais_chat_typing_unpublished_total").increment(1);
             return;
         }
         self.publish_typing(&typist, me.id(), is_typing);
@@ -162,27 +162,27 @@ impl Chat {
 
     /// Sends who is typing in these conversations, except the user themselves; before that, to a client that comes
     /// back, who has stopped.
-    pub(super) fn tell_typing_in(
+    pub(super) fn publish_typing_in(
         &self,
         conversations: &HashSet<String>,
         me: &str,
         comes_back: bool,
-        tell: impl Fn(&str, &Value),
+        publish: impl Fn(&str, &Value),
     ) {
         let typing = self.0.typing.0.lock();
         if comes_back {
             let ended = conversations.iter().flat_map(|id| typing.lately.of(id));
             let ended = ended.filter(|(person, _)| person != me).take(ENDED_TOLD_MAX);
-            ended.for_each(|(person, typist)| tell(USER_TYPING, &typist.data(person, false)));
+            ended.for_each(|(person, typist)| publish(USER_TYPING, &typist.data(person, false)));
         }
         let now = typing.now.iter().filter(|((id, person), _)| person != me && conversations.contains(id));
-        now.for_each(|((_, person), typist)| tell(USER_TYPING, &typist.data(person, true)));
+        now.for_each(|((_, person), typist)| publish(USER_TYPING, &typist.data(person, true)));
     }
 }
 
 /// The periodic task, until `stop`: expires typing indicators, publishes the counts of groups to their watchers, and
 /// stores the time at which the server is alive.
-pub async fn tell_changes(chat: Chat, stop: CancellationToken) {
+pub async fn publish_changes(chat: Chat, stop: CancellationToken) {
     let changes = async {
         loop {
             chat.0.wake.notified().await;
@@ -193,7 +193,7 @@ pub async fn tell_changes(chat: Chat, stop: CancellationToken) {
                 let now = chat.0.clock.steady();
                 chat.end_typing_of(|_, typist| typist.is_over(now));
                 if steps.is_multiple_of(STEPS_OF_COUNTS) {
-                    chat.tell_counts().await;
+                    chat.publish_counts().await;
                 }
             }
         }

@@ -8,10 +8,10 @@ use relais_store::{StoreError, WriteTx};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::carriers::{named, refreshed};
 use super::service::Chat;
 use super::store;
 use super::store::backfill::{LOG, WORDS};
-use super::told::{named, retold};
 use super::words::stored;
 
 /// Messages, and log positions, per step.
@@ -55,7 +55,7 @@ impl Chat {
             return Ok(false);
         }
         let first_kept = store.log_bounds().await?.first_seq_kept;
-        store.write(move |tx| if task == WORDS { index_some(tx) } else { retell_some(tx, first_kept) }).await
+        store.write(move |tx| if task == WORDS { index_some(tx) } else { refresh_some(tx, first_kept) }).await
     }
 }
 
@@ -71,19 +71,19 @@ fn index_some(tx: &mut WriteTx<'_>) -> Result<bool, StoreError> {
 }
 
 /// Records which events contain the text of a message, and updates those that are not current.
-fn retell_some(tx: &mut WriteTx<'_>, first_kept: u64) -> Result<bool, StoreError> {
+fn refresh_some(tx: &mut WriteTx<'_>, first_kept: u64) -> Result<bool, StoreError> {
     let below = store::backfill::below(tx, LOG)?;
     let from = below.saturating_sub(EVENTS_AT_ONCE).max(first_kept);
-    for event in store::backfill::told_between(tx, from, below)? {
+    for event in store::backfill::carriers_between(tx, from, below)? {
         let Ok(data) = serde_json::from_str::<Value>(&event.data) else { continue };
         for id in named(&data) {
             let Some(row) = store::messages::find(tx, id)? else { continue };
             if event.name == "new_message" && event.topic.key() == row.conversation_id {
-                store::told::set_first(tx, id, event.seq)?;
+                store::carriers::set_first(tx, id, event.seq)?;
             } else {
-                store::told::add(tx, id, event.seq)?;
+                store::carriers::add(tx, id, event.seq)?;
             }
-            tx.amend(event.seq, |data| retold(data, &row))?;
+            tx.amend(event.seq, |data| refreshed(data, &row))?;
         }
     }
     let left = if from > first_kept { from } else { 0 };

@@ -133,13 +133,13 @@ impl Watches {
 
     /// Passes each group with changes to `tell`. If it fails, that group and the remaining ones are kept for the next
     /// time.
-    async fn tell_changes<E, F: Future<Output = Result<(), E>>>(
+    async fn publish_changes<E, F: Future<Output = Result<(), E>>>(
         &self,
-        tell: impl Fn(Change) -> F,
+        publish: impl Fn(Change) -> F,
     ) -> Result<(), E> {
         let mut changes = self.take_changes().into_iter();
         while let Some(change) = changes.next() {
-            if let Err(error) = tell(change.clone()).await {
+            if let Err(error) = publish(change.clone()).await {
                 self.put_back(std::iter::once(change).chain(changes));
                 return Err(error);
             }
@@ -247,14 +247,14 @@ impl Chat {
     }
 
     /// Publishes the number of members online to the watchers of a group, if it changed.
-    pub(super) async fn tell_counts(&self) {
-        let told = self.0.watches.tell_changes(|change| self.tell_count(change)).await;
+    pub(super) async fn publish_counts(&self) {
+        let told = self.0.watches.publish_changes(|change| self.publish_count(change)).await;
         if let Err(error) = told {
             tracing::warn!(%error, "how many are there in a group could not be read; trying again");
         }
     }
 
-    async fn tell_count(&self, change: Change) -> Result<(), StoreError> {
+    async fn publish_count(&self, change: Change) -> Result<(), StoreError> {
         let attendance = self.attendance(&change.group).await?;
         // A former member no longer watches.
         for watcher in change.watchers.intersection(&attendance.members) {
@@ -320,7 +320,7 @@ mod tests {
         let watches = looking_at(&["a", "b", "c"]);
         let handed = Mutex::new(Vec::new());
         let failed = watches
-            .tell_changes(|change| {
+            .publish_changes(|change| {
                 assert_eq!(change.watchers, HashSet::from(["lea".to_owned()]));
                 let mut handed = handed.lock();
                 handed.push(change.group);
@@ -330,7 +330,7 @@ mod tests {
         assert!(failed.is_err());
         let first = handed.lock().remove(0);
         handed.lock().clear();
-        let told = watches.tell_changes(|change| {
+        let told = watches.publish_changes(|change| {
             assert_eq!(change.movers, HashSet::from(["paul".to_owned()]));
             handed.lock().push(change.group);
             std::future::ready(Ok::<_, ()>(()))

@@ -192,11 +192,11 @@ impl Command {
     /// [`Command::is_unsettled`].
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        !self.is_told() && self.state != CommandState::Queued
+        !self.is_sent_to_device() && self.state != CommandState::Queued
     }
 
     /// Whether its device was told and has not said what came of it.
-    pub(super) fn is_told(&self) -> bool {
+    pub(super) fn is_sent_to_device(&self) -> bool {
         matches!(self.state, CommandState::Sent | CommandState::InProgress)
     }
 
@@ -210,7 +210,7 @@ impl Command {
 
     /// Takes a step if it can be taken from where the command is; says whether it was.
     pub(super) fn take(&mut self, step: Step, now: Timestamp) -> bool {
-        let (is_sent, repeats) = (self.is_told(), self.delivery == Delivery::AtLeastOnce);
+        let (is_sent, repeats) = (self.is_sent_to_device(), self.delivery == Delivery::AtLeastOnce);
         let is_over = now >= self.expires_at;
         match step {
             Step::Answer(answer) if !is_over && self.is_unsettled() => return self.settle(answer, now),

@@ -150,10 +150,10 @@ impl CommandQueue {
         };
         for command in commands {
             let module = command_queue.add(command);
-            if command.is_told() {
+            if command.is_sent_to_device() {
                 let lost = command.delivery == Delivery::AtMostOnce;
                 let phase = if lost { Phase::Ending } else { Phase::Sent { due: None } };
-                command_queue.turn(&module, &command.id, phase);
+                command_queue.set_phase(&module, &command.id, phase);
                 if lost {
                     command_queue.push(&module, &command.id.as_str().into(), Step::Restart);
                 }
@@ -163,7 +163,7 @@ impl CommandQueue {
     }
 
     /// Time passed.
-    pub(super) fn tell_time(&mut self, moment: Moment) {
+    pub(super) fn report_time(&mut self, moment: Moment) {
         self.moment = Some(moment);
     }
 
@@ -262,9 +262,9 @@ impl CommandQueue {
             line.iter().map(|open| (Arc::clone(&open.id), open.phase, open.repeats())).collect();
         for (id, phase, repeats) in open {
             match phase {
-                Phase::Sending { .. } => self.turn(&module, &id, Phase::Sending { lost: true }),
+                Phase::Sending { .. } => self.set_phase(&module, &id, Phase::Sending { lost: true }),
                 Phase::Sent { .. } | Phase::InProgress if repeats => {
-                    self.turn(&module, &id, Phase::Sent { due: None });
+                    self.set_phase(&module, &id, Phase::Sent { due: None });
                 }
                 Phase::Sent { .. } | Phase::InProgress => self.end(&module, &id, Step::NoAnswer),
                 Phase::Waiting | Phase::Ending => {}
@@ -286,7 +286,7 @@ impl CommandQueue {
             (Some((_, Phase::InProgress)), _) if answer.said == Said::InProgress => {}
             (Some((id, _)), _) if answer.said == Said::InProgress => {
                 let module: Arc<str> = module.into();
-                self.turn(&module, &id, Phase::InProgress);
+                self.set_phase(&module, &id, Phase::InProgress);
                 self.push(&module, &id, Step::Answer(answer));
             }
             (Some((id, _)), _) => self.end(&module.into(), &id, Step::Answer(answer)),
@@ -297,8 +297,8 @@ impl CommandQueue {
 
     /// An answer to what nothing is awaited of: the database knows whether it settles something.
     fn answered_late(&mut self, module: &str, id: &str, answer: Answer) {
-        let never_told = self.find(module, id).is_some_and(|open| open.attempts == 0);
-        if never_told || !is_id(id) {
+        let never_sent = self.find(module, id).is_some_and(|open| open.attempts == 0);
+        if never_sent || !is_id(id) {
             return;
         }
         if self.work.len() >= LATE_WORK_MAX {
@@ -323,7 +323,7 @@ impl CommandQueue {
                 (true, ..) => self.end(&module, &id, Step::Expire),
                 (false, false, _) => self.end(&module, &id, Step::NoAnswer),
                 (false, true, true) => self.send(&module, &id),
-                (false, true, false) => self.turn(&module, &id, Phase::Sent { due: None }),
+                (false, true, false) => self.set_phase(&module, &id, Phase::Sent { due: None }),
             }
         }
     }
@@ -337,7 +337,7 @@ impl CommandQueue {
         // Should nobody be left to hear that they are sent, they are looked at again.
         let due = Some(now.plus_millis(self.wait_ms));
         for id in &ids {
-            self.turn(&module, id, Phase::Sent { due });
+            self.set_phase(&module, id, Phase::Sent { due });
         }
         ids.iter().map(|id| self.work(&module, id, Step::Send)).collect()
     }
@@ -351,12 +351,12 @@ impl CommandQueue {
     }
 
     fn send(&mut self, module: &Arc<str>, id: &Arc<str>) {
-        self.turn(module, id, Phase::Sending { lost: false });
+        self.set_phase(module, id, Phase::Sending { lost: false });
         self.push(module, id, Step::Send);
     }
 
     fn end(&mut self, module: &Arc<str>, id: &Arc<str>, step: Step) {
-        self.turn(module, id, Phase::Ending);
+        self.set_phase(module, id, Phase::Ending);
         self.push(module, id, step);
     }
 
@@ -371,7 +371,7 @@ impl CommandQueue {
         Work { module: Arc::clone(module), id: Arc::clone(id), step, expires_at }
     }
 
-    fn turn(&mut self, module: &Arc<str>, id: &str, phase: Phase) {
+    fn set_phase(&mut self, module: &Arc<str>, id: &str, phase: Phase) {
         let Some(open) = self.find(module, id) else { return };
         let former = open.wake(module);
         open.phase = phase;
@@ -424,7 +424,7 @@ impl CommandQueue {
         if work.step.is_progress() {
             return false;
         }
-        let is_sent = command.is_told();
+        let is_sent = command.is_sent_to_device();
         let waits = match command.state {
             CommandState::Sent => Phase::Sent { due: Some(self.due(command, now)) },
             CommandState::InProgress => Phase::InProgress,
@@ -455,7 +455,7 @@ impl CommandQueue {
         if let Some(open) = self.find(&command.module, &command.id) {
             open.attempts = command.attempts;
         }
-        self.turn(&command.module.as_str().into(), &command.id, phase);
+        self.set_phase(&command.module.as_str().into(), &command.id, phase);
     }
 
     /// Until when an answer is waited for: longer each time.

@@ -118,7 +118,7 @@ impl Commands {
             .await
     }
 
-    /// Takes a command back that its device was not told, or is to be told again: it is not.
+    /// Takes a command back that its device was not data, or is to be told again: it is not.
     ///
     /// # Errors
     /// 404 if there is none that this caller sees, 409 if it is too late.
@@ -277,21 +277,21 @@ fn insert(
     };
     store::insert(tx, &actor.name, new.client_id.as_deref(), &command)?;
     record_action(tx, actor, "module_command", &format!("module:{}", command.module), &command.command)?;
-    tell(tx, &command)?;
+    emit(tx, &command)?;
     Ok(command)
 }
 
 /// Writes where a command is now, and tells it.
 pub(super) fn write(tx: &mut WriteTx<'_>, command: &Command) -> Result<(), StoreError> {
     store::update(tx, command)?;
-    tell(tx, command)
+    emit(tx, command)
 }
 
-fn tell(tx: &mut WriteTx<'_>, command: &Command) -> Result<(), StoreError> {
-    let mut told = serde_json::to_value(command).unwrap_or_default();
-    told["timestamp"] = tx.now().to_string().into();
+fn emit(tx: &mut WriteTx<'_>, command: &Command) -> Result<(), StoreError> {
+    let mut data = serde_json::to_value(command).unwrap_or_default();
+    data["timestamp"] = tx.now().to_string().into();
     if let Some(topic) = module_topic(MODULE, &command.module) {
-        tx.emit(&topic, command.state.event(), told.to_string())?;
+        tx.emit(&topic, command.state.event(), data.to_string())?;
     }
     Ok(())
 }

@@ -52,9 +52,9 @@ pub async fn deliver_commands(live: Live, stop: CancellationToken) {
 
 impl Live {
     /// Has the command queue do something at this moment of steady time, and has what results from it be written.
-    pub(super) fn on_board<T>(&self, act: impl FnOnce(&mut CommandQueue, Timestamp) -> T) -> T {
+    pub(super) fn with_queue<T>(&self, act: impl FnOnce(&mut CommandQueue, Timestamp) -> T) -> T {
         let (mut command_queue, moment) = (self.0.command_queue.lock(), self.0.clock.moment());
-        command_queue.tell_time(moment);
+        command_queue.report_time(moment);
         let acted = act(&mut command_queue, moment.steady);
         if command_queue.has_work() {
             self.0.due.notify_one();
@@ -131,11 +131,11 @@ impl Live {
     }
 
     fn written(&self, work: &Work, command: Option<&Command>, taken: bool) {
-        let told = self.on_board(|command_queue, now| command_queue.written(work, command, taken, now));
+        let told = self.with_queue(|command_queue, now| command_queue.written(work, command, taken, now));
         let Some(command) = command.filter(|_| taken) else { return };
         metrics::counter!("relais_live_commands_total", "state" => command.state.name()).increment(1);
         // If the connection ended in this moment, the command queue was told so, or will be.
-        if let Some(link) = self.0.links.find(&work.module).filter(|_| told) {
+        if let Some(link) = self.0.connections.find(&work.module).filter(|_| told) {
             // In the command's own time, which does not leap.
             let now = command.sent_at.unwrap_or_else(|| self.now());
             link.send(&command.frame(), command.left(now));
@@ -148,7 +148,7 @@ impl Live {
     /// # Errors
     /// What the database reports; nothing was sent then.
     pub async fn take_commands(&self, module: &str) -> Result<Vec<Value>, AppError> {
-        let work = self.on_board(|command_queue, now| command_queue.take(module, TAKEN_MAX, now));
+        let work = self.with_queue(|command_queue, now| command_queue.take(module, TAKEN_MAX, now));
         if work.is_empty() {
             return Ok(Vec::new());
         }

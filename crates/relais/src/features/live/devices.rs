@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::answers::Answered;
+use super::connections::{DeviceConnection, DeviceConnectionId};
 use super::diagnosis::Diagnosis;
 use super::entry::Entry;
-use super::links::{Link, LinkId};
 use super::model::Module;
 use super::report::{Report, ReportError, is_envelope};
 use super::service::Live;
@@ -23,8 +23,8 @@ use crate::error::{beginning_of, cut};
 
 /// What an event about a module says.
 #[derive(Deserialize)]
-struct Told {
-    module: ToldModule,
+struct EventModule {
+    module: EventModuleId,
     owner: Option<String>,
     /// What it said is gone, with whom it was said to.
     #[serde(default)]
@@ -32,7 +32,7 @@ struct Told {
 }
 
 #[derive(Deserialize)]
-struct ToldModule {
+struct EventModuleId {
     module_id: String,
     name: String,
     #[serde(rename = "type")]
@@ -48,26 +48,26 @@ static ANSWERED: AtomicU64 = AtomicU64::new(0);
 impl Live {
     /// A device that identified itself is connected; an older connection of it ends. Says nothing if the module was
     /// removed meanwhile.
-    pub fn link(&self, module: &str, link: Arc<dyn Link>) -> Option<LinkId> {
+    pub fn link(&self, module: &str, link: Arc<dyn DeviceConnection>) -> Option<DeviceConnectionId> {
         let _linking = self.0.linking.lock();
         self.0.states.lock().find(module)?;
-        let (id, replaced) = self.0.links.put(module, link);
+        let (id, replaced) = self.0.connections.put(module, link);
         // Of a connection before it.
-        self.on_board(|command_queue, _| command_queue.lost(module));
+        self.with_queue(|command_queue, _| command_queue.lost(module));
         self.0.states.lock().link(module, self.0.clock.moment());
         if replaced {
             self.note_replaced(module);
         }
-        self.0.turned.notify_one();
+        self.0.presence_changed.notify_one();
         Some(id)
     }
 
     /// A connection ended. The module is not gone yet: it has some seconds to come back.
-    pub fn unlink(&self, module: &str, link: LinkId) {
+    pub fn unlink(&self, module: &str, link: DeviceConnectionId) {
         let _linking = self.0.linking.lock();
-        if self.0.links.remove(module, link) {
+        if self.0.connections.remove(module, link) {
             self.0.states.lock().unlink(module, self.steady());
-            self.on_board(|command_queue, _| command_queue.lost(module));
+            self.with_queue(|command_queue, _| command_queue.lost(module));
             // There may be another way to it.
             self.ready(module);
         }
@@ -88,17 +88,17 @@ impl Live {
         if reported == Some(true) {
             self.0.changed.notify_one();
         }
-        self.0.turned.notify_one();
+        self.0.presence_changed.notify_one();
         metrics::counter!("relais_live_reports_total").increment(1);
         Ok(())
     }
 
     /// Tells those who watch a module something that is not stored: what its device answered, for example.
-    pub(super) fn tell_watchers(&self, module: &Module, name: &str, data: &str) {
-        self.tell_each(module, name, data, &module.id);
+    pub(super) fn publish_to_watchers(&self, module: &Module, name: &str, data: &str) {
+        self.publish_to_each(module, name, data, &module.id);
     }
 
-    fn tell_each(&self, module: &Module, name: &str, data: &str, key: &str) {
+    fn publish_to_each(&self, module: &Module, name: &str, data: &str, key: &str) {
         let (epoch, now) = (self.0.hub.head().epoch, self.now());
         let (name, data): (Arc<str>, Arc<str>) = (name.into(), data.into());
         for topic in module_topic(MODULE, &module.id).into_iter().chain(self.fleets(module)) {
@@ -117,7 +117,7 @@ impl Live {
     /// If it is to a command, that is finished.
     pub fn answered(&self, module: &str, kind: &str, mut message: Map<String, Value>) {
         let Answered { id, name, answer } = Answered::read(&self.0.config.answers, kind, &message);
-        self.on_board(|command_queue, _| {
+        self.with_queue(|command_queue, _| {
             command_queue.answered(module, id.as_deref(), name.as_deref(), answer);
         });
         message.retain(|name, _| !is_envelope(name));
@@ -127,7 +127,7 @@ impl Live {
         if let Some(known) = known {
             // One answer does not stand for another.
             let key = ANSWERED.fetch_add(1, Ordering::Relaxed).to_string();
-            self.tell_each(&known, &format!("module_{kind}"), &json(&message), &key);
+            self.publish_to_each(&known, &format!("module_{kind}"), &json(&message), &key);
         }
         self.take_position(module, message);
     }
@@ -157,7 +157,7 @@ impl Live {
             let message = beginning_of(&message);
             tracing::warn!(module, code, "something of a module was not taken: {message}");
         }
-        told.iter().for_each(|entry| self.tell_diagnosis(entry));
+        told.iter().for_each(|entry| self.publish_diagnosis(entry));
     }
 
     /// Numbers of a message that were none were taken for null.
@@ -178,13 +178,13 @@ impl Live {
                 "connections of a module throw each other out: perhaps two devices show its password; give one of \
                  them another with relais module rotate"
             );
-            self.tell_diagnosis(&told);
+            self.publish_diagnosis(&told);
         }
     }
 
     /// Tells those who watch a module what is wrong with it, or that nothing is any more.
-    pub(super) fn tell_diagnosis(&self, entry: &Entry) {
-        self.tell_watchers(&entry.module, "module_trouble", &json(&Diagnosed::of(entry, self.now())));
+    pub(super) fn publish_diagnosis(&self, entry: &Entry) {
+        self.publish_to_watchers(&entry.module, "module_trouble", &json(&Diagnosed::of(entry, self.now())));
     }
 
     /// The last known values of a module; none if there is no such module.
@@ -195,8 +195,8 @@ impl Live {
 
     /// A device is ready for what was meant for it while it was away.
     pub fn ready(&self, module: &str) {
-        if self.0.links.find(module).is_some() {
-            self.on_board(|command_queue, _| command_queue.ready(module));
+        if self.0.connections.find(module).is_some() {
+            self.with_queue(|command_queue, _| command_queue.ready(module));
         }
     }
 
@@ -218,17 +218,17 @@ impl Live {
             CREDENTIAL_CHANGED => {
                 let module = event.topic.key();
                 self.0.guests.forget(module);
-                if self.0.links.end(module) {
+                if self.0.connections.end(module) {
                     let (mut states, now) = (self.0.states.lock(), self.steady());
                     states.unlink(module, now);
                     states.went(module, now);
                     drop(states);
-                    self.on_board(|command_queue, _| command_queue.lost(module));
+                    self.with_queue(|command_queue, _| command_queue.lost(module));
                 }
             }
             name if name.starts_with("module_command_") => {
                 if let Ok(command) = serde_json::from_str(&event.data) {
-                    self.on_board(|command_queue, _| command_queue.observe(&command));
+                    self.with_queue(|command_queue, _| command_queue.observe(&command));
                 }
                 self.repeat_in_fleets(event);
             }
@@ -237,10 +237,12 @@ impl Live {
     }
 
     fn observe_module(&self, event: &Event) {
-        let Ok(Told { module: told, owner, emptied }) = serde_json::from_str::<Told>(&event.data) else {
+        let Ok(EventModule { module: told, owner, emptied }) =
+            serde_json::from_str::<EventModule>(&event.data)
+        else {
             return;
         };
-        let ToldModule { module_id: id, name, kind, created_at, owned_at, updated_at } = told;
+        let EventModuleId { module_id: id, name, kind, created_at, owned_at, updated_at } = told;
         let now = self.steady();
         let is_gone = &*event.name == "module_removed";
         let known =
@@ -251,9 +253,9 @@ impl Live {
         if is_gone {
             let _linking = self.0.linking.lock();
             self.0.states.lock().remove(&id, now);
-            self.0.links.end(&id);
+            self.0.connections.end(&id);
             self.0.history.forget(&id);
-            self.on_board(|command_queue, _| command_queue.lost(&id));
+            self.with_queue(|command_queue, _| command_queue.lost(&id));
             self.0.guests.forget(&id);
         } else {
             let id = id.clone();
@@ -269,13 +271,13 @@ impl Live {
             if let Some(former) = former {
                 self.shut_out(&former, &id);
             }
-            self.on_board(|command_queue, _| command_queue.clear(&id));
+            self.with_queue(|command_queue, _| command_queue.clear(&id));
         }
     }
 
     /// A page takes no values of a module of which it does not know: they are told again once it does. They may have been
     /// told between the moment in which the module became the owner's and the event that says so.
-    pub(super) fn tell_new_owner(&self, event: &Event) {
+    pub(super) fn publish_to_new_owner(&self, event: &Event) {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Added {
@@ -316,7 +318,7 @@ impl Live {
         let Some(module) = self.repeat_in_fleets(event) else { return };
         let online = &*event.name == "rt_module_online";
         let presence = serde_json::json!({ "moduleId": module.id, "online": online });
-        self.tell_watchers(&module, "module_presence", &presence.to_string());
+        self.publish_to_watchers(&module, "module_presence", &presence.to_string());
     }
 
     fn repeat_in_fleets(&self, event: &Event) -> Option<Module> {

@@ -46,8 +46,8 @@ pub(super) struct Diagnosis {
     pub(super) refusal: Option<Refusal>,
     /// When connections ended each other, in steady time as all that follows.
     replacements: VecDeque<Timestamp>,
-    trouble_told: Option<Timestamp>,
-    refusal_told: Option<Timestamp>,
+    trouble_reported: Option<Timestamp>,
+    refusal_reported: Option<Timestamp>,
     /// Refusals since one was told.
     unpublished: u64,
     /// When the log last had a line of it.
@@ -63,7 +63,7 @@ impl Diagnosis {
         }
         self.replacements.push_back(steady);
         let count = self.replacements.len();
-        if count < REPLACEMENTS || is_recent(self.trouble_told, steady, TOLD_EVERY_MS) {
+        if count < REPLACEMENTS || is_recent(self.trouble_reported, steady, TOLD_EVERY_MS) {
             return false;
         }
         let message = format!(
@@ -71,7 +71,7 @@ impl Diagnosis {
              password; give one of them another"
         );
         let since = self.trouble.as_ref().map_or(now, |told| told.since);
-        self.trouble_told = Some(steady);
+        self.trouble_reported = Some(steady);
         self.trouble = Some(Trouble { code: "connections_replaced", message, since, at: now, count });
         true
     }
@@ -81,10 +81,10 @@ impl Diagnosis {
         let Moment { now, steady } = moment;
         self.unpublished = self.unpublished.saturating_add(1);
         let is_same = self.refusal.as_ref().is_some_and(|told| told.code == code);
-        if is_same && is_recent(self.refusal_told, steady, TOLD_EVERY_MS) {
+        if is_same && is_recent(self.refusal_reported, steady, TOLD_EVERY_MS) {
             return false;
         }
-        self.refusal_told = Some(steady);
+        self.refusal_reported = Some(steady);
         let count = std::mem::take(&mut self.unpublished);
         self.refusal = Some(Refusal { code, message, at: now, count });
         true
@@ -104,7 +104,7 @@ impl Diagnosis {
         let is_calm = !is_recent(self.replacements.back().copied(), steady, CALM_MS);
         let is_over = is_calm && self.trouble.take().is_some();
         if is_over {
-            self.trouble_told = None;
+            self.trouble_reported = None;
         }
         is_over
     }

@@ -22,7 +22,7 @@ pub(super) struct Entry {
     /// When the newest of its values were measured, by what devices say.
     pub(super) measured_at: Timestamp,
     /// When it was last said that its times cannot be, in steady time.
-    pub(super) times_told: Option<Timestamp>,
+    pub(super) times_reported: Option<Timestamp>,
     pub(super) presence: Presence,
     /// What is wrong with it.
     pub(super) diagnosis: Diagnosis,
@@ -47,14 +47,14 @@ pub(super) struct Told {
 
 /// A module that came or went.
 #[derive(Clone, Debug)]
-pub(super) struct Turn {
+pub(super) struct PresenceChange {
     pub(super) online: bool,
     pub(super) entry: Entry,
 }
 
 /// What the database keeps of a module's state.
 #[derive(Clone, Debug)]
-pub(super) struct Kept {
+pub(super) struct StoredState {
     pub(super) id: String,
     pub(super) online: bool,
     pub(super) last_seen: Option<Timestamp>,
@@ -70,7 +70,7 @@ impl Entry {
             version: 0,
             last_seen: None,
             measured_at: Timestamp::default(),
-            times_told: None,
+            times_reported: None,
             presence: Presence::default(),
             diagnosis: Diagnosis::default(),
             marks: Marks::default(),
@@ -88,10 +88,10 @@ impl Entry {
     }
 
     /// Its device says times that cannot be; that is said once an hour.
-    pub(super) fn tell_time(&mut self, steady: Timestamp) {
+    pub(super) fn report_time(&mut self, steady: Timestamp) {
         metrics::counter!("relais_live_times_refused_total").increment(1);
-        if self.times_told.is_none_or(|told| steady.as_millis() - told.as_millis() >= 3_600_000) {
-            self.times_told = Some(steady);
+        if self.times_reported.is_none_or(|told| steady.as_millis() - told.as_millis() >= 3_600_000) {
+            self.times_reported = Some(steady);
             tracing::warn!(
                 module = self.module.id,
                 "measured_at of a report is no time, or more than a week ago or a minute ahead: the server's time is \
@@ -100,8 +100,8 @@ impl Entry {
         }
     }
 
-    pub(super) fn kept(&self) -> Kept {
-        Kept {
+    pub(super) fn kept(&self) -> StoredState {
+        StoredState {
             id: self.module.id.clone(),
             online: self.told.online,
             last_seen: self.last_seen,

@@ -12,7 +12,7 @@ use relais_protocol::time::{SharedClock, Timestamp};
 use relais_store::StoreError;
 use serde_json::{Map, Value};
 
-use super::links::Link;
+use super::connections::DeviceConnection;
 use super::model::Module;
 use super::modules::wrong_credential;
 use super::ranked::{Rank, Ranked};
@@ -319,12 +319,12 @@ impl Live {
     /// A module was heard that has no connection of its own: it is there for `live.offline_after_s`.
     pub fn heard(&self, module: &str) {
         self.0.states.lock().hear(module, self.0.clock.moment());
-        self.0.turned.notify_one();
+        self.0.presence_changed.notify_one();
     }
 
     /// There is a way to a module that was heard. A connection of its own comes before it.
-    pub fn reach(&self, module: &str, way: impl FnOnce() -> Arc<dyn Link>) {
-        if self.0.links.open_way(module, way) {
+    pub fn reach(&self, module: &str, way: impl FnOnce() -> Arc<dyn DeviceConnection>) {
+        if self.0.connections.add_route(module, way) {
             self.ready(module);
         }
     }
@@ -332,40 +332,40 @@ impl Live {
     /// Somebody who would know says that a module without a connection of its own is gone: its last will came. It has
     /// `live.offline_delay_s` to come back.
     pub fn went(&self, module: &str) {
-        self.lose_way(module);
+        self.remove_route(module);
         self.0.states.lock().went(module, self.steady());
     }
 
     /// There is no way to a module any more: what it is to do waits, unless it has a connection of its own.
-    pub(super) fn lose_way(&self, module: &str) {
+    pub(super) fn remove_route(&self, module: &str) {
         let _linking = self.0.linking.lock();
-        if self.0.links.lose_way(module) && self.0.links.find(module).is_none() {
-            self.on_board(|command_queue, _| command_queue.lost(module));
+        if self.0.connections.remove_route(module) && self.0.connections.find(module).is_none() {
+            self.with_queue(|command_queue, _| command_queue.lost(module));
         }
     }
 
     /// Nobody can hear, or could hear until now, the modules that were heard over ways: for `seconds` from now their
     /// silence does not count.
     pub fn excuse_silence(&self, seconds: u32) {
-        let (now, modules) = (self.steady(), self.0.links.with_ways());
+        let (now, modules) = (self.steady(), self.0.connections.with_routes());
         self.0.states.lock().excuse(&modules, now, now.plus_millis(i64::from(seconds) * 1000));
     }
 
     /// Nothing can be said over ways for now: what modules are to do waits, and those who want it now are told so.
-    pub fn pause_ways(&self) {
+    pub fn pause_routes(&self) {
         let _linking = self.0.linking.lock();
-        self.0.links.pause_ways(true);
-        for module in self.0.links.with_ways() {
-            if !self.0.links.is_connected(&module) {
-                self.on_board(|command_queue, _| command_queue.pause(&module));
+        self.0.connections.pause_routes(true);
+        for module in self.0.connections.with_routes() {
+            if !self.0.connections.is_connected(&module) {
+                self.with_queue(|command_queue, _| command_queue.pause(&module));
             }
         }
     }
 
     /// What is said over ways arrives again.
     pub fn resume_ways(&self) {
-        self.0.links.pause_ways(false);
-        self.0.links.with_ways().iter().for_each(|module| self.ready(module));
+        self.0.connections.pause_routes(false);
+        self.0.connections.with_routes().iter().for_each(|module| self.ready(module));
     }
 
     /// What a broker was asked for under this name, and may still send.

@@ -19,6 +19,7 @@ mod cli;
 mod command;
 mod command_queue;
 mod commands;
+mod connections;
 mod delivery;
 mod devices;
 mod diagnosis;
@@ -27,7 +28,6 @@ mod entry;
 mod guests;
 pub mod history;
 pub mod http;
-mod links;
 mod message;
 mod model;
 mod modules;
@@ -50,19 +50,19 @@ mod view;
 
 pub use command::{Command, CommandState, Delivery, NewCommand};
 pub use commands::Commands;
+pub use connections::{ConnectionEnd, DeviceConnection, DeviceConnectionId};
 pub use delivery::deliver_commands;
 pub use guests::{ANSWERS, Arrival, Refused, Showing};
-pub use links::{Link, LinkEnd, LinkId};
 pub use message::{Message, Unreadable};
 pub use model::{AddedModule, Claim, Module, ModuleChanges, NewModule};
 pub(crate) use modules::wrong_credential;
 pub use modules::{Modules, NewClaim, Visibility};
-pub use publisher::tell_changes;
+pub use publisher::publish_changes;
 pub use report::{Report, ReportError};
 pub use service::Live;
 pub use snapshot::Snapshot;
 pub use state_writer::write_states;
-pub use stats::{Statistics, tell_statistics};
+pub use stats::{Statistics, publish_statistics};
 pub use store::{MIGRATIONS, unreadable_rows};
 pub use tier::Tier;
 pub use topics::{FLEET, MODULE, NAMES, TELEMETRY};
@@ -140,13 +140,13 @@ async fn open(opening: &mut Opening) -> Result<(), OpenError> {
 fn tasks(app: &App, stop: &CancellationToken) -> Vec<BoxFuture<'static, ()>> {
     let live = app.service::<Live>();
     let mut tasks: Vec<BoxFuture<'static, ()>> = vec![
-        Box::pin(tell_changes(live.clone(), stop.clone())),
+        Box::pin(publish_changes(live.clone(), stop.clone())),
         Box::pin(write_states(live.clone(), stop.clone())),
         Box::pin(history::keep_history(live.history().clone(), stop.clone())),
         Box::pin(deliver_commands(live.clone(), stop.clone())),
     ];
     if app.config().live.stats {
-        tasks.push(Box::pin(tell_statistics(live.clone(), stop.clone())));
+        tasks.push(Box::pin(publish_statistics(live.clone(), stop.clone())));
     }
     tasks
 }
@@ -159,12 +159,12 @@ impl Observer for Live {
 
     fn published(&self, event: &Event) {
         if &*event.name == ADDED_TO_OWNER {
-            self.tell_new_owner(event);
+            self.publish_to_new_owner(event);
         }
     }
 
     /// What pages know of a module that is here comes from here, so that a snapshot and the events after it agree.
-    fn tells_alone(&self, name: &str, data: &Map<String, Value>) -> bool {
+    fn is_sole_source(&self, name: &str, data: &Map<String, Value>) -> bool {
         topics::modules_of(name, data).any(|module| self.has(module))
     }
 }

@@ -16,7 +16,7 @@ use crate::AppError;
 use crate::auth::{Principal, User, credentials_required, secret, unauthenticated, user_principal};
 use crate::config::LiveConfig;
 use crate::features::accounts::{Accounts, Actor, record_action};
-use crate::features::publish::{Target, tell};
+use crate::features::publish::{Target, emit};
 use crate::said::said;
 use crate::token_bucket::{PER_MINUTE, TokenBuckets, per_minute};
 
@@ -460,5 +460,5 @@ fn announce_to(
     {
         fields[flat] = nested[name].clone();
     }
-    tell(tx, to, name, &fields).map(drop)
+    emit(tx, to, name, &fields).map(drop)
 }

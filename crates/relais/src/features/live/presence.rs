@@ -43,7 +43,7 @@ pub(super) struct Presence {
     /// How often it went lately.
     absences: u32,
     /// When it last came or went.
-    turned_at: Timestamp,
+    changed_at: Timestamp,
 }
 
 impl Presence {
@@ -117,7 +117,7 @@ impl Presence {
             if self.is_calm(now) {
                 self.absences = 0;
             }
-            (self.online, self.turned_at) = (true, now);
+            (self.online, self.changed_at) = (true, now);
         }
         was_away
     }
@@ -127,13 +127,13 @@ impl Presence {
         let gone = self.online && !self.linked && now >= self.gone_at;
         if gone {
             self.absences = self.absences.saturating_add(1);
-            (self.online, self.turned_at) = (false, now);
+            (self.online, self.changed_at) = (false, now);
         }
         gone
     }
 
     fn is_calm(&self, now: Timestamp) -> bool {
-        now.as_millis() - self.turned_at.as_millis() > CALM_MS
+        now.as_millis() - self.changed_at.as_millis() > CALM_MS
     }
 }
 

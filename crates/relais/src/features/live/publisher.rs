@@ -15,7 +15,7 @@ use super::topics::{FLEET, TELEMETRY, module_topic, owner_topic};
 use super::view::{ModuleTelemetry, Seen, TelemetryUpdated, json, passing};
 
 /// Tells watchers what changed, until `stop`.
-pub async fn tell_changes(live: Live, stop: CancellationToken) {
+pub async fn publish_changes(live: Live, stop: CancellationToken) {
     let window = Duration::from_millis(live.config().window_ms.into());
     let live_watchers = async {
         loop {
@@ -23,7 +23,7 @@ pub async fn tell_changes(live: Live, stop: CancellationToken) {
             // Gathers what comes meanwhile; those that are told too often wait for a later window.
             while live.has_unpublished(Tier::Live) {
                 tokio::time::sleep(window).await;
-                live.tell_tier(Tier::Live);
+                live.publish_tier(Tier::Live);
                 live.0.told.notify_waiters();
             }
         }
@@ -31,18 +31,18 @@ pub async fn tell_changes(live: Live, stop: CancellationToken) {
     tokio::select! {
         () = stop.cancelled() => {}
         () = live_watchers => {}
-        () = tell_seldom(&live, Tier::Second) => {}
-        () = tell_seldom(&live, Tier::FiveSeconds) => {}
+        () = publish_at_intervals(&live, Tier::Second) => {}
+        () = publish_at_intervals(&live, Tier::FiveSeconds) => {}
     }
 }
 
-async fn tell_seldom(live: &Live, tier: Tier) {
+async fn publish_at_intervals(live: &Live, tier: Tier) {
     let mut ticks = tokio::time::interval(Duration::from_millis(tier.interval_ms().unwrap_or(1000)));
     // Late is late: the next one comes no sooner.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        live.tell_tier(tier);
+        live.publish_tier(tier);
     }
 }
 
@@ -57,25 +57,25 @@ impl Live {
     }
 
     /// Tells the watchers of a tier what changed since they were told last.
-    pub fn tell_tier(&self, tier: Tier) {
+    pub fn publish_tier(&self, tier: Tier) {
         let wanted = self.0.wanted[tier.index()].load(Ordering::Relaxed);
         let pause_ms = 1000 / i64::from(self.0.config.updates_per_s.max(1));
-        let _telling = self.0.telling.lock();
+        let _publishing = self.0.publishing.lock();
         let now = self.steady();
         let mut states = self.0.states.lock();
-        states.tell(tier, now, pause_ms, |entry| !wanted || self.tell_entry(tier, entry));
+        states.publish_due(tier, now, pause_ms, |entry| !wanted || self.publish_entry(tier, entry));
         if tier == Tier::Live {
-            states.tell_seen(|entry| self.tell_seen(entry));
+            states.publish_seen(|entry| self.publish_seen(entry));
         }
     }
 
-    fn tell_seen(&self, entry: &Entry) {
+    fn publish_seen(&self, entry: &Entry) {
         let told = json(&Seen::of(entry, &self.0.format, self.now()));
-        self.tell_watchers(&entry.module, "rt_module_last_seen_updated", &told);
+        self.publish_to_watchers(&entry.module, "rt_module_last_seen_updated", &told);
     }
 
     /// False if there was no room: it is told again later.
-    fn tell_entry(&self, tier: Tier, entry: &Entry) -> bool {
+    fn publish_entry(&self, tier: Tier, entry: &Entry) -> bool {
         let (epoch, now) = (self.0.hub.head().epoch, self.now());
         let telemetry: Arc<str> = json(&TelemetryUpdated::of(entry, &self.0.format, now)).into();
         let short: Arc<str> = json(&ModuleTelemetry::of(entry, now)).into();

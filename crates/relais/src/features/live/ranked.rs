@@ -13,7 +13,7 @@ pub(super) enum Rank {
     /// Connections as they come and go, so that this is the same everywhere.
     Connections,
     /// What is told to watchers, so that no snapshot comes after what is newer.
-    Telling,
+    Publishing,
     /// The state of modules, or the open commands: for moments, and never both.
     State,
     /// How modules are reached, or what they have shown: nothing else is taken while one of these is held.
@@ -117,10 +117,10 @@ mod tests {
 
     #[test]
     fn locks_are_taken_in_their_order_and_given_back_in_any() {
-        let (connections, telling) = (Ranked::new(Rank::Connections, 1), Ranked::new(Rank::Telling, 2));
+        let (connections, publishing) = (Ranked::new(Rank::Connections, 1), Ranked::new(Rank::Publishing, 2));
         let state = Ranked::new(Rank::State, 3);
         for _ in 0..2 {
-            let (first, second) = (connections.lock(), telling.lock());
+            let (first, second) = (connections.lock(), publishing.lock());
             drop(first);
             let third = state.lock();
             assert_eq!((*second, *third), (2, 3));
@@ -132,14 +132,14 @@ mod tests {
     #[cfg(debug_assertions)]
     fn the_wrong_order_is_noticed_without_a_second_thread() {
         let (state, queue) = (Ranked::new(Rank::State, ()), Ranked::new(Rank::State, ()));
-        let telling = Ranked::new(Rank::Telling, ());
+        let publishing = Ranked::new(Rank::Publishing, ());
         let panics = |lock: &Ranked<()>| {
             let lock = std::panic::AssertUnwindSafe(lock);
             std::panic::catch_unwind(|| drop(lock.lock())).is_err()
         };
         let held = state.lock();
-        assert!(panics(&telling) && panics(&queue) && panics(&state));
+        assert!(panics(&publishing) && panics(&queue) && panics(&state));
         drop(held);
-        assert!(!panics(&telling) && !panics(&queue) && !panics(&state));
+        assert!(!panics(&publishing) && !panics(&queue) && !panics(&state));
     }
 }

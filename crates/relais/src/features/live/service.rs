@@ -10,9 +10,9 @@ use tokio::sync::Notify;
 
 use super::command_queue::CommandQueue;
 use super::commands::{Commands, OPEN_MAX};
+use super::connections::DeviceConnections;
 use super::guests::Guests;
 use super::history::History;
-use super::links::Links;
 use super::modules::Modules;
 use super::presence::Patience;
 use super::ranked::{Rank, Ranked};
@@ -40,8 +40,8 @@ pub(super) struct Inner {
     pub(super) states: Ranked<States>,
     /// Held while watchers are told and while somebody is handed a snapshot, so that no snapshot comes after what is
     /// newer than it.
-    pub(super) telling: Ranked<()>,
-    pub(super) links: Links,
+    pub(super) publishing: Ranked<()>,
+    pub(super) connections: DeviceConnections,
     /// Held while a connection comes or goes, so that it is the same for `links`, `states` and `command_queue`.
     pub(super) linking: Ranked<()>,
     pub(super) commands: Commands,
@@ -64,7 +64,7 @@ pub(super) struct Inner {
     /// There is something to tell.
     pub(super) changed: Notify,
     /// A module came or went.
-    pub(super) turned: Notify,
+    pub(super) presence_changed: Notify,
     /// Something was told.
     pub(super) told: Notify,
 }
@@ -91,8 +91,8 @@ impl Live {
             format: TimeFormat::new(config.zone().unwrap_or(jiff::tz::TimeZone::UTC)),
             started_at: clock.now(),
             states: Ranked::new(Rank::State, states),
-            telling: Ranked::new(Rank::Telling, ()),
-            links: Links::default(),
+            publishing: Ranked::new(Rank::Publishing, ()),
+            connections: DeviceConnections::default(),
             linking: Ranked::new(Rank::Connections, ()),
             stopping: AtomicBool::new(false),
             commands: Commands::new(store.clone()),
@@ -107,7 +107,7 @@ impl Live {
             guests: Guests::new(config.reports_per_s, SharedClock::clone(&clock)),
             wanted: [AtomicBool::new(true), AtomicBool::new(false), AtomicBool::new(false)],
             changed: Notify::new(),
-            turned: Notify::new(),
+            presence_changed: Notify::new(),
             told: Notify::new(),
             store,
             modules,

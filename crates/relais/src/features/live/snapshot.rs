@@ -71,11 +71,11 @@ impl Live {
         &self,
         visibility: &Visibility,
         since: Option<u64>,
-        tell: impl FnOnce(Snapshot) -> T,
+        publish: impl FnOnce(Snapshot) -> T,
     ) -> T {
-        let _telling = self.0.telling.lock();
+        let _publishing = self.0.publishing.lock();
         let snapshot = self.read_snapshot(visibility, since);
-        tell(snapshot)
+        publish(snapshot)
     }
 
     fn read_snapshot(&self, visibility: &Visibility, since: Option<u64>) -> Snapshot {

@@ -7,12 +7,12 @@ use relais_store::{StoreError, WriteTx};
 use tokio_util::sync::CancellationToken;
 
 use super::command_queue::CommandQueue;
-use super::entry::{Kept, Turn};
+use super::entry::{PresenceChange, StoredState};
 use super::service::Live;
 use super::store;
 use super::topics::{MODULE, module_topic};
-use super::view::{Turned, json};
-use crate::features::publish::{Target, tell};
+use super::view::{PresenceUpdate, json};
+use crate::features::publish::{Target, emit};
 
 /// How often values are written, and looked who is gone.
 const EVERY: Duration = Duration::from_secs(1);
@@ -24,9 +24,9 @@ const STATES_MAX: usize = 1_024;
 
 /// Writes down what comes and goes, until `stop`; then everything that is left.
 pub async fn write_states(live: Live, stop: CancellationToken) {
-    let turns = async {
-        while until(&stop, live.0.turned.notified()).await {
-            live.keep_turns(&stop).await;
+    let changes = async {
+        while until(&stop, live.0.presence_changed.notified()).await {
+            live.write_presence_changes(&stop).await;
         }
     };
     let values = async {
@@ -42,8 +42,8 @@ pub async fn write_states(live: Live, stop: CancellationToken) {
             live.look();
         }
     };
-    tokio::join!(turns, values, looks);
-    live.keep_turns(&stop).await;
+    tokio::join!(changes, values, looks);
+    live.write_presence_changes(&stop).await;
     let _ = live.keep_values().await;
 }
 
@@ -67,13 +67,13 @@ impl Live {
             return;
         }
         let over = self.0.states.lock().look_at_troubles(self.steady());
-        over.iter().for_each(|entry| self.tell_diagnosis(entry));
+        over.iter().for_each(|entry| self.publish_diagnosis(entry));
         let gone = self.0.states.lock().look(self.steady());
         for module in gone {
-            self.lose_way(&module);
+            self.remove_route(&module);
         }
-        self.0.turned.notify_one();
-        self.on_board(CommandQueue::look);
+        self.0.presence_changed.notify_one();
+        self.with_queue(CommandQueue::look);
     }
 
     /// Returns once everything is told that happened until now.
@@ -90,21 +90,21 @@ impl Live {
 
     /// Writes who came and went, with the events that tell it. What cannot be written is tried again: it would never
     /// be told otherwise.
-    async fn keep_turns(&self, stop: &CancellationToken) {
+    async fn write_presence_changes(&self, stop: &CancellationToken) {
         loop {
-            let turns = self.0.states.lock().take_turns(TURNS_MAX);
-            if turns.is_empty() {
+            let changes = self.0.states.lock().take_presence_changes(TURNS_MAX);
+            if changes.is_empty() {
                 return;
             }
-            match self.write_turns(turns.clone()).await {
+            match self.write_presence(changes.clone()).await {
                 Ok(()) => {
-                    self.0.states.lock().turns_told(&turns);
+                    self.0.states.lock().presence_published(&changes);
                     self.0.told.notify_waiters();
                 }
                 Err(error) => {
-                    let modules = turns.len();
+                    let modules = changes.len();
                     tracing::warn!(%error, modules, "who came and went could not be written; trying again");
-                    self.0.states.lock().turn_again(&turns);
+                    self.0.states.lock().retry_presence(&changes);
                     if !until(stop, tokio::time::sleep(PAUSE)).await {
                         return;
                     }
@@ -113,38 +113,47 @@ impl Live {
         }
     }
 
-    async fn write_turns(&self, turns: Vec<Turn>) -> Result<(), StoreError> {
+    async fn write_presence(&self, changes: Vec<PresenceChange>) -> Result<(), StoreError> {
         let live = self.clone();
         self.0
             .store
             .write(move |tx| {
-                let told = store::states::told(tx, turns.iter().map(|turn| turn.entry.module.id.as_str()))?;
-                let is_news = |turn: &&Turn| {
-                    let told = told.get(&turn.entry.module.id);
-                    let of_this = told.filter(|told| told.created_at == turn.entry.module.created_at);
-                    of_this.is_some_and(|told| told.online != turn.online)
+                let told = store::states::published(
+                    tx,
+                    changes.iter().map(|change| change.entry.module.id.as_str()),
+                )?;
+                let is_news = |change: &&PresenceChange| {
+                    let told = told.get(&change.entry.module.id);
+                    let of_this = told.filter(|told| told.created_at == change.entry.module.created_at);
+                    of_this.is_some_and(|told| told.online != change.online)
                 };
-                let news: Vec<&Turn> = turns.iter().filter(is_news).collect();
-                let kept = |turn: &&Turn| Kept { online: turn.online, ..turn.entry.kept() };
-                store::states::write_turns(tx, &news.iter().map(kept).collect::<Vec<_>>())?;
-                news.iter().try_for_each(|turn| {
-                    let owner = told.get(&turn.entry.module.id).and_then(|told| told.owner.as_deref());
-                    live.emit_turn(tx, turn, owner)
+                let news: Vec<&PresenceChange> = changes.iter().filter(is_news).collect();
+                let kept =
+                    |change: &&PresenceChange| StoredState { online: change.online, ..change.entry.kept() };
+                store::states::write_presence(tx, &news.iter().map(kept).collect::<Vec<_>>())?;
+                news.iter().try_for_each(|change| {
+                    let owner = told.get(&change.entry.module.id).and_then(|told| told.owner.as_deref());
+                    live.emit_presence(tx, change, owner)
                 })
             })
             .await
     }
 
     /// The owner is the one of this moment: the module may have changed hands since it turned.
-    fn emit_turn(&self, tx: &mut WriteTx<'_>, turn: &Turn, owner: Option<&str>) -> Result<(), StoreError> {
-        let Turn { online, entry } = turn;
+    fn emit_presence(
+        &self,
+        tx: &mut WriteTx<'_>,
+        change: &PresenceChange,
+        owner: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let PresenceChange { online, entry } = change;
         let (at, word) = (tx.now(), if *online { "online" } else { "offline" });
-        let told = Turned::of(entry, *online, &self.0.format, at);
+        let told = PresenceUpdate::of(entry, *online, &self.0.format, at);
         if let Some(topic) = module_topic(MODULE, &entry.module.id) {
             tx.emit(&topic, &format!("rt_module_{word}"), json(&told))?;
         }
         if let Some(owner) = owner {
-            tell(tx, Target::Person(owner), &format!("user:module:{word}"), &told)?;
+            emit(tx, Target::Person(owner), &format!("user:module:{word}"), &told)?;
         }
         Ok(())
     }
@@ -191,7 +200,7 @@ impl Live {
         Ok(())
     }
 
-    async fn write_values(&self, kept: Vec<Kept>) -> Result<(), StoreError> {
+    async fn write_values(&self, kept: Vec<StoredState>) -> Result<(), StoreError> {
         self.0.store.write_rows(move |tx| store::states::write_values(tx, &kept)).await
     }
 }

@@ -11,7 +11,7 @@ use relais_protocol::time::{Moment, Timestamp};
 
 use super::diagnosis::Diagnosis;
 use super::dirty::{Consumer, Queues};
-use super::entry::{Entry, Kept, Told, Turn};
+use super::entry::{Entry, PresenceChange, StoredState, Told};
 use super::model::Module;
 use super::presence::{Patience, Presence};
 use super::report::{Report, ReportError, When};
@@ -52,7 +52,11 @@ pub(super) struct States {
 
 impl States {
     /// The modules of the database, and how they were when it was last written.
-    pub(super) fn new(modules: Vec<(Module, Option<Kept>)>, patience: Patience, now: Timestamp) -> Self {
+    pub(super) fn new(
+        modules: Vec<(Module, Option<StoredState>)>,
+        patience: Patience,
+        now: Timestamp,
+    ) -> Self {
         let last = modules.iter().filter_map(|(_, kept)| kept.as_ref()).map(|kept| kept.version).max();
         let version = first_version(last.unwrap_or_default(), now);
         let mut states = Self {
@@ -231,7 +235,7 @@ impl States {
             When::Then(at) => {
                 entry.measured_at = if is_late { entry.measured_at.min(moment.now) } else { at }
             }
-            When::Implausible(_) => entry.tell_time(now),
+            When::Implausible(_) => entry.report_time(now),
             When::Now(_) => {}
         }
         self.touch(id, moment, |entry, patience| entry.presence.report(now, patience));
@@ -259,8 +263,8 @@ impl States {
     }
 
     /// Hands every module to `tell` that was seen, with nothing else to tell.
-    pub(super) fn tell_seen(&mut self, mut tell: impl FnMut(&Entry)) {
-        self.take(Consumer::LastSeen, usize::MAX, |entry| tell(entry));
+    pub(super) fn publish_seen(&mut self, mut publish: impl FnMut(&Entry)) {
+        self.take(Consumer::LastSeen, usize::MAX, |entry| publish(entry));
     }
 
     /// The module gave a sign of life; `came` says whether it was away.
@@ -269,11 +273,11 @@ impl States {
         let Some((key, entry)) = self.entry(id) else { return };
         entry.last_seen = Some(moment.now);
         if came(entry, patience) {
-            self.turn(&key, moment.steady);
+            self.presence_changed(&key, moment.steady);
         }
     }
 
-    fn turn(&mut self, id: &Arc<str>, now: Timestamp) {
+    fn presence_changed(&mut self, id: &Arc<str>, now: Timestamp) {
         let version = self.next_version(now);
         if let Some(entry) = self.entries.get_mut(id) {
             entry.version = version;
@@ -311,7 +315,7 @@ impl States {
         let gone = looked_at.filter_map(|(id, entry)| entry.presence.look(now).then(|| Arc::clone(id)));
         let gone: Vec<Arc<str>> = gone.collect();
         for id in &gone {
-            self.turn(id, now);
+            self.presence_changed(id, now);
         }
         gone
     }
@@ -324,23 +328,23 @@ impl States {
     }
 
     /// Takes out at most `limit` modules that came or went since they were last taken out.
-    pub(super) fn take_turns(&mut self, limit: usize) -> Vec<Turn> {
-        let mut turns = Vec::new();
+    pub(super) fn take_presence_changes(&mut self, limit: usize) -> Vec<PresenceChange> {
+        let mut changes = Vec::new();
         // Not all that could be news is: nothing waits behind what is not.
-        while turns.is_empty() && !self.queues.is_empty(Consumer::Log) {
+        while changes.is_empty() && !self.queues.is_empty(Consumer::Log) {
             self.take(Consumer::Log, limit, |entry| {
                 let online = entry.presence.is_online();
                 if entry.told.online != online {
-                    turns.push(Turn { online, entry: entry.clone() });
+                    changes.push(PresenceChange { online, entry: entry.clone() });
                 }
             });
         }
-        turns
+        changes
     }
 
     /// The log says so now.
-    pub(super) fn turns_told(&mut self, turns: &[Turn]) {
-        for Turn { online, entry: told } in turns {
+    pub(super) fn presence_published(&mut self, changes: &[PresenceChange]) {
+        for PresenceChange { online, entry: told } in changes {
             // The database may have been slow: whoever was away just now is told, whatever they saw before.
             self.version += 1;
             let version = self.version;
@@ -355,8 +359,8 @@ impl States {
     }
 
     /// These could not be told.
-    pub(super) fn turn_again(&mut self, turns: &[Turn]) {
-        for Turn { entry, .. } in turns {
+    pub(super) fn retry_presence(&mut self, changes: &[PresenceChange]) {
+        for PresenceChange { entry, .. } in changes {
             if let Some((id, _)) = self.entry(&entry.module.id) {
                 self.mark(&id, Consumer::Log);
             }
@@ -374,14 +378,14 @@ impl States {
     }
 
     /// Takes out at most `limit` states that are to be written, the longest waiting first.
-    pub(super) fn take_dirty(&mut self, limit: usize) -> Vec<Kept> {
+    pub(super) fn take_dirty(&mut self, limit: usize) -> Vec<StoredState> {
         let mut taken = Vec::with_capacity(limit.min(self.count_dirty()));
         self.take(Consumer::Database, limit, |entry| taken.push(entry.kept()));
         taken
     }
 
     /// Writes these again: they could not be written.
-    pub(super) fn keep_again(&mut self, kept: &[Kept]) {
+    pub(super) fn keep_again(&mut self, kept: &[StoredState]) {
         for kept in kept {
             if let Some((key, _)) = self.entry(&kept.id) {
                 self.keep(&key);
@@ -403,18 +407,18 @@ impl States {
 
     /// Hands every module of which a tier's watchers are to be told to `tell`, which takes it or has it wait: those
     /// that were told less than `pause_ms` ago.
-    pub(super) fn tell(
+    pub(super) fn publish_due(
         &mut self,
         tier: Tier,
         now: Timestamp,
         pause_ms: i64,
-        mut tell: impl FnMut(&Entry) -> bool,
+        mut publish: impl FnMut(&Entry) -> bool,
     ) {
         let consumer = Consumer::Watchers(tier);
         for id in self.queues.take(consumer, usize::MAX) {
             let Some(entry) = self.entries.get_mut(&id) else { continue };
             let too_soon = tier == Tier::Live && now.as_millis() - entry.told.values_ms < pause_ms;
-            if too_soon || !tell(entry) {
+            if too_soon || !publish(entry) {
                 self.queues.put_back(consumer, id);
                 continue;
             }

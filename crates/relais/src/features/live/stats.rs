@@ -101,7 +101,7 @@ impl Live {
     /// What pages ask for with `request_stats`: who is here, and how many of one's modules are.
     #[must_use]
     pub fn simple_statistics(&self, visibility: &Visibility) -> Value {
-        Counts::of(self, visibility).told(self.now())
+        Counts::of(self, visibility).to_json(self.now())
     }
 
     /// What `GET /dashboard/stats` says: the numbers of the modules that one sees, and for administrators those of the
@@ -140,7 +140,7 @@ impl Counts {
         Self { users: live.online_users(), modules, online }
     }
 
-    fn told(self, at: Timestamp) -> Value {
+    fn to_json(self, at: Timestamp) -> Value {
         json!({
             "users": { "online": self.users }, "modules": { "online": self.online, "total": self.modules },
             "timestamp": at,
@@ -150,7 +150,7 @@ impl Counts {
 
 /// Tells administrators how the server is whenever that changes, until `stop`: the counts of old pages at most every
 /// second, everything at most every five.
-pub async fn tell_statistics(live: Live, stop: CancellationToken) {
+pub async fn publish_statistics(live: Live, stop: CancellationToken) {
     let (mut told, mut counted) = (None, None);
     let mut ticks = tokio::time::interval(SIMPLE_EVERY);
     for number in 0u32.. {
@@ -160,16 +160,16 @@ pub async fn tell_statistics(live: Live, stop: CancellationToken) {
         }
         let counts = Counts::of(&live, &Visibility::All);
         if counted.replace(counts) != Some(counts) {
-            live.publish_to_administrators("simple_stats_update", &counts.told(live.now()));
+            live.publish_to_administrators("simple_stats_update", &counts.to_json(live.now()));
         }
         if number.is_multiple_of(EVERY) {
-            live.tell_all_statistics(&mut told).await;
+            live.publish_all_statistics(&mut told).await;
         }
     }
 }
 
 impl Live {
-    async fn tell_all_statistics(&self, told: &mut Option<Statistics>) {
+    async fn publish_all_statistics(&self, told: &mut Option<Statistics>) {
         // What keeps them from being read is in the log already, and they are told as soon as they can be.
         let Ok(now) = self.statistics().await else { return };
         let same = |told: &Statistics| Statistics { last_update: now.last_update, ..told.clone() } == now;

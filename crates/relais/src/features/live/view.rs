@@ -171,7 +171,7 @@ impl<'a> Seen<'a> {
 /// `rt_module_online`, `rt_module_offline`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Turned<'a> {
+pub(super) struct PresenceUpdate<'a> {
     module_id: &'a str,
     name: &'a str,
     #[serde(rename = "type")]
@@ -187,7 +187,7 @@ pub(super) struct Turned<'a> {
     version: u64,
 }
 
-impl<'a> Turned<'a> {
+impl<'a> PresenceUpdate<'a> {
     pub(super) fn of(entry: &'a Entry, online: bool, format: &TimeFormat, timestamp: Timestamp) -> Self {
         let Entry { module, last_seen, version, .. } = entry;
         Self {

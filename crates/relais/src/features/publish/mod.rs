@@ -11,7 +11,7 @@ mod target;
 
 pub use service::{NewEvent, Published, Publishing};
 pub use store::MIGRATIONS;
-pub use target::{Target, tell};
+pub use target::{Target, emit};
 
 use crate::feature::Feature;
 

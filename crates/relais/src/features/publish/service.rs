@@ -127,7 +127,7 @@ impl Publishing {
             })
             .await?;
         if fresh {
-            self.tell_ephemeral(&checked);
+            self.publish_ephemeral(&checked);
         }
         Ok(reply)
     }
@@ -157,7 +157,7 @@ impl Publishing {
         let Some(object) = object.ok().filter(|_| data.len() <= EVENT_DATA_BYTES_MAX) else {
             return Err(invalid("data", format!("a JSON object of at most {EVENT_DATA_BYTES_MAX} bytes")));
         };
-        if self.observers.any(|observer| observer.tells_alone(&event.name, &object)) {
+        if self.observers.any(|observer| observer.is_sole_source(&event.name, &object)) {
             let message = format!(
                 "\"{}\" tells of a module of this server, which alone tells of its modules",
                 event.name
@@ -169,7 +169,7 @@ impl Publishing {
         Ok(Checked { topic, name: event.name, data, ephemeral })
     }
 
-    fn tell_ephemeral(&self, events: &[Checked]) {
+    fn publish_ephemeral(&self, events: &[Checked]) {
         for event in events {
             let Some(key) = &event.ephemeral else { continue };
             let told = Event {

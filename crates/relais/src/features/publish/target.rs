@@ -70,7 +70,7 @@ impl Target<'_> {
 ///
 /// # Errors
 /// What the database reports, and a target or data that can be none.
-pub fn tell(
+pub fn emit(
     tx: &mut WriteTx<'_>,
     target: Target<'_>,
     name: &str,

@@ -104,7 +104,7 @@ async fn gather(first: PathBuf, changed: &mut mpsc::Receiver<PathBuf>) -> BTreeS
 /// The folders that are watched.
 struct Watched {
     watcher: Option<RecommendedWatcher>,
-    told: mpsc::Sender<PathBuf>,
+    notices: mpsc::Sender<PathBuf>,
     overflowed: Arc<AtomicBool>,
     base: PathBuf,
     folders: BTreeSet<SocieteName>,
@@ -113,10 +113,10 @@ struct Watched {
 }
 
 impl Watched {
-    fn start(relay: &Relay, told: mpsc::Sender<PathBuf>, overflowed: Arc<AtomicBool>) -> Self {
+    fn start(relay: &Relay, notices: mpsc::Sender<PathBuf>, overflowed: Arc<AtomicBool>) -> Self {
         let base = std::path::absolute(relay.0.ledger.folder.path())
             .unwrap_or_else(|_| relay.0.ledger.folder.path().to_owned());
-        Self { watcher: None, told, overflowed, base, folders: BTreeSet::new(), fault: None }
+        Self { watcher: None, notices, overflowed, base, folders: BTreeSet::new(), fault: None }
     }
 
     /// Watches every folder that is there, then compares it: in this order nothing falls in between. A folder that
@@ -129,7 +129,7 @@ impl Watched {
         for societe in relay.list_societes().await? {
             self.add(relay, &societe);
         }
-        self.tell(relay);
+        self.report(relay);
         relay.rescan().await
     }
 
@@ -174,16 +174,16 @@ impl Watched {
 
     fn watcher(&mut self) -> notify::Result<&mut RecommendedWatcher> {
         if self.watcher.is_none() {
-            let (told, overflowed) = (self.told.clone(), Arc::clone(&self.overflowed));
+            let (notices, overflowed) = (self.notices.clone(), Arc::clone(&self.overflowed));
             self.watcher = Some(notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-                forward(event, &told, &overflowed);
+                forward(event, &notices, &overflowed);
             })?);
         }
         self.watcher.as_mut().ok_or_else(|| notify::Error::generic("there is no watcher"))
     }
 
     /// Says when watching ends and when it begins again.
-    fn tell(&self, relay: &Relay) {
+    fn report(&self, relay: &Relay) {
         let was_polling = relay.0.is_polling.swap(self.fault.is_some(), Ordering::Relaxed);
         match &self.fault {
             Some(fault) if !was_polling => tracing::warn!(
@@ -265,7 +265,7 @@ impl Relay {
                 // A folder came or went: watch before looking, so that nothing falls in between.
                 watched.folders.remove(&societe);
                 watched.add(self, &societe);
-                watched.tell(self);
+                watched.report(self);
                 odd.insert(societe);
                 continue;
             };

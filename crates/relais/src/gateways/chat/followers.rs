@@ -15,7 +15,7 @@ use crate::{App, AppError};
 /// A connection of the chat.
 pub(super) trait Recipient: Subscriber {
     /// Sends a message, ordered after what has been published before.
-    fn tell(&self, name: &str, fields: &Value);
+    fn send(&self, name: &str, fields: &Value);
 }
 
 /// A user's conversations, as one of their connections subscribes to them.
@@ -50,9 +50,9 @@ impl<R: Recipient> Followers<R> {
 
     /// Sends the presence of every user whose presence is visible to this one and, to a client that `comes_back`, who
     /// is typing no longer: that is not among the events that a connection recovers.
-    pub(super) async fn tell_present(&self, comes_back: bool) -> Result<(), AppError> {
+    pub(super) async fn send_present(&self, comes_back: bool) -> Result<(), AppError> {
         let Conversations { chat, me, .. } = &self.membership;
-        chat.tell_present(me, comes_back, |name, fields| self.subscriber.tell(name, fields)).await
+        chat.publish_present(me, comes_back, |name, fields| self.subscriber.send(name, fields)).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! The chat over sockets: its own WebSocket at `/ws/chat`, and Socket.IO in the namespaces `/` and `/chat`.
 //!
-//! Both pass client commands to [`crate::features::chat::Chat::obey`], and both deliver the same events under the same
+//! Both pass client commands to [`crate::features::chat::Chat::handle`], and both deliver the same events under the same
 //! names: a client of one sees what a client of the other writes.
 
 mod asyncapi;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use relais_hub::{CloseReason, From as Place, Joined, SubscribeError, Subscription};
+use relais_hub::{CloseReason, Joined, StartPosition, SubscribeError, Subscription};
 use relais_protocol::engineio::Text;
 use relais_protocol::event::{Channel, Cursor, Event};
 use serde::Deserialize;
@@ -65,7 +65,7 @@ impl Subscriber for Member {
 }
 
 impl Recipient for Member {
-    fn tell(&self, name: &str, fields: &Value) {
+    fn send(&self, name: &str, fields: &Value) {
         // A client that has left needs nothing.
         let _ = self.0.emit_snapshot(name, &fields.to_string());
     }
@@ -154,7 +154,7 @@ impl Namespace for ChatNamespace {
                 note_arrival(&app, &people, &socket, &followers).await?;
                 followers.open(&socket.channels(), welcome.head).await?;
                 say(&socket, "authenticated", &fields);
-                followers.tell_present(welcome.recovered || given.since.is_some()).await?;
+                followers.send_present(welcome.recovered || given.since.is_some()).await?;
                 Ok::<_, AppError>(())
             };
             if let Err(error) = entered.await {
@@ -183,7 +183,7 @@ impl Namespace for ChatNamespace {
                 say(&socket, "error", &fields);
                 return Some(reply(&fields));
             };
-            let outcome = app.service::<Chat>().obey(&here.me, here.device, &name, data).await;
+            let outcome = app.service::<Chat>().handle(&here.me, here.device, &name, data).await;
             let (told, fields) = match outcome {
                 Ok(Outcome::Done) => (None, json!({ "success": true })),
                 Ok(Outcome::Reply(name, fields)) => (Some(name), fields),
@@ -221,7 +221,7 @@ impl Namespace for ChatNamespace {
 
     /// With its position in the log, for clients that resume from it: those that authenticate by event, and those whose
     /// handlers take one argument and no offset after it.
-    fn tell<'a>(&self, event: &'a Event) -> Option<(Cow<'a, str>, Cow<'a, str>)> {
+    fn frame<'a>(&self, event: &'a Event) -> Option<(Cow<'a, str>, Cow<'a, str>)> {
         let fields = event.data.strip_suffix('}').filter(|_| event.is_durable());
         let data = fields.map_or(Cow::Borrowed(&*event.data), |fields| {
             let comma = if fields == "{" { "" } else { "," };
@@ -325,10 +325,10 @@ async fn let_in(app: &App, people: &People, socket: &Socket, given: &Credentials
             "recovered": given.since.is_some().then_some(recovered),
         })
     };
-    let from = since.map_or(Place::Now, Place::Cursor);
+    let from = since.map_or(StartPosition::Now, StartPosition::Cursor);
     let welcome = |joined: &Joined| ("authenticated", fields(joined).to_string());
     let joined = socket.join_welcomed(all, Because::Belongs, from, welcome).await?;
     followers.open(&socket.channels(), head).await?;
-    followers.tell_present(given.since.is_some()).await?;
+    followers.send_present(given.since.is_some()).await?;
     Ok(fields(&joined))
 }

@@ -6,7 +6,7 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use parking_lot::Mutex;
 use relais_hub::{
-    CloseCode, CloseReason, Ended, Flow, From as Place, Hub, Joined, Session, SubscribeError, Subscription,
+    CloseCode, CloseReason, Ended, Flow, Hub, Joined, Session, StartPosition, SubscribeError, Subscription,
 };
 use relais_protocol::event::{Channel, Cursor};
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ struct HubSession {
 
 impl Subscriber for HubSession {
     async fn join(&self, subscription: Subscription, since: Cursor) -> Result<bool, SubscribeError> {
-        let (all, from) = (vec![subscription], Place::Cursor(since));
+        let (all, from) = (vec![subscription], StartPosition::Cursor(since));
         let joined = self.hub.subscribe_members(&self.session, all, from, |_| bytes::Bytes::new()).await?;
         Ok(joined.recovered)
     }
@@ -68,7 +68,7 @@ impl Subscriber for HubSession {
 }
 
 impl Recipient for HubSession {
-    fn tell(&self, name: &str, fields: &Value) {
+    fn send(&self, name: &str, fields: &Value) {
         self.hub.send_snapshot(&self.session, frame(name, fields.clone()));
     }
 }
@@ -76,7 +76,7 @@ impl Recipient for HubSession {
 impl Protocol for Client {
     fn text(self: &Arc<Self>, text: &str) -> Flow {
         match serde_json::from_str::<Value>(text) {
-            Ok(command @ Value::Object(_)) => Flow::Await(Box::pin(Arc::clone(self).obey(command))),
+            Ok(command @ Value::Object(_)) => Flow::Await(Box::pin(Arc::clone(self).handle(command))),
             read => {
                 let fault = read.err().map(|error| unreadable(&error));
                 let fields = match fault.filter(|fault| fault.code() == "invalid_text") {
@@ -120,7 +120,7 @@ impl Client {
         self.connection.send(frame(name, fields));
     }
 
-    async fn obey(self: Arc<Self>, mut command: Value) -> Flow {
+    async fn handle(self: Arc<Self>, mut command: Value) -> Flow {
         let name = command["type"].as_str().unwrap_or_default().to_owned();
         let id = command.get("id").cloned();
         if name == "authenticate" {
@@ -136,7 +136,7 @@ impl Client {
             fields.remove("id");
         }
         let app = &self.connection.app;
-        let outcome = app.service::<Chat>().obey(&here.me, here.device, &name, command).await;
+        let outcome = app.service::<Chat>().handle(&here.me, here.device, &name, command).await;
         let answer = match outcome {
             Ok(Outcome::Done) => id.is_some().then(|| ("done", json!({ "success": true }))),
             Ok(Outcome::Reply(name, fields)) => Some((name, fields)),
@@ -231,7 +231,7 @@ impl Client {
         let all = listening.to_all(chat, &me).await?;
         let heard: Vec<Channel> = all.iter().map(|subscription| subscription.channel.clone()).collect();
         let since = command["since"].as_str().and_then(|since| since.parse().ok());
-        let place = since.map_or(Place::Now, Place::Cursor);
+        let place = since.map_or(StartPosition::Now, StartPosition::Cursor);
         let asked = command.get("since").is_some_and(|since| !since.is_null());
         let welcome = |joined: &Joined| {
             let cursor = since.filter(|_| joined.recovered).unwrap_or(joined.cursor);
@@ -243,7 +243,7 @@ impl Client {
         };
         hub.subscribe_members(session, all, place, welcome).await?;
         followers.open(&heard, head).await?;
-        followers.tell_present(asked).await
+        followers.send_present(asked).await
     }
 }
 

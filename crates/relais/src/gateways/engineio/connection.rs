@@ -238,11 +238,11 @@ impl Connection {
         }
         drop(body);
         if is_last {
-            self.tell_closed();
+            self.announce_closed();
         }
     }
 
-    fn tell_closed(&self) {
+    fn announce_closed(&self) {
         if let Some(conversation) = self.conversation.get() {
             conversation.closed();
         }
@@ -313,7 +313,7 @@ impl Drop for Turn {
             state.is_over
         };
         if is_over {
-            self.0.tell_closed();
+            self.0.announce_closed();
         }
     }
 }

@@ -21,7 +21,8 @@ use crate::auth::Principal;
 use crate::error::beginning_of;
 use crate::features::live::Live;
 use crate::features::live::{
-    ANSWERS, Link, LinkEnd, LinkId, Message, Report, ReportError, Unreadable, wrong_credential,
+    ANSWERS, ConnectionEnd, DeviceConnection, DeviceConnectionId, Message, Report, ReportError, Unreadable,
+    wrong_credential,
 };
 use crate::gateways::dialects::text_frame;
 use crate::gateways::upgrade::Handshake;
@@ -39,7 +40,7 @@ struct Device {
 enum Identified {
     #[default]
     Awaited,
-    As(Arc<str>, LinkId),
+    As(Arc<str>, DeviceConnectionId),
     /// The connection has ended.
     Over,
 }
@@ -50,15 +51,15 @@ struct Wire {
     session: Arc<Session>,
 }
 
-impl Link for Wire {
+impl DeviceConnection for Wire {
     fn send(&self, frame: &Value, _: Duration) {
         self.hub.send(&self.session, text_frame(frame));
     }
 
-    fn end(&self, why: LinkEnd) {
+    fn end(&self, why: ConnectionEnd) {
         let reason = match why {
-            LinkEnd::Replaced => CloseReason::new(CloseCode::Normal, "replaced by a newer session"),
-            LinkEnd::Refused => CloseReason::new(CloseCode::Policy, "this credential is valid no more"),
+            ConnectionEnd::Replaced => CloseReason::new(CloseCode::Normal, "replaced by a newer session"),
+            ConnectionEnd::Refused => CloseReason::new(CloseCode::Policy, "this credential is valid no more"),
         };
         self.hub.close(&self.session, reason);
     }
@@ -130,7 +131,7 @@ impl Device {
             (Ok(message), None) => Flow::Await(Box::pin(Arc::clone(self).identify(message))),
             (Ok(message), Some(module)) => {
                 self.live().note_mended(&module, message.mended);
-                self.obey(&module, &kind_of(&message.fields), message.fields);
+                self.handle(&module, &kind_of(&message.fields), message.fields);
                 Flow::Continue
             }
             // One bad message is no reason to lose those after it.
@@ -233,7 +234,7 @@ impl Device {
         Flow::Close(CloseReason::new(CloseCode::Policy, message.to_owned()))
     }
 
-    fn obey(&self, module: &str, kind: &str, message: Map<String, Value>) {
+    fn handle(&self, module: &str, kind: &str, message: Map<String, Value>) {
         let said = message.get("moduleId").and_then(Value::as_str);
         if said.is_some_and(|said| said != module) {
             let text = format!("Cette connexion est celle du module {module}");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use relais_hub::{From as Place, Joined};
+use relais_hub::{Joined, StartPosition};
 use relais_protocol::event::Cursor;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -99,7 +99,7 @@ impl Pages {
     }
 
     /// Does what a page asks for; the answer for those who want an acknowledgement.
-    async fn obey(&self, socket: &Socket, name: &str, incoming: &Incoming) -> Value {
+    async fn handle(&self, socket: &Socket, name: &str, incoming: &Incoming) -> Value {
         let data = match incoming.value() {
             Ok(data) => data,
             Err(error) => return Self::refuse(socket, name, &error),
@@ -109,9 +109,9 @@ impl Pages {
             "client:authenticate" => self.authenticate(&asked).await,
             "client:sync:request" => self.synchronize(&asked).await,
             "client:page:changed" | "register_page" => self.register(&asked).await,
-            "request_stats" => self.tell_stats(&asked),
-            "request_module_states" => self.tell_states(&asked),
-            "request_state_sync" => self.tell_changes(&asked),
+            "request_stats" => self.send_stats(&asked),
+            "request_module_states" => self.send_states(&asked),
+            "request_state_sync" => self.send_changes(&asked),
             "module_claim" => self.claim(&asked).await,
             _ => self.command(&asked).await,
         };
@@ -141,13 +141,13 @@ impl Pages {
         let fields =
             json!({ "success": true, "message": "Authentifié", "timestamp": self.app.clock().now() });
         say(asked.socket, "client:auth:success", &fields);
-        self.tell_all(asked.socket, &page).await?;
+        self.send_all(asked.socket, &page).await?;
         Ok(fields)
     }
 
     async fn synchronize(&self, asked: &Asked<'_>) -> Result<Value, AppError> {
         let page = self.page(asked).await?;
-        self.tell_all(asked.socket, &page).await?;
+        self.send_all(asked.socket, &page).await?;
         let fields = json!({ "success": true, "timestamp": self.app.clock().now() });
         say(asked.socket, "client:sync:success", &fields);
         Ok(fields)
@@ -158,23 +158,23 @@ impl Pages {
         Ok(json!({ "success": true, "page": page.name }))
     }
 
-    fn tell_stats(&self, asked: &Asked<'_>) -> Result<Value, AppError> {
+    fn send_stats(&self, asked: &Asked<'_>) -> Result<Value, AppError> {
         let fields = self.app.service::<Live>().simple_statistics(&Visibility::of(&asked.principal)?);
         say(asked.socket, "simple_stats_update", &fields);
         Ok(json!({ "success": true }))
     }
 
-    fn tell_states(&self, asked: &Asked<'_>) -> Result<Value, AppError> {
-        self.tell_snapshot(asked, "module_states_sync", None)
+    fn send_states(&self, asked: &Asked<'_>) -> Result<Value, AppError> {
+        self.send_snapshot(asked, "module_states_sync", None)
     }
 
-    fn tell_changes(&self, asked: &Asked<'_>) -> Result<Value, AppError> {
+    fn send_changes(&self, asked: &Asked<'_>) -> Result<Value, AppError> {
         // Pages that know no version say something else: they get everything.
         let known: LastKnown = serde_json::from_value(asked.data.clone()).unwrap_or_default();
-        self.tell_snapshot(asked, "state_sync_response", known.version)
+        self.send_snapshot(asked, "state_sync_response", known.version)
     }
 
-    fn tell_snapshot(&self, asked: &Asked<'_>, name: &str, since: Option<u64>) -> Result<Value, AppError> {
+    fn send_snapshot(&self, asked: &Asked<'_>, name: &str, since: Option<u64>) -> Result<Value, AppError> {
         let visibility = Visibility::of(&asked.principal)?;
         let live = self.app.service::<Live>();
         let stats = live.simple_statistics(&visibility);
@@ -186,7 +186,7 @@ impl Pages {
     }
 
     /// Everything that a page begins with.
-    async fn tell_all(&self, socket: &Socket, page: &Page) -> Result<(), AppError> {
+    async fn send_all(&self, socket: &Socket, page: &Page) -> Result<(), AppError> {
         let live = self.app.service::<Live>();
         match page.name.as_deref() {
             Some("admin") => {
@@ -202,7 +202,7 @@ impl Pages {
             }
             _ => {}
         }
-        tell_initial(live, socket, &page.visibility);
+        send_initial(live, socket, &page.visibility);
         Ok(())
     }
 
@@ -239,14 +239,14 @@ impl Pages {
                 let cursor = since.filter(|_| recovered).unwrap_or(joined.cursor);
                 ("page_registered", registered(cursor, recovered).to_string())
             };
-            let from = since.map_or(Place::Now, Place::Cursor);
+            let from = since.map_or(StartPosition::Now, StartPosition::Cursor);
             socket.join_welcomed(new, Because::Asked, from, welcome).await?;
         }
         let left = former.as_ref().map(Page::channels).unwrap_or_default();
         left.iter().filter(|channel| !wanted.contains(channel)).for_each(|channel| socket.leave(channel));
         if former.is_some_and(|former| former.tier != page.tier) {
             // What waited for its moment at the former pace.
-            self.tell_snapshot(asked, "module_states_sync", None)?;
+            self.send_snapshot(asked, "module_states_sync", None)?;
         }
         self.open.lock().insert(socket.id().to_owned(), page.clone());
         // Whoever leaves from here on is taken out by `closed`.
@@ -347,7 +347,7 @@ impl Guest for Pages {
                     return Some(Reply::json(&refused));
                 }
             }
-            Some(Reply::json(&pages.obey(&socket, &name, &incoming).await))
+            Some(Reply::json(&pages.handle(&socket, &name, &incoming).await))
         })
     }
 
@@ -368,7 +368,7 @@ fn refuse_command(asked: &Asked<'_>, error: &AppError) -> Value {
     fields
 }
 
-fn tell_initial(live: &Live, socket: &Socket, visibility: &Visibility) {
+fn send_initial(live: &Live, socket: &Socket, visibility: &Visibility) {
     live.snapshot(visibility, None, |snapshot| {
         let _ = socket.emit_snapshot("modules:initial:state", &snapshot.states());
     });

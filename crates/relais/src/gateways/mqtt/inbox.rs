@@ -217,7 +217,7 @@ impl Inbox {
             Ok(()) if named.is_some_and(|named| named != module) => Ok(Outcome::ForeignModule),
             Ok(()) => {
                 self.app.service::<Live>().note_mended(module, mended);
-                Ok(self.obey(module, said))
+                Ok(self.handle(module, said))
             }
             Err(Refused::Unknown) => Ok(Outcome::UnknownModule),
             Err(Refused::Credential) => Ok(Outcome::WrongPassword),
@@ -226,7 +226,7 @@ impl Inbox {
         }
     }
 
-    fn obey(&self, module: &str, said: Said) -> Outcome {
+    fn handle(&self, module: &str, said: Said) -> Outcome {
         let live = self.app.service::<Live>();
         if matches!(said, Said::Went) {
             live.went(module);

@@ -249,7 +249,7 @@ impl Line {
         let (stood, now) = (self.since.take(), self.app.clock().instant());
         if let Some(since) = stood {
             self.app.service::<Live>().excuse_silence(self.config().outage_grace_s);
-            self.app.service::<Live>().pause_ways();
+            self.app.service::<Live>().pause_routes();
             if now - since > GOOD {
                 self.backoff.reset();
             }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::broker::Speaker;
-use crate::features::live::{Link, LinkEnd};
+use crate::features::live::{ConnectionEnd, DeviceConnection};
 
 /// The connection of now, for those who want to say something.
 pub(super) struct Outlet {
@@ -55,7 +55,7 @@ impl Way {
     }
 }
 
-impl Link for Way {
+impl DeviceConnection for Way {
     fn send(&self, frame: &Value, left: Duration) {
         let sent = self.outlet.speaker().publish(&self.topic, frame.to_string(), self.qos, left);
         let outcome = if sent { "sent" } else { "dropped" };
@@ -66,5 +66,5 @@ impl Link for Way {
     }
 
     /// The broker's connection is not this module's alone.
-    fn end(&self, _: LinkEnd) {}
+    fn end(&self, _: ConnectionEnd) {}
 }

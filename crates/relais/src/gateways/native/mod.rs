@@ -11,7 +11,7 @@ use axum::extract::{ConnectInfo, RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::get;
-use relais_hub::{CloseCode, Flow, From as Place, Joined, QueueBody, SessionSpec, Subscription, Transport};
+use relais_hub::{CloseCode, Flow, Joined, QueueBody, SessionSpec, StartPosition, Subscription, Transport};
 use relais_protocol::event::{Channel, Cursor, Epoch, Position};
 use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
@@ -67,7 +67,7 @@ struct Client(Connection);
 impl Protocol for Client {
     fn text(self: &Arc<Self>, text: &str) -> Flow {
         match serde_json::from_str::<Command>(text) {
-            Ok(command) => Flow::Await(Box::pin(Arc::clone(self).obey(command))),
+            Ok(command) => Flow::Await(Box::pin(Arc::clone(self).handle(command))),
             Err(error) => {
                 let fault = unreadable(&error);
                 let (code, message) = (fault.code(), fault.english());
@@ -83,7 +83,7 @@ impl Client {
         self.0.send(dialects::text_frame(frame));
     }
 
-    async fn obey(self: Arc<Self>, command: Command) -> Flow {
+    async fn handle(self: Arc<Self>, command: Command) -> Flow {
         let (id, outcome) = match command {
             Command::Ping { id } => (id, Ok(Some(json!({ "type": "pong" })))),
             Command::Authenticate { id, token } => (id, self.authenticate(token).await.map(Some)),
@@ -168,18 +168,18 @@ impl Client {
     }
 }
 
-fn place(since: Option<String>, position: Option<WirePosition>) -> Result<Place, AppError> {
+fn place(since: Option<String>, position: Option<WirePosition>) -> Result<StartPosition, AppError> {
     let wrong = || {
         let text = "\"since\" or \"position\" is not of this server: take those of a frame that was received";
         AppError::bad_request("invalid_parameter", Said::in_english(text))
     };
     match (since, position) {
-        (Some(cursor), _) => cursor.parse().map(Place::Cursor).map_err(|_| wrong()),
+        (Some(cursor), _) => cursor.parse().map(StartPosition::Cursor).map_err(|_| wrong()),
         (None, Some(WirePosition { epoch, offset })) => {
             let epoch: Epoch = epoch.parse().map_err(|_| wrong())?;
-            Ok(Place::Position(Position { epoch, offset }))
+            Ok(StartPosition::Position(Position { epoch, offset }))
         }
-        (None, None) => Ok(Place::Now),
+        (None, None) => Ok(StartPosition::Now),
     }
 }
 
@@ -289,7 +289,7 @@ pub(super) async fn stream_events(
 ) -> Result<Response, AppError> {
     let query = ChannelQuery::parse(query.as_deref())?;
     let since = last_event_id(&headers)?.or(query.since);
-    let place = since.map_or(Place::Now, Place::Cursor);
+    let place = since.map_or(StartPosition::Now, StartPosition::Cursor);
     let preface = |joined: &Joined| {
         let cursor = since.filter(|_| joined.recovered).unwrap_or(joined.cursor);
         let frame = json!({

@@ -12,7 +12,7 @@ use axum::response::Response;
 use axum::routing::get;
 use bytes::Bytes;
 use relais_hub::{
-    CloseCode, Filter, Flow, From as Place, Joined, QueueBody, Session, SessionSpec, Transport,
+    CloseCode, Filter, Flow, Joined, QueueBody, Session, SessionSpec, StartPosition, Transport,
 };
 use relais_protocol::event::{Channel, Cursor, Event};
 use utoipa_axum::router::OpenApiRouter;
@@ -44,13 +44,13 @@ pub(super) const DIALECT: DialectFeature = DialectFeature::of(Feature {
 struct Listener {
     principal: Principal,
     access: Access,
-    place: Place,
+    place: StartPosition,
 }
 
 impl Listener {
     fn new(app: &App, principal: Principal, query: &ListenQuery) -> Result<Self, AppError> {
         let access = query.wanted(app.auth(), &principal)?;
-        let place = query.since.map_or(Place::Now, Place::Cursor);
+        let place = query.since.map_or(StartPosition::Now, StartPosition::Cursor);
         Ok(Self { principal, access, place })
     }
 
@@ -79,9 +79,11 @@ impl Listener {
             // While events are still being replayed the client's cursor is the one it sent, not the head: it may lose
             // the connection again before they arrive.
             let (cursor, recovered) = match place {
-                Place::Cursor(since) if joined.recovered => (since, Some(true)),
-                Place::Now => (joined.cursor, None),
-                Place::Cursor(_) | Place::Position(_) => (joined.cursor, Some(joined.recovered)),
+                StartPosition::Cursor(since) if joined.recovered => (since, Some(true)),
+                StartPosition::Now => (joined.cursor, None),
+                StartPosition::Cursor(_) | StartPosition::Position(_) => {
+                    (joined.cursor, Some(joined.recovered))
+                }
             };
             welcome(&frame::connection(now, cursor, recovered), cursor)
         };

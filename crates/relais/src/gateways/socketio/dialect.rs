@@ -104,7 +104,7 @@ impl Dialect for EventDialect {
     }
 
     fn encode(&self, event: &Event, out: &mut Vec<u8>) {
-        let Some((name, told)) = self.feature.tell(event) else { return };
+        let Some((name, told)) = self.feature.frame(event) else { return };
         let offset = (self.reads.offsets && event.is_durable()).then(|| event.cursor().to_string());
         let bare = self.reads.offsets && offset.is_none();
         let arguments = if bare { without_offset(&told) } else { Cow::Borrowed(&*told) };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use relais_hub::{Flow, From as Place, Joined};
+use relais_hub::{Flow, Joined, StartPosition};
 use relais_protocol::engineio::Text;
 use relais_protocol::event::Cursor;
 use relais_protocol::socketio::Recovery as Asked;
@@ -112,7 +112,7 @@ impl Entrance {
             frames.map_or_else(|_| Bytes::new(), |frames| talk.client.written(&frames))
         };
         let (hub, session) = (talk.client.hub(), talk.client.session());
-        let from = since.map_or(Place::Now, Place::Cursor);
+        let from = since.map_or(StartPosition::Now, StartPosition::Cursor);
         let channels = admission.channels.clone();
         let dialect = registered.dialects.of(reads);
         let joined = hub.subscribe_members_as(session, dialect, channels, from, welcome).await;

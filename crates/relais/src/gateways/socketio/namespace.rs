@@ -49,7 +49,7 @@ pub trait Namespace: Send + Sync + 'static {
 
     /// The encoding of an event: its name, and its arguments as comma-separated JSON values. `None` if it is not
     /// delivered to clients of this namespace. Called on the hub's thread, once for all clients.
-    fn tell<'a>(&self, event: &'a Event) -> Option<(Cow<'a, str>, Cow<'a, str>)> {
+    fn frame<'a>(&self, event: &'a Event) -> Option<(Cow<'a, str>, Cow<'a, str>)> {
         Some((Cow::Borrowed(&*event.name), Cow::Borrowed(&*event.data)))
     }
 }

@@ -92,8 +92,8 @@ impl Namespace for Shared {
         self.host.disconnected(socket);
     }
 
-    fn tell<'a>(&self, event: &'a Event) -> Option<(Cow<'a, str>, Cow<'a, str>)> {
-        self.host.tell(event)
+    fn frame<'a>(&self, event: &'a Event) -> Option<(Cow<'a, str>, Cow<'a, str>)> {
+        self.host.frame(event)
     }
 
     fn former_name(&self, event: &Event) -> Option<&'static str> {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use relais_hub::{CloseReason, From as Place, Joined, Session, SubscribeError, Subscription};
+use relais_hub::{CloseReason, Joined, Session, StartPosition, SubscribeError, Subscription};
 use relais_protocol::event::{Channel, Cursor};
 use relais_protocol::socketio::SendError;
 
@@ -155,7 +155,9 @@ impl Socket {
     /// # Errors
     /// [`SubscribeError`].
     pub async fn join(&self, subscription: Subscription) -> Result<(), SubscribeError> {
-        self.join_from(vec![subscription], Because::Asked, Place::Now, |_| Bytes::new()).await.map(drop)
+        self.join_from(vec![subscription], Because::Asked, StartPosition::Now, |_| Bytes::new())
+            .await
+            .map(drop)
     }
 
     /// Subscribes to more channels of which its principal is a member, from the event after `since` and in log order.
@@ -168,7 +170,7 @@ impl Socket {
         subscriptions: Vec<Subscription>,
         since: Cursor,
     ) -> Result<bool, SubscribeError> {
-        let (why, from) = (Because::Belongs, Place::Cursor(since));
+        let (why, from) = (Because::Belongs, StartPosition::Cursor(since));
         let joined = self.join_from(subscriptions, why, from, |_| Bytes::new()).await?;
         Ok(joined.recovered)
     }
@@ -182,7 +184,7 @@ impl Socket {
         &self,
         subscriptions: Vec<Subscription>,
         why: Because,
-        from: Place,
+        from: StartPosition,
         welcome: impl FnOnce(&Joined) -> (&'static str, String) + Send,
     ) -> Result<Joined, SubscribeError> {
         let written = |joined: &Joined| {
@@ -201,7 +203,7 @@ impl Socket {
         &self,
         subscriptions: Vec<Subscription>,
         why: Because,
-        from: Place,
+        from: StartPosition,
         preface: impl FnOnce(&Joined) -> Bytes + Send,
     ) -> Result<Joined, SubscribeError> {
         let dialect = self.talk.with_member(&self.id, |member| Arc::clone(&member.dialect));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use relais::features::accounts::Actor;
-use relais::features::live::{Link, LinkEnd, NewModule, Report, Visibility};
+use relais::features::live::{ConnectionEnd, DeviceConnection, NewModule, Report, Visibility};
 use relais_store::{StoreError, params};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -186,10 +186,10 @@ async fn a_device_that_is_not_let_in_is_told_why() {
 /// A connection of a module that runs something when another takes over, on a thread of its own and to its end.
 struct Former<F>(F);
 
-impl<F: Fn() + Send + Sync + 'static> Link for Former<F> {
+impl<F: Fn() + Send + Sync + 'static> DeviceConnection for Former<F> {
     fn send(&self, _: &Value, _: Duration) {}
 
-    fn end(&self, _: LinkEnd) {
+    fn end(&self, _: ConnectionEnd) {
         std::thread::scope(|scope| scope.spawn(&self.0).join()).unwrap();
     }
 }

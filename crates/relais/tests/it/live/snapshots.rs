@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use relais::features::accounts::Actor;
-use relais::features::live::{Link, LinkEnd, LinkId, Live, ModuleChanges, NewModule, Report, Visibility};
+use relais::features::live::{
+    ConnectionEnd, DeviceConnection, DeviceConnectionId, Live, ModuleChanges, NewModule, Report, Visibility,
+};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
@@ -113,10 +115,10 @@ impl Watcher {
 
 struct Plug;
 
-impl Link for Plug {
+impl DeviceConnection for Plug {
     fn send(&self, _: &Value, _: std::time::Duration) {}
 
-    fn end(&self, _: LinkEnd) {}
+    fn end(&self, _: ConnectionEnd) {}
 }
 
 /// What happens to modules, at random.
@@ -125,7 +127,7 @@ struct Life<'a> {
     live: &'a Live,
     random: fastrand::Rng,
     owners: Vec<Person>,
-    links: Vec<Option<LinkId>>,
+    links: Vec<Option<DeviceConnectionId>>,
 }
 
 impl Life<'_> {

@@ -141,10 +141,10 @@ impl Pump {
 
     /// Handlers of a worker that stops are told so after the grace, and dropped a little later.
     pub(super) fn sweep_stopping(&mut self, now: Instant) {
-        if self.told || self.stopping.is_none_or(|at| now < at) {
+        if self.warned || self.stopping.is_none_or(|at| now < at) {
             return;
         }
-        self.told = true;
+        self.warned = true;
         let drop_at = now + Duration::from_secs(1).min(self.config.cancel_grace);
         for (_, job) in self.held.iter_mut() {
             job.lease.stop().cancel();

@@ -90,7 +90,7 @@ pub(super) struct Pump {
     repeated: bool,
     /// When handlers are told to stop, and when the worker gives up, once it stops.
     stopping: Option<Instant>,
-    told: bool,
+    warned: bool,
 }
 
 impl Pump {
@@ -122,7 +122,7 @@ impl Pump {
             pause: PAUSE_MIN,
             repeated: false,
             stopping: None,
-            told: false,
+            warned: false,
             store,
             config,
             stats,

@@ -54,7 +54,7 @@ pub(crate) fn messages_below(
 }
 
 /// An event that may have the text of a message.
-pub(crate) struct ToldRow {
+pub(crate) struct CarrierRow {
     pub(crate) seq: u64,
     pub(crate) topic: Topic,
     pub(crate) name: String,
@@ -62,12 +62,16 @@ pub(crate) struct ToldRow {
 }
 
 /// Events from one seq on, below another, that may have the text of a message.
-pub(crate) fn told_between(tx: &mut impl Query, from: u64, below: u64) -> Result<Vec<ToldRow>, StoreError> {
+pub(crate) fn carriers_between(
+    tx: &mut impl Query,
+    from: u64,
+    below: u64,
+) -> Result<Vec<CarrierRow>, StoreError> {
     let sql = "SELECT e.seq, t.name, e.name, e.data FROM events e JOIN topics t ON t.id = e.topic_id \
                WHERE e.seq >= $1 AND e.seq < $2 AND e.name IN \
                ('new_message', 'message_edited', 'conversation_joined', 'invitation_accepted') ORDER BY e.seq DESC";
     tx.query(sql, params![from, below], |row| {
         let topic = Topic::new(row.str(1)?).map_err(|error| StoreError::Value(error.to_string()))?;
-        Ok(ToldRow { seq: row.u64(0)?, topic, name: row.text(2)?, data: row.text(3)? })
+        Ok(CarrierRow { seq: row.u64(0)?, topic, name: row.text(2)?, data: row.text(3)? })
     })
 }

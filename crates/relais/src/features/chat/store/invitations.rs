@@ -147,13 +147,13 @@ pub(crate) fn insert(tx: &mut WriteTx<'_>, new: &NewInvitation<'_>) -> Result<()
 }
 
 /// Notes which event told an invitation first.
-pub(crate) fn set_told(tx: &mut WriteTx<'_>, id: &str, seq: u64) -> Result<(), StoreError> {
+pub(crate) fn set_carrier(tx: &mut WriteTx<'_>, id: &str, seq: u64) -> Result<(), StoreError> {
     tx.execute("UPDATE chat_invitations SET seq = $1 WHERE id = $2", params![seq, id])?;
     Ok(())
 }
 
 /// The event that told an invitation first.
-pub(crate) fn told(tx: &mut impl Query, id: &str) -> Result<Option<u64>, StoreError> {
+pub(crate) fn carrier(tx: &mut impl Query, id: &str) -> Result<Option<u64>, StoreError> {
     let sql = "SELECT seq FROM chat_invitations WHERE id = $1";
     Ok(tx.query_opt(sql, params![id], |row| row.opt_u64(0))?.flatten())
 }

@@ -2,13 +2,13 @@
 
 pub(super) mod backfill;
 pub(super) mod blocks;
+pub(super) mod carriers;
 pub(super) mod conversations;
 pub(super) mod invitations;
 pub(super) mod messages;
 pub(super) mod people;
 pub(super) mod reads;
 pub(super) mod search;
-pub(super) mod told;
 
 use relais_store::Migration;
 

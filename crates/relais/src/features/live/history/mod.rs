@@ -68,7 +68,7 @@ struct Inner {
     /// Held while a batch becomes an entry of the journal.
     sealing: Mutex<()>,
     /// Held by the one who moves on what is due.
-    turn: tokio::sync::Mutex<()>,
+    compacting: tokio::sync::Mutex<()>,
     /// Held while rows of modules are read from memory and written, a batch at a time: names of series, and what
     /// moves. Whoever has a new name to write waits for one batch, however much there is to move.
     batch: tokio::sync::Mutex<()>,
@@ -93,7 +93,7 @@ impl History {
             config,
             memory: Mutex::new(memory),
             sealing: Mutex::default(),
-            turn: tokio::sync::Mutex::default(),
+            compacting: tokio::sync::Mutex::default(),
             batch: tokio::sync::Mutex::default(),
             writing: tokio::sync::Mutex::default(),
             losses: Mutex::default(),
@@ -112,7 +112,7 @@ impl History {
         let Moment { now, steady } = self.0.clock.moment();
         let said = Said { module, at: at.as_millis(), now: now.as_millis(), steady: steady.as_millis() };
         let taken = self.0.memory.lock().record(said, values, self.0.config.memory_bytes / 2);
-        tell_taken(module, &taken);
+        log_taken(module, &taken);
     }
 
     async fn run(&self, stop: CancellationToken) {
@@ -185,7 +185,7 @@ impl History {
     /// # Errors
     /// If the database cannot be written; what was done so far stands.
     pub async fn keep(&self) -> Result<(), StoreError> {
-        let _turn = self.0.turn.lock().await;
+        let _compacting = self.0.compacting.lock().await;
         // Each whatever became of the others: what cannot be moved must not keep what is old.
         let compacted = self.compact_due().await;
         let rolled = self.roll_due().await;
@@ -244,10 +244,10 @@ impl History {
         metrics::counter!("relais_history_points_total").increment(batch.points());
         let sealed = Sealed::new(id, &batch);
         let lost = self.0.memory.lock().end_seal(sealed, self.steady(), self.0.config.memory_bytes);
-        self.tell_losses(lost);
+        self.report_losses(lost);
     }
 
-    fn tell_losses(&self, lost: u64) {
+    fn report_losses(&self, lost: u64) {
         let mut losses = self.0.losses.lock();
         if lost > 0 {
             metrics::counter!("relais_history_points_lost_total").increment(lost);
@@ -349,7 +349,7 @@ fn module_row(id: i64, slot: &memory::Slot) -> ModuleRow {
     ModuleRow { id, series: series_text(&slot.series), marks: slot.marks }
 }
 
-fn tell_taken(module: &str, taken: &Taken) {
+fn log_taken(module: &str, taken: &Taken) {
     if taken.refused > 0 {
         metrics::counter!("relais_history_points_refused_total").increment(taken.refused);
     }

@@ -17,7 +17,7 @@ const START_MS: i64 = 1_700_000_000_000;
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Report(usize, u8),
-    Link(usize),
+    DeviceConnection(usize),
     Unlink(usize),
     Hear(usize),
     Went(usize),
@@ -27,15 +27,15 @@ enum Step {
     /// Somebody adds it, or gives it this owner.
     Put(usize, usize),
     Remove(usize),
-    TakeTurns(usize),
-    /// The transaction with the turns ends, well or not.
-    CommitTurns(bool),
+    TakeChanges(usize),
+    /// The transaction with the changes ends, well or not.
+    CommitChanges(bool),
     /// It is known here how.
-    TurnsAnswered,
+    ChangesAnswered,
     TakeStates(usize),
     StatesWritten(bool),
     /// A tier is told; the hub has room for the modules of these bits.
-    Tell(usize, u8),
+    Publish(usize, u8),
     /// Somebody who sees all, or what is theirs, comes back.
     Resume(usize),
 }
@@ -44,7 +44,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let id = 0..IDS.len();
     let step = prop_oneof![
         4 => (id.clone(), 0..3_u8).prop_map(|(id, value)| Step::Report(id, value)),
-        2 => id.clone().prop_map(Step::Link),
+        2 => id.clone().prop_map(Step::DeviceConnection),
         2 => id.clone().prop_map(Step::Unlink),
         1 => id.clone().prop_map(Step::Hear),
         1 => id.clone().prop_map(Step::Went),
@@ -53,12 +53,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::Look),
         2 => (id.clone(), 0..OWNERS.len()).prop_map(|(id, owner)| Step::Put(id, owner)),
         1 => id.prop_map(Step::Remove),
-        3 => (1..4_usize).prop_map(Step::TakeTurns),
-        3 => any::<bool>().prop_map(Step::CommitTurns),
-        3 => Just(Step::TurnsAnswered),
+        3 => (1..4_usize).prop_map(Step::TakeChanges),
+        3 => any::<bool>().prop_map(Step::CommitChanges),
+        3 => Just(Step::ChangesAnswered),
         3 => (1..4_usize).prop_map(Step::TakeStates),
         3 => any::<bool>().prop_map(Step::StatesWritten),
-        4 => (0..Tier::ALL.len(), any::<u8>()).prop_map(|(tier, room)| Step::Tell(tier, room)),
+        4 => (0..Tier::ALL.len(), any::<u8>()).prop_map(|(tier, room)| Step::Publish(tier, room)),
         2 => (0..2_usize).prop_map(Step::Resume),
     ];
     proptest::collection::vec(step, 1..120)
@@ -72,12 +72,12 @@ struct Truth {
     presence: Presence,
 }
 
-/// Turns on their way into the log.
+/// Changes on their way into the log.
 #[derive(Debug)]
-enum Turns {
+enum Changes {
     None,
-    Taken(Vec<Turn>),
-    Ended(Vec<Turn>, bool),
+    Taken(Vec<PresenceChange>),
+    Ended(Vec<PresenceChange>, bool),
 }
 
 /// What somebody sees who comes back now and then, and up to which version.
@@ -93,9 +93,9 @@ struct Reference {
     now: Timestamp,
     truth: BTreeMap<&'static str, Truth>,
     log: BTreeMap<String, bool>,
-    turns: Turns,
-    database: BTreeMap<String, Kept>,
-    writing: Vec<Kept>,
+    changes: Changes,
+    database: BTreeMap<String, StoredState>,
+    writing: Vec<StoredState>,
     watchers: [BTreeMap<String, Map<String, Value>>; Tier::ALL.len()],
     pages: [Page; 2],
 }
@@ -108,7 +108,7 @@ impl Reference {
             now,
             truth: BTreeMap::new(),
             log: BTreeMap::new(),
-            turns: Turns::None,
+            changes: Changes::None,
             database: BTreeMap::new(),
             writing: Vec::new(),
             watchers: Default::default(),
@@ -124,7 +124,7 @@ impl Reference {
         let (now, moment) = (self.now, self.moment());
         match step {
             Step::Report(id, value) => self.report(IDS[id], value),
-            Step::Link(id) => {
+            Step::DeviceConnection(id) => {
                 self.states.link(IDS[id], moment);
                 self.with(id, |presence| presence.link(now));
             }
@@ -150,15 +150,15 @@ impl Reference {
             }
             Step::Put(id, owner) => self.put(IDS[id], OWNERS[owner]),
             Step::Remove(id) => self.remove(IDS[id]),
-            Step::TakeTurns(limit) if matches!(self.turns, Turns::None) => {
-                self.turns = Turns::Taken(self.states.take_turns(limit));
+            Step::TakeChanges(limit) if matches!(self.changes, Changes::None) => {
+                self.changes = Changes::Taken(self.states.take_presence_changes(limit));
             }
-            Step::TakeTurns(_) => {}
-            Step::CommitTurns(well) => self.commit_turns(well),
-            Step::TurnsAnswered => match std::mem::replace(&mut self.turns, Turns::None) {
-                Turns::Ended(turns, true) => self.states.turns_told(&turns),
-                Turns::Ended(turns, false) => self.states.turn_again(&turns),
-                other => self.turns = other,
+            Step::TakeChanges(_) => {}
+            Step::CommitChanges(well) => self.commit_changes(well),
+            Step::ChangesAnswered => match std::mem::replace(&mut self.changes, Changes::None) {
+                Changes::Ended(changes, true) => self.states.presence_published(&changes),
+                Changes::Ended(changes, false) => self.states.retry_presence(&changes),
+                other => self.changes = other,
             },
             Step::TakeStates(limit) if self.writing.is_empty() => {
                 self.writing = self.states.take_dirty(limit);
@@ -167,7 +167,7 @@ impl Reference {
             }
             Step::TakeStates(_) => {}
             Step::StatesWritten(well) => self.write_states(well),
-            Step::Tell(tier, room) => self.tell(Tier::ALL[tier], room),
+            Step::Publish(tier, room) => self.publish_due(Tier::ALL[tier], room),
             Step::Resume(page) => self.resume(page),
         }
     }
@@ -224,20 +224,20 @@ impl Reference {
         self.watchers.iter_mut().for_each(|known| drop(known.remove(id)));
     }
 
-    /// As the transaction does it that writes turns.
-    fn commit_turns(&mut self, well: bool) {
-        let turns = match std::mem::replace(&mut self.turns, Turns::None) {
-            Turns::Taken(turns) => turns,
-            other => return self.turns = other,
+    /// As the transaction does it that writes changes.
+    fn commit_changes(&mut self, well: bool) {
+        let changes = match std::mem::replace(&mut self.changes, Changes::None) {
+            Changes::Taken(changes) => changes,
+            other => return self.changes = other,
         };
-        for Turn { online, entry } in turns.iter().filter(|_| well) {
+        for PresenceChange { online, entry } in changes.iter().filter(|_| well) {
             let truth = self.truth.get(&*entry.module.id);
             if truth.is_some_and(|truth| truth.module.created_at == entry.module.created_at) {
                 let before = self.log.insert(entry.module.id.clone(), *online).unwrap_or_default();
                 assert_ne!(before, *online, "it is told once that a module came or went");
             }
         }
-        self.turns = Turns::Ended(turns, well);
+        self.changes = Changes::Ended(changes, well);
     }
 
     fn write_states(&mut self, well: bool) {
@@ -253,9 +253,9 @@ impl Reference {
         }
     }
 
-    fn tell(&mut self, tier: Tier, room: u8) {
+    fn publish_due(&mut self, tier: Tier, room: u8) {
         let (truth, known) = (&self.truth, &mut self.watchers[tier.index()]);
-        self.states.tell(tier, self.now, PAUSE_MS, |entry| {
+        self.states.publish_due(tier, self.now, PAUSE_MS, |entry| {
             assert_eq!(entry.telemetry, truth[&*entry.module.id].telemetry, "only the newest is told");
             let place = IDS.iter().position(|id| **id == *entry.module.id).unwrap();
             let has_room = room & (1 << place) != 0;
@@ -307,14 +307,15 @@ impl Reference {
                 assert!(known == truth.telemetry || is_marked, "{id}: {tier:?} is not told");
             }
             let logged = self.log.get(*id).copied().unwrap_or_default();
-            let turns: &[Turn] = match &self.turns {
-                Turns::Taken(turns) | Turns::Ended(turns, _) => turns,
-                Turns::None => &[],
+            let changes: &[PresenceChange] = match &self.changes {
+                Changes::Taken(changes) | Changes::Ended(changes, _) => changes,
+                Changes::None => &[],
             };
-            let is_under_way = turns.iter().any(|turn| turn.entry.module.id == **id);
+            let is_under_way = changes.iter().any(|change| change.entry.module.id == **id);
             let is_known = logged == truth.presence.is_online();
             assert!(is_known || is_under_way || entry.marks.has(Consumer::Log), "{id} turned untold");
-            let is_written = |kept: &Kept| kept.version == entry.version && kept.telemetry == truth.telemetry;
+            let is_written =
+                |kept: &StoredState| kept.version == entry.version && kept.telemetry == truth.telemetry;
             let mut written =
                 self.writing.iter().filter(|kept| kept.id == **id).chain(self.database.get(*id));
             assert!(written.any(is_written) || entry.marks.has(Consumer::Database), "{id} is not written");
@@ -324,20 +325,20 @@ impl Reference {
     /// Everything that is to be told and written is.
     fn settle(&mut self) {
         for _ in 0..2 {
-            self.take(Step::CommitTurns(true));
-            self.take(Step::TurnsAnswered);
-            self.take(Step::TakeTurns(usize::MAX));
+            self.take(Step::CommitChanges(true));
+            self.take(Step::ChangesAnswered);
+            self.take(Step::TakeChanges(usize::MAX));
         }
-        self.take(Step::CommitTurns(true));
-        self.take(Step::TurnsAnswered);
+        self.take(Step::CommitChanges(true));
+        self.take(Step::ChangesAnswered);
         for _ in 0..2 {
             self.take(Step::StatesWritten(true));
             self.take(Step::TakeStates(usize::MAX));
         }
         self.take(Step::StatesWritten(true));
         self.now = self.now.plus_millis(PAUSE_MS);
-        (0..Tier::ALL.len()).for_each(|tier| self.tell(Tier::ALL[tier], u8::MAX));
-        self.states.tell_seen(|_| {});
+        (0..Tier::ALL.len()).for_each(|tier| self.publish_due(Tier::ALL[tier], u8::MAX));
+        self.states.publish_seen(|_| {});
         assert!(Consumer::ALL.iter().all(|consumer| self.states.queues.is_empty(*consumer)));
         assert!(!self.states.has_news());
         for (id, truth) in &self.truth {

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use relais_protocol::time::Timestamp;
 use relais_store::{Param, Query, RowTx, StoreError, WriteTx, params};
 
-use super::super::entry::Kept;
+use super::super::entry::StoredState;
 use super::super::model::Module;
 use super::modules;
 
@@ -18,13 +18,13 @@ const COLUMNS: usize = 5;
 #[derive(Clone, Copy)]
 enum Part {
     /// That it came or went: the log says so too, in the same transaction.
-    Turn,
+    Presence,
     /// Its values: whether it is online is only written with what tells it.
     Values,
 }
 
-static TURN_ONE: LazyLock<String> = LazyLock::new(|| upsert(1, Part::Turn));
-static TURN_MANY: LazyLock<String> = LazyLock::new(|| upsert(ROWS, Part::Turn));
+static PRESENCE_ONE: LazyLock<String> = LazyLock::new(|| upsert(1, Part::Presence));
+static PRESENCE_MANY: LazyLock<String> = LazyLock::new(|| upsert(ROWS, Part::Presence));
 static VALUES_ONE: LazyLock<String> = LazyLock::new(|| upsert(1, Part::Values));
 static VALUES_MANY: LazyLock<String> = LazyLock::new(|| upsert(ROWS, Part::Values));
 static READ_MANY: LazyLock<String> = LazyLock::new(|| {
@@ -35,12 +35,12 @@ static READ_MANY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Values go by another connection than turns: what is older than what is there changes nothing.
+/// Values go by another connection than changes: what is older than what is there changes nothing.
 fn upsert(rows: usize, part: Part) -> String {
     const VALUES: [&str; 3] = ["last_seen", "version", "telemetry"];
     let newer = "excluded.version >= module_states.version";
     let changes = match part {
-        Part::Turn => {
+        Part::Presence => {
             let kept = VALUES.map(|name| {
                 format!("{name} = CASE WHEN {newer} THEN excluded.{name} ELSE module_states.{name} END")
             });
@@ -64,23 +64,23 @@ fn upsert(rows: usize, part: Part) -> String {
 }
 
 /// Writes who came and went, with their values; each module at most once.
-pub(crate) fn write_turns(tx: &mut WriteTx<'_>, states: &[Kept]) -> Result<(), StoreError> {
-    write(&mut tx.rows(), states, &TURN_ONE, &TURN_MANY)
+pub(crate) fn write_presence(tx: &mut WriteTx<'_>, states: &[StoredState]) -> Result<(), StoreError> {
+    write(&mut tx.rows(), states, &PRESENCE_ONE, &PRESENCE_MANY)
 }
 
 /// Writes values; each module at most once. Whether it is online stays as it is written.
-pub(crate) fn write_values(tx: &mut RowTx<'_, '_>, states: &[Kept]) -> Result<(), StoreError> {
+pub(crate) fn write_values(tx: &mut RowTx<'_, '_>, states: &[StoredState]) -> Result<(), StoreError> {
     write(tx, states, &VALUES_ONE, &VALUES_MANY)
 }
 
 /// In the order of ids, as whoever writes rows beside others does.
 fn write(
     tx: &mut RowTx<'_, '_>,
-    states: &[Kept],
+    states: &[StoredState],
     one: &'static str,
     many: &'static str,
 ) -> Result<(), StoreError> {
-    let mut states: Vec<&Kept> = states.iter().collect();
+    let mut states: Vec<&StoredState> = states.iter().collect();
     states.sort_by(|one, other| one.id.cmp(&other.id));
     for chunk in states.chunks(ROWS) {
         let telemetry: Vec<String> = chunk.iter().map(|kept| json(&kept.telemetry)).collect();
@@ -115,7 +115,7 @@ fn json(telemetry: &serde_json::Map<String, serde_json::Value>) -> String {
 }
 
 /// What the log says of a module, and whose it is.
-pub(crate) struct Told {
+pub(crate) struct Published {
     pub(crate) owner: Option<String>,
     pub(crate) online: bool,
     /// When it was added: one with the same name may have been removed.
@@ -123,17 +123,17 @@ pub(crate) struct Told {
 }
 
 /// Of those of these modules that there are.
-pub(crate) fn told<'a>(
+pub(crate) fn published<'a>(
     tx: &mut impl Query,
     ids: impl Iterator<Item = &'a str>,
-) -> Result<HashMap<String, Told>, StoreError> {
+) -> Result<HashMap<String, Published>, StoreError> {
     let (ids, mut all): (Vec<&str>, _) = (ids.collect(), HashMap::new());
     for chunk in ids.chunks(ROWS) {
         // The last is asked for again where a chunk has fewer.
         let asked: Vec<Param<'_>> = (0..ROWS).map(|row| chunk[row.min(chunk.len() - 1)].into()).collect();
         let found = tx.query(&READ_MANY, &asked, |row| {
             let (owner, online) = (row.opt_text(1)?, row.opt_i64(2)? == Some(1));
-            let told = Told { owner, online, created_at: row.timestamp(3)? };
+            let told = Published { owner, online, created_at: row.timestamp(3)? };
             Ok((row.text(0)?, told))
         })?;
         all.extend(found);
@@ -155,7 +155,7 @@ pub(crate) fn delete(tx: &mut WriteTx<'_>, id: &str) -> Result<(), StoreError> {
 }
 
 /// Every module with its last known state.
-pub(crate) fn load(tx: &mut impl Query) -> Result<Vec<(Module, Option<Kept>)>, StoreError> {
+pub(crate) fn load(tx: &mut impl Query) -> Result<Vec<(Module, Option<StoredState>)>, StoreError> {
     let sql = "SELECT m.id, m.name, m.type, m.owner, m.created_at, m.owned_at, m.owned_seq, m.updated_at, s.online, \
                s.last_seen, s.version, s.telemetry FROM modules m LEFT JOIN module_states s ON s.id = m.id";
     tx.query(sql, params![], |row| {
@@ -163,7 +163,7 @@ pub(crate) fn load(tx: &mut impl Query) -> Result<Vec<(Module, Option<Kept>)>, S
         let Some(version) = row.opt_u64(10)? else { return Ok((module, None)) };
         let telemetry = serde_json::from_str(row.str(11)?).unwrap_or_default();
         let (online, last_seen) = (row.bool(8)?, row.opt_timestamp(9)?);
-        let kept = Kept { id: module.id.clone(), online, last_seen, version, telemetry };
+        let kept = StoredState { id: module.id.clone(), online, last_seen, version, telemetry };
         Ok((module, Some(kept)))
     })
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::super::content::COMPRESS_BYTES_MIN;
 use super::super::{Coding, FileName};
-use super::precondition::{Verdict, etag, of_read, range_applies, told_date};
+use super::precondition::{Verdict, etag, last_modified, of_read, range_applies};
 use super::{existing, may_read};
 use crate::AppError;
 use crate::auth::Auth;
@@ -70,7 +70,7 @@ pub(super) async fn download_file(
         None => {
             let (meta, content) = relay.content(&name, &file).await?;
             let (sha256, modified_s) = (meta.sha256.clone(), meta.modified_at.as_secs());
-            let date_s = Some(told_date(modified_s, clock.now().as_secs()));
+            let date_s = Some(last_modified(modified_s, clock.now().as_secs()));
             Selected { filename: &file, sha256, modified_s: Some(modified_s), date_s, content }
         }
         Some(version) => {

@@ -23,7 +23,7 @@ pub(super) fn of_change(headers: &HeaderMap) -> Precondition {
 
 /// The date of a content that was stored in the second `modified_s`, as sent in the second `now_s`: never a later one
 /// (section 8.8.2.1).
-pub(super) fn told_date(modified_s: i64, now_s: i64) -> i64 {
+pub(super) fn last_modified(modified_s: i64, now_s: i64) -> i64 {
     date_of(modified_s).min(now_s)
 }
 
@@ -175,10 +175,14 @@ mod tests {
 
     #[test]
     fn a_date_is_told_when_no_other_content_can_have_it_any_more() {
-        assert_eq!(told_date(STORED_S, MONDAY_S), MONDAY_S);
-        assert_eq!(told_date(STORED_S, MONDAY_S + 9), MONDAY_S);
-        assert_eq!(told_date(STORED_S, STORED_S), STORED_S, "and no condition takes that one for its date");
-        assert_eq!(told_date(STORED_S, STORED_S - 5), STORED_S - 5, "a clock that was set back");
+        assert_eq!(last_modified(STORED_S, MONDAY_S), MONDAY_S);
+        assert_eq!(last_modified(STORED_S, MONDAY_S + 9), MONDAY_S);
+        assert_eq!(
+            last_modified(STORED_S, STORED_S),
+            STORED_S,
+            "and no condition takes that one for its date"
+        );
+        assert_eq!(last_modified(STORED_S, STORED_S - 5), STORED_S - 5, "a clock that was set back");
     }
 
     #[test]

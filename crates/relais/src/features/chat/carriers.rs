@@ -23,9 +23,9 @@ const SHOWN: [&str; 2] = ["conversation", "group"];
 
 /// Updates the event that first published a message, and blanks the others that contain its text: only the first is
 /// left.
-pub(super) fn retell(tx: &mut WriteTx<'_>, row: &MessageRow) -> Result<(), StoreError> {
-    if let Some(first) = store::told::first(tx, row.key)? {
-        tx.amend(first, |data| retold(data, row))?;
+pub(super) fn refresh_carriers(tx: &mut WriteTx<'_>, row: &MessageRow) -> Result<(), StoreError> {
+    if let Some(first) = store::carriers::first(tx, row.key)? {
+        tx.amend(first, |data| refreshed(data, row))?;
     }
     let none = MessageRow {
         content: String::new(),
@@ -33,16 +33,16 @@ pub(super) fn retell(tx: &mut WriteTx<'_>, row: &MessageRow) -> Result<(), Store
         attachments: String::new(),
         ..row.clone()
     };
-    for seq in store::told::later(tx, row.key)? {
-        tx.amend(seq, |data| retold(data, &none))?;
+    for seq in store::carriers::later(tx, row.key)? {
+        tx.amend(seq, |data| refreshed(data, &none))?;
     }
-    store::told::forget(tx, row.key)
+    store::carriers::forget(tx, row.key)
 }
 
 /// Settles an invitation that was not accepted: its message is deleted, also from its events. Another event must follow
 /// in the same transaction, to notify other servers.
 pub(super) fn withdraw(tx: &mut WriteTx<'_>, id: &str, status: &str) -> Result<(), StoreError> {
-    if let Some(first) = store::invitations::told(tx, id)? {
+    if let Some(first) = store::invitations::carrier(tx, id)? {
         for seq in [first, first + 1] {
             tx.amend(seq, |data| wordless(data, id))?;
         }
@@ -67,7 +67,9 @@ impl Chat {
     /// A database error; completed steps are kept.
     pub async fn forget_trimmed(&self) -> Result<(), StoreError> {
         let at_once = FORGOTTEN_AT_ONCE as u64;
-        while self.0.store.write(|tx| store::told::forget_trimmed(tx, FORGOTTEN_AT_ONCE)).await? == at_once {}
+        while self.0.store.write(|tx| store::carriers::forget_trimmed(tx, FORGOTTEN_AT_ONCE)).await?
+            == at_once
+        {}
         Ok(())
     }
 }
@@ -75,7 +77,7 @@ impl Chat {
 /// Records that the event `seq` contains a conversation with its last message.
 pub(super) fn note(tx: &mut WriteTx<'_>, seq: u64, shown: &Conversation) -> Result<(), StoreError> {
     match shown.last_message.as_ref().filter(|last| !last.content.is_empty()) {
-        Some(last) => store::told::add(tx, &last.id, seq),
+        Some(last) => store::carriers::add(tx, &last.id, seq),
         None => Ok(()),
     }
 }
@@ -87,7 +89,7 @@ pub(super) fn named(data: &Value) -> impl Iterator<Item = &str> {
 }
 
 /// The data of an event with the current content of the message; `None` if it is current already.
-pub(super) fn retold(data: &str, row: &MessageRow) -> Option<String> {
+pub(super) fn refreshed(data: &str, row: &MessageRow) -> Option<String> {
     let before: Value = serde_json::from_str(data).ok()?;
     let mut after = before.clone();
     if after["message"]["id"] == row.id.as_str() {

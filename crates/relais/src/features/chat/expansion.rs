@@ -18,7 +18,7 @@ pub(super) const INVITED: &str = "new_invitation";
 
 /// The published form of an event, if it differs from the stored one.
 #[must_use]
-pub fn whole(event: &Event) -> Option<Event> {
+pub fn expanded(event: &Event) -> Option<Event> {
     let expand: fn(&str, &mut Map<String, Value>) = match &*event.name {
         MEMBER_JOINED if event.topic.family() == TOPIC_FAMILY => member_joined,
         INVITED => group_invitation,
@@ -107,7 +107,7 @@ mod tests {
     fn who_came_and_where_is_said_under_every_name_that_clients_know() {
         let stored = json!({ "by": "u1", "user": { "firstname": "Léa" } });
         let told: Value =
-            serde_json::from_str(&whole(&event("conversation:g", MEMBER_JOINED, &stored)).unwrap().data)
+            serde_json::from_str(&expanded(&event("conversation:g", MEMBER_JOINED, &stored)).unwrap().data)
                 .unwrap();
         let expected = json!({
             "by": "u1", "user": { "firstname": "Léa", "id": "u1" },
@@ -135,7 +135,7 @@ mod tests {
             ("societe:x", MEMBER_JOINED, json!({ "by": "a" })),
             ("conversation:g", "new_message", json!({ "by": "a" })),
         ] {
-            let told = whole(&event(topic, name, &data));
+            let told = expanded(&event(topic, name, &data));
             assert_eq!(
                 told.map_or(data.to_string(), |told| told.data.to_string()),
                 data.to_string(),
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn data_that_begins_with_who_did_it_still_does() {
         let stored = json!({ "by": "u1", "user": {} });
-        let told = whole(&event("conversation:g", MEMBER_JOINED, &stored)).unwrap();
+        let told = expanded(&event("conversation:g", MEMBER_JOINED, &stored)).unwrap();
         assert!(told.data.starts_with("{\"by\":\"u1\""));
     }
 }

@@ -5,12 +5,12 @@ const SPOKES: u32 = 128;
 
 /// Names of due entries, by second. Nothing is ever removed: an entry that is no longer due at that second ignores the
 /// call.
-pub(crate) struct Wheel<T> {
+pub(crate) struct TimerWheel<T> {
     now: u32,
     spokes: Vec<Vec<T>>,
 }
 
-impl<T> Wheel<T> {
+impl<T> TimerWheel<T> {
     pub(crate) fn new() -> Self {
         Self { now: 0, spokes: (0..SPOKES).map(|_| Vec::new()).collect() }
     }
@@ -28,7 +28,7 @@ impl<T> Wheel<T> {
     }
 
     /// Advances one second: returns what is due.
-    pub(crate) fn turn(&mut self) -> Vec<T> {
+    pub(crate) fn advance(&mut self) -> Vec<T> {
         self.now += 1;
         std::mem::take(&mut self.spokes[(self.now % SPOKES) as usize])
     }
@@ -40,8 +40,8 @@ mod tests {
 
     #[test]
     fn each_name_comes_up_at_its_second() {
-        let mut wheel = Wheel::new();
+        let mut wheel = TimerWheel::new();
         assert_eq!((wheel.schedule('a', 2), wheel.schedule('b', 0), wheel.schedule('c', 900)), (2, 1, 127));
-        assert_eq!((wheel.turn(), wheel.turn(), wheel.turn()), (vec!['b'], vec!['a'], vec![]));
+        assert_eq!((wheel.advance(), wheel.advance(), wheel.advance()), (vec!['b'], vec!['a'], vec![]));
     }
 }

@@ -1,4 +1,4 @@
-//! Publishing: what may be published, once.
+//! Publishing: validation and idempotency.
 
 use std::sync::Arc;
 
@@ -16,11 +16,11 @@ use crate::feature::Observers;
 use crate::said::Said;
 use crate::{App, AppError};
 
-/// Events of one call at most.
+/// Maximum number of events of one call.
 const EVENTS_MAX: usize = 100;
 /// The longest name of an event and of an idempotency key, in bytes.
 const NAME_BYTES_MAX: usize = 100;
-/// Milliseconds that a key is remembered.
+/// How long an idempotency key is kept, in milliseconds.
 const KEYS_KEPT_MS: i64 = 30 * 86_400_000;
 
 /// An event to be published.
@@ -60,12 +60,12 @@ struct Checked {
     topic: Topic,
     name: String,
     data: String,
-    /// Of an ephemeral one: its key.
+    /// The key of an ephemeral event.
     ephemeral: Option<String>,
 }
 
-/// Publishes events, all or none, in their order. With an idempotency key the same call again publishes nothing and
-/// is answered the same.
+/// Publishes events, all or none, in their order. Repeating a call with its idempotency key publishes nothing and
+/// returns the same answer.
 ///
 /// # Errors
 /// 400 for an event that cannot be published, 403 without the scope, 409 if the key was used for another call.
@@ -126,7 +126,7 @@ fn check(app: &App, principal: &Principal, event: NewEvent) -> Result<Checked, A
         return Err(invalid("name", message));
     }
     let data = event.data.get();
-    // Without the spaces that it may have: dialects rely on the compact form, and event streams on one line.
+    // Without white space: dialects rely on the compact form, and event streams on one line.
     let object = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(data);
     let Some(object) = object.ok().filter(|_| data.len() <= EVENT_DATA_BYTES_MAX) else {
         return Err(invalid("data", format!("a JSON object of at most {EVENT_DATA_BYTES_MAX} bytes")));

@@ -91,7 +91,7 @@ fn group_calls() -> Router<App> {
         .route("/group-invitations/{id}/respond", put(invitations::respond).post(invitations::respond))
 }
 
-/// An invitation is taken back as existing clients ask for it.
+/// Cancels an invitation as existing clients request it.
 fn cancel() -> MethodRouter<App> {
     let by_delete = delete(invitations::cancel_invitation);
     by_delete.put(invitations::cancel_invitation).post(invitations::cancel_invitation)
@@ -132,7 +132,7 @@ fn cancel() -> MethodRouter<App> {
 ))]
 pub struct ChatApi;
 
-/// Who takes part and makes this request.
+/// The participant who makes this request.
 struct Here {
     chat: Chat,
     me: Me,

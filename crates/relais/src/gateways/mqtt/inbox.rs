@@ -1,4 +1,4 @@
-//! What devices say through the broker, on its way to [`crate::features::live::Live`].
+//! Messages from devices through the broker, on their way to [`crate::features::live::Live`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,15 +16,15 @@ use crate::config::mqtt::{Layout, Purpose};
 use crate::features::live::Live;
 use crate::features::live::{ANSWERS, Arrival, Message, Refused, Showing};
 
-/// How often messages of what is no module are complained about at most.
+/// Minimum interval between warnings about messages of unknown modules.
 const COMPLAINT: Duration = Duration::from_secs(60);
-/// How long what waited at the broker may take to come, and the silence that says that all of it came.
+/// How long the backlog at the broker may take to arrive, and the silence after which it is complete.
 const BACKLOG: Duration = Duration::from_secs(60);
 const SILENCE: Duration = Duration::from_secs(1);
-/// After the database refused.
+/// The pause after a database error.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What became of a message.
+/// The outcome of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Taken,
@@ -39,32 +39,32 @@ enum Outcome {
     Refused,
 }
 
-/// Takes messages in.
+/// Processes messages.
 pub(super) struct Inbox {
     app: App,
     layout: Layout,
     outlet: Arc<Outlet>,
-    /// When messages of what is no module were last complained about.
+    /// When messages of unknown modules were last logged.
     complained: Option<Instant>,
     backlog: Option<Backlog>,
 }
 
-/// What was heard.
+/// Received from the broker.
 pub(super) enum Heard {
-    /// The connection stands.
+    /// The connection is established.
     Connected,
     /// A message, over this connection.
     Message { message: Box<Publication>, connection: u64 },
 }
 
-/// What waited at the broker is coming.
+/// The broker's backlog is arriving.
 struct Backlog {
     since: Instant,
-    /// When the last of it was taken in.
+    /// When the last of it was processed.
     last: Instant,
 }
 
-/// What a message says.
+/// The content of a message.
 enum Said {
     Came,
     Went,
@@ -77,7 +77,7 @@ impl Inbox {
         Self { app, layout, outlet, complained: None, backlog: None }
     }
 
-    /// Takes in what is heard, in order, and notes the receipts that are owed for it; until nobody hears any more, or
+    /// Processes what is received, in order, and queues the receipts that are due; until the senders are gone, or
     /// `stop` while the database does not answer.
     pub(super) async fn take_all(
         mut self,
@@ -97,7 +97,7 @@ impl Inbox {
         }
     }
 
-    /// There is a new connection: what waited comes first.
+    /// There is a new connection: the backlog arrives first.
     fn expect_backlog(&mut self) {
         let now = Instant::now();
         self.backlog = Some(Backlog { since: now, last: now });
@@ -111,8 +111,8 @@ impl Inbox {
         if self.backlog.as_ref().is_some_and(comes) { Arrival::Late } else { Arrival::Now }
     }
 
-    /// Takes a message in; false if it is time to stop, and it was not taken. Waits while the database does not answer:
-    /// what comes meanwhile is safe at the broker.
+    /// Processes a message; false if the server is stopping and it was not stored. Waits while the database does not
+    /// answer: later messages are safe at the broker.
     async fn take(&mut self, message: &Publication, stop: &CancellationToken) -> bool {
         let topic = String::from_utf8_lossy(&message.topic).into_owned();
         let arrival = self.arrival();
@@ -141,8 +141,8 @@ impl Inbox {
         true
     }
 
-    /// As [`judge`](Self::judge), again until the database answers; nothing if it is time to stop. That it does not
-    /// answer is said once for a message.
+    /// As [`judge`](Self::judge), retried until the database answers; `None` if the server is stopping. The failure is
+    /// logged once per message.
     async fn judge_in_time(
         &self,
         purpose: Purpose,
@@ -167,7 +167,7 @@ impl Inbox {
         }
     }
 
-    /// Does what a message says, if it is its module's.
+    /// Executes a message, if it is from its module.
     async fn judge(
         &self,
         purpose: Purpose,
@@ -218,7 +218,7 @@ impl Inbox {
         if taken.is_ok() { Outcome::Taken } else { Outcome::Refused }
     }
 
-    /// Says what is wrong with messages of what is no module, at most once a minute.
+    /// Logs faults of messages of unknown modules, at most once a minute.
     fn complain(&mut self, module: &str, topic: &str, outcome: Outcome, remedy: &str) {
         let now = Instant::now();
         if self.complained.is_some_and(|at| now.duration_since(at) < COMPLAINT) {
@@ -235,7 +235,7 @@ impl Inbox {
     }
 }
 
-/// What a message says, the password that it shows, and the module that it names.
+/// The content of a message, its password, and the module that it names.
 fn read(purpose: Purpose, payload: &[u8]) -> Option<(Said, Option<String>, Option<String>)> {
     if purpose == Purpose::Status
         && let Some(said) = std::str::from_utf8(payload).ok().and_then(presence)
@@ -272,7 +272,7 @@ fn presence(text: &str) -> Option<Said> {
 }
 
 impl Outcome {
-    /// As metrics and the log name it.
+    /// The name in metrics and the log.
     fn name(self) -> &'static str {
         match self {
             Self::Taken => "taken",
@@ -288,7 +288,7 @@ impl Outcome {
         }
     }
 
-    /// What whoever operates it can do.
+    /// The remedy for the operator.
     fn remedy(self) -> Option<&'static str> {
         match self {
             Self::Taken | Self::Retained | Self::OtherTopic => None,

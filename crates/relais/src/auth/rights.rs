@@ -21,12 +21,12 @@ use super::{Action, Auth, Principal, User, key_refused, session_ended, token_ref
 use crate::AppError;
 use crate::said::said;
 
-/// Where servers tell each other whose rights changed: one topic, which nobody may hear.
+/// Where servers publish whose rights changed: one topic, which no client may subscribe to.
 pub const FAMILY: TopicFamily = TopicFamily::named("rights");
 
 static TOPIC: LazyLock<Topic> = LazyLock::new(|| Topic::new(FAMILY.name).expect("it is a name"));
 
-/// What ended, so that the live connections that came with it end, too.
+/// What ended, so that its live connections are closed, too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
     /// Whose rights changed: `user:<id>` or `key:<id>`.

@@ -1,4 +1,4 @@
-//! Connections that later requests may name by their id.
+//! Connections that later requests may refer to by id.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
@@ -10,15 +10,15 @@ use relais_protocol::engineio::Version;
 use super::connection::Connection;
 use super::farewell::Farewell;
 
-/// How often connections that the hub has ended are let go.
+/// How often connections that the hub has ended are removed.
 const SWEEP: Duration = Duration::from_millis(500);
-/// How long a GET may be on its way when the POST beside it has closed the session.
+/// How long a GET may be in transit when the POST beside it has closed the session.
 const LAST_GET: Duration = Duration::from_secs(5);
-/// Sessions that such a GET may still come for.
+/// Sessions for which such a GET may still arrive.
 const LAST_GETS_MAX: usize = 1_000;
-/// How long requests of a session are told why it ended. A client that comes later connects anew all the same.
+/// How long requests of an ended session get the reason. A client that comes later reconnects all the same.
 const FAREWELL: Duration = Duration::from_secs(60);
-/// Sessions of which that is known.
+/// Ended sessions whose reason is kept.
 const FAREWELLS_MAX: usize = 1_000;
 
 /// Connections that began with polling. One that began with a WebSocket has no later requests.
@@ -36,7 +36,7 @@ struct Ended {
     farewell: Farewell,
 }
 
-/// A session that its client closed while no GET of it was there.
+/// A session that its client closed while no GET of it was pending.
 struct LastGet {
     until: Instant,
     sid: Arc<str>,
@@ -56,7 +56,7 @@ impl Registry {
         self.connections.lock().remove(sid);
     }
 
-    /// The client closed; its GET may have been sent before and come after.
+    /// The client closed; a GET sent before may arrive after.
     pub(super) fn expect_last_get(&self, connection: &Connection) {
         let mut expected = self.last_gets.lock();
         if expected.len() >= LAST_GETS_MAX {
@@ -73,7 +73,7 @@ impl Registry {
         expected.remove(place).filter(|last| Instant::now() < last.until).map(|last| last.version)
     }
 
-    /// Later requests of this session are told why it ended.
+    /// Records the reason for later requests of this session.
     pub(super) fn note_end(&self, sid: &Arc<str>, farewell: Farewell) {
         let mut ended = self.farewells.lock();
         if ended.len() >= FAREWELLS_MAX {
@@ -99,7 +99,7 @@ impl Registry {
     }
 }
 
-/// Lets go of what the hub has ended while no request was there to see it, as long as the registry lives.
+/// Removes connections that the hub has ended while no request was pending, as long as the registry lives.
 pub(super) async fn sweep(registry: Weak<Registry>) {
     let mut times = tokio::time::interval(SWEEP);
     loop {

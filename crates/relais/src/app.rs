@@ -128,13 +128,13 @@ impl App {
         *self.0.accepting.borrow()
     }
 
-    /// Returns when the server stops taking requests: what waits for an event then answers.
+    /// Returns when the server stops accepting requests: requests waiting for an event then answer.
     pub async fn stopping(&self) {
         let _ = self.0.accepting.clone().wait_for(|accepting| !accepting).await;
     }
 
-    /// The next event after the one that `heads` has seen, until `deadline` or the server stops. Says whether
-    /// there is one.
+    /// Waits for the next event after the one that `heads` has seen, until `deadline` or the server stops. Returns
+    /// whether there is one.
     pub async fn next_event(
         &self,
         heads: &mut watch::Receiver<Cursor>,
@@ -161,7 +161,7 @@ impl App {
     }
 }
 
-/// Somebody who counts until this is dropped.
+/// Counted until this is dropped.
 pub struct Counted(Arc<AtomicUsize>);
 
 impl Counted {

@@ -54,7 +54,7 @@ impl Opened {
     }
 }
 
-/// Whoever is at this terminal, for the record.
+/// The user of this terminal, for the audit log.
 pub(super) fn actor() -> Actor {
     let login =
         std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".into());

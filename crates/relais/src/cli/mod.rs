@@ -134,12 +134,12 @@ pub struct CliError {
 }
 
 impl CliError {
-    /// An error whose message says what happened and what to do.
+    /// An error whose message gives the fault and the remedy.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), is_in_result: false }
     }
 
-    /// An error that the result on standard output already tells of.
+    /// An error that the result on standard output already reports.
     pub(crate) fn after_result(message: impl Into<String>) -> Self {
         Self { message: message.into(), is_in_result: true }
     }
@@ -228,7 +228,7 @@ fn without_command(error: &clap::Error) -> ExitCode {
 
 async fn run(cli: Cli) -> Result<(), CliError> {
     let globals = cli.globals;
-    // The server says it in its log, once that is open.
+    // The server logs it, once its log is open.
     if !matches!(cli.command, Command::Serve(_)) {
         for unknown in crate::config::unknown_variables(environment()) {
             out::note(&format!("relais: warning: {unknown}"));

@@ -57,8 +57,8 @@ pub(super) fn open_guest(hub: &Hub, spec: SessionSpec, guest: Guest) -> Result<A
     Ok(session)
 }
 
-/// The client of this session may be closed to make room for others until it has authenticated. Unless its stream is
-/// given up at once, it is sent the reason first and has the hub's time to close.
+/// The client of this session may be closed to make room for others until it has authenticated. Without a live `stream`
+/// it is sent the reason first and has the hub's close timeout.
 pub(super) fn await_name(hub: &Hub, session: &Arc<Session>, stream: Weak<TcpStream>, guest: Guest) {
     guest.await_name(Stranger { hub: hub.clone(), session: Arc::downgrade(session), stream });
 }

@@ -36,7 +36,7 @@ impl Loss {
 pub(crate) struct Guard<'a> {
     /// It was said beforehand that all may go.
     pub allowed: bool,
-    /// Output is for programs: nobody is asked.
+    /// Output is for programs: there is no prompt.
     pub json: bool,
     /// Ends the wait for an answer; that is a no.
     pub stop: &'a Stop,
@@ -83,14 +83,14 @@ impl Guard<'_> {
         let societes: Vec<String> = suspects.keys().map(|societe| names::printable(societe)).collect();
         let text = format!("{files} file(s) of {} {what}. Delete them? [y/N] ", societes.join(", "));
         let (answer, answered) = tokio::sync::oneshot::channel();
-        // A thread of its own, for which nobody waits at the end: reading cannot be called off.
+        // A thread of its own, which is not awaited at the end: reading cannot be cancelled.
         std::thread::spawn(move || {
             use std::io::Write as _;
             let _ = write!(std::io::stderr(), "{text}").and_then(|()| std::io::stderr().flush());
             let mut line = String::new();
             let is_yes = std::io::stdin().read_line(&mut line).is_ok()
                 && matches!(line.trim().to_lowercase().as_str(), "y" | "yes" | "o" | "oui");
-            // Nobody wants to know any more after a stop.
+            // After a stop the answer is no longer needed.
             let _ = answer.send(is_yes);
         });
         match self.stop.until(answered).await {

@@ -171,7 +171,7 @@ impl Store {
     /// so that events do not wait for them; the order in which the two are committed is not said.
     ///
     /// `f` may run several times: a row that another transaction holds for half a second is given up, everything undone and
-    /// tried again. Whoever writes several rows writes them in the order of their keys.
+    /// tried again. Several rows must be written in the order of their keys.
     ///
     /// # Errors
     /// What `f` returns, or why its changes are not stored.

@@ -188,9 +188,9 @@ impl<'a> WriteTx<'a> {
         Ok(Emitted { position: Position { epoch, offset }, seq })
     }
 
-    /// Changes the data of an event that an earlier closure appended, in this transaction: what must not be told any
-    /// more is not told to whoever reads the log from the commit on. `change` gets the data and returns what takes its
-    /// place, or nothing if it may stay. An event that is no longer kept is left at that.
+    /// Changes the data of an event that an earlier closure appended, in this transaction: readers of the
+    /// log no longer receive the former data from the commit on. `change` gets the data and returns the replacement, or
+    /// nothing if it may stay. An event that is no longer kept is ignored.
     ///
     /// Other processes on the database learn of it with the next event that is appended: a closure that amends emits one
     /// after that.

@@ -371,7 +371,7 @@ const EXPIRED: &str = "SELECT id, fence, kind, attempt, attempts_max, holder FRO
      AND (lease_until <= $1 OR lease_until > $2 OR lease_until IS NULL) \
      ORDER BY lease_until, id LIMIT $3";
 
-/// The leases whose time is over, to be ended by whoever finds them: their holders stopped, or hang.
+/// Expired leases, to be ended by any worker that finds them: their holders stopped, or hang.
 ///
 /// # Errors
 /// Whatever the database reports.
@@ -404,7 +404,7 @@ pub fn promote(tx: &mut WriteTx<'_>, limit: usize) -> Result<u64, StoreError> {
     tx.execute(PROMOTE, params![now, limit.min(BATCH_MAX)])
 }
 
-/// Running jobs that somebody wants cancelled, whoever holds them.
+/// Running jobs whose cancellation was requested, held by any worker.
 ///
 /// # Errors
 /// Whatever the database reports.

@@ -1,8 +1,8 @@
 //! Rights end everywhere at once.
 //!
-//! What takes rights away tells it in the log, in its own transaction ([`tell`]). Every server on the database hears
-//! that in the order of the log ([`Auth::observe`]): it forgets what it remembered and closes the live connections
-//! before any later event reaches them, and whoever waits for an event wakes. Work under way asks again:
+//! A revocation is published in the log, in its own transaction ([`tell`]). Every server on the database receives it
+//! in the order of the log ([`Auth::observe`]): it drops its cached rows, closes the live connections
+//! before any later event reaches them, and wakes requests that wait for an event. Work in progress checks again:
 //! [`Auth::renewed`] before an answer, [`Permit`] in the transaction that stores.
 
 use std::collections::BTreeSet;
@@ -157,7 +157,7 @@ impl Auth {
         if user.session.is_none() && self.has_expired(user.expires_at, now) {
             return Err(token_refused());
         }
-        // Whoever has no account here has the rights that the token says, as long as it counts.
+        // A user without an account here has the rights in the token, as long as it is valid.
         let Some(generation) = user.generation else { return Ok(Principal::User(Arc::clone(user))) };
         let account = account.filter(|account| !account.disabled && account.generation == generation);
         let Some(account) = account else { return Err(token_refused()) };

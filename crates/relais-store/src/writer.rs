@@ -144,8 +144,8 @@ impl Writer {
         (after, finished)
     }
 
-    /// Starts a transaction. Events that others committed meanwhile do not concern it: they are delivered before those of this
-    /// group.
+    /// Starts a transaction. Events that others committed meanwhile do not concern it: they are delivered before those
+    /// of this group.
     fn start(&mut self) -> Result<Group, StoreError> {
         let head = self.connection.begin()?;
         let lost = if head.epoch != self.epoch {

@@ -208,7 +208,8 @@ fn host_refused(fault: &HostFault) -> AppError {
     }
 }
 
-/// A page runs only its own scripts and cannot be framed, whatever handler sends it. One that needs more overrides this.
+/// A page runs only its own scripts and cannot be framed, whatever handler sends it. One that needs more overrides
+/// this.
 fn protect_page(response: &mut Response) {
     let headers = response.headers_mut();
     let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();

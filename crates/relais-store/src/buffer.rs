@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use relais_protocol::event::{Event, Topic};
 
-/// Bytes of events that wait; whoever emits more has them written at once.
+/// Bytes of buffered events; beyond it they are written at once.
 const WAITING_BYTES_MAX: usize = 1024 * 1024;
 /// Topics that are remembered between groups.
 const TOPICS_MAX: usize = 10_000;
-/// What a statement names that has to see what waits here.
+/// Table names in statements that must see the buffered events.
 const TABLES: [&str; 3] = ["events", "topics", "amendments"];
 
 /// Where a topic stands in the transaction that is open.
@@ -134,7 +134,7 @@ impl LogBuffer {
         self.waiting_bytes > WAITING_BYTES_MAX
     }
 
-    /// Whether `sql` reads or changes what waits here.
+    /// Whether `sql` reads or changes what is buffered.
     pub(crate) fn concerns(&mut self, sql: &'static str) -> bool {
         *self
             .sees_log
@@ -153,7 +153,7 @@ impl LogBuffer {
         begun.iter().map(|(id, topic)| (*id, topic, self.moved.get(id).copied().unwrap_or(0)))
     }
 
-    /// Topics that stand elsewhere than their rows say: id and last offset.
+    /// Topics whose last offset differs from their row: id and last offset.
     pub(crate) fn moved_topics(&self) -> impl Iterator<Item = (i64, u64)> {
         // Topics begin in the order of their ids.
         let lacking = &self.begun[self.written.begun..];

@@ -1,9 +1,4 @@
-//! Which date it is, for whoever deletes what is old.
-//!
-//! A clock that is set ahead, for two minutes or by mistake, makes everything look old, and what is deleted then stays
-//! deleted. So the time of day counts only if it agrees with the time that has passed. If it does not, the date goes on
-//! as time passes, and the clock is believed once it has said the same for a day. A clock that is behind is followed at
-//! once, as it deletes too little.
+//! The current date, for retention.
 
 use parking_lot::Mutex;
 use relais_protocol::time::{Moment, SharedClock, Timestamp};
@@ -19,7 +14,7 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 const AGREES_MS: i64 = HOUR_MS;
 /// For how long the program may have been away: a long weekend.
 const AWAY_MS: i64 = 4 * DAY_MS;
-/// How long a clock has to say the same before it is believed against the time that passed.
+/// How long a clock has to be consistent before it is believed against the time that passed.
 const PROVEN_MS: i64 = DAY_MS;
 /// How often what is known is written.
 const NOTED_EVERY_MS: i64 = 600_000;
@@ -41,7 +36,7 @@ struct Known {
     doubt: Option<Doubt>,
 }
 
-/// The clock says something else than the time that passed.
+/// The clock disagrees with the time that passed.
 #[derive(Clone, Copy, Debug)]
 struct Doubt {
     /// How far the time of day is from steady time.
@@ -150,7 +145,7 @@ impl Known {
         passed(self.expected(moment), moment.now)
     }
 
-    /// Looks at the clock; returns the date.
+    /// Reads the clock; returns the date.
     fn look(&mut self, moment: Moment) -> Timestamp {
         let proven = self.doubt.filter(|doubt| agrees(offset(moment) - doubt.offset_ms, AGREES_MS));
         let is_proven = proven.is_some_and(|doubt| passed(doubt.since, moment.steady) >= PROVEN_MS);

@@ -15,7 +15,7 @@ const START_PAGES: u64 = 2048;
 /// beside the writer never catches up with the last commit, and only a complete one lets the log start again.
 const FINISH_PAGES: u64 = 4 * START_PAGES;
 
-/// A thread with a connection of its own that checkpoints when the writer says so.
+/// A thread with a connection of its own that checkpoints when the writer requests it.
 pub(crate) struct Checkpointer {
     pages: Arc<AtomicU64>,
     busy: Arc<AtomicBool>,

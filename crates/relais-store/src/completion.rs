@@ -22,8 +22,8 @@ pub trait EventSink: Send + Sync {
     /// and must not wait: neither for the store nor for room.
     fn committed(&self, event: Arc<Event>);
 
-    /// Asked before each event, and before what amends one: whether there is room. Without room the store keeps nothing in
-    /// memory and holds nobody up. It asks again, and then gives what is due from the log.
+    /// Checked before each event, and before each amendment: whether there is room. Without room the store keeps
+    /// nothing in memory and blocks nobody. It checks again, and then delivers what is due from the log.
     fn has_room(&self) -> bool {
         true
     }
@@ -49,7 +49,7 @@ pub trait EventSink: Send + Sync {
 /// The sink, once there is one.
 pub(crate) type SharedSink = Arc<RwLock<Option<Arc<dyn EventSink>>>>;
 
-/// Tells a caller what its closure said, unless the transaction came to nothing.
+/// Answers a caller with the result of its closure, unless the transaction failed.
 pub(crate) fn answer<T, E: From<StoreError>>(
     reply: oneshot::Sender<Result<T, E>>,
     outcome: Result<(), StoreError>,
@@ -69,7 +69,7 @@ pub(crate) trait Work: Send {
     /// Runs the closure; returns whether its changes are to be kept.
     fn run(&mut self, tx: &mut WriteTx<'_>) -> bool;
 
-    /// Tells the caller: the closure's own result, or why it does not count.
+    /// Answers the caller: the closure's own result, or why it does not count.
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
 
     /// How many commands it is.
@@ -147,7 +147,7 @@ fn complete_group(after: u64, finished: Vec<Finished>, delivery: &mut Delivery) 
         Some(sink) => sink.together(&mut complete_all),
         None => complete_all(),
     }
-    // A sink that does not call back keeps nobody from an answer.
+    // A sink that does not call back delays no answer.
     complete_all();
 }
 

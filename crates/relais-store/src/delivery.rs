@@ -18,8 +18,8 @@ use crate::reader::Opener;
 
 /// Events that are read from the log at once.
 const PAGE: u64 = 1000;
-/// Groups of this process that are told apart from those of others while the sink is behind; of what is older it is told as
-/// of what others committed, which costs it a look at what it knows.
+/// Groups of this process that are distinguished from those of others while the sink is behind; older ones are
+/// delivered like those that others committed, which costs the sink a comparison with what it knows.
 const OWN_MAX: usize = 1000;
 
 /// After the log could not be read.
@@ -78,7 +78,7 @@ impl Delivery {
         }
     }
 
-    /// Looks where the log stands and gives what is missing, as far as there is room.
+    /// Reads the log's head and delivers what is missing, as far as there is room.
     pub(crate) fn follow(&mut self) -> Result<(), StoreError> {
         let epoch = self.head.epoch();
         let (seen, seq) = self.read(|connection| {
@@ -121,11 +121,11 @@ impl Delivery {
         metrics::gauge!("relais_store_sink_behind_events").set((self.committed - self.given()) as f64);
     }
 
-    /// Gives what one closure of this process told, unless something before it is still to come or there is no room: then
-    /// it is read from the log when its turn comes.
+    /// Delivers the events of one closure of this process, unless earlier ones are still pending or there is no room:
+    /// then they are read from the log in their turn.
     pub(crate) fn give(&mut self, amended: Vec<Amended>, events: Vec<Arc<Event>>) {
         let (Some(first), Some(last)) = (events.first(), events.last()) else {
-            // What is still to come comes as it is now.
+            // Pending events are delivered in their current state.
             let given = self.given();
             let told = amended.into_iter().filter(|(seq, _)| *seq <= given).collect();
             amend(told, self.sink().as_deref());
@@ -189,7 +189,7 @@ impl Delivery {
                 }
                 self.publish(Arc::new(event), sink);
             }
-            // What was forgotten meanwhile is passed over; whoever has to know sees the gap.
+            // Events trimmed meanwhile are skipped; a subscriber that needs them sees the gap.
             self.head.advance(up_to);
         }
         Ok(())

@@ -20,7 +20,7 @@ pub enum StoreError {
     /// again later can succeed.
     #[error("another transaction held for too long what this one needs, nothing was stored, try again: {0}")]
     Locked(String),
-    /// The connection was lost between asking for the commit and hearing of it.
+    /// The connection was lost between sending the commit and receiving its result.
     #[error(
         "the connection to the database was lost during the commit: whether the change was stored is not \
          known; send it again with the same id: {0}"

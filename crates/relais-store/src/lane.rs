@@ -96,7 +96,7 @@ where
 /// Commands of a lane on their way through the writer.
 struct Crowd<I, T, E> {
     shared: Arc<Shared<I, T, E>>,
-    /// Whether it is still to fetch what waits.
+    /// Whether it has still to fetch the queued commands.
     is_empty: bool,
     commands: Vec<I>,
     replies: Vec<Reply<T, E>>,
@@ -186,7 +186,7 @@ where
 }
 
 impl<I, T, E> Drop for Crowd<I, T, E> {
-    /// Whoever waits for a writer that ended hears of it by the end of their reply.
+    /// A caller waiting for a stopped writer is notified by the end of its reply.
     fn drop(&mut self) {
         self.fetch();
     }

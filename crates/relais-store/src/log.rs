@@ -34,11 +34,11 @@ pub(crate) const FIND_DATA: &str = "SELECT data FROM events WHERE seq = $1";
 /// Gives one event other data.
 pub(crate) const AMEND: &str = "UPDATE events SET data = $1 WHERE seq = $2";
 
-/// Notes that one event has other data, and which event tells so.
+/// Records that the data of one event was amended, and by which event.
 pub(crate) const NOTE_AMENDED: &str =
     "INSERT INTO amendments (told_by, seq) VALUES ($1, $2) ON CONFLICT (told_by, seq) DO NOTHING";
 
-/// The events up to `$1` that have other data, as a part of the log after that tells; a page of them.
+/// The events up to `$1` whose data was amended, as a part of the log after that reports; a page of them.
 const AMENDED_BETWEEN: &str = "SELECT e.seq, e.data FROM events e WHERE e.seq > $3 AND e.seq IN \
      (SELECT seq FROM amendments WHERE told_by > $1 AND told_by <= $2 AND seq <= $1) ORDER BY e.seq LIMIT $4";
 
@@ -73,7 +73,7 @@ const TOPIC_AFTER_OFFSET: &str = "SELECT seq, topic_offset, name, data, at FROM 
 const OFFSET_AT: &str = "SELECT topic_offset FROM events WHERE topic_id = $1 AND seq <= $2 \
      ORDER BY topic_offset DESC LIMIT 1";
 
-/// Events that one step of trimming looks at.
+/// Events examined in one step of trimming.
 const TRIM_STEP: u64 = 1000;
 
 /// What the log still holds.
@@ -243,8 +243,8 @@ pub(crate) fn amended_between(
 /// An event that has other data: its `seq`, and the data.
 pub(crate) type Amended = (u64, Arc<str>);
 
-/// What takes the place of an event whose topic cannot be understood: it keeps its place in the log, and nobody hears it
-/// but whoever hears everything of its family.
+/// Replaces an event whose topic is invalid: it keeps its position in the log, and is delivered only to subscribers of
+/// its whole family.
 const UNREADABLE: &str = "unreadable";
 
 /// An event from a row of [`BETWEEN`]. One bad row never ends the reading of the others.

@@ -31,7 +31,7 @@ impl Migration {
         };
         let mut text = String::new();
         for (number, part) in self.sql.split(other).enumerate() {
-            // What comes first is before the other's section, and every further part begins inside one.
+            // The first part is before the other's section, and every further part begins inside one.
             let kept = if number == 0 { part } else { part.split_once("{end}").map_or("", |(_, rest)| rest) };
             text.push_str(kept);
         }

@@ -19,10 +19,7 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(FOLDER).create(path)
 }
 
-/// As [`create_folder`], for a folder that nobody else uses: one that is there is closed to others.
-///
-/// # Errors
-/// What the disk reports.
+/// As [`create_folder`], for a folder that nobody else uses: access by others is removed from an existing one.
 pub fn own_folder(path: &Path) -> io::Result<()> {
     create_folder(path)?;
     close_to_others(path)

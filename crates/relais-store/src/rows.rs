@@ -130,13 +130,13 @@ pub(crate) struct RowsWriter {
 
 /// Why an attempt came to nothing.
 enum Failed {
-    /// The closure itself says why.
+    /// The closure itself reports why.
     ByItself,
     By(StoreError),
 }
 
 impl RowsWriter {
-    /// Works until told to stop or until nobody can send any more.
+    /// Runs until stopped or until all senders are gone.
     pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Command>) {
         while let Some(command) = queue.blocking_recv() {
             match command {

@@ -108,7 +108,7 @@ fn open_packs(path: &Path, connection: &mut SqliteConnection) -> Result<(Arc<Pac
     Ok((Arc::new(packs), end))
 }
 
-/// Keeps other servers out. Also returns whether nobody else has the file.
+/// Locks out other servers. Also returns whether no other process has the file open.
 fn lock(path: &Path, beside_server: bool) -> Result<(File, bool), StoreError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");

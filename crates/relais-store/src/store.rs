@@ -128,8 +128,8 @@ impl Store {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Says where committed events go. Set once, before the first write: events committed earlier are in the
-    /// log only. Returns whether this call was the first.
+    /// Sets the sink of committed events. Called once, before the first write: events committed earlier are in the log
+    /// only. Returns whether this call was the first.
     pub fn set_sink(&self, sink: Arc<dyn EventSink>) -> bool {
         let mut known = self.shared.sink.write();
         let is_first = known.is_none();
@@ -171,7 +171,7 @@ impl Store {
     /// so that events do not wait for them; the order in which the two are committed is not said.
     ///
     /// `f` may run several times: a row that another transaction holds for half a second is given up, everything undone and
-    /// tried again. Whoever writes several rows writes them in the order of their keys.
+    /// tried again. Several rows must be written in the order of their keys.
     ///
     /// # Errors
     /// What `f` returns, or why its changes are not stored.
@@ -190,8 +190,8 @@ impl Store {
         answer.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
     }
 
-    /// A way for commands that come in crowds: whatever waits when the writer comes to it is run by one call of `run`,
-    /// which can ask and write for all of them at once. See [`Lane`].
+    /// A queue for commands that arrive in large numbers: all that are queued when the writer takes them are run by one
+    /// call of `run`, which can read and write for all of them at once. See [`Lane`].
     pub fn lane<I, T, E>(
         &self,
         run: impl Fn(&mut WriteTx<'_>, &[I]) -> Result<Vec<Result<T, E>>, E> + Send + Sync + 'static,

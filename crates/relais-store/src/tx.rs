@@ -188,9 +188,9 @@ impl<'a> WriteTx<'a> {
         Ok(Emitted { position: Position { epoch, offset }, seq })
     }
 
-    /// Changes the data of an event that an earlier closure appended, in this transaction: what must not be told any
-    /// more is not told to whoever reads the log from the commit on. `change` gets the data and returns what takes its
-    /// place, or nothing if it may stay. An event that is no longer kept is left at that.
+    /// Changes the data of an event that an earlier closure appended, in this transaction: readers of the
+    /// log no longer receive the former data from the commit on. `change` gets the data and returns the replacement, or
+    /// nothing if it may stay. An event that is no longer kept is ignored.
     ///
     /// Other processes on the database learn of it with the next event that is appended: a closure that amends emits one
     /// after that.
@@ -239,7 +239,7 @@ impl<'a> WriteTx<'a> {
         Ok(found)
     }
 
-    /// Writes what waits of the log before the end of the group, for a statement that has to see it.
+    /// Writes the buffered part of the log before the end of the group, for a statement that must see it.
     fn write_log(&mut self) -> Result<(), StoreError> {
         self.mark(true)?;
         let result = self.connection.append(self.log);
@@ -255,8 +255,8 @@ impl<'a> WriteTx<'a> {
         self.effects.hooks.push(Box::new(hook));
     }
 
-    /// As [`WriteTx::after_commit`], but once this closure's events have reached the sink: for what is told after them.
-    /// While the sink has no room and follows from the log, it does not wait for that.
+    /// As [`WriteTx::after_commit`], but once this closure's events have reached the sink: for notifications that must
+    /// follow them. While the sink has no room and follows from the log, it does not wait for that.
     pub fn after_events(&mut self, hook: impl FnOnce() + Send + 'static) {
         self.effects.last_hooks.push(Box::new(hook));
     }
@@ -317,7 +317,7 @@ impl<'a> WriteTx<'a> {
         self.mark(write)
     }
 
-    /// Takes a savepoint if this closure's changes could not otherwise be told from those of others.
+    /// Takes a savepoint if this closure's changes could not otherwise be distinguished from those of others.
     fn mark(&mut self, write: bool) -> Result<(), StoreError> {
         let held = self.group.held;
         if held == Held::Nothing {

@@ -21,7 +21,7 @@ use crate::tx::{Effects, Group, Rest, WriteTx};
 /// What is sent to the writer thread.
 pub(crate) enum Command {
     Write(Box<dyn Work>),
-    /// Tell the sink what other processes committed.
+    /// Deliver to the sink what other processes committed.
     Follow(oneshot::Sender<Result<(), StoreError>>),
     /// Finish what is queued, then end.
     Stop,
@@ -71,7 +71,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Works until told to stop or until nobody can send any more.
+    /// Runs until stopped or until all senders are gone.
     pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Command>) {
         let mut commands = Vec::with_capacity(self.group_max);
         while queue.blocking_recv_many(&mut commands, self.group_max) > 0 {
@@ -143,14 +143,14 @@ impl Writer {
         (after, finished)
     }
 
-    /// Starts a transaction. Events that others committed meanwhile are no concern of it: whoever hands out those of this
-    /// group hands out them before.
+    /// Starts a transaction. Events that others committed meanwhile do not concern it: they are delivered before those
+    /// of this group.
     fn start(&mut self) -> Result<Group, StoreError> {
         let head = self.connection.begin()?;
         let lost = if head.epoch != self.epoch {
             "the log was started afresh while this server was running: restart it"
         } else if head.seq < self.seq {
-            // Numbers that were told once would be given to other events.
+            // Sequence numbers already delivered would be assigned to other events.
             "the log ends before events that this server has stored, as after an incomplete restore: restart it"
         } else {
             ""
@@ -178,7 +178,7 @@ impl Writer {
         match tx.finish(matches!(run, Ok(true))) {
             Ok(effects) => (Finished { work, outcome: Ok(()), effects }, Rest::Untouched),
             Err(undone) => {
-                // A closure that failed by itself says why by itself.
+                // A closure that failed by itself reports its own error.
                 let outcome = match (run, undone.error) {
                     (Err(_), _) => Err(StoreError::Panicked),
                     (Ok(true), Some(error)) => Err(error),

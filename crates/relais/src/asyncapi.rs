@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-/// What one dialect says and hears: objects as the specification names them.
+/// The messages of one dialect: objects as the specification names them.
 pub struct Part {
     /// Its addresses.
     pub channels: Value,
-    /// Who says what.
+    /// Senders and receivers of the messages.
     pub operations: Value,
     /// The messages.
     pub messages: Value,
@@ -18,7 +18,7 @@ pub(crate) fn merged(parts: impl Iterator<Item = Value>) -> Value {
     Value::Object(entries.flatten().collect::<Map<_, _>>())
 }
 
-/// A message whose `type` is its name is told apart by it alone.
+/// A message whose `type` is its name is identified by that alone.
 pub(crate) fn relay_message(summary: &str, required: &[&str], properties: &Value) -> Value {
     json!({ "summary": summary, "payload": { "type": "object", "required": required, "properties": properties } })
 }

@@ -43,7 +43,7 @@ pub enum BootError {
     Data {
         /// The folder.
         path: String,
-        /// What the disk says.
+        /// The error of the disk.
         error: std::io::Error,
     },
     /// The address.
@@ -51,7 +51,7 @@ pub enum BootError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The error of the system.
         error: std::io::Error,
     },
     /// The data folder is another server's.
@@ -234,7 +234,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.stop.cancel();
-        // The store tells the hub and the features, which hold the store.
+        // The store's sink holds the hub and the features, which hold the store.
         self.app.store().clear_sink();
     }
 }
@@ -268,7 +268,7 @@ fn hub_config(config: &Config, clock: SharedClock) -> HubConfig {
         clock,
         ..HubConfig::default()
     };
-    // In open mode nobody says who they are.
+    // In open mode nobody authenticates.
     if config.auth.is_open(config.server.listen.ip()) {
         return common;
     }

@@ -52,7 +52,7 @@ impl AppError {
         Self::new(StatusCode::BAD_REQUEST, code, message)
     }
 
-    /// The caller has to say who they are.
+    /// The caller has to authenticate.
     pub fn unauthorized(code: &'static str, message: Said) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, code, message)
     }
@@ -77,7 +77,7 @@ impl AppError {
         Self::new(StatusCode::TOO_MANY_REQUESTS, code, message)
     }
 
-    /// A fault of ours: logged here with its cause, told to the client without it.
+    /// An internal fault: logged here with its cause, sent to the client without it.
     pub fn internal(cause: impl std::fmt::Display) -> Self {
         tracing::error!(%cause, "request failed");
         Self::new(
@@ -108,7 +108,7 @@ impl AppError {
         self
     }
 
-    /// Says when to try again, in seconds, in the header and in the JSON.
+    /// Sets when to retry, in seconds, in the header and in the JSON.
     #[must_use]
     pub fn retry_after(self, seconds: u64) -> Self {
         self.with_header(header::RETRY_AFTER, &seconds.to_string()).with("retry_after", seconds)
@@ -120,13 +120,13 @@ impl AppError {
         self.0.status
     }
 
-    /// Whether it says that something does not exist.
+    /// Whether it means that something does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.0.status == StatusCode::NOT_FOUND
     }
 
-    /// Whether it says that the caller has to show who they are.
+    /// Whether it means that the caller has to authenticate.
     #[must_use]
     pub fn is_unauthorized(&self) -> bool {
         self.0.status == StatusCode::UNAUTHORIZED
@@ -193,8 +193,8 @@ pub(crate) fn boundary(text: &str, max: usize) -> usize {
     (0..=max.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
-/// A value that somebody sent, as it is said back to them: a word or a number, with its texts cut. Anything else is said
-/// back as nothing.
+/// A client's value, as quoted in the answer: a word or a number, with its texts truncated. Anything else is quoted as
+/// nothing.
 pub(crate) fn said_back(value: &Value) -> Value {
     match value {
         Value::String(text) if text.len() > TEXT_BYTES_MAX => beginning_of(text).into(),
@@ -212,7 +212,7 @@ fn cut_texts(value: &mut Value) {
     }
 }
 
-/// The beginning of what something says, without writing out the rest.
+/// The beginning of a displayed text, without formatting the rest.
 pub(crate) fn beginning_of(said: &impl std::fmt::Display) -> String {
     struct Bounded(String);
     impl std::fmt::Write for Bounded {
@@ -266,7 +266,7 @@ impl IntoResponse for AppError {
     }
 }
 
-/// Which error a response is.
+/// The error in a response.
 #[derive(Clone)]
 struct Carried(Arc<AppError>);
 

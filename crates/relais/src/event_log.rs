@@ -79,7 +79,7 @@ pub struct Publisher {
     pub observers: Observers,
 }
 
-/// Connections end before they are told what came after their rights.
+/// Ends connections before they receive events that follow the change of their rights.
 pub struct RightsObserver {
     /// Live sessions.
     pub hub: Hub,

@@ -26,7 +26,7 @@ use crate::folder_lock::{FolderLock, FolderLockError};
 use crate::terminal::Command;
 use crate::{App, AppError};
 
-/// What somebody hears of a channel; nothing if the channel is not the feature's to give.
+/// A principal's subscription to a channel; none if the channel does not belong to the feature.
 pub type Subscribing<'a> = BoxFuture<'a, Result<Option<Subscription>, AppError>>;
 
 /// What is looked up.
@@ -41,13 +41,13 @@ pub struct Feature {
     pub migrations: &'static [&'static [Migration]],
     /// Opens its service, before anything is served. The features before it in the list are open.
     pub open: for<'a> fn(&'a mut Opening) -> BoxFuture<'a, Result<(), OpenError>>,
-    /// Its families of topics: who may hear and publish there.
+    /// Its families of topics: who may subscribe and publish there.
     pub topics: &'static [TopicFamily],
     /// Names of events that it alone publishes, on whichever topic.
     pub event_names: &'static [&'static str],
-    /// Whether somebody may hear a channel, if that is not for its family to say: what they hear of it.
+    /// Whether a principal may subscribe to a channel, if its family does not decide that: their subscription.
     pub subscribe: for<'a> fn(&'a App, &'a Principal, &'a Channel) -> Subscribing<'a>,
-    /// What it hears on sockets.
+    /// The messages it handles on sockets.
     pub messages: &'static [Message],
     /// Principals whose presence this one does not see.
     pub hidden_from: for<'a> fn(&'a App, &'a User) -> LookUp<'a, HashSet<String>, AppError>,
@@ -66,7 +66,7 @@ pub struct Feature {
     pub tasks: fn(&App, &CancellationToken) -> Vec<BoxFuture<'static, ()>>,
     /// Sets its gauges, before `/metrics` is read.
     pub gauges: fn(&App),
-    /// The server begins to stop: what waits for something to come waits no longer.
+    /// The server begins to stop: waiting operations end.
     pub stopping: fn(&App),
     /// Writes what is only in memory, when nothing more comes.
     pub flush: fn(&App) -> BoxFuture<'_, Result<(), StoreError>>,
@@ -113,11 +113,11 @@ impl Feature {
     }
 }
 
-/// Something that clients say on a socket.
+/// A message from clients on a socket.
 pub struct Message {
     /// What it is called.
     pub name: &'static str,
-    /// Does what it says, for whoever says it; the answer is an object.
+    /// Handles it for its sender; the answer is an object.
     pub handle: for<'a> fn(&'a App, &'a Principal, Value) -> BoxFuture<'a, Result<Value, AppError>>,
 }
 
@@ -201,12 +201,12 @@ pub trait Observer: Send + Sync {
     }
 }
 
-/// Those who follow the log, in the order in which they are told.
+/// The observers of the log, in the order in which they are notified.
 #[derive(Clone, Default)]
 pub struct Observers(Arc<parking_lot::RwLock<Vec<Arc<dyn Observer>>>>);
 
 impl Observers {
-    /// Adds one, who is told last.
+    /// Adds one, which is notified last.
     pub fn add(&self, observer: impl Observer + 'static) {
         self.0.write().push(Arc::new(observer));
     }
@@ -216,7 +216,7 @@ impl Observers {
         self.0.read().iter().for_each(|observer| notify(&**observer));
     }
 
-    /// Whether one of them says so.
+    /// Whether the function returns true for one of them.
     pub fn any(&self, says: impl Fn(&dyn Observer) -> bool) -> bool {
         self.0.read().iter().any(|observer| says(&**observer))
     }

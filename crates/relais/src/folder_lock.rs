@@ -28,7 +28,7 @@ pub enum FolderLockError {
     Io {
         /// Which folder.
         folder: PathBuf,
-        /// What the disk says.
+        /// The error of the disk.
         error: io::Error,
     },
 }

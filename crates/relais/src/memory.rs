@@ -66,7 +66,7 @@ pub(crate) fn before_sleep() {
     reason = "no safe wrapper exists; the call takes no memory of ours and may be made at any time"
 )]
 fn collect() {
-    // SAFETY: it frees what the allocator holds and nobody uses, of the thread that calls it.
+    // SAFETY: it frees memory that the allocator holds unused, of the calling thread.
     unsafe { libmimalloc_sys::mi_collect(true) }
 }
 

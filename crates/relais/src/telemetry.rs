@@ -52,7 +52,7 @@ pub fn init(log: &LogConfig, telemetry: &TelemetryConfig) -> Result<Telemetry, T
     Ok(Telemetry(provider))
 }
 
-/// Log lines, for people or as JSON. Whatever a stranger says stays within its line.
+/// Log lines, for people or as JSON. Text from clients stays within its line.
 fn lines<S, W>(json: bool, ansi: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,

@@ -1,4 +1,4 @@
-//! Sessions that agreed on compression are told the same as others.
+//! Sessions that negotiated compression receive the same as others.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ async fn join(
     world.hub.subscribe_all(session, wanted.collect(), from, preface).await.unwrap();
 }
 
-/// Everything that may be told to a session: it is compressed after the first two channels if `compress`.
+/// Everything that may be sent to a session: it is compressed after the first two channels if `compress`.
 async fn a_story(compress: bool) -> Vec<u8> {
     let world = World::new();
     let long = "x".repeat(2_000);

@@ -17,7 +17,7 @@ async fn a_silent_client_is_pinged_and_its_pong_keeps_it() {
         let Some(Ok(Message::Ping(_))) = soon("a ping", client.socket.next()).await else {
             panic!("a ping every 25 s")
         };
-        // The client library sends its pong with what it writes next.
+        // The client library sends its pong with its next write.
         client.say("x").await;
         assert_eq!(client.next().await.unwrap(), "you said x");
     }
@@ -91,7 +91,7 @@ async fn a_drain_sends_everybody_away_and_lets_nobody_in() {
     assert!(matches!(late, Err(OpenError::Draining)));
 }
 
-/// A fragment in the middle of a message, and a ping behind it whose pong says that both have arrived.
+/// A fragment in the middle of a message, and a ping after it whose pong shows that both have arrived.
 async fn fragment(client: &mut Client, head: u8, payload: &[u8]) {
     let mut bytes = vec![head, 0x80 | 126, 0, 0, 0, 0, 0, 0];
     bytes[2..4].copy_from_slice(&u16::try_from(payload.len()).unwrap().to_be_bytes());

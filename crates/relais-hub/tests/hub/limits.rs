@@ -40,7 +40,7 @@ async fn those_who_have_not_said_who_they_are_leave_places_to_those_who_have() {
     let _three = stranger(2).unwrap();
     assert!(matches!(stranger(3), Err(OpenError::TooManyAnonymous(3))));
     world.hub.open(queue("a", [127, 0, 0, 1])).unwrap();
-    // Whoever says who they are is no stranger any more.
+    // An authenticated session is no longer anonymous.
     world.hub.identify(&one, Identity::of("user:1")).unwrap();
     let four = stranger(1).unwrap();
     drop(relais_hub::QueueBody::new(four));

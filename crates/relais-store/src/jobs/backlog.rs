@@ -1,4 +1,4 @@
-//! What one process knows of the jobs that wait: whether there is room for more, and that somebody should look.
+//! One process's view of pending jobs: whether there is room for more, and wake-ups of the workers.
 
 use std::collections::HashMap;
 
@@ -34,7 +34,7 @@ pub(crate) struct Backlog {
 pub(crate) struct Wake {
     /// Jobs wait.
     pub(crate) jobs: u64,
-    /// Somebody changed a job that may run, or a schedule.
+    /// Changes of runnable jobs and of schedules.
     pub(crate) changes: u64,
 }
 
@@ -51,12 +51,12 @@ impl Backlog {
         Self { limits, clock, rooms: Mutex::default(), wakes: watch::Sender::new(Wake::default()) }
     }
 
-    /// Tells the workers of this process that jobs wait.
+    /// Notifies the workers of this process of pending jobs.
     pub(crate) fn wake(&self) {
         self.wakes.send_modify(|wake| wake.jobs = wake.jobs.wrapping_add(1));
     }
 
-    /// Tells the workers of this process that a job that may run, or a schedule, was changed.
+    /// Notifies the workers of this process that a runnable job, or a schedule, was changed.
     pub(crate) fn wake_for_change(&self) {
         self.wakes.send_modify(|wake| wake.changes = wake.changes.wrapping_add(1));
     }
@@ -66,7 +66,7 @@ impl Backlog {
         self.wakes.subscribe()
     }
 
-    /// Makes room for `count` more of the kind, or says that there is none. What is undone later is room lost until the
+    /// Reserves room for `count` more of the kind, or reports that there is none. A rollback loses that room until the
     /// next count.
     pub(super) fn take(&self, tx: &mut impl Query, kind: &str, count: usize) -> Result<(), EnqueueError> {
         let (limit, now) = (self.limits.waiting_max, self.clock.steady());

@@ -7,7 +7,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use super::job::millis;
 use super::kind::JobKind;
 
-/// From here on a pause grows no further, whatever the kind says.
+/// From here on a pause grows no further, for any kind.
 const ATTEMPTS_COUNTED: u32 = 64;
 /// The longest that another side can make us wait.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(86_400);

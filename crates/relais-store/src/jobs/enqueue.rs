@@ -1,4 +1,4 @@
-//! Adding jobs, in the transaction of whoever wants them.
+//! Enqueues jobs in the caller's transaction.
 
 use std::collections::HashMap;
 use std::sync::Arc;

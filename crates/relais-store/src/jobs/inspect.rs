@@ -235,10 +235,7 @@ pub struct ScheduleRow {
     pub error: Option<String>,
 }
 
-/// What waits, runs and is dead, by kind. Jobs that are done are not counted: there may be very many.
-///
-/// # Errors
-/// Whatever the database reports.
+/// The number of pending, running and dead jobs, by kind. Completed jobs are not counted: there may be very many.
 pub fn overview(tx: &mut impl Query) -> Result<Vec<Count>, StoreError> {
     // Each part reads the index of its state alone.
     const OVERVIEW: &str = "SELECT kind, 'pending', COUNT(*), MIN(run_at) FROM jobs WHERE state = 'pending' GROUP BY kind \

@@ -1,5 +1,5 @@
-//! Who holds which job, for how long, and under which fence. Statements for whoever runs jobs; [`Worker`](super::Worker)
-//! does it with these.
+//! Leases: which worker holds which job, for how long, and under which fence. The statements for
+//! [`Worker`](super::Worker) and others that run jobs.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub const BATCH_MAX: usize = 2000;
 /// The most characters of an error that are kept.
 const ERROR_CHARS_MAX: usize = 1000;
 
-/// Holds a job: the right to work on it and to say how it ended, until another claims it.
+/// Holds a job: the right to work on it and to report its outcome, until another claims it.
 #[derive(Clone, Debug)]
 pub struct Lease {
     id: JobId,
@@ -119,7 +119,7 @@ impl Lease {
 pub struct Claim {
     /// Who asks, for people to read.
     pub holder: String,
-    /// For how long without a heartbeat, at most [`LEASE_MAX`].
+    /// How long without a heartbeat, at most [`LEASE_MAX`].
     pub lease: Duration,
     /// The kinds that are wanted, in the order of their turns, and the most of each.
     pub kinds: Vec<(&'static str, usize)>,
@@ -285,7 +285,7 @@ pub fn finish(tx: &mut WriteTx<'_>, endings: &[Ending]) -> Result<Vec<(JobId, i6
     }
     let now = tx.database_now()?;
     let mut rows: Vec<EndingColumns> = endings.iter().map(|ending| EndingColumns::new(ending, now)).collect();
-    // Whoever locks several rows does so in the order of their ids.
+    // Several rows are always locked in the order of their ids.
     rows.sort_unstable_by_key(|row| row.0);
     let sql = match tx.backend() {
         Backend::Sqlite => FINISH_SQLITE,
@@ -300,12 +300,12 @@ pub fn finish(tx: &mut WriteTx<'_>, endings: &[Ending]) -> Result<Vec<(JobId, i6
     Ok(refused.map(|ending| (ending.id, ending.fence)).collect())
 }
 
-/// A lease that goes on.
+/// A prolonged lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Beat {
     /// Of this job.
     pub id: JobId,
-    /// Whether somebody asked for it to be cancelled.
+    /// Whether cancellation was requested.
     pub cancel: bool,
 }
 
@@ -371,7 +371,7 @@ const EXPIRED: &str = "SELECT id, fence, kind, attempt, attempts_max, holder FRO
      AND (lease_until <= $1 OR lease_until > $2 OR lease_until IS NULL) \
      ORDER BY lease_until, id LIMIT $3";
 
-/// The leases whose time is over, to be ended by whoever finds them: their holders stopped, or hang.
+/// Expired leases, to be ended by any worker that finds them: their holders stopped, or hang.
 ///
 /// # Errors
 /// Whatever the database reports.
@@ -382,7 +382,7 @@ pub fn expired(tx: &mut WriteTx<'_>, limit: usize) -> Result<Vec<Expired>, Store
         Ok(Expired {
             id: JobId(row.i64(0)?),
             fence: row.i64(1)?,
-            // One row that somebody has damaged keeps no other from being rescued.
+            // One damaged row does not keep others from being rescued.
             kind: row.text(2).unwrap_or_default(),
             attempt: row.i64(3).map_or(u32::MAX, |count| u32::try_from(count).unwrap_or(u32::MAX)),
             attempts_max: row.i64(4).map_or(0, |count| u32::try_from(count).unwrap_or(u32::MAX)),
@@ -404,7 +404,7 @@ pub fn promote(tx: &mut WriteTx<'_>, limit: usize) -> Result<u64, StoreError> {
     tx.execute(PROMOTE, params![now, limit.min(BATCH_MAX)])
 }
 
-/// Running jobs that somebody wants cancelled, whoever holds them.
+/// Running jobs whose cancellation was requested, held by any worker.
 ///
 /// # Errors
 /// Whatever the database reports.
@@ -418,7 +418,7 @@ pub fn cancelled(tx: &mut impl Query) -> Result<Vec<(JobId, i64)>, StoreError> {
 pub struct Due {
     /// Whether there is anything to do now.
     pub work: bool,
-    /// Running jobs that somebody wants cancelled.
+    /// Running jobs whose cancellation was requested.
     pub cancelled: Vec<(JobId, i64)>,
     /// When the next job or schedule is due, in milliseconds from now.
     pub next_ms: Option<i64>,

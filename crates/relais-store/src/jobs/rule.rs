@@ -127,7 +127,7 @@ fn zoned(at: Timestamp, zone: &TimeZone) -> Option<jiff::Zoned> {
     jiff::Timestamp::from_second(seconds).ok().map(|at| at.to_zoned(zone.clone()))
 }
 
-/// What happens to periods that nobody was there for.
+/// How missed periods are handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CatchUp {
     /// One run makes up for all of them.

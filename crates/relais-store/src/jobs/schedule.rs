@@ -42,9 +42,9 @@ pub struct Fired {
     pub enqueued: u32,
     /// Periods that were left to a job that waits or runs already.
     pub coalesced: u32,
-    /// Periods that were not run, because nobody was there or the backlog is full.
+    /// Periods that were not run, because no worker was running or the backlog is full.
     pub missed: u32,
-    /// Schedules that cannot be understood; they rest, and say why.
+    /// Invalid schedules; they are suspended and report why.
     pub broken: u32,
     /// Whether more may be due.
     pub more: bool,
@@ -164,7 +164,7 @@ fn fire_one(tx: &mut WriteTx<'_>, row: &Row, now: Timestamp, fired: &mut Fired) 
         }
     };
     let last = turn.runs.last().copied();
-    // First the move: whoever comes second finds it made, and enqueues nothing.
+    // First the move: a second worker finds it made, and enqueues nothing.
     let place = (row.kind.as_str(), row.name.as_str(), row.due);
     if advance(tx, place, turn.next, last, problem.as_deref())? == 0 {
         return Ok(());

@@ -35,7 +35,7 @@ pub(crate) struct PackWriter {
 }
 
 impl PackWriter {
-    /// Goes on after `end`, where the last commit ended.
+    /// Continues after `end`, where the last commit ended.
     pub(crate) fn new(packs: Arc<Packs>, end: Place) -> Self {
         let written = end.0.next_multiple_of(BLOCK_BYTES as u64);
         Self { packs, file: None, direct: true, written, blocks: Vec::new(), length: 0 }

@@ -17,7 +17,7 @@ pub(crate) enum SslMode {
     Disable,
     /// Encrypted if the server can.
     Prefer,
-    /// Encrypted, with whoever answers.
+    /// Encrypted, without verifying the server.
     Require,
     /// Encrypted, with a server that a trusted authority has certified under any name.
     VerifyCa,

@@ -20,7 +20,7 @@ const APPEND: &str = "INSERT INTO events (seq, topic_id, topic_offset, name, dat
 
 const MOVE_HEAD: &str = "UPDATE log_head SET seq = $1 WHERE id = 1";
 
-/// The columns of what waits.
+/// The columns of the buffered events.
 #[derive(Default)]
 struct Columns<'a> {
     begun: (Vec<i64>, Vec<&'a str>, Vec<&'a str>, Vec<i64>),
@@ -80,14 +80,14 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Writes what waits.
+/// Writes the buffered events.
 pub(super) fn append(session: &mut Session, log: &LogBuffer) -> Result<(), StoreError> {
     let columns = Columns::of(log, None)?;
     let all = columns.statements(session)?;
     session.execute_all(&all)
 }
 
-/// Writes what waits and where the log stands, and commits.
+/// Writes the buffered events and the log's head, and commits.
 pub(super) fn commit(session: &mut Session, log: &LogBuffer, head: Option<u64>) -> Result<(), StoreError> {
     let columns = Columns::of(log, head)?;
     let all = columns.statements(session)?;

@@ -34,7 +34,7 @@ pub(super) fn store_error(error: &tokio_postgres::Error) -> StoreError {
     }
 }
 
-/// Whether TLS is what failed, before anything was asked of the database. The client tells it by its text only.
+/// Whether TLS failed, before any query was sent. The client reports it by its text only.
 pub(super) fn is_tls(error: &tokio_postgres::Error) -> bool {
     error.to_string() == "error performing TLS handshake"
 }

@@ -273,7 +273,7 @@ impl Session {
 }
 
 impl Drop for Session {
-    /// Tells the server, which otherwise finds out by itself.
+    /// Notifies the server, which otherwise detects it by itself.
     fn drop(&mut self) {
         self.client = None;
         if let Some(connection) = self.connection.take()

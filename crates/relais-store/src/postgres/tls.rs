@@ -32,7 +32,7 @@ pub(super) fn connector(address: &Address) -> Result<Option<MakeRustlsConnect>, 
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
-    // What PostgreSQL 17 wants to hear where a connection begins with TLS (`sslnegotiation=direct`).
+    // What PostgreSQL 17 expects when a connection begins with TLS (`sslnegotiation=direct`).
     config.alpn_protocols = vec![b"postgresql".to_vec()];
     Ok(Some(MakeRustlsConnect::new(config)))
 }
@@ -188,7 +188,7 @@ mod tests {
         params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
     }
 
-    /// What checking `shown` says when `named` is in the file of the authorities.
+    /// The result of checking `shown` when `named` is in the file of the authorities.
     fn check(named: &CertificateDer<'static>, shown: &CertificateDer<'_>, at_s: u64) -> Result<(), Error> {
         let mut trusted =
             Trusted { roots: RootCertStore::empty(), named: vec![named.clone()], with_name: true };

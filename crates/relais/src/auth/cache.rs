@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use quick_cache::sync::Cache;
 use relais_protocol::time::Timestamp;
 
-/// How long a row counts. Changes made by this process show at once; those made by another process, such as
-/// the command line or another node, after this time at the latest.
+/// How long a cached row is valid. Changes made by this process are visible at once; those made by another process,
+/// such as the command line or another node, after this time at the latest.
 pub const TTL_MS: i64 = 5_000;
 
 /// Rows kept at most.
@@ -32,7 +32,7 @@ impl<T: Clone> RowCache<T> {
         (now < at.plus_millis(TTL_MS)).then_some(row)
     }
 
-    /// To be asked before the row is read.
+    /// To be called before the row is read.
     pub(crate) fn seen(&self) -> Seen {
         Seen(self.changes.load(Ordering::SeqCst))
     }

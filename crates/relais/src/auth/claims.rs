@@ -1,4 +1,4 @@
-//! What a verified token says: whether it counts now and here, and who its bearer is.
+//! The claims of a verified token: whether it is valid now and here, and its bearer.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::text::{is_visible, without_direction_controls};
 /// Sociétés taken from one token at most.
 const SOCIETES_MAX: usize = 10_000;
 
-/// Why a token does not count. Logged; the caller only learns that the token is not valid.
+/// Why a token is not valid. Logged; the caller only learns that it is not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TokenError {
     #[error("not a token, or not signed by a known key: {0}")]
@@ -40,7 +40,7 @@ pub(crate) enum TokenError {
     Keys(String),
 }
 
-/// What the surroundings demand of a token.
+/// The expected claims of a token.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expected<'a> {
     pub(crate) now: Timestamp,
@@ -54,7 +54,7 @@ pub(crate) struct Expected<'a> {
 pub(crate) struct Claims(pub(crate) Value);
 
 impl Claims {
-    /// Whether the token counts now and here. A token without an end is refused.
+    /// Whether the token is valid now and here. A token without an expiry is refused.
     pub(crate) fn check(&self, expected: Expected<'_>) -> Result<(), TokenError> {
         let now = expected.now.as_secs();
         let leeway = i64::try_from(expected.leeway_s).unwrap_or(i64::MAX);
@@ -83,7 +83,7 @@ impl Claims {
         }
     }
 
-    /// A moment in seconds. Some backends write a fraction, so that is read too.
+    /// A time in seconds. Some backends write a fraction, so that is accepted too.
     pub(crate) fn seconds(&self, claim: &'static str) -> Result<Option<i64>, TokenError> {
         match self.0.get(claim) {
             None | Some(Value::Null) => Ok(None),
@@ -99,7 +99,7 @@ impl Claims {
         }
     }
 
-    /// The first of `paths` that the token has. A name with dots in it is tried as a whole first.
+    /// The first of `paths` that the token has. A name that contains dots is tried as a whole first.
     fn find(&self, paths: &[String]) -> Option<&Value> {
         let lookup = |path: &String| match self.0.get(path) {
             Some(found) => Some(found),
@@ -121,14 +121,14 @@ impl Claims {
         }
     }
 
-    /// The bearer as the token describes them. `family` keeps people of different sources apart.
+    /// The bearer as described by the token. `family` keeps users of different sources apart.
     pub(crate) fn user(&self, config: &ClaimsConfig, family: &str) -> Result<User, TokenError> {
         let id = self.user_id(config)?;
         let text = |paths: &[String]| self.find(paths).and_then(Value::as_str).unwrap_or_default().to_owned();
         let roles = self.find(&config.roles).map(texts).unwrap_or_default();
         let has = |role: &str| !role.is_empty() && roles.iter().any(|own| own == role);
         let email = text(&config.email);
-        // A person is not kept out for how somebody else wrote their name.
+        // A user is not refused because of how their name was written.
         let name = Some(without_direction_controls(&text(&config.name))).filter(|name| is_visible(name));
         Ok(User {
             principal_id: Arc::from(format!("{family}:{id}")),
@@ -173,7 +173,7 @@ impl Claims {
     }
 }
 
-/// Nobody without a topic of their own: what is told to them would have no place.
+/// Refuses a user without a valid topic of their own: they could not be notified.
 pub(crate) fn with_topic(user: User) -> Result<User, TokenError> {
     match Topic::new(&user.principal_id) {
         Ok(_) => Ok(user),

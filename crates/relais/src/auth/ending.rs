@@ -1,10 +1,10 @@
-//! Live connections whose credential or rights ended.
+//! Live connections whose credential or rights have ended.
 
 use relais_hub::{CloseCode, CloseReason, Hub};
 
 use super::Ended;
 
-/// Closes the live connections that came with what ended. Those of one session alone, if it was signed out of.
+/// Closes the live connections of what ended. Those of one session only, if that was signed out.
 pub fn end_connections(hub: &Hub, ended: &Ended) {
     match &ended.session {
         Some(session) => hub.close_sign_in(&ended.principal, session, signed_out()),
@@ -12,12 +12,12 @@ pub fn end_connections(hub: &Hub, ended: &Ended) {
     }
 }
 
-/// Why a session of the hub ends whose person signed out. The new connection is nobody's, or has the new session.
+/// Why a hub session ends when its user signs out. The new connection is anonymous, or has the new session.
 fn signed_out() -> CloseReason {
     CloseReason::new(CloseCode::ServiceRestart, "signed out: reconnect")
 }
 
-/// Why a session ends whose person's rights are others now: the new connection gets the new rights.
+/// Why a session ends when its user's rights change: the new connection gets the new rights.
 pub(crate) fn rights_changed() -> CloseReason {
     CloseReason::new(CloseCode::ServiceRestart, "your rights have changed: reconnect and resume")
 }

@@ -19,8 +19,8 @@ struct Ends {
 }
 
 impl Expiries {
-    /// Ends `session` at `at`, unless it has shown a credential that lasts longer. The time is steady: a clock that leaps
-    /// ends nobody's session, and prolongs none.
+    /// Ends `session` at `at`, unless it has shown a credential that lasts longer. The time is steady: a clock that
+    /// leaps neither ends nor prolongs a session.
     pub fn add(&self, at: Timestamp, session: &Arc<Session>) {
         let mut ends = self.0.lock();
         match ends.of.get(&session.id()) {
@@ -52,7 +52,7 @@ impl Expiries {
         }
     }
 
-    /// Forgets sessions that have ended already; called now and then.
+    /// Removes sessions that have already ended; called periodically.
     pub fn forget_ended(&self) {
         let Ends { due, of } = &mut *self.0.lock();
         due.retain(|(_, id), session| {

@@ -21,7 +21,8 @@ pub const SESSION_COOKIE: &str = "relais_session";
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// Who makes a request whose body is still to come: asked again when all of it is there, however long that took.
+/// The sender of a request whose body is still to come: checked again when the body is complete, however long that
+/// took.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asking(Arc<AskingState>);
 
@@ -36,7 +37,7 @@ impl Asking {
         let _ = self.0.who.set(principal.clone());
     }
 
-    /// Whether whoever asks still has the rights that they began with.
+    /// Whether the sender still has the initial rights.
     pub(crate) async fn ask_again(self, auth: Auth) -> bool {
         let Some(principal) = self.0.who.get() else { return true };
         match auth.renewed(principal).await {
@@ -52,17 +53,17 @@ impl Asking {
         }
     }
 
-    /// Why not, told once.
+    /// The refusal, returned once.
     pub(crate) fn take_refusal(&self) -> Option<AppError> {
         self.0.refused.lock().take()
     }
 }
 
-/// Who makes this request. Refuses a credential that is not valid, and a cookie that another site made the
+/// The principal of this request. Refuses a credential that is not valid, and a cookie that another site made the
 /// browser send.
 ///
-/// Looked for in this order: `Authorization: Bearer`, `X-API-Key`, `?token=` (only on `GET` of a WebSocket or an
-/// event stream, whose browser clients cannot set headers, and at `/socket.io/`), the session cookie.
+/// Looked for in this order: `Authorization: Bearer`, `X-API-Key`, `?token=` (only on `GET` of a WebSocket or an event
+/// stream, whose browser clients cannot set headers, and at `/socket.io/`), the session cookie.
 #[derive(Clone, Debug)]
 pub struct Caller(pub Principal);
 
@@ -86,13 +87,13 @@ where
     }
 }
 
-/// Who opens a connection on which clients may also say later who they are. As [`Caller`], but a session that has
-/// ended counts as none: its cookie comes along whether the page wants it or not.
+/// The principal that opens a connection on which clients may also authenticate later. As [`Caller`], but a session
+/// that has ended counts as none: its cookie is sent whether the page wants it or not.
 #[derive(Clone, Debug)]
 pub struct Visitor(pub Principal);
 
 impl Visitor {
-    /// Who makes this request. On pages of an allowed origin that is not this server's a cookie counts as none.
+    /// The principal of this request. On pages of an allowed origin that is not this server's a cookie counts as none.
     ///
     /// # Errors
     /// 401 if a token or a key is not valid, 403 if a foreign page made the browser send the cookie.
@@ -101,8 +102,8 @@ impl Visitor {
         Self::visit(parts, auth, config, from).await
     }
 
-    /// Who makes a request that knows something which no other page knows, such as the id of a connection: a cookie needs
-    /// no further proof that a page of ours sends it, but counts as none on a page of another origin.
+    /// The principal of a request that contains something unknown to other pages, such as the id of a connection: a
+    /// cookie needs no further proof of origin, but counts as none on a page of another origin.
     ///
     /// # Errors
     /// As [`Visitor::of`].
@@ -189,8 +190,8 @@ pub fn credential(parts: &Parts) -> Result<Option<Credential>, AppError> {
     Ok(session_secret(&parts.headers).map(|secret| Credential::Session(secret.to_owned())))
 }
 
-/// Whether a request shows a credential in a header of its own. A browser sends these headers to a foreign origin only
-/// after a preflight that allowed it, and with a WebSocket never; and they count before any cookie.
+/// Whether a request has a credential in a header of its own. A browser sends these headers to a foreign origin only
+/// after a preflight that allowed it, and with a WebSocket never; and they take precedence over any cookie.
 pub(crate) fn shows_credential(headers: &HeaderMap) -> bool {
     headers.contains_key(header::AUTHORIZATION) || headers.contains_key(API_KEY)
 }

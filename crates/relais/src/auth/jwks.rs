@@ -14,13 +14,13 @@ use super::claims::{Claims, Expected, TokenError};
 use super::token::{self, Signature};
 use crate::config::{JwksConfig, masked};
 
-/// Bytes of a key set at most.
+/// Maximum size of a key set, in bytes.
 const BYTES_MAX: usize = 256 * 1024;
-/// Keys taken from a set at most.
+/// Maximum number of keys taken from a set.
 const KEYS_MAX: usize = 64;
 /// How long a fetch may take.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long keys still count when the provider cannot be reached.
+/// How long keys stay valid when the provider cannot be reached.
 const STALE_MAX_MS: i64 = 24 * 3_600_000;
 
 /// Verifies tokens of one identity provider.
@@ -43,7 +43,7 @@ struct State {
     tried_at: Option<Timestamp>,
 }
 
-/// A key and the one algorithm it may be used with: the token has no say in that.
+/// A key and the one algorithm it may be used with: the token does not choose it.
 struct Key {
     algorithm: Algorithm,
     key: DecodingKey,

@@ -3,10 +3,10 @@
 use super::AuthError;
 use super::secret::random_hex;
 
-/// What every key begins with, so that it is told from a token and found by secret scanners.
+/// The prefix of every key, which distinguishes it from a token and is found by secret scanners.
 pub(crate) const PREFIX: &str = "rk_";
 
-/// The longest key that is looked at, in bytes.
+/// The longest key that is accepted, in bytes.
 const BYTES_MAX: usize = 128;
 
 /// A new key, shown once; only its digest is stored.
@@ -21,7 +21,7 @@ impl NewKey {
         Ok(Self { id: random_hex::<8>()?, secret: random_hex::<32>()? })
     }
 
-    /// What the owner is given.
+    /// The text given to the owner.
     pub(crate) fn text(&self) -> String {
         format!("{PREFIX}{}_{}", self.id, self.secret)
     }

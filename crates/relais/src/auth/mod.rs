@@ -1,7 +1,7 @@
-//! Identity and access: who is calling, and may they?
+//! Identity and access: authentication and authorisation.
 //!
-//! [`Auth::authenticate`] turns a credential into a [`Principal`], which carries its rights; [`Auth::allows`] is
-//! the one rule that every command and every subscription asks, without I/O.
+//! [`Auth::authenticate`] turns a credential into a [`Principal`], which carries its rights; [`Auth::allows`] is the
+//! one rule that every command and every subscription checks, without I/O.
 
 mod cache;
 mod claims;
@@ -48,7 +48,7 @@ use store::{Account, KeyRow, SessionRow};
 use throttle::Throttle;
 use token::Tokens;
 
-/// A session or a key says at most so often in the database that it was used.
+/// Minimum interval between updates of the last use of a session or key in the database.
 const TOUCH_MS: i64 = 60_000;
 
 /// Why identity and access cannot be set up.
@@ -134,11 +134,11 @@ impl Auth {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Who presents this credential. Without one: nobody in particular, who has the relay in open mode and
+    /// The principal with this credential. Without one: the anonymous principal, which has the relay in open mode and
     /// nothing otherwise. A credential that is presented is always checked.
     ///
     /// # Errors
-    /// 401 if the credential is not valid, or what the database reports.
+    /// 401 if the credential is not valid, or a database error.
     pub async fn authenticate(&self, credential: Option<Credential>) -> Result<Principal, AppError> {
         match credential {
             None => Ok(Principal::Anonymous),
@@ -157,7 +157,7 @@ impl Auth {
     /// Refuses what `principal` may not do.
     ///
     /// # Errors
-    /// 401 if nobody said who they are, 403 otherwise.
+    /// 401 if the caller is anonymous, 403 otherwise.
     pub fn require(&self, principal: &Principal, action: Action<'_>) -> Result<(), AppError> {
         if self.allows(principal, action) {
             return Ok(());
@@ -183,13 +183,13 @@ impl Auth {
         Err(AppError::forbidden("forbidden", message))
     }
 
-    /// The sociétés whose files `principal` may read and whose events it may hear.
+    /// The sociétés whose files `principal` may read and whose events it may receive.
     #[must_use]
     pub fn readable_societes(&self, principal: &Principal) -> Access {
         self.inner.policy.readable(principal)
     }
 
-    /// Whether everybody may use the relay.
+    /// Whether everyone may use the relay.
     #[must_use]
     pub fn open_mode(&self) -> bool {
         self.inner.policy.open_mode
@@ -248,7 +248,7 @@ impl Auth {
         let (id, secret) = key::parse(text).ok_or_else(key_refused)?;
         let now = self.now();
         let row = self.key_row(id).await?;
-        // Compared also when there is no such key, so that time does not tell which ids exist.
+        // Compared also when there is no such key, so that timing does not reveal which ids exist.
         let stored = row.as_ref().map_or("", |row| &row.secret_hash);
         let matches = secret::same(&secret::digest(secret), stored);
         let row = row.filter(|row| matches && row.is_valid(now)).ok_or_else(key_refused)?;
@@ -358,7 +358,7 @@ impl Auth {
         self.inner.clock.now()
     }
 
-    /// For waits, and for how long something is remembered.
+    /// For waits and expiries.
     pub(crate) fn steady(&self) -> Timestamp {
         self.inner.clock.steady()
     }
@@ -383,7 +383,7 @@ impl Auth {
         &self.inner.throttle
     }
 
-    /// The rights of a user changed: what is kept of them no longer counts.
+    /// The rights of a user changed: their cached rows are no longer valid.
     pub(crate) fn user_changed(&self, id: &str) {
         self.inner.accounts.forget(id);
     }
@@ -399,7 +399,7 @@ impl Auth {
     }
 }
 
-/// The token counts, but nobody can have this id.
+/// The token is valid, but its id cannot be used here.
 fn user_id_refused(id: &str) -> AppError {
     let text = said!(
         "L'identifiant d'utilisateur {id:?} du token ne peut pas servir : ni « * », ni blanc autre que l'espace, ni \
@@ -414,7 +414,7 @@ pub(crate) fn unauthenticated(message: Said) -> AppError {
     AppError::unauthorized("unauthenticated", message)
 }
 
-/// Nobody said who they are.
+/// The caller is anonymous.
 pub(crate) fn credentials_required() -> AppError {
     unauthenticated(said!("Authentification requise", "Authentication required"))
 }

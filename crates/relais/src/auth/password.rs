@@ -22,11 +22,11 @@ const LANES: u32 = 1;
 
 /// Hashes computed at once, each taking [`MEMORY_KIB`] and a core.
 const CONCURRENT_MAX: usize = 4;
-/// Callers computing or waiting at most; further ones are told to come back.
+/// Maximum number of callers computing or waiting; further ones are asked to retry.
 const WAITING_MAX: usize = 64;
 
-/// No password has this hash. Verifying against it takes as long as against a real one, so that the time of a
-/// refusal does not tell whether an account exists.
+/// No password has this hash. Verifying against it takes as long as against a real one, so that timing does not reveal
+/// whether an account exists.
 const NOBODY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$cmVsYWlzLW5vLWFjY291bnQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
@@ -80,7 +80,7 @@ impl Passwords {
         let turn = self.running.clone().acquire_owned().await.map_err(AppError::internal)?;
         let work = move || {
             let result = f();
-            // The turn ends with the work, also when the caller has gone away meanwhile.
+            // The turn ends with the work, even if the caller is gone.
             drop(turn);
             result
         };

@@ -1,20 +1,20 @@
-//! The one rule: may this principal do this?
+//! The access rule.
 
 use relais_protocol::event::{Channel, Topic};
 
 use super::principal::{Access, Principal};
 use super::topics::{KeyAccess, Topics};
 
-/// What somebody wants to do.
+/// An action to be authorised.
 #[derive(Clone, Copy, Debug)]
 pub enum Action<'a> {
-    /// Read the files of a société and listen to its events.
+    /// Read the files of a société and subscribe to its events.
     RelayRead(&'a str),
     /// Write, delete or restore files of a société.
     RelayWrite(&'a str),
     /// See the sociétés that may be read; needs at least one, or the right to all.
     RelayList,
-    /// Listen to a topic or to every topic of a family.
+    /// Subscribe to a topic or to every topic of a family.
     Subscribe(&'a Channel),
     /// Publish to a topic.
     Publish(&'a Topic),
@@ -25,7 +25,7 @@ pub enum Action<'a> {
 /// Decides without I/O, from what the principal carries. What is not allowed here is refused.
 #[derive(Clone, Copy)]
 pub struct Policy {
-    /// Whether everybody may use the relay.
+    /// Whether everyone may use the relay.
     pub open_mode: bool,
     /// Which topics there are.
     pub topics: &'static Topics,
@@ -45,7 +45,7 @@ impl Policy {
         }
     }
 
-    /// The sociétés whose files `principal` may read and whose events it may hear.
+    /// The sociétés whose files `principal` may read and whose events it may receive.
     #[must_use]
     pub fn readable(self, principal: &Principal) -> Access {
         if self.open_mode {

@@ -1,4 +1,4 @@
-//! Who is calling.
+//! Principals and their rights.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
@@ -10,7 +10,7 @@ use crate::text::composed;
 
 static ANONYMOUS: LazyLock<Arc<str>> = LazyLock::new(|| "anonymous".into());
 
-/// Which sociétés.
+/// A set of sociétés.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Every société, now and later.
@@ -51,7 +51,7 @@ impl Access {
 /// Which sociétés a principal may read and which it may write. What it may write it may read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grants {
-    /// Reading and listening.
+    /// Reading and subscribing.
     pub read: Access,
     /// Writing, deleting, restoring.
     pub write: Access,
@@ -71,7 +71,7 @@ impl Grants {
         for (name, writes) in pairs {
             read_all |= name == "*";
             write_all |= name == "*" && writes;
-            // Whoever wrote the name, the société has its composed form.
+            // The société has the composed form of its name, however it was written.
             let name: Box<str> = composed(name).into();
             if writes {
                 write.insert(name.clone());
@@ -142,8 +142,8 @@ impl User {
     }
 }
 
-/// The e-mail address that an id of an existing backend is, in the one spelling that accounts have it in: capitals make
-/// nobody somebody else. None if the id is none.
+/// The e-mail address in an id of an existing backend, in the spelling of the accounts: addresses are compared without
+/// case. None if the id is no address.
 #[must_use]
 pub fn address(id: &str) -> Option<String> {
     id.contains('@').then(|| id.trim().to_lowercase())
@@ -166,10 +166,10 @@ pub struct Service {
     pub expires_at: Option<Timestamp>,
 }
 
-/// Who is calling. Carries every right it has, so that asking the policy costs no I/O.
+/// The caller. Carries every right it has, so that the policy needs no I/O.
 #[derive(Clone, Debug, Default)]
 pub enum Principal {
-    /// Nobody in particular. May use the relay in open mode, and nothing otherwise.
+    /// Anonymous. May use the relay in open mode, and nothing otherwise.
     #[default]
     Anonymous,
     /// A person.
@@ -199,7 +199,7 @@ impl Principal {
         }
     }
 
-    /// Whether nobody said who they are.
+    /// Whether the caller is anonymous.
     #[must_use]
     pub fn is_anonymous(&self) -> bool {
         matches!(self, Self::Anonymous)

@@ -1,8 +1,8 @@
 //! Rights end everywhere at once.
 //!
-//! What takes rights away tells it in the log, in its own transaction ([`tell`]). Every server on the database hears
-//! that in the order of the log ([`Auth::observe`]): it forgets what it remembered and closes the live connections
-//! before any later event reaches them, and whoever waits for an event wakes. Work under way asks again:
+//! A revocation is published in the log, in its own transaction ([`tell`]). Every server on the database receives it
+//! in the order of the log ([`Auth::observe`]): it drops its cached rows, closes the live connections
+//! before any later event reaches them, and wakes requests that wait for an event. Work in progress checks again:
 //! [`Auth::renewed`] before an answer, [`Permit`] in the transaction that stores.
 
 use std::collections::BTreeSet;
@@ -21,12 +21,12 @@ use super::{Action, Auth, Principal, User, key_refused, session_ended, token_ref
 use crate::AppError;
 use crate::said::said;
 
-/// Where servers tell each other whose rights changed: one topic, which nobody may hear.
+/// Where servers publish whose rights changed: one topic, which no client may subscribe to.
 pub const FAMILY: TopicFamily = TopicFamily::named("rights");
 
 static TOPIC: LazyLock<Topic> = LazyLock::new(|| Topic::new(FAMILY.name).expect("it is a name"));
 
-/// What ended, so that the live connections that came with it end, too.
+/// What ended, so that its live connections are closed, too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
     /// Whose rights changed: `user:<id>` or `key:<id>`.
@@ -36,8 +36,8 @@ pub struct Ended {
     pub session: Option<Arc<str>>,
 }
 
-/// Tells every server on this database that the rights of a principal changed, or that one session of it ended. This one
-/// forgets them before its caller is answered, even while events wait for room in the hub.
+/// Notifies every server on this database that the rights of a principal changed, or that one session of it ended. This
+/// one drops them from its cache before its caller is answered, even while events wait for room in the hub.
 ///
 /// # Errors
 /// What the database reports.
@@ -55,8 +55,8 @@ pub(crate) fn emit(
 }
 
 impl Auth {
-    /// Takes in an event of the log. If rights ended with it, what was remembered of them is forgotten, and what is to
-    /// be closed is returned.
+    /// Applies an event of the log. If rights ended with it, they are dropped from the cache, and what is to be closed
+    /// is returned.
     #[must_use]
     pub fn observe(&self, event: &Event) -> Option<Ended> {
         if event.topic != *TOPIC {
@@ -71,7 +71,7 @@ impl Auth {
         Some(ended)
     }
 
-    /// What was remembered of these rights no longer counts.
+    /// Drops the cached rows of these rights.
     fn forget(&self, ended: &Ended) {
         match (&ended.session, ended.principal.split_once(':')) {
             (Some(session), _) => self.session_changed(session),
@@ -81,10 +81,10 @@ impl Auth {
         }
     }
 
-    /// The same caller with the rights of now: asked again before an answer that took its time.
+    /// The same caller with its current rights: checked again before an answer that took long.
     ///
     /// # Errors
-    /// 401 if the credential counts no more, or what the database reports.
+    /// 401 if the credential is no longer valid, or a database error.
     pub async fn renewed(&self, principal: &Principal) -> Result<Principal, AppError> {
         self.renewed_at(principal, self.now()).await
     }
@@ -157,7 +157,7 @@ impl Auth {
         if user.session.is_none() && self.has_expired(user.expires_at, now) {
             return Err(token_refused());
         }
-        // Whoever has no account here has the rights that the token says, as long as it counts.
+        // A user without an account here has the rights in the token, as long as it is valid.
         let Some(generation) = user.generation else { return Ok(Principal::User(Arc::clone(user))) };
         let account = account.filter(|account| !account.disabled && account.generation == generation);
         let Some(account) = account else { return Err(token_refused()) };
@@ -175,7 +175,7 @@ impl Auth {
     }
 }
 
-/// Why nothing is done for somebody whose rights are others than those that they began with.
+/// The refusal when the caller's rights have changed since the operation began.
 pub(super) fn rights_changed() -> AppError {
     let text = said!(
         "Vos droits ont changé pendant la demande : rien n'a été modifié, recommencez",
@@ -184,7 +184,7 @@ pub(super) fn rights_changed() -> AppError {
     AppError::forbidden("rights_changed", text)
 }
 
-/// Who stores something, to be asked again in the transaction that does it.
+/// The author of a change, to be checked again in its transaction.
 #[derive(Clone)]
 pub struct Permit {
     auth: Auth,
@@ -192,21 +192,21 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Of a caller.
+    /// For a caller.
     #[must_use]
     pub fn new(auth: Auth, principal: Principal) -> Self {
         Self { auth, principal }
     }
 
-    /// Of somebody on a live connection. That ends by itself when their credential expires, unless they show another one,
-    /// so that the moment of the first does not count here.
+    /// For the user of a live connection. That ends by itself when their credential expires, unless they show another
+    /// one, so that the expiry of the first does not count here.
     #[must_use]
     pub fn lasting(auth: Auth, user: &Arc<User>) -> Self {
         let user = User { expires_at: None, ..User::clone(user) };
         Self { auth, principal: Principal::User(Arc::new(user)) }
     }
 
-    /// Who.
+    /// The principal.
     #[must_use]
     pub fn principal(&self) -> &Principal {
         &self.principal
@@ -222,19 +222,19 @@ impl Permit {
         self.auth.require(&now, action)
     }
 
-    /// As [`Permit::check`], for what the rights with which the caller began were found enough for.
+    /// As [`Permit::check`], for an operation that was allowed by the caller's initial rights.
     ///
     /// # Errors
-    /// 401 if the credential counts no more, 403 if the rights are others now, or what the database reports.
+    /// 401 if the credential is no longer valid, 403 if the rights have changed, or a database error.
     pub fn stands(&self, tx: &mut impl Query) -> Result<(), AppError> {
         let now = self.auth.renewed_in(tx, &self.principal)?;
         if now.has_rights_of(&self.principal) { Ok(()) } else { Err(rights_changed()) }
     }
 
-    /// As [`Permit::stands`], for several: what the database knows of them is asked at once.
+    /// As [`Permit::stands`], for several: their rows are read at once.
     ///
     /// # Errors
-    /// What the database reports; what becomes of each is in its own result.
+    /// A database error; the outcome for each is in its own result.
     pub fn stand_each(
         tx: &mut impl Query,
         permits: &[Self],
@@ -266,7 +266,7 @@ impl Permit {
         Ok(each)
     }
 
-    /// Runs `f` in a transaction that asks first whether the caller's rights still stand.
+    /// Runs `f` in a transaction that first checks whether the caller's rights are unchanged.
     ///
     /// # Errors
     /// As [`Permit::stands`], and what `f` returns.

@@ -17,8 +17,8 @@ pub struct TopicFamily {
     pub name: &'static str,
     /// What the name may end with; a family for each.
     pub endings: &'static [&'static str],
-    /// Whether somebody may hear a topic, or the whole family, by what they are. What only the feature knows, such as
-    /// members and owners, its `subscribe` says.
+    /// Whether a principal may subscribe to a topic, or to the whole family, by its rights. What only the feature
+    /// knows, such as members and owners, is decided by its `subscribe`.
     pub hears: fn(Policy, &Principal, &Channel) -> bool,
     /// What a key may do there with a scope of `events`.
     pub keys: KeyAccess,
@@ -26,19 +26,19 @@ pub struct TopicFamily {
     pub composed: bool,
 }
 
-/// What a key with a scope of `events` may do in a family. However the scope is written, it reaches no further.
+/// The access of a key with a scope of `events` to a family. However the scope is written, it reaches no further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyAccess {
-    /// Nothing: its feature alone publishes there and says who hears it.
+    /// None: only its feature publishes there and decides who subscribes.
     Nothing,
-    /// Publish: what is told to a person or a role is heard by these alone.
+    /// Publish: only the user or role in question may subscribe.
     Publish,
     /// Publish and subscribe.
     Everything,
 }
 
 impl TopicFamily {
-    /// A family of which nobody hears by what they are, and in which no key publishes.
+    /// A family without subscriptions by rights alone, and in which no key publishes.
     #[must_use]
     pub const fn named(name: &'static str) -> Self {
         Self { name, endings: &[""], hears: |_, _, _| false, keys: KeyAccess::Nothing, composed: false }
@@ -49,7 +49,7 @@ impl TopicFamily {
     }
 }
 
-/// Topics of no feature, such as `flow:paie`: keys tell and hear there what they like.
+/// Topics of no feature, such as `flow:paie`: keys may publish and subscribe there freely.
 static OF_APPLICATIONS: TopicFamily =
     TopicFamily { keys: KeyAccess::Everything, ..TopicFamily::named("applications") };
 
@@ -83,7 +83,7 @@ impl Topics {
         }
     }
 
-    /// Whether the server alone publishes events of this name, on whichever topic.
+    /// Whether only the server publishes events of this name, on any topic.
     #[must_use]
     pub fn is_reserved(&self, event: &str) -> bool {
         self.names.contains(&event)

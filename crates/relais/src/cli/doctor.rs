@@ -1,4 +1,4 @@
-//! `relais doctor`: test everything the configuration names and say what to do.
+//! `relais doctor`: tests everything the configuration names and reports the remedies.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! `relais jobs`: what waits, runs and failed, and what to do about it.
+//! `relais jobs`: pending, running and failed jobs, and operations on them.
 
 use relais_protocol::time::Timestamp;
 use relais_store::jobs::inspect::{self, Changed, Filter, JobRow, ScheduleRow};

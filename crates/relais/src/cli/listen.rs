@@ -8,7 +8,7 @@ use super::client::model::Frame;
 use super::client::{Backoff, ClientError, Remote, ServerArgs, SseParser, Stop, backoff, names, progress};
 use super::{CliError, Globals, out};
 
-/// A stream on which not even a heartbeat came for this long is dead.
+/// A stream without even a heartbeat for this long is dead.
 const SILENCE_MAX: Duration = Duration::from_secs(75);
 
 /// Arguments of `relais listen`.
@@ -147,7 +147,7 @@ impl Listener<'_> {
         }
     }
 
-    /// The server says goodbye: on its own account, then it wants us back, or on ours.
+    /// The server closes the stream: for its own reasons, then the client should reconnect, or for the client's.
     fn dismissed(&self, frame: &Frame) -> Ending {
         let reason = frame.reason.as_deref().unwrap_or("no reason given");
         if frame.reconnect == Some(false) {

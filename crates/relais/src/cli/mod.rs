@@ -173,7 +173,7 @@ fn without_command(error: &clap::Error) -> ExitCode {
 
 async fn run(cli: Cli) -> Result<(), CliError> {
     let globals = cli.globals;
-    // The server says it in its log, once that is open.
+    // The server logs it, once its log is open.
     if !matches!(cli.command, Command::Serve(_)) {
         for unknown in crate::config::unknown_variables(environment()) {
             out::note(&format!("relais: warning: {unknown}"));

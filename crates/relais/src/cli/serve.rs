@@ -20,7 +20,7 @@ pub async fn run(args: ServeArgs, globals: &Globals) -> Result<(), CliError> {
     for unknown in crate::config::unknown_variables(super::environment()) {
         tracing::warn!("{unknown}");
     }
-    // Whoever reads that the server listens may ask it to end at once.
+    // A program that reads that the server listens may ask it to end at once.
     let mut signals = Signals::heard();
     let server = tokio::select! {
         started = boot::start(config) => started.map_err(|e| CliError::new(e.to_string()))?,

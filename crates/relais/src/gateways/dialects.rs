@@ -33,10 +33,10 @@ pub(super) fn stream_block(id: Option<&str>, name: &str, data: &[u8]) -> Vec<u8>
     out
 }
 
-/// How an event becomes JSON.
+/// Encodes an event as JSON.
 type Encode = fn(&Event, &mut Vec<u8>);
 
-/// How a client is told that it was taken out of a channel.
+/// Notifies a client that it was removed from a channel.
 type Revoked = fn(&Channel) -> Bytes;
 
 /// A dialect whose events are WebSocket text frames.
@@ -79,8 +79,8 @@ pub(super) fn unsubscribed(channel: &Channel) -> Bytes {
     text_frame(&json!({ "type": "unsubscribed", "channel": channel.to_string(), "reason": "forbidden" }))
 }
 
-/// `{"type":"event","topic","name","offset","epoch","cursor","at","data"}`. What is not stored has no place in the log:
-/// no `offset`, no `epoch` and no `cursor`.
+/// `{"type":"event","topic","name","offset","epoch","cursor","at","data"}`. An ephemeral event has no position in the
+/// log: no `offset`, no `epoch` and no `cursor`.
 pub(super) fn write_native(event: &Event, out: &mut Vec<u8>) {
     let topic = Value::from(event.topic.as_str());
     let name = Value::from(&*event.name);
@@ -125,7 +125,7 @@ impl Dialect for StreamDialect {
     fn encode(&self, event: &Event, out: &mut Vec<u8>) {
         let mut data = Vec::with_capacity(event.data.len() + 200);
         (self.encode)(event, &mut data);
-        // What is not stored is no place to come back to.
+        // An ephemeral event is no position to resume from.
         let cursor = event.is_durable().then(|| event.cursor().to_string());
         out.extend_from_slice(&stream_block(cursor.as_deref(), &event.name, &data));
     }

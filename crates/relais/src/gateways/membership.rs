@@ -1,9 +1,10 @@
-//! Connections follow what their person is in: they join topics as the person is let in, and leave as they are put out.
+//! Connections follow the memberships of their user: they join topics as the user is added, and leave as they are
+//! removed.
 //!
-//! Being let in and out is committed at any moment, also while a connection joins. Two rules make up for that. Whoever
-//! joins is asked for their right before and once more when they listen ([`admit`]): who is put out later is noticed by
-//! the hub, which takes them out. And one connection makes one change at a time ([`Follower`]), so that what was found
-//! out before somebody was let in again does not take them out afterwards.
+//! Additions and removals are committed at any moment, also while a connection joins. Two rules account for that. The
+//! right to join is checked before, and once more after the subscription ([`admit`]): a later removal reaches the hub,
+//! which removes the connection. And a connection makes one change at a time ([`Follower`]), so that a check made
+//! before a user was added again does not remove them afterwards.
 
 use std::collections::{HashSet, VecDeque};
 use std::future::Future;
@@ -16,14 +17,14 @@ use relais_protocol::event::{Channel, Cursor, Topic};
 use super::Errands;
 use crate::AppError;
 
-/// Topics that one connection is let into and has not joined yet, at most. Beyond it ends, and its client resumes.
+/// Maximum number of topics that a connection has still to join. Beyond it the connection ends, and its client resumes.
 const PENDING_MAX: usize = 10_000;
 
-/// Has somebody hear what they may. `ask` says what that is, before and once more when they listen: whoever is put out
-/// from then on is noticed by the hub. If they may no longer, `undo` takes back what `join` has done.
+/// Subscribes a user to what they may receive. `ask` returns what that is, before and once more after the subscription:
+/// a later removal reaches the hub. If they no longer may, `undo` reverts what `join` has done.
 ///
 /// # Errors
-/// Those of `ask` and `join`; nothing new is heard then.
+/// Those of `ask` and `join`; nothing new is subscribed then.
 pub(super) async fn admit<A, J, Right, Done>(
     ask: impl Fn() -> A,
     join: impl FnOnce(Right) -> J,
@@ -44,66 +45,67 @@ where
     }
 }
 
-/// A connection, as far as it can hear topics.
+/// A connection, as a subscriber of topics.
 pub(super) trait Subscriber: Send + Sync + 'static {
-    /// Hears one more topic, from the event after `since`. Says whether everything from there on comes.
+    /// Subscribes to one more topic, from the event after `since`. Returns whether everything from there on is
+    /// delivered.
     fn join(
         &self,
         subscription: Subscription,
         since: Cursor,
     ) -> impl Future<Output = Result<bool, SubscribeError>> + Send;
 
-    /// Stops hearing a channel.
+    /// Unsubscribes from a channel.
     fn leave(&self, channel: &Channel);
 
-    /// Ends the connection: it would miss something. Its client comes back and resumes. Must not wait.
+    /// Ends the connection: it would miss events. Its client reconnects and resumes. Must not wait.
     fn give_up(&self);
 }
 
-/// Who is in which topics, as a feature knows it, for one person.
+/// The memberships of one user, as a feature knows them.
 pub(super) trait Membership: Send + Sync + 'static {
-    /// The topics that the person is in.
+    /// The topics that the user is a member of.
     fn topics(&self) -> impl Future<Output = Result<Vec<Topic>, AppError>> + Send;
 
-    /// How they hear a topic.
+    /// The subscription of the user to a topic.
     ///
     /// # Errors
-    /// 404 if they are not in it.
+    /// 404 if they are not a member.
     fn ask(&self, topic: &Topic) -> impl Future<Output = Result<Subscription, AppError>> + Send;
 
-    /// Whether they hear a channel without being in anything, such as their own.
+    /// Whether they receive a channel without any membership, such as their own.
     fn is_own(&self, channel: &Channel) -> bool;
 }
 
-/// One connection and what its person is in.
+/// One connection and the memberships of its user.
 pub(super) struct Follower<S, M> {
     pub(super) subscriber: S,
     pub(super) membership: M,
     errands: Errands,
-    /// Held for one change, from the first question to the last step.
+    /// Held for one change, from the first check to the last step.
     turn: tokio::sync::Mutex<()>,
     pending: Mutex<Pending>,
 }
 
-/// What the person was let into and the connection has still to join.
+/// Topics that the user was added to and the connection has still to join.
 struct Pending {
     topics: VecDeque<(Topic, Cursor)>,
-    /// Whether somebody sees to them: an errand, or whoever lets the connection in.
+    /// Whether a task handles them: an errand, or the opening of the connection.
     is_attended: bool,
 }
 
 impl<S: Subscriber, M: Membership> Follower<S, M> {
-    /// A connection that is coming in: what its person is let into waits until it [is](Self::open).
+    /// A connection that is being opened: topics that its user is added to are pending until it [is](Self::open).
     pub(super) fn new(subscriber: S, membership: M) -> Arc<Self> {
         let pending = Mutex::new(Pending { topics: VecDeque::new(), is_attended: true });
         let turn = tokio::sync::Mutex::default();
         Arc::new(Self { subscriber, membership, errands: Errands::here(), turn, pending })
     }
 
-    /// Hears a topic from the event after `since`; it may do so already.
+    /// Subscribes to a topic from the event after `since`; it may be subscribed already.
     ///
     /// # Errors
-    /// 404 if the person is not in it: they may have been put out while they joined.
+    /// 404 if the user is not a member: they may have been removed while they joined.
     pub(super) async fn join(&self, topic: &Topic, since: Cursor) -> Result<(), AppError> {
         let _turn = self.turn.lock().await;
         self.join_in_turn(topic, since).await
@@ -127,11 +129,11 @@ impl<S: Subscriber, M: Membership> Follower<S, M> {
         Ok(())
     }
 
-    /// The connection hears `heard`, which was looked up when the log was at `head` or later: makes up for what changed
-    /// since then, and follows from here on.
+    /// The connection is subscribed to `heard`, which was looked up when the log was at `head` or later: applies the
+    /// changes since then, and follows from here on.
     ///
     /// # Errors
-    /// What the database reports; the connection follows nothing then and has to end.
+    /// A database error; the connection follows nothing then and has to end.
     pub(super) async fn open(self: &Arc<Self>, heard: &[Channel], head: Cursor) -> Result<(), AppError> {
         let turn = self.turn.lock().await;
         let topics = self.membership.topics().await?;
@@ -144,7 +146,7 @@ impl<S: Subscriber, M: Membership> Follower<S, M> {
         let heard: HashSet<&Channel> = heard.iter().collect();
         for topic in topics.iter().filter(|topic| !heard.contains(&Channel::Topic((*topic).clone()))) {
             match self.join_in_turn(topic, head).await {
-                // Whose person was put out again meanwhile.
+                // The user was removed again meanwhile.
                 Err(error) if error.is_not_found() => {}
                 joined => joined?,
             }
@@ -154,7 +156,7 @@ impl<S: Subscriber, M: Membership> Follower<S, M> {
         Ok(())
     }
 
-    /// The person was let into a topic: the connection hears it from the event after `since`. Does not wait; called in
+    /// The user was added to a topic: the connection receives it from the event after `since`. Does not wait; called in
     /// the order of the log, on any thread.
     pub(super) fn let_in(self: &Arc<Self>, topic: Topic, since: Cursor) {
         let mut pending = self.pending.lock();
@@ -173,12 +175,12 @@ impl<S: Subscriber, M: Membership> Follower<S, M> {
         }
     }
 
-    /// Joins what its person was let into, one after the other.
+    /// Joins the pending topics one after the other.
     async fn catch_up(&self) {
         while let Some((topic, since)) = self.next_pending() {
             match self.join(&topic, since).await {
                 Ok(()) => {}
-                // Its person is out again.
+                // The user was removed again.
                 Err(error) if error.is_not_found() => {}
                 Err(error) => {
                     tracing::debug!(%error, %topic, "a connection cannot follow a topic");
@@ -196,13 +198,13 @@ impl<S: Subscriber, M: Membership> Follower<S, M> {
     }
 }
 
-/// How a connection hears a topic.
+/// The outcome of a join.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Joined {
     /// As before.
     Before,
     Now,
-    /// Without some of what came before.
+    /// Without some earlier events.
     WithGap,
 }
 

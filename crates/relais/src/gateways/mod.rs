@@ -1,8 +1,8 @@
-//! Live connections: how clients come in, and what they speak.
+//! Live connections: how clients connect, and their protocols.
 //!
-//! A gateway turns a request into a session of the hub; a dialect turns events into frames and frames into
-//! commands. No feature knows which of them carried a command. A client for which there is no session is turned
-//! away alike by all of them.
+//! A gateway turns a request into a session of the hub; a dialect turns events into frames and frames into commands. No
+//! feature knows which of them carried a command. All gateways refuse a client in the same way when no session is
+//! available.
 
 mod chat;
 mod dialects;
@@ -48,11 +48,11 @@ pub const DIALECTS: [&DialectFeature; 7] = [
     &mqtt::DIALECT,
 ];
 
-/// How a dialect declares itself: as a feature does, with what it adds to Socket.IO.
+/// The declaration of a dialect: as for a feature, with its additions to Socket.IO.
 pub struct DialectFeature {
     /// What every feature has.
     pub feature: Feature,
-    /// Adds its namespaces of Socket.IO, and what it hears in others.
+    /// Adds its Socket.IO namespaces, and its subscriptions in others.
     namespaces: fn(&App, &mut socketio::Namespaces),
 }
 
@@ -90,12 +90,12 @@ fn spawn_connection(connection: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(connection);
 }
 
-/// Where a connection has something done that was noticed on a thread outside of the runtime.
+/// Runs work that was triggered on a thread outside of the runtime.
 #[derive(Clone)]
 struct Errands(tokio::runtime::Handle);
 
 impl Errands {
-    /// Those of the runtime that this is called in.
+    /// Those of the current runtime.
     fn here() -> Self {
         Self(tokio::runtime::Handle::current())
     }
@@ -115,7 +115,7 @@ fn identity(principal: &Principal) -> Identity {
     }
 }
 
-/// A session is somebody's from now on: it ends with their credential, and with the rights that they came with.
+/// Assigns a session to a principal: it ends with their credential, and with their rights at that time.
 fn belongs_to(app: &App, principal: &Principal, session: &Arc<Session>) {
     if let Some(at) = principal.expires_at() {
         app.expiries().add(app.clock().moment().steady_at(at), session);
@@ -137,8 +137,8 @@ fn belongs_to(app: &App, principal: &Principal, session: &Arc<Session>) {
     });
 }
 
-/// Whose session it is shows another credential: it lasts as long as that does. With other rights than it came with the
-/// session ends, since what it listens to was allowed by the former ones; says whether it goes on.
+/// Renews a session with another credential of its principal: it lasts as long as that does. With other rights the
+/// session ends, since its subscriptions were allowed by the former ones; returns whether it continues.
 fn renew(app: &App, known: &Principal, principal: &Principal, session: &Arc<Session>) -> bool {
     let goes_on = known.has_rights_of(principal);
     if goes_on {
@@ -190,8 +190,8 @@ fn other_identity() -> AppError {
     AppError::conflict("other_identity", message)
 }
 
-/// What in the JSON of a client cannot be held here. JSON may name half of a surrogate pair (RFC 8259, section 8.2),
-/// which is no character: an application cut a text in the middle of one.
+/// Describes what in the JSON of a client cannot be represented here. JSON may contain half of a surrogate pair (RFC
+/// 8259, section 8.2), which is no character: an application cut a text in the middle of one.
 fn unreadable(error: &serde_json::Error) -> AppError {
     if error.to_string().contains("hex escape") {
         let message = said!(

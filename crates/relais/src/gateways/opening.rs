@@ -1,5 +1,5 @@
-//! Sessions for clients that may have one. The others are told why: a WebSocket is there already when the hub is
-//! asked, so they hear it in its close frame.
+//! Opens sessions. A client that is refused gets the reason: a WebSocket is already established when the hub is asked,
+//! so it is sent in its close frame.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -13,11 +13,11 @@ use tokio::net::TcpStream;
 use crate::tasks::spawn;
 use crate::web::{Guest, Unnamed};
 
-/// How long a client that was turned away has to close its side.
+/// How long a refused client has to close its side.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Opens a session. If there is none for a WebSocket, its client is told with 1012 when the server drains and with
-/// 1013 when there are too many.
+/// Opens a session. If none is available for a WebSocket, it is closed with 1012 when the server drains and with 1013
+/// when there are too many.
 ///
 /// # Errors
 /// [`OpenError`], for the log or the HTTP answer.
@@ -41,7 +41,7 @@ pub(super) fn open_session(hub: &Hub, spec: SessionSpec) -> Result<Arc<Session>,
     opened
 }
 
-/// As [`open_session`]. If the client has to say who it is, it makes room for others where places are short until it has.
+/// As [`open_session`]. A client that has to authenticate may be closed to make room for others until it has.
 ///
 /// # Errors
 /// As there.
@@ -58,13 +58,13 @@ pub(super) fn open_guest(hub: &Hub, spec: SessionSpec, guest: Guest) -> Result<A
     Ok(session)
 }
 
-/// The client of this session makes room for others where places are short, until it has said who it is. Without its
-/// stream it is told first and has the hub's time to go.
+/// The client of this session may be closed to make room for others until it has authenticated. Without a live `stream`
+/// it is sent the reason first and has the hub's close timeout.
 pub(super) fn await_name(hub: &Hub, session: &Arc<Session>, stream: Weak<TcpStream>, guest: Guest) {
     guest.await_name(Stranger { hub: hub.clone(), session: Arc::downgrade(session), stream });
 }
 
-/// The session of somebody who has not said who they are.
+/// An unauthenticated session.
 struct Stranger {
     hub: Hub,
     session: Weak<Session>,
@@ -84,7 +84,7 @@ impl Unnamed for Stranger {
         );
         self.hub.close(&session, reason);
         if let Some(stream) = self.stream.upgrade() {
-            // Behind the close frame. Whoever runs it sees the end and lets go of its place.
+            // After the close frame. The task that runs it sees the end and releases its place.
             let _ = SockRef::from(&*stream).shutdown(std::net::Shutdown::Both);
         }
     }
@@ -103,15 +103,14 @@ fn reason(error: &OpenError) -> CloseReason {
     CloseReason::new(code, error.to_string())
 }
 
-/// The last frame of a socket without a session. What cannot be written at once is not written.
+/// The last frame of a socket without a session. What cannot be written at once is dropped.
 pub(super) fn write_close(stream: &TcpStream, code: u16, text: &str) {
     let mut frame = Vec::new();
     close_frame(code, text, &mut frame);
     let _ = stream.try_write(&frame);
 }
 
-/// Waits for the client to close: if it has said something that nobody has read, a connection that is dropped at
-/// once is reset, and the close frame may be lost with it.
+/// Waits for the client to close: dropping a connection with unread data resets it, and the close frame may be lost.
 async fn part(mut stream: TcpStream) {
     let farewell = async {
         stream.shutdown().await?;
@@ -119,6 +118,6 @@ async fn part(mut stream: TcpStream) {
         while stream.read(&mut unread).await? > 0 {}
         std::io::Result::Ok(())
     };
-    // Whoever is gone already has not waited for it.
+    // The outcome does not matter: the connection ends in any case.
     let _ = tokio::time::timeout(FAREWELL, farewell).await;
 }

@@ -1,4 +1,4 @@
-//! Long polling: for networks that let nothing else through. No session: the log is the memory.
+//! Long polling: for networks that block everything else. No session: the state is in the log.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(super) const DIALECT: DialectFeature = DialectFeature::of(Feature {
 
 /// Data of one reply at most, in bytes; a single event may have more.
 const DATA_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Events that are read at a time, so that what is read beyond the limits stays small.
+/// Events read at a time, so that little is read beyond the limits.
 const STEP: usize = 64;
 
 /// Durable events of channels after a cursor; waits for one if there is none.
@@ -66,8 +66,9 @@ async fn poll_events(
     loop {
         let head = heads.head();
         if may_wait {
-            // Rights may have ended meanwhile, or somebody was taken out: that is in the log, so it wakes whoever waits.
-            // Asked after `head`: what came before is theirs, and what ended before that wakes nobody any more.
+            // Rights may have been revoked meanwhile, or a member removed: that is in the log, so it wakes the waiting
+            // request. Checked after `head`: earlier events belong to the caller, and an earlier revocation wakes
+            // nobody any more.
             let renewed = app.auth().renewed(&principal).await?;
             subscriptions = all_allowed(&app, &renewed, &query.channels).await?;
         }
@@ -82,7 +83,7 @@ async fn poll_events(
 
 /// The next events of all channels together, each once.
 struct Page {
-    /// By their place in the log.
+    /// By position in the log.
     events: BTreeMap<u64, Event>,
     data_bytes: usize,
     events_max: usize,
@@ -108,7 +109,7 @@ impl Page {
         Ok(page)
     }
 
-    /// Adds what a channel has up to the page's end, and ends the page earlier where that is too much.
+    /// Adds the events of a channel up to the page's end, and ends the page earlier if they are too many.
     async fn add(&mut self, app: &App, subscription: &Subscription, mut after: u64) -> Result<(), AppError> {
         let mut left = self.events_max;
         while after < self.cursor.seq {
@@ -147,7 +148,7 @@ impl Page {
         }
     }
 
-    /// Drops what is beyond; it belongs to the next page.
+    /// Drops events beyond `seq`; they belong to the next page.
     fn end_at(&mut self, seq: u64) {
         self.cursor.seq = self.cursor.seq.min(seq);
         while let Some(last) = self.events.last_entry()

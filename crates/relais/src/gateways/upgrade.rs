@@ -24,15 +24,15 @@ use crate::web::{ClientPlace, ClientStream, Guest, Place};
 /// RFC 6455 section 1.3.
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// A request that asks for a WebSocket and may have one.
+/// A valid WebSocket upgrade request.
 pub struct Handshake {
     accept: HeaderValue,
     upgrade: OnUpgrade,
-    /// A client behind a proxy counts for as long as the WebSocket lasts.
+    /// A client behind a proxy holds a place for as long as the WebSocket lasts.
     place: Option<Arc<ClientPlace>>,
     /// Where the client connects from.
     pub address: SocketAddr,
-    /// The compression that the client offers and the server could take.
+    /// The compression offered by the client that the server supports.
     offered: Option<&'static str>,
     agreed: bool,
 }
@@ -86,7 +86,7 @@ impl Handshake {
         }
     }
 
-    /// Agrees on permessage-deflate (RFC 7692) if the client offers it and it is `wanted`; says whether.
+    /// Negotiates permessage-deflate (RFC 7692) if the client offers it and it is `wanted`; returns whether it is used.
     pub fn agree_deflate(&mut self, wanted: bool) -> bool {
         self.agreed = wanted && self.offered.is_some();
         self.agreed
@@ -113,7 +113,7 @@ pub struct Upgraded {
     pub stream: TcpStream,
     /// What was read beyond the request.
     pub leftover: Leftover,
-    /// For whoever does not know yet whose it is.
+    /// The guest status, until the client authenticates.
     pub(crate) guest: Guest,
 }
 

@@ -1,7 +1,7 @@
 //! The one loop of all native WebSockets: accept, identify, read, handle, close.
 //!
-//! A [`Protocol`] holds the frames of one kind of client and nothing else. Pings, deadlines, the queue of what is to be
-//! sent and the end of rights are the session's; the close codes are [`CloseCode`]'s.
+//! A [`Protocol`] defines the frames of one kind of client and nothing else. Pings, timeouts, the outbound queue and
+//! the revocation of rights belong to the session; the close codes are [`CloseCode`]'s.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::auth::Principal;
 use crate::token_bucket::{TokenBucket, per_second};
 use crate::{App, AppError};
 
-/// What one kind of native WebSocket says and hears. A value is one connection of it.
+/// The messages of one kind of native WebSocket. A value is one connection of it.
 pub(super) trait Protocol: Send + Sync + 'static {
     /// A text message.
     fn text(self: &Arc<Self>, text: &str) -> Flow;
@@ -32,21 +32,21 @@ pub(super) trait Protocol: Send + Sync + 'static {
         Flow::Close(CloseCode::Unsupported.into())
     }
 
-    /// The client sends more than [`Terms::messages_per_s`] and is told so with 1008.
+    /// The client exceeds [`Terms::messages_per_s`] and is closed with 1008.
     fn too_fast(&self) {}
 
-    /// The connection has ended: how, unless its work failed half way. Called once, whatever happens.
+    /// The connection has ended: how, unless its task failed. Called exactly once.
     fn ended(&self, how: Option<Ended>) {
         let _ = how;
     }
 }
 
-/// What holds for a connection from its first moment.
+/// The terms of a connection, fixed when it opens.
 pub(super) struct Terms {
     pub(super) dialect: Arc<dyn Dialect>,
-    /// Who comes, as far as the request says.
+    /// The principal, as far as the request shows.
     pub(super) principal: Principal,
-    /// Closes the connection unless somebody has said in time whose it is.
+    /// Closes the connection unless it is authenticated in time.
     pub(super) must_identify: bool,
     /// Whether the client may have compression if it offers it.
     pub(super) compression: bool,
@@ -81,26 +81,26 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Whose it is, with which rights.
+    /// The principal with its current rights.
     pub(super) fn principal(&self) -> Principal {
         self.principal.lock().clone()
     }
 
-    /// Sends a complete frame after those that wait.
+    /// Queues a complete frame after those already queued.
     pub(super) fn send(&self, frame: Bytes) {
         self.app.hub().send(&self.session, frame);
     }
 
-    /// Closes it after the frames that wait.
+    /// Closes it after the queued frames.
     pub(super) fn close(&self, reason: impl Into<CloseReason>) {
         self.app.hub().close(&self.session, reason);
     }
 
-    /// Its client shows a credential: whose it is from now on, or that it lasts longer. Says whether it goes on; see
-    /// [`renew`].
+    /// Applies a credential shown by its client: it sets the principal, or extends the session. Returns whether the
+    /// session continues; see [`renew`].
     ///
     /// # Errors
-    /// 409 `other_identity` if it is somebody else's, 503 if they have too many.
+    /// 409 `other_identity` if it belongs to another principal, 503 if they have too many sessions.
     pub(super) fn belong(&self, principal: &Principal) -> Result<bool, AppError> {
         let known = self.principal();
         if !known.is_anonymous() && known.id() != principal.id() {
@@ -118,7 +118,7 @@ impl Connection {
     }
 }
 
-/// A connection that stands, and what is done before its first message is read.
+/// An established connection, and what is done before its first message is read.
 pub(super) struct Opened<P> {
     pub(super) protocol: Arc<P>,
     pub(super) first: Flow,
@@ -132,8 +132,8 @@ impl<S: Send + Sync> FromRequest<S> for Handshake {
     }
 }
 
-/// Accepts a WebSocket and runs it to its end. `open` is called once it has a session; if there is none for it, its
-/// client has been told.
+/// Accepts a WebSocket and runs it to its end. `open` is called once it has a session; if none is available, its client
+/// has been notified.
 pub(super) fn serve<P: Protocol>(
     app: App,
     mut handshake: Handshake,
@@ -183,7 +183,7 @@ pub(super) fn serve<P: Protocol>(
     response
 }
 
-/// Hands messages to their protocol, as many as are allowed.
+/// Passes messages to their protocol, within the rate limit.
 struct Reader<P> {
     app: App,
     protocol: Arc<P>,
@@ -211,10 +211,10 @@ impl<P: Protocol> Receiver for Reader<P> {
     }
 }
 
-/// Says that a connection has ended, also if whatever ran it failed: nobody stays who has left.
+/// Reports that a connection has ended, even if its task failed: no ended connection stays registered.
 struct Farewell<P: Protocol> {
     protocol: Arc<P>,
-    /// Of the dialect, in the metrics.
+    /// The name of the dialect in the metrics.
     name: &'static str,
     how: Option<Ended>,
 }
@@ -230,7 +230,7 @@ impl<P: Protocol> Drop for Farewell<P> {
     }
 }
 
-/// The code with which this side closed a connection.
+/// The code with which the server closed a connection.
 fn closed_with(how: Ended) -> Option<CloseCode> {
     match how {
         Ended::ByServer(code) => Some(code),

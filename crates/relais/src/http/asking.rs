@@ -1,5 +1,4 @@
-//! Bodies that take their time: when one is complete, whether its sender still has the rights that they began with is
-//! asked again, before anybody does what it says.
+//! Bodies that arrive slowly: when one is complete, the sender's rights are checked again before it is acted upon.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,7 +11,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use crate::auth::Auth;
 use crate::auth::http::Asking;
 
-/// Has the body of a request end well only if the rights of its sender did not end meanwhile. None if there is no body.
+/// Lets the body of a request end well only if the rights of its sender were not revoked meanwhile. None if there is no
+/// body.
 pub(super) fn ask_at_end(request: &mut Request, auth: &Auth) -> Option<Asking> {
     if request.body().is_end_stream() {
         return None;

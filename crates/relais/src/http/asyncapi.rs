@@ -1,4 +1,4 @@
-//! The AsyncAPI document: what goes over the WebSockets and the event streams.
+//! The AsyncAPI document of the WebSockets and the event streams.
 
 use std::sync::LazyLock;
 
@@ -29,7 +29,7 @@ pub fn document() -> Value {
     })
 }
 
-/// The document as it is sent: making it takes a while, and it stays the same.
+/// The document as it is sent: generating it takes a while, and it does not change.
 static TEXT: LazyLock<Script> = LazyLock::new(|| Script::new(document().to_string(), "application/json"));
 
 /// `GET /asyncapi.json`.

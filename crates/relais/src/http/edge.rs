@@ -26,20 +26,20 @@ use crate::web::Activity;
 use crate::web::origins::{HostFault, Hosts, is_known_origin, origin_refused};
 use crate::{App, AppError};
 
-/// Bytes of the list of headers that a page asks for before it sends them.
+/// Maximum size of the header list in a CORS preflight, in bytes.
 const ASKED_HEADERS_BYTES_MAX: usize = 4096;
 /// Routes of devices. Each shows the credential of its module and no cookie counts, so that a foreign page has nothing to
 /// abuse; and their libraries send an `Origin` of their own, such as `file://`. In a network they call the server by
 /// whatever name they were given; on a loopback address only by one of its own, as everybody there.
 const DEVICE_ROUTES: &[&str] = &["/esp32", "/api/v1/modules/{id}/report"];
 
-/// Puts an [`Edge`] around a service.
+/// Wraps a service in an [`Edge`].
 #[derive(Clone)]
 pub(super) struct EdgeLayer(Arc<Shared>);
 
 struct Shared {
     allowed_origins: Vec<Origin>,
-    /// The names that count; any where credentials are required, since a foreign page has none.
+    /// The accepted host names; any where credentials are required, since a foreign page has none.
     hosts: Option<Hosts>,
     auth: Auth,
     meters: Meters,
@@ -106,7 +106,7 @@ where
 }
 
 impl Shared {
-    /// Why a request is not dealt with at all.
+    /// Why a request is refused before it is handled.
     fn refusal(&self, request: &Request) -> Option<AppError> {
         let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
         let is_device = DEVICE_ROUTES.contains(&route);
@@ -142,7 +142,7 @@ fn is_foreign(request: &Request, allowed: &[Origin]) -> bool {
 }
 
 pin_project! {
-    /// A response on its way.
+    /// A response in progress.
     pub(super) struct EdgeFuture<F> {
         #[pin]
         answer: Answer<F>,
@@ -177,11 +177,11 @@ where
                 Ok(error.take().map(IntoResponse::into_response).unwrap_or_default())
             }
         };
-        // Whatever the handler made of a body that ended early, the client is told why it did.
+        // Whatever the handler made of a body that ended early, the client gets the reason.
         if let Some(fault) = this.activity.as_ref().and_then(|activity| activity.body_fault()) {
             response = fault.into_response();
         }
-        // Whatever the handler made of a body that ended so.
+        // Whatever the handler made of such a body.
         if let Some(refused) = this.asking.as_ref().and_then(Asking::take_refusal) {
             response = refused.into_response();
         }
@@ -216,8 +216,8 @@ fn host_refused(fault: &HostFault) -> AppError {
     }
 }
 
-/// A page runs nothing that is not its own and stands in no other's frame, whoever sends it and whatever it shows. One
-/// that needs more says so itself.
+/// A page runs only its own scripts and cannot be framed, whatever handler sends it. One that needs more overrides
+/// this.
 fn protect_page(response: &mut Response) {
     let headers = response.headers_mut();
     let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
@@ -234,7 +234,7 @@ fn protect_page(response: &mut Response) {
     }
 }
 
-/// Clients of the first hour read bytes beyond ASCII as Latin-1 unless they are told: every text says that it is UTF-8.
+/// The first clients read bytes beyond ASCII as Latin-1 by default: every text declares UTF-8.
 fn name_the_charset(response: &mut Response) {
     let headers = response.headers_mut();
     let Some(kind) = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()) else { return };

@@ -1,4 +1,4 @@
-//! Whether the server lives, is ready, and how it does.
+//! Liveness, readiness and metrics.
 
 use axum::Json;
 use axum::extract::State;

@@ -59,7 +59,7 @@ fn describe() -> Response {
     .into_response()
 }
 
-/// The modules that somebody sees, and for administrators the server in numbers.
+/// The modules that the user may see, and for administrators the server's statistics.
 pub(super) async fn show_modules() -> Response {
     asset("text/html; charset=utf-8", MODULES_PAGE)
 }

@@ -1,4 +1,4 @@
-//! What is put around the routes.
+//! The layers around the routes.
 
 use axum::Router;
 use axum::http::{HeaderValue, Method, header};

@@ -1,4 +1,4 @@
-//! How long requests take, by route, method and class of status.
+//! Request durations, by route, method and class of status.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -13,7 +13,7 @@ const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 type RouteMeters = [[OnceLock<Histogram>; CLASSES.len()]; METHODS.len()];
 
-/// Keeps the histogram of each series, so that recording costs no look-up of labels. Grows with the routes, not with
+/// Caches the histogram of each series, so that recording costs no look-up of labels. Grows with the routes, not with
 /// the requests: names of files make no new series.
 #[derive(Default)]
 pub(super) struct Meters(RwLock<HashMap<Box<str>, Arc<RouteMeters>>>);

@@ -39,7 +39,7 @@ pub fn document() -> Document {
     calls().into_openapi()
 }
 
-/// The document as it is sent: making it takes a while, and it stays the same.
+/// The document as it is sent: generating it takes a while, and it does not change.
 static TEXT: LazyLock<Script> =
     LazyLock::new(|| Script::new(serde_json::to_vec(&document()).unwrap_or_default(), "application/json"));
 
@@ -55,7 +55,7 @@ pub(super) async fn show() -> Redirect {
     Redirect::permanent("/docs/index.html")
 }
 
-/// The viewer writes styles into its elements; else it loads and runs nothing but its own files.
+/// The viewer adds styles to its elements; otherwise it loads and runs only its own files.
 const VIEWER_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
      connect-src 'self'; img-src 'self' data:; font-src 'self'; form-action 'none'; frame-ancestors 'none'; \
      base-uri 'none'";

@@ -1,5 +1,5 @@
 //! The scripts that pages of other applications load from here: `/js` has the server's own, `/socket.io` the client
-//! library, where every Socket.IO server has it. [`Script`] sends every text that stays the same.
+//! library, where every Socket.IO server has it. [`Script`] sends every constant text.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -60,7 +60,7 @@ pub(super) fn router(config: &LiveConfig) -> Router<App> {
     routes
 }
 
-/// What the script does where a page says nothing else, under the names that it has there.
+/// The script's default settings, under their names in the script.
 fn defaults(config: &LiveConfig) -> String {
     let reconnect = config.reconnect;
     let defaults = json!({
@@ -78,7 +78,7 @@ pub(super) struct Script {
     text: Bytes,
     kind: &'static str,
     tag: Arc<str>,
-    /// Compressed, once somebody asks for it.
+    /// Compressed on the first request for it.
     gzip: Arc<OnceCell<Bytes>>,
 }
 
@@ -93,8 +93,8 @@ impl Script {
         get(async move |headers: HeaderMap| self.send(&headers).await)
     }
 
-    /// The text, or only that it is still the same (RFC 9110, 13.1.2). Browsers ask each time: the settings, or the
-    /// version, may be others now.
+    /// The text, or that it is unchanged (RFC 9110, 13.1.2). Browsers revalidate each time: the settings, or the
+    /// version, may have changed.
     pub(super) async fn send(&self, headers: &HeaderMap) -> Response {
         let compressed = accepts_gzip(headers);
         let tag = if compressed { format!("\"{}-gzip\"", self.tag) } else { format!("\"{}\"", self.tag) };
@@ -106,7 +106,7 @@ impl Script {
             (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
             (header::VARY, HeaderValue::from_static("accept-encoding")),
-            // Pages of an application that lives on another origin may load it.
+            // Pages of an application on another origin may load it.
             (
                 HeaderName::from_static("cross-origin-resource-policy"),
                 HeaderValue::from_static("cross-origin"),
@@ -122,7 +122,7 @@ impl Script {
         }
     }
 
-    /// Once, and beside the requests of others: it takes long.
+    /// Once, and off the request tasks: it takes long.
     async fn compressed(&self) -> Bytes {
         let compress = async || {
             let text = self.text.clone();

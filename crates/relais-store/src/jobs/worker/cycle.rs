@@ -1,4 +1,4 @@
-//! What a worker does in one transaction: ends, heartbeats, housekeeping and a claim share a commit.
+//! One transaction of a worker: outcomes, heartbeats, housekeeping and a claim share a commit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,7 +54,7 @@ pub(super) struct Report {
     /// Acknowledgements of lost leases.
     pub(super) refused: Vec<(JobId, i64)>,
     pub(super) beats: Vec<Beat>,
-    /// Running jobs that somebody wants cancelled.
+    /// Running jobs whose cancellation was requested.
     pub(super) cancelled: Vec<(JobId, i64)>,
     pub(super) rescued: Vec<Expired>,
     pub(super) fired: Fired,

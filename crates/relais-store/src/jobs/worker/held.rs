@@ -14,13 +14,13 @@ pub(super) struct Held {
     pub(super) attempt: u32,
     pub(super) attempts_max: u32,
     pub(super) lease: Lease,
-    /// Until when nobody else can have it, as far as this process knows.
+    /// Until when no other worker can claim it, as far as this process knows.
     pub(super) safe_until: Instant,
     /// Nothing while it waits for its turn.
     pub(super) run: Option<RunningJob>,
-    /// Whether somebody asked for it to be cancelled.
+    /// Whether cancellation was requested.
     pub(super) cancel: bool,
-    /// When it is dropped, if it was told to stop.
+    /// When it is dropped, if it was asked to stop.
     pub(super) drop_at: Option<Instant>,
 }
 

@@ -29,7 +29,7 @@ pub struct WorkerConfig {
     /// The most jobs that are claimed ahead of running; as many as have ended in about the last tenth of a second, so that
     /// short jobs need no commit each and long ones are left to others.
     pub prefetch_max: usize,
-    /// For how long a job is held without a heartbeat, from a second to [`LEASE_MAX`]; heartbeats come three times as
+    /// How long a job is held without a heartbeat, from a second to [`LEASE_MAX`]; heartbeats are sent three times as
     /// often.
     pub lease: Duration,
     /// How often the database is looked at for jobs of other processes, schedules, lost leases and cancellations. What is
@@ -134,8 +134,8 @@ impl Worker {
         &self.stats
     }
 
-    /// Claims no more, gives back what has not begun, waits for what runs as long as the configuration says, and writes
-    /// down how it ended.
+    /// Stops claiming, returns jobs that have not begun, waits for running ones as long as the configuration allows,
+    /// and records their outcomes.
     pub async fn stop(self) {
         self.stop.cancel();
         if self.task.await.is_err() {

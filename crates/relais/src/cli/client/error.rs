@@ -1,4 +1,4 @@
-//! What can go wrong between a command and its server, in words that say what to do.
+//! Errors between a command and its server, with messages that give the remedy.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -71,7 +71,7 @@ pub(crate) enum ClientError {
 pub(crate) struct Refusal {
     /// The HTTP status.
     pub status: StatusCode,
-    /// What the server says.
+    /// The server's answer.
     pub body: RefusalBody,
     /// When to try again.
     pub retry_after: Option<Duration>,
@@ -101,7 +101,7 @@ impl Refusal {
             detail => detail,
         };
         let mut text = format!("{detail} ({}", status.as_u16());
-        // The server's own words usually say where; a program in front of it may have replaced them.
+        // The server's own message usually gives the position; a proxy may have replaced it.
         if let (Some(line), Some(column), false) =
             (self.body.line, self.body.column, detail.contains("ligne"))
         {
@@ -131,8 +131,8 @@ impl ClientError {
         }
     }
 
-    /// Whether somebody who has been served before should keep trying: a server in trouble recovers, a refusal
-    /// does not change by itself.
+    /// Whether a client that has been served before should keep retrying: a failing server recovers, a refusal does not
+    /// change by itself.
     pub(crate) fn may_pass_for_a_follower(&self) -> bool {
         self.is_passing() || self.status().is_some_and(|status| status.is_server_error())
     }
@@ -171,7 +171,7 @@ impl ClientError {
     /// An error of a file or folder on this computer.
     pub(crate) fn local(path: impl Into<PathBuf>, reason: impl std::fmt::Display) -> Self {
         let mut reason = reason.to_string();
-        // ENOSPC and EDQUOT: what the system says names no remedy.
+        // ENOSPC and EDQUOT: the system's message gives no remedy.
         if reason.contains("(os error 28)") || reason.contains("(os error 122)") {
             reason.push_str("; free some space on this disk, then run it again");
         }

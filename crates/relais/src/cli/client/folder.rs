@@ -35,7 +35,7 @@ pub(crate) struct LocalFile {
     pub filename: String,
     /// Where it is.
     pub path: PathBuf,
-    /// What tells whether it changed without reading it.
+    /// Detects whether it changed without reading it.
     pub stamp: Stamp,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct LocalFile {
 pub(crate) struct Stamp {
     /// Bytes.
     pub size: u64,
-    /// Nanoseconds since 1970, 0 if the file system does not say.
+    /// Nanoseconds since 1970, 0 if the file system does not provide it.
     pub modified_ns: i64,
     /// The same of the inode.
     #[serde(default)]
@@ -107,7 +107,7 @@ pub(crate) struct Collected {
 }
 
 impl Collected {
-    /// Whether the absence of a file among those found means that it is not here: it may lie where nobody could look.
+    /// Whether a file missing from the listing is really absent: it may be in a place that could not be read.
     pub(crate) fn knows_absent(&self, societe: &str, filename: &str) -> bool {
         self.left_out.iter().all(|left| match (&left.societe, &left.filename) {
             (None, None) => false,

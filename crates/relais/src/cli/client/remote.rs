@@ -79,7 +79,7 @@ impl Remote {
         let proxy = outbound::proxy_for(&base, |name| std::env::var(name).ok());
         let http = outbound::client_for(server)
             .connect_timeout(CONNECT_TIMEOUT)
-            // A redirect would send the key, or a half-read body, to somebody else.
+            // A redirect would send the key, or a half-read body, to another server.
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("relais/", env!("CARGO_PKG_VERSION")))
             .build()
@@ -105,8 +105,8 @@ impl Remote {
         absent(self.json(request).await)
     }
 
-    /// Compares what is here with what the server has. None if the server does not have the société, or does not
-    /// tell this key: one that may write and not read sends everything, and the server knows what is new.
+    /// Compares the local files with the server's. None if the server does not have the société, or does not let this
+    /// key read it: one that may write and not read sends everything, and the server knows what is new.
     pub(crate) async fn compare(
         &self,
         societe: &str,

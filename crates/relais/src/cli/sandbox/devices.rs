@@ -18,7 +18,7 @@ use crate::cli::{CliError, Globals, out};
 
 /// Open files beside one per device.
 const FILES_BESIDE: u64 = 64;
-/// How long devices may take to say goodbye.
+/// How long devices may take to disconnect.
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Arguments of `relais sandbox devices`.
@@ -102,7 +102,7 @@ pub(super) async fn run(args: DevicesArgs, globals: &Globals) -> Result<(), CliE
         ended = &mut running => ended,
         reported = report(&fleet, &args, &stop, globals.json) => {
             end.cancel();
-            // Whoever takes longer is cut off.
+            // Devices that take longer are cut off.
             let _ = tokio::time::timeout(GOODBYE, running).await;
             return reported;
         }
@@ -172,7 +172,7 @@ async fn modules(
     if let Some(key) = key {
         let server = Modules::new(&args.url.authority(), &key, args.owner.clone())?;
         let issued = stop.until(issue(&server, &ids, &mut known, globals.json)).await;
-        // What was told is told once: it is kept whatever happened after it.
+        // Credentials are issued only once: they are kept whatever happened afterwards.
         if let Some(path) = &args.credentials {
             credentials::write(path, &known)?;
         }

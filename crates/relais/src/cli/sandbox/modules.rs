@@ -29,7 +29,7 @@ pub(super) struct Modules {
     owner: Option<String>,
 }
 
-/// What a server says about one call.
+/// The server's answer to one call.
 struct Answer {
     status: StatusCode,
     body: Value,
@@ -85,8 +85,8 @@ impl Modules {
         }
     }
 
-    /// Adds each module, or gives it another credential if there is one already; `told` hears of each. What was
-    /// told before a failure counts.
+    /// Adds each module, or replaces its credential if it exists already; `told` is called for each. Those issued
+    /// before a failure remain valid.
     pub(super) async fn issue(
         &self,
         ids: Vec<String>,

@@ -36,7 +36,7 @@ impl Loss {
 pub(crate) struct Guard<'a> {
     /// It was said beforehand that all may go.
     pub allowed: bool,
-    /// Output is for programs: nobody is asked.
+    /// Output is for programs: there is no prompt.
     pub json: bool,
     /// Ends the wait for an answer; that is a no.
     pub stop: &'a Stop,
@@ -90,7 +90,7 @@ impl Guard<'_> {
             let mut line = String::new();
             let is_yes = std::io::stdin().read_line(&mut line).is_ok()
                 && matches!(line.trim().to_lowercase().as_str(), "y" | "yes" | "o" | "oui");
-            // Nobody wants to know any more after a stop.
+            // After a stop the answer is no longer needed.
             let _ = answer.send(is_yes);
         });
         if asked.is_err() {

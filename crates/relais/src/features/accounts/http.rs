@@ -51,7 +51,7 @@ fn body<T>(body: Body<T>) -> Result<T, AppError> {
     Ok(body.map(|Json(value)| value)?)
 }
 
-/// Whoever administers, for the record. Refuses everybody else.
+/// The administrator, for the audit log. Refuses everyone else.
 pub struct Administrator(pub Actor);
 
 impl<S> FromRequestParts<S> for Administrator
@@ -101,7 +101,7 @@ async fn sign_in(
     signed_in(auth, address, &headers, given, |token, user| SignInReply { token, user }).await
 }
 
-/// Signs somebody in and answers with `reply`, made of their token and of who they are.
+/// Signs a user in and answers with `reply`, made from the token and the user.
 async fn signed_in<T: Serialize>(
     auth: Auth,
     address: ClientAddress,

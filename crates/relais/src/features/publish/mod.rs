@@ -1,8 +1,8 @@
 //! Publishing: [`tell`] from within, in the transaction of what is told, and [`Publishing`] from outside by HTTP. Any existing backend emits to a topic, a person, a role or a page, with a key whose scope
 //! allows it.
 //!
-//! What it publishes is stored and recovered like every other event, unless it is said to be ephemeral. Where a key may
-//! publish, and which names are reserved, the table of topics says ([`crate::auth::Topics`]).
+//! Published events are stored and recovered like every other event, unless declared ephemeral. The table of topics
+//! defines where a key may publish, and which names are reserved ([`crate::auth::Topics`]).
 
 pub mod http;
 mod service;

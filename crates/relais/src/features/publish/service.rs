@@ -1,4 +1,4 @@
-//! Publishing: what may be published, once.
+//! Publishing: validation and idempotency.
 
 use std::sync::Arc;
 
@@ -18,11 +18,11 @@ use crate::auth::{Action, Auth, Permit, Principal};
 use crate::feature::{Observers, Opening};
 use crate::said::Said;
 
-/// Events of one call at most.
+/// Maximum number of events of one call.
 const EVENTS_MAX: usize = 100;
 /// The longest name of an event and of an idempotency key, in bytes.
 const NAME_BYTES_MAX: usize = 100;
-/// Milliseconds that a key is remembered.
+/// How long an idempotency key is kept, in milliseconds.
 const KEYS_KEPT_MS: i64 = 30 * 86_400_000;
 
 /// An event to be published.
@@ -62,7 +62,7 @@ struct Checked {
     topic: Topic,
     name: String,
     data: String,
-    /// Of an ephemeral one: its key.
+    /// The key of an ephemeral event.
     ephemeral: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What was published under which key, so that sending again publishes nothing twice.
+//! Idempotency keys, so that a repeated call publishes nothing twice.
 
 use relais_protocol::time::Timestamp;
 use relais_store::{Migration, Query, StoreError, WriteTx, params};
@@ -18,7 +18,7 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
           CREATE INDEX published_at ON published (at);",
 }];
 
-/// What was sent under this key before: its digest, and the reply.
+/// The earlier call with this key: its digest, and the reply.
 pub(super) fn find(
     tx: &mut impl Query,
     principal: &str,
@@ -28,7 +28,7 @@ pub(super) fn find(
     tx.query_opt(sql, params![principal, key], |row| Ok((row.text(0)?, row.text(1)?)))
 }
 
-/// Remembers a reply, and lets go what is older than `before`.
+/// Stores a reply, and deletes those older than `before`.
 pub(super) fn insert(
     tx: &mut WriteTx<'_>,
     principal: &str,

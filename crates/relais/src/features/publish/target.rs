@@ -1,4 +1,4 @@
-//! To whom something is told.
+//! Recipients of an event.
 
 use relais_protocol::event::{Channel, NameError, Topic};
 use relais_store::{Emitted, StoreError, WriteTx};
@@ -12,7 +12,7 @@ const PAGE: &str = "page";
 const ADMINISTRATORS: &str = "admin";
 const STAFF: &str = "staff";
 
-/// The topics of everybody who is signed in, of roles, and of what a page of an application shows.
+/// The topics of all signed-in users, of roles, and of the pages of an application.
 pub(super) const FAMILIES: &[TopicFamily] = &[
     TopicFamily { hears: is_signed_in, keys: KeyAccess::Everything, ..TopicFamily::named(EVERYBODY) },
     TopicFamily { hears: has_role, keys: KeyAccess::Publish, ..TopicFamily::named(ROLE) },
@@ -32,30 +32,30 @@ fn has_role(_: Policy, principal: &Principal, channel: &Channel) -> bool {
     }
 }
 
-/// The page of the administrators is theirs.
+/// The administrators' page is restricted to them.
 fn sees_page(_: Policy, principal: &Principal, channel: &Channel) -> bool {
     let (Principal::User(user), Channel::Topic(topic)) = (principal, channel) else { return false };
     topic.key() != ADMINISTRATORS || user.admin
 }
 
-/// To whom.
+/// The recipients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target<'a> {
-    /// Everybody who is signed in.
+    /// Every signed-in user.
     Everybody,
     /// Administrators.
     Administrators,
-    /// Whoever looks at a page of this name.
+    /// Everyone with a page of this name open.
     Page(&'a str),
-    /// One person: the topic that is named after them, `user:<id>`.
+    /// One user: the topic named after them, `user:<id>`.
     Person(&'a str),
 }
 
 impl Target<'_> {
-    /// Where they listen.
+    /// Their topic.
     ///
     /// # Errors
-    /// [`NameError`] for the name of a page or person that can be none.
+    /// [`NameError`] for an invalid name of a page or user.
     pub fn topic(self) -> Result<Topic, NameError> {
         match self {
             Self::Everybody => Topic::new(EVERYBODY),
@@ -66,7 +66,7 @@ impl Target<'_> {
     }
 }
 
-/// Tells them in the transaction of what is told; who is away learns it on return. `data` is an object.
+/// Publishes in the transaction of the change; offline recipients receive it on return. `data` is an object.
 ///
 /// # Errors
 /// What the database reports, and a target or data that can be none.

@@ -1,4 +1,4 @@
-//! What can be asked of the relay.
+//! The operations of the relay.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::app::Counted;
 use crate::auth::{Action, Permit};
 use crate::config::{DuplicateKeys, RelayConfig};
 
-/// Contents up to this size are checked where they arrive; larger ones on the blocking pool.
+/// Contents up to this size are checked on the request's task; larger ones on the blocking pool.
 const CHECK_HERE_BYTES_MAX: usize = 64 * 1024;
 
 /// Files that one manifest may name.
@@ -46,15 +46,15 @@ pub(super) struct Inner {
     pub(super) is_polling: AtomicBool,
     pub(super) cache: Cache,
     settled_seq: AtomicU64,
-    /// Told when another process changed a file.
+    /// Notified when another process changed a file.
     pub(super) behind: Notify,
     /// Held while a file is brought up to date.
     pub(super) catching_up: tokio::sync::Mutex<()>,
-    /// How many packs have to be begun for the next compaction.
+    /// The number of packs that triggers the next compaction.
     next_compaction: AtomicU64,
     /// Kilobytes that uploads may still hold in memory.
     upload_memory: Arc<Semaphore>,
-    /// Clients of its WebSocket.
+    /// Connected WebSocket clients.
     listeners: Arc<AtomicUsize>,
 }
 
@@ -73,7 +73,7 @@ pub struct Comparison {
     pub refused: Vec<(String, RelayError)>,
     /// Files that are the same on both sides.
     pub unchanged: usize,
-    /// Where the answer stands in the log.
+    /// The position of the answer in the log.
     pub cursor: Option<Cursor>,
 }
 
@@ -82,14 +82,14 @@ pub struct Comparison {
 pub struct Changes {
     /// The events, oldest first.
     pub events: Vec<Event>,
-    /// Where to go on.
+    /// Where to continue.
     pub cursor: Cursor,
-    /// Whether there is more at once.
+    /// Whether more is available at once.
     pub has_more: bool,
 }
 
 impl Relay {
-    /// Opens the folder, loads what is stored and finishes what a crash interrupted.
+    /// Opens the folder, loads what is stored and completes what a crash interrupted.
     ///
     /// # Errors
     /// Why the folder, the schemas or the database cannot be used.
@@ -131,20 +131,20 @@ impl Relay {
         Ok(relay)
     }
 
-    /// The settings it runs with.
+    /// Its settings.
     #[must_use]
     pub fn config(&self) -> &RelayConfig {
         &self.0.config
     }
 
-    /// Room for so many bytes of an upload; nothing if other uploads hold it all.
+    /// Reserves so many bytes of memory for an upload; `None` if other uploads hold it all.
     #[must_use]
     pub fn upload_memory(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let kilobytes = u32::try_from(bytes.div_ceil(1024)).ok()?;
         Arc::clone(&self.0.upload_memory).try_acquire_many_owned(kilobytes).ok()
     }
 
-    /// How many WebSocket clients it has.
+    /// The number of its WebSocket clients.
     #[must_use]
     pub fn listeners(&self) -> usize {
         self.0.listeners.load(Ordering::Relaxed)
@@ -156,7 +156,7 @@ impl Relay {
         Counted::in_one(&self.0.listeners)
     }
 
-    /// Where a listener stands that has heard of everything so far.
+    /// The cursor of a subscriber that has received everything so far.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
         self.0.store.head()
@@ -176,25 +176,25 @@ impl Relay {
         self.0.ledger.index.files(societe).ok_or_else(|| RelayError::NoSociete(societe.clone()))
     }
 
-    /// One file, if it is there.
+    /// One file, if it exists.
     #[must_use]
     pub fn file(&self, societe: &SocieteName, filename: &FileName) -> Option<Arc<FileMeta>> {
         self.0.ledger.index.file(societe, filename)
     }
 
-    /// The relay as a whole, over the sociétés that pass `visible`.
+    /// Totals over the sociétés that pass `visible`.
     #[must_use]
     pub fn totals(&self, visible: impl Fn(&SocieteName) -> bool) -> Totals {
         self.0.ledger.index.totals(visible)
     }
 
-    /// What is left out and passes `visible`, each with its reason.
+    /// The left-out items that pass `visible`, each with its reason.
     #[must_use]
     pub fn left_out(&self, visible: impl Fn(&Spot) -> bool) -> Vec<LeftOut> {
         self.0.left_out.list(visible)
     }
 
-    /// How many things are left out.
+    /// The number of left-out items.
     #[must_use]
     pub fn left_out_count(&self) -> usize {
         self.0.left_out.count()
@@ -206,7 +206,7 @@ impl Relay {
         self.0.is_polling.load(Ordering::Relaxed)
     }
 
-    /// Refuses a name whose ending is not taken.
+    /// Refuses a name whose extension is not accepted.
     ///
     /// # Errors
     /// [`RelayError::Extension`].
@@ -222,7 +222,7 @@ impl Relay {
         Ok(json::check_beginning(beginning, rules(&self.0.config))?)
     }
 
-    /// Stores a content as the new version of a file and announces it; the same content again does neither.
+    /// Stores a content as the new version of a file and publishes the event; the same content again does neither.
     ///
     /// # Errors
     /// [`RelayError`]; nothing was changed then.
@@ -232,10 +232,10 @@ impl Relay {
         self.put(request, content, Origin::Upload).await
     }
 
-    /// Puts an earlier version back, as a new one.
+    /// Restores an earlier version as a new one.
     ///
     /// # Errors
-    /// [`RelayError::NoVersion`] and whatever an upload may meet.
+    /// [`RelayError::NoVersion`] and those of an upload.
     pub async fn restore(&self, request: Request, version: u64) -> Result<Stored, RelayError> {
         let bytes = self.stored_content(&request.societe, &request.filename, version).await?;
         let sha256 = sha256_hex(&bytes).into();
@@ -258,7 +258,7 @@ impl Relay {
         Ok(stored)
     }
 
-    /// Deletes a file and announces it. Its versions stay, so that it can be restored.
+    /// Deletes a file and publishes the event. Its versions are kept, so that it can be restored.
     ///
     /// # Errors
     /// [`RelayError::NoFile`], [`RelayError::Precondition`], [`RelayError::ReadOnly`], or the database.
@@ -273,10 +273,10 @@ impl Relay {
             .await
     }
 
-    /// Looks at a société's folder again and announces that it is synchronised.
+    /// Rescans a société's folder and publishes that it is synchronised.
     ///
     /// # Errors
-    /// [`RelayError::NoSociete`] and what the disk or the database reports.
+    /// [`RelayError::NoSociete`] and errors of the disk or the database.
     pub async fn sync(
         &self,
         permit: Permit,
@@ -294,10 +294,10 @@ impl Relay {
         Ok((count, announced))
     }
 
-    /// Compares what a client has (file name → SHA-256) with what is stored.
+    /// Compares a client's files (file name → SHA-256) with what is stored.
     ///
-    /// A content that the server once had is stale: the client fetches the present one, or removes its copy if
-    /// the server deleted the file. A content the server never had is new: the client sends it.
+    /// A content that the server once had is stale: the client fetches the current one, or removes its copy if the
+    /// server deleted the file. A content the server never had is new: the client sends it.
     ///
     /// # Errors
     /// [`RelayError::TooManyFiles`], or the database.
@@ -368,7 +368,7 @@ impl Relay {
         Ok(judged.await?)
     }
 
-    /// The versions that are kept of a file, newest first, also of a deleted one.
+    /// The kept versions of a file, newest first, also of a deleted one.
     ///
     /// # Errors
     /// [`RelayError::NoFile`] or the database.
@@ -383,8 +383,8 @@ impl Relay {
         if found.is_empty() { Err(RelayError::NoFile) } else { Ok(found) }
     }
 
-    /// A page of what happened after `since` and up to `head`; from the oldest event that is kept without
-    /// `since`. Events that do not pass `wanted` are left out.
+    /// A page of the events after `since` and up to `head`; from the oldest kept event without `since`. Events that do
+    /// not pass `wanted` are omitted.
     ///
     /// # Errors
     /// [`RelayError::CursorExpired`] if the log cannot be continued from there, or the database.
@@ -463,7 +463,7 @@ impl Relay {
     }
 }
 
-/// What a content has to keep to.
+/// The rules for a content.
 pub(super) fn rules(config: &RelayConfig) -> Rules {
     Rules { depth_max: config.depth_max, duplicate_keys: config.duplicate_keys == DuplicateKeys::Accept }
 }

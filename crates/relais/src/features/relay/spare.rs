@@ -1,13 +1,12 @@
-//! Replaced files, used again for new contents.
+//! Replaced files, reused for new contents.
 //!
-//! Creating a file and deleting the one it replaces costs a file system far more than the content does (on ext4
-//! a millisecond and more under load, because freed inodes are not used again for a while). So a new content
-//! changes places with the old one by an exchange of names, and the old file becomes a spare that the next
-//! content is written into.
+//! Creating a file and deleting the one it replaces costs a file system far more than the content does (on ext4 a
+//! millisecond and more under load, because freed inodes are not reused for a while). So a new content changes places
+//! with the old one by an exchange of names, and the old file becomes a spare that the next content is written into.
 //!
-//! A spare may still be open in a program that started to read it before the exchange, and must then not change
-//! under its eyes. The kernel tells: it grants a write lease (`fcntl(2)`, `F_SETLEASE`) only on a file that nobody
-//! else has open or mapped. Without a lease the spare is thrown away.
+//! A spare may still be open in a program that started to read it before the exchange, and must then not be modified.
+//! The kernel detects this: it grants a write lease (`fcntl(2)`, `F_SETLEASE`) only on a file that nobody else has open
+//! or mapped. Without a lease the spare is discarded.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -18,7 +17,7 @@ use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
 /// Permissions of the relay's files.
 pub(super) const MODE: u32 = 0o644;
 
-/// Spares that are kept at most.
+/// Maximum number of spares.
 const SPARES_MAX: usize = 256;
 
 /// The spares of one folder, by their names in the staging folder.
@@ -55,7 +54,7 @@ fn discard(staging: &OwnedFd, name: &str) {
     }
 }
 
-/// Opens a spare if it is a plain file like one the relay makes, has no other name, and is open nowhere else.
+/// Opens a spare if it is a plain file as the relay creates them, has no other name, and is open nowhere else.
 fn open_alone(staging: &OwnedFd, name: &str) -> Option<File> {
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = fs::openat(staging, name, flags, Mode::empty()).ok()?;
@@ -73,7 +72,7 @@ fn open_alone(staging: &OwnedFd, name: &str) -> Option<File> {
     reason = "no safe wrapper of F_SETLEASE exists; the descriptor is open and the call takes an integer"
 )]
 fn lease(file: &OwnedFd) -> bool {
-    // SAFETY: `file` is an open descriptor for the whole call, and F_SETLEASE reads no memory of ours.
+    // SAFETY: `file` is an open descriptor for the whole call, and F_SETLEASE reads no memory of the process.
     unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) == 0 }
 }
 

@@ -6,10 +6,10 @@ use relais_store::{Migration, Query, Row, StoreError, WriteTx, params};
 use super::model::{FileMeta, Origin, Version};
 use super::name::{FileName, SocieteName};
 
-/// The steps of the schema.
+/// The migrations.
 pub const MIGRATIONS: &[Migration] = &[FILES, PLAIN_FILES];
 
-/// What a plain file looks like, beside its modification time; 0 is not known.
+/// The stat of a plain file, in addition to its modification time; 0 is unknown.
 const PLAIN_FILES: Migration = Migration {
     version: 201,
     name: "relay inodes",
@@ -74,7 +74,7 @@ fn file_row(row: &Row<'_>) -> Result<FileRow, StoreError> {
             modified_at: row.timestamp(4)?,
             mtime_ns: row.i64(5)?,
             ctime_ns: row.i64(9)?,
-            // Inodes use all 64 bits on some file systems, and columns have a sign.
+            // Inodes use all 64 bits on some file systems, and columns are signed.
             ino: row.i64(10)?.cast_unsigned(),
             seq: row.u64(6)?,
         },
@@ -82,18 +82,18 @@ fn file_row(row: &Row<'_>) -> Result<FileRow, StoreError> {
     })
 }
 
-/// A row that cannot be understood.
+/// An invalid row.
 #[derive(Clone, Debug)]
 pub(crate) struct BrokenRow {
-    /// Whose file, as far as it can be read.
+    /// The société, as far as it can be read.
     pub(crate) societe: String,
-    /// Which file, as far as it can be read.
+    /// The file, as far as it can be read.
     pub(crate) filename: String,
-    /// What is wrong with it.
+    /// The fault.
     pub(crate) fault: String,
 }
 
-/// Every file, deleted ones included, and the rows that cannot be understood.
+/// Every file, deleted ones included, and the invalid rows.
 pub(crate) fn all_files(tx: &mut impl Query) -> Result<(Vec<FileRow>, Vec<BrokenRow>), StoreError> {
     let mut broken = Vec::new();
     let rows = tx.query(ALL, params![], |row| match file_row(row) {
@@ -117,7 +117,7 @@ pub(crate) fn file(
     tx.query_opt(ONE, params![societe.as_str(), filename.as_str()], file_row)
 }
 
-/// Files and bytes that a société holds now.
+/// The number of files and bytes of a société.
 pub(crate) fn usage(tx: &mut impl Query, societe: &SocieteName) -> Result<(u64, u64), StoreError> {
     tx.query_one(
         "SELECT COUNT(*), CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM relay_files \
@@ -158,7 +158,7 @@ pub(crate) fn put_file(
     Ok(())
 }
 
-/// Notes what the plain file of a row looks like, if the row is still about the same event.
+/// Stores the stat of a row's plain file, if the row still has the same event.
 pub(crate) fn put_stat(
     tx: &mut WriteTx<'_>,
     societe: &SocieteName,
@@ -224,7 +224,7 @@ pub(crate) fn add_version(
     Ok(())
 }
 
-/// Forgets the versions up to and including `last`.
+/// Deletes the versions up to and including `last`.
 pub(crate) fn drop_versions(
     tx: &mut WriteTx<'_>,
     societe: &SocieteName,
@@ -238,7 +238,7 @@ pub(crate) fn drop_versions(
     Ok(())
 }
 
-/// The versions that are kept, newest first.
+/// The kept versions, newest first.
 pub(crate) fn versions(
     tx: &mut impl Query,
     societe: &SocieteName,
@@ -264,7 +264,7 @@ pub(crate) fn versions(
     )
 }
 
-/// Where the content of a version is, and how to know it.
+/// Where the content of a version is, and how to verify it.
 pub(crate) struct VersionContent {
     pub(crate) sha256: String,
     pub(crate) size: usize,
@@ -341,7 +341,7 @@ pub(crate) fn packed_between(
     )
 }
 
-/// Notes that a content was moved, if its version is still there.
+/// Records that a content was moved, if its version still exists.
 pub(crate) fn move_packed(tx: &mut WriteTx<'_>, packed: &Packed, place: Place) -> Result<(), StoreError> {
     tx.execute(
         "UPDATE relay_versions SET place = $5 \
@@ -351,7 +351,7 @@ pub(crate) fn move_packed(tx: &mut WriteTx<'_>, packed: &Packed, place: Place) -
     Ok(())
 }
 
-/// Whether the file ever held, as far as is remembered, a content with this hash.
+/// Whether the file ever held, according to the kept versions, a content with this hash.
 pub(crate) fn held(
     tx: &mut impl Query,
     societe: &SocieteName,
@@ -376,14 +376,14 @@ pub(crate) fn blob_is_used(tx: &mut impl Query, sha256: &str) -> Result<bool, St
     Ok(found.is_some())
 }
 
-/// The place in the log up to which the plain files of a folder are known to be on the disk; 0 for a folder that was
-/// never seen.
+/// The position in the log up to which the plain files of a folder are known to be on the disk; 0 for an unknown
+/// folder.
 pub(crate) fn settled_seq(tx: &mut impl Query, folder: &str) -> Result<u64, StoreError> {
     let sql = "SELECT settled_seq FROM relay_folders WHERE id = $1";
     Ok(tx.query_opt(sql, params![folder], |row| row.u64(0))?.unwrap_or(0))
 }
 
-/// Moves that place.
+/// Sets that position.
 pub(crate) fn set_settled_seq(tx: &mut WriteTx<'_>, folder: &str, seq: u64) -> Result<(), StoreError> {
     tx.execute(
         "INSERT INTO relay_folders (id, settled_seq) VALUES ($1, $2) \

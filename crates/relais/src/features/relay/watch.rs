@@ -1,4 +1,4 @@
-//! Noticing what other programs do in the folder, and the relay's own upkeep.
+//! Detects changes by other programs in the folder, and runs the relay's maintenance.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,21 +15,21 @@ use super::error::RelayError;
 use super::left_out::Spot;
 use super::name::{FileName, SocieteName};
 
-/// Changes that may wait; beyond it the whole folder is compared at the next settling.
+/// Maximum number of queued changes; beyond it the whole folder is compared at the next sync.
 const QUEUE_MAX: usize = 4096;
-/// How long the folder must be quiet before a change is looked at: a program that writes in pieces is
-/// probably done, and what it renames is seen as one change.
+/// How long the folder must be quiet before a change is examined: a program that writes in pieces has probably
+/// finished, and its renames are seen as one change.
 const QUIET: Duration = Duration::from_millis(10);
-/// How often plain files are made to survive a power cut; until then the database does.
+/// How often plain files are synced to survive a power failure; until then the database is the durable copy.
 const SETTLE: Duration = Duration::from_secs(2);
-/// How often blobs without a version are looked for.
+/// How often blobs without a version are collected.
 const GARBAGE: Duration = Duration::from_secs(3600);
 /// How often the folder is compared while it cannot be watched.
 const POLL: Duration = Duration::from_secs(5);
-/// Rows that are brought up to date with what plain files look like, at each settling and at the end.
+/// Rows whose stat is updated at each sync and at shutdown.
 const SAVED_MAX: usize = 100;
 const SAVED_AT_ONCE: usize = 1000;
-/// And how often that is done at the end.
+/// How often that is done at shutdown.
 const SAVES_AT_THE_END_MAX: usize = 100;
 
 /// Watches the folder and keeps it settled until `stop`.
@@ -40,7 +40,7 @@ pub(crate) async fn run(relay: Relay, stop: CancellationToken) {
     let (sender, mut changed) = mpsc::channel(QUEUE_MAX);
     let overflowed = Arc::new(AtomicBool::new(false));
     let mut watched = Watched::start(&relay, sender, Arc::clone(&overflowed));
-    // Requests are taken already: what they made before the watch began caused no event.
+    // Requests are accepted already: changes they made before the watch began caused no event.
     report(watched.catch_up(&relay).await);
     let mut settle = interval(SETTLE);
     let mut poll = interval(POLL.min(Duration::from_secs(relay.config().rescan_s.max(1))));
@@ -108,7 +108,7 @@ struct Watched {
     overflowed: Arc<AtomicBool>,
     base: PathBuf,
     folders: BTreeSet<SocieteName>,
-    /// What kept a folder from being watched since the last time that all were.
+    /// What has kept a folder from being watched since all of them last were.
     fault: Option<String>,
 }
 
@@ -119,9 +119,9 @@ impl Watched {
         Self { watcher: None, notices, overflowed, base, folders: BTreeSet::new(), fault: None }
     }
 
-    /// Watches every folder that is there, then compares it: in this order nothing falls in between. A folder that
-    /// was removed and made again is another one, so all are watched anew. Where the system has no watch left, the
-    /// comparison alone remains: it is made often then, until a watch is to be had again.
+    /// Watches every existing folder, then compares it: in this order no change is missed. A folder that was removed
+    /// and created again is a different one, so all are watched anew. When the system has no watch left, only the
+    /// comparison remains: it then runs often, until a watch is available again.
     async fn catch_up(&mut self, relay: &Relay) -> Result<(), RelayError> {
         self.fault = None;
         self.folders.clear();
@@ -133,8 +133,8 @@ impl Watched {
         relay.rescan().await
     }
 
-    /// Whether a path is noted by the list of all sociétés alone: nothing can have its name, it is no folder (any more), or
-    /// one whose name is in another form than the one it is served under.
+    /// Whether only the list of all sociétés reports a path: it is no valid name, it is no folder (any more), or its
+    /// name is in another form than the one it is served under.
     fn is_unlisted(&self, path: &Path) -> bool {
         let Ok(inside) = path.strip_prefix(&self.base) else { return false };
         let mut parts = inside.iter();
@@ -152,7 +152,7 @@ impl Watched {
 
     fn add(&mut self, relay: &Relay, societe: &SocieteName) {
         let path = self.base.join(relay.0.ledger.folder.path_of(societe));
-        // The system follows a link, and would then tell of what happens in the folder under the name of the link.
+        // The system follows a link, and would then report changes in the folder under the name of the link.
         let is_folder = std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir());
         if is_folder && !self.folders.contains(societe) && self.watch(&path) {
             self.folders.insert(societe.clone());
@@ -163,7 +163,7 @@ impl Watched {
         let watched = self.watcher().and_then(|watcher| watcher.watch(path, RecursiveMode::NonRecursive));
         match watched {
             Ok(()) => true,
-            // Gone, or not to be read: what is wrong with it is named by the comparison.
+            // Gone, or unreadable: the comparison reports the fault.
             Err(error) if !is_of_the_system(&error) => false,
             Err(error) => {
                 self.fault = Some(error.to_string());
@@ -235,8 +235,8 @@ fn is_close_after_write(access: notify::event::AccessKind) -> bool {
 }
 
 impl Relay {
-    /// Whether something came that is no plain file (a folder, in which there may be files that are not served, a link, a
-    /// pipe), or whether what was noted may be gone: the comparison of the folder says what is to be said of it.
+    /// Whether something appeared that is no plain file (a folder, in which there may be files that are not served, a
+    /// link, a pipe), or whether what was recorded may be gone: the comparison of the folder reports it.
     fn is_for_the_comparison(&self, societe: &SocieteName, name: &str, path: &Path) -> bool {
         match std::fs::symlink_metadata(path) {
             Ok(found) => !found.is_file(),
@@ -244,11 +244,11 @@ impl Relay {
         }
     }
 
-    /// Looks at what changed. What is wrong with one thing does not keep the others waiting.
+    /// Examines the changes. A problem of one item does not delay the others.
     async fn look_at(&self, dirty: BTreeSet<PathBuf>, watched: &mut Watched) -> Result<(), RelayError> {
         let mut odd = BTreeSet::new();
-        // Once, however many there are, and before anything is looked at: from here on it is known under which form of
-        // its name each folder lies.
+        // Once, however many there are, and before anything is examined: from here on the form of each folder's name is
+        // known.
         if dirty.iter().any(|path| watched.is_unlisted(path)) {
             self.list_societes().await?;
         }
@@ -256,13 +256,13 @@ impl Relay {
             let Ok(inside) = path.strip_prefix(&watched.base) else { continue };
             let mut parts = inside.iter();
             let Some(first) = parts.next() else { continue };
-            // Its own files, and what other programs hide from it.
+            // The relay's own files, and those that other programs hide from it.
             if first.as_encoded_bytes().starts_with(b".") {
                 continue;
             }
             let Some(Ok(societe)) = first.to_str().map(SocieteName::new) else { continue };
             let Some(second) = parts.next() else {
-                // A folder came or went: watch before looking, so that nothing falls in between.
+                // A folder was created or removed: watch before examining, so that no change is missed.
                 watched.folders.remove(&societe);
                 watched.add(self, &societe);
                 watched.report(self);

@@ -1,4 +1,4 @@
-//! What an endpoint is given: who comes, and what messages mean.
+//! The application of an endpoint: authentication, and the meaning of messages.
 
 use std::sync::Arc;
 
@@ -11,17 +11,17 @@ use super::Client;
 use crate::AppError;
 use crate::auth::Principal;
 
-/// Who comes.
+/// Authenticates clients.
 pub trait Callers: Send + Sync + 'static {
-    /// Who makes the request that opens a connection; an error refuses it.
+    /// The principal of the request that opens a connection; an error refuses it.
     fn caller<'a>(&'a self, request: &'a Parts) -> BoxFuture<'a, Result<Principal, AppError>>;
 
-    /// Who makes a later request of a connection, which names it by its id; an error refuses it.
+    /// The principal of a later request of a connection, which names it by its id; an error refuses it.
     fn presenter<'a>(&'a self, request: &'a Parts) -> BoxFuture<'a, Result<Principal, AppError>> {
         self.caller(request)
     }
 
-    /// Whether every client has to say who it is: one that has not makes room for others where places are short.
+    /// Whether every client has to authenticate: an unauthenticated one may be closed to make room for others.
     fn expects_names(&self) -> bool {
         false
     }
@@ -32,30 +32,30 @@ pub trait Callers: Send + Sync + 'static {
     }
 }
 
-/// A client that has just come.
+/// A new client.
 pub struct Arrival {
-    /// What can be said to it.
+    /// The handle to send to it.
     pub client: Client,
-    /// Who it is, as far as the request said.
+    /// The principal, as far as the request shows.
     pub principal: Principal,
     /// The query of the request that opened the connection.
     pub query: Vec<(String, String)>,
 }
 
-/// A connection's beginning.
+/// The start of a connection.
 pub struct Opened {
-    /// Who takes its messages.
+    /// Receives its messages.
     pub conversation: Arc<dyn Conversation>,
-    /// What happens before the first of them.
+    /// Runs before the first of them.
     pub first: Flow,
 }
 
-/// What the messages of an endpoint's connections mean.
+/// Handles the connections of an endpoint.
 pub trait Application: Send + Sync + 'static {
-    /// A client came. It has the handshake already.
+    /// A client has connected. It has the handshake already.
     fn open(&self, arrival: Arrival) -> Opened;
 
-    /// Seconds after which a connection that was not identified to the hub is closed; none if that is no matter.
+    /// Seconds after which a connection that was not identified to the hub is closed; none for no limit.
     fn identify_within_s(&self) -> Option<u32> {
         None
     }
@@ -63,10 +63,10 @@ pub trait Application: Send + Sync + 'static {
 
 /// One connection's side of an [`Application`].
 pub trait Conversation: Send + Sync + 'static {
-    /// A message, one at a time and in order: the next comes when the work that this one gives is done.
+    /// A message, one at a time and in order: the next is delivered when the returned work is done.
     fn message(&self, message: Frame) -> Flow;
 
-    /// The connection is over. Called once, and never while a POST's message is being worked on: that work goes on
-    /// to its end although the client is gone.
+    /// The connection has ended. Called once, and never while a POST's message is being handled: that work completes
+    /// although the client is gone.
     fn closed(&self);
 }

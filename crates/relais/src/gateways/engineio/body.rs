@@ -1,4 +1,4 @@
-//! The body of a POST, bounded by what it says and by what comes; in time by the edge.
+//! The body of a POST, bounded by its announced and its actual size; in time by the edge.
 
 use axum::body::Body;
 use axum::extract::Request;

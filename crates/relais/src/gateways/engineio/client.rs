@@ -1,4 +1,4 @@
-//! What can be said to one client.
+//! The sending side of one client.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use relais_protocol::engineio::{Frame, Version};
 
 use super::wire;
 
-/// What can be said to one client, over whatever transport it has.
+/// Sends to one client, over its current transport.
 #[derive(Clone)]
 pub struct Client {
     hub: Hub,
@@ -24,7 +24,7 @@ impl Client {
         Self { hub, session, version, address }
     }
 
-    /// Where its frames wait.
+    /// The session with its outbound queue.
     #[must_use]
     pub fn session(&self) -> &Arc<Session> {
         &self.session
@@ -47,29 +47,29 @@ impl Client {
         self.version
     }
 
-    /// Where it connects from.
+    /// The address it connects from.
     #[must_use]
     pub fn address(&self) -> IpAddr {
         self.address
     }
 
-    /// Sends packets together, after everything that already waits.
+    /// Sends packets together, after everything already queued.
     pub fn send(&self, frames: &[Frame]) {
         self.hub.send(&self.session, self.written(frames));
     }
 
-    /// Sends packets that say how everything is, after every event that was published before.
+    /// Sends packets with the complete state, after every event that was published before.
     pub fn send_snapshot(&self, frames: &[Frame]) {
         self.hub.send_snapshot(&self.session, self.written(frames));
     }
 
-    /// Packets as they wait in the hub.
+    /// Packets in the form in which the hub queues them.
     #[must_use]
     pub fn written(&self, frames: &[Frame]) -> Bytes {
         wire::messages(self.version, frames)
     }
 
-    /// Sends packets only if nothing waits before them; says whether it did.
+    /// Sends packets only if nothing is queued ahead of them; returns whether it did.
     pub fn send_volatile(&self, frames: &[Frame]) -> bool {
         let idle = self.session.queued_bytes() == 0;
         if idle {
@@ -85,7 +85,7 @@ impl Client {
         self.hub.send(&self.session, bytes.into());
     }
 
-    /// Ends the connection after what already waits.
+    /// Ends the connection after what is already queued.
     pub fn close(&self, reason: impl Into<CloseReason>) {
         self.hub.close(&self.session, reason);
     }

@@ -1,4 +1,4 @@
-//! One connection and what it shares between its requests and its socket.
+//! One connection and the state shared by its requests and its socket.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
@@ -15,21 +15,21 @@ use super::registry::Registry;
 use super::{Client, Conversation, reply, wire};
 use crate::auth::Principal;
 
-/// How long a request waits for a WebSocket beside it to be read. That takes no time unless the client holds it up.
+/// How long a request waits for a WebSocket beside it to be read. That takes no time unless the client delays it.
 const SOCKET_READ_WITHIN: Duration = Duration::from_secs(1);
 
-/// Asks for what has arrived on a socket that wants to take over to be read; dropped when that is done.
+/// Requests that data received on an upgrading socket be read; dropped when that is done.
 pub(super) type ReadRequest = oneshot::Sender<()>;
 
 /// One connection.
 pub(super) struct Connection {
     sid: Arc<str>,
-    /// Who showed what credential in the request that opened it.
+    /// The principal and credential of the request that opened it.
     opener: Principal,
     pub(super) client: Client,
     conversation: OnceLock<Arc<dyn Conversation>>,
     pub(super) state: Mutex<State>,
-    /// Names requests and sockets.
+    /// Numbers for requests and sockets.
     numbers: AtomicU64,
     finished: AtomicBool,
     registry: Weak<Registry>,
@@ -39,36 +39,36 @@ pub(super) struct Connection {
 /// What requests and sockets change.
 pub(super) struct State {
     pub(super) engine: Session,
-    /// What waits for a client that polls; none once it has a WebSocket.
+    /// The outbound queue of a polling client; none once it has a WebSocket.
     pub(super) body: Option<QueueBody>,
-    /// Requests that wait for their answer: a GET and a POST at most.
+    /// Pending requests: a GET and a POST at most.
     answers: Vec<(RequestId, oneshot::Sender<Response>)>,
-    /// The socket that wants to take over, and how it is told to close.
+    /// The upgrading socket, and how to close it.
     pub(super) probe: Option<(SocketId, oneshot::Sender<u16>)>,
-    /// Where that socket is asked to read, from the moment its request came.
+    /// Where read requests to that socket are sent, from the moment its request arrived.
     pub(super) probe_reads: Option<mpsc::Sender<ReadRequest>>,
     /// Why the connection ends, once that is known.
     pub(super) farewell: Option<Farewell>,
-    /// Whether messages of a POST are being handed on; nothing else of the connection is meanwhile.
+    /// Whether messages of a POST are being delivered; the rest of the connection waits meanwhile.
     is_handing_on: bool,
-    /// Dropped when that is done: the socket that took over waits for it.
+    /// Dropped when that is done: the upgraded socket waits for it.
     next_turn: Option<oneshot::Sender<()>>,
     is_over: bool,
 }
 
-/// What the protocol asks for beyond what was done at once.
+/// Actions of the protocol that remain to be done.
 #[derive(Default)]
 pub(super) struct Outcome {
-    /// Messages to be handed on, in order.
+    /// Messages to be delivered, in order.
     pub(super) messages: Vec<Frame>,
-    /// Frames for a socket, in order, and the place in them where it became the transport.
+    /// Frames for a socket, in order, and the index at which it became the transport.
     pub(super) writes: Vec<Frame>,
     pub(super) upgraded_after: Option<usize>,
-    /// The answer to the POST that is being dealt with, held back until its messages are handed on.
+    /// The answer to the current POST, held back until its messages are delivered.
     pub(super) held_answer: Option<Response>,
     /// Whether another request was answered.
     pub(super) answered: bool,
-    /// The end.
+    /// The close reason.
     pub(super) closed: Option<CloseReason>,
 }
 
@@ -120,8 +120,8 @@ impl Connection {
         presenter.is_anonymous() || owner.anonymous || owner.principal == presenter.id()
     }
 
-    /// Whether somebody who is known asks to go on with it, and it does not know of them: what it has said and joined
-    /// was as nobody.
+    /// Whether an authenticated caller asks to continue a connection that was opened anonymously: its messages and
+    /// subscriptions so far were anonymous.
     pub(super) fn is_strange_to(&self, presenter: &Principal) -> bool {
         !presenter.is_anonymous() && self.client.session().identity().anonymous
     }
@@ -130,12 +130,12 @@ impl Connection {
         let _ = self.conversation.set(conversation);
     }
 
-    /// A new name for a request or a socket.
+    /// A new number for a request or a socket.
     pub(super) fn number(&self) -> u64 {
         self.numbers.fetch_add(1, Relaxed)
     }
 
-    /// Whether the hub has ended it and nothing is left to say.
+    /// Whether the hub has ended it and nothing is left to send.
     pub(super) fn is_ended(&self) -> bool {
         let session = self.client.session();
         !session.is_open() && session.queued_bytes() == 0
@@ -147,8 +147,8 @@ impl Connection {
         answer
     }
 
-    /// Does what the protocol asks for, and returns what is left to do once the lock is released. The answer to
-    /// `holding` is among that.
+    /// Carries out the actions of the protocol, and returns what is left to do once the lock is released. The answer to
+    /// `holding` is part of that.
     pub(super) fn carry_out(
         &self,
         state: &mut MutexGuard<'_, State>,
@@ -164,7 +164,7 @@ impl Connection {
                 Action::Answer(request, response) => {
                     outcome.answered = true;
                     if let Some(place) = state.answers.iter().position(|(known, _)| *known == request) {
-                        // Whoever has gone meanwhile needs no answer.
+                        // A client that is gone needs no answer.
                         let _ = state.answers.swap_remove(place).1.send(response);
                     }
                 }
@@ -200,7 +200,7 @@ impl Connection {
         outcome.messages.into_iter().next().map_or(Flow::Continue, |message| self.hand_on(message))
     }
 
-    /// Gives a message to the application.
+    /// Delivers a message to the application.
     pub(super) fn hand_on(&self, message: Frame) -> Flow {
         match self.conversation.get() {
             Some(conversation) => conversation.message(message),
@@ -208,7 +208,7 @@ impl Connection {
         }
     }
 
-    /// The hub has ended it while no request was there, because nothing was heard for too long unless it said why.
+    /// The hub has ended it while no request was pending: the idle timeout, unless it gave another reason.
     pub(super) fn finish_unheard(&self) {
         if self.finished.load(Relaxed) {
             return;
@@ -219,7 +219,7 @@ impl Connection {
         self.finish();
     }
 
-    /// The connection is over: its application is told, its place is free. Only the first call does anything.
+    /// The connection has ended: its application is notified, its place released. Only the first call has an effect.
     pub(super) fn finish(&self) {
         if self.finished.swap(true, Relaxed) {
             return;
@@ -230,7 +230,7 @@ impl Connection {
             (state.body.take(), !state.is_handing_on, state.farewell.take())
         };
         if let Some(registry) = self.registry.upgrade() {
-            // Noted first, so that a request finds the one or the other.
+            // Recorded first, so that a request finds one or the other.
             if let Some(farewell) = farewell.filter(|farewell| !farewell.is_normal()) {
                 registry.note_end(&self.sid, farewell, self.client.instant());
             }
@@ -257,14 +257,14 @@ impl Connection {
         farewell.map_or_else(|| reply::of(response), |farewell| reply::ended(&farewell))
     }
 
-    /// Why it ended, unless that is known to be as it should.
+    /// Why it ended, unless that is known to be normal.
     pub(super) fn farewell(&self) -> Option<Farewell> {
         let known = self.state.lock().farewell.clone().filter(|farewell| !farewell.is_normal());
         known.or_else(|| self.registry.upgrade()?.farewell(&self.sid))
     }
 
-    /// Returns when everything is read that a WebSocket which wants to take over has brought by now: a client that
-    /// said `5` there and then sends a request has changed its transport before that.
+    /// Returns when everything received so far on an upgrading WebSocket has been read: a client that sent `5` there
+    /// and then sends a request has changed its transport before that.
     pub(super) async fn probe_is_read(&self) {
         let Some(reads) = self.state.lock().probe_reads.clone() else { return };
         let (request, done) = oneshot::channel();
@@ -274,7 +274,7 @@ impl Connection {
         }
     }
 
-    /// Returns when the messages of the last POST are handed on.
+    /// Returns when the messages of the last POST are delivered.
     pub(super) async fn turn(&self) {
         let turn = {
             let mut state = self.state.lock();
@@ -287,11 +287,11 @@ impl Connection {
     }
 }
 
-/// The messages of a POST are being handed on, until this is dropped.
+/// Held while the messages of a POST are being delivered.
 pub(super) struct Turn(Arc<Connection>);
 
 impl Turn {
-    /// Begins with the lock held under which the messages were taken.
+    /// Begins under the lock under which the messages were taken.
     pub(super) fn new(connection: &Arc<Connection>, state: &mut State) -> Self {
         state.is_handing_on = true;
         state.engine.set_dealing(true);
@@ -339,7 +339,7 @@ impl State {
     }
 }
 
-/// Follows `flow` to its end; the reason if that is a close.
+/// Runs `flow` to its end; returns the reason if that is a close.
 pub(super) async fn follow(mut flow: Flow) -> Option<CloseReason> {
     loop {
         match flow {
@@ -350,7 +350,7 @@ pub(super) async fn follow(mut flow: Flow) -> Option<CloseReason> {
     }
 }
 
-/// Ends a connection when whatever ran it is gone.
+/// Ends a connection when the task that ran it is gone.
 pub(super) struct FinishOnDrop(pub(super) Arc<Connection>);
 
 impl Drop for FinishOnDrop {

@@ -1,4 +1,4 @@
-//! What the hub itself says on an Engine.IO connection: heartbeats and the end.
+//! The hub's own messages on an Engine.IO connection: heartbeats and the close.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use relais_protocol::websocket::close_frame;
 
 use super::wire;
 
-/// The dialect of the connection itself. What its channels carry is told in dialects of the application.
+/// The dialect of the connection itself. The events of its channels are encoded in dialects of the application.
 struct ConnectionDialect {
     name: &'static str,
     ping: Bytes,
@@ -40,7 +40,7 @@ impl Dialect for ConnectionDialect {
         self.ping.clone()
     }
 
-    /// A client that counts on a ping every `pingInterval` gives up without one, however much else it gets.
+    /// A client that expects a ping every `pingInterval` disconnects without one, however much else it receives.
     fn heartbeats_are_awaited(&self) -> bool {
         true
     }

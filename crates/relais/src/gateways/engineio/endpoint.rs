@@ -32,29 +32,29 @@ use crate::gateways::opening::{await_name, open_session};
 use crate::tasks::spawn;
 use crate::web::Guest;
 
-/// Random bytes in an id: whoever knows one can take part in the connection.
+/// Random bytes in an id: knowledge of the id grants access to the connection.
 const ID_BYTES: usize = 18;
 
-/// Answers to polling that are shorter are not compressed, as in the official server.
+/// Shorter polling answers are not compressed, as in the official server.
 const COMPRESSED_BYTES_MIN: u64 = 1024;
-/// What a client is told that shows who it is only when its WebSocket is to take over.
+/// The answer to a client that shows a credential only on the WebSocket of its upgrade.
 const LATE_CREDENTIAL: &str = "a credential that came after the connection was opened: connect again with it";
 
 /// The rules of an endpoint.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Time between two heartbeats, as clients are told it. The hub keeps it.
+    /// The heartbeat interval announced to clients. The hub keeps it.
     pub ping_interval: Duration,
-    /// How long the answer to one may take, as clients are told it. With the interval it is the silence after
-    /// which the hub ends a session.
+    /// The announced timeout of the answer to one. With the interval it is the silence after which the hub ends a
+    /// session.
     pub ping_timeout: Duration,
-    /// How long a WebSocket may take to take over from polling.
+    /// How long an upgrade from polling to WebSocket may take.
     pub upgrade_timeout: Duration,
-    /// What a message or a body may hold.
+    /// Limits of a message or a body.
     pub payload: PayloadLimits,
     /// Whether clients of version 3 are served.
     pub allow_v3: bool,
-    /// Whether WebSockets may agree on compression.
+    /// Whether WebSockets may negotiate compression.
     pub deflate: bool,
 }
 
@@ -92,7 +92,7 @@ impl Endpoint {
             let endpoint = Arc::clone(endpoint);
             any(move |request: Request| async move { endpoint.serve(request).await })
         };
-        // Answers of polling, as the official server compresses them: those that a slow line would feel.
+        // Polling answers, as the official server compresses them: those large enough to matter on a slow line.
         let compression = CompressionLayer::new()
             .quality(CompressionLevel::Fastest)
             .compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN));
@@ -135,7 +135,7 @@ impl Endpoint {
                     return reply::ended(&Farewell::from(&late));
                 }
                 Ok((_, request)) => request,
-                // The credential ended with the connection: why that did says more.
+                // The credential ended with the connection: the reason for the latter is more useful.
                 Err(_) if !connection.client.session().is_open() => return polling::sent_away(connection),
                 Err(refused) => return refused,
             },
@@ -153,13 +153,13 @@ impl Endpoint {
         }
     }
 
-    /// To a request of a session that is not there, or no longer.
+    /// The answer to a request of an unknown or ended session.
     fn unknown(&self, sid: &str) -> Response {
         let farewell = self.registry.farewell(sid);
         farewell.map_or_else(|| reply::refused(Refusal::UnknownSession), |farewell| reply::ended(&farewell))
     }
 
-    /// Refuses a request that knows the id of a connection and does not show whose it is.
+    /// Refuses a request that has the id of a connection but not its credential.
     async fn presented(
         &self,
         connection: &Connection,
@@ -223,7 +223,7 @@ impl Endpoint {
         Ok(client)
     }
 
-    /// A connection has become a WebSocket: it holds a place from now on.
+    /// A connection was upgraded to a WebSocket: it holds a place from now on.
     pub(super) fn await_name(&self, session: &Arc<Session>, guest: Guest) {
         if self.callers.expects_names() && session.identity().anonymous {
             await_name(&self.hub, session, Weak::new(), guest);
@@ -258,10 +258,10 @@ fn all_rules(settings: &Settings) -> Vec<Arc<Config>> {
     rules.map(Arc::new).collect()
 }
 
-/// An id that nobody can guess.
+/// An unguessable id.
 ///
 /// # Errors
-/// If the system gives no randomness.
+/// If the system provides no randomness.
 pub(crate) fn new_id() -> Result<String, AppError> {
     let mut bytes = [0; ID_BYTES];
     getrandom::fill(&mut bytes).map_err(AppError::internal)?;

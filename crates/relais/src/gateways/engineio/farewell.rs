@@ -1,4 +1,4 @@
-//! Why a connection ended, for a client that polls: the close packet of Engine.IO has no room for it.
+//! Why a connection ended, for a polling client: the close packet of Engine.IO has no field for it.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ impl Farewell {
         Self { code: u16::from_be_bytes(*code), reason: String::from_utf8_lossy(reason).into() }
     }
 
-    /// Whether both sides are simply done with each other.
+    /// Whether it is a normal close.
     pub(super) fn is_normal(&self) -> bool {
         self.code == CloseCode::Normal.number()
     }

@@ -1,12 +1,11 @@
-//! Engine.IO connections, versions 3 and 4: HTTP long-polling, WebSocket, and the first upgraded to the second.
+//! Engine.IO connections, versions 3 and 4: HTTP long-polling, WebSocket, and the upgrade from the first to the second.
 //!
-//! The rules of the protocol are [`relais_protocol::engineio::Session`]; here is what they need of the world:
-//! requests, sockets, and one session of the hub per connection, where all that the client is sent waits in one
-//! order, as the WebSocket frames that it would be. A WebSocket gets them as they are; a polling client's GET
-//! gets them as packets. The hub's timer sends the heartbeats and ends what has been silent for too long, so a
-//! connection has no timer of its own.
+//! The rules of the protocol are [`relais_protocol::engineio::Session`]; this module provides its I/O: requests,
+//! sockets, and one session of the hub per connection, where everything sent to the client is queued in one order, as
+//! WebSocket frames. A WebSocket gets them unchanged; a polling client's GET gets them as packets. The hub's timer
+//! sends the heartbeats and closes idle sessions, so a connection has no timer of its own.
 //!
-//! What the messages mean is an [`Application`]'s matter: Socket.IO is one.
+//! The meaning of the messages belongs to an [`Application`]: Socket.IO is one.
 
 mod application;
 mod body;

@@ -24,9 +24,9 @@ use super::registry::Registry;
 use super::{Arrival, Endpoint, Settings, reply, wire};
 use crate::tasks::spawn;
 
-/// The request that opens a connection has no other beside it.
+/// The request that opens a connection is its only one.
 const OPENING: RequestId = 0;
-/// Bytes that may wait in the protocol's own queue for a client that sends without listening.
+/// Bytes that may be queued in the protocol's own queue for a client that sends without polling.
 const UNHEARD_BYTES: usize = 64 * 1024;
 
 /// A GET without an id: a new connection.
@@ -63,7 +63,7 @@ pub(super) async fn open(endpoint: Arc<Endpoint>, request: Request, query: Query
     }
 }
 
-/// A GET of a connection: answered with what waits, or when there is something. One that crosses the POST by which its
+/// A GET of a connection: answered with what is queued, or when something is. One that crosses the POST by which its
 /// client closes is answered as if it had come before.
 pub(super) async fn get(registry: &Registry, connection: &Arc<Connection>) -> HttpResponse {
     let refused = match next_answer(connection).await {
@@ -74,7 +74,7 @@ pub(super) async fn get(registry: &Registry, connection: &Arc<Connection>) -> Ht
     registry.take_last_get(connection.sid(), connection.client.instant()).map_or(refused, last_get)
 }
 
-/// The answer to a GET of a connection, or that the connection is no more.
+/// The answer to a GET of a connection, or that the connection has ended.
 async fn next_answer(connection: &Arc<Connection>) -> Result<Response, HttpResponse> {
     connection.probe_is_read().await;
     let session = connection.client.session();
@@ -108,7 +108,8 @@ async fn next_answer(connection: &Arc<Connection>) -> Result<Response, HttpRespo
     response.map_err(|_| unknown(connection))
 }
 
-/// To a request whose credential ended with the connection: why it did. What still waits there is for nobody any more.
+/// To a request whose credential ended with the connection: the reason for the latter. What is still queued there is
+/// discarded.
 pub(super) fn sent_away(connection: &Connection) -> HttpResponse {
     {
         let mut state = connection.state.lock();
@@ -120,7 +121,7 @@ pub(super) fn sent_away(connection: &Connection) -> HttpResponse {
     unknown(connection)
 }
 
-/// To a request of a connection that is no more.
+/// To a request of a connection that has ended.
 fn unknown(connection: &Connection) -> HttpResponse {
     if connection.is_ended() {
         connection.finish_unheard();
@@ -129,7 +130,7 @@ fn unknown(connection: &Connection) -> HttpResponse {
     farewell.map_or_else(|| reply::refused(Refusal::UnknownSession), |farewell| reply::ended(&farewell))
 }
 
-/// A GET of a client that has closed: it crossed the POST that said so.
+/// A GET of a client that has closed: it crossed the closing POST.
 pub(super) fn last_get(version: Version) -> HttpResponse {
     let body = match version {
         Version::V3 => "1:6",
@@ -138,7 +139,7 @@ pub(super) fn last_get(version: Version) -> HttpResponse {
     reply::of(Response::Packets(Payload { body: Bytes::from_static(body.as_bytes()), binary: false }))
 }
 
-/// What waits in the hub becomes packets, unless some of an earlier time are still there.
+/// Moves the hub's queue to packets, unless earlier ones are still pending.
 fn take_from_hub(
     connection: &Connection,
     state: &mut State,
@@ -157,7 +158,7 @@ fn take_from_hub(
     }
 }
 
-/// Whether a connection that is closing still has something to say. What it has is then ready for a GET.
+/// Whether a closing connection still has something to send. It is then ready for a GET.
 fn has_last_words(connection: &Connection, state: &mut State) -> bool {
     let waiting = state.body.as_mut().and_then(QueueBody::take_waiting).unwrap_or_default();
     let waiting = wire::read(connection.client.version(), waiting);
@@ -171,7 +172,7 @@ fn has_last_words(connection: &Connection, state: &mut State) -> bool {
     has_news
 }
 
-/// The hub has ended a connection: a GET that is there gets what is left to say, and it is known why it ended.
+/// The hub has ended a connection: a pending GET gets the remaining packets, and the reason is recorded.
 fn hear_out(connection: &Connection) {
     let mut actions = Vec::new();
     let mut state = connection.state.lock();
@@ -180,7 +181,7 @@ fn hear_out(connection: &Connection) {
     connection.carry_out(&mut state, actions, None);
 }
 
-/// A POST of a connection: the client's packets, answered when they are dealt with.
+/// A POST of a connection: the client's packets, answered when they are handled.
 pub(super) async fn post(
     endpoint: &Endpoint,
     connection: &Arc<Connection>,
@@ -190,7 +191,7 @@ pub(super) async fn post(
     if !session.is_open() {
         return unknown(connection);
     }
-    // No sign of life: heartbeats reach only a client that asks for what waits.
+    // Not counted as activity: heartbeats reach only a client that polls.
     let mut waiting = Waiting::new(connection);
     let response = take_post(endpoint, connection, waiting.number, request).await;
     waiting.is_answered = true;
@@ -221,7 +222,7 @@ async fn take_post(
     }
     let binary = is_binary(request.headers());
     match read_body(request, &endpoint.settings).await {
-        // It may have ended while the body was on its way, with the rights of whoever sends it.
+        // It may have ended while the body was in transit, with the rights of its sender.
         Ok(_) if !connection.client.session().is_open() => {
             hear_out(connection);
             let answer = unknown(connection);
@@ -254,7 +255,7 @@ fn refuse_body(connection: &Connection, number: RequestId, settings: &Settings) 
     reply::refused_because(StatusCode::PAYLOAD_TOO_LARGE, Refusal::BadRequest, &text)
 }
 
-/// Hands the packets on; none if the request was answered another way meanwhile.
+/// Delivers the packets; none if the request was answered another way meanwhile.
 async fn deal_with(
     endpoint: &Endpoint,
     connection: &Arc<Connection>,
@@ -272,7 +273,7 @@ async fn deal_with(
         let outcome = connection.carry_out(&mut state, actions, Some(number));
         if outcome.closed.as_ref().is_some_and(|reason| reason.code == CloseCode::Normal) && !outcome.answered
         {
-            // With the lock held, so that a GET which finds the session closed finds this.
+            // Under the lock, so that a GET that finds the session closed finds this.
             endpoint.registry.expect_last_get(connection);
         }
         let turn = (!outcome.messages.is_empty()).then(|| Turn::new(connection, &mut state));
@@ -297,8 +298,8 @@ async fn deal_with(
     held_answer.map(reply::of)
 }
 
-/// To a POST during which the session ended: why it did. What waits for the client goes to the GET that is there, or to its
-/// last one.
+/// To a POST during which the session ended: the reason. What is queued for the client is sent to the pending GET, or
+/// to its last one.
 fn cut_off(connection: &Connection) -> HttpResponse {
     let mut actions = Vec::new();
     let mut state = connection.state.lock();
@@ -312,7 +313,7 @@ fn cut_off(connection: &Connection) -> HttpResponse {
     unknown(connection)
 }
 
-/// The protocol answers a ping of version 3 itself: what the hub was given before goes out before.
+/// The protocol answers a ping of version 3 itself: what was queued in the hub before is sent before.
 fn keep_in_order(connection: &Connection, state: &mut State, actions: &mut Vec<Action>) {
     if state.engine.queued_bytes() > UNHEARD_BYTES {
         return state.engine.close(connection.client.instant(), actions);
@@ -321,9 +322,9 @@ fn keep_in_order(connection: &Connection, state: &mut State, actions: &mut Vec<A
     state.admit(wire::read(connection.client.version(), waiting), connection.client.instant(), actions);
 }
 
-/// Hands messages on until the session is sent away: between two of them the rights of whoever sent them may end. Says
-/// whether all were, and why the connection ends if one of them ended it. A client that goes away after its packets have
-/// arrived has sent them all the same.
+/// Delivers messages until the session is closed by the server: between two of them the rights of their sender may end.
+/// Returns whether all were delivered, and why the connection ends if one of them ended it. Packets that have arrived
+/// count as sent even if the client is then gone.
 async fn hand_on(turn: Turn, messages: Vec<Frame>) -> (bool, Option<CloseReason>) {
     let work = spawn("messages", async move {
         for message in messages {
@@ -339,8 +340,7 @@ async fn hand_on(turn: Turn, messages: Vec<Frame>) -> (bool, Option<CloseReason>
     work.await.unwrap_or((true, None))
 }
 
-/// A request that waits for its answer. One that goes away before ends the session: nobody knows what of its answer
-/// arrived.
+/// A pending request. One that is dropped ends the session: nobody knows what of its answer arrived.
 struct Waiting<'a> {
     connection: &'a Connection,
     number: RequestId,

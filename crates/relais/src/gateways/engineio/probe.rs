@@ -1,4 +1,4 @@
-//! A WebSocket that wants to take over from polling (section "Upgrade").
+//! A WebSocket that upgrades a polling connection (section "Upgrade").
 
 use std::sync::Arc;
 
@@ -19,9 +19,9 @@ use crate::gateways::opening::write_close;
 use crate::gateways::upgrade::{Handshake, Upgraded};
 use crate::web::Guest;
 
-/// Bytes read at once: a probe says `2probe` and `5`.
+/// Bytes read at once: a probe sends `2probe` and `5`.
 const READ_BYTES: usize = 1024;
-/// Requests that may wait at once for what the socket has brought; a client has one GET under way.
+/// Pending read requests at once; a client has one GET in progress.
 const READ_REQUESTS_MAX: usize = 4;
 
 /// A WebSocket with the id of a connection.
@@ -51,8 +51,8 @@ pub(super) fn open(
     response
 }
 
-/// From now on requests of the connection can ask for what its socket brings. A second socket beside one that tries is
-/// refused, and asked nothing.
+/// From now on requests of the connection can ask for its socket to be read. A second socket beside a probing one is
+/// refused, and not asked.
 fn accept_reads(connection: &Connection) -> mpsc::Receiver<ReadRequest> {
     let (sender, reads) = mpsc::channel(READ_REQUESTS_MAX);
     let mut state = connection.state.lock();
@@ -62,7 +62,7 @@ fn accept_reads(connection: &Connection) -> mpsc::Receiver<ReadRequest> {
     reads
 }
 
-/// Lets the socket try, and makes it the transport if it succeeds.
+/// Probes the socket, and makes it the transport if that succeeds.
 async fn take_over(
     endpoint: &Endpoint,
     connection: Arc<Connection>,
@@ -87,7 +87,7 @@ async fn take_over(
                 endpoint.hub.compress(&session);
             }
             endpoint.await_name(&session, guest);
-            // What it says comes after what a POST has brought.
+            // Its messages come after those of a POST.
             connection.turn().await;
             Some((connection, ws, Leftover::new(taken.rest.into(), held), limits))
         }
@@ -99,23 +99,23 @@ async fn take_over(
     }
 }
 
-/// A socket that tries.
+/// A probing socket.
 struct Probe {
     connection: Arc<Connection>,
     ws: SocketId,
     stream: TcpStream,
     decoder: Decoder,
-    /// Requests that wait for what has arrived here to be read.
+    /// Requests that wait for the received data to be read.
     reads: mpsc::Receiver<ReadRequest>,
 }
 
-/// What a socket that became the transport begins with.
+/// The initial state of a socket that became the transport.
 struct Taken {
-    /// What waited for the client.
+    /// The client's outbound queue.
     body: QueueBody,
     /// Frames before that.
     first: Vec<u8>,
-    /// What the client has sent already behind its `5`.
+    /// What the client has already sent after its `5`.
     rest: Vec<u8>,
 }
 
@@ -127,7 +127,7 @@ enum Said {
 }
 
 impl Probe {
-    /// Until the socket is the transport; else the code to close it with.
+    /// Runs until the socket is the transport; else returns the code to close it with.
     async fn attempt(&mut self, leftover: Bytes) -> Result<Taken, u16> {
         let mut told_to_close = self.begin()?;
         let mut bytes = leftover.to_vec();
@@ -181,14 +181,14 @@ impl Probe {
         Ok(told_to_close)
     }
 
-    /// One packet of the socket; with the last one it is the transport.
+    /// Handles one packet of the socket; the last one makes it the transport.
     async fn packet(&mut self, packet: Frame) -> Result<Option<(QueueBody, Vec<u8>)>, u16> {
         let (outcome, body) = {
             let mut actions = Vec::new();
             let mut state = self.connection.state.lock();
             state.engine.ws_frame(self.ws, packet, self.connection.client.instant(), &mut actions);
             let outcome = self.connection.carry_out(&mut state, actions, None);
-            // Nobody takes anything for a GET from here on.
+            // From here on no GET takes anything.
             let body = if outcome.upgraded_after.is_some() { state.body.take() } else { None };
             (outcome, body)
         };
@@ -206,7 +206,7 @@ impl Probe {
         self.stream.write_all(bytes).await.map_err(|_| CloseCode::Normal.number())
     }
 
-    /// The connection goes on polling.
+    /// The connection continues polling.
     async fn give_up<T>(mut self, code: u16) -> Option<T> {
         {
             let mut state = self.connection.state.lock();
@@ -219,14 +219,14 @@ impl Probe {
     }
 }
 
-/// Whether the kernel has something of the client that was not read yet, be it the end. The runtime's own knowledge of
-/// that may be a moment old.
+/// Whether the kernel has unread data of the client, including the end of the stream. The runtime's own readiness may
+/// lag behind.
 fn has_arrived(stream: &TcpStream) -> bool {
     let mut byte = [std::mem::MaybeUninit::uninit()];
     socket2::SockRef::from(stream).peek(&mut byte).is_ok()
 }
 
-/// The next that the client said, or the code to close with.
+/// The next message of the client, or the code to close with.
 fn next(decoder: &mut Decoder, input: &mut &mut [u8]) -> Result<Option<Said>, u16> {
     let message = decoder.next(input).map_err(ProtocolError::close_code)?;
     Ok(Some(match message {

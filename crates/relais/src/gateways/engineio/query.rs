@@ -5,7 +5,7 @@ use relais_protocol::engineio::{Refusal, Version};
 /// Parameters that one request may have.
 const PARAMETERS_MAX: usize = 32;
 
-/// How a client wants to be connected.
+/// The transport requested by a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Transport {
     Polling,
@@ -19,9 +19,9 @@ pub(super) struct Query {
     pub(super) transport: Transport,
     /// Absent in the request that opens a connection.
     pub(super) sid: Option<String>,
-    /// A client of version 3 that takes text only.
+    /// A client of version 3 that accepts text only.
     pub(super) base64: bool,
-    /// Whether the answer is to be a script, as pages of the first browsers needed it.
+    /// Whether the answer is to be a script, as early browsers required.
     pub(super) jsonp: bool,
     pub(super) pairs: Vec<(String, String)>,
 }

@@ -1,4 +1,4 @@
-//! Connections that later requests may name by their id.
+//! Connections that later requests may refer to by id.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
@@ -11,15 +11,15 @@ use relais_protocol::time::SharedClock;
 use super::connection::Connection;
 use super::farewell::Farewell;
 
-/// How often connections that the hub has ended are let go.
+/// How often connections that the hub has ended are removed.
 const SWEEP: Duration = Duration::from_millis(500);
-/// How long a GET may be on its way when the POST beside it has closed the session.
+/// How long a GET may be in transit when the POST beside it has closed the session.
 const LAST_GET: Duration = Duration::from_secs(5);
-/// Sessions that such a GET may still come for.
+/// Sessions for which such a GET may still arrive.
 const LAST_GETS_MAX: usize = 1_000;
-/// How long requests of a session are told why it ended. A client that comes later connects anew all the same.
+/// How long requests of an ended session get the reason. A client that comes later reconnects all the same.
 const FAREWELL: Duration = Duration::from_secs(60);
-/// Sessions of which that is known.
+/// Ended sessions whose reason is kept.
 const FAREWELLS_MAX: usize = 1_000;
 
 /// Connections that began with polling. One that began with a WebSocket has no later requests.
@@ -37,7 +37,7 @@ struct Ended {
     farewell: Farewell,
 }
 
-/// A session that its client closed while no GET of it was there.
+/// A session that its client closed while no GET of it was pending.
 struct LastGet {
     until: Instant,
     sid: Arc<str>,
@@ -57,7 +57,7 @@ impl Registry {
         self.connections.lock().remove(sid);
     }
 
-    /// The client closed; its GET may have been sent before and come after.
+    /// The client closed; a GET sent before may arrive after.
     pub(super) fn expect_last_get(&self, connection: &Connection) {
         let mut expected = self.last_gets.lock();
         if expected.len() >= LAST_GETS_MAX {

@@ -37,8 +37,8 @@ pub(super) fn refused_because(status: StatusCode, refusal: Refusal, message: &st
     answer(status, JSON, Body::from(json.to_string()))
 }
 
-/// To a request of a connection that has ended: why it did, beside the number of an unknown session, by which clients
-/// know that they have to connect anew.
+/// To a request of a connection that has ended: the reason, beside the number of an unknown session, which makes
+/// clients reconnect.
 pub(super) fn ended(farewell: &Farewell) -> HttpResponse {
     let Farewell { code, reason } = farewell;
     let json = serde_json::json!({
@@ -55,7 +55,7 @@ fn answer(status: StatusCode, kind: HeaderValue, body: Body) -> HttpResponse {
     response
 }
 
-/// Why the protocol ends a connection, as the close code of its WebSocket.
+/// The WebSocket close code for the protocol's reason.
 pub(super) fn reason(reason: EngineReason) -> CloseReason {
     let code = match reason {
         EngineReason::Client | EngineReason::Server => CloseCode::Normal,

@@ -19,7 +19,7 @@ use crate::auth::Principal;
 use crate::gateways::upgrade::{Handshake, Upgraded};
 use crate::web::Guest;
 
-/// Hands a socket's messages to its connection.
+/// Delivers a socket's messages to its connection.
 pub(super) struct Reader {
     pub(super) connection: Arc<Connection>,
     pub(super) ws: SocketId,
@@ -47,7 +47,7 @@ pub(super) async fn open(endpoint: Arc<Endpoint>, request: Request, query: Query
     };
     let (address, deflate) = (handshake.address, handshake.agree_deflate(endpoint.settings.deflate));
     let (response, stream) = handshake.accept();
-    // Boxed and apart, so that an idle connection keeps only what it needs to read.
+    // Boxed and separate, so that an idle connection keeps only what it needs to read.
     let entered = Box::pin(async move {
         let Upgraded { stream, leftover, guest } = stream.await?;
         let limits = Limits { deflate, ..limits(&endpoint) };
@@ -73,7 +73,7 @@ async fn enter(
     (stream, guest): (TcpStream, Guest),
     deflate: bool,
 ) -> Option<Arc<Connection>> {
-    // Whoever is refused has been told.
+    // A refused client has been notified.
     let client = endpoint.admit_socket(&principal, address.ip(), &query, Arc::new(stream), guest).ok()?;
     if deflate {
         endpoint.hub.compress(client.session());

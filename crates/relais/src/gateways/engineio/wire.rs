@@ -1,4 +1,4 @@
-//! Packets as the WebSocket frames that wait in the hub, and back for clients that poll.
+//! Packets as the WebSocket frames queued in the hub, and back for polling clients.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use relais_protocol::engineio::{Frame, Kind, Text, Version};
@@ -34,11 +34,11 @@ pub(super) fn write(frame: &Frame, out: &mut Vec<u8>) {
     }
 }
 
-/// What waited for a client that polls.
+/// The queued packets of a polling client.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Waiting {
     pub(super) packets: Vec<Frame>,
-    /// Why the connection ends behind them, if it does.
+    /// Why the connection ends after them, if it does.
     pub(super) closed: Option<Farewell>,
 }
 
@@ -60,7 +60,7 @@ pub(super) fn read(version: Version, mut wire: Bytes) -> Waiting {
 }
 
 impl Waiting {
-    /// Whether there is more in it than heartbeats.
+    /// Whether it contains more than heartbeats.
     pub(super) fn has_news(&self) -> bool {
         self.packets.iter().any(|frame| !matches!(frame, Frame::Text(text) if text.as_str() == PING))
     }

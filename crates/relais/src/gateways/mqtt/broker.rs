@@ -11,23 +11,23 @@ use super::session::Afresh;
 use crate::config::MqttConfig;
 use crate::config::mqtt::{Address, tls};
 
-/// Messages that may wait for the connection, each way: commands, and receipts.
+/// Messages that may be queued for the connection, in each direction: commands, and receipts.
 const REQUESTS_MAX: usize = 2_048;
-/// Messages that are read at once at most. Fewer than [`REQUESTS_MAX`], so that there is room for all their receipts.
+/// Messages read at once at most. Fewer than [`REQUESTS_MAX`], so that there is room for all their receipts.
 const BATCH: usize = 64;
 /// Messages that the broker may send before it has receipts (MQTT 5; for 3.1.1 the broker decides).
 const INFLIGHT: u16 = 512;
-/// The longest packet that is read, in bytes. Longer ones, MQTT 5 brokers leave out.
+/// The longest packet that is read, in bytes. MQTT 5 brokers omit longer ones.
 const PACKET_BYTES_MAX: u32 = 1_200_000;
 
-/// Who this server is for the broker.
+/// The identity of this server at the broker.
 pub(super) struct Account {
     pub(super) client_id: String,
-    /// Whether the broker forgets what it kept, and keeps nothing after this connection.
+    /// Whether the broker discards the previous session, and keeps none after this connection.
     pub(super) clean: bool,
 }
 
-/// Something from the broker.
+/// An event from the broker.
 pub(super) enum Happening {
     /// The connection stands; whether the broker goes on with the session that it kept.
     Connected {
@@ -43,14 +43,14 @@ pub(super) enum Happening {
 pub(super) struct Message {
     pub(super) topic: Bytes,
     pub(super) payload: Bytes,
-    /// The broker had kept it and it may be old.
+    /// The broker had retained it and it may be old.
     pub(super) retained: bool,
     /// The broker may have sent it before, over this connection or another.
     pub(super) repeated: bool,
     pub(super) receipt: Receipt,
 }
 
-/// The broker sends a message again until it has this. It keeps no payload: receipts may wait for the database.
+/// The broker resends a message until it has this. It keeps no payload: receipts may wait for the database.
 pub(super) enum Receipt {
     V4(v4::Publish),
     V5(v5::Publish),
@@ -74,13 +74,13 @@ pub(super) enum Speaker {
     V5(v5::AsyncClient),
 }
 
-/// Hears the broker. Has to be heard for anything to be said.
+/// Receives from the broker. Must be polled for anything to be sent.
 pub(super) enum Ear {
     V4(Box<v4::EventLoop>),
     V5(Box<v5::EventLoop>),
 }
 
-/// A connection that is made when it is heard.
+/// A connection that is established when it is polled.
 pub(super) fn open(config: &MqttConfig, account: Account) -> Result<(Speaker, Ear), Fault> {
     let address = Address::of(&config.url).map_err(|what| fault(what, "correct live.mqtt.url"))?;
     let user = match &address.user {
@@ -162,7 +162,7 @@ impl Speaker {
             }
             Self::V5(client) => {
                 let filter = |filter: &String| v5::SubscribeFilter {
-                    // What was kept says nothing about who is there now.
+                    // Retained messages do not show which devices are connected now.
                     retain_forward_rule: v5::RetainForwardRule::Never,
                     ..v5::SubscribeFilter::new(filter.clone(), v5::QoS::AtLeastOnce)
                 };
@@ -171,7 +171,7 @@ impl Speaker {
         }
     }
 
-    /// Has the broker send no more of what was subscribed to before; false if there is no room.
+    /// Unsubscribes from these filters; false if there is no room.
     pub(super) fn unsubscribe(&self, filters: &[String]) -> bool {
         match self {
             Self::V4(client) => filters.iter().all(|filter| client.try_unsubscribe(filter.clone()).is_ok()),
@@ -179,8 +179,8 @@ impl Speaker {
         }
     }
 
-    /// Publishes a command, which the broker keeps for a device that is away for as long as it is of use (MQTT 5); false
-    /// if there is no room.
+    /// Publishes a command, which the broker keeps for an offline device until it expires (MQTT 5); false if there is
+    /// no room.
     pub(super) fn publish(&self, topic: &str, payload: String, qos: u8, left: Duration) -> bool {
         match self {
             Self::V4(client) => {
@@ -190,7 +190,7 @@ impl Speaker {
             }
             Self::V5(client) => {
                 let properties = v5::PublishProperties {
-                    // Whole seconds, and none would be no limit for some brokers.
+                    // Whole seconds; zero would mean no limit for some brokers.
                     message_expiry_interval: Some(u32::try_from(left.as_secs()).unwrap_or(u32::MAX).max(1)),
                     content_type: Some("application/json".to_owned()),
                     ..v5::PublishProperties::default()
@@ -203,8 +203,8 @@ impl Speaker {
         }
     }
 
-    /// The message was taken, or is refused for good. A receipt for which there is no room is not sent, and the message
-    /// comes again.
+    /// Acknowledges a message that was stored, or is refused permanently. A receipt for which there is no room is not
+    /// sent, and the message is redelivered.
     pub(super) fn acknowledge(&self, receipt: &Receipt) -> bool {
         match (self, receipt) {
             (Self::V4(client), Receipt::V4(publish)) => client.try_ack(publish).is_ok(),
@@ -213,9 +213,9 @@ impl Speaker {
         }
     }
 
-    /// Says goodbye when everything else is said.
+    /// Disconnects after everything queued is sent.
     pub(super) async fn disconnect(&self) {
-        // It fails if there is no connection any more.
+        // It fails if the connection is already lost.
         match self {
             Self::V4(client) => drop(client.disconnect().await),
             Self::V5(client) => drop(client.disconnect().await),
@@ -224,7 +224,7 @@ impl Speaker {
 }
 
 impl Ear {
-    /// What happens next. After a fault it connects anew.
+    /// The next event. Reconnects after a fault.
     pub(super) async fn next(&mut self) -> Result<Happening, Fault> {
         match self {
             Self::V4(ear) => ear.poll().await.map(of_v4).map_err(|error| fault_of_v4(&error)),
@@ -284,7 +284,7 @@ fn of_v5(event: v5::Event) -> Happening {
     }
 }
 
-/// Where a subscription was refused.
+/// The indexes of refused subscriptions.
 fn places(granted: impl Iterator<Item = bool>) -> Vec<usize> {
     granted.enumerate().filter(|(_, granted)| !granted).map(|(place, _)| place).collect()
 }

@@ -1,4 +1,4 @@
-//! Why there is no connection to the broker, and what to do.
+//! Why the connection to the broker failed, and the remedy.
 
 use rumqttc_v4 as v4;
 use rumqttc_v5 as v5;
@@ -18,7 +18,7 @@ const STUCK: &str = "the broker sent what cannot be read, or more than 1200000 b
 pub(super) struct Fault {
     what: String,
     remedy: &'static str,
-    /// What waits at the broker cannot be read: it would be the same each time.
+    /// The messages queued at the broker cannot be read: a retry would fail in the same way.
     pub(super) is_stuck: bool,
 }
 

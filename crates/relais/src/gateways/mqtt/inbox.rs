@@ -22,15 +22,15 @@ use crate::config::mqtt::{Layout, Purpose};
 use crate::features::live::Live;
 use crate::features::live::{ANSWERS, Arrival, Message, Refused, Showing};
 
-/// How often messages of what is no module are complained about at most.
+/// Minimum interval between warnings about messages of unknown modules.
 const COMPLAINT: Duration = Duration::from_secs(60);
-/// How long what waited at the broker may take to come, and the silence that says that all of it came.
+/// How long the backlog at the broker may take to arrive, and the silence after which it is complete.
 const BACKLOG: Duration = Duration::from_secs(60);
 const SILENCE: Duration = Duration::from_secs(1);
-/// After the database refused.
+/// The pause after a database error.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What became of a message.
+/// The outcome of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Taken,
@@ -45,7 +45,7 @@ enum Outcome {
     Refused,
 }
 
-/// Takes messages in.
+/// Processes messages.
 pub(super) struct Inbox {
     app: App,
     layout: Layout,
@@ -56,7 +56,7 @@ pub(super) struct Inbox {
     backlog: Option<Backlog>,
 }
 
-/// What was heard.
+/// Received from the broker.
 pub(super) enum Heard {
     /// The connection stands; whether the broker goes on with the session that it kept.
     Connected { resumed: bool },
@@ -64,14 +64,14 @@ pub(super) enum Heard {
     Message { message: Box<Publication>, connection: u64 },
 }
 
-/// What waited at the broker is coming.
+/// The broker's backlog is arriving.
 struct Backlog {
     since: Instant,
-    /// When the last of it was taken in.
+    /// When the last of it was processed.
     last: Instant,
 }
 
-/// What a message says.
+/// The content of a message.
 enum Said {
     Came,
     Went,
@@ -89,7 +89,7 @@ impl Inbox {
         Self { app, layout, outlet, unacknowledged, complained: None, backlog: None }
     }
 
-    /// Takes in what is heard, in order, and notes the receipts that are owed for it; until nobody hears any more, or
+    /// Processes what is received, in order, and queues the receipts that are due; until the senders are gone, or
     /// `stop` while the database does not answer.
     pub(super) async fn take_all(
         mut self,
@@ -120,7 +120,7 @@ impl Inbox {
         }
     }
 
-    /// There is a new connection: what waited comes first.
+    /// There is a new connection: the backlog arrives first.
     fn expect_backlog(&mut self) {
         let now = self.app.clock().instant();
         self.backlog = Some(Backlog { since: now, last: now });
@@ -167,8 +167,8 @@ impl Inbox {
         true
     }
 
-    /// As [`judge`](Self::judge), again until the database answers; nothing if it is time to stop. That it does not
-    /// answer is said once for a message.
+    /// As [`judge`](Self::judge), retried until the database answers; `None` if the server is stopping. The failure is
+    /// logged once per message.
     async fn judge_in_time(
         &self,
         purpose: Purpose,
@@ -193,7 +193,7 @@ impl Inbox {
         }
     }
 
-    /// Does what a message says, if it is its module's.
+    /// Executes a message, if it is from its module.
     async fn judge(
         &self,
         purpose: Purpose,
@@ -244,7 +244,7 @@ impl Inbox {
         if taken.is_ok() { Outcome::Taken } else { Outcome::Refused }
     }
 
-    /// Says what is wrong with messages of what is no module, at most once a minute.
+    /// Logs faults of messages of unknown modules, at most once a minute.
     fn complain(&mut self, module: &str, topic: &str, outcome: Outcome, remedy: &str) {
         let now = self.app.clock().instant();
         if self.complained.is_some_and(|at| now.duration_since(at) < COMPLAINT) {
@@ -261,7 +261,7 @@ impl Inbox {
     }
 }
 
-/// What a message says, the password that it shows, and the module that it names.
+/// The content of a message, its password, and the module that it names.
 fn read(purpose: Purpose, payload: &[u8]) -> Option<(Said, Option<String>, Option<String>)> {
     if purpose == Purpose::Status
         && let Some(said) = std::str::from_utf8(payload).ok().and_then(presence)
@@ -298,7 +298,7 @@ fn presence(text: &str) -> Option<Said> {
 }
 
 impl Outcome {
-    /// As metrics and the log name it.
+    /// The name in metrics and the log.
     fn name(self) -> &'static str {
         match self {
             Self::Taken => "taken",
@@ -314,7 +314,7 @@ impl Outcome {
         }
     }
 
-    /// What whoever operates it can do.
+    /// The remedy for the operator.
     fn remedy(self) -> Option<&'static str> {
         match self {
             Self::Taken | Self::Retained | Self::OtherTopic => None,

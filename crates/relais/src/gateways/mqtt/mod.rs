@@ -1,9 +1,10 @@
-//! Modules that are connected to an MQTT broker. This server is a client of the broker: it hears what modules publish,
-//! and publishes what they are told.
+//! Modules that are connected to an MQTT broker. This server is a client of the broker: it subscribes to what modules
+//! publish, and publishes commands for them.
 //!
-//! A module's connection is to the broker, so what is known of it is what it says, until its last will says that it
-//! went. While there is no broker its silence does not count, for `live.mqtt.outage_grace_s`. What is published while
-//! this server is away waits at the broker, whose receipts are sent once what a message says is in the database.
+//! A module's connection is to the broker, so its presence is known from its messages, until its last will reports that
+//! it disconnected. While the broker is unreachable its silence does not count, for `live.mqtt.outage_grace_s`.
+//! Messages published while this server is down are queued at the broker, whose receipts are sent once the content of a
+//! message is in the database.
 
 mod broker;
 mod fault;
@@ -59,37 +60,37 @@ pub(super) const DIALECT: DialectFeature = DialectFeature::of(Feature {
 /// The first pause after a lost connection, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// A connection that stood for so long was a good one.
+/// A connection that lasted this long counts as successful.
 const GOOD: Duration = Duration::from_secs(10);
-/// Messages that may wait to be taken in, each of [`report_bytes`](crate::config::LiveConfig::report_bytes) at most: as
-/// many as an MQTT 5 broker sends without receipts. While there are more, the broker is not heard.
+/// Messages that may be queued for processing, each of [`report_bytes`](crate::config::LiveConfig::report_bytes) at
+/// most: as many as an MQTT 5 broker sends without receipts. While the queue is full, the broker is not read.
 const HEARD_MAX: usize = 512;
-/// How often it is said again that there is no broker.
+/// How often the missing broker is logged again.
 const COMPLAINT: Duration = Duration::from_secs(60);
-/// How long the last words may take, and how long the doctor waits.
+/// How long the disconnect may take, and the timeout of the doctor.
 const GOODBYE: Duration = Duration::from_secs(2);
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// The connection as it stands.
+/// The current connection.
 struct Line {
     app: App,
     outlet: Arc<Outlet>,
     ear: Ear,
     client_id: String,
     filters: Vec<String>,
-    /// What the broker was asked for before, and is not to send any more.
+    /// Former subscriptions that the broker is to stop sending.
     outdated: Arc<Mutex<Vec<String>>>,
-    /// What is written to the database while the broker goes on being heard.
+    /// Database writes that run while the broker is still being read.
     writes: JoinSet<()>,
-    /// When it was made; nothing while it is down.
+    /// When it was established; none while it is down.
     since: Option<Instant>,
     backoff: Backoff,
     complained: Option<Instant>,
-    /// Whether this connection is there only to drop what cannot be read.
+    /// Whether this connection serves only to drop what cannot be read.
     dropping: bool,
 }
 
-/// Hears the broker until `stop`, and connects again whenever that is needed.
+/// Reads from the broker until `stop`, and reconnects whenever needed.
 pub async fn run(app: App, stop: CancellationToken) {
     metrics::gauge!("relais_mqtt_connected").set(0.0);
     let config = app.config().live.mqtt.clone();
@@ -130,7 +131,7 @@ pub async fn run(app: App, stop: CancellationToken) {
     line.close().await;
 }
 
-/// What the broker has been sending and is not to send any more. Without the database it goes on sending it, and it is
+/// Former subscriptions that the broker is to stop sending. Without the database it keeps sending them, and they are
 /// counted as of another topic.
 async fn outdated(app: &App, client_id: &str, filters: &[String]) -> Vec<String> {
     let mut former = app.service::<Live>().broker_filters(client_id).await.unwrap_or_else(|error| {
@@ -141,7 +142,7 @@ async fn outdated(app: &App, client_id: &str, filters: &[String]) -> Vec<String>
     former
 }
 
-/// Who this server is for the broker. One database has one name, whichever process works on it.
+/// The identity of this server at the broker. One database has one name, whichever process uses it.
 fn account(app: &App, clean: bool) -> Account {
     let named = app.config().live.mqtt.client_id.clone();
     let client_id = if named.is_empty() { format!("relais-{}", app.store().epoch()) } else { named };
@@ -153,8 +154,8 @@ impl Line {
         &self.app.config().live.mqtt
     }
 
-    /// Hears what comes, until `stop`. Others take it in and send the receipts, so that a database that is slow does not
-    /// keep the broker from hearing that this server is there.
+    /// Reads from the broker until `stop`. Other tasks process the messages and send the receipts, so that a slow
+    /// database does not block the keep-alive.
     async fn hear(&mut self, taker: mpsc::Sender<Heard>, stop: &CancellationToken) {
         loop {
             let happened = tokio::select! {
@@ -184,7 +185,7 @@ impl Line {
         }
     }
 
-    /// Of a message that is too long no more waits than shows that it is.
+    /// Of a message that is too long, only enough is queued to show that it is.
     fn shorten(&self, message: &mut Message) {
         let most = self.app.config().live.report_bytes as usize;
         if message.payload.len() > most {
@@ -206,7 +207,7 @@ impl Line {
             Happening::Subscribed(refused) => {
                 metrics::gauge!("relais_mqtt_connected").set(1.0);
                 self.complained = None;
-                // From now on they can be heard again.
+                // From now on they can be received again.
                 self.app.service::<Live>().excuse_silence(self.app.config().live.offline_after_s);
                 self.app.service::<Live>().resume_ways();
                 let url = Address::of(&self.config().url).map(|address| address.shown()).unwrap_or_default();
@@ -223,12 +224,12 @@ impl Line {
         }
     }
 
-    /// From now on the broker has these filters, across restarts of both. That is written beside the hearing: a database
-    /// that is slow must not keep the broker from hearing that this server is there.
+    /// Records the filters that the broker now has, across restarts of both. That is written in the background: a slow
+    /// database must not block the keep-alive.
     fn keep_filters(&mut self) {
         while self.writes.try_join_next().is_some() {}
         if !self.writes.is_empty() {
-            // The same is being written.
+            // The same is already being written.
             return;
         }
         let (app, outdated) = (self.app.clone(), Arc::clone(&self.outdated));
@@ -241,7 +242,7 @@ impl Line {
         });
     }
 
-    /// Waits before the next attempt; false if it is time to stop.
+    /// Waits before the next attempt; false if the server is stopping.
     async fn mend(&mut self, fault: &Fault, stop: &CancellationToken) -> bool {
         self.outlet.lose();
         metrics::gauge!("relais_mqtt_connected").set(0.0);
@@ -269,7 +270,7 @@ impl Line {
         }
     }
 
-    /// Makes another connection. A clean one has the broker drop what it kept.
+    /// Opens another connection. A clean one makes the broker discard its session.
     fn reopen(&mut self, clean: bool) {
         match broker::open(self.config(), account(&self.app, clean)) {
             Ok((speaker, ear)) => {
@@ -281,7 +282,7 @@ impl Line {
         }
     }
 
-    /// Says goodbye. What comes meanwhile gets no receipt and waits for the next start.
+    /// Disconnects. Messages that arrive meanwhile get no receipt and are redelivered at the next start.
     async fn close(mut self) {
         metrics::gauge!("relais_mqtt_connected").set(0.0);
         let written = async { while self.writes.join_next().await.is_some() {} };
@@ -301,7 +302,7 @@ impl Line {
     }
 }
 
-/// Waits for room; false if it is time to stop.
+/// Waits for room; false if the server is stopping.
 async fn hand_over(to: &mpsc::Sender<Heard>, heard: Heard, stop: &CancellationToken) -> bool {
     tokio::select! {
         () = stop.cancelled() => false,

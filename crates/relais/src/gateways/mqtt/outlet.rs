@@ -1,4 +1,4 @@
-//! What devices are told through the broker.
+//! Messages to devices through the broker.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,10 +10,10 @@ use serde_json::Value;
 use super::broker::Speaker;
 use crate::features::live::{ConnectionEnd, DeviceConnection};
 
-/// The connection of now, for those who want to say something.
+/// The current connection, for publishers.
 pub(super) struct Outlet {
     speaker: Mutex<Speaker>,
-    /// Which connection it is.
+    /// The number of the connection.
     connection: AtomicU64,
 }
 
@@ -22,12 +22,12 @@ impl Outlet {
         Self { speaker: Mutex::new(speaker), connection: AtomicU64::new(0) }
     }
 
-    /// There is another way to make connections.
+    /// Replaces the way to send.
     pub(super) fn set(&self, speaker: Speaker) {
         *self.speaker.lock() = speaker;
     }
 
-    /// The connection is gone: the next one is another.
+    /// The connection is lost: the next one has another number.
     pub(super) fn lose(&self) {
         self.connection.fetch_add(1, Ordering::SeqCst);
     }
@@ -42,7 +42,7 @@ impl Outlet {
     }
 }
 
-/// The way to one module.
+/// The route to one module.
 pub(super) struct Way {
     outlet: Arc<Outlet>,
     topic: String,

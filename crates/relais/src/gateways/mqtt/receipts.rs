@@ -1,5 +1,5 @@
-//! Receipts: the broker gets one for a message once what it says is in the database, so that nothing is lost however the
-//! process ends. Messages that wait for their receipts share one write.
+//! Receipts: the broker gets one for a message once its content is in the database, so that nothing is lost however the
+//! process ends. Messages awaiting their receipts share one write.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,21 +13,21 @@ use super::unacknowledged::Unacknowledged;
 use crate::App;
 use crate::features::live::Live;
 
-/// Receipts that may wait: more than a broker sends without them.
+/// Receipts that may be queued: more than a broker sends without them.
 const OWED_MAX: usize = 4_096;
 /// Receipts that are sent together at most.
 const TOGETHER: usize = 512;
-/// After the database refused.
+/// The pause after a database error.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A receipt that is owed, over the connection that the message came over: for the next one it would be of another
+/// A receipt that is due, on the connection that delivered the message: on another one it would refer to another
 /// message.
 pub(super) struct Owed {
     pub(super) receipt: Receipt,
     pub(super) connection: u64,
 }
 
-/// Where receipts are put that are owed.
+/// The queue of receipts that are due.
 pub(super) fn channel() -> (mpsc::Sender<Owed>, mpsc::Receiver<Owed>) {
     mpsc::channel(OWED_MAX)
 }
@@ -44,7 +44,7 @@ async fn too_late(stop: &CancellationToken) {
     tokio::time::sleep(super::GOODBYE).await;
 }
 
-/// Sends what is owed until nobody owes any more, or a while after `stop` if the database does not answer.
+/// Sends the receipts that are due until all senders are gone, or a while after `stop` if the database does not answer.
 pub(super) async fn send(
     app: App,
     outlet: Arc<Outlet>,
@@ -56,7 +56,7 @@ pub(super) async fn send(
     while owed.recv_many(&mut together, TOGETHER).await > 0 {
         tokio::select! {
             () = store(&app, together.len()) => {}
-            // They have no receipts, and come again.
+            // Their messages get no receipts, and are redelivered.
             () = too_late(&stop) => return,
         }
         for Owed { receipt, connection } in together.drain(..) {

@@ -1,9 +1,9 @@
-//! What this side knows of a session that the broker kept while the process was away (MQTT 5).
+//! The client's state of a session that the broker kept while the process was down (MQTT 5).
 //!
-//! The library takes such a session over only with a checkpoint of what was under way: packets that wait for a receipt.
-//! Nothing of that outlives a process here, on purpose: commands are in the database, which says what becomes of those
-//! that were told, and messages without a receipt come again from the broker. So the checkpoint says that nothing is
-//! under way, and subscribing and publishing work from the first moment.
+//! The library resumes such a session only with a checkpoint of packets in flight. None of that outlives a process
+//! here, on purpose: commands are in the database, which decides what becomes of those already sent, and the broker
+//! redelivers messages without a receipt. So the checkpoint says that nothing is in flight, and subscribing and
+//! publishing work from the first moment.
 
 use std::pin::Pin;
 
@@ -12,10 +12,10 @@ use rumqttc_v5::{PersistedAckMode, PersistedSession, SessionStore, SessionStoreE
 /// Checkpoints that the library is able to read.
 const FORMAT: u16 = 1;
 
-/// What the library waits for.
+/// The future that the library expects.
 type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, SessionStoreError>> + Send + 'a>>;
 
-/// The checkpoint of a process that begins.
+/// The checkpoint of a new process.
 #[derive(Debug)]
 pub(super) struct Afresh {
     pub(super) expiry_s: u32,

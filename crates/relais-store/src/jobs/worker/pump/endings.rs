@@ -68,7 +68,7 @@ impl Pump {
         }
     }
 
-    /// Somebody wants a job cancelled: its handler is told, and dropped if it does not stop.
+    /// Cancels a job: its handler is notified, and dropped if it does not stop.
     pub(super) fn cancel(&mut self, id: JobId, fence: i64) {
         let drop_at = self.now() + self.config.cancel_grace;
         let Some(job) = self.held.get_mut(id).filter(|job| job.lease.fence() == fence) else { return };
@@ -80,7 +80,8 @@ impl Pump {
         }
     }
 
-    /// Looks at what runs: who was told to stop and did not, who blocks a thread, whose lease may be over.
+    /// Checks running jobs: those that were asked to stop and did not, those that block a thread, those whose lease may
+    /// have expired.
     pub(super) fn sweep(&mut self) {
         let now = self.now();
         if now < self.sweep_at {
@@ -139,7 +140,7 @@ impl Pump {
         }
     }
 
-    /// Handlers of a worker that stops are told so after the grace, and dropped a little later.
+    /// Handlers of a stopping worker are notified after the grace period, and dropped a little later.
     pub(super) fn sweep_stopping(&mut self, now: Instant) {
         if self.warned || self.stopping.is_none_or(|at| now < at) {
             return;

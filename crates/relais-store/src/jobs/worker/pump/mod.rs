@@ -1,5 +1,5 @@
-//! The loop of a worker: one task that starts handlers, hears how they ended, and has one transaction under way at a time,
-//! in which everything that came up meanwhile goes together.
+//! The loop of a worker: one task that starts handlers, receives their outcomes, and has one transaction in progress at
+//! a time, which batches everything that accumulated meanwhile.
 
 mod answers;
 mod endings;
@@ -36,7 +36,7 @@ const STUCK: Duration = Duration::from_secs(1);
 /// The pauses between attempts to reach a database that fails.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// How long a stopping worker goes on trying to write down how jobs ended.
+/// How long a stopping worker keeps trying to record outcomes.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// A job that ended: which, under which fence, and how.
@@ -88,7 +88,7 @@ pub(super) struct Pump {
     pause: Duration,
     /// Whether the endings may be stored already.
     repeated: bool,
-    /// When handlers are told to stop, and when the worker gives up, once it stops.
+    /// When handlers are asked to stop, and when the worker gives up, once it stops.
     stopping: Option<Instant>,
     warned: bool,
 }
@@ -173,7 +173,7 @@ impl Pump {
         self.seen = wake;
     }
 
-    /// Starts what waits in memory, as far as there is room.
+    /// Starts claimed jobs in memory, as far as there is room.
     fn start_ready(&mut self) {
         while self.stopping.is_none() && self.held.running() < self.config.concurrency {
             let Some((kind, job)) = self.held.next() else { return };

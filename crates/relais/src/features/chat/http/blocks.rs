@@ -1,4 +1,4 @@
-//! People whom one wants to hear nothing of.
+//! Blocked users.
 
 use axum::Json;
 use axum::extract::Path;

@@ -17,7 +17,7 @@ use crate::AppError;
 use crate::aliases::{Aliased, United};
 use crate::said::{Said, said};
 
-/// Messages of a page when nothing is said, and at most.
+/// Messages of a page: the default, and the maximum.
 const PAGE: usize = 50;
 const PAGE_MAX: usize = 100;
 
@@ -37,7 +37,7 @@ pub(super) async fn list_conversations(
     Ok(done(&listed("conversations", &overview)))
 }
 
-/// A page of conversations, under the name that clients know them by.
+/// A page of conversations, under the name known to clients.
 pub(super) fn listed(name: &str, overview: &Overview) -> Value {
     json!({
         name: overview.conversations, "cursor": overview.cursor.to_string(), "next": overview.next,

@@ -17,7 +17,7 @@ use crate::AppError;
 use crate::aliases::{Aliased, United};
 use crate::said::said;
 
-/// Members of one answer: a group has no more.
+/// Members of one answer: the maximum of a group.
 const MEMBERS_LISTED: usize = 1_000;
 
 /// A group to be made.

@@ -95,7 +95,7 @@ fn group_calls() -> OpenApiRouter<App> {
         .route("/group-invitations/{id}/respond", put(invitations::respond).post(invitations::respond))
 }
 
-/// An invitation is taken back as existing clients ask for it.
+/// Cancels an invitation as existing clients request it.
 fn cancel() -> MethodRouter<App> {
     let by_delete = delete(invitations::cancel_invitation);
     by_delete.put(invitations::cancel_invitation).post(invitations::cancel_invitation)

@@ -1,4 +1,4 @@
-//! What is done little by little after an upgrade, and how far it is.
+//! Tasks done in steps after an upgrade, and their progress.
 
 use relais_protocol::event::Topic;
 use relais_store::{Query, RowTx, StoreError, WriteTx, params};
@@ -11,33 +11,32 @@ pub(crate) const LOG: &str = "log";
 /// Words of the latest messages: of those from this key on.
 pub(crate) const FRESH: &str = "fresh words";
 
-/// The key from which on messages wait for their words to be noted, and that of the newest message; none waits if it is less.
+/// The key from which messages are still to be indexed, and that of the newest message; none is pending if it is less.
 pub(crate) fn fresh(tx: &mut impl Query) -> Result<(u64, u64), StoreError> {
     let from = below(tx, FRESH)?;
     let newest = "SELECT COALESCE(MAX(key), 0) FROM chat_messages";
     Ok((from, tx.query_one(newest, params![], |row| row.u64(0))?))
 }
 
-/// The key from which on messages wait for their words to be noted; nobody else moves it or asks this until the end of the
-/// transaction.
+/// The key from which messages are still to be indexed, locked until the end of the transaction.
 pub(crate) fn hold_fresh(tx: &mut impl Query) -> Result<u64, StoreError> {
     let sql = "UPDATE chat_backfill SET below = below WHERE task = $1 RETURNING below";
     tx.query_one(sql, params![FRESH], |row| row.u64(0))
 }
 
-/// The words of messages below this key are noted.
+/// The words of messages below this key are indexed.
 pub(crate) fn set_fresh(tx: &mut RowTx<'_, '_>, from: u64) -> Result<(), StoreError> {
     tx.execute("UPDATE chat_backfill SET below = $1 WHERE task = $2", params![from, FRESH])?;
     Ok(())
 }
 
-/// What is below this is still to be done; 0 if nothing is.
+/// Everything below this is still to be done; 0 if nothing is.
 pub(crate) fn below(tx: &mut impl Query, task: &str) -> Result<u64, StoreError> {
     let sql = "SELECT below FROM chat_backfill WHERE task = $1";
     Ok(tx.query_opt(sql, params![task], |row| row.u64(0))?.unwrap_or(0))
 }
 
-/// What is not below this any more is done.
+/// Everything from this on is done.
 pub(crate) fn set_below(tx: &mut WriteTx<'_>, task: &str, below: u64) -> Result<(), StoreError> {
     tx.execute("UPDATE chat_backfill SET below = $1 WHERE task = $2", params![below, task])?;
     Ok(())

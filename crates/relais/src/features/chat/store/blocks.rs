@@ -1,4 +1,4 @@
-//! Whom somebody wants to hear nothing of, and how often they have refused whom.
+//! Blocked users, and how often a user has refused another's invitations.
 
 use relais_protocol::time::Timestamp;
 use relais_store::{Param, Query, StoreError, WriteTx, params};
@@ -6,7 +6,7 @@ use relais_store::{Param, Query, StoreError, WriteTx, params};
 use super::super::model::Person;
 use super::people::person_at;
 
-/// Blocks somebody; says whether they were not blocked before.
+/// Blocks a user; returns whether they were not blocked before.
 pub(crate) fn insert(tx: &mut WriteTx<'_>, user_id: &str, blocked_id: &str) -> Result<bool, StoreError> {
     let now = tx.now();
     let done = tx.execute(
@@ -17,19 +17,19 @@ pub(crate) fn insert(tx: &mut WriteTx<'_>, user_id: &str, blocked_id: &str) -> R
     Ok(done > 0)
 }
 
-/// Unblocks somebody; says whether they were blocked.
+/// Unblocks a user; returns whether they were blocked.
 pub(crate) fn delete(tx: &mut WriteTx<'_>, user_id: &str, blocked_id: &str) -> Result<bool, StoreError> {
     let sql = "DELETE FROM chat_blocks WHERE user_id = $1 AND blocked_id = $2";
     Ok(tx.execute(sql, params![user_id, blocked_id])? > 0)
 }
 
-/// How many people somebody has blocked.
+/// The number of users that a user has blocked.
 pub(crate) fn count(tx: &mut impl Query, user_id: &str) -> Result<u64, StoreError> {
     let sql = "SELECT COUNT(*) FROM chat_blocks WHERE user_id = $1";
     tx.query_one(sql, params![user_id], |row| row.u64(0))
 }
 
-/// Whom somebody has blocked and since when, in the order of ids.
+/// The users that a user has blocked and since when, in the order of ids.
 pub(crate) fn list(
     tx: &mut impl Query,
     user_id: &str,
@@ -41,7 +41,7 @@ pub(crate) fn list(
     tx.query(sql, params![user_id, limit], |row| Ok((person_at(row, 0)?, row.timestamp(4)?)))
 }
 
-/// Of each two people, who of them has blocked whom.
+/// For each pair of users, which has blocked which.
 pub(crate) fn between_each(
     tx: &mut impl Query,
     pairs: &[(&str, &str)],
@@ -59,14 +59,14 @@ pub(crate) fn between_each(
     Ok(found)
 }
 
-/// Those whom somebody has blocked, and those who have blocked them.
+/// The users that a user has blocked, and those who have blocked them.
 pub(crate) fn both_ways(tx: &mut impl Query, user_id: &str) -> Result<Vec<String>, StoreError> {
     let sql = "SELECT blocked_id FROM chat_blocks WHERE user_id = $1 \
                UNION SELECT user_id FROM chat_blocks WHERE blocked_id = $1";
     tx.query(sql, params![user_id], |row| row.text(0))
 }
 
-/// The principals of those whom somebody has blocked, and of those who have blocked them.
+/// The principals of the users that a user has blocked, and of those who have blocked them.
 pub(crate) fn principals_both_ways(tx: &mut impl Query, user_id: &str) -> Result<Vec<String>, StoreError> {
     let sql = "SELECT p.principal FROM chat_people p WHERE p.id IN \
                (SELECT blocked_id FROM chat_blocks WHERE user_id = $1 \
@@ -74,7 +74,7 @@ pub(crate) fn principals_both_ways(tx: &mut impl Query, user_id: &str) -> Result
     tx.query(sql, params![user_id], |row| row.text(0))
 }
 
-/// Who has blocked whom among the members of a conversation.
+/// The blocks among the members of a conversation.
 pub(crate) fn among_members(
     tx: &mut impl Query,
     conversation_id: &str,
@@ -85,12 +85,12 @@ pub(crate) fn among_members(
     tx.query(sql, params![conversation_id], |row| Ok((row.text(0)?, row.text(1)?)))
 }
 
-/// Those who have blocked somebody.
+/// The users who have blocked a user.
 pub(crate) fn blockers(tx: &mut impl Query, user_id: &str) -> Result<Vec<String>, StoreError> {
     tx.query("SELECT user_id FROM chat_blocks WHERE blocked_id = $1", params![user_id], |row| row.text(0))
 }
 
-/// The other one of a conversation between two.
+/// The other member of a conversation between two.
 pub(crate) fn partner(
     tx: &mut impl Query,
     conversation_id: &str,
@@ -100,10 +100,10 @@ pub(crate) fn partner(
     tx.query_opt(sql, params![conversation_id, user_id], |row| row.text(0))
 }
 
-/// How often somebody's invitations were settled in one way after a time, and when last.
+/// How often a user's invitations were settled in one way after a time, and when last.
 ///
-/// What a clock dates ahead that leapt is taken at the time at which it was asked; if that is ahead as well, nobody knows
-/// when it was, and it does not count.
+/// A time in the future, from a clock that leapt, is replaced by the time of the request; if that is in the future as
+/// well, the time is unknown and does not count.
 pub(crate) fn settled(
     tx: &mut WriteTx<'_>,
     from: &str,
@@ -119,7 +119,7 @@ pub(crate) fn settled(
     tx.query_one(sql, values, |row| Ok((row.u64(0)?, row.opt_timestamp(1)?)))
 }
 
-/// When somebody last agreed to an invitation of the other, or invited them; what is dated ahead as in [`settled`].
+/// When a user last accepted an invitation of the other, or invited them; a time in the future as in [`settled`].
 pub(crate) fn last_welcome(
     tx: &mut WriteTx<'_>,
     from: &str,
@@ -133,7 +133,7 @@ pub(crate) fn last_welcome(
     Ok(agreed.max(asked))
 }
 
-/// Invitations between two people that wait, each with whom it is from.
+/// Pending invitations between two users, each with its sender.
 pub(crate) fn pending_between(
     tx: &mut impl Query,
     one: &str,

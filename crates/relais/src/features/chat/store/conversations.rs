@@ -1,4 +1,4 @@
-//! Conversations and who is in them.
+//! Conversations and their members.
 
 use std::collections::HashSet;
 
@@ -17,11 +17,11 @@ pub(crate) struct ConversationRow {
     pub(crate) created_at: Timestamp,
     /// The number of the last message.
     pub(crate) messages: u64,
-    /// How many people are in it.
+    /// The number of members.
     pub(crate) members: u64,
 }
 
-/// One's own place in a conversation.
+/// A user's membership in a conversation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) role: Role,
@@ -30,7 +30,7 @@ pub(crate) struct Place {
     pub(crate) unread: u64,
 }
 
-/// Somebody in a conversation.
+/// A member of a conversation.
 #[derive(Clone, Debug)]
 pub(crate) struct MemberRow {
     pub(crate) person: Person,
@@ -57,7 +57,7 @@ fn place(row: &Row<'_>, first: usize) -> Result<Place, StoreError> {
     })
 }
 
-/// A conversation, if this person is in it, and their place.
+/// A conversation with the user's membership, if they are a member.
 pub(crate) fn find_of(
     tx: &mut impl Query,
     id: &str,
@@ -69,11 +69,11 @@ pub(crate) fn find_of(
     tx.query_opt(sql, params![id, user_id], |row| Ok((conversation(row)?, place(row, 6)?)))
 }
 
-/// A place in the list of conversations: when the conversation was last active, and its id.
+/// A position in the list of conversations: the time of the last activity, and the id.
 pub(crate) type Listed = (Timestamp, String);
 
-/// The conversations of a person, of one kind or all, the most recently active first; after a place in the list. Each
-/// with its own place.
+/// The conversations of a user, of one kind or all, the most recently active first; after a position in the list. Each
+/// with its own membership.
 pub(crate) fn list_of(
     tx: &mut impl Query,
     user_id: &str,
@@ -96,7 +96,7 @@ pub(crate) fn list_of(
     })
 }
 
-/// How many conversations a person is in, of one kind or all, and how many messages they have not read there.
+/// The number of conversations of a user, of one kind or all, and of their unread messages.
 pub(crate) fn totals_of(
     tx: &mut impl Query,
     user_id: &str,
@@ -108,14 +108,14 @@ pub(crate) fn totals_of(
     tx.query_one(sql, params![user_id, kind.map_or("", Kind::as_str)], |row| Ok((row.u64(0)?, row.u64(1)?)))
 }
 
-/// The ids of all conversations that a person is in.
+/// The ids of all conversations of a user.
 pub(crate) fn ids_of(tx: &mut impl Query, user_id: &str) -> Result<Vec<String>, StoreError> {
     tx.query("SELECT conversation_id FROM chat_members WHERE user_id = $1", params![user_id], |row| {
         row.text(0)
     })
 }
 
-/// The conversation between two people.
+/// The conversation between two users.
 pub(crate) fn find_pair(tx: &mut impl Query, pair: &str) -> Result<Option<String>, StoreError> {
     tx.query_opt("SELECT id FROM chat_conversations WHERE pair = $1", params![pair], |row| row.text(0))
 }
@@ -135,22 +135,22 @@ pub(crate) fn insert(
     Ok(())
 }
 
-/// Gives a group another name.
+/// Renames a group.
 pub(crate) fn rename(tx: &mut WriteTx<'_>, id: &str, name: &str) -> Result<(), StoreError> {
     tx.execute("UPDATE chat_conversations SET name = $1 WHERE id = $2", params![name, id])?;
     Ok(())
 }
 
-/// The number of the last message of a conversation, and how many people are in it.
+/// The number of the last message of a conversation, and of its members.
 pub(crate) fn counts(tx: &mut impl Query, id: &str) -> Result<Option<(u64, u64)>, StoreError> {
     let sql = "SELECT messages, members FROM chat_conversations WHERE id = $1";
     tx.query_opt(sql, params![id], |row| Ok((row.u64(0)?, row.u64(1)?)))
 }
 
-/// A conversation and members of it, each with their place.
+/// A conversation and some of its members, each with their membership.
 pub(crate) type WithMembers = (ConversationRow, Vec<(String, Place)>);
 
-/// Conversations, each with its first members in the order of ids and their places; nothing of one that is not there.
+/// Conversations, each with its first members in the order of ids and their memberships; missing ones are omitted.
 pub(crate) fn find_each(
     tx: &mut impl Query,
     ids: &[&str],
@@ -174,18 +174,18 @@ pub(crate) fn find_each(
     Ok(found)
 }
 
-/// What is new in a conversation after messages were added to it.
+/// The change of a conversation when messages were added to it.
 pub(crate) struct Added<'a> {
     pub(crate) conversation_id: &'a str,
     /// The number of the last message now.
     pub(crate) messages: u64,
-    /// Messages that everybody has not read, before [`Added::places`] counts.
+    /// Messages unread by everyone, before [`Added::places`] counts.
     pub(crate) unread: u64,
-    /// The places of those whose place is known.
+    /// The memberships that are known.
     pub(crate) places: Vec<(&'a str, Place)>,
 }
 
-/// Counts messages that were added: in their conversations, and with those who have not read them.
+/// Counts added messages: in their conversations, and for the members who have not read them.
 pub(crate) fn count_messages(
     tx: &mut WriteTx<'_>,
     all: &[Added<'_>],
@@ -214,7 +214,7 @@ pub(crate) fn count_messages(
     Ok(())
 }
 
-/// Everybody in a conversation, in the order in which they came.
+/// All members of a conversation, in the order in which they joined.
 pub(crate) fn members(tx: &mut impl Query, id: &str) -> Result<Vec<MemberRow>, StoreError> {
     let sql = "SELECT p.id, p.firstname, p.lastname, p.email, p.last_seen_at, m.role \
                FROM chat_members m JOIN chat_people p ON p.id = m.user_id \
@@ -228,7 +228,7 @@ pub(crate) fn members(tx: &mut impl Query, id: &str) -> Result<Vec<MemberRow>, S
     })
 }
 
-/// When somebody came into a conversation, if they are in it.
+/// When a user joined a conversation, if they are a member.
 pub(crate) fn joined_at(
     tx: &mut impl Query,
     id: &str,
@@ -238,7 +238,8 @@ pub(crate) fn joined_at(
     tx.query_opt(sql, params![id, user_id], |row| row.timestamp(0))
 }
 
-/// Those in a conversation who came after a time, or with it and with a greater id, in the order in which they came.
+/// The members of a conversation who joined after a time, or at it and with a greater id, in the order in which they
+/// joined.
 pub(crate) fn members_after(
     tx: &mut impl Query,
     id: &str,
@@ -259,7 +260,7 @@ pub(crate) fn members_after(
     })
 }
 
-/// The ids of everybody in a conversation, a page at a time: those after `after` in the order of ids.
+/// The ids of all members of a conversation, a page at a time: those after `after` in the order of ids.
 pub(crate) fn member_ids(
     tx: &mut impl Query,
     id: &str,
@@ -271,26 +272,26 @@ pub(crate) fn member_ids(
     tx.query(sql, params![id, after, limit], |row| row.text(0))
 }
 
-/// Whether somebody is in a conversation.
+/// Whether a user is a member of a conversation.
 pub(crate) fn is_member(tx: &mut impl Query, id: &str, user_id: &str) -> Result<bool, StoreError> {
     let sql = "SELECT CAST(1 AS BIGINT) FROM chat_members WHERE conversation_id = $1 AND user_id = $2";
     Ok(tx.query_opt(sql, params![id, user_id], |row| row.u64(0))?.is_some())
 }
 
-/// How many groups somebody owns.
+/// The number of groups that a user owns.
 pub(crate) fn count_owned(tx: &mut impl Query, user_id: &str) -> Result<u64, StoreError> {
     let sql = "SELECT COUNT(*) FROM chat_members WHERE user_id = $1 AND role = 'owner'";
     tx.query_one(sql, params![user_id], |row| row.u64(0))
 }
 
-/// People that are looked for at once.
+/// Users looked up at once.
 const LOOKED_FOR_AT_ONCE: usize = 20;
 
 /// As many parameters as [`LOOKED_FOR_AT_ONCE`] says, after the first.
 const MEMBERS_AMONG: &str = "SELECT user_id FROM chat_members WHERE conversation_id = $1 AND user_id IN \
      ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)";
 
-/// Those of these people who are in a conversation.
+/// Which of these users are members of a conversation.
 pub(crate) fn members_among(
     tx: &mut impl Query,
     id: &str,
@@ -298,7 +299,7 @@ pub(crate) fn members_among(
 ) -> Result<HashSet<String>, StoreError> {
     let mut found = HashSet::new();
     for some in people.chunks(LOOKED_FOR_AT_ONCE) {
-        // Those that are missing to a full number are the last one again.
+        // The parameters are filled up with the last one.
         let filled = some.iter().chain(std::iter::repeat(&some[some.len() - 1])).take(LOOKED_FOR_AT_ONCE);
         let values: Vec<Param<'_>> = std::iter::once(&id).chain(filled).map(|id| Param::from(*id)).collect();
         found.extend(tx.query(MEMBERS_AMONG, &values, |row| row.text(0))?);
@@ -306,7 +307,7 @@ pub(crate) fn members_among(
     Ok(found)
 }
 
-/// Whoever has been in a group longest, if nobody owns it.
+/// The longest-standing member of a group, if nobody owns it.
 pub(crate) fn heir(tx: &mut impl Query, id: &str) -> Result<Option<String>, StoreError> {
     let owned =
         "SELECT CAST(1 AS BIGINT) FROM chat_members WHERE conversation_id = $1 AND role = 'owner' LIMIT 1";
@@ -318,7 +319,7 @@ pub(crate) fn heir(tx: &mut impl Query, id: &str) -> Result<Option<String>, Stor
     tx.query_opt(sql, params![id], |row| row.text(0))
 }
 
-/// Adds a member, who has read everything so far. They come after everybody who is there, whatever the clock says.
+/// Adds a member, who has read everything so far. They come after all present members, whatever the clock says.
 pub(crate) fn add_member(
     tx: &mut WriteTx<'_>,
     id: &str,
@@ -340,7 +341,7 @@ pub(crate) fn add_member(
     Ok(())
 }
 
-/// Takes a member out; says how many are left, if there was one.
+/// Removes a member; returns how many are left, if there was one.
 pub(crate) fn remove_member(
     tx: &mut WriteTx<'_>,
     id: &str,
@@ -361,7 +362,7 @@ pub(crate) fn promote(tx: &mut WriteTx<'_>, id: &str, user_id: &str) -> Result<(
     Ok(())
 }
 
-/// A message is gone: whoever had not read it has one less to read.
+/// A message was deleted: members who had not read it have one less to read.
 pub(crate) fn uncount_unread(
     tx: &mut WriteTx<'_>,
     id: &str,

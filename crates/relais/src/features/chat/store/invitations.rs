@@ -39,7 +39,7 @@ pub(crate) fn find(tx: &mut impl Query, id: &str) -> Result<Option<Invitation>, 
     tx.query_opt(concat!(columns!(), "WHERE i.id = $1"), params![id], invitation)
 }
 
-/// Invitations that wait for this person's answer, to groups or to talk, the oldest first; after an id.
+/// Pending invitations to this user, to groups or to talk, the oldest first; after an id.
 pub(crate) fn received(
     tx: &mut impl Query,
     user_id: &str,
@@ -55,14 +55,14 @@ pub(crate) fn received(
     tx.query(sql, params![user_id, after, to_groups, limit], invitation)
 }
 
-/// How many invitations wait for this person's answer, to groups or to talk.
+/// The number of pending invitations to this user, to groups or to talk.
 pub(crate) fn count_received(tx: &mut impl Query, user_id: &str, to_groups: bool) -> Result<u64, StoreError> {
     let sql = "SELECT COUNT(*) FROM chat_invitations WHERE to_user_id = $1 AND status = 'pending' \
                AND CASE WHEN conversation_id IS NULL THEN 0 ELSE 1 END = $2";
     tx.query_one(sql, params![user_id, to_groups], |row| row.u64(0))
 }
 
-/// Invitations to talk that this person has sent and that wait, each with whom it went to; the latest first.
+/// Pending invitations to talk sent by this user, each with its recipient; the latest first.
 pub(crate) fn sent(
     tx: &mut impl Query,
     user_id: &str,
@@ -79,7 +79,7 @@ pub(crate) fn sent(
     })
 }
 
-/// Invitations to a group that this person has sent and that wait, each with whom it went to.
+/// Pending invitations to a group sent by this user, each with its recipient.
 pub(crate) fn sent_to_group(
     tx: &mut impl Query,
     group_id: &str,
@@ -90,7 +90,7 @@ pub(crate) fn sent_to_group(
     tx.query(sql, params![from, group_id], |row| Ok((row.text(0)?, row.text(1)?)))
 }
 
-/// Invitations to a group that wait, each with whom it went to; the oldest first, after an id.
+/// Pending invitations to a group, each with its recipient; the oldest first, after an id.
 pub(crate) fn to_group(
     tx: &mut impl Query,
     group_id: &str,
@@ -108,19 +108,19 @@ pub(crate) fn to_group(
     })
 }
 
-/// How many invitations to a group wait.
+/// The number of pending invitations to a group.
 pub(crate) fn count_to_group(tx: &mut impl Query, group_id: &str) -> Result<u64, StoreError> {
     let sql = "SELECT COUNT(*) FROM chat_invitations WHERE conversation_id = $1 AND status = 'pending'";
     tx.query_one(sql, params![group_id], |row| row.u64(0))
 }
 
-/// How many invitations of this person wait.
+/// The number of pending invitations sent by this user.
 pub(crate) fn count_sent(tx: &mut impl Query, user_id: &str) -> Result<u64, StoreError> {
     let sql = "SELECT COUNT(*) FROM chat_invitations WHERE from_user_id = $1 AND status = 'pending'";
     tx.query_one(sql, params![user_id], |row| row.u64(0))
 }
 
-/// The invitation that waits for this.
+/// The pending invitation with this key.
 pub(crate) fn find_pending(tx: &mut impl Query, pending: &str) -> Result<Option<String>, StoreError> {
     tx.query_opt("SELECT id FROM chat_invitations WHERE pending = $1", params![pending], |row| row.text(0))
 }
@@ -158,7 +158,7 @@ pub(crate) fn carrier(tx: &mut impl Query, id: &str) -> Result<Option<u64>, Stor
     Ok(tx.query_opt(sql, params![id], |row| row.opt_u64(0))?.flatten())
 }
 
-/// Settles an invitation. Of one to which nobody agreed no word is left.
+/// Settles an invitation. The text of one that was not accepted is deleted.
 pub(crate) fn settle(
     tx: &mut WriteTx<'_>,
     id: &str,

@@ -1,4 +1,4 @@
-//! Messages, who has read them, and where they were delivered.
+//! Messages and their delivery.
 
 use relais_protocol::time::Timestamp;
 use relais_store::{Param, Query, Row, StoreError, WriteTx, params};
@@ -6,7 +6,7 @@ use relais_store::{Param, Query, Row, StoreError, WriteTx, params};
 use super::super::model::Person;
 use super::people::person_at;
 
-/// A message without who has read it.
+/// A message without its readers.
 #[derive(Clone, Debug)]
 pub(crate) struct MessageRow {
     pub(crate) key: u64,
@@ -52,7 +52,7 @@ fn message(row: &Row<'_>) -> Result<MessageRow, StoreError> {
     })
 }
 
-/// A key for one more message.
+/// The next message key.
 pub(crate) fn next_key(tx: &mut impl Query) -> Result<u64, StoreError> {
     tx.query_one("SELECT COALESCE(MAX(key), 0) + 1 FROM chat_messages", params![], |row| row.u64(0))
 }
@@ -60,9 +60,9 @@ pub(crate) fn next_key(tx: &mut impl Query) -> Result<u64, StoreError> {
 /// A message to be added.
 pub(crate) struct Addition {
     pub(crate) row: MessageRow,
-    /// Of what was asked for under its `client_id`.
+    /// The digest of the request with its `client_id`.
     pub(crate) client_digest: Option<String>,
-    /// The event that tells it.
+    /// The event that publishes it.
     pub(crate) seq: u64,
 }
 
@@ -105,7 +105,7 @@ pub(crate) fn find_by_key(tx: &mut impl Query, key: u64) -> Result<Option<Messag
     tx.query_opt(concat!(columns!(), "WHERE m.key = $1"), params![key], message)
 }
 
-/// What senders' programs have called so before: of each sender and name the message, if there is one.
+/// The messages that these senders sent under these client ids, if any.
 pub(crate) fn find_sent_each(
     tx: &mut impl Query,
     names: &[(&str, &str)],
@@ -126,13 +126,13 @@ pub(crate) fn from_key(
     tx.query(sql, params![key, limit], |row| Ok((row.u64(0)?, row.text(1)?)))
 }
 
-/// The digest of what was asked for under the sender's name for a message; none of one that was deleted.
+/// The digest of the request with the sender's client id for a message; none for a deleted one.
 pub(crate) fn client_digest(tx: &mut impl Query, key: u64) -> Result<Option<String>, StoreError> {
     let sql = "SELECT client_digest FROM chat_messages WHERE key = $1";
     tx.query_one(sql, params![key], |row| row.opt_text(0))
 }
 
-/// The messages before a number, the last first.
+/// The messages before a number, the latest first.
 pub(crate) fn before(
     tx: &mut impl Query,
     conversation_id: &str,
@@ -144,7 +144,7 @@ pub(crate) fn before(
     tx.query(sql, params![conversation_id, number, limit], message)
 }
 
-/// The messages after a number, the first first.
+/// The messages after a number, the earliest first.
 pub(crate) fn after(
     tx: &mut impl Query,
     conversation_id: &str,
@@ -193,14 +193,14 @@ pub(crate) fn delete(tx: &mut WriteTx<'_>, id: &str, at: Timestamp) -> Result<()
     Ok(())
 }
 
-/// Looks at what was not delivered yet, and at nothing else.
+/// Reads undelivered messages only.
 pub(super) const UNDELIVERED: &str = "SELECT m.conversation_id, MAX(m.number) FROM chat_members b \
      JOIN chat_messages m ON m.conversation_id = b.conversation_id AND m.number > b.read_to \
      WHERE b.user_id = $1 AND b.unread > 0 AND m.sender_id <> $1 AND m.delivered_at IS NULL \
      GROUP BY m.conversation_id LIMIT $2";
 
-/// The conversations in which messages of others have reached none of this person's devices, each with the
-/// number of the last one.
+/// The conversations with messages of others that were delivered to none of this user's devices, each with the number
+/// of the last one.
 pub(crate) fn undelivered(
     tx: &mut impl Query,
     user_id: &str,
@@ -213,7 +213,7 @@ pub(crate) fn undelivered(
 pub(super) const SET_DELIVERED: &str = "UPDATE chat_messages SET delivered_at = $1 \
      WHERE conversation_id = $2 AND number > $3 AND number <= $4 AND sender_id <> $5 AND delivered_at IS NULL";
 
-/// Messages of others after a number, up to another, have reached a device of this person.
+/// Messages of others after a number, up to another, were delivered to a device of this user.
 pub(crate) fn set_delivered(
     tx: &mut WriteTx<'_>,
     conversation_id: &str,

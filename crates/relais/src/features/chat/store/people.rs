@@ -1,4 +1,4 @@
-//! People who take part.
+//! Users of the chat.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,12 +16,12 @@ pub(super) fn person_at(row: &Row<'_>, first: usize) -> Result<Person, StoreErro
     })
 }
 
-/// The principal of somebody, which is the name of their own topic.
+/// The principal of a user, which is the name of their own topic.
 pub(crate) fn principal_of(tx: &mut impl Query, id: &str) -> Result<Option<String>, StoreError> {
     tx.query_opt("SELECT principal FROM chat_people WHERE id = $1", params![id], |row| row.text(0))
 }
 
-/// Adds somebody, or their new name. Says whether it was done: not if the id is another principal's.
+/// Adds a user, or their new name. Returns whether it was done: not if the id belongs to another principal.
 pub(crate) fn put(tx: &mut WriteTx<'_>, principal: &str, person: &Person) -> Result<bool, StoreError> {
     let done = tx.execute(
         "INSERT INTO chat_people (id, principal, firstname, lastname, email, last_seen_at) \
@@ -34,7 +34,7 @@ pub(crate) fn put(tx: &mut WriteTx<'_>, principal: &str, person: &Person) -> Res
     Ok(done > 0)
 }
 
-/// They are here, or their last device left.
+/// Sets whether a user is online.
 pub(crate) fn set_online(
     tx: &mut WriteTx<'_>,
     id: &str,
@@ -56,7 +56,8 @@ pub(crate) fn note_alive(tx: &mut RowTx<'_, '_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Nobody is here any more: whoever was when the server ended was last seen when it last ran, but not before they came.
+/// Sets every user offline: those online when the server stopped were last seen when it last ran, but not before they
+/// connected.
 pub(crate) fn leave_all(tx: &mut WriteTx<'_>) -> Result<u64, StoreError> {
     tx.execute(
         "UPDATE chat_people SET online_since = NULL, last_seen_at = CASE \
@@ -67,13 +68,13 @@ pub(crate) fn leave_all(tx: &mut WriteTx<'_>) -> Result<u64, StoreError> {
     )
 }
 
-/// Those who were ever here, in order of their ids after one.
+/// Users who were ever online, in order of their ids after one.
 pub(crate) fn page(tx: &mut impl Query, after: &str, limit: usize) -> Result<Vec<Person>, StoreError> {
     let sql = "SELECT id, firstname, lastname, email FROM chat_people WHERE id > $1 ORDER BY id LIMIT $2";
     tx.query(sql, params![after, limit], |row| person_at(row, 0))
 }
 
-/// Somebody whose coming and going concerns another, and when they were last seen.
+/// A user whose presence concerns another, and when they were last seen.
 #[derive(Clone, Debug)]
 pub(crate) struct ContactRow {
     pub(crate) id: String,
@@ -83,8 +84,9 @@ pub(crate) struct ContactRow {
 /// Contacts that are read at once.
 pub(super) const CONTACTS_AT_ONCE: usize = 5_000;
 
-/// Those who see each other come and go without asking: whoever shares with this one a conversation of at most `small`
-/// people, and has not blocked them or been blocked; each once, in the order of their ids, until `visit` says `false`.
+/// The users who see each other's presence without a request: those who share a conversation of at most `small` members
+/// with this one, without a block in either direction; each once, in the order of their ids, until `visit` returns
+/// `false`.
 pub(crate) fn each_contact(
     tx: &mut impl Query,
     id: &str,
@@ -125,7 +127,7 @@ fn contact(row: &Row<'_>) -> Result<ContactRow, StoreError> {
     Ok(ContactRow { id: row.text(0)?, last_seen: row.opt_timestamp(1)? })
 }
 
-/// People that are looked up at once.
+/// Users looked up at once.
 const LOOKED_UP_AT_ONCE: usize = 32;
 
 /// As many parameters as [`LOOKED_UP_AT_ONCE`] says, after the first.
@@ -138,7 +140,7 @@ const ACQUAINTANCES: &str = "SELECT p.id, p.last_seen_at FROM chat_people p \
          AND NOT EXISTS (SELECT 1 FROM chat_blocks b WHERE b.user_id = $1 AND b.blocked_id = p.id) \
          AND NOT EXISTS (SELECT 1 FROM chat_blocks b WHERE b.user_id = p.id AND b.blocked_id = $1)";
 
-/// Those of these people with whom this one shares a conversation, neither having blocked the other; by their ids.
+/// Which of these users share a conversation with this one, without a block in either direction; by their ids.
 pub(crate) fn acquaintances<'a>(
     tx: &mut impl Query,
     id: &str,
@@ -147,7 +149,7 @@ pub(crate) fn acquaintances<'a>(
     let people: Vec<&str> = people.into_iter().collect();
     let mut found = HashMap::new();
     for some in people.chunks(LOOKED_UP_AT_ONCE) {
-        // Those that are missing to a full number are the last one again.
+        // The parameters are filled up with the last one.
         let filled = some.iter().chain(std::iter::repeat(&some[some.len() - 1])).take(LOOKED_UP_AT_ONCE);
         let values: Vec<Param<'_>> = std::iter::once(&id).chain(filled).map(|id| Param::from(*id)).collect();
         let rows = tx.query(ACQUAINTANCES, &values, contact)?;
@@ -156,7 +158,7 @@ pub(crate) fn acquaintances<'a>(
     Ok(found)
 }
 
-/// Somebody, if they share a conversation with this one and neither has blocked the other.
+/// A user, if they share a conversation with this one without a block in either direction.
 pub(crate) fn acquaintance(
     tx: &mut impl Query,
     id: &str,
@@ -165,7 +167,7 @@ pub(crate) fn acquaintance(
     Ok(acquaintances(tx, id, [other])?.remove(other))
 }
 
-/// Which of these conversations somebody is in.
+/// Which of these conversations a user is in.
 pub(crate) fn among(
     tx: &mut impl Query,
     id: &str,

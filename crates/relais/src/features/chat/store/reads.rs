@@ -1,17 +1,17 @@
-//! Read marks: when somebody read, and up to which message.
+//! Read marks: when a member read, and up to which message.
 //!
-//! Of each member of a conversation the last [`KEPT`] marks stay, which are those of its last page at least; of what is
-//! older, the last mark of each day. So it stays known who has read what, and when to the day.
+//! For each member of a conversation the last [`KEPT`] marks are kept, which cover at least its last page; of older
+//! ones, the last mark of each day. So it stays known who has read what, and when to the day.
 
 use relais_protocol::time::Timestamp;
 use relais_store::{Query, StoreError, WriteTx, params};
 
-/// Marks of one member in one conversation that all stay.
+/// Marks of one member in one conversation that are all kept.
 const KEPT: usize = 100;
-/// As the schema has it, where it thins out what is there already.
+/// As in the schema, where it thins out existing marks.
 const DAY_MS: i64 = 86_400_000;
 
-/// When somebody read, and up to which message.
+/// When a member read, and up to which message.
 #[derive(Clone, Debug)]
 pub(crate) struct ReadRow {
     pub(crate) user_id: String,
@@ -40,8 +40,8 @@ pub(super) const OF_PART: &str = "WITH RECURSIVE readers (user_id) AS (\
      UNION ALL SELECT user_id, up_to, read_at FROM beyond WHERE up_to IS NOT NULL \
      ORDER BY read_at, up_to";
 
-/// When members read which of the messages from one number to another: each mark between the two, and of each
-/// member the first beyond.
+/// The read marks for the messages from one number to another: each mark between the two, and of each member the first
+/// beyond.
 pub(crate) fn of_part(
     tx: &mut impl Query,
     conversation_id: &str,
@@ -53,7 +53,7 @@ pub(crate) fn of_part(
     })
 }
 
-/// How many others have read up to a message, counted up to `limit`.
+/// The number of others who have read up to a message, counted up to `limit`.
 pub(crate) fn others(
     tx: &mut impl Query,
     conversation_id: &str,
@@ -66,7 +66,7 @@ pub(crate) fn others(
     Ok(tx.query(sql, params![conversation_id, up_to, user_id, limit], |row| row.text(0))?.len())
 }
 
-/// How many people but its sender have read a message.
+/// The number of users other than its sender who have read a message.
 pub(crate) fn count_readers(
     tx: &mut impl Query,
     conversation_id: &str,
@@ -78,7 +78,7 @@ pub(crate) fn count_readers(
     tx.query_one(sql, params![conversation_id, number, sender_id], |row| row.u64(0))
 }
 
-/// Those who have, after one of them in the order of ids.
+/// These users, after one of them in the order of ids.
 pub(crate) fn readers(
     tx: &mut impl Query,
     conversation_id: &str,
@@ -95,7 +95,7 @@ pub(crate) fn readers(
     })
 }
 
-/// Whether anybody but its sender has read a message.
+/// Whether anyone but its sender has read a message.
 pub(crate) fn is_read(
     tx: &mut impl Query,
     conversation_id: &str,
@@ -123,7 +123,7 @@ pub(crate) fn add(
     thin_out(tx, conversation_id, user_id)
 }
 
-/// Lets go of the mark that is one too many, unless it is the last of its day.
+/// Deletes the surplus mark, unless it is the last of its day.
 fn thin_out(tx: &mut WriteTx<'_>, conversation_id: &str, user_id: &str) -> Result<(), StoreError> {
     let old = tx.query(
         "SELECT up_to, read_at FROM chat_reads WHERE conversation_id = $1 AND user_id = $2 \

@@ -1,5 +1,5 @@
-//! Words of messages: FTS5 in SQLite, an index of words in PostgreSQL. Both store and look for the words that
-//! [`words`](super::super::words) makes, and do nothing to them.
+//! Words of messages: FTS5 in SQLite, an index of words in PostgreSQL. Both store and search the words produced by
+//! [`words`](super::super::words) unchanged.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ fn joined(words: &BTreeSet<String>) -> String {
     words.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
-/// Notes the words of several messages.
+/// Indexes the words of several messages.
 pub(crate) fn index_each(tx: &mut RowTx<'_, '_>, all: &[(u64, BTreeSet<String>)]) -> Result<(), StoreError> {
     let rows: Vec<(u64, String)> =
         all.iter().filter(|(_, words)| !words.is_empty()).map(|(key, words)| (*key, joined(words))).collect();
@@ -29,8 +29,8 @@ pub(crate) fn index_each(tx: &mut RowTx<'_, '_>, all: &[(u64, BTreeSet<String>)]
     tx.execute_each(insert(tx.backend()), &rows).map(drop)
 }
 
-/// Forgets the words of a message, unless they are still to be noted: then they will be those of its text by then. Says
-/// whether they were noted.
+/// Removes the words of a message from the index, unless they are still to be indexed: then they will be those of its
+/// text by then. Returns whether they were indexed.
 pub(crate) fn forget(tx: &mut WriteTx<'_>, key: u64) -> Result<bool, StoreError> {
     if key < backfill::below(tx, backfill::WORDS)? {
         return Ok(false);
@@ -46,14 +46,14 @@ pub(crate) fn forget(tx: &mut WriteTx<'_>, key: u64) -> Result<bool, StoreError>
     Ok(true)
 }
 
-/// FTS5 gives its rows in descending order by itself, so that the limit ends the search.
+/// FTS5 returns its rows in descending order by itself, so that the limit ends the search.
 pub(super) const FIND_SQLITE: &str = "SELECT chat_words.rowid FROM chat_words \
      CROSS JOIN chat_messages m ON m.key = chat_words.rowid \
      CROSS JOIN chat_members b ON b.conversation_id = m.conversation_id AND b.user_id = $1 \
      WHERE chat_words MATCH $2 AND chat_words.rowid < $3 ORDER BY chat_words.rowid DESC LIMIT $4";
 
-/// The words are looked up on their own first, then the messages: with the limit in sight, PostgreSQL would rather walk
-/// through all messages from the latest on.
+/// The words are looked up on their own first, then the messages: with the limit known, PostgreSQL would rather scan
+/// all messages from the latest on.
 pub(super) const FIND_POSTGRES: &str = "WITH found AS MATERIALIZED (\
          SELECT key FROM chat_words WHERE words @@ ($2::text)::tsquery AND key < $3), \
      mine AS MATERIALIZED (\
@@ -76,7 +76,7 @@ pub(crate) fn find(
     tx.query(sql, params![user_id, &question, before, limit], |row| row.u64(0))
 }
 
-/// Words have letters, digits and marks only: nothing in them needs to be escaped.
+/// Words consist of letters, digits and marks only: nothing in them needs to be escaped.
 pub(super) fn question(terms: &[Term], quote: &str, prefix: &str, joint: &str) -> String {
     let term =
         |term: &Term| format!("{quote}{}{quote}{}", term.text, if term.is_prefix { prefix } else { "" });

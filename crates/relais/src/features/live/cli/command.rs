@@ -40,7 +40,7 @@ fn parameter(text: &str) -> Result<(String, Value), String> {
     Ok((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
 }
 
-/// Stores the command; the running server, or the next one, tells the device.
+/// Stores the command; the running server, or the next one, sends it to the device.
 pub(super) async fn run(args: CommandArgs, commands: &Commands, as_json: bool) -> Result<(), CliError> {
     let CommandArgs { id, name, params, ttl, at_least_once, wait } = args;
     let delivery = if at_least_once { Delivery::AtLeastOnce } else { Delivery::AtMostOnce };

@@ -78,7 +78,7 @@ pub struct SignIn {
     pub password: String,
 }
 
-/// Somebody who has signed in.
+/// A person who has signed in.
 #[derive(Serialize, ToSchema)]
 pub struct SignInReply {
     /// For `Authorization: Bearer`; valid 24 hours unless configured otherwise.
@@ -118,7 +118,7 @@ async fn signed_in<T: Serialize>(
     Ok(([(header::SET_COOKIE, cookie), no_store()], Json(reply)).into_response())
 }
 
-/// Somebody who has signed in, as existing clients know it.
+/// A person who has signed in, as existing clients know it.
 #[derive(Serialize, ToSchema)]
 pub struct FormerSignInReply {
     /// As of `/api/auth/login`.

@@ -158,7 +158,7 @@ pub struct AuditEntry {
     pub actor: String,
     /// What: `sign_in`, `sign_in_failed`, `user_created`, ….
     pub action: String,
-    /// To whom or what: `user:<id>`, `key:<id>`, or the address used for a failed sign-in.
+    /// The target: `user:<id>`, `key:<id>`, or the address used for a failed sign-in.
     pub target: String,
     /// From which network address.
     pub address: Option<String>,

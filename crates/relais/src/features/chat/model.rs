@@ -4,7 +4,7 @@ use relais_protocol::time::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Somebody who takes part.
+/// A participant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Person {
     /// Opaque; what tokens carry as `user_id`.
@@ -27,7 +27,7 @@ impl Person {
     }
 }
 
-/// Somebody, and whether they are there.
+/// A contact, and whether they are online.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Contact {
     /// Who.
@@ -87,7 +87,7 @@ impl Role {
     }
 }
 
-/// Somebody whom one has blocked.
+/// A person whom the caller has blocked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Blocked {
     /// Who.
@@ -228,7 +228,7 @@ pub struct Invitation {
     pub to_user_id: String,
     /// `pending`, `accepted`, `rejected` or `cancelled`.
     pub status: String,
-    /// A word with it; may be empty.
+    /// The message sent with it; may be empty.
     pub message: String,
     /// When it was sent.
     #[schema(value_type = String, format = DateTime)]

@@ -25,10 +25,10 @@ struct Listening {
     since: Option<String>,
 }
 
-/// A word to somebody outside of any conversation.
+/// A notification to one person, outside of any conversation.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 pub struct Notice {
-    /// To whom, by id or e-mail address; also `toUserId`, `recipient_id`, `recipientId`, `user_id`, `userId`.
+    /// The recipient, by id or e-mail address; also `toUserId`, `recipient_id`, `recipientId`, `user_id`, `userId`.
     pub to_user_id: String,
     /// What kind; the receiving program knows.
     #[serde(default, rename = "type")]

@@ -96,7 +96,7 @@ pub struct AddedModule {
     /// What the device says that it knows: its `password`. Absent if it was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
-    /// Whoever enters this owns the module; absent if it has an owner.
+    /// Entering this code makes the user the owner of the module; absent if it has an owner.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claim_code: Option<String>,
 }

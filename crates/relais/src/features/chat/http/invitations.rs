@@ -49,7 +49,7 @@ pub(super) async fn list_invitations(
 pub struct NewInvitation {
     /// Whom, by id or e-mail address; also `toUserId`, `recipient_id`, `recipientId`, `user_id`, `userId`.
     pub(super) to_user_id: String,
-    /// A word with it.
+    /// A message sent with it.
     #[serde(default)]
     pub(super) message: String,
     /// The group, of an invitation to one; also `groupId`.

@@ -262,7 +262,7 @@ async fn rotate_credential(
 
 /// Make a claim code
 ///
-/// Whoever enters it becomes the owner. One before it counts no more.
+/// Entering it makes a user the owner. An earlier code is no longer valid.
 #[utoipa::path(post, path = "/api/v1/modules/{id}/claim-code", tag = "modules", params(("id" = String, Path)), responses(
     (status = 200, body = ClaimCode), (status = 404, description = "`module_not_found`")))]
 async fn make_claim_code(

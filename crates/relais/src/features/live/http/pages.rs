@@ -187,7 +187,7 @@ pub(super) async fn list_for_page(
 
 /// Add a module, for existing pages
 ///
-/// A form is answered with 303 and `/modules?flash=…`; what is told once is not in that address.
+/// A form is answered with 303 and `/modules?flash=…`; secrets that are shown once are not in that address.
 #[utoipa::path(post, path = "/modules/add", tag = "modules",
     request_body(content((NewModule = "application/json"), (NewModule = "application/x-www-form-urlencoded"))), responses(
     (status = 200, description = "`{success, message, module, credential, claim_code}`"),

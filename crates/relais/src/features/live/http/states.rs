@@ -37,7 +37,7 @@ struct Since {
 /// Whole (`full`), or what changed since a version. A state, and every event about one, has the version of its last
 /// change: what is older than what one knows of a module does not count, what is as old does.
 #[utoipa::path(get, path = "/api/v1/module-states", tag = "modules", params(
-    ("version" = Option<u64>, Query, description = "That of the last answer; without it, or if it is too old, everything is told")), responses(
+    ("version" = Option<u64>, Query, description = "The version of the last answer; without it, or if it is too old, the answer has every state")), responses(
     (status = 200, description = "`{version, full, removed, cursor, timestamp, states: {moduleId: state}}`"), (status = 400, description = "`invalid_parameter`"),
     (status = 401, description = "`unauthenticated`")))]
 async fn list_states(

@@ -122,9 +122,9 @@ fn may_list(auth: &Auth, caller: &Principal) -> Result<(), AppError> {
 
 /// Synchronise a société.
 ///
-/// Without a body, looks at the folder again and tells the listeners `sync_completed`. With a manifest, a JSON
+/// Without a body, looks at the folder again and sends listeners `sync_completed`. With a manifest, a JSON
 /// object of file names and SHA-256 hashes, answers what the client has to fetch, send and delete; nothing is
-/// changed and nobody is told.
+/// changed and nobody is notified.
 #[utoipa::path(post, path = "/api/files/sync/{societe}", tag = "relay",
     params(("societe" = String, Path, description = "Name of the société")),
     request_body(content = Option<BTreeMap<String, String>>, description = "Optional manifest `{\"<filename>\": \"<sha256>\"}`"),

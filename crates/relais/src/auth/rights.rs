@@ -1,6 +1,6 @@
 //! Rights end everywhere at once.
 //!
-//! A revocation is published in the log, in its own transaction ([`tell`]). Every server on the database receives it
+//! A revocation is published in the log, in its own transaction ([`emit`]). Every server on the database receives it
 //! in the order of the log ([`Auth::observe`]): it drops its cached rows, closes the live connections
 //! before any later event reaches them, and wakes requests that wait for an event. Work in progress checks again:
 //! [`Auth::renewed`] before an answer, [`Permit`] in the transaction that stores.

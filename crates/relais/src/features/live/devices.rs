@@ -284,7 +284,7 @@ impl Live {
             module_id: String,
         }
         let Ok(Added { module_id }) = serde_json::from_str(&event.data) else { return };
-        self.0.states.lock().tell_whole(&module_id);
+        self.0.states.lock().republish(&module_id);
         self.0.changed.notify_one();
     }
 

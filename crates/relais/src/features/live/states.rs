@@ -112,7 +112,7 @@ impl States {
                     let removal = Removal { version, id: Arc::clone(&id), owner: former.owner, moved: true };
                     self.remember(removal);
                     // The new owner knows nothing of it yet.
-                    self.tell_again(&id);
+                    self.mark_for_watchers(&id);
                 }
             }
         }
@@ -120,17 +120,17 @@ impl States {
     }
 
     /// Notes that watchers of every tier are to be told how a module is, if there is more to say than that it is there.
-    pub(super) fn tell_whole(&mut self, id: &str) {
+    pub(super) fn republish(&mut self, id: &str) {
         let found = self.entries.get_key_value(id);
         if let Some((id, _)) =
             found.filter(|(_, entry)| entry.presence.is_online() || !entry.telemetry.is_empty())
         {
-            self.tell_again(&Arc::clone(id));
+            self.mark_for_watchers(&Arc::clone(id));
         }
     }
 
     /// Notes that watchers of every tier are to be told of a module's values.
-    fn tell_again(&mut self, id: &Arc<str>) {
+    fn mark_for_watchers(&mut self, id: &Arc<str>) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         for tier in Tier::ALL {
             self.queues.mark(id, &mut entry.marks, Consumer::Watchers(tier));
@@ -243,7 +243,7 @@ impl States {
             let version = self.next_version(now);
             let (key, entry) = self.entry(id)?;
             entry.version = version;
-            self.tell_again(&key);
+            self.mark_for_watchers(&key);
             self.keep(&key);
         }
         let seen = !changed && self.note_seen(id, now);

@@ -1,5 +1,5 @@
-//! Publishing: [`tell`] from within, in the transaction of what is told, and [`Publishing`] from outside by HTTP. Any existing backend emits to a topic, a person, a role or a page, with a key whose scope
-//! allows it.
+//! Publishing: [`emit`] from within, in the transaction that stores the change, and [`Publishing`] from outside by
+//! HTTP. Any existing backend emits to a topic, a person, a role or a page, with a key whose scope allows it.
 //!
 //! Published events are stored and recovered like every other event, unless declared ephemeral. The table of topics
 //! defines where a key may publish, and which names are reserved ([`crate::auth::Topics`]).

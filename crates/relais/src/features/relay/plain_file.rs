@@ -66,7 +66,7 @@ pub enum Found {
     Content(Stat, Vec<u8>),
 }
 
-/// Reads a plain file relative to its folder: see [`Folder::read`].
+/// Reads a plain file relative to its folder: see [`Folder::read`](super::folder::Folder::read).
 ///
 /// # Errors
 /// What the disk reports.
